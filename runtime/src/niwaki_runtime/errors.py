@@ -1,0 +1,38 @@
+"""What can go wrong, in one sentence each.
+
+Every error that a user can cause is a `NiwakiError`: its text is one clear sentence that says what to change, and the
+command line prints it without a traceback. Any other exception is a defect of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = ["BundleError", "CallError", "NiwakiError", "nearest"]
+
+
+class NiwakiError(Exception):
+    """The work failed for a reason the user can act on (exit status 1)."""
+
+
+class CallError(NiwakiError):
+    """The call itself was wrong: an unknown name, a wrong type, an impossible combination (exit status 2)."""
+
+
+class BundleError(NiwakiError):
+    """A bundle is incomplete, altered, unsafe, or newer than this runtime."""
+
+
+def nearest(name: str, valid: Iterable[str]) -> str:
+    """A hint for a wrong name: the closest valid one, or the whole list where it is short.
+
+    >>> nearest("dgits", ["digits", "glyphs"])
+    "did you mean 'digits'?"
+    """
+    names = sorted(map(str, valid))
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    shown = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
+    return f"valid names: {shown}" if names else "nothing is registered"

@@ -1,0 +1,186 @@
+"""What every way of sampling shares: plain data in, samples out, through graphs that may run anywhere.
+
+A sampler is a frozen record that round-trips through JSON. It is called with *runners* (a torch module in the workshop,
+an engine's session on the device) and a *backend* (torch tensors or numpy arrays), so the same lines run in both places.
+Rules that keep the two equal: coefficients are Python floats, no in-place and no mask assignment, device and dtype are
+the backend's business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from niwaki_runtime import noise
+from niwaki_runtime.errors import CallError, nearest
+
+__all__ = ["Array", "Backend", "Noise", "NumpyBackend", "Runner", "Sampler", "State", "register", "sampler_from_json"]
+
+Array = Any  # a numpy array or a torch tensor: whatever the backend makes
+
+
+@dataclass(frozen=True)
+class State:
+    """What a graph carries from one call to the next (a KV cache, a row cache).
+
+    input, output: names of the graph's input and output that hold it
+    shape:         full shape, with the batch axis set to 1
+    batch_axis:    where the samples are counted
+    dtype:         numpy name
+    """
+
+    input: str
+    output: str
+    shape: tuple[int, ...]
+    batch_axis: int = 0
+    dtype: str = "float32"
+
+    def zeros(self, n: int) -> np.ndarray:
+        shape = tuple(n if axis == self.batch_axis else s for axis, s in enumerate(self.shape))
+        return np.zeros(shape, dtype=self.dtype)
+
+
+class Runner(Protocol):
+    """A graph that can be called: inputs by position in declared order, one output or a tuple of them."""
+
+    state: tuple[State, ...]
+
+    def __call__(self, *inputs: Array) -> Any: ...
+
+
+class Backend(Protocol):
+    """Where arrays live."""
+
+    def namespace(self, array: Array) -> Any:
+        """The array API namespace of `array`."""
+
+    def asarray(self, array: np.ndarray) -> Array: ...
+
+    def numpy(self, array: Array) -> np.ndarray: ...
+
+    def normal(
+        self, seed: int, start: int, n: int, shape: tuple[int, ...], *, stream: str, draw: int
+    ) -> Array: ...
+
+
+class NumpyBackend:
+    """Arrays on the device's own CPU."""
+
+    def namespace(self, array: Array) -> Any:
+        from array_api_compat import numpy as xp
+
+        return xp
+
+    def asarray(self, array: np.ndarray) -> np.ndarray:
+        return array
+
+    def numpy(self, array: Array) -> np.ndarray:
+        return np.asarray(array)
+
+    def normal(
+        self, seed: int, start: int, n: int, shape: tuple[int, ...], *, stream: str, draw: int
+    ) -> np.ndarray:
+        return noise.normal(seed, start, n, shape, stream=stream, draw=draw)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The randomness of the samples start … start+n−1 of one seed. `base` keeps the legs of a cascade apart."""
+
+    backend: Backend
+    seed: int
+    start: int
+    n: int
+    base: int = 0
+
+    def normal(self, shape: tuple[int, ...], *, stream: str = "latent", draw: int = 0) -> Array:
+        """Standard normals `(n, *shape)`, float32."""
+        return self.backend.normal(
+            self.seed, self.start, self.n, shape, stream=stream, draw=self.base + draw
+        )
+
+    def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
+        """Uniforms in (0, 1) `(n, size)`, float64, always on the host."""
+        return noise.uniform(
+            self.seed, self.start, self.n, size, stream=stream, draw=self.base + draw
+        )
+
+
+_SAMPLERS: dict[str, type[Sampler]] = {}
+
+
+def register(cls: type[Sampler]) -> type[Sampler]:
+    """Make a sampler readable from JSON by its `kind`."""
+    _SAMPLERS[cls.kind] = cls
+    return cls
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How noise becomes samples. Subclasses are frozen dataclasses with JSON-able fields and a `kind`."""
+
+    kind: ClassVar[str]
+
+    def __call__(
+        self,
+        graphs: Mapping[str, Runner],
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        *,
+        project: Callable[[Array, float, int], Array] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        """The samples of `noise`: `(noise.n, *shape)`.
+
+        conditions: checked arrays of the backend, one row per sample
+        project:    `(x, t, draw) → x` after every solver step (inpainting, constraints); iterative samplers only
+        progress:   called with (calls done, calls in all)
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
+
+    def graphs_used(self) -> tuple[str, ...]:
+        """Names of the graphs that sampling calls."""
+        raise NotImplementedError(f"{type(self).__name__} does not say which graphs it calls")
+
+    def evaluations(self) -> int:
+        """Network evaluations for one sample."""
+        return 1
+
+    def override(self, **changes: Any) -> Sampler:
+        """A copy with some fields changed; raises CallError for a field that does not exist."""
+        names = {f.name for f in fields(self)}
+        for name in changes:
+            if name not in names:
+                raise CallError(f"the sampler '{self.kind}' has no option '{name}'; {nearest(name, names)}")
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"kind": self.kind, **asdict(self)}
+
+    @classmethod
+    def from_fields(cls, record: dict[str, Any]) -> Sampler:
+        return cls(**{k: _tuples(v) for k, v in record.items()})
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as tuples again, all the way down."""
+    if isinstance(value, list):
+        return tuple(_tuples(v) for v in value)
+    return value
+
+
+def sampler_from_json(record: Mapping[str, Any]) -> Sampler:
+    """The sampler that `to_json` described. Raises CallError for a kind or an option this runtime does not know."""
+    rest = dict(record)
+    kind = rest.pop("kind", None)
+    if kind not in _SAMPLERS:
+        raise CallError(f"this runtime knows no sampler '{kind}'; {nearest(str(kind), _SAMPLERS)}")
+    cls = _SAMPLERS[kind]
+    names = {f.name for f in fields(cls)}
+    for name in rest:
+        if name not in names:
+            raise CallError(f"the sampler '{kind}' has no option '{name}'; {nearest(name, names)}")
+    return cls.from_fields(rest)
