@@ -223,8 +223,16 @@ class Graph:
 
 
 class GenerativeModel(Trainable):
-    """What every family is. A subclass is built from its config and the spec of its samples, and nothing else."""
+    """What every family is. A subclass is built from its config and the spec of its samples, and nothing else.
 
+    name, config: how to build it again; set by registering and by the constructor
+    surgery:      cuts made since it was built (`niwaki.nn.surgery`), replayed on loading
+    """
+
+    name: str
+    Config: type[Any]
+    config: Any
+    surgery: tuple[Any, ...] = ()
     spec: SampleSpec
     conditions: dict[str, ConditionSpec]
 

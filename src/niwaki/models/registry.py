@@ -1,0 +1,71 @@
+"""Which models there are. A model is one file: a class, a registered name, a config; being registered it appears in
+`niwaki models`, in the CLI and in the property tests."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
+
+__all__ = ["ModelConfig", "build", "config_of", "names", "register", "registered"]
+
+Model = TypeVar("Model", bound=type[GenerativeModel])
+
+_MODELS: dict[str, type[GenerativeModel]] = {}
+_BUILT_IN = ("niwaki.models.gan", "niwaki.models.vae", "niwaki.models.diffusion")
+
+
+class ModelConfig(BaseModel):
+    """Base of every model's config: frozen, round-trips through JSON, refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def register(name: str) -> Callable[[Model], Model]:
+    """Class decorator. The class has `Config` (a ModelConfig), takes `(config, spec)`, and gains `name`."""
+
+    def enter(cls: Model) -> Model:
+        cls.name = name
+        _MODELS[name] = cls
+        return cls
+
+    return enter
+
+
+def names() -> list[str]:
+    """All registered models, the built-in families loaded."""
+    for module in _BUILT_IN:
+        importlib.import_module(module)
+    return sorted(_MODELS)
+
+
+def registered(name: str) -> type[GenerativeModel]:
+    """Raises CallError with the nearest name where there is no such model."""
+    if name not in _MODELS:
+        known = names()
+        if name not in _MODELS:
+            raise CallError(f"there is no model '{name}'; {nearest(name, known)}")
+    return _MODELS[name]
+
+
+def config_of(name: str, values: Mapping[str, Any]) -> ModelConfig:
+    """The checked config of a model. Raises CallError in one sentence for a wrong key or value."""
+    cls = registered(name).Config
+    try:
+        return cls.model_validate(dict(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise CallError(f"the model '{name}' has no setting '{key}'; {nearest(key, cls.model_fields)}") from None
+        raise CallError(f"model.{key} of '{name}': {first['msg']}, not {first['input']!r}") from None
+
+
+def build(name: str, config: Mapping[str, Any] | ModelConfig, spec: SampleSpec) -> GenerativeModel:
+    """A fresh model for samples of `spec`, weights drawn from torch's global generator."""
+    checked = config if isinstance(config, ModelConfig) else config_of(name, config)
+    return registered(name)(checked, spec)

@@ -1,0 +1,179 @@
+"""Files that are whole or not there: every write goes to a temporary name and is renamed into place.
+
+Tensors are safetensors, everything else is JSON. No pickle is written or read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from niwaki_runtime.errors import NiwakiError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+__all__ = [
+    "append_jsonl",
+    "atomic_directory",
+    "hash_bytes",
+    "hash_file",
+    "hash_json",
+    "hash_tensors",
+    "read_json",
+    "read_jsonl",
+    "read_tensors",
+    "write_bytes",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Write `data` so that a reader sees the old file or the new one, never a part. Raises NiwakiError if it cannot."""
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise NiwakiError(f"{path} could not be written: {error.strerror or error}; what was there is unchanged") from error
+
+
+def write_text(path: Path | str, text: str) -> None:
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Indented JSON; numbers that JSON does not know (NaN, ±∞) become null."""
+    write_text(path, json.dumps(jsonable(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def jsonable(value: Any) -> Any:
+    """`value` with tuples, numpy scalars and arrays, paths and non-finite numbers in a form that JSON knows."""
+    if isinstance(value, Mapping):
+        return {str(k): jsonable(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [jsonable(v) for v in value]
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if hasattr(value, "to_json"):
+        return jsonable(value.to_json())
+    if hasattr(value, "model_dump"):
+        return jsonable(value.model_dump(mode="json"))
+    if hasattr(value, "tolist"):  # numpy scalars and arrays, tensors
+        return jsonable(value.tolist())
+    return str(value)
+
+
+def read_json(path: Path | str) -> Any:
+    """Raises NiwakiError with one sentence where the file is missing or broken."""
+    try:
+        return json.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise NiwakiError(f"{path} does not exist") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise NiwakiError(f"{path} is not readable JSON: {error}") from error
+
+
+def append_jsonl(path: Path | str, *records: Mapping[str, Any]) -> None:
+    """Add lines to a log. A line cut short by a kill is skipped by `read_jsonl`."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        file.writelines(json.dumps(jsonable(r), allow_nan=False) + "\n" for r in records)
+
+
+def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
+    """The whole lines of a log; an empty list where there is none."""
+    records = []
+    if Path(path).exists():
+        for line in Path(path).read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+    return records
+
+
+def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """A safetensors file; tensors that share memory are written once each, views become contiguous copies."""
+    plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    write_bytes(path, save(plain, metadata=dict(metadata or {})))
+
+
+def read_tensors(path: Path | str, device: str | torch.device = "cpu") -> dict[str, Tensor]:
+    """Raises NiwakiError where the file is missing, cut short or not safetensors."""
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise NiwakiError(f"{path} does not exist") from None
+    except (OSError, SafetensorError) as error:
+        raise NiwakiError(f"{path} is not a whole safetensors file: {error}") from error
+
+
+@contextmanager
+def atomic_directory(path: Path | str) -> Iterator[Path]:
+    """A temporary directory that becomes `path` when the block ends well and vanishes when it does not."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
+    os.chmod(temporary, 0o755)
+    try:
+        yield temporary
+        old = None
+        if path.exists():
+            old = temporary.with_name(temporary.name + ".old")
+            os.replace(path, old)
+        os.replace(temporary, path)
+        if old:
+            shutil.rmtree(old)
+    except OSError as error:
+        raise NiwakiError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def hash_bytes(data: bytes) -> str:
+    """SHA-256 in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def hash_file(path: Path | str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_json(value: Any) -> str:
+    """SHA-256 of the canonical JSON of `value`: equal for equal content, whatever the order of keys."""
+    return hash_bytes(json.dumps(jsonable(value), sort_keys=True, separators=(",", ":")).encode())
+
+
+def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        t = tensors[name].detach().cpu().contiguous()
+        digest.update(f"{name}:{t.dtype}:{tuple(t.shape)};".encode())
+        digest.update(t.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
