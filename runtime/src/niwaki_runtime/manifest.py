@@ -1,0 +1,250 @@
+"""What a bundle says about itself: `manifest.json`, schema 1. The workshop writes it, the device reads it.
+
+A manifest names every file of the bundle with its size and SHA-256, and ends in a digest of its own content, so that a
+changed byte is found wherever it is. (That finds accidents, not forgers: who can write the files can write the digest.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from niwaki_runtime.errors import BundleError
+from niwaki_runtime.samplers.base import Sampler, State, sampler_from_json
+from niwaki_runtime.specs import ConditionSpec, SampleSpec
+
+__all__ = [
+    "MANIFEST",
+    "SCHEMA",
+    "SUFFIX",
+    "FileEntry",
+    "GraphEntry",
+    "InputEntry",
+    "Manifest",
+    "hash_file",
+    "inventory",
+    "read_manifest",
+    "safe_path",
+    "write_manifest",
+]
+
+SCHEMA = 1
+"""The newest manifest that this runtime reads and writes."""
+
+MANIFEST = "manifest.json"
+SUFFIX = ".niwaki"
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """One file of the bundle: what it must hash to, and how long it is."""
+
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class InputEntry:
+    """One input of a graph: name in the file, full shape with the batch axis at 1, numpy dtype, batch axis or None."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    batch_axis: int | None = 0
+
+
+@dataclass(frozen=True)
+class GraphEntry:
+    """One network.
+
+    file:      relative path of its ONNX file
+    role:      what it is for (`generator`, `decoder`, `denoiser` …)
+    inputs:    in the order in which it is called, without the state
+    outputs:   names, in the order in which they are returned, without the state
+    state:     what it carries from call to call; follows `inputs` and `outputs`
+    quantized: how many operators of each type run on integers
+    """
+
+    file: str
+    role: str
+    inputs: tuple[InputEntry, ...]
+    outputs: tuple[str, ...] = ("output",)
+    state: tuple[State, ...] = ()
+    quantized: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        return tuple(i.name for i in self.inputs) + tuple(s.input for s in self.state)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        return tuple(self.outputs) + tuple(s.output for s in self.state)
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> GraphEntry:
+        return cls(
+            file=str(record["file"]),
+            role=str(record["role"]),
+            inputs=tuple(InputEntry(**{**i, "shape": tuple(i["shape"])}) for i in record["inputs"]),
+            outputs=tuple(record["outputs"]),
+            state=tuple(State(**{**s, "shape": tuple(s["shape"])}) for s in record.get("state", ())),
+            quantized=dict(record.get("quantized", {})),
+        )
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All that a bundle says about itself.
+
+    niwaki:     version that wrote it
+    files:      every file but the manifest, by relative path
+    measured:   figures taken on an engine (bytes, latencies, memory), plain JSON
+    verdict:    what compression cost, plain JSON
+    provenance: recipe, data fingerprint, seeds, signature: where it came from, plain JSON
+    """
+
+    name: str
+    niwaki: str
+    spec: SampleSpec
+    sampler: Sampler
+    graphs: Mapping[str, GraphEntry]
+    conditions: Mapping[str, ConditionSpec] = field(default_factory=dict)
+    files: Mapping[str, FileEntry] = field(default_factory=dict)
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    verdict: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, its own digest included."""
+        record = {
+            "schema": SCHEMA,
+            "niwaki": self.niwaki,
+            "name": self.name,
+            "spec": self.spec.to_json(),
+            "conditions": {k: c.to_json() for k, c in self.conditions.items()},
+            "sampler": self.sampler.to_json(),
+            "graphs": {k: asdict(g) for k, g in self.graphs.items()},
+            "files": {k: asdict(f) for k, f in sorted(self.files.items())},
+            "measured": dict(self.measured),
+            "verdict": dict(self.verdict),
+            "provenance": dict(self.provenance),
+        }
+        # Through JSON once, so that what is hashed is what a reader will see (lists for tuples, text for integer keys).
+        record = json.loads(json.dumps(record, default=_plain, allow_nan=False))
+        return {**record, "sha256": _digest(record)}
+
+    @classmethod
+    def from_json(cls, record: Any) -> Manifest:
+        """Raises BundleError for a newer schema, a changed or incomplete manifest, or a file outside the bundle."""
+        if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+            raise BundleError(f"{MANIFEST} is not the manifest of a niwaki bundle: it has no schema number")
+        if record["schema"] > SCHEMA:
+            raise BundleError(
+                f"the bundle has schema {record['schema']} and this runtime reads up to {SCHEMA}; "
+                "install a newer niwaki-runtime"
+            )
+        for key in ("name", "niwaki", "spec", "conditions", "sampler", "graphs", "files", "sha256"):
+            if key not in record:
+                raise BundleError(f"{MANIFEST} is incomplete: '{key}' is missing; export the bundle again")
+        if record["sha256"] != _digest({k: v for k, v in record.items() if k != "sha256"}):
+            raise BundleError(f"{MANIFEST} was changed after it was written; copy or export the bundle again")
+        try:
+            manifest = cls(
+                name=str(record["name"]),
+                niwaki=str(record["niwaki"]),
+                spec=SampleSpec.from_json(record["spec"]),
+                conditions={k: ConditionSpec.from_json(c) for k, c in record["conditions"].items()},
+                sampler=sampler_from_json(record["sampler"]),
+                graphs={k: GraphEntry.from_json(g) for k, g in record["graphs"].items()},
+                files={k: FileEntry(str(f["sha256"]), int(f["bytes"])) for k, f in record["files"].items()},
+                measured=record.get("measured", {}),
+                verdict=record.get("verdict", {}),
+                provenance=record.get("provenance", {}),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise BundleError(f"{MANIFEST} does not follow schema {record['schema']}: {error!r}") from error
+        manifest._check()
+        return manifest
+
+    def _check(self) -> None:
+        for name in self.files:
+            safe_path(name)
+        for name, graph in self.graphs.items():
+            if graph.file not in self.files:
+                raise BundleError(f"the graph '{name}' needs {graph.file}, which the manifest does not list")
+        for name in self.sampler.graphs_used():
+            if name not in self.graphs:
+                raise BundleError(f"the sampler calls the graph '{name}', which the bundle does not hold")
+
+
+def _plain(value: Any) -> Any:
+    """numpy scalars and arrays, and anything else that knows its own JSON."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "to_json"):
+        return value.to_json()
+    raise TypeError(f"{type(value).__name__} cannot stand in a manifest")
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON: independent of the order of keys and of spaces."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def safe_path(name: str) -> PurePosixPath:
+    """`name` as a path inside the bundle. Raises BundleError where it could leave it."""
+    path = PurePosixPath(name)
+    inside = name and str(path) == name and not path.is_absolute() and ".." not in path.parts
+    if not inside or any(c in name for c in "\\:\0") or name == MANIFEST:
+        raise BundleError(f"the bundle names the file {name!r}, which is not a plain path inside it; do not trust it")
+    return path
+
+
+def hash_file(path: Path | str) -> FileEntry:
+    """SHA-256 and length of one file, read once (about a gigabyte per second)."""
+    with open(path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return FileEntry(digest, file.tell())
+
+
+def inventory(directory: Path | str) -> dict[str, FileEntry]:
+    """Every file under `directory` but the manifest, by relative path."""
+    directory = Path(directory)
+    names = sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
+    return {name: hash_file(directory / name) for name in names if name != MANIFEST}
+
+
+def write_manifest(directory: Path | str, manifest: Manifest) -> Manifest:
+    """Hash all that lies in `directory` and write its manifest, whole or not at all; returns it with `files` filled in.
+
+    Raises BundleError where a graph's file is not there.
+    """
+    directory = Path(directory)
+    manifest = replace(manifest, files=inventory(directory))
+    manifest._check()
+    text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False) + "\n"
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{MANIFEST}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, directory / MANIFEST)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return manifest
+
+
+def read_manifest(data: bytes) -> Manifest:
+    """The manifest in `data`. Raises BundleError where it is not whole JSON, or what `Manifest.from_json` says."""
+    try:
+        record = json.loads(data)
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise BundleError(f"{MANIFEST} is cut short or not JSON ({error}); copy or export the bundle again") from error
+    return Manifest.from_json(record)
