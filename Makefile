@@ -1,0 +1,67 @@
+# Everything here sets up what it needs in .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
+
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality lint format docs clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo      train, evaluate, compress, export and report: recipes/digits-gan.yaml"
+	@echo "make test      the test suite (make test-all: the slow tests too)"
+	@echo "make bench     the figures of the README, measured on this machine"
+	@echo "make lint      ruff, mypy and the floors of the house"
+	@echo "make docs      the pictures in docs/"
+
+install: .venv/.installed
+dev: .venv/.dev
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "niwaki needs Python 3.11 or newer")'
+	$(PYTHON) -m venv .venv
+
+# torch first and by exact pin: any other request may fetch gigabytes of CUDA packages.
+.venv/.installed: .venv/bin/python pyproject.toml runtime/pyproject.toml constraints.txt
+	$(PIP) torch==2.13.0
+	$(PIP) -e 'runtime[openvino,onnxruntime]' -e .
+	@touch $@
+
+.venv/.dev: .venv/.installed
+	$(PIP) -e 'runtime[openvino,onnxruntime]' -e '.[dev]'
+	@touch $@
+
+demo: install
+	$(BIN)/niwaki run recipes/digits-gan.yaml
+
+test: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+test-all: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow"
+
+bench: bench-quality bench-compression bench-training
+
+bench-quality: install
+	$(BIN)/python benchmarks/quality.py
+
+bench-compression: install
+	$(BIN)/python benchmarks/compression.py
+
+bench-training: install
+	$(BIN)/python benchmarks/training.py
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: install
+	$(BIN)/python docs/pictures.py
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
