@@ -1,0 +1,87 @@
+"""The shape of a recipe: one section per leg of the way, each the config of the room that does it."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from niwaki.compression import CompressConfig
+from niwaki.contract import CallError
+from niwaki.data import DataConfig
+from niwaki.evaluation import EvaluateConfig
+from niwaki.models.registry import config_of
+from niwaki.recipe.checks import check_plan
+from niwaki.training import TrainConfig
+
+__all__ = ["ExportConfig", "Recipe"]
+
+
+class ExportConfig(BaseModel):
+    """How the bundle is made and how its figures are taken (`benchmarks/PROTOCOL.md`).
+
+    engine:        the engine that the figures and the verdict are taken on
+    precision:     `fast` lets the engine choose its own arithmetic, `exact` asks for float32
+    threads:       threads of the engine and of torch while measuring
+    batches:       batch sizes whose latency is measured
+    repeats:       timed calls per figure; the median and the spread are kept
+    torch_compile: time the float model under torch.compile in bf16 as well (slow to compile)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    engine: Literal["openvino", "onnxruntime"] = "openvino"
+    precision: Literal["fast", "exact"] = "fast"
+    threads: int = Field(2, ge=1)
+    batches: tuple[int, ...] = (1, 16)
+    repeats: int = Field(30, ge=1)
+    torch_compile: bool = False
+
+    @field_validator("batches")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("must be batch sizes of at least 1")
+        return value
+
+
+class Recipe(BaseModel):
+    """The whole way, checked.
+
+    name:     of the run directory and the bundle; the recipe file's name where it is not given
+    seed:     of the weights, the batches and the samples
+    model:    `name` and the settings of that model
+    compress: None ends the way with the float model's bundle
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
+    seed: int = Field(0, ge=0, lt=2**32)
+    data: DataConfig
+    model: dict[str, Any]
+    train: TrainConfig
+    evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
+    compress: CompressConfig | None = None
+    export: ExportConfig = Field(default_factory=ExportConfig)
+
+    @field_validator("model")
+    @classmethod
+    def _known_model(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """The model's settings with every default filled in. Raises CallError as the registry does."""
+        rest = dict(value)
+        name = rest.pop("name", None)
+        if not isinstance(name, str):
+            raise CallError("the recipe must set 'model.name' to a model's name; `niwaki models` lists them")
+        return {"name": name, **config_of(name, rest).model_dump(mode="json")}
+
+    @model_validator(mode="after")
+    def _possible(self) -> Recipe:
+        if self.compress is not None:
+            check_plan([step.kind for step in self.compress.steps])
+        return self
+
+    @property
+    def model_settings(self) -> dict[str, Any]:
+        """The model's config without its name."""
+        return {k: v for k, v in self.model.items() if k != "name"}
