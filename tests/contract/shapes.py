@@ -1,0 +1,88 @@
+"""The seven shapes, each with data that fits it and a training short enough for a test."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from niwaki import data
+from niwaki.contract import GenerativeModel, SampleSpec
+from niwaki.data import Split
+from niwaki.models.registry import build
+from niwaki.training import StageConfig, TrainConfig
+
+
+def digits() -> Split:
+    return data.load(data.DataConfig(source="digits")).train
+
+
+def two_domains() -> Split:
+    """Digits and, unpaired, their negatives."""
+    split = digits()
+    return Split(x=split.x, y=split.y, x_b=(split.spec.levels - 1 - split.x).flip(0), spec=split.spec)
+
+
+def vectors() -> Split:
+    """A ring of eight Gaussians."""
+    g = torch.Generator().manual_seed(0)
+    angle = torch.randint(8, (1024,), generator=g) * torch.pi / 4
+    centre = torch.stack([angle.cos(), angle.sin()], 1)
+    x = centre + 0.05 * torch.randn(1024, 2, generator=g)
+    return Split(x=x, spec=SampleSpec("vector", (2,)))
+
+
+def tokens() -> Split:
+    """The digits' pixels at half the resolution, as sequences of 16 tokens of 17 levels."""
+    x: Tensor = digits().x.float()
+    x = torch.nn.functional.avg_pool2d(x, 2).round().flatten(1).to(torch.uint8)
+    return Split(x=x, spec=SampleSpec("text", (16,), levels=17))
+
+
+@dataclass(frozen=True)
+class Shape:
+    """module: where the model is registered; split: its data; train: settings beside steps and batch; ask: a condition."""
+
+    module: str
+    split: Callable[[], Split]
+    stages: tuple[str, ...] = ()
+    ask: Callable[[int], Any] = lambda n: None
+    prunes: bool = True
+
+
+SHAPES = {
+    "contract-wgan-gp": Shape("contract.wgan_gp", vectors),
+    "contract-cycle": Shape(
+        "contract.cycle", two_domains, ask=lambda n: {"source": digits().values()[:n].numpy()}
+    ),
+    "contract-growing": Shape("contract.growing", digits, stages=("low", "high")),
+    "contract-vq-prior": Shape("contract.vq_prior", digits, stages=("autoencoder", "prior")),
+    "contract-kv-transformer": Shape("contract.kv_transformer", tokens),
+    "contract-coupling-flow": Shape("contract.coupling_flow", vectors),
+    "contract-token-denoiser": Shape(
+        "contract.token_denoiser", digits, ask=lambda n: {"tokens": _names(n)}
+    ),
+}
+
+
+def _names(n: int) -> Any:
+    from contract.token_denoiser import NAMES, spelled
+
+    return torch.tensor([spelled(NAMES[i % 10]) for i in range(n)]).numpy()
+
+
+def make(name: str) -> tuple[GenerativeModel, Split]:
+    """The model, always with the same weights, and its data."""
+    importlib.import_module(SHAPES[name].module)
+    split = SHAPES[name].split()
+    torch.manual_seed(0)
+    return build(name, {}, split.spec), split
+
+
+def settings(name: str, steps: int = 12) -> TrainConfig:
+    stages = tuple(StageConfig(name=s, steps=steps // 2) for s in SHAPES[name].stages)
+    return TrainConfig(steps=steps, batch=32, stages=stages, checkpoint_every=4, log_every=4, ema=0.9, lr=1e-3)
