@@ -1,0 +1,142 @@
+"""The `data:` section of a recipe, and the register of sources that it chooses from."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from torch import Tensor
+
+from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.data.audit import Finding
+
+__all__ = ["DataConfig", "Options", "Pool", "Progress", "register", "registered", "sources"]
+
+Progress = Callable[[int, int], None]
+
+
+class Options(BaseModel):
+    """Base of the settings that one source understands beyond the common ones."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass
+class Pool:
+    """What a source hands over: all samples, not yet divided.
+
+    x:          `(n, *shape)` uint8 or float32
+    spec:       of the samples; its classes are 0 where `y` is None
+    assignment: `(n,)` numbers of the splits (0 train, 1 validation, 2 test, 3 … the `extra` ones), where the source
+                knows better than the hash of a sample; None lets the hash decide
+    item_names: name of each sample in findings; default: its number
+    """
+
+    name: str
+    spec: SampleSpec
+    x: Tensor
+    y: Tensor | None = None
+    attributes: dict[str, Tensor] = field(default_factory=dict)
+    attribute_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    assignment: np.ndarray | None = None
+    extra: tuple[str, ...] = ()
+    item_names: list[str] | None = None
+    findings: list[Finding] = field(default_factory=list)
+
+    def item(self, i: int) -> str:
+        return self.item_names[i] if self.item_names else f"sample {i}"
+
+
+@dataclass(frozen=True)
+class _Source:
+    read: Callable[[DataConfig, Any, Progress | None], Pool]
+    options: type[Options]
+
+
+Reader = TypeVar("Reader", bound=Callable[..., Pool])
+
+_SOURCES: dict[str, _Source] = {}
+_BUILT_IN = ("arrays", "digits", "folder", "glyphs", "patches")
+
+
+def register(name: str, options: type[Options] = Options) -> Callable[[Reader], Reader]:
+    """Decorator of a function `(config, options, progress) → Pool` that reads a source."""
+
+    def enter(read: Reader) -> Reader:
+        _SOURCES[name] = _Source(read, options)
+        return read
+
+    return enter
+
+
+def sources() -> list[str]:
+    """All registered sources, the built-in ones loaded."""
+    for module in _BUILT_IN:
+        importlib.import_module(f"niwaki.data.sources.{module}")
+    return sorted(_SOURCES)
+
+
+def registered(name: str) -> _Source:
+    """Raises CallError with the nearest name where there is no such source."""
+    known = sources()
+    if name not in known:
+        raise CallError(f"there is no data source '{name}'; {nearest(name, known)}")
+    return _SOURCES[name]
+
+
+class DataConfig(BaseModel):
+    """Which data, and how they are divided. Settings beyond these are the source's own (`options()`).
+
+    source:    `digits`, `glyphs`, `patches`, `folder`, `arrays`, or one registered elsewhere
+    path:      of the files (`folder`, `arrays`)
+    size:      height and width in pixels, where the source can choose it
+    labels:    true demands class labels, false leaves them out, None takes them where they are
+    seed:      of the division and of all that a source draws
+    fractions: shares of train, validation and test
+
+    Raises CallError for an unknown source, a setting that the source does not have, or a wrong value.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    source: str
+    path: str | None = None
+    size: int | None = Field(default=None, ge=4, le=1024)
+    labels: bool | None = None
+    seed: int = Field(default=0, ge=0)
+    fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
+
+    @model_validator(mode="after")
+    def _check(self) -> DataConfig:
+        if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
+            raise CallError(
+                f"data.fractions must be three positive shares that add up to 1, not {self.fractions}"
+            )
+        self.options()
+        return self
+
+    def options(self) -> Any:
+        """The source's own settings, checked."""
+        source = registered(self.source)
+        given: Mapping[str, Any] = {
+            **{k: v for k in ("path", "size") if (v := getattr(self, k)) is not None},
+            **(self.model_extra or {}),
+        }
+        try:
+            return source.options.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(map(str, first["loc"]))
+            if first["type"] == "extra_forbidden":
+                common = set(DataConfig.model_fields) - {"path", "size"}
+                hint = nearest(key, common | set(source.options.model_fields))
+                raise CallError(f"the data source '{self.source}' has no setting '{key}'; {hint}") from None
+            if first["type"] == "missing":
+                raise CallError(f"the data source '{self.source}' needs data.{key}") from None
+            raise CallError(
+                f"data.{key} of '{self.source}': {first['msg']}, not {first['input']!r}"
+            ) from None

@@ -1,0 +1,152 @@
+"""From a config to a data set: read, divide, audit, fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from niwaki.contract import CallError, SampleSpec
+from niwaki.data import audit
+from niwaki.data.audit import Audit, Finding
+from niwaki.data.config import DataConfig, Pool, Progress, registered
+from niwaki.data.dataset import Dataset, Split
+from niwaki.data.splitting import EXTRA, SPLITS, by_hash, hash_samples
+from niwaki.store import hash_json, hash_tensors
+
+__all__ = ["load"]
+
+
+def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
+    """Read what `config` names and divide it.
+
+    progress: called with (files done, files in all) where a source reads many
+    Raises CallError for a missing path, an empty folder, labels that are asked for and absent, or too few samples for
+    three splits.
+    """
+    pool = registered(config.source).read(config, config.options(), progress)
+    _labels(config, pool)
+    findings = [*pool.findings, *_finite(pool)]
+    hashes = hash_samples(pool.x)
+    if pool.assignment is None:
+        split = by_hash(hashes, config.fractions, config.seed)
+    else:
+        split = pool.assignment
+        shared = _shared(hashes, split)
+        if shared.any():
+            text = f"{int(shared.sum())} samples equal one in an earlier split and were set aside"
+            names = audit.shortened(pool.item(int(i)) for i in np.flatnonzero(shared))
+            findings.append(Finding("warning", "set aside", text, names))
+            _keep(pool, ~shared)
+            hashes = [h for h, s in zip(hashes, shared, strict=True) if not s]
+            split = split[~shared]
+    _enough(config, split, len(set(hashes)))
+
+    y = None if pool.y is None else pool.y.numpy()
+    findings += audit.duplicates(hashes, split, y, pool.item)
+    names = (*SPLITS, *pool.extra)
+    parts = {name: _part(pool, torch.from_numpy(np.flatnonzero(split == k))) for k, name in enumerate(names)}
+    summary, more = _figures(pool, parts)
+    tensors = {f"{s}.{k}": t for s, part in parts.items() for k, t in part.tensors().items()}
+    # the path is left out: moved files are the same data
+    record = {
+        "config": config.model_dump(exclude={"path"}),
+        "spec": pool.spec.to_json(),
+        "tensors": hash_tensors(tensors),
+    }
+    return Dataset(
+        name=pool.name,
+        spec=pool.spec,
+        train=parts["train"],
+        validation=parts["validation"],
+        test=parts["test"],
+        extra={name: parts[name] for name in pool.extra},
+        attribute_names=pool.attribute_names,
+        audit=Audit((*findings, *more), summary),
+        fingerprint=hash_json(record),
+    )
+
+
+def _labels(config: DataConfig, pool: Pool) -> None:
+    """Hold the labels against what the config asks."""
+    if config.labels and pool.y is None:
+        raise CallError(
+            f"data.labels is true, but the {config.source} data '{pool.name}' have no class labels"
+        )
+    if config.labels is False and pool.y is not None:
+        pool.y = None
+        pool.spec = replace(pool.spec, classes=0, class_names=())
+
+
+def _finite(pool: Pool) -> list[Finding]:
+    """Set aside samples with NaN or infinite values, by name."""
+    if not pool.x.is_floating_point():
+        return []
+    good = torch.isfinite(pool.x).flatten(1).all(1).numpy()
+    if good.all():
+        return []
+    bad = [pool.item(int(i)) for i in np.flatnonzero(~good)]
+    _keep(pool, good)
+    text = f"{len(bad)} samples hold NaN or infinite values and were set aside"
+    return [Finding("error", "not finite", text, tuple(bad))]
+
+
+def _keep(pool: Pool, mask: np.ndarray) -> None:
+    """Reduce the pool to the samples in `mask` `(n,)` bool."""
+    kept = torch.from_numpy(np.flatnonzero(mask))
+    pool.item_names = [pool.item(int(i)) for i in kept]
+    pool.x = pool.x[kept]
+    pool.y = None if pool.y is None else pool.y[kept]
+    pool.attributes = {k: v[kept] for k, v in pool.attributes.items()}
+    pool.assignment = None if pool.assignment is None else pool.assignment[mask]
+
+
+def _shared(hashes: Sequence[bytes], split: np.ndarray) -> np.ndarray:
+    """Samples whose bytes occur in an earlier split too `(n,)` bool."""
+    first: dict[bytes, int] = {}
+    for h, s in zip(hashes, split, strict=True):
+        first[h] = min(first.get(h, int(s)), int(s))
+    return np.array([int(s) > first[h] for h, s in zip(hashes, split, strict=True)], dtype=bool)
+
+
+def _enough(config: DataConfig, split: np.ndarray, distinct: int) -> None:
+    counts = np.bincount(split, minlength=EXTRA)
+    for k, name in enumerate(SPLITS):
+        if counts[k] == 0:
+            raise CallError(
+                f"{len(split)} samples ({distinct} of them distinct) are too few to divide by {config.fractions}: "
+                f"the {name} split is empty; give more data or change data.fractions"
+            )
+
+
+def _part(pool: Pool, index: Tensor) -> Split:
+    y = None if pool.y is None else pool.y[index]
+    return Split(pool.spec, pool.x[index], y, {k: v[index] for k, v in pool.attributes.items()})
+
+
+def _figures(pool: Pool, parts: dict[str, Split]) -> tuple[dict[str, Any], list[Finding]]:
+    """Plain figures of the whole, and what is odd about values and classes."""
+    spec: SampleSpec = pool.spec
+    findings, values = audit.value_range(pool.x, spec.levels)
+    summary: dict[str, Any] = {
+        "samples": {name: len(part) for name, part in parts.items()},
+        "shape": list(spec.shape),
+        "stored_as": str(pool.x.dtype).removeprefix("torch."),
+        "levels": spec.levels if pool.x.dtype == torch.uint8 else None,
+        "values": values,
+        "classes": spec.classes,
+    }
+    if spec.classes:
+        names = spec.class_names or tuple(map(str, range(spec.classes)))
+        counts = {
+            s: torch.bincount(p.y, minlength=spec.classes).tolist()
+            for s, p in parts.items()
+            if p.y is not None
+        }
+        summary["class_counts"] = {s: dict(zip(names, row, strict=True)) for s, row in counts.items()}
+        findings += audit.balance({s: counts[s] for s in SPLITS}, names)
+    return summary, findings

@@ -1,0 +1,180 @@
+"""Samples in numpy's own files: `.npy` (samples alone) or `.npz` (samples and labels). No pickle is ever read."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.data.audit import Finding
+from niwaki.data.config import DataConfig, Options, Pool, Progress, register
+
+__all__ = ["ArraysOptions", "arrays"]
+
+CHANNELS = (1, 3, 4)
+MOST_CLASSES = 10_000
+
+
+class ArraysOptions(Options):
+    """path: the file; x, y: names of the samples and of the labels in an npz; layout: of four-dimensional arrays, where
+    their shape does not tell; levels: grey levels of uint8 samples; value_range: lowest and highest value of float
+    samples, which the model will see as −1 and 1."""
+
+    path: str
+    x: str = "x"
+    y: str = "y"
+    layout: Literal["NCHW", "NHWC"] | None = None
+    levels: int = Field(default=256, ge=2, le=256)
+    value_range: tuple[float, float] | None = None
+
+
+def _read(options: ArraysOptions) -> dict[str, np.ndarray]:
+    """The arrays of the file by name. Raises CallError in one sentence for whatever is wrong with it."""
+    path = Path(options.path).expanduser()
+    if not path.is_file():
+        raise CallError(
+            f"data.path '{options.path}' " + ("is not a file" if path.exists() else "does not exist")
+        )
+    try:
+        found = np.load(path, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            return {options.x: found}
+        with found:
+            wanted = [name for name in (options.x, options.y) if name in found.files]
+            if options.x not in wanted:
+                hint = nearest(options.x, found.files) if found.files else "it is empty"
+                raise CallError(f"'{options.path}' holds no array '{options.x}' (data.x); {hint}")
+            return {name: found[name] for name in wanted}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if "allow_pickle" in str(error) or "pickle" in str(error):
+            # numpy also takes any unknown file for a pickle
+            raise CallError(
+                f"'{options.path}' holds Python objects or is no npy or npz file; save plain uint8 or float arrays"
+            ) from None
+        raise CallError(f"'{options.path}' is not a whole npy or npz file: {error}") from None
+
+
+def _samples(x: np.ndarray, options: ArraysOptions) -> tuple[np.ndarray, str, list[Finding]]:
+    """The samples with channels first, their modality, and what was assumed."""
+    if x.ndim < 2 or 0 in x.shape:
+        raise CallError(f"'{options.path}': samples must be an array (n, …) that is not empty, not {x.shape}")
+    if options.layout and x.ndim != 4:
+        raise CallError(f"data.layout is for four-dimensional arrays, and '{options.path}' holds {x.shape}")
+    if x.ndim == 2:
+        return x, "vector", []
+    if x.ndim == 3:
+        return (
+            x[:, None],
+            "image",
+            [Finding("note", "shapes", f"{x.shape} is read as grey images (n, height, width)")],
+        )
+    if x.ndim > 4:
+        raise CallError(f"'{options.path}': {x.ndim} dimensions are too many; vectors have 2, images 3 or 4")
+    findings = []
+    layout: str | None = options.layout
+    if layout is None:
+        first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
+        if first == last:
+            raise CallError(
+                f"'{options.path}': the shape {x.shape} does not tell where the channels are; set data.layout=NCHW or NHWC"
+            )
+        layout = "NCHW" if first else "NHWC"
+        findings.append(
+            Finding("note", "shapes", f"{x.shape} is read as {layout}; set data.layout to say otherwise")
+        )
+    return (x if layout == "NCHW" else x.transpose(0, 3, 1, 2)), "image", findings
+
+
+def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:
+    if options.value_range:
+        raise CallError("data.value_range is for float samples; for uint8 set data.levels")
+    if int(x.max()) >= options.levels:
+        raise CallError(
+            f"'{options.path}' holds the value {int(x.max())}, outside data.levels={options.levels} (0 … {options.levels - 1})"
+        )
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def _floats(
+    x: np.ndarray, modality: str, options: ArraysOptions
+) -> tuple[Tensor, float, float, list[Finding]]:
+    """float32 values with their low and high; those of a known range are stretched to −1 … 1."""
+    values = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    finite = values[torch.isfinite(values)]
+    if finite.numel() == 0:
+        raise CallError(f"'{options.path}' holds no finite value")
+    low, high = finite.min().item(), finite.max().item()
+    findings: list[Finding] = []
+    if options.value_range is None and modality == "vector":
+        text = f"vectors are kept as they are, {low:.6g} … {high:.6g}; set data.value_range to stretch them to −1 … 1"
+        # a range must rise, and a constant set is reported by the audit
+        return values, low, high if high > low else low + 1.0, [Finding("note", "value range", text)]
+    if options.value_range is None:
+        if low < -1 or high > 1:
+            raise CallError(
+                f"'{options.path}' holds floats {low:.6g} … {high:.6g}; say their full range with data.value_range"
+            )
+        bounds = (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
+        text = f"floats {low:.6g} … {high:.6g} are taken to have the range {bounds[0]:g} … {bounds[1]:g}"
+        findings.append(Finding("note", "value range", f"{text}; set data.value_range to say otherwise"))
+    else:
+        bounds = options.value_range
+        if not bounds[0] < bounds[1]:
+            raise CallError(f"data.value_range must rise, not {bounds}")
+        if low < bounds[0] or high > bounds[1]:
+            raise CallError(
+                f"'{options.path}' holds values {low:.6g} … {high:.6g}, outside data.value_range {bounds}"
+            )
+    if bounds != (-1.0, 1.0):
+        values = (values - bounds[0]) / (bounds[1] - bounds[0]) * 2 - 1
+    return values, -1.0, 1.0, findings
+
+
+def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tuple[str, ...], int]:
+    """Labels as integers, with the names and the number of the classes. Words are numbered in their order."""
+    if y.shape != (n,):
+        raise CallError(f"'{options.path}': {n} samples need labels of the shape ({n},), not {y.shape}")
+    if y.dtype.kind in "US":
+        words, numbers = np.unique(y.astype(str), return_inverse=True)
+        return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, words)), len(words)
+    if y.dtype.kind not in "iub" and not (y.dtype.kind == "f" and np.array_equal(y, np.floor(y))):
+        raise CallError(f"'{options.path}': labels must be whole numbers or words, not {y.dtype}")
+    numbers = y.astype(np.int64)
+    if numbers.min() < 0 or numbers.max() >= MOST_CLASSES:
+        raise CallError(
+            f"'{options.path}': labels must lie in 0 … {MOST_CLASSES - 1}, not {numbers.min()} … {numbers.max()}"
+        )
+    return torch.from_numpy(numbers), (), int(numbers.max()) + 1
+
+
+@register("arrays", ArraysOptions)
+def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None) -> Pool:
+    """Vectors `(n, d)` or images `(n, C, H, W)`, uint8 or float32, with their labels where the file has some.
+
+    Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values outside the
+    stated range, an undecidable layout, or labels that do not fit.
+    """
+    found = _read(options)
+    x, modality, findings = _samples(found[options.x], options)
+    spec: dict[str, Any] = {}
+    if x.dtype == np.uint8:
+        values = _integers(x, options)
+        spec["levels"] = options.levels
+    elif x.dtype.kind == "f":
+        values, spec["low"], spec["high"], more = _floats(x, modality, options)
+        findings += more
+    else:
+        raise CallError(
+            f"'{options.path}' holds {x.dtype}; save samples as uint8 (0 … levels−1) or as float32"
+        )
+    y = None
+    if options.y in found and options.y != options.x:
+        y, spec["class_names"], spec["classes"] = _labels(found[options.y], len(x), options)
+    shape = tuple(values.shape[1:])
+    return Pool(Path(options.path).stem, SampleSpec(modality, shape, **spec), values, y, findings=findings)  # type: ignore[arg-type]
