@@ -75,7 +75,9 @@ def _extract(archive: zipfile.ZipFile, name: str, entry: FileEntry, directory: P
         while chunk := source.read(min(1 << 20, left + 1)):
             left -= len(chunk)
             if left < 0:
-                raise BundleError(f"{name} unpacks to more than the {entry.bytes} bytes its manifest promises")
+                raise BundleError(
+                    f"{name} unpacks to more than the {entry.bytes} bytes its manifest promises"
+                )
             file.write(chunk)
     if left:
         raise BundleError(f"{name} is {left} bytes shorter than its manifest promises; copy the bundle again")

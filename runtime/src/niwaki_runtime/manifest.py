@@ -202,7 +202,9 @@ def safe_path(name: str) -> PurePosixPath:
     path = PurePosixPath(name)
     inside = name and str(path) == name and not path.is_absolute() and ".." not in path.parts
     if not inside or any(c in name for c in "\\:\0") or name == MANIFEST:
-        raise BundleError(f"the bundle names the file {name!r}, which is not a plain path inside it; do not trust it")
+        raise BundleError(
+            f"the bundle names the file {name!r}, which is not a plain path inside it; do not trust it"
+        )
     return path
 
 
@@ -246,5 +248,7 @@ def read_manifest(data: bytes) -> Manifest:
     try:
         record = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise BundleError(f"{MANIFEST} is cut short or not JSON ({error}); copy or export the bundle again") from error
+        raise BundleError(
+            f"{MANIFEST} is cut short or not JSON ({error}); copy or export the bundle again"
+        ) from error
     return Manifest.from_json(record)

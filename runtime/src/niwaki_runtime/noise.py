@@ -40,7 +40,9 @@ def raw(seed: int, start: int, n: int, size: int, *, stream: str = "latent", dra
     return words.view("<u4").reshape(n, b * 8)[:, :size]
 
 
-def uniform(seed: int, start: int, n: int, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
+def uniform(
+    seed: int, start: int, n: int, size: int = 1, *, stream: str = "token", draw: int = 0
+) -> np.ndarray:
     """Uniforms in (0, 1): `(n, size)` float64, from 32-bit words at the centre of their cell."""
     return (raw(seed, start, n, size, stream=stream, draw=draw) + 0.5) * 2.0**-32
 

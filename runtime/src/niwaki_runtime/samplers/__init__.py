@@ -1,7 +1,15 @@
 """Ways of sampling: one file each. All are plain JSON-able data and run on torch tensors and numpy arrays alike."""
 
 from niwaki_runtime.samplers.autoregressive import Autoregressive
-from niwaki_runtime.samplers.base import Backend, Noise, NumpyBackend, Runner, Sampler, State, sampler_from_json
+from niwaki_runtime.samplers.base import (
+    Backend,
+    Noise,
+    NumpyBackend,
+    Runner,
+    Sampler,
+    State,
+    sampler_from_json,
+)
 from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.one_shot import OneShot

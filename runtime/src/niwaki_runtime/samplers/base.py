@@ -17,7 +17,17 @@ import numpy as np
 from niwaki_runtime import noise
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["Array", "Backend", "Noise", "NumpyBackend", "Runner", "Sampler", "State", "register", "sampler_from_json"]
+__all__ = [
+    "Array",
+    "Backend",
+    "Noise",
+    "NumpyBackend",
+    "Runner",
+    "Sampler",
+    "State",
+    "register",
+    "sampler_from_json",
+]
 
 Array = Any  # a numpy array or a torch tensor: whatever the backend makes
 
@@ -98,15 +108,11 @@ class Noise:
 
     def normal(self, shape: tuple[int, ...], *, stream: str = "latent", draw: int = 0) -> Array:
         """Standard normals `(n, *shape)`, float32."""
-        return self.backend.normal(
-            self.seed, self.start, self.n, shape, stream=stream, draw=self.base + draw
-        )
+        return self.backend.normal(self.seed, self.start, self.n, shape, stream=stream, draw=self.base + draw)
 
     def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
         """Uniforms in (0, 1) `(n, size)`, float64, always on the host."""
-        return noise.uniform(
-            self.seed, self.start, self.n, size, stream=stream, draw=self.base + draw
-        )
+        return noise.uniform(self.seed, self.start, self.n, size, stream=stream, draw=self.base + draw)
 
 
 _SAMPLERS: dict[str, type[Sampler]] = {}

@@ -56,7 +56,11 @@ class Cascade(Sampler):
         return sum(leg.evaluations() for leg in self.legs)
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, "legs": [leg.to_json() for leg in self.legs], "outputs": list(self.outputs)}
+        return {
+            "kind": self.kind,
+            "legs": [leg.to_json() for leg in self.legs],
+            "outputs": list(self.outputs),
+        }
 
     @classmethod
     def from_fields(cls, record: dict[str, Any]) -> Sampler:

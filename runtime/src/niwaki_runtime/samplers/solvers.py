@@ -69,6 +69,8 @@ def dpmpp_2m(
 
 SOLVERS: dict[str, Callable[..., Array]] = {
     "ddim": ddim,
-    "ddpm": partial(ddim, eta=1.0),  # ancestral sampling with the posterior variance β̃ (Ho et al. 2020, Equation 7)
+    "ddpm": partial(
+        ddim, eta=1.0
+    ),  # ancestral sampling with the posterior variance β̃ (Ho et al. 2020, Equation 7)
     "dpmpp_2m": dpmpp_2m,
 }

@@ -1,0 +1,197 @@
+"""Bundles: read, verified by hash before anything is opened, and sampled from. Reading one executes no code."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki_runtime import archive
+from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
+from niwaki_runtime.errors import BundleError, CallError
+from niwaki_runtime.manifest import MANIFEST, Manifest, hash_file, read_manifest, safe_path
+from niwaki_runtime.samplers import Noise, NumpyBackend, Sampler
+from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
+
+__all__ = ["Bundle", "inspect", "load"]
+
+_BATCH = 64  # samples worked on at once where the caller does not say
+
+
+class Bundle:
+    """A model ready to sample from. Made by `load`.
+
+    path:     where it was read from
+    manifest: all that it says about itself
+    graphs:   its networks on the engine, by name: callables from numpy arrays to numpy arrays
+    engine:   name of the engine
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, graphs: Mapping[str, GraphRunner], engine: str
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.graphs = dict(graphs)
+        self.engine = engine
+        self._backend = NumpyBackend()
+
+    @property
+    def spec(self) -> SampleSpec:
+        return self.manifest.spec
+
+    @property
+    def conditions(self) -> Mapping[str, ConditionSpec]:
+        return self.manifest.conditions
+
+    @property
+    def sampler(self) -> Sampler:
+        return self.manifest.sampler
+
+    def __repr__(self) -> str:
+        return f"Bundle({self.manifest.name!r}, {self.sampler.kind} on {self.engine})"
+
+    def sample(
+        self,
+        n: int,
+        *,
+        seed: int = 0,
+        condition: Any = None,
+        start: int = 0,
+        batch: int | None = None,
+        project: Callable[[np.ndarray, float, int], np.ndarray] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **overrides: Any,
+    ) -> np.ndarray:
+        """Samples start … start+n−1 of `seed`: `(n, *spec.shape)`, float32 (int64 where samples are tokens).
+
+        condition: a value, an array with one row per sample, or a mapping of condition names to either; None asks for
+                   the classes in turn, by sample index
+        batch:     samples worked on at once (64); the result depends on it only by the network's own rounding
+        project:   `(x, t, draw) → x` after each solver step of an iterative sampler (inpainting, constraints)
+        progress:  called with (samples done, samples in all)
+        overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)
+        Raises CallError for a condition or an option that the model does not have.
+
+        >>> bundle.sample(16, seed=7, condition=3).shape  # doctest: +SKIP
+        (16, 1, 8, 8)
+        """
+        if n < 0 or start < 0 or (batch is not None and batch < 1):
+            raise CallError(
+                f"n and start must not be negative and batch at least 1, not {n}, {start}, {batch}"
+            )
+        sampler = self.sampler.override(**overrides)
+        rows = resolve(self.conditions, condition, start, n)
+        size = min(n, batch or _BATCH)
+        if size == n and n > 0:
+            out = self._draw(sampler, seed, start, n, rows, project)
+            if progress:
+                progress(n, n)
+            return out
+        parts = []
+        for at in range(0, n, size or 1):
+            # The last batch is as large as the others and what is too many is cut off: a new size is a new compilation.
+            part = {k: _rows(v, at, size) for k, v in rows.items()}
+            parts.append(self._draw(sampler, seed, start + at, size, part, project)[: n - at])
+            if progress:
+                progress(min(at + size, n), n)
+        return np.concatenate(parts) if parts else np.empty((0, *self.spec.shape), np.float32)
+
+    def _draw(
+        self,
+        sampler: Sampler,
+        seed: int,
+        start: int,
+        n: int,
+        rows: Mapping[str, np.ndarray],
+        project: Callable[[np.ndarray, float, int], np.ndarray] | None,
+    ) -> np.ndarray:
+        out = sampler(self.graphs, Noise(self._backend, seed, start, n), rows, project=project)
+        return out.astype(np.float32, copy=False) if out.dtype.kind == "f" else out
+
+
+def _rows(values: np.ndarray, at: int, size: int) -> np.ndarray:
+    """Rows at … at+size−1, the last one repeated where there are fewer."""
+    part = values[at : at + size]
+    if len(part) == size:
+        return part
+    return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+
+
+def load(
+    path: Path | str, *, engine: str = "auto", precision: str = "fast", threads: int | None = None
+) -> Bundle:
+    """The bundle at `path` (a `.niwaki` directory or its zip), verified and ready to sample from.
+
+    engine:    `openvino`, `onnxruntime`, or `auto`: openvino where it is installed
+    precision: `fast` lets the engine choose its arithmetic, `exact` asks for float32
+    threads:   CPU threads; None is the engine's own choice
+    Raises BundleError for a bundle that is incomplete, altered, unsafe or too new, CallError for a wrong argument, and
+    NiwakiError where the engine is not installed.
+    """
+    path = Path(path)
+    engine = resolve_engine(engine)
+
+    def opened(directory: Path, manifest: Manifest) -> Bundle:
+        graphs = {
+            name: open_graph(
+                engine,
+                directory / graph.file,
+                precision=precision,
+                threads=threads,
+                inputs=graph.input_names,
+                outputs=graph.output_names,
+                state=graph.state,
+            )
+            for name, graph in manifest.graphs.items()
+        }
+        return Bundle(path, manifest, graphs, engine)
+
+    return _read(path, opened)
+
+
+def inspect(path: Path | str) -> Manifest:
+    """What the bundle at `path` says about itself, all its files verified; needs no engine. Raises BundleError."""
+    return _read(Path(path), lambda directory, manifest: manifest)
+
+
+def _read(path: Path, use: Callable[[Path, Manifest], Any]) -> Any:
+    """`use(directory, manifest)` once every file is verified; a zip is unpacked for as long as that takes."""
+    if path.is_dir():
+        manifest = _manifest(path)
+        _verify(path, manifest)
+        return use(path, manifest)
+    if not path.is_file():
+        raise BundleError(f"{path} does not exist")
+    with tempfile.TemporaryDirectory(prefix="niwaki-", ignore_cleanup_errors=True) as temporary:
+        directory = Path(temporary)
+        manifest = archive.unpack(path, directory)
+        _verify(directory, manifest)
+        return use(directory, manifest)
+
+
+def _manifest(directory: Path) -> Manifest:
+    try:
+        return read_manifest((directory / MANIFEST).read_bytes())
+    except OSError as error:
+        raise BundleError(
+            f"{directory} holds no {MANIFEST} that can be read; it is not a niwaki bundle"
+        ) from error
+
+
+def _verify(directory: Path, manifest: Manifest) -> None:
+    """Every file is there, inside the bundle, and byte for byte what was written."""
+    root = directory.resolve()
+    for name, entry in manifest.files.items():
+        file = directory.joinpath(*safe_path(name).parts)
+        if not file.is_file():
+            raise BundleError(f"the bundle lacks {name}; copy or export it again")
+        if not file.resolve().is_relative_to(root):
+            raise BundleError(f"{name} is a link that leaves the bundle; do not trust it")
+        if file.stat().st_size != entry.bytes or hash_file(file) != entry:
+            raise BundleError(
+                f"{name} is not what was written (its hash differs); copy or export the bundle again"
+            )
