@@ -1,26 +1,34 @@
 """Pruning as data: which channels of which module stay. Cutting a fresh model by the same list rebuilds the pruned one.
 
 A cut names a module, a side (`out` or `in`) and the kept positions along it, counted in the module's widths at the time
-of the cut. Modules with derived widths or masks offer `resize(side, keep)`; the layers of torch are known here.
+of the cut. Modules with derived widths or masks offer `resize(side, keep)`; the layers of torch are known here, each by
+the table of its tensors and axes (`niwaki.nn.layouts`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import NiwakiError
+from niwaki.contract import NiwakiError, nearest
+from niwaki.nn.layouts import Layout, layout_of
 
-__all__ = ["Cut", "apply_cuts", "cut", "width"]
+__all__ = ["Cut", "apply_cuts", "cut", "find", "owner_of", "per_position", "scale", "width"]
 
 
 @dataclass(frozen=True)
 class Cut:
-    """Keep the positions `keep` along one side of a module (or of a bare parameter, by its dotted name)."""
+    """Keep the positions `keep` along one side of a module (or of a bare parameter, by its dotted name).
+
+    module: dotted name, as in `named_modules()`; for a bare parameter as in `named_parameters()`
+    side:   `out` or `in`; layers whose input and output are one and the same width (norms, depthwise convolutions,
+            embeddings) have only `out`; a bare parameter takes the number of its axis
+    keep:   rising positions, counted before this cut
+    """
 
     module: str
     side: str
@@ -38,3 +46,139 @@ def apply_cuts(model: nn.Module, cuts: Iterable[Cut]) -> None:
     """Replay cuts, in order, in place. Raises NiwakiError where a cut does not fit the model."""
     for one in cuts:
         cut(model, one)
+
+
+def find(model: nn.Module, name: str) -> nn.Module | nn.Parameter:
+    """The submodule or the bare parameter of that dotted name. Raises NiwakiError with the nearest name."""
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    if name in modules:
+        return modules[name]
+    if name in parameters:
+        return parameters[name]
+    hint = nearest(name, [n for n in [*modules, *parameters] if n])
+    raise NiwakiError(f"the model has no module '{name}' to cut; {hint}")
+
+
+def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
+    """The module that holds a bare parameter, and the parameter's name in it."""
+    path, _, leaf = name.rpartition(".")
+    return model.get_submodule(path), leaf
+
+
+def width(module: nn.Module | nn.Parameter, side: str) -> int:
+    """Positions along `side`. Raises NiwakiError for a module without such a side."""
+    if isinstance(module, nn.Parameter):
+        return module.shape[_axis(module, side)]
+    if callable(getattr(module, "resize", None)) and callable(getattr(module, "width", None)):
+        return int(module.width(side))  # type: ignore[operator]
+    return layout_of(module, side).width
+
+
+def cut(model: nn.Module, one: Cut) -> None:
+    """Resize one module in place; the kept slices of its weights stay as they are, bit for bit.
+
+    Raises NiwakiError for an unknown module or side, for positions that do not exist or do not rise, for groups that
+    would become unequal, and for parameters that two modules share.
+    """
+    target = find(model, one.module)
+    total = width(target, one.side)
+    if not one.keep or list(one.keep) != sorted(set(one.keep)) or one.keep[0] < 0 or one.keep[-1] >= total:
+        raise NiwakiError(
+            f"a cut of '{one.module}' must keep rising positions within 0 … {total - 1} of side '{one.side}', at least one"
+        )
+    _refuse_shared(model, target, one.module)
+    keep = torch.tensor(one.keep, dtype=torch.long)
+    if isinstance(target, nn.Parameter):
+        holder, leaf = owner_of(model, one.module)
+        setattr(holder, leaf, _selected(target, keep, _axis(target, one.side)))
+    elif callable(getattr(target, "resize", None)):
+        target.resize(one.side, one.keep)  # type: ignore[operator]
+    else:
+        _cut_known(target, one, keep)
+
+
+def _cut_known(target: nn.Module, one: Cut, keep: Tensor) -> None:
+    layout = layout_of(target, one.side)
+    try:
+        kept = layout.check(one.keep)
+    except ValueError as error:
+        raise NiwakiError(f"'{one.module}' ({type(target).__name__}) cannot be cut so: {error}") from None
+    for name, axis in layout.tensors:
+        value = getattr(target, name)
+        if value is not None:
+            setattr(target, name, _selected(value, keep, axis))
+    for name in layout.gathered:
+        value = getattr(target, name)
+        setattr(target, name, _gathered(value, keep, layout))
+    for name, number in kept.items():
+        setattr(target, name, number)
+
+
+def _selected(value: Tensor, keep: Tensor, axis: int) -> Tensor:
+    """`value` (parameter or buffer) at the kept positions of `axis`; a parameter stays one, trainable as before."""
+    part = value.detach().index_select(axis, keep.to(value.device)).clone()
+    return nn.Parameter(part, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else part
+
+
+def _gathered(value: Tensor, keep: Tensor, layout: Layout) -> Tensor:
+    """The axis of a grouped convolution that counts inside its group: each group keeps its own local positions."""
+    g, local = layout.groups, layout.width // layout.groups
+    where = (keep % local).reshape(g, -1).to(value.device)  # keep rises, and every group keeps as many
+    rows = value.detach().unflatten(0, (g, -1))
+    part = torch.stack([rows[j].index_select(1, where[j]) for j in range(g)]).flatten(0, 1).clone()
+    return nn.Parameter(part, requires_grad=value.requires_grad)
+
+
+def per_position(
+    module: nn.Module | nn.Parameter, side: str, value: Callable[[nn.Parameter], Tensor]
+) -> Tensor:
+    """Σ of `value(parameter)` over all that belongs to each position of `side`: `(width,)`.
+
+    value: an element-wise quantity with the parameter's own shape: p², p·∂L/∂p …
+    """
+    if isinstance(module, nn.Parameter):
+        return value(module).movedim(_axis(module, side), 0).flatten(1).sum(1)
+    layout = layout_of(module, side)
+    total = torch.zeros(layout.width, device=next(module.parameters(), torch.empty(0)).device)
+    for name, axis in layout.tensors:
+        parameter = getattr(module, name)
+        if isinstance(parameter, nn.Parameter):
+            total = total + value(parameter).movedim(axis, 0).reshape(layout.width, -1).sum(1)
+    for name in layout.gathered:
+        v = value(getattr(module, name)).unflatten(0, (layout.groups, -1)).flatten(3)
+        total = total + v.sum((1, 3) if v.ndim == 4 else 1).flatten()
+    return total
+
+
+@torch.no_grad()
+def scale(module: nn.Module | nn.Parameter, side: str, factors: Tensor) -> None:
+    """Multiply all that belongs to each position of `side` by its factor `(width,)`, in place; 0 makes it dead."""
+    if isinstance(module, nn.Parameter):
+        module.movedim(_axis(module, side), -1).mul_(factors)
+        return
+    layout = layout_of(module, side)
+    for name, axis in layout.tensors:
+        parameter = getattr(module, name)
+        if isinstance(parameter, nn.Parameter):
+            parameter.movedim(axis, -1).mul_(factors)
+    for name in layout.gathered:
+        rows = getattr(module, name).unflatten(0, (layout.groups, -1))
+        rows.mul_(factors.reshape(layout.groups, 1, -1, *[1] * (rows.ndim - 3)))
+
+
+def _axis(parameter: nn.Parameter, side: str) -> int:
+    if not side.isdigit() or int(side) >= parameter.ndim:
+        raise NiwakiError(f"a bare parameter is cut along an axis 0 … {parameter.ndim - 1}, not '{side}'")
+    return int(side)
+
+
+def _refuse_shared(model: nn.Module, target: nn.Module | nn.Parameter, name: str) -> None:
+    """Cutting one holder of a shared parameter would silently untie it."""
+    own = {id(target)} if isinstance(target, nn.Parameter) else {id(p) for p in target.parameters(recurse=False)}
+    holders: dict[int, int] = {}
+    for module in model.modules():
+        for parameter in module._parameters.values():
+            if parameter is not None and id(parameter) in own:
+                holders[id(parameter)] = holders.get(id(parameter), 0) + 1
+    if any(count > 1 for count in holders.values()):
+        raise NiwakiError(f"'{name}' shares its weights with another module, so it cannot be cut alone")

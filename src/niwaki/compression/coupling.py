@@ -1,0 +1,303 @@
+"""Which channels can only be cut together: the dependency graph over all graphs of a model at once.
+
+torch-pruning's DepGraph (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023) finds the coupled layers by
+tracing autograd. It guesses where tensors are reshaped, concatenated or split, so nothing that it says is believed
+before `niwaki.compression.trial` has tried it.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.contract import GenerativeModel, Graph, NiwakiError
+from niwaki.nn.layouts import layout_of
+from niwaki.nn.surgery import Cut, width
+
+__all__ = ["Coupling", "Member", "couplings", "cuts_of"]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One side of one layer in a coupling: unit u owns the positions `positions[u]` of it."""
+
+    module: str
+    side: str
+    positions: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class Coupling:
+    """Layers whose channels stand and fall together.
+
+    units:   how many channels can be chosen between
+    blocks:  equal stretches of units that must each keep the same number (grouped convolutions, group norms)
+    protected: why it must keep its width; empty where it may be cut
+    """
+
+    units: int
+    members: tuple[Member, ...]
+    blocks: int = 1
+    protected: str = ""
+
+    @property
+    def key(self) -> str:
+        """Names the coupling across rounds of pruning: widths change, the layers in it do not."""
+        return f"{self.members[0].module}:{self.members[0].side}"
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(m.module for m in self.members))
+
+
+class _Traced(nn.Module):
+    """A model whose inputs pass through 1×1 identities, so that the tracer knows their widths and sees who meets them."""
+
+    def __init__(self, model: GenerativeModel) -> None:
+        super().__init__()
+        self.model = model
+        self.graphs = model.graphs()  # after the copy, so that the views are of the copy's modules
+        self.gates = nn.ModuleDict()
+        for name, graph in self.graphs.items():
+            for i, value in enumerate(graph.example(2)):
+                if value.is_floating_point() and value.ndim >= 2:
+                    self.gates[f"{name}/{i}".replace(".", "_")] = _gate(value)
+
+    def forward(self, _: Any) -> list[Tensor]:
+        outputs: list[Tensor] = []
+        for name, graph in self.graphs.items():
+            inputs = list(graph.example(2))
+            for i, value in enumerate(inputs):
+                key = f"{name}/{i}".replace(".", "_")
+                if key in self.gates:
+                    inputs[i] = self.gates[key](value)
+            out = graph(*inputs)
+            for one in out if isinstance(out, tuple | list) else (out,):
+                if one.is_floating_point() and one.requires_grad:
+                    outputs.append(one * 1.0)  # so that a last layer is followed by the marker of an output
+        return outputs
+
+
+def _gate(value: Tensor) -> nn.Module:
+    c = value.shape[1]
+    kinds: dict[int, Any] = {2: nn.Linear, 3: nn.Conv1d, 4: nn.Conv2d, 5: nn.Conv3d}
+    if value.ndim not in kinds:
+        raise NiwakiError(f"an input with {value.ndim} axes cannot be traced for pruning")
+    return (kinds[2](c, c) if value.ndim == 2 else kinds[value.ndim](c, c, 1)).to(value.device)
+
+
+def couplings(model: GenerativeModel) -> list[Coupling]:
+    """All couplings of the layers that sampling uses, those that must keep their width included, with the reason.
+
+    Raises NiwakiError where the model cannot be traced.
+    """
+    import torch_pruning as tp
+
+    traced = _Traced(copy.deepcopy(model).eval())
+    for parameter in traced.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    graph = tp.DependencyGraph()
+    bare = list(_bare(traced.model))
+    try:
+        with warnings.catch_warnings(), torch.enable_grad():
+            warnings.simplefilter("ignore")
+            graph.build_dependency(
+                traced,
+                example_inputs=torch.zeros(1),
+                forward_fn=lambda m, x: m(x),
+                unwrapped_parameters=[(p, axis) for _, p, axis in bare],
+                customized_pruners=_customized(traced.model),
+                verbose=False,
+            )
+            return list(_Reader(tp, graph, traced, {id(p): (n, a) for n, p, a in bare}).read())
+    except (RuntimeError, ValueError, AssertionError, AttributeError, IndexError, TypeError, KeyError) as error:
+        raise NiwakiError(f"the model cannot be traced for pruning: {type(error).__name__}: {error}") from error
+
+
+def _bare(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
+    """Parameters that belong to no layer of torch, with the axis most likely to count channels."""
+    for path, module in model.named_modules():
+        try:
+            layout_of(module, "out")
+            continue  # a known layer: its parameters go with it
+        except NiwakiError:
+            pass
+        for leaf, p in module._parameters.items():
+            if p is not None and p.is_floating_point() and max(p.shape, default=1) > 1:
+                wide = [i for i, s in enumerate(p.shape) if s > 1]
+                yield f"{path}.{leaf}".lstrip("."), p, 1 if p.ndim >= 4 and p.shape[1] > 1 else wide[-1]
+
+
+def _customized(model: nn.Module) -> dict[Any, Any]:
+    """Modules with a `resize` and a `width` of their own, and normalizations torch-pruning does not know."""
+    from torch_pruning.pruner.function import BasePruningFunc
+
+    class Own(BasePruningFunc):
+        def prune_out_channels(self, layer: nn.Module, idxs: Any) -> nn.Module:
+            return layer
+
+        def prune_in_channels(self, layer: nn.Module, idxs: Any) -> nn.Module:
+            return layer
+
+        def get_out_channels(self, layer: nn.Module) -> int:
+            return width(layer, "out")
+
+        def get_in_channels(self, layer: nn.Module) -> int:
+            return width(layer, "in")
+
+    class Norm(Own):
+        def prune_out_channels(self, layer: nn.Module, idxs: Any) -> nn.Module:
+            return layer
+
+        prune_in_channels = prune_out_channels
+
+        get_in_channels = Own.get_out_channels
+
+    found: dict[Any, Any] = {}
+    for module in model.modules():
+        if callable(getattr(module, "resize", None)) and callable(getattr(module, "width", None)):
+            found[type(module)] = Own()
+        elif isinstance(module, nn.RMSNorm):
+            found[type(module)] = Norm()
+    return found
+
+
+class _Reader:
+    """Turns torch-pruning's groups into couplings of names and positions."""
+
+    def __init__(self, tp: Any, graph: Any, traced: _Traced, bare: dict[int, tuple[str, int]]) -> None:
+        self.tp, self.graph, self.bare = tp, graph, bare
+        self.names = {m: n for n, m in traced.model.named_modules()}
+        self.gates = set(traced.gates.values())
+        self.shared = _shared(traced.model)
+
+    def read(self) -> Iterator[Coupling]:
+        done: set[tuple[str, str]] = set()
+        for module in list(self.graph.module2node):
+            if not isinstance(module, nn.Module) or module not in self.names:
+                continue
+            pruner = self.graph.get_pruner_of_module(module)
+            if pruner is None or not self._has_weights(module) or (self.names[module], "out") in done:
+                continue
+            count = self.graph.get_out_channels(module)
+            if not count:
+                continue
+            group = self.graph.get_pruning_group(module, pruner.prune_out_channels, list(range(count)))
+            coupling = self._coupling(self._rooted_at_narrowest(group, count), count)
+            done |= {(m.module, m.side) for m in coupling.members}
+            yield coupling
+
+    def _has_weights(self, module: nn.Module) -> bool:
+        """Layers that make channels; norms only pass them on."""
+        own = callable(getattr(module, "resize", None))
+        return own or isinstance(module, nn.modules.conv._ConvNd | nn.Linear | nn.Embedding)
+
+    def _rooted_at_narrowest(self, group: Any, count: int) -> Any:
+        """The same group seen from its narrowest layer: its channels are the units that can be chosen between."""
+        best, least = None, count
+        for i in range(len(group)):
+            module = group[i].dep.target.module
+            if (module in self.names or isinstance(module, nn.Parameter)) and 0 < len(group[i].idxs) < least:
+                if isinstance(module, nn.Module):
+                    best, least = group[i], len(group[i].idxs)
+        if best is None:
+            return group
+        return self.graph.get_pruning_group(best.dep.target.module, best.dep.handler, sorted(best.idxs))
+
+    def _coupling(self, group: Any, count: int) -> Coupling:
+        roots = sorted(set(group[0].idxs))
+        unit = {position: u for u, position in enumerate(roots)}
+        members: list[Member] = []
+        protected = "" if len(roots) > 1 else "it has one channel"
+        for i in range(len(group)):
+            item = group[i]
+            module, kind = item.dep.target.module, item.dep.target.type
+            if module in self.gates:
+                protected = protected or "it meets an input of a graph"
+                continue
+            if kind == self.tp.ops.OPTYPE.OUTPUT:
+                protected = protected or "it makes an output of a graph"
+                continue
+            name, side = self._name(module, item.dep.handler)
+            if not name:
+                continue  # an operation without weights
+            positions: list[list[int]] = [[] for _ in roots]
+            for position, root in zip(item.idxs, item.root_idxs, strict=True):
+                positions[unit[root]].append(int(position))
+            members.append(Member(name, side, tuple(tuple(sorted(p)) for p in positions)))
+            protected = protected or self._reason(module, name, side)
+        return Coupling(len(roots), tuple(members), self._blocks(members, len(roots)), protected)
+
+    def _name(self, module: Any, handler: Any) -> tuple[str, str]:
+        if isinstance(module, nn.Parameter):
+            name, axis = self.bare.get(id(module), ("", 0))
+            return name, str(axis)
+        name = self.names.get(module, "")
+        return name, "out" if self.graph.is_out_channel_pruning_fn(handler) else "in"
+
+    def _reason(self, module: Any, name: str, side: str) -> str:
+        parameters = [module] if isinstance(module, nn.Parameter) else list(module.parameters(recurse=False))
+        if any(id(p) in self.shared for p in parameters):
+            return f"'{name}' shares its weights with another module"
+        try:
+            width(module, side)
+        except NiwakiError as error:
+            return str(error)
+        return ""
+
+    def _blocks(self, members: list[Member], units: int) -> int:
+        """Stretches that must keep as many channels each: groups of convolutions, and of norms where they are wide."""
+        blocks = 1
+        by_name = {n: m for m, n in self.names.items()}
+        for member in members:
+            module = by_name.get(member.module)
+            if any(p != (u,) for u, p in enumerate(member.positions)):
+                continue
+            if isinstance(module, nn.modules.conv._ConvNd):
+                if not module.groups == module.in_channels == module.out_channels:
+                    blocks = _lcm(blocks, module.groups)
+            elif isinstance(module, nn.GroupNorm) and units // module.num_groups >= 4:
+                blocks = _lcm(blocks, module.num_groups)
+        return blocks if units % blocks == 0 else 1
+
+
+def _lcm(a: int, b: int) -> int:
+    import math
+
+    return math.lcm(a, b)
+
+
+def _shared(model: nn.Module) -> set[int]:
+    seen: dict[int, int] = {}
+    for module in model.modules():
+        for p in module._parameters.values():
+            if p is not None:
+                seen[id(p)] = seen.get(id(p), 0) + 1
+    return {k for k, count in seen.items() if count > 1}
+
+
+def cuts_of(model: nn.Module, removed: list[tuple[Coupling, tuple[int, ...]]]) -> tuple[Cut, ...]:
+    """One cut per layer and side that takes the `removed` units of all couplings away at once."""
+    from niwaki.nn.surgery import find
+
+    gone: dict[tuple[str, str], set[int]] = {}
+    for coupling, units in removed:
+        for member in coupling.members:
+            lost = gone.setdefault((member.module, member.side), set())
+            for u in units:
+                lost.update(member.positions[u])
+    cuts = []
+    for (module, side), lost in gone.items():
+        if lost:
+            total = width(find(model, module), side)
+            cuts.append(Cut(module, side, tuple(i for i in range(total) if i not in lost)))
+    return tuple(cuts)
+
+
+_ = Graph

@@ -1,0 +1,74 @@
+"""Running all that a model is: every graph on its example inputs, every phase's loss on a made-up batch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from niwaki.contract import Batch, Context, GenerativeModel, NiwakiError, SampleSpec
+
+__all__ = ["check", "example_batch", "losses", "outputs", "shapes"]
+
+
+@torch.no_grad()
+def outputs(model: GenerativeModel, n: int = 3, seed: int = 1) -> list[Tensor]:
+    """Every output of every graph, on its example inputs."""
+    found: list[Tensor] = []
+    for graph in model.graphs().values():
+        out = graph(*graph.example(n, seed))
+        found += list(out) if isinstance(out, tuple | list) else [out]
+    return found
+
+
+def shapes(model: GenerativeModel) -> list[tuple[int, ...]]:
+    """Shapes of `outputs`."""
+    return [tuple(o.shape) for o in outputs(model)]
+
+
+def example_batch(spec: SampleSpec, n: int = 4, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
+    """A batch such as the data would give: values within the spec's range, labels within its classes."""
+    rng = torch.Generator().manual_seed(seed)
+    if spec.modality == "text":
+        x = torch.randint(0, spec.levels, (n, *spec.shape), generator=rng)
+    else:
+        x = spec.low + (spec.high - spec.low) * torch.rand((n, *spec.shape), generator=rng)
+    y = torch.arange(n) % spec.classes if spec.classes else None
+    return Batch(x=x, y=y, x_b=x.clone(), index=torch.arange(n)).map(lambda t: t.to(device))
+
+
+def losses(model: GenerativeModel) -> dict[str, float]:
+    """Every phase's loss on an example batch. Whatever the model raises passes through."""
+    device = next(model.parameters()).device
+    batch = example_batch(model.spec, device=device)
+    found = {}
+    for phase in model.phases():
+        ctx = Context(0, 0.5, phase.stage or "train", {}, torch.Generator(device=device).manual_seed(0))
+        found[phase.name] = float(sum(v.detach().sum() for v in model.loss(phase.name, batch, ctx).values()))
+    return found
+
+
+def check(model: GenerativeModel, expected: list[tuple[int, ...]]) -> None:
+    """Every graph gives finite outputs of the expected shapes, and gradients flow back through it.
+
+    Raises NiwakiError with the graph's name where not.
+    """
+    model.eval()
+    found: list[tuple[int, ...]] = []
+    for name, graph in model.graphs().items():
+        with torch.enable_grad():
+            model.zero_grad(set_to_none=True)
+            out = graph(*graph.example(3, 1))
+            parts = list(out) if isinstance(out, tuple | list) else [out]
+            for part in parts:
+                if part.is_floating_point() and not torch.isfinite(part).all():
+                    raise NiwakiError(f"the graph '{name}' gives values that are not finite")
+            total = sum(p.float().square().mean() for p in parts if p.requires_grad)
+            if isinstance(total, Tensor):
+                total.backward()
+                gradients = [p.grad for p in model.parameters() if p.grad is not None]
+                if not gradients or not all(torch.isfinite(g).all() for g in gradients):
+                    raise NiwakiError(f"no finite gradient comes back through the graph '{name}'")
+        found += [tuple(p.shape) for p in parts]
+    model.zero_grad(set_to_none=True)
+    if found != expected:
+        raise NiwakiError(f"the graphs' outputs had the shapes {expected} and now have {found}")

@@ -1,0 +1,153 @@
+"""Trying a cut before it is made: on a copy with random weights, dead channels and cut channels must say the same.
+
+If the layers of a coupling are found rightly, silencing its channels everywhere (all their weights zero, on the making
+and on the using side) and cutting them out give the same outputs. A wrong position anywhere makes an error of the size of
+the outputs, a forgotten layer an error of shapes. So the layers that must keep their width are found, not listed.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from types import MethodType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.compression.coupling import Coupling, cuts_of
+from niwaki.compression.forward import losses, outputs
+from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.nn.surgery import apply_cuts, find, scale
+
+__all__ = ["Trial"]
+
+_TOLERANCE = 1e-3  # of the outputs' own size; a wrong position makes an error of order 1
+_FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError, NiwakiError)
+
+
+class Trial:
+    """A copy of a model with random weights, on which couplings are tried.
+
+    Raises NiwakiError where the copy gives no finite output at all.
+    """
+
+    def __init__(self, model: GenerativeModel, seed: int = 0) -> None:
+        self.rng = torch.Generator().manual_seed(seed)
+        for size in (1.0, 0.5, 0.2, 0.05):
+            self.model = _randomized(copy.deepcopy(model).eval(), self.rng, size)
+            self.reference = outputs(self.model)
+            if all(torch.isfinite(o).all() for o in self.reference):
+                break
+        else:
+            raise NiwakiError("the model's graphs give no finite output for random weights, so no cut can be tried")
+        try:
+            losses(copy.deepcopy(model))
+            self.trains = True
+        except _FAILURES:
+            self.trains = False  # its loss needs more than a plain batch: nothing can be said about it here
+
+    def tried(self, coupling: Coupling) -> Coupling:
+        """The coupling, protected with the reason where some of its channels cannot be cut."""
+        if coupling.protected:
+            return coupling
+        reason = self.refusal([(coupling, _some(coupling, self.rng))])
+        return replace(coupling, protected=reason) if reason else coupling
+
+    def refusal(self, removed: list[tuple[Coupling, tuple[int, ...]]]) -> str:
+        """Why these units cannot be cut out; empty where they can."""
+        try:
+            dead = copy.deepcopy(self.model)
+            for coupling, units in removed:
+                _silence(dead, coupling, units)
+            expected = outputs(dead)
+            cut = copy.deepcopy(self.model)
+            apply_cuts(cut, cuts_of(cut, removed))
+            got = outputs(cut)
+            if self.trains:
+                losses(cut)
+        except _FAILURES as error:
+            return f"a trial cut fails: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        for a, b in zip(expected, got, strict=True):
+            if a.shape != b.shape:
+                return f"a trial cut changes an output from {tuple(a.shape)} to {tuple(b.shape)}"
+            if not _close(a, b):
+                return "a trial cut changes what the other channels compute (widths inside that cannot be seen)"
+        return ""
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    if not a.is_floating_point():
+        return bool((a == b).all())
+    size = float(a.abs().max()) if a.numel() else 0.0
+    return bool(torch.isfinite(b).all()) and float((a - b).abs().max() if a.numel() else 0.0) <= _TOLERANCE * max(size, 1e-6)
+
+
+def _some(coupling: Coupling, rng: torch.Generator) -> tuple[int, ...]:
+    """About two in five units, as many from every block, drawn at random."""
+    size = coupling.units // coupling.blocks
+    count = min(max(1, round(0.4 * size)), size - 1)
+    chosen: list[int] = []
+    for block in range(coupling.blocks):
+        order = torch.randperm(size, generator=rng)[:count]
+        chosen += (order + block * size).tolist()
+    return tuple(sorted(chosen))
+
+
+@torch.no_grad()
+def _silence(model: nn.Module, coupling: Coupling, units: tuple[int, ...]) -> None:
+    for member in coupling.members:
+        target = find(model, member.module)
+        lost = [p for u in units for p in member.positions[u]]
+        total = max(p for positions in member.positions for p in positions) + 1
+        from niwaki.nn.surgery import width
+
+        factors = torch.ones(max(total, width(target, member.side)))
+        factors[lost] = 0.0
+        device = target.device if isinstance(target, nn.Parameter) else next(target.parameters(), factors).device
+        scale(target, member.side, factors.to(device))
+
+
+@torch.no_grad()
+def _randomized(model: GenerativeModel, rng: torch.Generator, size: float) -> GenerativeModel:
+    """Weights that hide nothing (a last layer that starts at zero would), and norms that act channel by channel.
+
+    Norms over several channels mix a dead channel into the statistics of the others; that is the norm's business, not
+    the coupling's, so on the copy they only scale and shift.
+    """
+
+    def normal(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=rng).to(like)
+
+    for parameter in model.parameters():
+        if not parameter.is_floating_point():
+            continue
+        if parameter.ndim >= 2:
+            fan = math.prod(parameter.shape[1:])
+            parameter.copy_(normal(parameter) * size / math.sqrt(fan))
+        else:
+            parameter.copy_(0.5 + 0.3 * normal(parameter))
+    for module in model.modules():
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
+            module.forward = MethodType(_affine(1 if isinstance(module, nn.GroupNorm) else -1), module)  # type: ignore
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            module.running_mean.copy_(0.1 * normal(module.running_mean))
+            assert module.running_var is not None
+            module.running_var.copy_(1.0 + normal(module.running_var).abs())
+    return model
+
+
+def _affine(axis: int) -> Callable[[Any, Tensor], Tensor]:
+    def forward(self: Any, x: Tensor) -> Tensor:
+        for name, combine in (("weight", torch.mul), ("bias", torch.add)):
+            value = getattr(self, name, None)
+            if value is not None:
+                shape = list(value.shape)
+                if axis == 1:
+                    shape += [1] * (x.ndim - 2)
+                x = combine(x, value.reshape(shape))
+        return x
+
+    return forward
