@@ -22,7 +22,7 @@ SHOWN = 50  # items named in a finding that would otherwise fill pages; the text
 class Finding:
     """One thing worth knowing.
 
-    level: `note` (good to know), `warning` (may spoil a result), `error` (data were set aside or are unusable)
+    level: `note` (good to know), `warning` (may spoil a result), `error` (data were set aside)
     kind:  a short name that stays the same: `unreadable`, `duplicates`, `not finite`, `class balance` …
     text:  one sentence
     items: the files or samples meant, by name
@@ -70,7 +70,7 @@ def shortened(items: Iterable[str]) -> tuple[str, ...]:
 def duplicates(
     hashes: Sequence[bytes], split: np.ndarray, y: np.ndarray | None, name: Callable[[int], str]
 ) -> list[Finding]:
-    """Samples with equal bytes: inside a split (they weigh double) and with two labels (one of them is wrong).
+    """Samples with equal bytes: those that weigh double in a split, and those with two labels.
 
     hashes: one per sample; split: `(n,)` numbers of the splits; y: `(n,)` labels or None; name: of sample i
     """
@@ -81,7 +81,7 @@ def duplicates(
     findings = []
     if alike:
         extra = sum(len(g) - 1 for g in alike)
-        text = f"{extra} of {len(hashes)} samples repeat another one exactly; all copies of a sample are in one split"
+        text = f"{extra} of {len(hashes)} samples repeat another exactly; all copies lie in the same split"
         items = shortened(" = ".join(name(i) for i in g) for g in alike)
         findings.append(
             Finding("warning" if extra > 0.01 * len(hashes) else "note", "duplicates", text, items)
@@ -122,7 +122,7 @@ def balance(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> list[F
 
 
 def value_range(x: Tensor, levels: int) -> tuple[list[Finding], dict[str, Any]]:
-    """Figures of the stored values; a constant set, or one that leaves most of its range unused, is a warning."""
+    """Figures of the stored values; constant ones, or a range that is half unused, are warnings."""
     if x.numel() == 0:
         return [], {}
     low, high = x.amin().item(), x.amax().item()
@@ -135,6 +135,6 @@ def value_range(x: Tensor, levels: int) -> tuple[list[Finding], dict[str, Any]]:
     if low == high:
         return [Finding("warning", "value range", f"every value of every sample is {low}")], figures
     if x.dtype == torch.uint8 and high - low < 0.5 * (levels - 1):
-        text = f"stored values span {int(low)} … {int(high)} of 0 … {levels - 1}; set data.levels if that is their full range"
+        text = f"stored values span only {int(low)} … {int(high)} of 0 … {levels - 1}"
         return [Finding("warning", "value range", text)], figures
     return [], figures

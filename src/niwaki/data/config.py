@@ -31,8 +31,8 @@ class Pool:
 
     x:          `(n, *shape)` uint8 or float32
     spec:       of the samples; its classes are 0 where `y` is None
-    assignment: `(n,)` numbers of the splits (0 train, 1 validation, 2 test, 3 … the `extra` ones), where the source
-                knows better than the hash of a sample; None lets the hash decide
+    assignment: `(n,)` numbers of the splits (0 train, 1 validation, 2 test, 3 … the `extra` ones), where the
+                source knows better than the hash of a sample; None lets the hash decide
     item_names: name of each sample in findings; default: its number
     """
 

@@ -1,4 +1,4 @@
-"""The endless shuffled stream of batches: a pure function of (seed, k), so that a resumed run sees the same batches."""
+"""The endless shuffled stream of batches: a pure function of (seed, k), the same in a resumed run."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ class _Stream:
 class Feeder:
     """Batches of a split, gathered on the device where the split lives.
 
-    Batch k of rank r covers the positions [(k·world + r)·batch_size, … + batch_size) of the endless stream in which
-    every sample comes once per epoch: ranks never share a position, no batch is cut short, and a batch may span two
-    epochs. A second domain (`x_b`) has a stream of its own, so that pairs are not learned.
+    Batch k of rank r covers the positions [(k·world + r)·batch_size, … + batch_size) of the endless stream in
+    which every sample comes once per epoch: ranks never share a position, no batch is cut short, and a batch
+    may span two epochs. A second domain (`x_b`) has a stream of its own, so that pairs are not learned.
 
     batch_size: samples per batch *and rank*
     Raises CallError for an empty split or a rank outside the world.
@@ -85,4 +85,5 @@ class Feeder:
         return (k * self.world + self.rank) * self.batch_size
 
     def __repr__(self) -> str:
-        return f"Feeder(n={len(self.split)}, batch_size={self.batch_size}, seed={self.seed}, rank={self.rank}/{self.world})"
+        shape = f"n={len(self.split)}, batch_size={self.batch_size}"
+        return f"Feeder({shape}, seed={self.seed}, rank={self.rank} of {self.world})"

@@ -25,8 +25,8 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     """Read what `config` names and divide it.
 
     progress: called with (files done, files in all) where a source reads many
-    Raises CallError for a missing path, an empty folder, labels that are asked for and absent, or too few samples for
-    three splits.
+    Raises CallError for a missing path, an empty folder, labels that are asked for and absent, or too few
+    samples for three splits.
     """
     pool = registered(config.source).read(config, config.options(), progress)
     _labels(config, pool)
@@ -118,8 +118,8 @@ def _enough(config: DataConfig, split: np.ndarray, distinct: int) -> None:
     for k, name in enumerate(SPLITS):
         if counts[k] == 0:
             raise CallError(
-                f"{len(split)} samples ({distinct} of them distinct) are too few to divide by {config.fractions}: "
-                f"the {name} split is empty; give more data or change data.fractions"
+                f"{len(split)} samples ({distinct} distinct) are too few to divide by {config.fractions}, "
+                f"which leaves the {name} split empty; give more data or change data.fractions"
             )
 
 

@@ -1,4 +1,4 @@
-"""Which split a sample belongs to is decided by its bytes: copies of a sample can never straddle two splits."""
+"""Which split a sample belongs to is decided by its bytes: its copies can never straddle two splits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Samples in numpy's own files: `.npy` (samples alone) or `.npz` (samples and labels). No pickle is ever read."""
+"""Samples in numpy's files: `.npy` (samples alone) or `.npz` (samples and labels). No pickle is ever read."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 
 __all__ = ["ArraysOptions", "arrays"]
 
+Modality = Literal["vector", "image"]
 CHANNELS = (1, 3, 4)
 MOST_CLASSES = 10_000
 
 
 class ArraysOptions(Options):
-    """path: the file; x, y: names of the samples and of the labels in an npz; layout: of four-dimensional arrays, where
-    their shape does not tell; levels: grey levels of uint8 samples; value_range: lowest and highest value of float
-    samples, which the model will see as −1 and 1."""
+    """Settings of `arrays`.
+
+    path:        the file
+    x, y:        names of the samples and of the labels in an npz
+    layout:      where the channels of four-dimensional arrays are, if their shape does not tell
+    levels:      grey levels of uint8 samples
+    value_range: lowest and highest value of float samples, which the model will see as −1 and 1
+    """
 
     path: str
     x: str = "x"
@@ -55,12 +61,12 @@ def _read(options: ArraysOptions) -> dict[str, np.ndarray]:
         if "allow_pickle" in str(error) or "pickle" in str(error):
             # numpy also takes any unknown file for a pickle
             raise CallError(
-                f"'{options.path}' holds Python objects or is no npy or npz file; save plain uint8 or float arrays"
+                f"'{options.path}' holds Python objects or is no npy or npz file; save uint8 or float arrays"
             ) from None
         raise CallError(f"'{options.path}' is not a whole npy or npz file: {error}") from None
 
 
-def _samples(x: np.ndarray, options: ArraysOptions) -> tuple[np.ndarray, str, list[Finding]]:
+def _samples(x: np.ndarray, options: ArraysOptions) -> tuple[np.ndarray, Modality, list[Finding]]:
     """The samples with channels first, their modality, and what was assumed."""
     if x.ndim < 2 or 0 in x.shape:
         raise CallError(f"'{options.path}': samples must be an array (n, …) that is not empty, not {x.shape}")
@@ -82,7 +88,8 @@ def _samples(x: np.ndarray, options: ArraysOptions) -> tuple[np.ndarray, str, li
         first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
         if first == last:
             raise CallError(
-                f"'{options.path}': the shape {x.shape} does not tell where the channels are; set data.layout=NCHW or NHWC"
+                f"the shape {x.shape} of '{options.path}' does not tell where the channels are; "
+                "set data.layout=NCHW or NHWC"
             )
         layout = "NCHW" if first else "NHWC"
         findings.append(
@@ -96,7 +103,8 @@ def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:
         raise CallError("data.value_range is for float samples; for uint8 set data.levels")
     if int(x.max()) >= options.levels:
         raise CallError(
-            f"'{options.path}' holds the value {int(x.max())}, outside data.levels={options.levels} (0 … {options.levels - 1})"
+            f"'{options.path}' holds the value {int(x.max())}, outside 0 … {options.levels - 1}, "
+            f"which data.levels={options.levels} allows"
         )
     return torch.from_numpy(np.ascontiguousarray(x))
 
@@ -112,13 +120,13 @@ def _floats(
     low, high = finite.min().item(), finite.max().item()
     findings: list[Finding] = []
     if options.value_range is None and modality == "vector":
-        text = f"vectors are kept as they are, {low:.6g} … {high:.6g}; set data.value_range to stretch them to −1 … 1"
+        text = f"vectors are kept as they are, {low:.6g} … {high:.6g}; data.value_range stretches to −1 … 1"
         # a range must rise, and a constant set is reported by the audit
         return values, low, high if high > low else low + 1.0, [Finding("note", "value range", text)]
     if options.value_range is None:
         if low < -1 or high > 1:
             raise CallError(
-                f"'{options.path}' holds floats {low:.6g} … {high:.6g}; say their full range with data.value_range"
+                f"'{options.path}' holds floats {low:.6g} … {high:.6g}; set data.value_range to their range"
             )
         bounds = (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
         text = f"floats {low:.6g} … {high:.6g} are taken to have the range {bounds[0]:g} … {bounds[1]:g}"
@@ -148,7 +156,8 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
     numbers = y.astype(np.int64)
     if numbers.min() < 0 or numbers.max() >= MOST_CLASSES:
         raise CallError(
-            f"'{options.path}': labels must lie in 0 … {MOST_CLASSES - 1}, not {numbers.min()} … {numbers.max()}"
+            f"'{options.path}': labels must lie in 0 … {MOST_CLASSES - 1}, "
+            f"not {numbers.min()} … {numbers.max()}"
         )
     return torch.from_numpy(numbers), (), int(numbers.max()) + 1
 
@@ -157,8 +166,8 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
 def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None) -> Pool:
     """Vectors `(n, d)` or images `(n, C, H, W)`, uint8 or float32, with their labels where the file has some.
 
-    Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values outside the
-    stated range, an undecidable layout, or labels that do not fit.
+    Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values
+    outside the stated range, an undecidable layout, or labels that do not fit.
     """
     found = _read(options)
     x, modality, findings = _samples(found[options.x], options)
@@ -177,4 +186,5 @@ def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None
     if options.y in found and options.y != options.x:
         y, spec["class_names"], spec["classes"] = _labels(found[options.y], len(x), options)
     shape = tuple(values.shape[1:])
-    return Pool(Path(options.path).stem, SampleSpec(modality, shape, **spec), values, y, findings=findings)  # type: ignore[arg-type]
+    kind = SampleSpec(modality=modality, shape=shape, **spec)
+    return Pool(Path(options.path).stem, kind, values, y, findings=findings)

@@ -23,12 +23,20 @@ from niwaki.store import hash_file
 __all__ = ["FolderOptions", "folder"]
 
 VERSION = 1  # of the reading: a change here makes cached images stale
-EXTENSIONS = frozenset("png jpg jpeg jpe jfif bmp gif webp tif tiff ppm pgm pbm pnm tga ico jp2 avif".split())
+EXTENSIONS = (
+    *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff"),
+    *("ppm", "pgm", "pbm", "pnm", "tga", "ico", "jp2", "avif"),
+)
 
 
 class FolderOptions(Options):
-    """path: the folder; size: height and width in pixels after resizing; channels: 1 grey, 3 colour, 4 colour with
-    transparency; background: grey level 0 … 255 behind transparent pixels where channels is 1 or 3."""
+    """Settings of `folder`.
+
+    path:       the folder
+    size:       height and width in pixels after resizing
+    channels:   1 grey, 3 colour, 4 colour with transparency
+    background: grey level 0 … 255 behind transparent pixels where channels is 1 or 3
+    """
 
     path: str
     size: int = Field(default=32, ge=4, le=1024)
@@ -38,7 +46,8 @@ class FolderOptions(Options):
 
 def _files(root: Path) -> tuple[list[str], list[str]]:
     """Images and other files below `root`, hidden ones left out, as sorted relative paths."""
-    images, others = [], []
+    images: list[str] = []
+    others: list[str] = []
     for directory, folders, files in os.walk(root):
         folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
         for file in sorted(files):
@@ -102,9 +111,10 @@ def _read(
 
 @register("folder", FolderOptions)
 def folder(config: DataConfig, options: FolderOptions, progress: Progress | None) -> Pool:
-    """Images `(n, channels, size, size)`: the shorter side resized to `size` with antialiasing, the middle cut out.
+    """Images `(n, channels, size, size)`.
 
-    Images that cannot be read are set aside and named in the audit.
+    The shorter side is resized to `size` with antialiasing and the middle is cut out; broken images are set
+    aside and named in the audit.
     Raises CallError for a path that is no folder, a folder without images, or one in which none can be read.
     """
     if options.channels not in (1, 3, 4):
@@ -116,7 +126,7 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
         )
     images, others = _files(root)
     if not images:
-        raise CallError(f"data.path '{options.path}' holds no images ({', '.join(sorted(EXTENSIONS)[:6])} …)")
+        raise CallError(f"data.path '{options.path}' holds no images ({', '.join(EXTENSIONS[:6])} …)")
     names, labels = _classes(options.path, images, config.labels)
     findings = []
     if others:
@@ -150,12 +160,12 @@ def _hash(path: Path) -> str:
 def _remarks(images: Sequence[str], state: np.ndarray, reasons: str) -> list[Finding]:
     """Findings on images that cannot be read, and on those that are smaller than asked."""
     findings = []
-    broken = np.flatnonzero(state == BROKEN)
+    broken = np.flatnonzero(state == BROKEN).tolist()
     if len(broken):
         items = tuple(f"{images[i]}: {why}" for i, why in zip(broken, reasons.split("\n"), strict=True))
         text = f"{len(broken)} of {len(images)} images cannot be read and were set aside"
         findings.append(Finding("error", "unreadable", text, items))
-    small = [images[i] for i in np.flatnonzero(state == ENLARGED)]
+    small = [images[i] for i in np.flatnonzero(state == ENLARGED).tolist()]
     if small:
         text = f"{len(small)} of {len(images)} images are smaller than data.size and were enlarged"
         findings.append(

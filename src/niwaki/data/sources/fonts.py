@@ -12,8 +12,8 @@ __all__ = ["CHARACTERS", "FAMILIES", "GRID", "distance_fields", "font_file"]
 
 CHARACTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
-# Only fonts whose 62 characters are all what they say: cmmi10 has old-style figures, cmsy10 and cmex10 map letters to
-# symbols, the STIXSiz* and STIXNonUni* have none, and LastResort draws the same box for all.
+# Only fonts whose 62 characters are all what they say: cmmi10 has old-style figures, cmsy10 and cmex10 map
+# letters to symbols, the STIXSiz* and STIXNonUni* have none, and LastResort draws the same box for all.
 FAMILIES: dict[str, dict[str, str]] = {
     "DejaVu Sans": {
         "DejaVu Sans": "DejaVuSans.ttf",
@@ -49,7 +49,7 @@ FAMILIES: dict[str, dict[str, str]] = {
 }
 
 GRID = 128  # pixels along a field's edge
-EM = 84  # pixels of a font's em square in a field: capitals and descenders of every font fit with room for the distance
+EM = 84  # pixels of a font's em square in a field: every character fits, with room for the distance
 BASELINE = 88  # pixels from a field's top to the baseline
 
 
@@ -63,9 +63,9 @@ def font_file(name: str) -> Path:
 def distance_fields(files: Iterable[str]) -> np.ndarray:
     """Signed distance to the outline, in ems, positive inside: `(fonts, 62, GRID, GRID)` float32.
 
-    Every character stands on a common baseline, the middle of its ink at the middle of the field. A distance field can
-    be shifted, slanted, scaled and made bolder at any resolution (C. Green: Improved Alpha-Tested Magnification for
-    Vector Textures and Special Effects, SIGGRAPH 2007).
+    Every character stands on a common baseline, the middle of its ink at the middle of the field. A distance
+    field can be shifted, slanted, scaled and made bolder at any resolution (C. Green: Improved Alpha-Tested
+    Magnification for Vector Textures and Special Effects, SIGGRAPH 2007).
     """
     from PIL import Image, ImageDraw, ImageFont
     from scipy.ndimage import distance_transform_edt

@@ -1,7 +1,7 @@
 """Letters and figures in the text fonts that matplotlib carries on board, with small seeded jitters.
 
-The class of an image is its character, an attribute is its font. The splits hold the same characters in the same fonts
-with different jitters; one font family is kept out of all three and becomes the split `ood`.
+The class of an image is its character, an attribute is its font. The splits hold the same characters in the
+same fonts with different jitters; one font family is kept out of all three and becomes the split `ood`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,12 @@ OVERSAMPLING = 2  # samples of the distance field per pixel and direction
 
 
 class GlyphsOptions(Options):
-    """size: height and width in pixels; variants: drawings of every character in every font, over all three splits;
-    held_out: the font family that becomes the split `ood`; jitter: strength of all jitters, 0 draws every glyph plainly.
+    """Settings of `glyphs`.
+
+    size:     height and width in pixels
+    variants: drawings of every character in every font, over all three splits
+    held_out: the font family that becomes the split `ood`
+    jitter:   strength of all jitters; 0 draws every glyph plainly
     """
 
     size: int = Field(default=32, ge=8, le=128)
@@ -38,9 +42,10 @@ class GlyphsOptions(Options):
 
 
 def jitters(n: int, strength: float, seed: int, stream: int) -> np.ndarray:
-    """Place (x, y as shares of the image's edge), slant (shear), log-size and weight (ems on every side): `(n, 5)`.
+    """How each drawing departs from the plain one: `(n, 5)` float64.
 
-    Uniform in ±0.04, ±0.04, ±0.12, ±0.08 and −0.003 … 0.015: hairlines of the lightest fonts survive the thinnest.
+    Columns, all uniform: place to the right and down (shares of the image's edge, ±0.04 each), slant (shear,
+    ±0.12), log-size (±0.08), weight (ems added on every side, −0.003 … 0.015: hairlines survive).
     """
     low = np.array([-0.04, -0.04, -0.12, -0.08, -0.003])
     high = np.array([0.04, 0.04, 0.12, 0.08, 0.015])
@@ -69,7 +74,7 @@ def render(fields: Tensor, which: np.ndarray, jitter: np.ndarray, size: int, bat
         distance = F.grid_sample(field, grid, padding_mode="border", align_corners=False) + weight.unsqueeze(
             1
         )
-        # a pixel is as bright as the share of it that lies inside the outline, here by the distance of its middle
+        # a pixel is as bright as the share of it inside the outline, told by the distance of its middle
         ink = (0.5 + distance * torch.exp(log_size).unsqueeze(1) / ems_per_pixel).clamp(0, 1)
         out.append(F.avg_pool2d(ink, OVERSAMPLING).mul_(255).round_().to(torch.uint8))
     return torch.cat(out)
@@ -78,15 +83,15 @@ def render(fields: Tensor, which: np.ndarray, jitter: np.ndarray, size: int, bat
 def _draw(
     fonts: dict[str, str], held: dict[str, str], counts: tuple[int, ...], options: GlyphsOptions, seed: int
 ) -> dict[str, Tensor]:
-    """All images with their class, font and split. counts: drawings per character and font in each of four splits."""
+    """All images with class, font and split; counts: drawings per character and font in each split."""
     fields = torch.from_numpy(distance_fields([*fonts.values(), *held.values()])).flatten(0, 1)
     parts: dict[str, list[Tensor]] = {"x": [], "y": [], "font": [], "split": []}
     for split, count in enumerate(counts):
         first, last = (len(fonts), len(fonts) + len(held)) if split == EXTRA else (0, len(fonts))
-        font, y, _ = np.meshgrid(
+        font_grid, class_grid, _ = np.meshgrid(
             np.arange(first, last), np.arange(len(CHARACTERS)), np.arange(count), indexing="ij"
         )
-        font, y = font.ravel(), y.ravel()
+        font, y = font_grid.ravel(), class_grid.ravel()
         jitter = jitters(len(y), options.jitter, seed, split)
         parts["x"].append(render(fields, font * len(CHARACTERS) + y, jitter, options.size))
         parts["y"].append(torch.from_numpy(y))

@@ -1,7 +1,7 @@
 """RGB crops of the two photographs that scikit-learn carries on board: a temple in China and a flower.
 
-The photographs are tiled into cells, every cell belongs to one split, and a crop is taken only where all its pixels
-belong to the same split: no pixel is shared between splits.
+The photographs are tiled into cells, every cell belongs to one split, and a crop is taken only where all its
+pixels belong to the same split: no pixel is shared between splits.
 """
 
 from __future__ import annotations
@@ -19,8 +19,12 @@ __all__ = ["PatchesOptions", "patches", "regions"]
 
 
 class PatchesOptions(Options):
-    """size: height and width of a crop in pixels; stride: pixels between neighbouring crops; cell: edge of a region's
-    cells in crops."""
+    """Settings of `patches`.
+
+    size:   height and width of a crop in pixels
+    stride: pixels between neighbouring crops
+    cell:   edge of the cells that are dealt to the splits, in crops
+    """
 
     size: int = Field(default=32, ge=4, le=128)
     stride: int = Field(default=4, ge=1, le=128)
@@ -30,11 +34,11 @@ class PatchesOptions(Options):
 def regions(
     height: int, width: int, cell: int, fractions: tuple[float, ...], rng: np.random.Generator
 ) -> np.ndarray:
-    """Number of the split that each pixel belongs to `(height, width)` int64: square cells, dealt out at random."""
+    """Number of the split that owns each pixel `(height, width)` int64: square cells, dealt out at random."""
     rows, columns = -(-height // cell), -(-width // cell)
     owners = np.repeat(np.arange(len(fractions)), shares(rows * columns, fractions))
-    owners = owners[np.argsort(rng.random(len(owners)), kind="stable")].reshape(rows, columns)
-    return np.kron(owners, np.ones((cell, cell), dtype=np.int64))[:height, :width]
+    owners = owners[np.argsort(rng.random(len(owners)), kind="stable")]
+    return np.kron(owners.reshape(rows, columns), np.ones((cell, cell), dtype=np.int64))[:height, :width]
 
 
 @register("patches", PatchesOptions)
@@ -50,7 +54,7 @@ def patches(config: DataConfig, options: PatchesOptions, progress: Progress | No
     rng = np.random.default_rng([config.seed, 0x9A7C])
     crops, labels, owners = [], [], []
     for label, photo in enumerate(found.images):
-        owner = regions(*photo.shape[:2], size * options.cell, config.fractions, rng)
+        owner = regions(photo.shape[0], photo.shape[1], size * options.cell, config.fractions, rng)
         windows = sliding_window_view(owner, (size, size))[::stride, ::stride]
         whole = windows.min((2, 3)) == windows.max((2, 3))
         pixels = sliding_window_view(photo, (size, size), axis=(0, 1))[

@@ -13,17 +13,17 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 def read_picture(path: Path, size: int, channels: int, background: int) -> tuple[np.ndarray | None, str]:
-    """The picture as `(channels, size, size)` uint8, and "enlarged" where it was smaller; or None and the reason.
+    """The picture as `(channels, size, size)` uint8 and "enlarged" if it was smaller; or None and the reason.
 
-    It is turned upright (EXIF), brought to the mode, its shorter side resized to `size` with an antialiasing filter,
-    and the middle is cut out. Of an animation the first frame is taken.
+    It is turned upright (EXIF), brought to the mode, its shorter side resized to `size` with an antialiasing
+    filter, and the middle is cut out. Of an animation the first frame is taken.
     """
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as file:
-            file.draft(MODES[channels], (2 * size, 2 * size))  # lets JPEG decode at a fraction of its size
             full = file.size
+            file.draft(MODES[channels], (2 * size, 2 * size))  # lets JPEG decode at a fraction of its size
             picture = ImageOps.exif_transpose(file)
             picture = _mode(picture, channels, background)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
