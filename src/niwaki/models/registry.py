@@ -61,7 +61,9 @@ def config_of(name: str, values: Mapping[str, Any]) -> ModelConfig:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise CallError(f"the model '{name}' has no setting '{key}'; {nearest(key, cls.model_fields)}") from None
+            raise CallError(
+                f"the model '{name}' has no setting '{key}'; {nearest(key, cls.model_fields)}"
+            ) from None
         raise CallError(f"model.{key} of '{name}': {first['msg']}, not {first['input']!r}") from None
 
 

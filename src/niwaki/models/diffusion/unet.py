@@ -1,0 +1,134 @@
+"""The U-Net of Ho, Jain & Abbeel 2020 (after Ronneberger et al. 2015), with classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.contract import CallError
+from niwaki.nn.attention import Attention2d
+from niwaki.nn.embedding import Sinusoidal
+
+__all__ = ["ResidualBlock", "UNet"]
+
+
+class ResidualBlock(nn.Module):
+    """norm, SiLU, conv, + projected time, norm, SiLU, conv, + input."""
+
+    def __init__(self, inputs: int, outputs: int, time: int, groups: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(groups, inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.time = nn.Linear(time, outputs)
+        self.norm2 = nn.GroupNorm(groups, outputs)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+        self.activation = nn.SiLU()
+        nn.init.xavier_uniform_(self.conv2.weight, gain=1e-2)  # starts close to its skip
+        nn.init.zeros_(self.conv2.bias)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        h = self.conv1(self.activation(self.norm1(x))) + self.time(time)[:, :, None, None]
+        return self.skip(x) + self.conv2(self.dropout(self.activation(self.norm2(h))))
+
+
+class UNet(nn.Module):
+    """x_t `(n, C, H, W)`, t float32 `(n,)` in timesteps, classes int64 `(n,)` → the prediction, shaped like x_t.
+
+    widths:    channels at each size, finest first; every one a multiple of `groups`
+    blocks:    residual blocks at each size (one more on the way up)
+    attention: for each size, whether self-attention follows its blocks
+    classes:   0 for none; `classes` itself is the null label where `null`
+    groups:    of every GroupNorm; a pruner keeps widths at multiples of it
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        widths: Sequence[int],
+        blocks: int,
+        attention: Sequence[bool],
+        heads: int,
+        classes: int = 0,
+        null: bool = False,
+        groups: int = 8,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        for width in widths:
+            if width % groups:
+                raise CallError(
+                    f"a U-Net's widths must be multiples of its {groups} groups, and {width} is not"
+                )
+        time = 4 * widths[0]
+        self.clock = nn.Sequential(
+            Sinusoidal(widths[0]), nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time)
+        )
+        self.embed = nn.Embedding(classes + int(null), time) if classes else None
+        self.time_activation = nn.SiLU()
+        self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
+
+        def stage(inputs: int, outputs: int, attend: bool) -> nn.ModuleList:
+            parts: list[nn.Module] = [ResidualBlock(inputs, outputs, time, groups, dropout)]
+            if attend:
+                parts.append(Attention2d(outputs, heads, groups))
+            return nn.ModuleList(parts)
+
+        self.down = nn.ModuleList()
+        skips, width = [widths[0]], widths[0]
+        for i, wide in enumerate(widths):
+            for _ in range(blocks):
+                self.down.append(stage(width, wide, attention[i]))
+                width = wide
+                skips.append(width)
+            if i + 1 < len(widths):
+                self.down.append(nn.ModuleList([nn.Conv2d(width, width, 3, stride=2, padding=1)]))
+                skips.append(width)
+        self.middle = nn.ModuleList(
+            [
+                ResidualBlock(width, width, time, groups, dropout),
+                *([Attention2d(width, heads, groups)] if any(attention) else []),
+                ResidualBlock(width, width, time, groups, dropout),
+            ]
+        )
+        self.up = nn.ModuleList()
+        for i, wide in reversed(list(enumerate(widths))):
+            for _ in range(blocks + 1):
+                self.up.append(stage(width + skips.pop(), wide, attention[i]))
+                width = wide
+            if i:
+                up = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1))
+                self.up.append(nn.ModuleList([up]))
+        self.output = nn.Sequential(
+            nn.GroupNorm(groups, width), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)
+        )
+        nn.init.xavier_uniform_(self.output[2].weight, gain=1e-2)  # type: ignore[arg-type]
+        nn.init.zeros_(self.output[2].bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+        time = self.clock(t)
+        if self.embed is not None:
+            time = time + self.embed(y)
+        time = self.time_activation(time)
+        h = self.first(x)
+        skips = [h]
+        for stage in self.down:
+            h = _run(stage, h, time)
+            skips.append(h)
+        h = _run(self.middle, h, time)
+        for stage in self.up:
+            if isinstance(stage[0], ResidualBlock):  # type: ignore[index]
+                h = torch.cat([h, skips.pop()], dim=1)
+            h = _run(stage, h, time)
+        return self.output(h)
+
+
+def _run(parts: nn.Module, h: Tensor, time: Tensor) -> Tensor:
+    """The parts of one stage, in order; residual blocks are told the time."""
+    for part in parts.children():
+        h = part(h, time) if isinstance(part, ResidualBlock) else part(h)
+    return h

@@ -1,0 +1,139 @@
+"""A convolutional generator and a projection discriminator."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.nn.blocks import Unflatten, conv_down, conv_norm, conv_up, pyramid
+from niwaki.nn.images import Squash
+
+__all__ = ["Discriminator", "Generator", "MinibatchDeviation", "widths"]
+
+
+def widths(width: int, levels: int, most: int) -> list[int]:
+    """Channels from the coarsest size to the finest: doubled at every halving of the image, at most `most`.
+
+    >>> widths(64, 3, 128)
+    [128, 128, 64]
+    """
+    return [min(width * 2**k, most) for k in reversed(range(levels))]
+
+
+class Generator(nn.Module):
+    """z `(n, latent)` and classes `(n,)` → samples `(n, C, H, W)` in [low, high].
+
+    The class enters as an embedding beside z before the first linear layer, not through conditional normalization:
+    every BatchNorm then folds into the convolution before it, and every width can be pruned.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        latent: int,
+        classes: int = 0,
+        embedding: int = 32,
+        width: int = 64,
+        most: int = 512,
+        refine: int = 0,
+        upsampling: str = "nearest",
+        norm: str = "batch",
+        low: float = -1.0,
+        high: float = 1.0,
+    ) -> None:
+        super().__init__()
+        channels, height, columns = shape
+        sizes = pyramid(height, columns)
+        w = widths(width, len(sizes), most)
+        self.embed = nn.Embedding(classes, embedding) if classes else None
+        inputs = latent + (embedding if classes else 0)
+        (h, c), biased = sizes[0], norm == "none"
+        stem = [nn.Linear(inputs, w[0] * h * c, bias=biased), Unflatten(h, c)]
+        if not biased:
+            stem.append(nn.BatchNorm2d(w[0]))
+        self.stem = nn.Sequential(*stem, nn.ReLU())
+        body: list[nn.Module] = []
+        for i in range(1, len(sizes)):
+            body += conv_up(w[i - 1], w[i], upsampling=upsampling, norm=norm)
+            for _ in range(refine):
+                body += conv_norm(w[i], w[i], norm=norm)
+        self.body = nn.Sequential(*body)
+        self.output = nn.Sequential(nn.Conv2d(w[-1], channels, 3, padding=1), Squash(low, high))
+        self.apply(_initialize)
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            z = torch.cat([z, self.embed(y)], dim=1)
+        return self.output(self.body(self.stem(z)))
+
+
+class MinibatchDeviation(nn.Module):
+    """Adds one channel: the standard deviation within groups of neighbouring samples, averaged over all values.
+
+    Karras et al. 2018, Section 3. A batch that `group` does not divide is one group.
+    """
+
+    def __init__(self, group: int = 4) -> None:
+        super().__init__()
+        self.group = group
+
+    def forward(self, x: Tensor) -> Tensor:
+        n = x.shape[0]
+        group = self.group if n % self.group == 0 else n
+        parts = x.reshape(n // group, group, *x.shape[1:]).float()
+        deviation = (parts.var(dim=1, unbiased=False) + 1e-8).sqrt().flatten(1).mean(1)  # (n/group,)
+        plane = deviation.repeat_interleave(group)[:, None, None, None].expand(n, 1, *x.shape[2:])
+        return torch.cat([x, plane.to(x.dtype)], dim=1)
+
+
+class Discriminator(nn.Module):
+    """Samples `(n, C, H, W)` and classes `(n,)` → logits `(n,)`: ψ(φ(x)) + ⟨e(y), φ(x)⟩.
+
+    Miyato & Koyama 2018, "cGANs with projection discriminator", Figure 2. No normalization: R1 alone holds it.
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int, int],
+        *,
+        classes: int = 0,
+        width: int = 64,
+        most: int = 512,
+        features: int = 256,
+        deviation: int = 4,
+    ) -> None:
+        super().__init__()
+        channels, height, columns = shape
+        sizes = pyramid(height, columns)
+        w = widths(width, len(sizes), most)[::-1]
+        activation = partial(nn.LeakyReLU, 0.2)
+        layers: list[nn.Module] = [nn.Conv2d(channels, w[0], 3, padding=1), activation()]
+        for i in range(1, len(sizes)):
+            layers += conv_down(w[i - 1], w[i], activation)
+        inputs = w[-1]
+        if deviation:
+            layers.append(MinibatchDeviation(deviation))
+            inputs += 1
+        h, c = sizes[0]
+        layers += [nn.Flatten(), nn.Linear(inputs * h * c, features), activation()]
+        self.features = nn.Sequential(*layers)
+        self.logit = nn.Linear(features, 1)
+        self.embed = nn.Embedding(classes, features) if classes else None
+        if self.embed is not None:
+            nn.init.normal_(self.embed.weight, std=features**-0.5)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        phi = self.features(x)
+        logit = self.logit(phi)[:, 0]
+        return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
+
+
+def _initialize(module: nn.Module) -> None:
+    """He et al. 2015 for layers before a ReLU."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

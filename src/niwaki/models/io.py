@@ -1,0 +1,107 @@
+"""A model on disk: `model.json` says how to build it, `model.safetensors` holds its weights. No pickle.
+
+A pruned model is built as it was first, cut again by its recorded surgery, and then filled with the kept weights.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from niwaki.contract import GenerativeModel, NiwakiError, nearest
+from niwaki.models import registry
+from niwaki.nn.surgery import Cut, apply_cuts
+from niwaki.store import read_json, read_tensors, write_json, write_tensors
+from niwaki_runtime.specs import SampleSpec
+
+__all__ = ["FORMAT", "build_record", "fill", "load_model", "model_record", "save_model"]
+
+FORMAT = 1
+"""Version of `model.json`; a newer one is refused."""
+
+_BUILDERS = {"adapted": "niwaki.adapters.module"}
+"""Models that no registry builds: name → module whose `rebuild(config, spec)` makes them."""
+
+
+def model_record(model: GenerativeModel) -> dict[str, Any]:
+    """How to build `model` again, as JSON: name, config, spec and surgery."""
+    return {
+        "format": FORMAT,
+        "name": model.name,
+        "config": model.config.model_dump(mode="json"),
+        "spec": model.spec.to_json(),
+        "surgery": [cut.to_json() for cut in model.surgery],
+    }
+
+
+def save_model(model: GenerativeModel, directory: Path | str) -> Path:
+    """Write `model.json` and `model.safetensors` into `directory` (made where missing); returns it.
+
+    The weights are written first: a directory whose `model.json` is new has its weights too.
+    """
+    directory = Path(directory)
+    write_tensors(directory / "model.safetensors", model.state_dict())
+    write_json(directory / "model.json", model_record(model))
+    return directory
+
+
+def build_record(record: dict[str, Any]) -> GenerativeModel:
+    """The model that `model_record` described, cut as it was, with fresh weights."""
+    spec = SampleSpec.from_json(record["spec"])
+    if record["name"] in _BUILDERS:
+        model: GenerativeModel = importlib.import_module(_BUILDERS[record["name"]]).rebuild(
+            record["config"], spec
+        )
+    else:
+        model = registry.build(record["name"], record["config"], spec)
+    cuts = tuple(Cut.from_json(cut) for cut in record.get("surgery", ()))
+    apply_cuts(model, cuts)
+    model.surgery = cuts
+    return model
+
+
+def fill(model: GenerativeModel, weights: dict[str, Tensor], origin: Path | str) -> None:
+    """Load `weights` into `model`. Raises NiwakiError naming the first tensor that is missing, extra or misshapen."""
+    own = model.state_dict()
+    _refuse(sorted(own.keys() - weights.keys()), f"{origin} lacks the weights")
+    extra = sorted(weights.keys() - own.keys())
+    if extra:
+        raise NiwakiError(
+            f"{origin} holds '{extra[0]}', which the model does not have; {nearest(extra[0], own)}"
+        )
+    _refuse(
+        [
+            f"{k} {tuple(weights[k].shape)}, not {tuple(own[k].shape)}"
+            for k in own
+            if own[k].shape != weights[k].shape
+        ],
+        f"{origin} does not fit the model: it has",
+    )
+    model.load_state_dict(weights)
+
+
+def _refuse(problems: Iterable[str], text: str) -> None:
+    for first in problems:
+        raise NiwakiError(f"{text} {first}")
+
+
+def load_model(directory: Path | str) -> GenerativeModel:
+    """The model saved in `directory`, in eval mode, on the CPU: the same outputs, bit for bit.
+
+    Raises NiwakiError where a file is missing, broken, newer than this version, or does not fit.
+    """
+    directory = Path(directory)
+    record = read_json(directory / "model.json")
+    if not isinstance(record, dict) or not {"format", "name", "config", "spec"} <= record.keys():
+        raise NiwakiError(f"{directory / 'model.json'} does not describe a model")
+    if record["format"] > FORMAT:
+        raise NiwakiError(
+            f"{directory / 'model.json'} has the format {record['format']}, newer than {FORMAT}; update niwaki"
+        )
+    model = build_record(record)
+    fill(model, read_tensors(directory / "model.safetensors"), directory / "model.safetensors")
+    return model.eval()

@@ -1,0 +1,49 @@
+"""log p(x | z) of the decoder's output, in nats per sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["LIKELIHOODS", "Likelihood", "bernoulli", "gaussian", "kl_to_standard"]
+
+
+def bernoulli(x: Tensor, logits: Tensor, log_scale: Tensor) -> Tensor:
+    """Σ x log p + (1−x) log(1−p) `(n,)` for x in [0, 1], p = σ(logits).
+
+    For grey values this is E_b[log p(b | z)] over images b that are 1 with probability x: dynamic binarization
+    (Burda, Grosse & Salakhutdinov 2016), in expectation. The ELBO made of it bounds E_b[log p(b)].
+    """
+    return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
+
+
+def gaussian(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """log N(x; mean, σ²) summed over values `(n,)`, σ = exp(log_scale) one for all values: a density over [low, high]."""
+    error = (x - mean).square().flatten(1).sum(1)
+    size = x[0].numel()
+    return -0.5 * error * torch.exp(-2.0 * log_scale) - size * (log_scale + 0.5 * math.log(2.0 * math.pi))
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """A decoder's output distribution.
+
+    log_prob: (x, raw output of the decoder, log σ) → `(n,)`; x in [0, 1] where `unit`, else in [low, high]
+    unit:     the raw output are logits of values in [0, 1]; else it is the mean itself
+    """
+
+    log_prob: Callable[[Tensor, Tensor, Tensor], Tensor]
+    unit: bool
+
+
+LIKELIHOODS = {"bernoulli": Likelihood(bernoulli, unit=True), "gaussian": Likelihood(gaussian, unit=False)}
+
+
+def kl_to_standard(mean: Tensor, log_var: Tensor) -> Tensor:
+    """KL(N(mean, diag e^log_var) ‖ N(0, I)) in nats, `(n, d)`: one column per latent (Kingma & Welling 2014, Appendix B)."""
+    return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var)
