@@ -1,4 +1,4 @@
-"""A bundle in one file: a zip of its directory, equal bytes for equal content; and how to take it apart safely."""
+"""A bundle in one file: a zip of its directory, equal bytes for equal content, and how to open it safely."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MANIFEST_LIMIT = 16 << 20  # bytes; real manifests have a few thousand
 
 
 def pack(directory: Path | str, out: Path | str) -> Path:
-    """Zip the bundle in `directory` into the file `out`: whole or not at all, and the same bytes every time."""
+    """Zip the bundle in `directory` into the file `out`: whole or not at all, the same bytes every time."""
     directory, out = Path(directory), Path(out)
     manifest = read_manifest((directory / MANIFEST).read_bytes())
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,8 @@ def pack(directory: Path | str, out: Path | str) -> Path:
 def unpack(path: Path, directory: Path) -> Manifest:
     """Extract the bundle in the zip `path` into the empty `directory`.
 
-    Only files that the manifest lists are written, each under its checked name, and never more bytes than the manifest
-    promises: a zip that swells, or that holds more or other files, is refused with a BundleError.
+    Only files that the manifest lists are written, each under its checked name, and never more bytes than the
+    manifest promises. Raises BundleError for a zip that swells, lacks a file, or names one outside.
     """
     try:
         with zipfile.ZipFile(path) as archive:

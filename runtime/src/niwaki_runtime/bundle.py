@@ -1,4 +1,4 @@
-"""Bundles: read, verified by hash before anything is opened, and sampled from. Reading one executes no code."""
+"""Bundles: verified by hash before anything is opened, then sampled from. Reading one executes no code."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ class Bundle:
     ) -> np.ndarray:
         """Samples start … start+n−1 of `seed`: `(n, *spec.shape)`, float32 (int64 where samples are tokens).
 
-        condition: a value, an array with one row per sample, or a mapping of condition names to either; None asks for
-                   the classes in turn, by sample index
+        condition: a value, an array with one row per sample, or a mapping of condition names to either; None
+                   asks for the classes in turn, by sample index
         batch:     samples worked on at once (64); the result depends on it only by the network's own rounding
         project:   `(x, t, draw) → x` after each solver step of an iterative sampler (inpainting, constraints)
         progress:  called with (samples done, samples in all)
@@ -86,31 +86,22 @@ class Bundle:
         sampler = self.sampler.override(**overrides)
         rows = resolve(self.conditions, condition, start, n)
         size = min(n, batch or _BATCH)
-        if size == n and n > 0:
-            out = self._draw(sampler, seed, start, n, rows, project)
-            if progress:
-                progress(n, n)
-            return out
         parts = []
         for at in range(0, n, size or 1):
-            # The last batch is as large as the others and what is too many is cut off: a new size is a new compilation.
+            # The last batch is as large as the others and the surplus cut off: a new size is a compilation.
+            noise = Noise(self._backend, seed, start + at, size)
             part = {k: _rows(v, at, size) for k, v in rows.items()}
-            parts.append(self._draw(sampler, seed, start + at, size, part, project)[: n - at])
-            if progress:
-                progress(min(at + size, n), n)
-        return np.concatenate(parts) if parts else np.empty((0, *self.spec.shape), np.float32)
-
-    def _draw(
-        self,
-        sampler: Sampler,
-        seed: int,
-        start: int,
-        n: int,
-        rows: Mapping[str, np.ndarray],
-        project: Callable[[np.ndarray, float, int], np.ndarray] | None,
-    ) -> np.ndarray:
-        out = sampler(self.graphs, Noise(self._backend, seed, start, n), rows, project=project)
+            told = _part(progress, at, size, n) if progress else None
+            parts.append(sampler(self.graphs, noise, part, project=project, progress=told)[: n - at])
+        if not parts:
+            return np.empty((0, *self.spec.shape), np.float32)
+        out = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return out.astype(np.float32, copy=False) if out.dtype.kind == "f" else out
+
+
+def _part(progress: Callable[[int, int], None], at: int, size: int, n: int) -> Callable[[int, int], None]:
+    """Calls done in one batch as samples done in all."""
+    return lambda i, of: progress(min(at + size * i // of, n), n)
 
 
 def _rows(values: np.ndarray, at: int, size: int) -> np.ndarray:
@@ -129,8 +120,8 @@ def load(
     engine:    `openvino`, `onnxruntime`, or `auto`: openvino where it is installed
     precision: `fast` lets the engine choose its arithmetic, `exact` asks for float32
     threads:   CPU threads; None is the engine's own choice
-    Raises BundleError for a bundle that is incomplete, altered, unsafe or too new, CallError for a wrong argument, and
-    NiwakiError where the engine is not installed.
+    Raises BundleError for a bundle that is incomplete, altered, unsafe or too new, CallError for a wrong
+    argument, and NiwakiError where the engine is not installed.
     """
     path = Path(path)
     engine = resolve_engine(engine)
@@ -154,7 +145,7 @@ def load(
 
 
 def inspect(path: Path | str) -> Manifest:
-    """What the bundle at `path` says about itself, all its files verified; needs no engine. Raises BundleError."""
+    """What the bundle at `path` says about itself, verified; needs no engine. Raises BundleError."""
     return _read(Path(path), lambda directory, manifest: manifest)
 
 

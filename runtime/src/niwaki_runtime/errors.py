@@ -1,7 +1,7 @@
 """What can go wrong, in one sentence each.
 
-Every error that a user can cause is a `NiwakiError`: its text is one clear sentence that says what to change, and the
-command line prints it without a traceback. Any other exception is a defect of ours.
+Every error that a user can cause is a `NiwakiError`: its text is one clear sentence that says what to change,
+and the command line prints it without a traceback. Any other exception is a defect of ours.
 """
 
 from __future__ import annotations

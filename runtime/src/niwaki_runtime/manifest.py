@@ -1,7 +1,8 @@
 """What a bundle says about itself: `manifest.json`, schema 1. The workshop writes it, the device reads it.
 
-A manifest names every file of the bundle with its size and SHA-256, and ends in a digest of its own content, so that a
-changed byte is found wherever it is. (That finds accidents, not forgers: who can write the files can write the digest.)
+A manifest names every file of the bundle with its size and SHA-256, and ends in a digest of its own content,
+so that a changed byte is found wherever it is. (That finds accidents, not forgers: who can write the files
+can write the digest.)
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class InputEntry:
-    """One input of a graph: name in the file, full shape with the batch axis at 1, numpy dtype, batch axis or None."""
+    """One input of a graph: name, full shape with the batch axis at 1, numpy dtype, batch axis or None."""
 
     name: str
     shape: tuple[int, ...]
@@ -135,13 +136,14 @@ class Manifest:
             "verdict": dict(self.verdict),
             "provenance": dict(self.provenance),
         }
-        # Through JSON once, so that what is hashed is what a reader will see (lists for tuples, text for integer keys).
+        # Through JSON once, so that what is hashed is what a reader will see (lists for tuples, text for
+        # integer keys).
         record = json.loads(json.dumps(record, default=_plain, allow_nan=False))
         return {**record, "sha256": _digest(record)}
 
     @classmethod
     def from_json(cls, record: Any) -> Manifest:
-        """Raises BundleError for a newer schema, a changed or incomplete manifest, or a file outside the bundle."""
+        """Raises BundleError for a newer schema, a changed or incomplete manifest, an unsafe path."""
         if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
             raise BundleError(f"{MANIFEST} is not the manifest of a niwaki bundle: it has no schema number")
         if record["schema"] > SCHEMA:
@@ -223,7 +225,7 @@ def inventory(directory: Path | str) -> dict[str, FileEntry]:
 
 
 def write_manifest(directory: Path | str, manifest: Manifest) -> Manifest:
-    """Hash all that lies in `directory` and write its manifest, whole or not at all; returns it with `files` filled in.
+    """Hash all that lies in `directory` and write its manifest, whole or not at all; returns it with `files`.
 
     Raises BundleError where a graph's file is not there.
     """
@@ -244,7 +246,7 @@ def write_manifest(directory: Path | str, manifest: Manifest) -> Manifest:
 
 
 def read_manifest(data: bytes) -> Manifest:
-    """The manifest in `data`. Raises BundleError where it is not whole JSON, or what `Manifest.from_json` says."""
+    """The manifest in `data`. Raises BundleError where it is not JSON or not what `from_json` accepts."""
     try:
         record = json.loads(data)
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

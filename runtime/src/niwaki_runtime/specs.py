@@ -1,7 +1,7 @@
 """What a sample is, and what it may be conditioned on.
 
-These two records travel from the data through the model into the bundle's manifest, so they are plain, frozen and
-round-trip through JSON.
+These two records travel from the data through the model into the bundle's manifest, so they are plain, frozen
+and round-trip through JSON.
 """
 
 from __future__ import annotations
@@ -87,6 +87,10 @@ class ConditionSpec:
     shape: tuple[int, ...] = ()
     null: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.integer and self.size < 1:
+            raise CallError(f"a condition of kind '{self.kind}' needs its number of values, not {self.size}")
+
     @property
     def integer(self) -> bool:
         return self.kind in ("class", "tokens")
@@ -97,7 +101,7 @@ class ConditionSpec:
         Raises CallError for a wrong shape, a non-integer, or a label outside the classes.
         """
         array = np.asarray(value)
-        if array.dtype == object or array.dtype.kind in "USV":
+        if array.dtype.kind not in "biuf":
             raise CallError(f"condition '{name}' must be numbers, not {array.dtype}")
         if array.shape == self.shape:
             array = np.broadcast_to(array, (n, *self.shape))
@@ -117,11 +121,11 @@ class ConditionSpec:
         return array
 
     def default(self, start: int, n: int) -> np.ndarray | None:
-        """What is asked when nobody asks: classes in turn, by sample index; None where nothing sensible exists."""
+        """What is asked when nobody asks: classes in turn, by sample index; None where none is sensible."""
         if self.kind == "class":
             return (np.arange(start, start + n, dtype=np.int64)) % self.size
         if self.null is not None:
-            return np.full((n, *self.shape), self.null, dtype=np.int64)
+            return np.full((n, *self.shape), self.null, dtype=np.int64 if self.integer else np.float32)
         return None
 
     def to_json(self) -> dict[str, Any]:
@@ -135,7 +139,8 @@ class ConditionSpec:
 def resolve(specs: Mapping[str, ConditionSpec], condition: Any, start: int, n: int) -> dict[str, np.ndarray]:
     """What a caller asked for, checked, with one row per sample, by condition name.
 
-    condition: None (the defaults), a mapping of names to values, or a bare value for the model's only condition
+    condition: None (the defaults), a mapping of names to values, or a bare value for the model's only
+               condition
     Raises CallError for an unknown name, a wrong shape, or a condition that must be given and was not.
     """
     if condition is None:
@@ -154,8 +159,8 @@ def resolve(specs: Mapping[str, ConditionSpec], condition: Any, start: int, n: i
             raise CallError(f"this model has no condition '{name}'; {hint}")
     out: dict[str, np.ndarray] = {}
     for name, spec in specs.items():
-        value = given[name] if name in given else spec.default(start, n)
+        value = spec.check(name, given[name], n) if name in given else spec.default(start, n)
         if value is None:
             raise CallError(f"condition '{name}' must be given for this model")
-        out[name] = spec.check(name, value, n)
+        out[name] = value
     return out

@@ -1,7 +1,7 @@
-"""What every engine shares: the registry, and a runner that binds its inputs and outputs once per set of shapes.
+"""What every engine shares: the registry, and a runner that binds inputs and outputs once per set of shapes.
 
-On a tiny network the call costs more than the arithmetic, so buffers are given to the engine once and refilled; tensors
-too large to copy for nothing (caches) are handed over by reference, call by call.
+On a tiny network the call costs more than the arithmetic, so buffers are given to the engine once and
+refilled; tensors too large to copy for nothing (caches) are handed over by reference, call by call.
 """
 
 from __future__ import annotations
@@ -105,18 +105,18 @@ class _Bound:
 
 
 class GraphRunner(ABC):
-    """A graph of an ONNX file on one engine: numpy arrays by position in, one new array (or a tuple of them) out.
+    """An ONNX graph on one engine: numpy arrays by position in, one new array (or a tuple of them) out.
 
     source:    path of the file
     inputs:    names in the order of the call, state last; the file's own order where none is given
     outputs:   names in the order of the result, state last
     state:     what the caller carries from call to call (see `State`)
-    precision: `exact` computes in float32; `fast` lets the engine choose (bfloat16 or float16 where the machine is
-               faster at it)
+    precision: `exact` computes in float32; `fast` lets the engine choose (bfloat16 or float16 where the
+               machine is faster at it)
     threads:   CPU threads; None is the engine's own choice
 
-    Results are never overwritten by later calls. Calls from several threads take turns. The first call with new shapes
-    prepares the graph for them and is slower; the last eight sets of shapes stay prepared.
+    Results are never overwritten by later calls. Calls from several threads take turns. The first call with
+    new shapes prepares the graph for them and is slower; the last eight sets of shapes stay prepared.
     """
 
     engine: str
@@ -160,7 +160,7 @@ class GraphRunner(ABC):
         return tuple(known[name] for name in names)
 
     def __call__(self, *arrays: np.ndarray) -> Any:
-        """One array, or a tuple of them where the graph has several outputs. Raises CallError for wrong shapes."""
+        """One array, or a tuple where the graph has several outputs. Raises CallError for wrong shapes."""
         key = tuple([a.shape for a in arrays])
         with self._lock:
             bound = self._bound.get(key)
@@ -181,9 +181,9 @@ class GraphRunner(ABC):
                 d is None or d == s for s, d in zip(shape, tensor.shape, strict=True)
             )
             if not fits:
-                wanted = tuple("n" if d is None else d for d in tensor.shape)
+                free = tuple("n" if d is None else d for d in tensor.shape)
                 raise CallError(
-                    f"the input '{tensor.name}' of '{self._name}' has the shape {wanted}, not {shape}"
+                    f"the input '{tensor.name}' of '{self._name}' has the shape {free}, not {shape}"
                 )
         bound = _Bound(self._prepare(shapes), shapes, self.inputs, self.outputs)
         self._bound[shapes] = bound
@@ -196,7 +196,7 @@ _ENGINES: dict[str, type[GraphRunner]] = {}
 
 
 def register(name: str) -> Callable[[type[GraphRunner]], type[GraphRunner]]:
-    """Class decorator: make an engine known by `name`, which is also its package and the extra that installs it."""
+    """Class decorator: an engine known by `name`, also the name of its package and of the extra."""
 
     def enter(cls: type[GraphRunner]) -> type[GraphRunner]:
         cls.engine = name
@@ -238,9 +238,10 @@ def open_graph(
     outputs: Sequence[str] | None = None,
     state: tuple[State, ...] = (),
 ) -> GraphRunner:
-    """The ONNX file `path` on `engine` (`openvino`, `onnxruntime`, or `auto`), ready to call; see `GraphRunner`.
+    """The ONNX file `path` on `engine` (`openvino`, `onnxruntime`, `auto`), ready to call; see `GraphRunner`.
 
-    Raises CallError for a wrong argument, NiwakiError for a missing engine or a file that the engine cannot read.
+    Raises CallError for a wrong argument, NiwakiError for a missing engine or a file that the engine
+    cannot read.
     """
     if precision not in PRECISIONS:
         raise CallError(f"there is no precision '{precision}'; {nearest(precision, PRECISIONS)}")

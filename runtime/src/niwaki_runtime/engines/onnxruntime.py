@@ -1,4 +1,4 @@
-"""ONNX Runtime: the engine that runs everywhere. It computes in the graph's own types, so `fast` is `exact` here."""
+"""ONNX Runtime: the engine that runs everywhere. It computes in the graph's own types: `fast` is `exact`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways of sampling: one file each. All are plain JSON-able data and run on torch tensors and numpy arrays alike."""
+"""Ways of sampling, one file each: plain JSON-able data that runs on torch tensors and numpy arrays alike."""
 
 from niwaki_runtime.samplers.autoregressive import Autoregressive
 from niwaki_runtime.samplers.base import (

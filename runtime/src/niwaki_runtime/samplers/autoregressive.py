@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers import tokens
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
 
@@ -21,7 +22,8 @@ class Autoregressive(Sampler):
 
     length:      tokens to make
     first:       the token that stands before the first one
-    graph:       name of the graph; its inputs are token `(n,)`, position `(1,)`, the conditions, then its state
+    graph:       name of the graph; its inputs are token `(n,)`, position `(1,)`, the conditions, then its
+                 state
     conditions:  names of the conditions, in the order of the graph's inputs
     temperature: 0 is greedy
     top_k:       0 keeps all
@@ -36,6 +38,13 @@ class Autoregressive(Sampler):
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0.0 or self.top_k < 0 or not 0.0 < self.top_p <= 1.0:
+            raise CallError(
+                "temperature and top_k must not be negative and top_p must lie in (0, 1], "
+                f"not {self.temperature}, {self.top_k} and {self.top_p}"
+            )
 
     def __call__(
         self,

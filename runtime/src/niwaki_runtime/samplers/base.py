@@ -1,8 +1,10 @@
 """What every way of sampling shares: plain data in, samples out, through graphs that may run anywhere.
 
-A sampler is a frozen record that round-trips through JSON. It is called with *runners* (a torch module in the workshop,
-an engine's session on the device) and a *backend* (torch tensors or numpy arrays), so the same lines run in both places.
-Rules that keep the two equal: coefficients are Python floats, no in-place and no mask assignment, device and dtype are
+A sampler is a frozen record that round-trips through JSON. It is called with *runners* (a torch module in the
+workshop, an engine's session on the device) and a *backend* (torch tensors or numpy arrays), so the same
+lines run in both places.
+Rules that keep the two equal: coefficients are Python floats, no in-place and no mask assignment, device and
+                               dtype are
 the backend's business.
 """
 
@@ -98,7 +100,7 @@ class NumpyBackend:
 
 @dataclass(frozen=True)
 class Noise:
-    """The randomness of the samples start … start+n−1 of one seed. `base` keeps the legs of a cascade apart."""
+    """The randomness of samples start … start+n−1 of one seed. `base` keeps the legs of a cascade apart."""
 
     backend: Backend
     seed: int
@@ -142,7 +144,8 @@ class Sampler:
         """The samples of `noise`: `(noise.n, *shape)`.
 
         conditions: checked arrays of the backend, one row per sample
-        project:    `(x, t, draw) → x` after every solver step (inpainting, constraints); iterative samplers only
+        project:    `(x, t, draw) → x` after every solver step (inpainting, constraints), iterative samplers
+                    only; t is the time at which x then is, −1 for the clean end
         progress:   called with (calls done, calls in all)
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
@@ -157,6 +160,8 @@ class Sampler:
 
     def override(self, **changes: Any) -> Sampler:
         """A copy with some fields changed; raises CallError for a field that does not exist."""
+        if not changes:
+            return self
         names = {f.name for f in fields(self)}
         for name in changes:
             if name not in names:
@@ -179,7 +184,7 @@ def _tuples(value: Any) -> Any:
 
 
 def sampler_from_json(record: Mapping[str, Any]) -> Sampler:
-    """The sampler that `to_json` described. Raises CallError for a kind or an option this runtime does not know."""
+    """The sampler that `to_json` described. Raises CallError for an unknown kind or option."""
     rest = dict(record)
     kind = rest.pop("kind", None)
     if kind not in _SAMPLERS:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
-from niwaki_runtime.errors import CallError
+from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register, sampler_from_json
 
 __all__ = ["Cascade"]
@@ -41,13 +41,34 @@ class Cascade(Sampler):
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
         known = dict(conditions)
+        total, done, base = self.evaluations(), 0, noise.base
         out: Array = None
         for k, leg in enumerate(self.legs):
-            own = Noise(noise.backend, noise.seed, noise.start, noise.n, base=noise.base + k * _LEG)
-            out = leg(graphs, own, known, project=project, progress=progress)
+            own = replace(noise, base=base)
+            told = _part(progress, done, leg.evaluations(), total) if progress else None
+            out = leg(graphs, own, known, project=project, progress=told)
             if k + 1 < len(self.legs):
                 known[self.outputs[k]] = out
+            done += leg.evaluations()
+            base += _spans(leg) * _LEG
         return out
+
+    def override(self, **changes: Any) -> Sampler:
+        """A copy with options changed in each leg that has them; raises CallError for one that no leg has."""
+        if not changes:
+            return self
+        known = [_options(leg) for leg in self.legs]
+        for name in changes:
+            if not any(name in options for options in known):
+                hint = nearest(name, set().union(*known))
+                raise CallError(f"no leg of this cascade has an option '{name}'; {hint}")
+        return replace(
+            self,
+            legs=tuple(
+                leg.override(**{k: v for k, v in changes.items() if k in options})
+                for leg, options in zip(self.legs, known, strict=True)
+            ),
+        )
 
     def graphs_used(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for leg in self.legs for name in leg.graphs_used()))
@@ -66,3 +87,22 @@ class Cascade(Sampler):
     def from_fields(cls, record: dict[str, Any]) -> Sampler:
         legs = tuple(sampler_from_json(leg) for leg in record.get("legs", ()))
         return cls(legs=legs, outputs=tuple(record.get("outputs", ())))
+
+
+def _spans(leg: Sampler) -> int:
+    """How many ranges of draws a leg takes: a cascade within a cascade takes one for each of its own legs."""
+    return sum(_spans(inner) for inner in leg.legs) if isinstance(leg, Cascade) else 1
+
+
+def _options(leg: Sampler) -> set[str]:
+    """Names that `override` may change."""
+    if isinstance(leg, Cascade):
+        return set().union(*(_options(inner) for inner in leg.legs))
+    return {f.name for f in fields(leg)}
+
+
+def _part(
+    progress: Callable[[int, int], None], done: int, share: int, total: int
+) -> Callable[[int, int], None]:
+    """A leg's own progress as its share of the whole."""
+    return lambda i, of: progress(done + share * i // of, total)

@@ -43,7 +43,8 @@ def to_x0_eps(prediction: str, x: Array, out: Array, a: float, s: float) -> tupl
 @register
 @dataclass(frozen=True)
 class Diffusion(Sampler):
-    """Noise to sample in `steps` calls of graph(x, t, *conditions); t is float32 `(n,)`, in training timesteps.
+    """Noise to sample in `steps` calls of graph(x, t, *conditions); t is float32 `(n,)`, in training
+    timesteps.
 
     shape:            of one sample
     graph:            name of the denoiser
@@ -57,7 +58,8 @@ class Diffusion(Sampler):
     conditions:       names of the conditions, in the order of the denoiser's inputs
     null:             the value of each integer condition that means "nothing asked" (for guidance)
     encoders:         condition → graph that encodes it, once per sample
-    guidance:         w in out = out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022); 1 is plain conditional sampling
+    guidance:         w in out = out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022); 1 is plain
+                      conditional sampling
     guidance_batched: one call of 2n rather than two of n, whichever was measured faster
     """
 
@@ -84,8 +86,10 @@ class Diffusion(Sampler):
             raise CallError(
                 f"there is no prediction type '{self.prediction}'; {nearest(self.prediction, PREDICTIONS)}"
             )
-        if self.guidance != 1.0 and not self.conditions:
-            raise CallError("guidance needs a condition, and this model has none")
+        if self.guidance != 1.0 and not set(self.conditions) & set(self.null):
+            raise CallError("guidance needs a condition with a null value, and this model has none")
+        timesteps(self.spacing, self.train_steps, self.steps)  # raises for a bad one
+        alpha_bars(self.schedule, self.train_steps)
 
     def __call__(
         self,
@@ -97,16 +101,16 @@ class Diffusion(Sampler):
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
         times = timesteps(self.spacing, self.train_steps, self.steps)
-        bars = alpha_bars(self.schedule, self.train_steps)
-        levels = [(math.sqrt(bars[t]), math.sqrt(1.0 - bars[t])) for t in times] + [(1.0, 0.0)]
+        levels = [self.level(t) for t in (*times, -1)]
         predict = self._predictor(graphs, noise, conditions)
 
         def model(x: Array, i: int) -> tuple[Array, Array]:
             a, s = levels[i]
             x0, eps = to_x0_eps(self.prediction, x, predict(x, float(times[i])), a, s)
             if self.clip > 0.0:
-                xp = noise.backend.namespace(x0)
-                x0 = xp.clip(x0, -self.clip, self.clip)
+                x0 = x0.clip(
+                    -self.clip, self.clip
+                )  # the method: the namespaces' functions cost ten times as much
                 eps = (x - a * x0) / s
             if progress:
                 progress(i + 1, self.steps)
@@ -116,10 +120,17 @@ class Diffusion(Sampler):
             return noise.normal(self.shape, stream="step", draw=draw)
 
         def projected(x: Array, i: int) -> Array:
-            after = float(times[i + 1]) if i + 1 < len(times) else 0.0
+            after = float(times[i + 1]) if i + 1 < len(times) else -1.0
             return project(x, after, i) if project else x
 
         return SOLVERS[self.solver](model, noise.normal(self.shape), levels, fresh, projected)
+
+    def level(self, t: float) -> tuple[float, float]:
+        """(α, σ) at timestep `t`; (1, 0) at −1, where the sample is clean."""
+        if t < 0:
+            return 1.0, 0.0
+        bar = alpha_bars(self.schedule, self.train_steps)[int(t)]
+        return math.sqrt(bar), math.sqrt(1.0 - bar)
 
     def _predictor(
         self, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
@@ -141,9 +152,11 @@ class Diffusion(Sampler):
         n, w = noise.n, self.guidance
         if w == 1.0:
             return lambda x, t: graph(x, clock(t, n), *asked)
-        empty = encode({name: conditions[name] * 0 + self.null[name] for name in self.conditions})
+        # What has no null value (a picture to enlarge, say) is asked both times.
+        nothing = {k: v * 0 + self.null[k] if k in self.null else v for k, v in conditions.items()}
+        empty = encode(nothing)
         if self.guidance_batched:
-            xp = backend.namespace(noise.normal((1,)))
+            xp = backend.namespace(asked[0])
             both = [xp.concat([c, e], axis=0) for c, e in zip(asked, empty, strict=True)]
 
             def once(x: Array, t: float) -> Array:

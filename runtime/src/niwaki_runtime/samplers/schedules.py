@@ -1,4 +1,5 @@
-"""Noise schedules and timesteps as lists of Python floats, so that no array library's scalars promote the solvers.
+"""Noise schedules and timesteps as lists of Python floats, so that no array library's scalars promote the
+solvers.
 
 x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1 (variance preserving) and ᾱ_t = α_t² = ∏ (1 − β).
 """
@@ -6,6 +7,7 @@ x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1 (variance preserving) and ᾱ
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from niwaki_runtime.errors import CallError, nearest
 
@@ -29,7 +31,8 @@ def _cosine(steps: int) -> list[float]:
 SCHEDULES = {"cosine": _cosine, "linear": _linear}
 
 
-def alpha_bars(schedule: str, steps: int) -> list[float]:
+@cache
+def alpha_bars(schedule: str, steps: int) -> tuple[float, ...]:
     """ᾱ_0 … ᾱ_{steps−1}: the share of signal left after each step of the forward process."""
     if schedule not in SCHEDULES:
         raise CallError(f"there is no noise schedule '{schedule}'; {nearest(schedule, SCHEDULES)}")
@@ -37,7 +40,7 @@ def alpha_bars(schedule: str, steps: int) -> list[float]:
     for beta in SCHEDULES[schedule](steps):
         product *= 1.0 - beta
         bars.append(product)
-    return bars
+    return tuple(bars)
 
 
 def _leading(train: int, steps: int) -> list[int]:
@@ -55,10 +58,11 @@ def _trailing(train: int, steps: int) -> list[int]:
 SPACINGS = {"leading": _leading, "linspace": _linspace, "trailing": _trailing}
 
 
-def timesteps(spacing: str, train: int, steps: int) -> list[int]:
+@cache
+def timesteps(spacing: str, train: int, steps: int) -> tuple[int, ...]:
     """The `steps` timesteps that are visited, from the noisiest down (Lin et al. 2024, Table 2)."""
     if spacing not in SPACINGS:
         raise CallError(f"there is no timestep spacing '{spacing}'; {nearest(spacing, SPACINGS)}")
     if not 1 <= steps <= train:
         raise CallError(f"a model trained on {train} timesteps cannot be sampled in {steps} steps")
-    return SPACINGS[spacing](train, steps)
+    return tuple(SPACINGS[spacing](train, steps))

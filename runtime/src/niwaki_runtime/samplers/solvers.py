@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 __all__ = ["SOLVERS"]
@@ -31,7 +32,7 @@ def ddim(
     eta: float = 0.0,
 ) -> Array:
     """Song, Meng & Ermon 2021, Equations 12 and 16; η = 0 is deterministic, η = 1 is DDPM's posterior."""
-    for i, ((a, s), (a_next, s_next)) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, ((a, s), (a_next, s_next)) in enumerate(pairwise(levels)):
         x0, eps = model(x, i)
         # σ(η) = η √((1−ᾱ')/(1−ᾱ)) √(1−ᾱ/ᾱ')
         noise = eta * (s_next / s) * math.sqrt(max(1.0 - (a / a_next) ** 2, 0.0))
@@ -49,9 +50,12 @@ def dpmpp_2m(
     fresh: Callable[[int], Array],
     project: Callable[[Array, int], Array],
 ) -> Array:
-    """DPM-Solver++(2M), Lu et al. 2022, Algorithm 2: two-step multistep on x₀ in λ = log(α/σ); first order at both ends."""
+    """DPM-Solver++(2M), Lu et al. 2022, Algorithm 2: multistep on x₀ in λ = log(α/σ), whose step is h.
+
+    The first step is of first order for want of a predecessor, and so is the last one, where h = ∞.
+    """
     previous, h_previous = None, 0.0
-    for i, ((a, s), (a_next, s_next)) in enumerate(zip(levels, levels[1:], strict=False)):
+    for i, ((a, s), (a_next, s_next)) in enumerate(pairwise(levels)):
         x0, _ = model(x, i)
         if s_next == 0.0:
             x = x0 * a_next  # h = ∞

@@ -10,7 +10,8 @@ __all__ = ["choose", "filter_logits"]
 def filter_logits(
     logits: np.ndarray, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
 ) -> np.ndarray:
-    """Logits `(n, V)` float64 after temperature, top-k and top-p (Holtzman et al. 2020); what is cut off is −∞.
+    """Logits `(n, V)` float64 after temperature, top-k and top-p (Holtzman et al. 2020); what is cut off is
+    −∞.
 
     Ties at the k-th logit are kept, so the result does not depend on a sort's order.
     """
@@ -21,9 +22,10 @@ def filter_logits(
     if top_p < 1.0:
         order = np.argsort(-z, axis=1, kind="stable")
         p = softmax(np.take_along_axis(z, order, axis=1))
-        before = np.cumsum(p, axis=1) - p  # the token that crosses top_p stays
+        late = np.cumsum(p, axis=1) - p >= top_p  # the token that crosses top_p stays,
+        late[:, 0] = False  # and so does the likeliest
         cut = np.zeros_like(z, dtype=bool)
-        np.put_along_axis(cut, order, before >= top_p, axis=1)
+        np.put_along_axis(cut, order, late, axis=1)
         z = np.where(cut, -np.inf, z)
     return z
 

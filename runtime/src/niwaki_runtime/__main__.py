@@ -1,0 +1,146 @@
+"""`python -m niwaki_runtime`: sample from a bundle, or read what it says about itself."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from niwaki_runtime.errors import CallError, NiwakiError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 done, 1 the work failed, 2 the call was wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except CallError as error:
+        print(f"niwaki-runtime: {error}", file=sys.stderr)
+        return 2
+    except NiwakiError as error:
+        print(f"niwaki-runtime: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="niwaki-runtime",
+        description="Samples from niwaki bundles with numpy and an inference engine.",
+        epilog="example: niwaki-runtime sample digits.niwaki -n 16 --condition 3 --out samples.npz",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    sample = verbs.add_parser("sample", help="draw samples into an .npz or .npy file")
+    sample.add_argument("bundle", type=Path)
+    sample.add_argument("-n", type=int, default=16, help="how many (16)")
+    sample.add_argument("--seed", type=int, default=0)
+    sample.add_argument("--start", type=int, default=0, help="index of the first sample of the seed (0)")
+    sample.add_argument("--batch", type=int, help="samples worked on at once (64)")
+    sample.add_argument(
+        "--condition", help="a number, name=number, or JSON; the classes in turn where not given"
+    )
+    sample.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="an option of the sampler, as steps=10",
+    )
+    sample.add_argument("--out", type=Path, default=Path("samples.npz"), help="samples.npz, or a .npy file")
+    sample.add_argument("--engine", default="auto", help="auto, openvino or onnxruntime")
+    sample.add_argument("--precision", default="fast", help="fast or exact (float32)")
+    sample.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
+    sample.set_defaults(run=_sample)
+
+    info = verbs.add_parser("info", help="verify a bundle and print its manifest")
+    info.add_argument("bundle", type=Path)
+    info.set_defaults(run=_info)
+    return parser
+
+
+def _sample(options: argparse.Namespace) -> None:
+    import numpy as np
+
+    from niwaki_runtime.bundle import load
+
+    if options.out.suffix not in (".npz", ".npy"):
+        raise CallError(f"samples are written as .npz or .npy, not '{options.out.suffix}'")
+    overrides = dict(_assignment(text) for text in options.set)
+    bundle = load(options.bundle, engine=options.engine, precision=options.precision, threads=options.threads)
+    samples = bundle.sample(
+        options.n,
+        seed=options.seed,
+        condition=_condition(options.condition),
+        start=options.start,
+        batch=options.batch,
+        progress=_bar() if sys.stderr.isatty() else None,
+        **overrides,
+    )
+    try:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with open(options.out, "wb") as file:
+            if options.out.suffix == ".npy":
+                np.save(file, samples, allow_pickle=False)
+            else:
+                np.savez(file, samples=samples, seed=options.seed, start=options.start)
+    except OSError as error:
+        raise NiwakiError(f"{options.out} could not be written: {error.strerror or error}") from error
+    print(f"{options.out}: {samples.shape[0]} samples of {tuple(samples.shape[1:])}, by {bundle.engine}")
+
+
+def _info(options: argparse.Namespace) -> None:
+    from niwaki_runtime.bundle import inspect
+
+    print(json.dumps(inspect(options.bundle).to_json(), indent=2, ensure_ascii=False))
+
+
+def _value(text: str) -> Any:
+    """JSON where it is, text where it is not."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise CallError(f"an option is set as name=value, not '{text}'")
+    return name.strip(), _value(value)
+
+
+def _condition(text: str | None) -> Any:
+    if text is None:
+        return None
+    return dict([_assignment(text)]) if "=" in text else _value(text)
+
+
+def _bar() -> Callable[[int, int], None]:
+    """A progress bar with rate and time left, on stderr."""
+    began = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        spent = time.monotonic() - began
+        rate = done / spent if spent > 0 else 0.0
+        left = (total - done) / rate if rate > 0 else 0.0
+        filled = 30 * done // max(total, 1)
+        bar = "█" * filled + "·" * (30 - filled)
+        end = "\n" if done >= total else ""
+        print(
+            f"\r{bar} {done}/{total}  {rate:.1f}/s  {left:.0f} s left ", end=end, file=sys.stderr, flush=True
+        )
+
+    return show
+
+
+if __name__ == "__main__":
+    sys.exit(main())
