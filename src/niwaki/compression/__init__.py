@@ -1,0 +1,43 @@
+"""Making models small: steps (prune, finetune, quantize), plans of steps, and the record of what each one did."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from niwaki.compression.config import (
+    CompressConfig,
+    FinetuneConfig,
+    PruneConfig,
+    QuantizeConfig,
+    StepConfig,
+    check_order,
+)
+
+if TYPE_CHECKING:
+    from niwaki.compression.plan import Compressed, compress
+    from niwaki.compression.pruning import Pruned, prune
+    from niwaki.compression.record import Record
+
+__all__ = [
+    "CompressConfig",
+    "Compressed",
+    "FinetuneConfig",
+    "PruneConfig",
+    "Pruned",
+    "QuantizeConfig",
+    "Record",
+    "StepConfig",
+    "check_order",
+    "compress",
+    "prune",
+]
+
+_LAZY = {"Compressed": "plan", "Pruned": "pruning", "Record": "record", "compress": "plan", "prune": "pruning"}
+
+
+def __getattr__(name: str) -> Any:
+    """Recipes need only the configs: what does the work (and imports nncf and torch-pruning) is loaded when asked for."""
+    if name in _LAZY:
+        return getattr(importlib.import_module(f"niwaki.compression.{_LAZY[name]}"), name)
+    raise AttributeError(f"module 'niwaki.compression' has no attribute '{name}'")

@@ -8,6 +8,7 @@ before `niwaki.compression.trial` has tried it.
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,11 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import GenerativeModel, Graph, NiwakiError
+from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.nn.layouts import layout_of
-from niwaki.nn.surgery import Cut, width
+from niwaki.nn.surgery import Cut, find, width
 
 __all__ = ["Coupling", "Member", "couplings", "cuts_of"]
+
+_FAILURES = (RuntimeError, ValueError, AssertionError, AttributeError, IndexError, TypeError, KeyError)
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ def couplings(model: GenerativeModel) -> list[Coupling]:
     traced = _Traced(copy.deepcopy(model).eval())
     for parameter in traced.parameters():
         parameter.requires_grad_(parameter.is_floating_point())
-    graph = tp.DependencyGraph()
+    graph = _graph(tp)
     bare = list(_bare(traced.model))
     try:
         with warnings.catch_warnings(), torch.enable_grad():
@@ -116,8 +119,24 @@ def couplings(model: GenerativeModel) -> list[Coupling]:
                 verbose=False,
             )
             return list(_Reader(tp, graph, traced, {id(p): (n, a) for n, p, a in bare}).read())
-    except (RuntimeError, ValueError, AssertionError, AttributeError, IndexError, TypeError, KeyError) as error:
+    except _FAILURES as error:
         raise NiwakiError(f"the model cannot be traced for pruning: {type(error).__name__}: {error}") from error
+
+
+def _graph(tp: Any) -> Any:
+    """A dependency graph that is told the widths of a concatenation's parts, instead of guessing them recursively."""
+
+    class Told(tp.DependencyGraph):  # type: ignore[misc]
+        def _trace(self, *arguments: Any, **named: Any) -> Any:
+            nodes = super()._trace(*arguments, **named)
+            for node in nodes.values():
+                if node.type == tp.ops.OPTYPE.CONCAT and getattr(node.grad_fn, "_saved_dim", None) == 1:
+                    parts = node.grad_fn.next_functions
+                    if all(f is not None for f, _ in parts):
+                        node.module.concat_sizes = [int(f._input_metadata[i].shape[1]) for f, i in parts]
+            return nodes
+
+    return Told()
 
 
 def _bare(model: nn.Module) -> Iterator[tuple[str, nn.Parameter, int]]:
@@ -173,7 +192,8 @@ class _Reader:
 
     def __init__(self, tp: Any, graph: Any, traced: _Traced, bare: dict[int, tuple[str, int]]) -> None:
         self.tp, self.graph, self.bare = tp, graph, bare
-        self.names = {m: n for n, m in traced.model.named_modules()}
+        self.modules = dict(traced.model.named_modules())
+        self.names = {m: n for n, m in self.modules.items()}
         self.gates = set(traced.gates.values())
         self.shared = _shared(traced.model)
 
@@ -188,8 +208,12 @@ class _Reader:
             count = self.graph.get_out_channels(module)
             if not count:
                 continue
-            group = self.graph.get_pruning_group(module, pruner.prune_out_channels, list(range(count)))
-            coupling = self._coupling(self._rooted_at_narrowest(group, count), count)
+            try:
+                group = self.graph.get_pruning_group(module, pruner.prune_out_channels, list(range(count)))
+                coupling = self._coupling(self._rooted_at_narrowest(group, count))
+            except _FAILURES as error:
+                alone = Member(self.names[module], "out", tuple((u,) for u in range(count)))
+                coupling = Coupling(count, (alone,), protected=f"its couplings cannot be followed ({error})")
             done |= {(m.module, m.side) for m in coupling.members}
             yield coupling
 
@@ -210,7 +234,7 @@ class _Reader:
             return group
         return self.graph.get_pruning_group(best.dep.target.module, best.dep.handler, sorted(best.idxs))
 
-    def _coupling(self, group: Any, count: int) -> Coupling:
+    def _coupling(self, group: Any) -> Coupling:
         roots = sorted(set(group[0].idxs))
         unit = {position: u for u, position in enumerate(roots)}
         members: list[Member] = []
@@ -252,25 +276,28 @@ class _Reader:
         return ""
 
     def _blocks(self, members: list[Member], units: int) -> int:
-        """Stretches that must keep as many channels each: groups of convolutions, and of norms where they are wide."""
+        """Stretches that must keep as many channels each: groups of convolutions, heads of attention (the `heads` of the
+        module around), and groups of norms where they are wide."""
         blocks = 1
-        by_name = {n: m for m, n in self.names.items()}
         for member in members:
-            module = by_name.get(member.module)
+            module = self.modules.get(member.module)
             if any(p != (u,) for u, p in enumerate(member.positions)):
                 continue
+            around = self.modules.get(member.module.rpartition(".")[0])
+            heads = getattr(around, "heads", getattr(around, "num_heads", None))
+            if isinstance(heads, int) and self._inside(members, member.module):
+                blocks = math.lcm(blocks, heads)
             if isinstance(module, nn.modules.conv._ConvNd):
                 if not module.groups == module.in_channels == module.out_channels:
-                    blocks = _lcm(blocks, module.groups)
+                    blocks = math.lcm(blocks, module.groups)
             elif isinstance(module, nn.GroupNorm) and units // module.num_groups >= 4:
-                blocks = _lcm(blocks, module.num_groups)
+                blocks = math.lcm(blocks, module.num_groups)
         return blocks if units % blocks == 0 else 1
 
-
-def _lcm(a: int, b: int) -> int:
-    import math
-
-    return math.lcm(a, b)
+    def _inside(self, members: list[Member], name: str) -> bool:
+        """Whether the coupling lies within one module: the widths of heads, not the stream that attention adds to."""
+        around = name.rpartition(".")[0]
+        return all(m.module.rpartition(".")[0] == around for m in members)
 
 
 def _shared(model: nn.Module) -> set[int]:
@@ -284,8 +311,6 @@ def _shared(model: nn.Module) -> set[int]:
 
 def cuts_of(model: nn.Module, removed: list[tuple[Coupling, tuple[int, ...]]]) -> tuple[Cut, ...]:
     """One cut per layer and side that takes the `removed` units of all couplings away at once."""
-    from niwaki.nn.surgery import find
-
     gone: dict[tuple[str, str], set[int]] = {}
     for coupling, units in removed:
         for member in coupling.members:
@@ -298,6 +323,3 @@ def cuts_of(model: nn.Module, removed: list[tuple[Coupling, tuple[int, ...]]]) -
             total = width(find(model, module), side)
             cuts.append(Cut(module, side, tuple(i for i in range(total) if i not in lost)))
     return tuple(cuts)
-
-
-_ = Graph

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from niwaki.compression.coupling import Coupling, cuts_of
 from niwaki.compression.forward import losses, outputs
 from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.surgery import apply_cuts, find, scale
+from niwaki.nn.surgery import apply_cuts, find, scale, width
 
 __all__ = ["Trial"]
 
@@ -101,10 +101,7 @@ def _silence(model: nn.Module, coupling: Coupling, units: tuple[int, ...]) -> No
     for member in coupling.members:
         target = find(model, member.module)
         lost = [p for u in units for p in member.positions[u]]
-        total = max(p for positions in member.positions for p in positions) + 1
-        from niwaki.nn.surgery import width
-
-        factors = torch.ones(max(total, width(target, member.side)))
+        factors = torch.ones(width(target, member.side))
         factors[lost] = 0.0
         device = target.device if isinstance(target, nn.Parameter) else next(target.parameters(), factors).device
         scale(target, member.side, factors.to(device))

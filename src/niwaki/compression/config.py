@@ -1,0 +1,119 @@
+"""What a recipe says about compression: a list of small typed steps, each told apart by its `kind`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
+
+from niwaki_runtime.errors import CallError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["CompressConfig", "FinetuneConfig", "PruneConfig", "QuantizeConfig", "StepConfig", "check_order"]
+
+
+class _Step(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PruneConfig(_Step):
+    """Cut whole channels out, so that every layer really becomes smaller.
+
+    ratio:      share of the channels to take away, 0 … 1
+    rounds:     cut in as many even steps, ranking anew after each
+    recover:    distillation steps after each round but the last (0: none; a `finetune` step follows as a rule)
+    round_to:   widths stay multiples of this, where the layer is wide enough (engines compute in blocks of 8 or 16)
+    min_width:  no layer becomes narrower
+    importance: a registered ranking of channels
+    ranking:    `layer` takes the same share from every layer, `global` ranks all channels of the model together
+    exclude:    names (or beginnings of names) of modules that keep their width
+    """
+
+    kind: Literal["prune"] = "prune"
+    ratio: float = Field(0.5, gt=0, lt=1)
+    rounds: int = Field(1, ge=1)
+    recover: int = Field(0, ge=0)
+    round_to: int = Field(8, ge=1)
+    min_width: int = Field(8, ge=1)
+    importance: str = "magnitude"
+    ranking: Literal["layer", "global"] = "layer"
+    exclude: tuple[str, ...] = ()
+
+
+class FinetuneConfig(_Step):
+    """Train on, taught by the uncompressed model at equal noise and equal condition.
+
+    steps, batch, lr, warmup, clip, ema, precision, device: as in training; one learning rate for all, or by optimizer name
+    outputs:     weight of the distance between the student's and the teacher's outputs
+    distance:    `l1`, `l2`, or `l1l2` for their sum
+    features:    weight of the distance between their outputs' features in the model's own critic, where it has one
+    own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
+    """
+
+    kind: Literal["finetune"] = "finetune"
+    steps: int = Field(500, ge=1)
+    batch: int = Field(128, ge=1)
+    lr: float | dict[str, float] = 5e-4
+    betas: tuple[float, float] = (0.5, 0.99)
+    warmup: int = Field(20, ge=0)
+    clip: float = Field(0.0, ge=0)
+    ema: float = Field(0.99, ge=0, lt=1)
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    device: str = "auto"
+    outputs: float = Field(10.0, ge=0)
+    distance: Literal["l1", "l2", "l1l2"] = "l1l2"
+    features: float = Field(0.0, ge=0)
+    own: float = Field(0.1, ge=0)
+
+
+class QuantizeConfig(_Step):
+    """Static int8 on the exported graph, ranges taken from real sampling trajectories.
+
+    bits:        8
+    calibration: inputs of each graph that ranges are taken from
+    seed:        of the calibration samples; disjoint from every evaluation seed by construction
+    """
+
+    kind: Literal["quantize"] = "quantize"
+    bits: Literal[8] = 8
+    calibration: int = Field(300, ge=8)
+    seed: int = Field(0, ge=0, lt=2**16)
+
+
+StepConfig = Annotated[PruneConfig | FinetuneConfig | QuantizeConfig, Field(discriminator="kind")]
+
+
+class CompressConfig(BaseModel):
+    """A plan: steps in order.
+
+    steps:   at least one
+    batches: batch sizes at which each step's result is timed
+    measure: take size and latency after every step; the last step's bundle is always made
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: tuple[StepConfig, ...] = Field(
+        (PruneConfig(), FinetuneConfig(), QuantizeConfig()), min_length=1
+    )
+    batches: tuple[int, ...] = (1, 16)
+    measure: bool = True
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        check_order(self.steps)
+        return self
+
+
+def check_order(steps: Sequence[_Step]) -> None:
+    """Raises CallError, with the reason, for an order that makes no sense."""
+    quantized = False
+    for at, step in enumerate(steps):
+        kind = getattr(step, "kind", "")
+        if quantized and kind == "quantize":
+            raise CallError(f"step {at + 1} quantizes a model that is quantized already; keep one 'quantize'")
+        if quantized:
+            raise CallError(
+                f"step {at + 1} ('{kind}') needs weights to change, but after 'quantize' they are integers in the "
+                f"exported graph; put 'quantize' last"
+            )
+        quantized = quantized or kind == "quantize"
