@@ -46,7 +46,7 @@ class _Request(Binding):
 
 @register("openvino")
 class OpenVino(GraphRunner):
-    """Compiled anew for each set of input shapes: on tiny graphs, fixed ones are a quarter faster than free."""
+    """Compiled anew for each set of input shapes: on tiny graphs, fixed ones are a quarter faster."""
 
     def _open(self, source: Path, precision: str, threads: int | None) -> tuple[list[Tensor], list[Tensor]]:
         try:
