@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from niwaki.contract import CallError, SampleSpec
@@ -10,38 +10,25 @@ from niwaki.contract import CallError, SampleSpec
 if TYPE_CHECKING:
     from niwaki.recipe.schema import Recipe
 
-__all__ = ["check_data", "check_plan"]
-
-_CHANGES_WEIGHTS = ("prune", "finetune", "distill")
+__all__ = ["check_data", "check_model"]
 
 
-def check_plan(kinds: Sequence[str]) -> None:
-    """The order of a compression plan. Raises CallError where a step would work on weights that are already integers."""
-    if "quantize" not in kinds:
+def check_model(settings: Mapping[str, Any]) -> None:
+    """Settings of a model against each other. Raises CallError for guidance without anything to guide by."""
+    if settings.get("guidance", 1.0) in (None, 1.0):
         return
-    first = kinds.index("quantize")
-    for at, kind in enumerate(kinds[first + 1 :], first + 1):
-        if kind in _CHANGES_WEIGHTS:
-            raise CallError(
-                f"'compress.steps.{at}' is '{kind}', but step {first} has already quantized the weights; "
-                f"put 'quantize' last"
-            )
-        if kind == "quantize":
-            raise CallError(f"'compress.steps.{at}' quantizes what step {first} has quantized; keep one of them")
+    if settings.get("conditional") is False:
+        raise CallError("'model.guidance' needs a condition to guide by; set 'model.conditional' to true or drop it")
+    if settings.get("label_drop", 1.0) == 0:
+        raise CallError("'model.guidance' needs a model that was trained without labels too; set 'model.label_drop' above 0")
 
 
 def check_data(recipe: Recipe, spec: SampleSpec) -> None:
     """What only the data can tell. Raises CallError for a model that asks for labels which the data does not have."""
-    if spec.classes == 0:
-        for key in ("conditional", "classes"):
-            if _asked(recipe.model, key):
-                raise CallError(
-                    f"'model.{key}' is on, but the data of 'data.source: {recipe.data.source}' has no labels; "
-                    f"set 'model.{key}' to {'false' if key == 'conditional' else '0'} or choose labelled data"
-                )
-    if _asked(recipe.model, "guidance") and recipe.model.get("conditional") is False:
-        raise CallError("'model.guidance' needs a condition to guide by; set 'model.conditional' to true or drop it")
-
-
-def _asked(settings: Mapping[str, Any], key: str) -> bool:
-    return bool(settings.get(key))
+    if spec.classes:
+        return
+    source = f"the data of source '{recipe.data.source}' have no labels"
+    if recipe.model.get("conditional"):
+        raise CallError(f"'model.conditional' is true, but {source}; set it to false or choose labelled data")
+    if recipe.model.get("guidance", 1.0) not in (None, 1.0):
+        raise CallError(f"'model.guidance' needs a condition to guide by, but {source}; drop it or choose labelled data")

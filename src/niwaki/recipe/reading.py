@@ -67,6 +67,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     if not isinstance(values, dict):
         raise CallError(f"{file} must hold sections such as 'data:', 'model:' and 'train:'")
     values = apply_overrides(values, overrides)
+    data = values.get("data")
+    if isinstance(data, dict) and isinstance(data.get("path"), str):
+        data["path"] = str(Path(data["path"]).expanduser().absolute())  # the run directory outlives the place of the call
     if values.get("name") is None:
         values["name"] = file.stem
     return recipe_from(values)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from niwaki.compression import CompressConfig
 from niwaki.contract import CallError
 from niwaki.data import DataConfig
 from niwaki.evaluation import EvaluateConfig
 from niwaki.models.registry import config_of
-from niwaki.recipe.checks import check_plan
+from niwaki.recipe.checks import check_model
 from niwaki.training import TrainConfig
 
 __all__ = ["ExportConfig", "Recipe"]
@@ -73,13 +73,9 @@ class Recipe(BaseModel):
         name = rest.pop("name", None)
         if not isinstance(name, str):
             raise CallError("the recipe must set 'model.name' to a model's name; `niwaki models` lists them")
-        return {"name": name, **config_of(name, rest).model_dump(mode="json")}
-
-    @model_validator(mode="after")
-    def _possible(self) -> Recipe:
-        if self.compress is not None:
-            check_plan([step.kind for step in self.compress.steps])
-        return self
+        settings = config_of(name, rest).model_dump(mode="json")
+        check_model(settings)
+        return {"name": name, **settings}
 
     @property
     def model_settings(self) -> dict[str, Any]:

@@ -1,0 +1,83 @@
+"""What the verbs share: their options, their way to work quietly, and their way to answer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import typer
+
+from niwaki.cli.progress import Drawn, Plain
+
+__all__ = ["Json", "Out", "Overrides", "Work", "adder", "at_work"]
+
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Change anything in the recipe.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run directory. [dim]default: runs/<name>[/]")]
+
+_NOISY = ("nncf", "torch", "onnxscript", "onnx_ir", "matplotlib", "lightning", "lightning.fabric", "openvino")
+
+
+def adder(example: str, summary: str) -> Callable[[Callable[..., Any]], Callable[[typer.Typer], None]]:
+    """Decorator of a verb's function: makes the `enter(app)` that puts it on the command line."""
+
+    def decorate(function: Callable[..., Any]) -> Callable[[typer.Typer], None]:
+        def enter(app: typer.Typer) -> None:
+            name = function.__name__.rstrip("_")
+            app.command(name, help=summary, epilog=f"Example: [bold]{example}[/]")(function)
+
+        return enter
+
+    return decorate
+
+
+class Work:
+    """One verb at work: `reporter` to tell progress, `answer` to say the result."""
+
+    def __init__(self, reporter: Drawn | Plain, stdout: TextIO, as_json: bool) -> None:
+        self.reporter = reporter
+        self.stdout = stdout
+        self.as_json = as_json
+
+    def answer(self, record: Any, draw: Callable[[Any], None]) -> None:
+        """Print `record` as JSON, or let `draw` write it for people on a rich console."""
+        self.reporter.close()
+        if self.as_json:
+            from niwaki.store import jsonable
+
+            self.stdout.write(json.dumps(jsonable(record), ensure_ascii=False, allow_nan=False) + "\n")
+        else:
+            from rich.console import Console
+
+            draw(Console(file=self.stdout, highlight=False, soft_wrap=not self.stdout.isatty()))
+        self.stdout.flush()
+
+
+@contextmanager
+def at_work(as_json: bool) -> Iterator[Work]:
+    """Progress on stderr; stdout belongs to the answer, so what libraries print there is dropped (kept when debugging)."""
+    debug = bool(os.environ.get("NIWAKI_DEBUG"))
+    reporter = Drawn() if sys.stderr.isatty() else Plain()
+    stdout = sys.stdout
+    stray = sys.stderr if debug else open(os.devnull, "w")  # noqa: SIM115  (closed below)
+    if not debug:
+        warnings.simplefilter("ignore")
+        for name in _NOISY:
+            logging.getLogger(name).setLevel(logging.ERROR)
+    sys.stdout = stray
+    try:
+        yield Work(reporter, stdout, as_json)
+    finally:
+        reporter.close()
+        sys.stdout = stdout
+        if stray is not sys.stderr:
+            stray.close()

@@ -1,0 +1,59 @@
+"""`niwaki doctor`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from niwaki.cli.common import Json, Overrides, adder, at_work
+
+__all__ = ["enter"]
+
+
+@adder("niwaki doctor digits-gan", "Look at the machine, the engines and, given a recipe or a run, at its data.")
+def doctor(
+    what: Annotated[str | None, typer.Argument(metavar="[RECIPE|RUN]", help="Whose data to audit.")] = None,
+    overrides: Overrides = None,
+    as_json: Json = False,
+) -> None:
+    with at_work(as_json) as work:
+        from niwaki.workflow import doctor
+
+        found = doctor(what, overrides or (), reporter=work.reporter)
+
+        def draw(console: Any) -> None:
+            from rich.table import Table
+
+            for title in ("versions", "hardware", "engines"):
+                console.print(f"[bold]{title}[/]")
+                table = Table(box=None, show_header=False, padding=(0, 3, 0, 2))
+                for key, value in found[title].items():
+                    table.add_row(key, _shown(value))
+                console.print(table)
+            if "data" in found:
+                console.print(f"[bold]data[/]  {found['data']['name']}")
+                table = Table(box=None, show_header=False, padding=(0, 3, 0, 2))
+                for key, value in found["data"]["figures"].items():
+                    table.add_row(key, _shown(value))
+                console.print(table)
+            marks = {"error": "[red]✗[/]", "warning": "[yellow]![/]", "note": "[dim]·[/]"}
+            for finding in found["findings"]:
+                console.print(f"{marks[finding['level']]} {finding['text']}")
+            if not any(f["level"] != "note" for f in found["findings"]):
+                console.print("[green]✓[/] nothing to worry about")
+
+        work.answer(found, draw)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return "[green]yes[/]" if value else "[dim]no[/]"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "–"
+    return str(value)
+
+
+enter = doctor

@@ -1,0 +1,110 @@
+"""From the words of a call to an exit status: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted.
+
+Every error is one line on stderr. `NIWAKI_DEBUG=1` shows the traceback instead.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+
+__all__ = ["VERBS", "app", "main"]
+
+VERBS = ("run", "train", "sample", "evaluate", "compress", "export", "report", "models", "doctor")
+
+app = typer.Typer(
+    name="niwaki",
+    help="Trains generative models, measures what they can do, makes them small, and proves that nothing was lost.",
+    epilog="Begin with: niwaki run digits-gan",
+    add_completion=False,
+    rich_markup_mode="rich",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from niwaki import __version__
+
+        typer.echo(f"niwaki {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    pass
+
+
+for _verb in VERBS:
+    importlib.import_module(f"niwaki.cli.{_verb}").enter(app)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one call and leave the process with its exit status."""
+    sys.exit(status(list(sys.argv[1:] if argv is None else argv)))
+
+
+def status(argv: list[str]) -> int:
+    """Run one call; the exit status. Errors are told on stderr (and, under `--json`, as an object on stdout)."""
+    try:
+        _know_the_verb(argv)
+        result = app(args=argv, prog_name="niwaki", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except KeyboardInterrupt:
+        return _tell("interrupted; what was finished is kept", 130, argv)
+    except BrokenPipeError:  # the reader of our output has gone (`| head`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 1
+    except Exception as error:
+        text, code = _explain(error)
+        if os.environ.get("NIWAKI_DEBUG") and code != 2:
+            raise
+        return _tell(text, code, argv)
+
+
+def _know_the_verb(argv: list[str]) -> None:
+    verb = next((word for word in argv if not word.startswith("-")), None)
+    if argv and verb == argv[0] and verb not in VERBS:
+        from niwaki_runtime.errors import CallError, nearest
+
+        raise CallError(f"there is no verb '{verb}'; {nearest(verb, VERBS)}")
+
+
+def _explain(error: Exception) -> tuple[str, int]:
+    """One sentence and the exit status of an exception."""
+    from niwaki_runtime.errors import CallError, NiwakiError
+
+    if isinstance(error, CallError):
+        return str(error), 2
+    if isinstance(error, NiwakiError):
+        return str(error), 130 if type(error).__name__ == "Interrupted" else 1
+    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # typer's own: a wrong option, a missing word
+        return f"{error.format_message()} Try `niwaki --help`.", 2
+    if type(error).__name__ == "Abort":
+        return "interrupted; what was finished is kept", 130
+    if isinstance(error, OSError):
+        name = f"{error.filename}: " if error.filename else ""
+        return f"{name}{error.strerror or error}", 1
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "there is not enough memory for this; try a smaller train.batch or a smaller model", 1
+    lines = str(error).strip().splitlines()
+    what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"a defect of niwaki, please report it ({what}); NIWAKI_DEBUG=1 shows where", 1
+
+
+def _tell(text: str, code: int, argv: list[str]) -> int:
+    print("niwaki: " + " ".join(text.split()), file=sys.stderr)
+    if "--json" in argv:
+        record: dict[str, Any] = {"error": text, "status": code}
+        print(json.dumps(record))
+    return code

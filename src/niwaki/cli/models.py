@@ -1,0 +1,34 @@
+"""`niwaki models`"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from niwaki.cli.common import Json, adder, at_work
+
+__all__ = ["enter"]
+
+
+@adder("niwaki models --json", "List the models that a recipe can name, with their conditions and what they can do.")
+def models(as_json: Json = False) -> None:
+    with at_work(as_json) as work:
+        from niwaki.workflow import catalogue
+
+        def draw(console: Any) -> None:
+            from rich.table import Table
+
+            table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+            for column in ("model", "family", "conditions", "can", "what it is"):
+                table.add_column(column)
+            for m in entries:
+                table.add_row(
+                    f"[bold]{m['name']}[/]", m["family"], ", ".join(m["conditions"]) or "–", ", ".join(m["capabilities"]),
+                    m["summary"],
+                )  # fmt: skip
+            console.print(table)
+
+        entries = catalogue()
+        work.answer({"models": entries}, draw)
+
+
+enter = models

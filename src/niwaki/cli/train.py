@@ -1,0 +1,41 @@
+"""`niwaki train`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from niwaki.cli.common import Json, Out, Overrides, adder, at_work
+from niwaki.cli.progress import duration, figures
+
+__all__ = ["enter"]
+
+
+@adder("niwaki train digits-gan train.steps=500 --out runs/quick", "Train the model of a recipe, or go on with a run.")
+def train(
+    what: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe's file or name, or a run directory.")],
+    overrides: Overrides = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, whatever is there.")] = False,
+    as_json: Json = False,
+) -> None:
+    with at_work(as_json) as work:
+        from niwaki.workflow import train
+
+        run = train(what, overrides or (), out=out, resume=resume, fresh=fresh, reporter=work.reporter)
+        record = run.leg("train")
+
+        def draw(console: Any) -> None:
+            console.print(
+                f"[bold]{run.path}[/]  {record['steps']:,} steps in {duration(record['training_seconds'])}, "
+                f"{record['samples_per_second']:,.0f} samples/s, {record['parameters']:,} parameters"
+            )
+            if record["last"]:
+                console.print(f"[dim]{figures(record['last'], most=6)}[/]")
+
+        work.answer({"run": run.path, **{k: v for k, v in record.items() if k != "made_from"}}, draw)
+
+
+enter = train

@@ -1,0 +1,70 @@
+"""Compress: the recipe's plan on the trained model; the pruned weights in `compressed/`, the record in `compression.json`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from niwaki.compression import compress as carry_out
+from niwaki.contract import CallError
+from niwaki.recipe import Recipe
+from niwaki.store import jsonable, read_json, write_json
+from niwaki.workflow.reporter import Reporter, counter
+from niwaki.workflow.session import Session, hash_directory, open_session
+
+__all__ = ["compress", "compress_inputs", "compress_leg"]
+
+
+def compress(
+    what: str | Path | Recipe, overrides: Sequence[str] = (), *, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """Carry out the compression plan of a run on its trained model. Returns `compression.json`.
+
+    Raises CallError where the recipe has no plan, NiwakiError where there is no trained model.
+    """
+    session = open_session(what, overrides, None, reporter)
+    if session.recipe.compress is None:
+        raise CallError("the recipe has no 'compress' section, so there is nothing to do; add its 'steps'")
+    with session.run.hold():
+        compress_leg(session)
+    return dict(read_json(session.run.compression))
+
+
+def compress_inputs(session: Session) -> dict[str, Any]:
+    """All that the compressed model is made from."""
+    plan = session.recipe.compress
+    return {
+        "model": session.run.result("train"),
+        "data": session.fingerprint(),
+        "compress": None if plan is None else plan.model_dump(mode="json"),
+        "seed": session.recipe.seed,
+    }
+
+
+def compress_leg(session: Session) -> bool:
+    """Carry out the plan if that is not done yet. Returns whether there was work."""
+    run, plan = session.run, session.recipe.compress
+    if plan is None:
+        return False
+    inputs = compress_inputs(session)
+    if run.holds("compress", inputs):
+        return False
+    model, dataset = session.model, session.dataset
+    with run.working("compress", inputs, (run.compressed, run.compression)) as record:
+        session.reporter.stage("compress", " → ".join(step.kind for step in plan.steps))
+        shutil.rmtree(run.compressed, ignore_errors=True)
+        made = carry_out(
+            model,
+            dataset,
+            plan,
+            workdir=run.compressed,
+            seed=session.recipe.seed,
+            progress=counter(session.reporter),
+        )
+        write_json(run.compression, {"plan": plan, "seed": session.recipe.seed, "steps": [jsonable(r) for r in made.records]})
+        record["bundle"] = str(made.bundle.relative_to(run.path))
+        record["parameters"] = sum(p.numel() for p in made.model.parameters())
+        record["result"] = hash_directory(made.bundle)
+    return True

@@ -1,0 +1,122 @@
+"""Doctor: what is installed, what the hardware offers, and what is odd about the data."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from niwaki_runtime.engines import available
+
+from niwaki.data import load as load_data
+from niwaki.recipe import Recipe, check_data, load_recipe
+from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.rundir import versions
+
+__all__ = ["doctor"]
+
+
+def doctor(
+    what: str | Path | Recipe | None = None, overrides: Sequence[str] = (), *, reporter: Reporter | None = None
+) -> dict[str, Any]:
+    """`versions`, `hardware`, `engines`, `findings`, and `data` where a recipe or a run is given."""
+    reporter = reporter or Quiet()
+    reporter.stage("machine", "")
+    hardware = _hardware()
+    engines = {name: _engine(name) for name in available()}
+    found: dict[str, Any] = {
+        "versions": versions(),
+        "hardware": hardware,
+        "engines": engines,
+        "findings": [*_machine_findings(hardware, engines)],
+    }
+    if what is not None:
+        recipe = what if isinstance(what, Recipe) else load_recipe(what, overrides)
+        reporter.stage("data", recipe.data.source)
+        dataset = load_data(recipe.data, counter(reporter))
+        check_data(recipe, dataset.spec)
+        audit = dataset.audit.to_json()
+        found["data"] = {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "figures": {
+                "shape": list(dataset.spec.shape),
+                "samples": {name: len(split) for name, split in dataset.splits.items()},
+                "classes": dataset.spec.classes,
+                "values": f"{dataset.spec.low:g} … {dataset.spec.high:g}, {dataset.spec.levels} levels",
+            },
+            "audit": audit,
+        }
+        found["findings"] += audit["findings"]
+    return found
+
+
+def _hardware() -> dict[str, Any]:
+    """What decides speed here."""
+    capabilities = _cpu_capabilities()
+    cuda = torch.cuda.is_available()
+    return {
+        "processor": _processor(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "cores_usable": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "avx2": "avx2" in capabilities,
+        "avx512": "avx512f" in capabilities,
+        "vnni": bool({"avx512_vnni", "avx_vnni"} & capabilities),
+        "bf16": bool({"avx512_bf16", "amx_bf16", "bf16"} & capabilities) or (cuda and torch.cuda.is_bf16_supported()),
+        "amx": bool({"amx_tile", "amx_bf16", "amx_int8"} & capabilities),
+        "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else False,
+        "mps": torch.backends.mps.is_available(),
+        "torch_threads": torch.get_num_threads(),
+    }
+
+
+def _cpu_capabilities() -> set[str]:
+    """Flags of the processor in the kernel's words; where there are none to read, what torch knows."""
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.partition(":")[0].strip() in ("flags", "Features"):
+                return set(line.partition(":")[2].split())
+    known = {"DEFAULT": set(), "AVX2": {"avx2"}, "AVX512": {"avx2", "avx512f"}}
+    return set(known.get(torch.backends.cpu.get_cpu_capability(), set()))
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _engine(name: str) -> str:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "installed"
+
+
+def _machine_findings(hardware: dict[str, Any], engines: dict[str, str]) -> list[dict[str, Any]]:
+    def finding(level: str, text: str) -> dict[str, Any]:
+        return {"level": level, "kind": "machine", "text": text, "items": []}
+
+    found = []
+    if not engines:
+        found.append(finding("error", "no inference engine is installed; `pip install niwaki-runtime[openvino]`"))
+    if not hardware["cuda"] and not hardware["mps"]:
+        found.append(finding("note", "no GPU: training runs on the CPU"))
+    if not hardware["bf16"]:
+        found.append(finding("note", "no bfloat16 arithmetic: training runs in float32"))
+    if not hardware["vnni"] and not hardware["amx"] and not hardware["cuda"]:
+        found.append(finding("note", "no int8 instructions: quantization saves bytes here, not time"))
+    if hardware["memory_gb"] < 2:
+        found.append(finding("warning", f"only {hardware['memory_gb']} GB of memory; choose small batches"))
+    return found

@@ -1,0 +1,144 @@
+"""Evaluate: what a run's model, or a bundle on its engine, can do against the test split."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from niwaki_runtime import load as load_bundle
+
+from niwaki.contract import CallError
+from niwaki.evaluation import evaluate as judge
+from niwaki.recipe import Recipe, load_recipe
+from niwaki.store import jsonable, write_bytes, write_json
+from niwaki.workflow.load import is_bundle
+from niwaki.workflow.reporter import Reporter, counter
+from niwaki.workflow.rundir import is_run
+from niwaki.workflow.session import Session, open_session
+
+__all__ = ["evaluate", "evaluate_inputs", "evaluate_leg", "extractor_records", "read_samples", "write_samples"]
+
+
+def evaluate(
+    what: str | Path | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    recipe: str | Path | None = None,
+    engine: str = "auto",
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """The evaluation of a run's trained model (kept in its `evaluation.json`), or of a bundle on `engine`.
+
+    recipe: where a bundle's data and features are named; default: the run directory that the bundle lies in
+    Raises CallError for a bundle without a recipe, NiwakiError for a run without a trained model.
+    """
+    if not isinstance(what, Recipe) and is_bundle(what):
+        return _evaluate_bundle(Path(what), overrides, recipe, engine, reporter)
+    session = open_session(what, overrides, None, reporter)
+    with session.run.hold():
+        evaluate_leg(session)
+    from niwaki.store import read_json
+
+    return dict(read_json(session.run.evaluation))
+
+
+def evaluate_inputs(session: Session) -> dict[str, Any]:
+    """All that the evaluation depends on."""
+    return {
+        "model": session.run.result("train"),
+        "data": session.fingerprint(),
+        "evaluate": session.recipe.evaluate.model_dump(mode="json"),
+        "seed": session.recipe.seed,
+    }
+
+
+def evaluate_leg(session: Session) -> bool:
+    """Judge the trained model if that is not done yet. Returns whether there was work."""
+    run = session.run
+    inputs = evaluate_inputs(session)
+    if run.holds("evaluate", inputs):
+        return False
+    model, dataset, extractors, n = session.model, session.dataset, session.extractors, session.pairs
+    with run.working("evaluate", inputs, (run.evaluation, run.samples)) as record:
+        session.reporter.stage("evaluate", f"{n:,} samples of the trained model")
+        made = model.sample(
+            n, seed=session.seed, condition=session.condition(model.conditions, n), progress=counter(session.reporter)
+        )
+        before = made.float().cpu().numpy()
+        labels = session.labels(n) if model.conditions else None
+        write_samples(run.samples, before=before, labels=labels)
+        result = jsonable(judge(before, labels, dataset, extractors, seed=session.seed))
+        write_json(
+            run.evaluation,
+            {"n": n, "seed": session.seed, "extractors": extractor_records(extractors), "trained": result},
+        )
+        record["result"] = record["inputs"]
+    return True
+
+
+def _evaluate_bundle(
+    path: Path, overrides: Sequence[str], recipe: str | Path | None, engine: str, reporter: Reporter | None
+) -> dict[str, Any]:
+    source: str | Path | Recipe
+    if recipe is not None:
+        source = recipe if is_run(recipe) else load_recipe(recipe, overrides)
+    elif is_run(path.parent):
+        source = path.parent
+    else:
+        raise CallError(f"{path} lies in no run directory; name the recipe of its data with --recipe")
+    session = Session(*_unwritten(source, overrides, reporter))
+    bundle = load_bundle(path, engine=engine)
+    if tuple(bundle.spec.shape) != tuple(session.dataset.spec.shape):
+        raise CallError(
+            f"{path} makes samples of shape {tuple(bundle.spec.shape)}, the data of "
+            f"'{session.recipe.data.source}' have {tuple(session.dataset.spec.shape)}; name another --recipe"
+        )
+    extractors, n = session.extractors, session.pairs
+    session.reporter.stage("evaluate", f"{n:,} samples of the bundle on {bundle.engine}")
+    samples = bundle.sample(
+        n,
+        seed=session.seed,
+        condition=session.condition(dict(bundle.conditions), n),
+        progress=counter(session.reporter),
+    )
+    labels = session.labels(n) if bundle.conditions else None
+    result = judge(samples, labels, session.dataset, extractors, seed=session.seed)
+    return {
+        "n": n,
+        "seed": session.seed,
+        "engine": bundle.engine,
+        "extractors": extractor_records(extractors),
+        "bundle": jsonable(result),
+    }
+
+
+def extractor_records(extractors: Sequence[Any]) -> list[dict[str, Any]]:
+    """What looked at the samples: name, fingerprint, width, and a classifier's accuracy."""
+    records = []
+    for e in extractors:
+        record = {"name": e.name, "fingerprint": e.fingerprint, "dim": e.dim}
+        if hasattr(e, "accuracy"):
+            record["accuracy"] = e.accuracy
+        records.append(record)
+    return records
+
+
+def write_samples(path: Path, **arrays: np.ndarray | None) -> None:
+    """`samples.npz`: `before` and `after` `(n, *shape)` float32 of the same seeds, `labels` `(n,)`."""
+    file = io.BytesIO()
+    np.savez_compressed(file, **{k: v for k, v in arrays.items() if v is not None})
+    write_bytes(path, file.getvalue())
+
+
+def read_samples(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of `samples.npz`. Raises NiwakiError where the file is broken."""
+    from niwaki.contract import NiwakiError
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {k: file[k] for k in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise NiwakiError(f"{path} cannot be read ({error}); delete it and run again") from error

@@ -1,0 +1,47 @@
+"""Whatever lies at a path, ready to sample from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from niwaki_runtime import Bundle
+from niwaki_runtime import load as load_bundle
+
+from niwaki.contract import CallError, GenerativeModel
+from niwaki.models.io import load_model
+from niwaki.workflow.rundir import RunDirectory, is_run
+
+__all__ = ["is_bundle", "is_model", "load"]
+
+
+def is_bundle(path: str | Path) -> bool:
+    """A `.niwaki` file, or a directory with a manifest."""
+    path = Path(path)
+    return (path.is_file() and path.suffix == ".niwaki") or (path / "manifest.json").is_file()
+
+
+def is_model(path: str | Path) -> bool:
+    """A directory that `save_model` wrote."""
+    return (Path(path) / "model.json").is_file()
+
+
+def load(path: str | Path, *, engine: str = "auto", precision: str = "fast", **options: Any) -> GenerativeModel | Bundle:
+    """A run's trained model, a saved model, or a bundle on an engine; each has `spec`, `conditions` and `sample`.
+
+    engine, precision, options: of a bundle (`niwaki_runtime.load`)
+    Raises CallError where `path` is none of the three, NiwakiError where it is broken or not trained yet.
+    """
+    path = Path(path)
+    if is_bundle(path):
+        return load_bundle(path, engine=engine, precision=precision, **options)
+    if is_run(path):
+        run = RunDirectory.open(path)
+        if not is_model(run.model):
+            raise CallError(f"{path} holds no trained model yet; run `niwaki train {path}` first")
+        return load_model(run.model)
+    if is_model(path):
+        return load_model(path)
+    if not path.exists():
+        raise CallError(f"{path} does not exist; give a run directory, a model directory or a bundle")
+    raise CallError(f"{path} is neither a run directory, a model directory nor a bundle")

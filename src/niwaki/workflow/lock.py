@@ -1,0 +1,54 @@
+"""One process at a time works in a run directory.
+
+The lock is the operating system's (`flock`): it dies with its process, however that ends, so a lock left by a killed
+process never stands in the way, nor does a new process that was given the same number.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from niwaki.contract import NiwakiError
+
+try:
+    import fcntl
+except ImportError:  # not a POSIX system: work without the lock
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["locked"]
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold `directory` for this process. Raises NiwakiError where another process does."""
+    path = directory / ".lock"
+    try:
+        file = open(path, "a+")  # noqa: SIM115  (closed below; a `with` would hide the two ways out)
+    except OSError as error:
+        raise NiwakiError(f"{directory} cannot be written to: {error.strerror or error}") from None
+    try:
+        _take(file.fileno(), path)
+        file.seek(0)
+        file.truncate()
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+    finally:
+        file.close()
+
+
+def _take(handle: int, path: Path) -> None:
+    if fcntl is None:
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = path.read_text().strip() or "unknown"
+        raise NiwakiError(
+            f"{path.parent} is in use by another niwaki (process {holder}); wait for it or choose another --out"
+        ) from None
+    except OSError:  # a file system without locks (some network mounts): work without
+        return

@@ -1,0 +1,115 @@
+"""Sample: from a run, a model or a bundle to arrays and pictures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
+from niwaki.store import write_bytes
+from niwaki.workflow.load import load
+from niwaki.workflow.pictures import grid_png
+from niwaki.workflow.reporter import Quiet, Reporter, counter
+
+__all__ = ["Samples", "sample"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What was sampled.
+
+    x:         `(n, *spec.shape)` float32 in [spec.low, spec.high] (integers where samples are tokens)
+    condition: what was asked of each, one row per sample, by condition name
+    """
+
+    x: np.ndarray
+    condition: dict[str, np.ndarray]
+    seed: int
+    spec: SampleSpec
+
+    def write(self, path: str | Path) -> Path:
+        """A picture (`.png`) or the arrays (`.npz`, `.npy`). Raises CallError for another ending."""
+        path = Path(path)
+        if path.suffix == ".png":
+            data = grid_png(self.x, self.spec)
+        elif path.suffix == ".npy":
+            data = _bytes(np.save, self.x)
+        elif path.suffix == ".npz":
+            data = _bytes(np.savez_compressed, x=self.x, seed=np.int64(self.seed), **self.condition)
+        else:
+            raise CallError(f"samples are written as .png, .npz or .npy, not as '{path.name}'")
+        write_bytes(path, data)
+        return path
+
+
+def _bytes(save: Any, *arrays: np.ndarray, **named: Any) -> bytes:
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    return file.getvalue()
+
+
+def sample(
+    what: str | Path | GenerativeModel | Any,
+    n: int = 60,
+    *,
+    seed: int = 0,
+    condition: Any = None,
+    start: int = 0,
+    batch: int | None = None,
+    engine: str = "auto",
+    out: str | Path | Sequence[str | Path] = (),
+    reporter: Reporter | None = None,
+    **overrides: Any,
+) -> Samples:
+    """Samples start … start+n−1 of `seed`, from a run's trained model, a model, or a bundle on `engine`.
+
+    condition: a class (number or name), one per sample, or a mapping of condition names to either; None asks for the
+               classes in turn
+    out:       files to write: `.png`, `.npz`, `.npy`
+    overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
+    Raises CallError for a wrong path, condition, option or ending.
+    """
+    if n < 1:
+        raise CallError(f"-n must be at least 1, not {n}")
+    places = [out] if isinstance(out, str | Path) else list(out)
+    for place in places:
+        if Path(place).suffix not in (".png", ".npz", ".npy"):
+            raise CallError(f"samples are written as .png, .npz or .npy, not as '{place}'")
+    reporter = reporter or Quiet()
+    source = load(what, engine=engine) if isinstance(what, str | Path) else what
+    asked = by_name(condition, source.spec)
+    reporter.stage("sample", f"{n} of seed {seed}")
+    keywords: dict[str, Any] = {} if batch is None else {"batch": batch}
+    x = source.sample(
+        n, seed=seed, condition=asked, start=start, progress=counter(reporter), **keywords, **overrides
+    )
+    if isinstance(source, GenerativeModel):
+        x = x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy()
+    from niwaki_runtime.specs import resolve
+
+    samples = Samples(np.asarray(x), resolve(source.conditions, asked, start, n), seed, source.spec)
+    for place in places:
+        samples.write(place)
+    return samples
+
+
+def by_name(condition: Any, spec: SampleSpec) -> Any:
+    """Class names as their numbers; everything else unchanged. Raises CallError for a name that is none."""
+    if isinstance(condition, str):
+        if condition in spec.class_names:
+            return spec.class_names.index(condition)
+        if condition.lstrip("-").isdigit():
+            return int(condition)
+        if spec.class_names:
+            raise CallError(f"there is no class '{condition}'; {nearest(condition, spec.class_names)}")
+        raise CallError(f"'{condition}' is no class; give a number from 0 to {spec.classes - 1}")
+    if isinstance(condition, list | tuple):
+        return np.array([by_name(c, spec) for c in condition])
+    if isinstance(condition, dict):
+        return {k: by_name(v, spec) for k, v in condition.items()}
+    return condition

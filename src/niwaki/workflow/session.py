@@ -1,0 +1,146 @@
+"""What the legs of one call share: the run, and whatever was loaded for it already (data, extractors, models)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.contract import ConditionSpec, GenerativeModel, NiwakiError
+from niwaki.data import Dataset
+from niwaki.data import load as load_data
+from niwaki.models.io import load_model
+from niwaki.recipe import Recipe, check_data, load_recipe
+from niwaki.store import hash_bytes, hash_file, hash_json
+from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.rundir import RunDirectory, is_run, versions
+
+__all__ = ["Session", "hash_directory", "open_session"]
+
+_DECIDES_DATA = ("scikit-learn", "matplotlib", "numpy")  # what built-in sources are made from
+
+
+def open_session(
+    what: str | Path | Recipe,
+    overrides: Sequence[str] = (),
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> Session:
+    """A session on a run directory, or on the run of a recipe (a file, a name, or a `Recipe`).
+
+    Raises CallError where `what` is neither.
+    """
+    reporter = reporter or Quiet()
+    if isinstance(what, Recipe):
+        return Session(RunDirectory.create(what, out), reporter)
+    if is_run(what) and out is None:
+        return Session(RunDirectory.open(what, tuple(overrides)), reporter)
+    return Session(RunDirectory.create(load_recipe(what, overrides), out), reporter)
+
+
+class Session:
+    """One call's view of a run. Everything heavy is loaded when it is first asked for."""
+
+    def __init__(self, run: RunDirectory, reporter: Reporter) -> None:
+        self.run = run
+        self.recipe = run.recipe
+        self.reporter = reporter
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The recipe's data, checked against the model that it is for; findings are told."""
+        self.reporter.stage("data", self.recipe.data.source)
+        dataset = load_data(self.recipe.data)
+        check_data(self.recipe, dataset.spec)
+        for finding in dataset.audit.findings:
+            if finding.level != "note":
+                self.reporter.note(f"data {finding.level}: {finding.text}")
+        self.run.save(
+            data={
+                "signature": self._signature(),
+                "fingerprint": dataset.fingerprint,
+                "name": dataset.name,
+                "samples": {s: len(getattr(dataset, s)) for s in ("train", "validation", "test")},
+                "spec": dataset.spec.to_json(),
+                "audit": dataset.audit.to_json(),
+            }
+        )
+        return dataset
+
+    def fingerprint(self) -> str:
+        """Of the data's content. It is read again only where something that decides it has changed."""
+        known = self.run.info.get("data", {})
+        if known.get("fingerprint") and known.get("signature") == self._signature():
+            return str(known["fingerprint"])
+        return self.dataset.fingerprint
+
+    def _signature(self) -> str:
+        """What decides the data, cheap to look at: the config, the versions of its makers, and the files' stamps."""
+        config = self.recipe.data.model_dump(mode="json")
+        here = versions()
+        stamps: list[Any] = []
+        place = config.get("path")
+        if place:
+            root = Path(place)
+            files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+            for file in files:
+                try:
+                    stat = file.stat()
+                except OSError as error:
+                    raise NiwakiError(f"'data.path': {file} cannot be read: {error.strerror or error}") from None
+                stamps.append([str(file), stat.st_size, stat.st_mtime_ns])
+        return hash_json([config, {k: here.get(k) for k in _DECIDES_DATA}, stamps])
+
+    @cached_property
+    def extractors(self) -> list[Any]:
+        """The networks that look at samples, from the run's cache where they were made before."""
+        from niwaki.features import build
+
+        self.reporter.stage("features", ", ".join(self.recipe.evaluate.features))
+        return build(
+            self.recipe.evaluate.features,
+            self.dataset,
+            cache=self.run.cache,
+            seed=self.recipe.seed,
+            progress=counter(self.reporter),
+        )
+
+    @cached_property
+    def model(self) -> GenerativeModel:
+        """The trained model. Raises NiwakiError where the run has none yet."""
+        if not self.run.model.is_dir():
+            raise NiwakiError(f"{self.run.path} holds no trained model yet; run `niwaki train {self.run.path}`")
+        return load_model(self.run.model)
+
+    @property
+    def seed(self) -> int:
+        """Of the samples that are judged."""
+        return self.recipe.evaluate.seed
+
+    @property
+    def pairs(self) -> int:
+        """How many samples are judged: the config's n, or one for each of the test split."""
+        return self.recipe.evaluate.n or len(self.dataset.test)
+
+    def labels(self, n: int) -> np.ndarray | None:
+        """Classes that follow the test split's, so that generated and real samples are balanced alike; None without."""
+        y = self.dataset.test.y
+        return None if y is None else np.resize(y.numpy(), n)
+
+    def condition(self, conditions: dict[str, ConditionSpec], n: int) -> dict[str, np.ndarray] | None:
+        """What is asked of a model that is judged."""
+        labels = self.labels(n)
+        asked = {name: labels for name, spec in conditions.items() if spec.kind == "class" and labels is not None}
+        return asked or None
+
+
+def hash_directory(path: Path) -> str:
+    """SHA-256 over the names and contents of all files under `path` (or of the file that it is)."""
+    if path.is_file():
+        return hash_file(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return hash_bytes("\n".join(f"{p.relative_to(path)} {hash_file(p)}" for p in files).encode())

@@ -1,0 +1,114 @@
+"""Train: from the recipe to the weights in `model/`."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from niwaki.contract import CallError
+from niwaki.models.io import save_model
+from niwaki.models.registry import build
+from niwaki.recipe import Recipe
+from niwaki.training import fit
+from niwaki.workflow.reporter import Reporter, counter
+from niwaki.workflow.rundir import RunDirectory
+from niwaki.workflow.session import Session, hash_directory, open_session
+
+__all__ = ["resumable", "train", "train_inputs", "train_leg"]
+
+# These change how training is watched and where it runs, not what is learned.
+_NO_MATTER = ("log_every", "checkpoint_every", "keep", "device", "devices", "validate_every")
+
+
+def train(
+    what: str | Path | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    fresh: bool = False,
+    reporter: Reporter | None = None,
+) -> RunDirectory:
+    """Train the model of a recipe (or of a run) and save it into the run directory.
+
+    resume: go on from the last checkpoint of a training that was stopped
+    fresh:  begin again, whatever is there
+    Raises CallError where a stopped training is in the way and neither was asked for, Interrupted on Ctrl-C.
+    """
+    session = open_session(what, overrides, out, reporter)
+    run = session.run
+    with run.hold():
+        stopped = run.leg("train")["status"] == "started" and _checkpoints(run)
+        if resume and not _checkpoints(run):
+            raise CallError(f"{run.path} holds no checkpoint to resume from; leave --resume out")
+        if stopped and not resume and not fresh:
+            raise CallError(
+                f"{run.path} holds a training that was stopped; add --resume to go on or --fresh to begin again"
+            )
+        train_leg(session, resume=resume, fresh=fresh)
+    return run
+
+
+def train_inputs(session: Session) -> dict[str, Any]:
+    """All that the weights are made from."""
+    recipe = session.recipe
+    return {
+        "seed": recipe.seed,
+        "data": {**recipe.data.model_dump(mode="json", exclude={"path"}), "content": session.fingerprint()},
+        "model": recipe.model,
+        "train": recipe.train.model_dump(mode="json", exclude=set(_NO_MATTER)),
+    }
+
+
+def train_leg(session: Session, *, resume: bool = False, fresh: bool = False) -> bool:
+    """Train if the run's weights are missing or made from something else. Returns whether there was work."""
+    run, recipe = session.run, session.recipe
+    inputs = train_inputs(session)
+    if run.holds("train", inputs) and not fresh:
+        return False
+    dataset = session.dataset
+    session.reporter.stage("train", f"{recipe.model['name']} on {dataset.name}")
+    if not resume:
+        shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+        (run.path / "metrics.jsonl").unlink(missing_ok=True)
+    with run.working("train", inputs, (run.model,)) as record:
+        torch.manual_seed(recipe.seed)
+        model = build(recipe.model["name"], recipe.model_settings, dataset.spec)
+        result = fit(
+            model,
+            dataset.train,
+            recipe.train,
+            seed=recipe.seed,
+            directory=run.path,
+            resume=resume,
+            progress=counter(session.reporter),
+        )
+        for note in result.notes:
+            session.reporter.note(note)
+        save_model(model, run.model)
+        record |= {
+            "result": hash_directory(run.model),
+            "steps": result.steps,
+            "training_seconds": result.seconds,
+            "samples_per_second": result.samples_per_second,
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "last": result.last,
+        }
+        session.__dict__["model"] = model.eval()
+    return True
+
+
+def resumable(session: Session) -> bool:
+    """Whether a stopped training of exactly this recipe waits in the run directory."""
+    run = session.run
+    return (
+        run.leg("train")["status"] == "started" and _checkpoints(run) and not run.changed("train", train_inputs(session))
+    )
+
+
+def _checkpoints(run: RunDirectory) -> bool:
+    return any((run.path / "checkpoints").glob("step-*"))
