@@ -1,7 +1,7 @@
 """The runtime's noise on any device, by integer arithmetic in torch: the same words, normals equal to 1e-6.
 
-Philox4x64-10 (Salmon et al., SC 2011) as in `niwaki_runtime.noise`, which says who owns which counters. torch has no
-unsigned 64-bit arithmetic, so words are int64 that wrap around, and a logical shift is a shift and a mask.
+Philox4x64-10 (Salmon et al., SC 2011) as in `niwaki_runtime.noise`, which says who owns which counters.
+torch has no unsigned 64-bit arithmetic: words are int64 that wrap around, and a logical shift is a masked one.
 """
 
 from __future__ import annotations
@@ -48,20 +48,18 @@ def words(
     """
     b = blocks(size)
     if n < 0 or start < 0 or (start + n) * b >= 1 << 63:
-        raise ValueError(
-            f"a range of samples must lie within 2⁶³ blocks: start {start}, n {n}, {b} blocks each"
-        )
-    a = torch.tensor([[_signed(m)] for m in _MULTIPLIERS], device=device)
-    key = [seed, STREAMS[stream] << 32 | draw]
-    # A block is four words c₀ … c₃; the even ones are multiplied and the odd ones mixed in, so they travel in pairs.
+        raise ValueError(f"samples must lie within 2⁶³ blocks: start {start}, n {n}, {b} blocks each")
+    key = (seed, STREAMS[stream] << 32 | draw)
+    keys = [[k + r * w for k, w in zip(key, _WEYL, strict=True)] for r in range(_ROUNDS)]
+    # One small copy to the device for all constants: (1 + rounds, 2, 1).
+    table = torch.tensor([[[_signed(v)] for v in row] for row in (_MULTIPLIERS, *keys)]).to(device)
+    # A block is four words c₀ … c₃: the even ones are multiplied, the odd ones mixed in; they travel in pairs.
     even = torch.zeros((2, n * b), dtype=torch.int64, device=device)
     even[0] = torch.arange(start * b, (start + n) * b, device=device)
     odd = torch.zeros_like(even)
-    for _ in range(_ROUNDS):
-        high, low = _multiply(a, even)
-        even = high.flip(0) ^ odd ^ torch.tensor([[_signed(k)] for k in key], device=device)
-        odd = low.flip(0)
-        key = [k + w for k, w in zip(key, _WEYL, strict=True)]
+    for round_key in table[1:]:
+        high, low = _multiply(table[0], even)
+        even, odd = high.flip(0) ^ odd ^ round_key, low.flip(0)
     block = torch.stack([even, odd], dim=1).reshape(4, n * b).T  # (n·B, 4), in the order c₀ c₁ c₂ c₃
     return torch.stack([block & _LOW, _high(block)], dim=-1).reshape(n, b * 8)[:, :size]
 
@@ -76,7 +74,7 @@ def normal(
     draw: int,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Standard normals of the samples start … start+n−1: `(n, *shape)` float32, as `noise.normal` makes them."""
+    """Standard normals of the samples start … start+n−1: `(n, *shape)` float32, equal to `noise.normal`."""
     size = math.prod(shape)
     half = 4 * blocks(size)
     w = words(seed, start, n, 2 * half, stream=stream, draw=draw, device=device)
