@@ -1,0 +1,61 @@
+"""Which operators run on integers. Quantizers skip what they do not know in silence, so the file itself is asked."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import onnx
+
+from niwaki.deployment.onnx_file import producers, read_onnx
+
+__all__ = ["WEIGHTED", "count_quantized", "quantized_nodes", "weighted_nodes"]
+
+WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operators that hold nearly all weights and nearly all arithmetic."""
+
+_PASSES = (
+    "Concat",
+    "Expand",
+    "Flatten",
+    "Identity",
+    "MaxPool",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+)
+"""Operators that move values without computing: quantized values stay quantized."""
+
+
+def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    return [n for n in model.graph.node if n.op_type in WEIGHTED]
+
+
+def quantized_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Weighted operators both of whose operands come out of a DequantizeLinear (perhaps through a change of shape)."""
+    made_by = producers(model)
+
+    def dequantized(value: str) -> bool:
+        node = made_by.get(value)
+        if node is None:
+            return False
+        if node.op_type in _PASSES:
+            return all(dequantized(v) for v in (node.input if node.op_type == "Concat" else node.input[:1]))
+        return node.op_type == "DequantizeLinear"
+
+    return [n for n in weighted_nodes(model) if all(dequantized(v) for v in n.input[:2])]
+
+
+def count_quantized(path: Path | str | onnx.ModelProto) -> dict[str, int]:
+    """Per operator type how many compute on integers, then `quantized` and `total` over all weighted operators.
+
+    >>> count_quantized("generator.onnx")  # doctest: +SKIP
+    {'Conv': 0, 'ConvTranspose': 3, 'Gemm': 1, 'MatMul': 0, 'quantized': 4, 'total': 4}
+    """
+    model = path if isinstance(path, onnx.ModelProto) else read_onnx(path)
+    by_type = Counter(n.op_type for n in quantized_nodes(model))
+    counts = {kind: by_type[kind] for kind in WEIGHTED}
+    return {**counts, "quantized": sum(by_type.values()), "total": len(weighted_nodes(model))}

@@ -1,0 +1,187 @@
+"""From torch to ONNX: the graphs that sampling needs, each checked in both engines before anybody relies on it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnx_ir
+import torch
+from onnxscript import optimizer
+from torch import Tensor, nn
+
+from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
+from niwaki.deployment.bake import bake
+from niwaki.deployment.check import check_graph
+from niwaki.deployment.fold import fold
+from niwaki.deployment.onnx_file import strip, write_graphs
+
+__all__ = ["OPSET", "export_graphs", "to_onnx"]
+
+OPSET = 18
+"""Measured, not newest: from 21 on GroupNormalization is one operator, which openvino runs 1.2 to 1.6 times slower than
+the InstanceNormalization of 18, and onnxruntime refuses signed activations whose Q/DQ pairs it has moved."""
+
+_LOGGERS = (
+    "torch.onnx",
+    "torch.onnx._internal.exporter._registration",
+    "torch.export",
+    "onnxscript",
+    "onnx_ir",
+)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter's warnings speak to its developers; what matters is raised."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.CRITICAL)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+class _Call(nn.Module):
+    """A graph's module with positional inputs and a flat tuple of outputs, whatever it returns itself."""
+
+    def __init__(self, wrapped: nn.Module) -> None:
+        super().__init__()
+        self.wrapped = wrapped
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        out = self.wrapped(*inputs)
+        return tuple(out) if isinstance(out, tuple | list) else (out,)
+
+
+def export_graphs(
+    model: GenerativeModel,
+    directory: Path | str,
+    *,
+    names: Iterable[str] | None = None,
+    check: bool = True,
+    tolerance: float = 1e-4,
+) -> dict[str, Path]:
+    """Write the graphs of `model` as `<name>.onnx` in `directory`, with free batch axes; weights shared by several are
+    stored once (`weights.bin`).
+
+    names:     which graphs; None is those that the sampler calls
+    check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3
+    tolerance: largest error allowed, relative to the largest output (at least 1)
+    Raises CallError for a graph that does not exist, and NiwakiError, naming the graph and the operator, where one
+    cannot be exported or an engine does not compute what torch does.
+    """
+    graphs = model.graphs()
+    wanted = tuple(model.sampler().graphs_used() if names is None else names)
+    for name in wanted:
+        if name not in graphs:
+            raise CallError(f"the model has no graph '{name}'; {nearest(name, graphs)}")
+    modules = {name: bake(graphs[name].module) for name in wanted}
+    paths = write_graphs({name: to_onnx(name, graphs[name], modules[name]) for name in wanted}, directory)
+    for name, path in paths.items():
+        if check:
+            check_graph(name, graphs[name], modules[name], path, tolerance=tolerance)
+    return paths
+
+
+def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
+    """`graph` with the weights of `module` (a baked copy of its own) as a checked ONNX model. Raises NiwakiError."""
+    batch = torch.export.Dim("batch")
+    axes = [port.batch_axis for port in graph.inputs] + [s.batch_axis for s in graph.state]
+    free = tuple(None if axis is None else {axis: batch} for axis in axes)
+    # Three samples: one would be taken for a constant, and two is a common width of something else.
+    example = tuple(x.cpu() for x in graph.example(3))
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                _Call(module).eval(),
+                example,
+                dynamo=True,
+                dynamic_shapes=(free,),
+                input_names=list(graph.input_names),
+                output_names=list(graph.output_names),
+                opset_version=OPSET,
+                verbose=False,
+            )
+            assert program is not None
+            _simplify(program.model)
+            exported = strip(onnx_ir.serde.serialize_model(program.model))
+    except Exception as error:  # the exporter wraps whatever the module or torch raised
+        raise NiwakiError(_why(name, error)) from error
+    _check_batch(name, exported, graph)
+    fold(exported)
+    try:
+        onnx.checker.check_model(exported, full_check=exported.ByteSize() < 1 << 30)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise NiwakiError(f"the exported graph '{name}' is not valid ONNX: {error}") from error
+    declared = [i.name for i in exported.graph.input]
+    if declared != list(graph.input_names):
+        raise NiwakiError(
+            f"the graph '{name}' declares the inputs {', '.join(graph.input_names)}, but its module has {', '.join(declared)}"
+        )
+    return exported
+
+
+def _simplify(model: onnx_ir.Model) -> None:
+    """Compute what is constant, as long as that does not make the file larger (a table spread out by Expand would)."""
+
+    def worthwhile(node: onnx_ir.Node) -> bool | None:
+        inputs = [v.const_value for v in node.inputs if v is not None]
+        if any(c is None for c in inputs) or any(o.shape is None for o in node.outputs):
+            return None
+        try:
+            made = sum(int(o.shape.numpy().prod()) for o in node.outputs if o.shape is not None)
+        except (ValueError, TypeError):
+            return None
+        return True if 8192 < made <= sum(c.size for c in inputs if c is not None) else None
+
+    optimizer.optimize_ir(model, should_fold=worthwhile)
+    for value in list(model.graph.initializers.values()):
+        if value.name and value.name.startswith("wrapped."):
+            value.name = value.name.removeprefix("wrapped.")  # ours, not the module's: names are for people
+
+
+def _check_batch(name: str, model: onnx.ModelProto, graph: Graph) -> None:
+    """The exporter may fix an axis that it was asked to leave free."""
+    ports: list[Any] = [*graph.inputs, *graph.state]
+    for value, port in zip(model.graph.input, ports, strict=False):
+        if port.batch_axis is not None and not value.type.tensor_type.shape.dim[port.batch_axis].dim_param:
+            raise NiwakiError(
+                f"the graph '{name}' fixed the batch of its input '{value.name}'; use x.shape[0] rather than a number"
+            )
+
+
+def _why(name: str, error: BaseException) -> str:
+    """One sentence from the exporter's many."""
+    causes = []
+    at: BaseException | None = error
+    while at is not None:
+        causes.append(str(at))
+        at = at.__cause__ or at.__context__
+    text = "\n".join(causes)
+    operator = re.search(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'", text)
+    if operator:
+        return (
+            f"the graph '{name}' cannot be exported: ONNX has no form of the operator {operator[1]}; "
+            "write that line with other operators"
+        )
+    if "Constraints violated" in text or "specialized" in text:
+        return (
+            f"the graph '{name}' cannot be exported: its module only works for the batch it was tried with; "
+            "use x.shape[0] rather than a number"
+        )
+    if "data-dependent" in text or "GuardOnDataDependent" in text:
+        return f"the graph '{name}' cannot be exported: it decides by the values of a tensor; use torch.where instead of if"
+    root = next((line.strip() for line in reversed(causes) if line.strip()), type(error).__name__)
+    return f"the graph '{name}' cannot be exported: {root.splitlines()[0][:300]}"

@@ -1,0 +1,109 @@
+"""Weights as integers in the file, and activations as unsigned ones: the form in which both engines compute the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from niwaki.deployment.onnx_file import producers, to_array
+
+__all__ = ["quantize_embeddings", "store_integers", "unsigned_activations"]
+
+_RANGE = {"int8": (-128, 127), "uint8": (0, 255)}
+
+
+def _along(values: np.ndarray, axis: int, rank: int) -> np.ndarray:
+    """Per-channel `values` shaped to broadcast along `axis`."""
+    if values.ndim == 0 or values.size == 1:
+        return values.reshape(())
+    shape = [1] * rank
+    shape[axis] = -1
+    return values.reshape(shape)
+
+
+def store_integers(model: onnx.ModelProto) -> int:
+    """Compute QuantizeLinear of constants once and for all, in place; returns how many there were.
+
+    q = saturate(round_half_even(x / s) + z), as the ONNX standard defines it, so no output changes. Without this, weights
+    would stay floats in the file and be rounded at every start on the device.
+    """
+    initializers = {t.name: t for t in model.graph.initializer}
+    done = 0
+    for node in list(model.graph.node):
+        if node.op_type != "QuantizeLinear" or not all(v in initializers for v in node.input):
+            continue
+        x, scale = (to_array(initializers[v]).astype(np.float32) for v in node.input[:2])
+        zero = to_array(initializers[node.input[2]]) if len(node.input) > 2 else np.zeros((), np.uint8)
+        if str(zero.dtype) not in _RANGE:
+            continue
+        axis = next((a.i for a in node.attribute if a.name == "axis"), 1)
+        low, high = _RANGE[str(zero.dtype)]
+        q = np.rint(x / _along(scale, axis, x.ndim)) + _along(zero, axis, x.ndim).astype(np.float32)
+        stored = numpy_helper.from_array(np.clip(q, low, high).astype(zero.dtype), node.output[0])
+        model.graph.initializer.append(stored)
+        model.graph.node.remove(node)
+        done += 1
+    if done:
+        _drop_unused(model)
+    return done
+
+
+def unsigned_activations(model: onnx.ModelProto) -> int:
+    """Turn int8 activations into uint8 by moving their zero point by 128, in place; returns how many.
+
+    The same values, exactly: s·(q − z) = s·((q + 128) − (z + 128)). But openvino is off by a factor of two in error where
+    signed activations have a zero point (measured), and onnxruntime's kernels want unsigned ones.
+    """
+    initializers = {t.name: t for t in model.graph.initializer}
+    made_by = producers(model)
+    moved: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 3:
+            continue
+        source = made_by.get(node.input[0])
+        if node.op_type == "DequantizeLinear" and (source is None or source.op_type != "QuantizeLinear"):
+            continue  # a weight, or something that passes integers on
+        tensor = initializers.get(node.input[2])
+        if tensor is None or tensor.data_type != onnx.TensorProto.INT8 or tensor.name in moved:
+            continue
+        zero = to_array(tensor).astype(np.int16) + 128
+        tensor.CopyFrom(numpy_helper.from_array(zero.astype(np.uint8), tensor.name))
+        moved.add(tensor.name)
+    return len(moved)
+
+
+def quantize_embeddings(model: onnx.ModelProto, smallest: int = 4096) -> int:
+    """Store tables of embeddings (Gather from a constant) as int8 rows with a scale each; returns how many.
+
+    smallest: tables with fewer values stay as they are
+    """
+    initializers = {t.name: t for t in model.graph.initializer}
+    done = 0
+    for i, node in reversed(list(enumerate(model.graph.node))):
+        table = initializers.get(node.input[0]) if node.op_type == "Gather" else None
+        if table is None or table.data_type != onnx.TensorProto.FLOAT or len(table.dims) != 2:
+            continue
+        if any(a.name == "axis" and a.i != 0 for a in node.attribute) or np.prod(table.dims) < smallest:
+            continue
+        users = [n for n in model.graph.node if table.name in n.input]
+        if len(users) != 1:
+            continue
+        x = to_array(table)
+        scale = np.maximum(np.abs(x).max(axis=1) / 127.0, np.float32(1e-12)).astype(np.float32)
+        q = np.clip(np.rint(x / scale[:, None]), -127, 127).astype(np.int8)
+        names = [f"{table.name}_{part}" for part in ("int8", "scale", "zero", "rows")]
+        for name, value in zip(names, (q, scale, np.zeros(len(x), np.int8)), strict=False):
+            model.graph.initializer.append(numpy_helper.from_array(value, name))
+        dequantize = helper.make_node("DequantizeLinear", names[:3], [names[3]], name=names[3], axis=0)
+        model.graph.initializer.remove(table)
+        node.input[0] = names[3]
+        model.graph.node.insert(i, dequantize)
+        done += 1
+    return done
+
+
+def _drop_unused(model: onnx.ModelProto) -> None:
+    used = {v for node in model.graph.node for v in node.input} | {o.name for o in model.graph.output}
+    for tensor in [t for t in model.graph.initializer if t.name not in used]:
+        model.graph.initializer.remove(tensor)

@@ -1,0 +1,107 @@
+"""The bundle: manifest, graphs and card, in one directory or one file, equal bytes for equal content."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from niwaki_runtime.archive import pack
+from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
+from niwaki_runtime.samplers import Sampler
+
+from niwaki import __version__
+from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
+from niwaki.deployment.card import card
+from niwaki.deployment.counting import count_quantized
+from niwaki.deployment.onnx_file import read_onnx, write_graphs
+from niwaki.store import atomic_directory, jsonable, write_text
+
+__all__ = ["bundle_bytes", "package"]
+
+
+def package(
+    model: GenerativeModel,
+    graphs: Mapping[str, Path],
+    out: Path | str,
+    *,
+    name: str | None = None,
+    sampler: Sampler | None = None,
+    measured: Mapping[str, Any] | None = None,
+    verdict: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+    archive: bool = True,
+) -> Path:
+    """Write the bundle `out` from the exported (and perhaps quantized) ONNX files of `model`.
+
+    graphs:     by name, as `export_graphs` returns them; weights that several share are stored once
+    name:       what the bundle is called; None is the model's registered name
+    sampler:    how it samples by default; None is the model's own way
+    measured:   figures for the manifest and the card (`Measurement.to_json()` and the like)
+    verdict:    what compression cost
+    provenance: recipe, data fingerprint, seeds
+    archive:    one zip file, or a directory
+    What was at `out` is replaced only when the new bundle is whole. Raises CallError for a graph that the model does not
+    have and NiwakiError where one that the sampler calls is missing or a file cannot be written.
+    """
+    out = Path(out)
+    declared = model.graphs()
+    sampler = sampler or model.sampler()
+    for graph in graphs:
+        if graph not in declared:
+            raise CallError(f"the model has no graph '{graph}'; {nearest(graph, declared)}")
+    for graph in sampler.graphs_used():
+        if graph not in graphs:
+            raise NiwakiError(f"the sampler calls the graph '{graph}', which was not exported")
+    protos = {graph: read_onnx(path) for graph, path in graphs.items()}
+    manifest = Manifest(
+        name=name or getattr(model, "name", type(model).__name__.lower()),
+        niwaki=__version__,
+        spec=model.spec,
+        sampler=sampler,
+        graphs={g: _entry(g, declared[g], count_quantized(proto)) for g, proto in protos.items()},
+        conditions=model.conditions,
+        measured=jsonable(measured or {}),
+        verdict=jsonable(verdict or {}),
+        provenance=jsonable(provenance or {}),
+    )
+
+    def fill(directory: Path) -> None:
+        write_graphs(protos, directory)
+        write_text(directory / "card.md", card(manifest))
+        write_manifest(directory, manifest)
+
+    try:
+        if not archive:
+            with atomic_directory(out) as directory:
+                fill(directory)
+            return out
+        if out.is_dir():
+            raise CallError(f"{out} is a directory; remove it, or package with archive=False")
+        with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
+            fill(Path(temporary))
+            return pack(Path(temporary), out)
+    except OSError as error:
+        raise NiwakiError(f"{out} could not be written: {error.strerror or error}") from error
+
+
+def bundle_bytes(path: Path | str) -> int:
+    """What a bundle takes on disk: the zip, or all files of the directory."""
+    path = Path(path)
+    if path.is_dir():
+        return sum(p.stat().st_size for p in path.rglob("*") if p.is_file())
+    if not path.is_file():
+        raise NiwakiError(f"{path} does not exist")
+    return path.stat().st_size
+
+
+def _entry(name: str, graph: Graph, counts: Mapping[str, int]) -> GraphEntry:
+    return GraphEntry(
+        file=f"{name}.onnx",
+        role=graph.role,
+        inputs=tuple(InputEntry(p.name, tuple(p.shape), p.dtype, p.batch_axis) for p in graph.inputs),
+        outputs=tuple(graph.outputs),
+        state=graph.state,
+        quantized=dict(counts),
+    )
