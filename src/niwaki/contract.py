@@ -83,6 +83,7 @@ class Phase:
     fresh_batch: draw a new batch for every run, or reuse the batch of the run before
     stage:       run only in this stage; None is every stage
     optimizer:   phases with the same name here share one optimizer (and its moments); default: the phase's own name
+    double_backward: its loss holds a gradient (`create_graph=True`); such a phase is run without torch.compile
     """
 
     name: str
@@ -92,6 +93,7 @@ class Phase:
     fresh_batch: bool = True
     stage: str | None = None
     optimizer: str | None = None
+    double_backward: bool = False
 
     def __post_init__(self) -> None:
         if not self.parameters:

@@ -1,0 +1,125 @@
+"""Checkpoints: whole directories or nothing. A broken newest one falls back to the one before, and says
+so."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from niwaki.store import (
+    atomic_directory,
+    hash_file,
+    hash_json,
+    read_json,
+    read_tensors,
+    write_json,
+    write_tensors,
+)
+from niwaki_runtime.errors import NiwakiError
+
+__all__ = [
+    "Checkpoint",
+    "clean",
+    "differences",
+    "latest",
+    "list_checkpoints",
+    "model_shapes",
+    "save_checkpoint",
+]
+
+FORMAT = 1
+
+
+class Checkpoint:
+    """What a checkpoint holds: named tensors (`model/…`, `ema/…`, `optimizer/<optimizer>/…`, `sums/…`) and
+    a JSON record."""
+
+    def __init__(self, tensors: dict[str, Tensor], record: dict[str, Any], path: Path | None = None) -> None:
+        self.tensors, self.record, self.path = tensors, record, path
+
+    @property
+    def step(self) -> int:
+        return int(self.record["step"])
+
+    def part(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors under `prefix/`, by the rest of their names."""
+        return {n[len(prefix) + 1 :]: t for n, t in self.tensors.items() if n.startswith(prefix + "/")}
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
+    """Write `folder/step-0000100`, then drop all but the newest `keep`. Raises NiwakiError where the disk
+    refuses."""
+    path = folder / f"step-{checkpoint.step:07d}"
+    try:
+        with atomic_directory(path) as temporary:
+            write_tensors(temporary / "state.safetensors", checkpoint.tensors)
+            digest = hash_file(temporary / "state.safetensors")
+            write_json(temporary / "state.json", {"format": FORMAT, **checkpoint.record, "sha256": digest})
+    except OSError as error:
+        raise NiwakiError(f"the checkpoint {path} could not be written: {error.strerror or error}") from error
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old, ignore_errors=True)
+    return path
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """Oldest first."""
+    return sorted(p for p in folder.glob("step-*") if p.is_dir()) if folder.is_dir() else []
+
+
+def clean(folder: Path) -> None:
+    """Remove what a killed process left half written."""
+    if folder.is_dir():
+        for rest in folder.glob(".step-*"):
+            shutil.rmtree(rest, ignore_errors=True)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Raises NiwakiError where it is missing, cut short, altered or newer than this version."""
+    record = read_json(path / "state.json")
+    if not isinstance(record, dict) or not {"format", "step", "sha256"} <= record.keys():
+        raise NiwakiError(f"{path / 'state.json'} is not the record of a checkpoint")
+    if record["format"] > FORMAT:
+        raise NiwakiError(f"{path} was written by a newer version (format {record['format']}); update niwaki")
+    if not (path / "state.safetensors").exists():
+        raise NiwakiError(f"{path / 'state.safetensors'} does not exist")
+    if hash_file(path / "state.safetensors") != record["sha256"]:
+        raise NiwakiError(f"{path / 'state.safetensors'} is not what was written: its SHA-256 differs")
+    return Checkpoint(read_tensors(path / "state.safetensors"), record, path)
+
+
+def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint that is whole (None where there is none at all), and notes about broken ones.
+
+    Raises NiwakiError where there are checkpoints and all of them are broken: starting over would hide the
+    loss.
+    """
+    notes: list[str] = []
+    found = list_checkpoints(folder)
+    for path in reversed(found):
+        try:
+            return read_checkpoint(path), notes
+        except NiwakiError as error:
+            notes.append(f"{path.name} is broken and was passed over: {error}")
+    if found:
+        raise NiwakiError(
+            f"no checkpoint in {folder} is whole: {notes[0]}; remove the directory to start over"
+        )
+    return None, notes
+
+
+def model_shapes(model: nn.Module) -> dict[str, str]:
+    """What must be equal for weights to fit: names, types and shapes."""
+    return {n: f"{t.dtype}{tuple(t.shape)}".replace("torch.", "") for n, t in model.state_dict().items()}
+
+
+def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first key in which two records differ, in words; None where they are equal."""
+    for key in sorted({*then, *now}):
+        if hash_json(then.get(key)) != hash_json(now.get(key)):
+            return f"{key} was {then.get(key, 'absent')} and is {now.get(key, 'absent')}"
+    return None

@@ -1,0 +1,144 @@
+"""`fit`: the one trainer. A model is trained from its beginning, or from its newest checkpoint, to the end
+of its stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from niwaki.contract import Trainable
+from niwaki.data import Feeder, Split
+from niwaki.training.checkpoint import Checkpoint, clean, latest, list_checkpoints
+from niwaki.training.config import TrainConfig
+from niwaki.training.hardware import make_fabric, set_layout, settings
+from niwaki.training.interrupts import catch_signals
+from niwaki.training.loop import Loop
+from niwaki.training.metrics import truncate_log
+from niwaki.training.stages import check_stages
+from niwaki.training.step import Batches
+from niwaki_runtime.errors import CallError
+
+__all__ = ["FitResult", "fit"]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a training ended.
+
+    steps:              training steps done in all, those before resuming included
+    seconds:            time spent in them, without checkpoints and validation
+    samples_per_second: batch · steps / seconds of this call; 0 where nothing was left to do
+    completed:          whether the last stage reached its end
+    last:               the last metrics read, by `phase/name`
+    frozen:             SHA-256 of each frozen part, by `stage/name`
+    notes:              what had to be worked around (a broken checkpoint passed over)
+    """
+
+    steps: int
+    seconds: float
+    samples_per_second: float
+    completed: bool
+    last: dict[str, float] = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def fit(
+    model: Trainable,
+    split: Split,
+    config: TrainConfig,
+    *,
+    seed: int,
+    directory: Path | None = None,
+    resume: bool = False,
+    progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    validate: Callable[[Trainable, int], dict[str, float]] | None = None,
+    batches: Batches | None = None,
+) -> FitResult:
+    """Train `model` in place. On return it holds the averaged weights (where `config.ema` > 0) and is in
+    eval mode.
+
+    split:     what it learns from; it is put on the device whole where it takes less than a quarter of its
+               memory
+    seed:      all randomness follows from it and the step: the order of the data, `ctx.rng`, torch's
+               generators
+    directory: gets `metrics.jsonl` and `checkpoints/step-0000100/`; None keeps everything in memory
+    resume:    go on from the newest whole checkpoint in `directory`; the end is bit for bit that of an
+               uninterrupted training on the same machine. A completed training returns at once
+    progress:  called with (steps done, steps in all, last metrics), a few times a second
+    validate:  called with (model in eval mode with the averaged weights, steps done); what it returns is
+               recorded as `validation/…`
+    batches:   another source of batches than the shuffled split; its k-th batch must be a pure function of k
+
+    Raises CallError where config and model do not fit, or `directory` already holds a training and `resume`
+    is off; NotFinite where a value became NaN or infinite; Interrupted after Ctrl-C or SIGTERM, with the
+    state saved.
+    """
+    check_stages(model, config)
+    folder = None if directory is None else Path(directory) / "checkpoints"
+    if resume and folder is None:
+        raise CallError("resuming needs the directory that the training was written to")
+    if folder is not None and not resume and list_checkpoints(folder):
+        raise CallError(f"{directory} already holds a training; resume it, or choose another directory")
+    fabric = make_fabric(config)
+    required = {n: p.requires_grad for n, p in model.named_parameters()}
+    model.to(fabric.device)
+    set_layout(model, config.channels_last)
+    if batches is None:
+        per_rank = config.batch // fabric.world_size
+        batches = Feeder(
+            _near(split, fabric.device), per_rank, seed=seed, rank=fabric.global_rank, world=fabric.world_size
+        )
+    checkpoint: Checkpoint | None = None
+    notes: list[str] = []
+    if folder is not None:
+        if fabric.is_global_zero:
+            clean(folder)
+        checkpoint, notes = latest(folder)
+        if fabric.is_global_zero and directory is not None:
+            truncate_log(Path(directory) / "metrics.jsonl", checkpoint.step if checkpoint else -1)
+    loop = Loop(
+        fabric, model, config, batches, seed=seed, directory=directory, progress=progress, validate=validate
+    )
+    try:
+        with settings(config, fabric.device), catch_signals() as stop:
+            loop.begin(checkpoint)
+            before = loop.counters.step
+            loop.run(stop)
+    finally:
+        _release(model, required)
+    if loop.ema is not None:
+        loop.ema.assign()
+    model.eval()
+    done = loop.counters.step - before
+    return FitResult(
+        steps=loop.counters.step,
+        seconds=loop.seconds,
+        samples_per_second=done * config.batch / loop.session if done else 0.0,
+        completed=True,
+        last=loop.last,
+        frozen=loop.frozen,
+        notes=tuple(notes),
+    )
+
+
+def _near(split: Split, device: torch.device) -> Split:
+    """The split on the device where batches are gathered: the training device, if there is room for it."""
+    if device.type != "cuda":
+        return split
+    size = sum(t.numel() * t.element_size() for t in split.tensors().values())
+    return split.to(device) if size < torch.cuda.mem_get_info(device)[0] / 4 else split
+
+
+def _release(model: nn.Module, required: dict[str, bool]) -> None:
+    """Leave the model as it came: plain strides, not compiled, the same parameters open to gradients."""
+    set_layout(model, channels_last=False)
+    for module in model.modules():
+        module._compiled_call_impl = None
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(required[name])
+        parameter.grad = None

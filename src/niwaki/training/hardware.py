@@ -1,0 +1,128 @@
+"""What the machine offers: device, precision, and how torch is set up for training on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, cast
+
+import torch
+from torch import nn
+
+from niwaki.training.config import TrainConfig
+from niwaki_runtime.errors import CallError
+
+__all__ = ["choose_device", "choose_precision", "has_bf16", "make_fabric", "settings"]
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto` is the first CUDA device, else the CPU. Raises CallError for a device that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise CallError(f"train.device is '{name}'; it must be auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise CallError(f"train.device is '{name}', but torch sees no CUDA device here; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise CallError(f"train.device is '{name}', but there are {torch.cuda.device_count()} CUDA devices")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise CallError("train.device is 'mps', but torch finds no Metal device here; use auto or cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise CallError(f"train.device is '{name}'; it must be auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 matrices itself; emulated bf16 is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        able = torch.cpu.get_capabilities()
+        names = ("avx512_bf16", "amx_bf16", "amx_tile", "arm_bf16", "bf16")
+        return any(bool(able.get(n)) for n in names)
+    return False
+
+
+def choose_precision(asked: str, device: torch.device) -> Literal["bf16-mixed", "32-true"]:
+    """Fabric's name for `auto`, `bf16` or `fp32` on this device."""
+    bf16 = has_bf16(device) if asked == "auto" else asked == "bf16"
+    return "bf16-mixed" if bf16 else "32-true"
+
+
+def make_fabric(config: TrainConfig) -> Any:
+    """A launched Fabric. Several devices are several processes (or those that `torchrun` started)."""
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
+    device = choose_device(config.device)
+    devices: Any = config.devices
+    if device.type == "cpu":
+        accelerator = "cpu"
+    else:
+        accelerator = device.type
+        if config.devices == 1:
+            devices = [device.index or 0]
+        elif device.index is not None:
+            raise CallError(
+                f"train.device names one device ('{config.device}') but train.devices is {config.devices}"
+            )
+        elif device.type == "cuda" and config.devices > torch.cuda.device_count():
+            raise CallError(
+                f"train.devices is {config.devices}, but there are {torch.cuda.device_count()} here"
+            )
+    # A phase touches a part of the parameters only, which DDP calls "unused".
+    strategy: Any = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
+    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(
+        logging.WARNING
+    )  # it announces the precision at every start
+    fabric = Fabric(
+        accelerator=accelerator,
+        devices=devices,
+        strategy=strategy,
+        precision=cast(Any, choose_precision(config.precision, device)),
+    )
+    fabric.launch()
+    return fabric
+
+
+@contextmanager
+def settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
+    """torch's global switches for the time of a training; they and the global generators come back
+    afterwards.
+
+    With `deterministic`, cuDNN may not choose kernels by timing them: another run could choose others and
+    resuming would not give the same bits.
+    """
+    cudnn = torch.backends.cudnn
+    kept = torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.deterministic
+    cuda = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        if config.precision != "fp32":
+            torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
+        cudnn.benchmark, cudnn.deterministic = not config.deterministic, config.deterministic
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(kept[0])
+            cudnn.benchmark, cudnn.deterministic = kept[1], kept[2]
+
+
+def seed_generators(seed: int, device: torch.device) -> None:
+    """Seed torch's global generators. (`torch.manual_seed` does it too, at a hundred times the cost.)"""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(seed)
+    elif device.type == "mps":
+        torch.mps.manual_seed(seed)
+
+
+def set_layout(model: nn.Module, channels_last: bool) -> None:
+    """4-D weights with the channels innermost, or back. Values do not change."""
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.dim() == 4:
+            tensor.data = tensor.data.contiguous(memory_format=layout)
