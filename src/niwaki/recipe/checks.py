@@ -18,9 +18,13 @@ def check_model(settings: Mapping[str, Any]) -> None:
     if settings.get("guidance", 1.0) in (None, 1.0):
         return
     if settings.get("conditional") is False:
-        raise CallError("'model.guidance' needs a condition to guide by; set 'model.conditional' to true or drop it")
+        raise CallError(
+            "'model.guidance' needs a condition to guide by; set 'model.conditional' to true or drop it"
+        )
     if settings.get("label_drop", 1.0) == 0:
-        raise CallError("'model.guidance' needs a model that was trained without labels too; set 'model.label_drop' above 0")
+        raise CallError(
+            "'model.guidance' needs a model that was trained without labels too; set 'model.label_drop' above 0"
+        )
 
 
 def check_data(recipe: Recipe, spec: SampleSpec) -> None:
@@ -31,4 +35,6 @@ def check_data(recipe: Recipe, spec: SampleSpec) -> None:
     if recipe.model.get("conditional"):
         raise CallError(f"'model.conditional' is true, but {source}; set it to false or choose labelled data")
     if recipe.model.get("guidance", 1.0) not in (None, 1.0):
-        raise CallError(f"'model.guidance' needs a condition to guide by, but {source}; drop it or choose labelled data")
+        raise CallError(
+            f"'model.guidance' needs a condition to guide by, but {source}; drop it or choose labelled data"
+        )

@@ -48,5 +48,7 @@ def _key(place: Any, part: str, path: tuple[str, ...]) -> str | int:
     if not isinstance(place, list):
         raise CallError(f"'{above}' is a single value, so '{'.'.join(path)}' cannot be set")
     if not part.isdigit() or int(part) >= len(place):
-        raise CallError(f"'{above}' is a list of {len(place)}; write '{above}.0' … '{above}.{len(place) - 1}'")
+        raise CallError(
+            f"'{above}' is a list of {len(place)}; write '{above}.0' … '{above}.{len(place) - 1}'"
+        )
     return int(part)

@@ -49,7 +49,9 @@ def find_recipe(given: str | Path) -> Path:
     name = path.stem if path.suffix in (".yaml", ".yml") else path.name
     if len(path.parts) == 1 and name in known:
         return known[name]
-    raise CallError(f"there is no recipe '{given}'; {nearest(name, known) if known else 'give the path of a .yaml file'}")
+    raise CallError(
+        f"there is no recipe '{given}'; {nearest(name, known) if known else 'give the path of a .yaml file'}"
+    )
 
 
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -69,7 +71,9 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     values = apply_overrides(values, overrides)
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
-        data["path"] = str(Path(data["path"]).expanduser().absolute())  # the run directory outlives the place of the call
+        data["path"] = str(
+            Path(data["path"]).expanduser().absolute()
+        )  # the run directory outlives the place of the call
     if values.get("name") is None:
         values["name"] = file.stem
     return recipe_from(values)

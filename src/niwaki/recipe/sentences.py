@@ -45,6 +45,10 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
     errors = error.errors(include_url=False)
     found = min(errors, key=lambda e: e["type"] not in ("extra_forbidden", "union_tag_invalid"))
     keys, owner = _walk(root, found["loc"])
+    for other in errors:  # of the members of a union that were tried, the one that came furthest knows best
+        deeper, place = _walk(root, other["loc"])
+        if len(deeper) > len(keys) and deeper[: len(keys)] == keys:
+            found, keys, owner = other, deeper, place
     key = ".".join(keys)
     value = found.get("input")
     context = found.get("ctx", {})
@@ -56,7 +60,9 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
         case "union_tag_invalid":
             tag = context.get("discriminator", "'kind'").strip("'")
             valid = [v.strip().strip("'") for v in str(context.get("expected_tags", "")).split(",")]
-            return f"'{key}.{tag}' cannot be '{context.get('tag')}'; {nearest(str(context.get('tag')), valid)}"
+            return (
+                f"'{key}.{tag}' cannot be '{context.get('tag')}'; {nearest(str(context.get('tag')), valid)}"
+            )
         case "union_tag_not_found":
             tag = context.get("discriminator", "'kind'").strip("'")
             return f"the recipe must set '{key}.{tag}'"
@@ -64,9 +70,14 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
             valid = _choices(str(context.get("expected", "")))
             return f"'{key}' cannot be {_shown(value)}; {nearest(str(value), valid)}"
         case "value_error" | "assertion_error":
-            return f"'{key}': {str(context.get('error', found['msg'])).rstrip('.')}" if key else str(context["error"])
+            return (
+                f"'{key}': {str(context.get('error', found['msg'])).rstrip('.')}"
+                if key
+                else str(context["error"])
+            )
     if found["type"] in _BOUNDS:
-        return f"'{key}' must be {_BOUNDS[found['type']].format_map(context)}, not {_shown(value)}"
+        bounds = {k: f"{v:g}" if isinstance(v, int | float) else v for k, v in context.items()}
+        return f"'{key}' must be {_BOUNDS[found['type']].format_map(bounds)}, not {_shown(value)}"
     kind = _KINDS.get(found["type"].split("_")[0])
     if len([e for e in errors if e["loc"][: len(keys)] == found["loc"][: len(keys)]]) > 1:
         kind = _accepted(root, keys) or kind
@@ -76,9 +87,7 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    if isinstance(value, bool):
-        text = text.lower()
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -24,7 +24,9 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, str | int | float | bool | type(None)):
                 raise CallError(f"line {key_node.start_mark.line + 1}: a key must be a plain word")
             if key in seen:
-                raise CallError(f"line {key_node.start_mark.line + 1}: the key '{key}' stands twice; keep one of them")
+                raise CallError(
+                    f"line {key_node.start_mark.line + 1}: the key '{key}' stands twice; keep one of them"
+                )
             seen.add(key)
         return super().construct_mapping(node, deep)
 
