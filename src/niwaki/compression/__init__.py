@@ -33,7 +33,13 @@ __all__ = [
     "prune",
 ]
 
-_LAZY = {"Compressed": "plan", "Pruned": "pruning", "Record": "record", "compress": "plan", "prune": "pruning"}
+_LAZY = {
+    "Compressed": "plan",
+    "Pruned": "pruning",
+    "Record": "record",
+    "compress": "plan",
+    "prune": "pruning",
+}
 
 
 def __getattr__(name: str) -> Any:

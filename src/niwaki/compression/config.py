@@ -92,9 +92,7 @@ class CompressConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: tuple[StepConfig, ...] = Field(
-        (PruneConfig(), FinetuneConfig(), QuantizeConfig()), min_length=1
-    )
+    steps: tuple[StepConfig, ...] = Field((PruneConfig(), FinetuneConfig(), QuantizeConfig()), min_length=1)
     batches: tuple[int, ...] = (1, 16)
     measure: bool = True
 

@@ -120,7 +120,9 @@ def couplings(model: GenerativeModel) -> list[Coupling]:
             )
             return list(_Reader(tp, graph, traced, {id(p): (n, a) for n, p, a in bare}).read())
     except _FAILURES as error:
-        raise NiwakiError(f"the model cannot be traced for pruning: {type(error).__name__}: {error}") from error
+        raise NiwakiError(
+            f"the model cannot be traced for pruning: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _graph(tp: Any) -> Any:

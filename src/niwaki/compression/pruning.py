@@ -64,7 +64,9 @@ def prune(
             continue
         reason = Trial(model, seed + k).refusal(removed)
         if reason:
-            raise NiwakiError(f"pruning would break the model: {reason}; exclude the layers it names with 'exclude'")
+            raise NiwakiError(
+                f"pruning would break the model: {reason}; exclude the layers it names with 'exclude'"
+            )
         cuts = cuts_of(model, removed)
         apply_cuts(model, cuts)
         model.surgery = (*model.surgery, *cuts)
@@ -84,7 +86,9 @@ def _nothing(config: PruneConfig, widths: dict[str, tuple[int, int]], skipped: d
             f"at ratio {config.ratio}; lower them or raise the ratio"
         )
     first = next(iter(skipped.items()), None)
-    return "pruning cut nothing: no layer may change its width" + (f" (of '{first[0]}': {first[1]})" if first else "")
+    return "pruning cut nothing: no layer may change its width" + (
+        f" (of '{first[0]}': {first[1]})" if first else ""
+    )
 
 
 def _excluded(model: GenerativeModel, coupling: Coupling, config: PruneConfig) -> Coupling:

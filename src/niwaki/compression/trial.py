@@ -42,7 +42,9 @@ class Trial:
             if all(torch.isfinite(o).all() for o in self.reference):
                 break
         else:
-            raise NiwakiError("the model's graphs give no finite output for random weights, so no cut can be tried")
+            raise NiwakiError(
+                "the model's graphs give no finite output for random weights, so no cut can be tried"
+            )
         try:
             losses(copy.deepcopy(model))
             self.trains = True
@@ -74,7 +76,9 @@ class Trial:
             if a.shape != b.shape:
                 return f"a trial cut changes an output from {tuple(a.shape)} to {tuple(b.shape)}"
             if not _close(a, b):
-                return "a trial cut changes what the other channels compute (widths inside that cannot be seen)"
+                return (
+                    "a trial cut changes what the other channels compute (widths inside that cannot be seen)"
+                )
         return ""
 
 
@@ -82,7 +86,9 @@ def _close(a: Tensor, b: Tensor) -> bool:
     if not a.is_floating_point():
         return bool((a == b).all())
     size = float(a.abs().max()) if a.numel() else 0.0
-    return bool(torch.isfinite(b).all()) and float((a - b).abs().max() if a.numel() else 0.0) <= _TOLERANCE * max(size, 1e-6)
+    return bool(torch.isfinite(b).all()) and float(
+        (a - b).abs().max() if a.numel() else 0.0
+    ) <= _TOLERANCE * max(size, 1e-6)
 
 
 def _some(coupling: Coupling, rng: torch.Generator) -> tuple[int, ...]:
@@ -103,7 +109,9 @@ def _silence(model: nn.Module, coupling: Coupling, units: tuple[int, ...]) -> No
         lost = [p for u in units for p in member.positions[u]]
         factors = torch.ones(width(target, member.side))
         factors[lost] = 0.0
-        device = target.device if isinstance(target, nn.Parameter) else next(target.parameters(), factors).device
+        device = (
+            target.device if isinstance(target, nn.Parameter) else next(target.parameters(), factors).device
+        )
         scale(target, member.side, factors.to(device))
 
 

@@ -154,7 +154,9 @@ def _layer_norm(module: nn.Module, side: str) -> Layout:
     if len(shape) == 2:
         raise NiwakiError(f"a norm over {shape} has no axis of channels that could be cut")
     names = ("weight", "bias") if isinstance(module, nn.LayerNorm) else ("weight",)
-    return Layout(shape[0], tuple((n, 0) for n in names), lambda k: {"normalized_shape": (len(k), *shape[1:])})
+    return Layout(
+        shape[0], tuple((n, 0) for n in names), lambda k: {"normalized_shape": (len(k), *shape[1:])}
+    )
 
 
 @describes(nn.Embedding)

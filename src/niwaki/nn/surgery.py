@@ -174,7 +174,11 @@ def _axis(parameter: nn.Parameter, side: str) -> int:
 
 def _refuse_shared(model: nn.Module, target: nn.Module | nn.Parameter, name: str) -> None:
     """Cutting one holder of a shared parameter would silently untie it."""
-    own = {id(target)} if isinstance(target, nn.Parameter) else {id(p) for p in target.parameters(recurse=False)}
+    own = (
+        {id(target)}
+        if isinstance(target, nn.Parameter)
+        else {id(p) for p in target.parameters(recurse=False)}
+    )
     holders: dict[int, int] = {}
     for module in model.modules():
         for parameter in module._parameters.values():
