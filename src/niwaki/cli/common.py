@@ -19,10 +19,12 @@ from niwaki.cli.progress import Drawn, Plain
 __all__ = ["Json", "Out", "Overrides", "Work", "adder", "at_work"]
 
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[SECTION.KEY=VALUE]...", help="Change anything in the recipe.")
+    list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Change anything in the recipe.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
-Out = Annotated[Path | None, typer.Option("--out", "-o", help="The run directory. [dim]default: runs/<name>[/]")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "-o", help="The run directory. [dim]default: runs/<name>[/]")
+]
 
 _NOISY = ("nncf", "torch", "onnxscript", "onnx_ir", "matplotlib", "lightning", "lightning.fabric", "openvino")
 

@@ -11,9 +11,11 @@ from niwaki.cli.common import Json, Overrides, adder, at_work
 __all__ = ["enter"]
 
 
-@adder("niwaki doctor digits-gan", "Look at the machine, the engines and, given a recipe or a run, at its data.")
+@adder(
+    "niwaki doctor digits-gan", "Look at the machine, the engines and, given a recipe or a run, at its data."
+)
 def doctor(
-    what: Annotated[str | None, typer.Argument(metavar="[RECIPE|RUN]", help="Whose data to audit.")] = None,
+    what: Annotated[str | None, typer.Argument(metavar="RECIPE|RUN", help="Whose data to audit.")] = None,
     overrides: Overrides = None,
     as_json: Json = False,
 ) -> None:

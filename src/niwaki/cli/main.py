@@ -39,7 +39,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _root(
-    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+    version: bool = typer.Option(
+        False, "--version", help="Print the version.", callback=_version, is_eager=True
+    ),
 ) -> None:
     pass
 
@@ -88,8 +90,11 @@ def _explain(error: Exception) -> tuple[str, int]:
         return str(error), 2
     if isinstance(error, NiwakiError):
         return str(error), 130 if type(error).__name__ == "Interrupted" else 1
-    if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # typer's own: a wrong option, a missing word
-        return f"{error.format_message()} Try `niwaki --help`.", 2
+    if hasattr(error, "format_message") and hasattr(
+        error, "exit_code"
+    ):  # typer's own: a wrong option, a missing word
+        place = getattr(getattr(error, "ctx", None), "command_path", "niwaki")
+        return f"{error.format_message().rstrip('.')}; `{place} --help` shows how", 2
     if type(error).__name__ == "Abort":
         return "interrupted; what was finished is kept", 130
     if isinstance(error, OSError):

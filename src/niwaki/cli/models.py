@@ -9,7 +9,10 @@ from niwaki.cli.common import Json, adder, at_work
 __all__ = ["enter"]
 
 
-@adder("niwaki models --json", "List the models that a recipe can name, with their conditions and what they can do.")
+@adder(
+    "niwaki models --json",
+    "List the models that a recipe can name, with their conditions and what they can do.",
+)
 def models(as_json: Json = False) -> None:
     with at_work(as_json) as work:
         from niwaki.workflow import catalogue

@@ -89,7 +89,9 @@ class Drawn:
         if info:
             changes["figures"] = escape(figures(info))
         if self._progress.tasks and done < (self._progress.tasks[-1].completed or 0):
-            self._progress.reset(self._task, total=total, **changes)  # a second loop within the same piece of work
+            self._progress.reset(
+                self._task, total=total, **changes
+            )  # a second loop within the same piece of work
         self._progress.update(self._task, completed=done, total=total, **changes)
 
     def note(self, text: str) -> None:

@@ -19,7 +19,8 @@ __all__ = ["enter"]
 def sample(
     what: Annotated[str, typer.Argument(metavar="RUN|MODEL|BUNDLE", help="What to sample from.")],
     options: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="The sampler's own options: steps=10 …")
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="The sampler's own options: steps=10 …"),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 60,
     seed: Annotated[int, typer.Option(help="Sample i of a seed is always the same.")] = 0,
@@ -27,13 +28,17 @@ def sample(
     condition: Annotated[
         list[str] | None,
         typer.Option(
-            "--class", "--condition", "-c", help="A class, by number or name; again for several; name=value for others."
+            "--class",
+            "--condition",
+            "-c",
+            help="A class, by number or name; again for several; name=value for others.",
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Samples worked on at once.")] = None,
     out: Annotated[
-        list[Path] | None, typer.Option("--out", "-o", help="File to write; may be given twice. [dim]default: samples.png[/]")
+        list[Path] | None,
+        typer.Option("--out", "-o", help="File to write; may be given twice. [dim]default: samples.png[/]"),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -53,7 +58,14 @@ def sample(
                 console.print(f"[bold]{place}[/]  {n} samples of seed {seed}")
 
         work.answer(
-            {"files": places, "n": n, "seed": seed, "start": start, "shape": made.spec.shape, "condition": made.condition},
+            {
+                "files": places,
+                "n": n,
+                "seed": seed,
+                "start": start,
+                "shape": made.spec.shape,
+                "condition": made.condition,
+            },
             draw,
         )
 
@@ -65,7 +77,10 @@ def _condition(given: list[str] | None) -> Any:
     if all("=" in g for g in given):
         from niwaki.recipe import parse_yaml
 
-        return {name: parse_yaml(value, f"--condition {name}") for name, _, value in (g.partition("=") for g in given)}
+        return {
+            name: parse_yaml(value, f"--condition {name}")
+            for name, _, value in (g.partition("=") for g in given)
+        }
     return given[0] if len(given) == 1 else given
 
 

@@ -12,9 +12,14 @@ from niwaki.cli.progress import duration, figures
 __all__ = ["enter"]
 
 
-@adder("niwaki train digits-gan train.steps=500 --out runs/quick", "Train the model of a recipe, or go on with a run.")
+@adder(
+    "niwaki train digits-gan train.steps=500 --out runs/quick",
+    "Train the model of a recipe, or go on with a run.",
+)
 def train(
-    what: Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="A recipe's file or name, or a run directory.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe's file or name, or a run directory.")
+    ],
     overrides: Overrides = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,

@@ -29,7 +29,9 @@ def catalogue() -> list[dict[str, Any]]:
                 "capabilities": ["sample", *(k for k, p in _CAPABILITIES.items() if isinstance(model, p))],
                 "sampler": model.sampler().kind,
                 "graphs": {k: g.role for k, g in model.graphs().items()},
-                "settings": {k: f.get_default(call_default_factory=True) for k, f in cls.Config.model_fields.items()},
+                "settings": {
+                    k: f.get_default(call_default_factory=True) for k, f in cls.Config.model_fields.items()
+                },
             }
         )
     return entries

@@ -63,7 +63,10 @@ def compress_leg(session: Session) -> bool:
             seed=session.recipe.seed,
             progress=counter(session.reporter),
         )
-        write_json(run.compression, {"plan": plan, "seed": session.recipe.seed, "steps": [jsonable(r) for r in made.records]})
+        write_json(
+            run.compression,
+            {"plan": plan, "seed": session.recipe.seed, "steps": [jsonable(r) for r in made.records]},
+        )
         record["bundle"] = str(made.bundle.relative_to(run.path))
         record["parameters"] = sum(p.numel() for p in made.model.parameters())
         record["result"] = hash_directory(made.bundle)

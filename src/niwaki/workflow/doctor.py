@@ -21,7 +21,10 @@ __all__ = ["doctor"]
 
 
 def doctor(
-    what: str | Path | Recipe | None = None, overrides: Sequence[str] = (), *, reporter: Reporter | None = None
+    what: str | Path | Recipe | None = None,
+    overrides: Sequence[str] = (),
+    *,
+    reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """`versions`, `hardware`, `engines`, `findings`, and `data` where a recipe or a run is given."""
     reporter = reporter or Quiet()
@@ -67,7 +70,8 @@ def _hardware() -> dict[str, Any]:
         "avx2": "avx2" in capabilities,
         "avx512": "avx512f" in capabilities,
         "vnni": bool({"avx512_vnni", "avx_vnni"} & capabilities),
-        "bf16": bool({"avx512_bf16", "amx_bf16", "bf16"} & capabilities) or (cuda and torch.cuda.is_bf16_supported()),
+        "bf16": bool({"avx512_bf16", "amx_bf16", "bf16"} & capabilities)
+        or (cuda and torch.cuda.is_bf16_supported()),
         "amx": bool({"amx_tile", "amx_bf16", "amx_int8"} & capabilities),
         "cuda": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if cuda else False,
         "mps": torch.backends.mps.is_available(),
@@ -110,7 +114,9 @@ def _machine_findings(hardware: dict[str, Any], engines: dict[str, str]) -> list
 
     found = []
     if not engines:
-        found.append(finding("error", "no inference engine is installed; `pip install niwaki-runtime[openvino]`"))
+        found.append(
+            finding("error", "no inference engine is installed; `pip install niwaki-runtime[openvino]`")
+        )
     if not hardware["cuda"] and not hardware["mps"]:
         found.append(finding("note", "no GPU: training runs on the CPU"))
     if not hardware["bf16"]:

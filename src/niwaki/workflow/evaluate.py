@@ -19,7 +19,14 @@ from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.rundir import is_run
 from niwaki.workflow.session import Session, open_session
 
-__all__ = ["evaluate", "evaluate_inputs", "evaluate_leg", "extractor_records", "read_samples", "write_samples"]
+__all__ = [
+    "evaluate",
+    "evaluate_inputs",
+    "evaluate_leg",
+    "extractor_records",
+    "read_samples",
+    "write_samples",
+]
 
 
 def evaluate(
@@ -65,7 +72,10 @@ def evaluate_leg(session: Session) -> bool:
     with run.working("evaluate", inputs, (run.evaluation, run.samples)) as record:
         session.reporter.stage("evaluate", f"{n:,} samples of the trained model")
         made = model.sample(
-            n, seed=session.seed, condition=session.condition(model.conditions, n), progress=counter(session.reporter)
+            n,
+            seed=session.seed,
+            condition=session.condition(model.conditions, n),
+            progress=counter(session.reporter),
         )
         before = made.float().cpu().numpy()
         labels = session.labels(n) if model.conditions else None

@@ -26,7 +26,9 @@ def is_model(path: str | Path) -> bool:
     return (Path(path) / "model.json").is_file()
 
 
-def load(path: str | Path, *, engine: str = "auto", precision: str = "fast", **options: Any) -> GenerativeModel | Bundle:
+def load(
+    path: str | Path, *, engine: str = "auto", precision: str = "fast", **options: Any
+) -> GenerativeModel | Bundle:
     """A run's trained model, a saved model, or a bundle on an engine; each has `spec`, `conditions` and `sample`.
 
     engine, precision, options: of a bundle (`niwaki_runtime.load`)

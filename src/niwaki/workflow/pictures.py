@@ -27,7 +27,9 @@ def grid_png(x: np.ndarray, spec: SampleSpec) -> bytes:
     Raises CallError for samples that are not images.
     """
     if spec.modality != "image" or len(spec.shape) != 3 or spec.shape[0] not in (1, 3, 4):
-        raise CallError(f"samples of shape {spec.shape} ({spec.modality}) are no pictures; write them with --out x.npz")
+        raise CallError(
+            f"samples of shape {spec.shape} ({spec.modality}) are no pictures; write them with --out x.npz"
+        )
     if not len(x):
         raise CallError("there are no samples to draw; ask for at least one with -n")
     rows, columns = grid_size(len(x))

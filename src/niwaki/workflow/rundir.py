@@ -155,7 +155,9 @@ class RunDirectory:
         return _differences(self.leg(name).get("made_from", {}), inputs)
 
     @contextmanager
-    def working(self, name: str, inputs: Mapping[str, Any], outputs: tuple[Path, ...]) -> Iterator[dict[str, Any]]:
+    def working(
+        self, name: str, inputs: Mapping[str, Any], outputs: tuple[Path, ...]
+    ) -> Iterator[dict[str, Any]]:
         """A leg at work: marked `started`, and `done` only if the block ends well. What is put into the record stays."""
         began = time.monotonic()
         record: dict[str, Any] = {"status": "started", "inputs": hash_json(inputs), "made_from": dict(inputs)}
@@ -188,7 +190,9 @@ def _read_info(path: Path) -> dict[str, Any]:
 def _differences(old: Any, new: Any, key: str = "") -> list[str]:
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         names = list(dict.fromkeys([*old, *new]))
-        return [d for n in names for d in _differences(old.get(n), new.get(n), f"{key}.{n}" if key else str(n))]
+        return [
+            d for n in names for d in _differences(old.get(n), new.get(n), f"{key}.{n}" if key else str(n))
+        ]
     return [] if hash_json(old) == hash_json(new) else [key]
 
 

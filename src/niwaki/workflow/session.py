@@ -91,7 +91,9 @@ class Session:
                 try:
                     stat = file.stat()
                 except OSError as error:
-                    raise NiwakiError(f"'data.path': {file} cannot be read: {error.strerror or error}") from None
+                    raise NiwakiError(
+                        f"'data.path': {file} cannot be read: {error.strerror or error}"
+                    ) from None
                 stamps.append([str(file), stat.st_size, stat.st_mtime_ns])
         return hash_json([config, {k: here.get(k) for k in _DECIDES_DATA}, stamps])
 
@@ -113,7 +115,9 @@ class Session:
     def model(self) -> GenerativeModel:
         """The trained model. Raises NiwakiError where the run has none yet."""
         if not self.run.model.is_dir():
-            raise NiwakiError(f"{self.run.path} holds no trained model yet; run `niwaki train {self.run.path}`")
+            raise NiwakiError(
+                f"{self.run.path} holds no trained model yet; run `niwaki train {self.run.path}`"
+            )
         return load_model(self.run.model)
 
     @property
@@ -134,7 +138,9 @@ class Session:
     def condition(self, conditions: dict[str, ConditionSpec], n: int) -> dict[str, np.ndarray] | None:
         """What is asked of a model that is judged."""
         labels = self.labels(n)
-        asked = {name: labels for name, spec in conditions.items() if spec.kind == "class" and labels is not None}
+        asked = {
+            name: labels for name, spec in conditions.items() if spec.kind == "class" and labels is not None
+        }
         return asked or None
 
 

@@ -106,7 +106,9 @@ def resumable(session: Session) -> bool:
     """Whether a stopped training of exactly this recipe waits in the run directory."""
     run = session.run
     return (
-        run.leg("train")["status"] == "started" and _checkpoints(run) and not run.changed("train", train_inputs(session))
+        run.leg("train")["status"] == "started"
+        and _checkpoints(run)
+        and not run.changed("train", train_inputs(session))
     )
 
 

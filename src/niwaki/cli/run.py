@@ -1,0 +1,37 @@
+"""`niwaki run`"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from niwaki.cli.common import Json, Out, Overrides, adder, at_work
+
+__all__ = ["enter"]
+
+
+@adder("niwaki run digits-gan", "The whole way of a recipe: train, evaluate, compress, export, judge, report.")
+def run(
+    what: Annotated[
+        str, typer.Argument(metavar="RECIPE|RUN", help="A recipe's file or name, or a run directory.")
+    ],
+    overrides: Overrides = None,
+    out: Out = None,
+    as_json: Json = False,
+) -> None:
+    with at_work(as_json) as work:
+        from niwaki.workflow import run, summary
+
+        made = run(what, overrides or (), out=out, reporter=work.reporter)
+
+        def draw(console: Any) -> None:
+            from niwaki.cli.table import draw_summary
+
+            draw_summary(console, found)
+
+        found = summary(made)
+        work.answer(found, draw)
+
+
+enter = run

@@ -1,0 +1,44 @@
+"""What was found out about a bundle is written into it: figures, verdict, provenance. Its graphs stay byte for byte."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from niwaki_runtime.archive import pack, unpack
+from niwaki_runtime.manifest import write_manifest
+
+from niwaki.deployment.card import card
+from niwaki.store import jsonable, write_text
+
+__all__ = ["seal"]
+
+
+def seal(
+    bundle: Path,
+    out: Path,
+    *,
+    name: str,
+    measured: Mapping[str, Any] | None = None,
+    verdict: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the zip `bundle` again as `out`, called `name`, with these records in its manifest and its card.
+
+    Raises BundleError where `bundle` is broken.
+    """
+    with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
+        directory = Path(temporary)
+        manifest = replace(
+            unpack(bundle, directory),
+            name=name,
+            measured=jsonable(measured or {}),
+            verdict=jsonable(verdict or {}),
+            provenance=jsonable(provenance or {}),
+        )
+        write_text(directory / "card.md", card(manifest))
+        write_manifest(directory, manifest)
+        return pack(directory, out)
