@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -98,7 +98,8 @@ class DataConfig(BaseModel):
     seed:      of the division and of all that a source draws
     fractions: shares of train, validation and test
 
-    Raises CallError for an unknown source, a setting that the source does not have, or a wrong value.
+    Raises CallError for an unknown source, a setting that the source does not have, or a wrong value of its
+    settings; pydantic's ValidationError for a wrong type of the common ones.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -110,33 +111,45 @@ class DataConfig(BaseModel):
     seed: int = Field(default=0, ge=0)
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, values: Any) -> Any:
+        """Check the source's own settings and write their defaults out, so that a dumped config says all."""
+        if not isinstance(values, Mapping) or not isinstance(values.get("source"), str):
+            return values  # pydantic says what is wrong with it
+        common = set(cls.model_fields) - {"path", "size"}
+        given = {
+            k: v for k, v in values.items() if k not in common and not (k in ("path", "size") and v is None)
+        }
+        options = _options(values["source"], given, common)
+        return {**{k: v for k, v in values.items() if k in common}, **options.model_dump()}
+
     @model_validator(mode="after")
-    def _check(self) -> DataConfig:
+    def _divides(self) -> DataConfig:
         if min(self.fractions) <= 0 or abs(sum(self.fractions) - 1) > 1e-6:
             raise CallError(
                 f"data.fractions must be three positive shares that add up to 1, not {self.fractions}"
             )
-        self.options()
         return self
 
     def options(self) -> Any:
-        """The source's own settings, checked."""
-        source = registered(self.source)
-        given: Mapping[str, Any] = {
-            **{k: v for k in ("path", "size") if (v := getattr(self, k)) is not None},
-            **(self.model_extra or {}),
-        }
-        try:
-            return source.options.model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            if first["type"] == "extra_forbidden":
-                common = set(DataConfig.model_fields) - {"path", "size"}
-                hint = nearest(key, common | set(source.options.model_fields))
-                raise CallError(f"the data source '{self.source}' has no setting '{key}'; {hint}") from None
-            if first["type"] == "missing":
-                raise CallError(f"the data source '{self.source}' needs data.{key}") from None
-            raise CallError(
-                f"data.{key} of '{self.source}': {first['msg']}, not {first['input']!r}"
-            ) from None
+        """The source's own settings."""
+        own = {"path": self.path, "size": self.size, **(self.model_extra or {})}
+        return _options(self.source, {k: v for k, v in own.items() if v is not None}, ())
+
+
+def _options(name: str, given: Mapping[str, Any], common: Iterable[str]) -> Options:
+    """The settings of the source `name`. Raises CallError in one sentence; common: further valid keys."""
+    source = registered(name)
+    try:
+        return source.options.model_validate(given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            hint = nearest(key, {*common, *source.options.model_fields})
+            raise CallError(f"the data source '{name}' has no setting '{key}'; {hint}") from None
+        if first["type"] == "missing":
+            raise CallError(f"the data source '{name}' needs data.{key}") from None
+        reason = first["msg"][0].lower() + first["msg"][1:]
+        raise CallError(f"data.{key} of '{name}': {reason}, not {first['input']!r}") from None

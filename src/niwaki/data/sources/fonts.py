@@ -51,6 +51,7 @@ FAMILIES: dict[str, dict[str, str]] = {
 GRID = 128  # pixels along a field's edge
 EM = 84  # pixels of a font's em square in a field: every character fits, with room for the distance
 BASELINE = 88  # pixels from a field's top to the baseline
+FINE = 4  # a character is drawn that much larger and averaged down: hinting and rounding stay below a pixel
 
 
 def font_file(name: str) -> Path:
@@ -72,14 +73,14 @@ def distance_fields(files: Iterable[str]) -> np.ndarray:
 
     fields = []
     for file in files:
-        font = ImageFont.truetype(str(font_file(file)), EM, layout_engine=ImageFont.Layout.BASIC)
+        font = ImageFont.truetype(str(font_file(file)), EM * FINE, layout_engine=ImageFont.Layout.BASIC)
         row = []
         for character in CHARACTERS:
             left, _, right, _ = font.getbbox(character, anchor="ls")
-            picture = Image.new("L", (GRID, GRID))
-            place = ((GRID - left - right) / 2, BASELINE)
+            picture = Image.new("L", (GRID * FINE, GRID * FINE))
+            place = ((GRID * FINE - left - right) / 2, BASELINE * FINE)
             ImageDraw.Draw(picture).text(place, character, font=font, fill=255, anchor="ls")
-            ink = np.asarray(picture) > 127
+            ink = np.asarray(picture.reduce(FINE)) > 127
             row.append(distance_transform_edt(ink) - distance_transform_edt(~ink))
         fields.append(row)
     # between pixel centres the outline lies half a pixel from either: the transform counts 1 there, never 0

@@ -21,7 +21,7 @@ from niwaki.store import hash_file
 
 __all__ = ["GlyphsOptions", "glyphs", "jitters", "render"]
 
-VERSION = 1  # of the drawing: a change here makes cached images stale
+VERSION = 2  # of the drawing: a change here makes cached images stale
 FILL = 0.75  # the em square's share of an image's edge
 OVERSAMPLING = 2  # samples of the distance field per pixel and direction
 

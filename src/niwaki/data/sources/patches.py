@@ -18,6 +18,9 @@ from niwaki.data.splitting import shares
 __all__ = ["PatchesOptions", "patches", "regions"]
 
 
+_SMALLER = "choose a smaller data.size or data.cell"
+
+
 class PatchesOptions(Options):
     """Settings of `patches`.
 
@@ -36,6 +39,8 @@ def regions(
 ) -> np.ndarray:
     """Number of the split that owns each pixel `(height, width)` int64: square cells, dealt out at random."""
     rows, columns = -(-height // cell), -(-width // cell)
+    if rows * columns < len(fractions):
+        raise CallError(f"regions of {cell} pixels are too large for {len(fractions)} splits; {_SMALLER}")
     owners = np.repeat(np.arange(len(fractions)), shares(rows * columns, fractions))
     owners = owners[np.argsort(rng.random(len(owners)), kind="stable")]
     return np.kron(owners.reshape(rows, columns), np.ones((cell, cell), dtype=np.int64))[:height, :width]
@@ -55,19 +60,18 @@ def patches(config: DataConfig, options: PatchesOptions, progress: Progress | No
     crops, labels, owners = [], [], []
     for label, photo in enumerate(found.images):
         owner = regions(photo.shape[0], photo.shape[1], size * options.cell, config.fractions, rng)
-        windows = sliding_window_view(owner, (size, size))[::stride, ::stride]
-        whole = windows.min((2, 3)) == windows.max((2, 3))
+        # cells are no smaller than crops: a crop meets four of them at most, one at each of its corners
+        corners = sliding_window_view(owner, (size, size))[::stride, ::stride, :: size - 1, :: size - 1]
+        whole = corners.min((2, 3)) == corners.max((2, 3))
         pixels = sliding_window_view(photo, (size, size), axis=(0, 1))[
             ::stride, ::stride
         ]  # (rows, columns, C, h, w)
         crops.append(pixels[whole])
-        owners.append(windows[whole][:, 0, 0])
+        owners.append(corners[whole][:, 0, 0])
         labels.append(np.full(int(whole.sum()), label, dtype=np.int64))
     assignment = np.concatenate(owners)
     if len(np.unique(assignment)) < 3:
-        raise CallError(
-            f"crops of {size} pixels leave a split without any; choose a smaller data.size or data.cell"
-        )
+        raise CallError(f"crops of {size} pixels do not fit into three regions; {_SMALLER}")
     names = tuple(str(f).replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0] for f in found.filenames)
     spec = SampleSpec("image", (3, size, size), classes=len(names), class_names=names)
     x = torch.from_numpy(np.ascontiguousarray(np.concatenate(crops)))

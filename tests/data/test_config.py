@@ -1,0 +1,95 @@
+"""The `data:` section: what it refuses, in which words, and that it round-trips."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import Field, ValidationError
+
+from niwaki.contract import CallError, SampleSpec
+from niwaki.data import DataConfig, Options, Pool, load, register, sources
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"source": "glyfs"}, "there is no data source 'glyfs'; did you mean 'glyphs'?"),
+        ({"source": "glyphs", "varients": 9}, "has no setting 'varients'; did you mean 'variants'?"),
+        ({"source": "glyphs", "sede": 1}, "has no setting 'sede'; did you mean 'seed'?"),
+        ({"source": "digits", "size": 16}, "the data source 'digits' has no setting 'size'"),
+        ({"source": "digits", "path": "x"}, "the data source 'digits' has no setting 'path'"),
+        ({"source": "folder"}, "the data source 'folder' needs data.path"),
+        (
+            {"source": "patches", "stride": 0},
+            "data.stride of 'patches': input should be greater than or equal to 1",
+        ),
+        ({"source": "arrays", "path": "x", "layout": "NHCW"}, "data.layout of 'arrays'"),
+        ({"source": "digits", "fractions": (0.5, 0.5, 0.5)}, "three positive shares that add up to 1"),
+        ({"source": "digits", "fractions": (0.8, 0.2, 0.0)}, "three positive shares that add up to 1"),
+    ],
+)
+def test_refusals(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(CallError) as caught:
+        DataConfig(**settings)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_common_settings_have_their_types() -> None:
+    with pytest.raises(ValidationError, match="seed"):
+        DataConfig(source="digits", seed="x")
+    with pytest.raises(ValidationError, match="source"):
+        DataConfig()  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"source": "digits", "labels": False},
+        {"source": "glyphs", "variants": 4, "seed": 3},
+        {"source": "patches", "size": 16},
+        {"source": "arrays", "path": "a.npz", "value_range": (0, 2)},
+    ],
+)
+def test_a_dumped_config_is_the_same_config(settings: dict[str, Any]) -> None:
+    config = DataConfig(**settings)
+    again = DataConfig.model_validate_json(config.model_dump_json())
+    assert again.model_dump(mode="json") == config.model_dump(mode="json")
+    assert again.options() == config.options()
+
+
+def test_defaults_are_written_out() -> None:
+    dumped = DataConfig(source="glyphs").model_dump()
+    assert dumped["size"] == 32
+    assert dumped["held_out"] == "STIX"
+
+
+def test_a_config_is_frozen() -> None:
+    config = DataConfig(source="digits")
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 1  # type: ignore[misc]
+
+
+def test_a_source_of_ones_own() -> None:
+    """One decorated function is all that a new source takes."""
+    import torch
+
+    class Mine(Options):
+        n: int = Field(default=30, ge=3)
+
+    @register("counting", Mine)
+    def counting(config: DataConfig, options: Mine, progress: Any) -> Pool:
+        x = torch.arange(options.n, dtype=torch.uint8).unsqueeze(1)
+        return Pool("counting", SampleSpec("vector", (1,)), x)
+
+    try:
+        assert "counting" in sources()
+        dataset = load(DataConfig(source="counting", n=200))
+        assert sum(len(s) for s in dataset.splits.values()) == 200
+        with pytest.raises(CallError, match="did you mean 'n'"):
+            DataConfig(source="counting", m_n=3)
+    finally:
+        from niwaki.data import config as room
+
+        room._SOURCES.pop("counting")
