@@ -29,11 +29,11 @@ class PruneConfig(_Step):
     """
 
     kind: Literal["prune"] = "prune"
-    ratio: float = Field(0.5, gt=0, lt=1)
-    rounds: int = Field(1, ge=1)
-    recover: int = Field(0, ge=0)
-    round_to: int = Field(8, ge=1)
-    min_width: int = Field(8, ge=1)
+    ratio: float = Field(default=0.5, gt=0, lt=1)
+    rounds: int = Field(default=1, ge=1)
+    recover: int = Field(default=0, ge=0)
+    round_to: int = Field(default=8, ge=1)
+    min_width: int = Field(default=8, ge=1)
     importance: str = "magnitude"
     ranking: Literal["layer", "global"] = "layer"
     exclude: tuple[str, ...] = ()
@@ -45,24 +45,22 @@ class FinetuneConfig(_Step):
     steps, batch, lr, warmup, clip, ema, precision, device: as in training; one learning rate for all, or by optimizer name
     outputs:     weight of the distance between the student's and the teacher's outputs
     distance:    `l1`, `l2`, or `l1l2` for their sum
-    features:    weight of the distance between their outputs' features in the model's own critic, where it has one
     own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
     """
 
     kind: Literal["finetune"] = "finetune"
-    steps: int = Field(500, ge=1)
-    batch: int = Field(128, ge=1)
+    steps: int = Field(default=500, ge=1)
+    batch: int = Field(default=128, ge=1)
     lr: float | dict[str, float] = 5e-4
     betas: tuple[float, float] = (0.5, 0.99)
-    warmup: int = Field(20, ge=0)
-    clip: float = Field(0.0, ge=0)
-    ema: float = Field(0.99, ge=0, lt=1)
+    warmup: int = Field(default=20, ge=0)
+    clip: float = Field(default=0.0, ge=0)
+    ema: float = Field(default=0.99, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     device: str = "auto"
-    outputs: float = Field(10.0, ge=0)
+    outputs: float = Field(default=10.0, ge=0)
     distance: Literal["l1", "l2", "l1l2"] = "l1l2"
-    features: float = Field(0.0, ge=0)
-    own: float = Field(0.1, ge=0)
+    own: float = Field(default=0.1, ge=0)
 
 
 class QuantizeConfig(_Step):
@@ -71,12 +69,18 @@ class QuantizeConfig(_Step):
     bits:        8
     calibration: inputs of each graph that ranges are taken from
     seed:        of the calibration samples; disjoint from every evaluation seed by construction
+    preset:      `mixed` gives activations a zero point (after SiLU, GELU), `performance` keeps them symmetric (after ReLU)
+    model_type:  `transformer` for attention's own patterns
+    ignored:     operators to leave in float, by the names of their modules
     """
 
     kind: Literal["quantize"] = "quantize"
     bits: Literal[8] = 8
-    calibration: int = Field(300, ge=8)
-    seed: int = Field(0, ge=0, lt=2**16)
+    calibration: int = Field(default=300, ge=8)
+    seed: int = Field(default=0, ge=0, lt=2**16)
+    preset: Literal["mixed", "performance"] = "mixed"
+    model_type: Literal["transformer"] | None = None
+    ignored: tuple[str, ...] = ()
 
 
 StepConfig = Annotated[PruneConfig | FinetuneConfig | QuantizeConfig, Field(discriminator="kind")]
@@ -87,13 +91,17 @@ class CompressConfig(BaseModel):
 
     steps:   at least one
     batches: batch sizes at which each step's result is timed
-    measure: take size and latency after every step; the last step's bundle is always made
+    rounds:  timed calls per batch size
+    measure: take the latency after every step; bytes are always taken
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: tuple[StepConfig, ...] = Field((PruneConfig(), FinetuneConfig(), QuantizeConfig()), min_length=1)
+    steps: tuple[StepConfig, ...] = Field(
+        default=(PruneConfig(), FinetuneConfig(), QuantizeConfig()), min_length=1
+    )
     batches: tuple[int, ...] = (1, 16)
+    rounds: int = Field(default=15, ge=1)
     measure: bool = True
 
     @model_validator(mode="after")

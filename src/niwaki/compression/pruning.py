@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from niwaki.compression.trial import Trial
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.nn.surgery import apply_cuts
 
-__all__ = ["Pruned", "prune"]
+__all__ = ["Pruned", "prune", "pruned"]
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,31 @@ class Pruned:
     skipped: dict[str, str]
 
 
+Recover = Callable[[GenerativeModel, int], GenerativeModel]
+
+
 def prune(
     model: GenerativeModel,
-    config: PruneConfig,
+    config: PruneConfig | None = None,
     *,
     seed: int = 0,
-    recover: Callable[[GenerativeModel, int], GenerativeModel] | None = None,
+    recover: Recover | None = None,
+    **settings: Any,
+) -> GenerativeModel:
+    """A pruned copy of `model`, as `pruned` makes it.
+
+    settings: fields of `PruneConfig`, instead of a config or on top of it
+
+    >>> small = prune(model, ratio=0.5)  # doctest: +SKIP
+    """
+    config = (config or PruneConfig()).model_copy(update=settings)
+    return pruned(model, PruneConfig.model_validate(config.model_dump()), seed=seed, recover=recover).model
+
+
+def pruned(
+    model: GenerativeModel, config: PruneConfig, *, seed: int = 0, recover: Recover | None = None
 ) -> Pruned:
-    """A pruned copy of `model`, cut in `config.rounds` rounds.
+    """Cut `config.ratio` of the channels of a copy of `model`, in `config.rounds` rounds.
 
     recover: (model, round) → model, called after each round but the last (training on)
     Raises NiwakiError where nothing could be cut, or where a cut would leave a broken model.
@@ -96,8 +114,6 @@ def _excluded(model: GenerativeModel, coupling: Coupling, config: PruneConfig) -
 
     A model may declare `prunable`, names (or beginnings of names) of modules, as an attribute or a method.
     """
-    from dataclasses import replace
-
     if coupling.protected:
         return coupling
     offered = getattr(model, "prunable", None)

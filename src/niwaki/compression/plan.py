@@ -1,0 +1,223 @@
+"""Carrying out a plan: step after step, each saved, read back, checked and measured; finished steps are found again."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import niwaki_runtime
+import numpy as np
+
+from niwaki.compression.config import CompressConfig, PruneConfig, QuantizeConfig, StepConfig, check_order
+from niwaki.compression.forward import check, shapes
+from niwaki.compression.record import Record, macs, parameters
+from niwaki.compression.reload import load_step, save_step
+from niwaki.compression.steps import STEPS, Outcome, Workshop
+from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
+from niwaki.models.io import model_record, save_model
+from niwaki.store import hash_json, hash_tensors, read_json, write_json
+
+__all__ = ["Compressed", "compress"]
+
+_CHECKED = 64  # samples of the forward check
+_CHECK_SEED = 3 << 40  # met by neither evaluation nor calibration
+
+Progress = Callable[[int, int, dict[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class Compressed:
+    """What a plan made.
+
+    model:   the pruned and trained-on torch model, read back from disk (float: integers live in the bundle)
+    bundle:  the deployable result, quantized where the plan says so
+    records: one per step
+    """
+
+    model: GenerativeModel
+    bundle: Path
+    records: list[Record]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"bundle": self.bundle.name, "steps": [r.to_json() for r in self.records]}
+
+
+@dataclass
+class _Run:
+    """What is passed from step to step."""
+
+    original: GenerativeModel
+    config: CompressConfig
+    workdir: Path
+    reference: np.ndarray
+    condition: Any
+    shapes: list[tuple[int, ...]]
+    records: list[Record] = field(default_factory=list)
+
+
+def compress(
+    model: GenerativeModel,
+    dataset: Any,
+    config: CompressConfig,
+    *,
+    workdir: Path,
+    seed: int,
+    condition: Any = None,
+    progress: Progress | None = None,
+) -> Compressed:
+    """Carry out the plan `config` on `model`, which stays as it is.
+
+    dataset:   a `niwaki.data.Dataset`; only its training split is used. May be None for plans without training
+    workdir:   gets `model.json` and `model.safetensors` (the final torch model), `model.niwaki` (the bundle),
+               `compression.json` and `steps/`, one directory per step. A second call finds finished steps again
+    condition: what samples for calibration and checks are asked for; None is the model's default
+    progress:  called with (work done, work in all, figures)
+    Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step did nothing
+    or would leave a broken model.
+    """
+    check_order(config.steps)
+    workdir = Path(workdir)
+    original = model.cpu().eval()
+    reference = original.sample(_CHECKED, seed=_CHECK_SEED, condition=condition).float().numpy()
+    run = _Run(original, config, workdir, reference, condition, shapes(original))
+    key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
+    if dataset is not None:
+        key = hash_json([key, dataset.fingerprint])
+    work = [STEPS[step.kind].work(step) for step in config.steps]
+    current = original
+    for k, step in enumerate(config.steps):
+        key = hash_json([key, step, config.batches, config.measure])
+        directory = workdir / "steps" / f"{k + 1}-{step.kind}"
+
+        def told(done: int, total: int, info: Mapping[str, Any], k: int = k, step: StepConfig = step) -> None:
+            if progress:
+                share = sum(work[:k]) + work[k] * done // max(total, 1)
+                progress(share, sum(work), {"step": f"{k + 1}/{len(work)} {step.kind}", **info})
+
+        told(0, 1, {})
+        found = _finished(run, step, directory, key)
+        current = (
+            found
+            if found is not None
+            else _carried_out(run, step, current, directory, key, k, seed, dataset, told)
+        )
+        told(1, 1, {})
+    last = workdir / "steps" / f"{len(config.steps)}-{config.steps[-1].kind}"
+    bundle = workdir / "model.niwaki"
+    bundle.unlink(missing_ok=True)
+    shutil.copy2(last / "model.niwaki", bundle)
+    save_model(current, workdir)
+    result = Compressed(current, bundle, run.records)
+    write_json(workdir / "compression.json", result)
+    return result
+
+
+def _finished(run: _Run, step: StepConfig, directory: Path, key: str) -> GenerativeModel | None:
+    """The model of a step that was carried out before, from the same weights and settings."""
+    if not (directory / "record.json").exists() or not (directory / "model.niwaki").exists():
+        return None
+    kept = read_json(directory / "record.json")
+    if kept.get("key") != key:
+        return None
+    run.records.append(Record.from_json(kept["record"]))
+    return load_step(directory, run.original)
+
+
+def _carried_out(
+    run: _Run,
+    step: StepConfig,
+    model: GenerativeModel,
+    directory: Path,
+    key: str,
+    k: int,
+    seed: int,
+    dataset: Any,
+    told: Callable[[int, int, Mapping[str, Any]], None],
+) -> GenerativeModel:
+    begun = directory / "begun.json"
+    if directory.exists() and not (begun.exists() and read_json(begun).get("key") == key):
+        shutil.rmtree(directory)  # the rest of another plan
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json(begun, {"key": key})
+    before, started = (parameters(model), macs(model)), time.perf_counter()
+    bench = Workshop(
+        run.original, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k)
+    )
+    outcome = STEPS[step.kind].carry_out(model, step, bench)
+    outcome.model.surgery = tuple(outcome.model.surgery)
+    check(outcome.model, run.shapes)
+    again = save_step(outcome.model, directory, run.original)
+    _refuse_nothing(step, model, again, outcome)
+    bundle = _bundle(again, outcome, directory)
+    seconds = time.perf_counter() - started
+    record = Record(
+        kind=step.kind,
+        settings=step.model_dump(mode="json"),
+        parameters=(before[0], parameters(again)),
+        macs=(before[1], macs(again)),
+        bytes=bundle_bytes(bundle),
+        latency=_latency(run.config, bundle),
+        error=_error(run, bundle),
+        quantized={n: _brief(count_quantized(p)) for n, p in outcome.graphs.items()},
+        seconds=seconds,
+        widths=outcome.widths,
+        skipped=outcome.skipped,
+        notes=outcome.notes,
+    )
+    write_json(directory / "record.json", {"key": key, "record": record})
+    run.records.append(record)
+    shutil.rmtree(directory / "graphs", ignore_errors=True)
+    shutil.rmtree(directory / "training", ignore_errors=True)
+    return again
+
+
+def _recovery(config: CompressConfig, k: int) -> StepConfig | None:
+    """The fine-tuning that follows a pruning step says how to train between its rounds."""
+    return next((s for s in config.steps[k + 1 :] if s.kind == "finetune"), None)
+
+
+def _refuse_nothing(
+    step: StepConfig, before: GenerativeModel, after: GenerativeModel, outcome: Outcome
+) -> None:
+    if isinstance(step, QuantizeConfig):
+        return  # its own step counts the integer operators
+    if isinstance(step, PruneConfig) and parameters(after) >= parameters(before):
+        raise NiwakiError("pruning changed nothing: the model has as many parameters as before")
+    if hash_tensors(after.state_dict()) == hash_tensors(before.state_dict()):
+        raise NiwakiError(f"the step '{step.kind}' changed nothing: all weights are as before")
+
+
+def _bundle(model: GenerativeModel, outcome: Outcome, directory: Path) -> Path:
+    if not outcome.graphs:
+        outcome.graphs = export_graphs(model, directory / "graphs")
+    return package(model, outcome.graphs, directory / "model.niwaki")
+
+
+def _error(run: _Run, bundle: Path) -> float:
+    """Mean |difference| of the bundle's samples from the uncompressed model's, in the latter's standard deviations.
+
+    Raises NiwakiError where they are not finite.
+    """
+    made = niwaki_runtime.load(bundle, precision="exact").sample(
+        _CHECKED, seed=_CHECK_SEED, condition=run.condition
+    )
+    if not np.isfinite(made).all():
+        raise NiwakiError(f"the bundle {bundle} makes samples that are not finite")
+    spread = float(run.reference.std()) or 1.0
+    return float(np.abs(made.astype(np.float64) - run.reference).mean()) / spread
+
+
+def _latency(config: CompressConfig, bundle: Path) -> dict[str, float]:
+    if not config.measure:
+        return {}
+    found = measure_bundle(bundle, batches=config.batches, rounds=config.rounds, memory=False)
+    return {str(n): found.ms(n) for n in config.batches}
+
+
+def _brief(counts: Mapping[str, int]) -> dict[str, int]:
+    return {k: v for k, v in counts.items() if v or k in ("quantized", "total")}

@@ -1,0 +1,121 @@
+"""What a step did, in figures that can be checked: sizes, arithmetic, bytes, time, and how far the samples moved."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from niwaki.contract import GenerativeModel
+
+__all__ = ["Record", "macs", "parameters", "sampling_graphs"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One step of a plan, measured on what was reloaded from disk.
+
+    kind, settings:  the step and its config
+    parameters:      of the graphs that sampling calls, before and after the step
+    macs:            multiply-accumulates of one sample (all network evaluations), before and after
+    bytes:           of the bundle on disk after the step
+    latency:         batch size → milliseconds of `sample` on the engine, after the step; empty where not measured
+    error:           mean |difference| of samples from those of the uncompressed model at the same noise, in units of
+                     the latter's standard deviation
+    quantized:       graph → operators computed on integers, and how many there are in all
+    seconds:         what the step took
+    widths:          coupling → channels before and after (pruning)
+    skipped:         coupling → why it kept its width (pruning)
+    notes:           anything else worth knowing
+    """
+
+    kind: str
+    settings: dict[str, Any]
+    parameters: tuple[int, int]
+    macs: tuple[int, int]
+    bytes: int
+    latency: dict[str, float]
+    error: float
+    quantized: dict[str, dict[str, int]]
+    seconds: float
+    widths: dict[str, tuple[int, int]] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Record:
+        known = {f.name for f in fields(cls)}
+        values = {k: v for k, v in record.items() if k in known}
+        for name in ("parameters", "macs", "notes"):
+            values[name] = tuple(values[name])
+        values["widths"] = {k: tuple(v) for k, v in values["widths"].items()}
+        return cls(**values)
+
+
+def sampling_graphs(model: GenerativeModel) -> dict[str, Any]:
+    """The graphs that the sampler calls: what is exported, and so what counts."""
+    used = model.sampler().graphs_used()
+    return {name: graph for name, graph in model.graphs().items() if name in used}
+
+
+def parameters(model: GenerativeModel) -> int:
+    """Parameters that one forward of every sampling graph uses, each counted once."""
+    used: dict[int, int] = {}
+    _watch(
+        model, lambda module, out: used.update((id(p), p.numel()) for p in module.parameters(recurse=False))
+    )
+    return sum(used.values())
+
+
+def macs(model: GenerativeModel) -> int:
+    """Multiply-accumulates of convolutions and linear layers for one sample, over all network evaluations."""
+    total = 0
+
+    def count(module: nn.Module, out: Tensor) -> None:
+        nonlocal total
+        if isinstance(module, _ConvNd):
+            kernel = math.prod(module.kernel_size)
+            if module.transposed:  # every input position meets every kernel position
+                positions = out.shape[1] and math.prod(out.shape[2:]) / math.prod(module.stride)
+                total += int(
+                    out.shape[0]
+                    * positions
+                    * module.in_channels
+                    * module.out_channels
+                    * kernel
+                    / module.groups
+                )
+            else:
+                total += out.numel() * module.in_channels // module.groups * kernel
+        elif isinstance(module, nn.Linear):
+            total += out.numel() * module.in_features
+
+    _watch(model, count)
+    evaluations = model.sampler().evaluations() if len(sampling_graphs(model)) == 1 else 1
+    return total * evaluations
+
+
+@torch.no_grad()
+def _watch(model: GenerativeModel, see: Any) -> None:
+    """`see(module, output)` for every module that runs when each sampling graph makes one sample."""
+
+    def hook(module: nn.Module, inputs: Any, out: Any) -> None:
+        see(module, out)
+
+    handles = [m.register_forward_hook(hook) for m in model.modules()]
+    was_training = model.training
+    model.eval()
+    try:
+        for graph in sampling_graphs(model).values():
+            graph(*graph.example(1))
+    finally:
+        model.train(was_training)
+        for handle in handles:
+            handle.remove()
