@@ -36,6 +36,8 @@ def raw(seed: int, start: int, n: int, size: int, *, stream: str = "latent", dra
     """32-bit words of the samples start … start+n−1: `(n, size)` uint32, one `random_raw` for them all."""
     if n < 0 or start < 0:
         raise ValueError(f"a range of samples must not be negative: start {start}, n {n}")
+    if not 0 <= draw < 1 << 32:
+        raise ValueError(f"a draw is numbered 0 … 2³²−1, not {draw}")
     b = blocks(size)
     key = (seed & _WORD, (STREAMS[stream] << 32 | draw) & _WORD)
     # numpy increments the counter before it makes a block, hence the −1 (mod 2²⁵⁶).

@@ -1,0 +1,170 @@
+"""Every solver step by step against diffusers' schedulers, on a network that is not a denoiser at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from niwaki_runtime.samplers import Diffusion, Noise, NumpyBackend
+from niwaki_runtime.samplers.schedules import alpha_bars, timesteps
+
+diffusers = pytest.importorskip("diffusers")
+
+N, SHAPE, TRAIN, STEPS = 3, (5,), 1000, 10  # a divisor of 1000: their DDIM steps by 1000 // STEPS
+MIX = np.random.default_rng(0).standard_normal((5, 5)) / 2
+PREDICTIONS = {"epsilon": "epsilon", "v": "v_prediction", "x0": "sample"}
+SCHEDULES = {"linear": {"beta_schedule": "linear", "beta_start": 1e-4, "beta_end": 0.02},
+             "cosine": {"beta_schedule": "squaredcos_cap_v2"}}  # fmt: skip
+
+
+class Double(NumpyBackend):
+    """Noise in float64, so that nothing but the formulas is compared."""
+
+    def normal(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        return super().normal(*args, **kwargs).astype(np.float64)
+
+
+def network(x: Any, t: float) -> Any:
+    mix = torch.from_numpy(MIX) if isinstance(x, torch.Tensor) else MIX
+    h = x @ mix + t / TRAIN
+    return torch.tanh(h) if isinstance(x, torch.Tensor) else np.tanh(h)
+
+
+class Graph:
+    state = ()
+
+    def __call__(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return network(x, float(t[0]))
+
+
+def ours(sampler: Diffusion, noise: Noise) -> list[np.ndarray]:
+    """x after every step, the start first."""
+    path = [noise.normal(SHAPE)]
+
+    def record(x: np.ndarray, t: float, draw: int) -> np.ndarray:
+        path.append(x)
+        return x
+
+    sampler({"denoiser": Graph()}, noise, {}, project=record)
+    return path
+
+
+def in_double(scheduler: Any, schedule: str) -> Any:
+    """Our ᾱ in float64 in place of theirs in float32, once they are seen to be the same."""
+    bars = torch.tensor(alpha_bars(schedule, TRAIN), dtype=torch.float64)
+    torch.testing.assert_close(scheduler.alphas_cumprod.double(), bars, rtol=1e-4, atol=1e-7)
+    scheduler.alphas_cumprod = bars
+    return scheduler
+
+
+def close(a: np.ndarray, b: torch.Tensor) -> None:
+    scale = 1.0 + b.abs().max().item()
+    np.testing.assert_allclose(a / scale, b.numpy() / scale, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize(
+    "spacing", ["trailing", "leading"]
+)  # a linspace has no such equal steps
+@pytest.mark.parametrize("prediction", list(PREDICTIONS))
+def test_ddim(prediction: str, spacing: str, clip: float, schedule: str) -> None:
+    noise = Noise(Double(), 3, 0, N)
+    sampler = Diffusion(
+        SHAPE,
+        solver="ddim",
+        steps=STEPS,
+        prediction=prediction,
+        spacing=spacing,
+        clip=clip,
+        schedule=schedule,
+    )
+    scheduler = diffusers.DDIMScheduler(
+        TRAIN,
+        prediction_type=PREDICTIONS[prediction],
+        timestep_spacing=spacing,
+        clip_sample=clip > 0,
+        **SCHEDULES[schedule],
+    )
+    in_double(scheduler, schedule).set_timesteps(STEPS)
+    assert scheduler.timesteps.tolist() == list(timesteps(spacing, TRAIN, STEPS))
+    x = torch.from_numpy(noise.normal(SHAPE))
+    for t, mine in zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True):
+        # ε follows the clipped x₀, as it does in DDPM's posterior; diffusers makes that an option.
+        x = scheduler.step(network(x, float(t)), int(t), x, use_clipped_model_output=clip > 0).prev_sample
+        close(mine, x)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+@pytest.mark.parametrize("prediction", list(PREDICTIONS))
+def test_ddpm(
+    prediction: str, spacing: str, clip: float, schedule: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Noise(Double(), 3, 0, N)
+    sampler = Diffusion(
+        SHAPE,
+        solver="ddpm",
+        steps=STEPS,
+        prediction=prediction,
+        spacing=spacing,
+        clip=clip,
+        schedule=schedule,
+    )
+    scheduler = diffusers.DDPMScheduler(
+        TRAIN,
+        prediction_type=PREDICTIONS[prediction],
+        clip_sample=clip > 0,
+        timestep_spacing=spacing,
+        **SCHEDULES[schedule],
+    )
+    in_double(scheduler, schedule).set_timesteps(STEPS)
+    scheduler.one = torch.tensor(1.0, dtype=torch.float64)
+    assert scheduler.timesteps.tolist() == list(timesteps(spacing, TRAIN, STEPS))
+    x = torch.from_numpy(noise.normal(SHAPE))
+    for i, (t, mine) in enumerate(zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True)):
+        fresh = torch.from_numpy(noise.normal(SHAPE, stream="step", draw=i))
+        module = "diffusers.schedulers.scheduling_ddpm.randn_tensor"
+        monkeypatch.setattr(module, lambda *a, fresh=fresh, **k: fresh)
+        x = scheduler.step(network(x, float(t)), int(t), x).prev_sample
+        close(mine, x)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+@pytest.mark.parametrize("prediction", list(PREDICTIONS))
+def test_dpm_solver(prediction: str, spacing: str, schedule: str) -> None:
+    noise = Noise(Double(), 3, 0, N)
+    sampler = Diffusion(
+        SHAPE,
+        solver="dpmpp_2m",
+        steps=STEPS,
+        prediction=prediction,
+        spacing=spacing,
+        clip=0.0,
+        schedule=schedule,
+    )
+    scheduler = diffusers.DPMSolverMultistepScheduler(
+        TRAIN, prediction_type=PREDICTIONS[prediction], algorithm_type="dpmsolver++", solver_order=2,
+        final_sigmas_type="zero", timestep_spacing=spacing, **SCHEDULES[schedule]
+    )  # fmt: skip
+    in_double(scheduler, schedule)
+    # Their own leading and linspace leave room for a first time that is not visited: ours are given to them.
+    scheduler.set_timesteps(timesteps=list(timesteps(spacing, TRAIN, STEPS)))
+    scheduler.sigmas = torch.tensor(
+        [s / a for a, s in map(sampler.level, (*timesteps(spacing, TRAIN, STEPS), -1))], dtype=torch.float64
+    )
+    x = torch.from_numpy(noise.normal(SHAPE))
+    for t, mine in zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True):
+        x = scheduler.step(network(x, float(t)), t, x).prev_sample
+        close(mine, x)
+
+
+def test_trailing_times_are_theirs_too() -> None:
+    scheduler = diffusers.DPMSolverMultistepScheduler(TRAIN, timestep_spacing="trailing")
+    for steps in (1, 4, 25, 30, 50, 1000):
+        scheduler.set_timesteps(steps)
+        assert scheduler.timesteps.tolist() == list(timesteps("trailing", TRAIN, steps))
