@@ -71,7 +71,7 @@ def sample(
 
 
 def _condition(given: list[str] | None) -> Any:
-    """`["3"]` → `"3"`, `["1", "2"]` → both in turn are for the model to refuse or repeat, `["mask=1"]` → a mapping."""
+    """`["3"]` → `"3"`, `["3", "4"]` → both, in turn, `["mask=1"]` → a mapping."""
     if not given:
         return None
     if all("=" in g for g in given):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,6 @@ def compress_leg(session: Session) -> bool:
     model, dataset = session.model, session.dataset
     with run.working("compress", inputs, (run.compressed, run.compression)) as record:
         session.reporter.stage("compress", " → ".join(step.kind for step in plan.steps))
-        shutil.rmtree(run.compressed, ignore_errors=True)
         made = carry_out(
             model,
             dataset,

@@ -68,8 +68,8 @@ def sample(
 ) -> Samples:
     """Samples start … start+n−1 of `seed`, from a run's trained model, a model, or a bundle on `engine`.
 
-    condition: a class (number or name), one per sample, or a mapping of condition names to either; None asks for the
-               classes in turn
+    condition: a class (number or name), a list of names to take in turn, an array with one row per sample, or a mapping
+               of condition names to either; None asks for all classes in turn
     out:       files to write: `.png`, `.npz`, `.npy`
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
     Raises CallError for a wrong path, condition, option or ending.
@@ -83,6 +83,8 @@ def sample(
     reporter = reporter or Quiet()
     source = load(what, engine=engine) if isinstance(what, str | Path) else what
     asked = by_name(condition, source.spec)
+    if isinstance(condition, list | tuple) and all(isinstance(c, str) for c in condition):
+        asked = np.resize(asked, n)  # several classes by name: in turn
     reporter.stage("sample", f"{n} of seed {seed}")
     keywords: dict[str, Any] = {} if batch is None else {"batch": batch}
     x = source.sample(

@@ -100,15 +100,19 @@ class Session:
     @cached_property
     def extractors(self) -> list[Any]:
         """The networks that look at samples, from the run's cache where they were made before."""
-        from niwaki.features import build
+        from niwaki.features import available, build
 
-        self.reporter.stage("features", ", ".join(self.recipe.evaluate.features))
+        wanted = self.recipe.evaluate.features
+        names = [name for name in wanted if name in available(self.dataset)] if self.dataset.spec.classes < 2 else wanted
+        self.reporter.stage("features", ", ".join(names))
+        if len(names) < len(wanted):
+            self.reporter.note("the data have no labels, so no classifier looks at the samples")
         return build(
-            self.recipe.evaluate.features,
+            names,
             self.dataset,
             cache=self.run.cache,
             seed=self.recipe.seed,
-            progress=counter(self.reporter),
+            progress=lambda name, done, total: self.reporter.update(done, total, {"": name}),
         )
 
     @cached_property

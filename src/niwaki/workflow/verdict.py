@@ -1,0 +1,85 @@
+"""Verdict: the bundle's samples, made on its engine, beside the torch model's of the same seeds."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from niwaki_runtime import load as load_bundle
+
+from niwaki.contract import NiwakiError
+from niwaki.evaluation import compare
+from niwaki.evaluation import evaluate as judge
+from niwaki.store import jsonable, read_json, write_json
+from niwaki.workflow.evaluate import read_samples, write_samples
+from niwaki.workflow.reporter import counter
+from niwaki.workflow.seal import seal
+from niwaki.workflow.session import Session
+
+__all__ = ["verdict_inputs", "verdict_leg"]
+
+
+def verdict_inputs(session: Session) -> dict[str, Any]:
+    """All that the verdict depends on."""
+    return {
+        "evaluation": session.run.result("evaluate"),
+        "bundle": session.run.result("export"),
+        "engine": session.recipe.export.model_dump(mode="json", include={"engine", "precision", "threads"}),
+        "evaluate": session.recipe.evaluate.model_dump(mode="json"),
+    }
+
+
+def verdict_leg(session: Session) -> bool:
+    """Judge the run's bundle if that is not done yet, and seal it with what was found. Returns whether there was work."""
+    run, config = session.run, session.recipe.export
+    inputs = verdict_inputs(session)
+    if run.holds("verdict", inputs):
+        return False
+    dataset, extractors = session.dataset, session.extractors
+    outputs = (run.evaluation, run.samples, run.bundle)
+    with run.working("verdict", inputs, outputs) as record:
+        kept = read_samples(run.samples)
+        before, labels = kept["before"], kept.get("labels")
+        n = len(before)
+        bundle = load_bundle(run.bundle, engine=config.engine, precision=config.precision, threads=config.threads)
+        session.reporter.stage("verdict", f"{n:,} pairs of samples, torch and {bundle.engine}")
+        after = bundle.sample(
+            n,
+            seed=session.seed,
+            condition=session.condition(dict(bundle.conditions), n),
+            progress=counter(session.reporter),
+        )
+        if after.shape != before.shape:
+            raise NiwakiError(f"{run.bundle} makes samples of shape {after.shape[1:]}, the model {before.shape[1:]}")
+        evaluation = jsonable(judge(after, labels, dataset, extractors, seed=session.seed))
+        comparison = compare(before, after, dataset, extractors, labels=labels, seed=session.seed)
+        found = jsonable(comparison)
+        write_samples(run.samples, before=before, after=after, labels=labels, damage=comparison.damage)
+        known = read_json(run.evaluation)
+        write_json(run.evaluation, {**known, "bundle": evaluation, "comparison": found, "engine": bundle.engine})
+        verdicts = {"fidelity": found["fidelity"], "diversity": found["diversity"]}
+        compression = read_json(run.compression)
+        write_json(run.compression, {**compression, "verdict": verdicts})
+        _seal(session, compression["measured"]["after"], verdicts)
+        record["verdict"] = {axis: v["outcome"] for axis, v in verdicts.items()}
+        record["result"] = record["inputs"]
+    return True
+
+
+def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) -> None:
+    run = session.run
+    provenance = {
+        "recipe": session.recipe.model_dump(mode="json", exclude={"data": {"path"}}),
+        "data": session.fingerprint(),
+        "seed": session.recipe.seed,
+        "versions": run.info["versions"],
+    }
+    fresh = Path(f"{run.bundle}.sealed")
+    try:
+        seal(
+            run.bundle, fresh, name=session.recipe.name, measured=measured, verdict=verdicts, provenance=provenance
+        )
+        os.replace(fresh, run.bundle)
+    finally:
+        fresh.unlink(missing_ok=True)
