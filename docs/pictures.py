@@ -1,0 +1,80 @@
+"""The pictures in these pages, made anew from the built-in data: `make docs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from niwaki.data import DataConfig, Dataset, Split, load
+
+HERE = Path(__file__).parent / "img"
+GAP = 2
+
+
+def sheet(split: Split, rows: list[Tensor], zoom: int) -> Image.Image:
+    """Rows of samples, each pixel `zoom` pixels wide, on a light ground."""
+    _, height, width = split.spec.shape
+    columns = max(len(row) for row in rows)
+    ground = np.full(
+        (len(rows) * (height + GAP) + GAP, columns * (width + GAP) + GAP, 3), 225, dtype=np.uint8
+    )
+    for r, row in enumerate(rows):
+        for c, picture in enumerate(split.spec.to_uint8(split.values(row).numpy())):
+            top, left = GAP + r * (height + GAP), GAP + c * (width + GAP)
+            ground[top : top + height, left : left + width] = picture.transpose(1, 2, 0)
+    return Image.fromarray(ground).resize(
+        (ground.shape[1] * zoom, ground.shape[0] * zoom), Image.Resampling.NEAREST
+    )
+
+
+def of_each_class(split: Split, per_class: int) -> list[Tensor]:
+    """The first `per_class` samples of every class, one class under the other."""
+    assert split.y is not None
+    return [torch.nonzero(split.y == c).flatten()[:per_class] for c in range(split.spec.classes)]
+
+
+def digits(data: Dataset) -> Image.Image:
+    by_class = torch.stack(of_each_class(data.train, 4))
+    return sheet(data.train, list(by_class.T), zoom=6)
+
+
+def glyphs(data: Dataset) -> Image.Image:
+    """One font per row, the family that is kept out last."""
+    letters = [data.spec.class_names.index(c) for c in "AQRagefkmw3589"]
+    rows = []
+    for split in (data.train, data.extra["ood"]):
+        assert split.y is not None
+        fonts = split.attributes["font"]
+        kept = sorted(set(fonts.tolist()))[:: 2 if split is data.train else 3]
+        rows.append(
+            [torch.stack([torch.nonzero((fonts == f) & (split.y == c))[1, 0] for c in letters]) for f in kept]
+        )
+    top, bottom = sheet(data.train, rows[0], 2), sheet(data.extra["ood"], rows[1], 2)
+    whole = Image.new("RGB", (top.width, top.height + bottom.height + 16), "white")
+    whole.paste(top, (0, 0))
+    whole.paste(bottom, (0, top.height + 16))
+    return whole
+
+
+def patches(data: Dataset) -> Image.Image:
+    """Training crops, then test crops."""
+    assert data.train.y is not None
+    rows = [index[:: len(index) // 14][:14] for index in of_each_class(data.train, len(data.train))]
+    return sheet(data.train, rows, zoom=2)
+
+
+def main() -> None:
+    HERE.mkdir(exist_ok=True)
+    for draw in (digits, glyphs, patches):
+        data = load(DataConfig(source=draw.__name__))
+        picture = draw(data).quantize(256)  # a palette keeps the files small
+        picture.save(HERE / f"data-{draw.__name__}.png", optimize=True)
+        print(HERE.name, f"data-{draw.__name__}.png", picture.size)
+
+
+if __name__ == "__main__":
+    main()
