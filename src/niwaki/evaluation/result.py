@@ -1,0 +1,85 @@
+"""What every metric returns: a number that says how sure it is, what it would be for a perfect model, and how to repeat it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Result", "mean_interval", "normal_interval", "signature", "wilson"]
+
+Z95 = 1.959963984540054
+"""The 97.5 % quantile of the standard normal."""
+
+
+def signature(metric: str, **settings: Any) -> str:
+    """A string that says exactly what was computed, as sacrebleu's: `metric:frechet|ddof:1|…`."""
+    parts = [f"metric:{metric}"] + [f"{k}:{v}" for k, v in settings.items() if v is not None]
+    return "|".join(parts)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measured number.
+
+    value:      the metric
+    interval:   95 % interval, or None where none was asked for
+    floor:      the value expected of a perfect generator with these sample sizes (from a closed form, or measured
+                between two real sets), or None where it is not known
+    per_sample: one score per generated sample (per real sample for recall and coverage), or None
+    n:          numbers of samples (real, generated)
+    seed:       of the random part, None where there is none
+    signature:  repeats the computation
+    """
+
+    value: float
+    interval: tuple[float, float] | None
+    floor: float | None
+    per_sample: np.ndarray | None = field(repr=False, compare=False)
+    n: tuple[int, int]
+    seed: int | None
+    signature: str
+
+    def with_floor(self, floor: float) -> Result:
+        return replace(self, floor=float(floor))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the per-sample scores."""
+        return {
+            "value": self.value,
+            "interval": None if self.interval is None else list(self.interval),
+            "floor": self.floor,
+            "n": list(self.n),
+            "seed": self.seed,
+            "signature": self.signature,
+        }
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def normal_interval(value: float, standard_error: float) -> tuple[float, float]:
+    """value ± 1.96 standard errors."""
+    return (value - Z95 * standard_error, value + Z95 * standard_error)
+
+
+def wilson(hits: float, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): stays inside 0 … 1 and has a width even at 0 and 1."""
+    if n < 1:
+        return (0.0, 1.0)
+    p = hits / n
+    z2 = Z95 * Z95
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    return (max(0.0, centre - half), min(1.0, centre + half))
+
+
+def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:
+    """95 % interval of the mean of independent values."""
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) < 2:
+        return (-math.inf, math.inf)
+    return normal_interval(float(array.mean()), float(array.std(ddof=1)) / math.sqrt(len(array)))

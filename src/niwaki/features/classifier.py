@@ -1,0 +1,220 @@
+"""A small classifier, trained on the training split alone: its last hidden layer as features, its answers as a judge.
+
+How well it knows held-out samples is part of it (`accuracy`): the features of a poor classifier say little.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from niwaki.contract import Batch, CallError, Context, NiwakiError, Phase, SampleSpec, Trainable
+from niwaki.data import Dataset
+from niwaki.features.extractor import Array, NetworkExtractor, Progress, pick_device
+from niwaki.store import hash_json, read_tensors, write_tensors
+
+__all__ = ["Classifier", "ClassifierNetwork", "train_classifier"]
+
+_WIDTH = 64
+_BATCH = 128
+_VERSION = 1
+"""Raised when the architecture or its training changes: part of the hash that the cache goes by."""
+
+
+class ClassifierNetwork(Trainable):
+    """Convolutions down to a 2×2 map (images, series) or dense layers (vectors), a hidden layer, one output per class.
+
+    shift: largest random displacement of training images and series, in pixels
+    """
+
+    def __init__(self, spec: SampleSpec, width: int = _WIDTH) -> None:
+        super().__init__()
+        if spec.classes < 2:
+            raise CallError(
+                "a classifier needs data with at least two classes; use the features 'random' instead"
+            )
+        self.rank = len(spec.shape)
+        self.shift = 0 if self.rank == 1 else max(1, max(spec.shape[1:]) // 16)
+        self.body = _body(spec, width)
+        self.head = nn.Linear(width, spec.classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(n, *shape) → (n, width), not negative."""
+        return self.body(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, *shape) → logits (n, classes)."""
+        return self.head(self.features(x))
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("classify", ("body", "head")),)
+
+    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        assert batch.y is not None
+        x = _shifted(batch.x, self.shift, ctx.rng) if self.shift else batch.x
+        return {"cross_entropy": F.cross_entropy(self(x), batch.y, label_smoothing=0.05)}
+
+
+class Classifier(NetworkExtractor):
+    """The trained network as an extractor; `accuracy` by split name, 0 … 1."""
+
+    def __init__(
+        self,
+        spec: SampleSpec,
+        network: ClassifierNetwork,
+        *,
+        settings: dict[str, Any],
+        cache: Path | None,
+        device: str,
+        accuracy: dict[str, float],
+    ) -> None:
+        super().__init__(
+            "classifier",
+            spec,
+            network,
+            dim=network.head.in_features,
+            settings=settings,
+            cache=cache,
+            device=device,
+        )
+        self.classes = spec.classes
+        self.accuracy = accuracy
+
+    def __call__(self, x: Array, batch: int = 256) -> np.ndarray:
+        assert isinstance(self.network, ClassifierNetwork)
+        return self._run(self.network.features, x, batch)
+
+    def probabilities(self, x: Array, batch: int = 256) -> np.ndarray:
+        """(n, *shape) → (n, classes) float32; rows add up to 1."""
+        return self._run(lambda part: self.network(part).softmax(1), x, batch)
+
+    def probabilities_of(self, features: np.ndarray) -> np.ndarray:
+        """The same from features that are already there: (n, dim) → (n, classes)."""
+        assert isinstance(self.network, ClassifierNetwork)
+        with torch.inference_mode():
+            given = torch.from_numpy(np.array(features, dtype=np.float32)).to(self.device)
+            return self.network.head(given).softmax(1).cpu().numpy()
+
+
+def train_classifier(
+    dataset: Dataset,
+    *,
+    cache: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> Classifier:
+    """The extractor `classifier` for a data set: from the cache, or trained now.
+
+    Raises CallError for data without classes.
+    """
+    steps = _steps(len(dataset.train))
+    settings = {"version": _VERSION, "seed": seed, "steps": steps, "batch": _BATCH, "width": _WIDTH}
+    key = hash_json([settings, dataset.fingerprint, dataset.spec.to_json()])[:24]
+    path = cache / "features" / f"classifier-{key}.safetensors" if cache else None
+    network = _fresh(dataset.spec, seed)
+    if path is None or not _load(network, path):
+        _fit(network, dataset, steps, seed, device, progress)
+        if path is not None:
+            write_tensors(path, network.state_dict())
+    made = Classifier(dataset.spec, network, settings=settings, cache=cache, device=device, accuracy={})
+    for name in ("train", "validation", "test"):
+        split = dataset.split(name)
+        if split.y is not None and len(split):
+            answer = made.probabilities_of(made.of_split(dataset, name)).argmax(1)
+            made.accuracy[name] = float((answer == split.y.cpu().numpy()).mean())
+    return made
+
+
+def _fit(
+    network: ClassifierNetwork,
+    dataset: Dataset,
+    steps: int,
+    seed: int,
+    device: str,
+    progress: Progress | None,
+) -> None:
+    from niwaki.training import TrainConfig, fit  # here: cached weights need no trainer
+
+    config = TrainConfig(
+        steps=steps,
+        batch=min(_BATCH, len(dataset.train)),
+        lr=3e-3,
+        warmup=min(50, steps // 4),
+        optimizer="adamw",
+        weight_decay=0.05,
+        ema=0.99,
+        precision="fp32",
+        device=str(pick_device(device)),
+        checkpoint_every=0,
+    )
+    report = None if progress is None else lambda done, total, _: progress("classifier", done, total)
+    fit(network, dataset.train, config, seed=seed, progress=report)
+
+
+def _load(network: nn.Module, path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        network.load_state_dict(read_tensors(path))
+        return True
+    except (NiwakiError, RuntimeError):
+        path.unlink(missing_ok=True)  # a damaged cache is made again
+        return False
+
+
+def _fresh(spec: SampleSpec, seed: int) -> ClassifierNetwork:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ClassifierNetwork(spec)
+
+
+def _steps(samples: int) -> int:
+    """Forty passes over a small set, at most 2000 steps over a large one."""
+    return int(min(2000, max(500, 40 * samples // _BATCH)))
+
+
+def _body(spec: SampleSpec, width: int) -> nn.Sequential:
+    rank = len(spec.shape)
+    if rank == 1:
+        layers = [nn.Linear(spec.shape[0], 2 * width), nn.LayerNorm(2 * width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(2 * width, width), nn.ReLU())
+    if rank not in (2, 3):
+        raise CallError(
+            f"the classifier is for vectors, series and images, not for samples of shape {spec.shape}"
+        )
+    conv = nn.Conv2d if rank == 3 else nn.Conv1d
+    pool = nn.AdaptiveAvgPool2d if rank == 3 else nn.AdaptiveAvgPool1d
+    side, channels = max(spec.shape[1:]), spec.shape[0]
+    # Large samples are halved at once: the first layers at full size would take most of the time.
+    layers = [*_block(conv, channels, width // 2, 1 if side < 24 else 2)]
+    side, channels = (side if side < 24 else (side + 1) // 2), width // 2
+    while side > 4:
+        layers += _block(conv, channels, width, 2)
+        side, channels = (side + 1) // 2, width
+    layers += _block(conv, channels, width, 1)
+    cells = [min(2, s) for s in spec.shape[1:]]
+    flat = width * int(np.prod(cells))
+    layers += [pool(tuple(cells) if rank == 3 else cells[0]), nn.Flatten(), nn.Linear(flat, width), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
+def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [conv(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
+
+
+def _shifted(x: Tensor, most: int, rng: torch.Generator) -> Tensor:
+    """Every sample displaced by its own −most … most steps along each spatial axis, the edge repeated."""
+    for axis in range(2, x.ndim):
+        length = x.shape[axis]
+        move = torch.randint(-most, most + 1, (len(x), 1), generator=rng, device=x.device)
+        source = (torch.arange(length, device=x.device) + move).clamp(0, length - 1)  # (n, length)
+        shape = [len(x)] + [1] * (x.ndim - 1)
+        shape[axis] = length
+        x = x.gather(axis, source.view(shape).expand(x.shape))
+    return x

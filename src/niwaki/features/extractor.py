@@ -1,0 +1,123 @@
+"""What an extractor is: a network that looks at samples and returns a row of numbers for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from niwaki.contract import CallError, NiwakiError, SampleSpec
+from niwaki.data import Dataset
+from niwaki.store import hash_json, hash_tensors, read_tensors, write_tensors
+
+__all__ = ["Array", "Extractor", "NetworkExtractor", "Progress", "pick_device"]
+
+Array = np.ndarray | Tensor
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, done, in all)."""
+
+
+@runtime_checkable
+class Extractor(Protocol):
+    """Samples in, features out; the same samples give the same features.
+
+    name:        as in `build`
+    fingerprint: SHA-256 over all that decides the features: weights, architecture, preprocessing
+    dim:         number of features
+    """
+
+    name: str
+    fingerprint: str
+    dim: int
+
+    def __call__(self, x: Array, batch: int = 256) -> np.ndarray:
+        """Samples `(n, *shape)` float32 in the spec's range → features `(n, dim)` float32."""
+        ...
+
+
+class NetworkExtractor:
+    """An extractor made of torch modules, with its features of whole splits kept on disk.
+
+    parts: column ranges of the members of an ensemble; a single range otherwise
+    """
+
+    def __init__(
+        self,
+        name: str,
+        spec: SampleSpec,
+        network: nn.Module,
+        *,
+        dim: int,
+        settings: dict[str, Any],
+        cache: Path | None = None,
+        device: str = "auto",
+        parts: tuple[slice, ...] | None = None,
+    ) -> None:
+        self.name = name
+        self.spec = spec
+        self.dim = dim
+        self.parts = parts or (slice(0, dim),)
+        self.device = pick_device(device)
+        self.network = network.eval().requires_grad_(False).to(self.device)
+        self.settings = settings
+        record = {"name": name, "settings": settings, "weights": hash_tensors(network.state_dict())}
+        self.fingerprint = hash_json({**record, "range": (spec.low, spec.high), "shape": spec.shape})
+        self._cache = cache
+        self._kept: dict[str, np.ndarray] = {}
+
+    def __call__(self, x: Array, batch: int = 256) -> np.ndarray:
+        """Features `(n, dim)` float32 of samples `(n, *shape)`; images are clipped to the range, as a viewer would.
+
+        Raises CallError for another shape and for NaN.
+        """
+        return self._run(self.network, x, batch)
+
+    def of_split(self, dataset: Dataset, split: str) -> np.ndarray:
+        """Features of a whole split, from memory or the cache where they are there; read-only."""
+        key = hash_json([self.fingerprint, dataset.fingerprint, split])[:24]
+        if key in self._kept:
+            return self._kept[key]
+        path = self._cache / "features" / f"{self.name}-{split}-{key}.safetensors" if self._cache else None
+        found = None
+        if path is not None and path.exists():
+            try:
+                found = read_tensors(path)["features"].numpy()
+            except (NiwakiError, KeyError):
+                path.unlink(missing_ok=True)  # a damaged cache is made again
+        if found is None:
+            found = self(dataset.split(split).values())
+            if path is not None:
+                write_tensors(path, {"features": torch.from_numpy(found)})
+        found.setflags(write=False)
+        self._kept[key] = found
+        return found
+
+    @torch.inference_mode()
+    def _run(self, network: Callable[[Tensor], Tensor], x: Array, batch: int) -> np.ndarray:
+        tensor = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float32))
+        if tuple(tensor.shape[1:]) != tuple(self.spec.shape):
+            raise CallError(
+                f"the samples have the shape {tuple(tensor.shape[1:])}, the data {tuple(self.spec.shape)}"
+            )
+        rows = []
+        for at in range(0, len(tensor), batch):
+            part = tensor[at : at + batch].to(self.device, torch.float32)
+            if not bool(torch.isfinite(part).all()):
+                raise CallError(f"there is NaN or infinity in the samples {at} … {at + len(part) - 1}")
+            if self.spec.modality == "image":
+                part = part.clamp(self.spec.low, self.spec.high)
+            rows.append(network(part).float().cpu())
+        if not rows:
+            raise CallError("there are no samples to take features of")
+        return torch.cat(rows).numpy()
+
+
+def pick_device(device: str) -> torch.device:
+    """`auto` is the accelerator where there is one."""
+    if device != "auto":
+        return torch.device(device)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

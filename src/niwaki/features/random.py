@@ -1,0 +1,117 @@
+"""Random convolutional networks: features that no data set has shaped.
+
+A randomly initialised network keeps distances well enough to rank generators of data that no pretrained network knows
+(Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020, section 4). One draw is a
+matter of luck, so several seeds are concatenated; `parts` tells them apart, and their spread is reported.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.contract import CallError, SampleSpec
+from niwaki.data import Dataset
+from niwaki.features.extractor import NetworkExtractor
+
+__all__ = ["RandomFeatures", "random_features"]
+
+_MEMBERS = 3
+_WIDTH = 64
+"""Features of each member."""
+_FIT = 4096
+"""Training samples that the scale of the features is taken from."""
+
+
+class RandomFeatures(nn.Module):
+    """An ensemble of random networks; features standardised by the mean and deviation of the training samples."""
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, spec: SampleSpec, *, seed: int, members: int = _MEMBERS, width: int = _WIDTH) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(_member(spec, width) for _ in range(members))
+        self.register_buffer("mean", torch.zeros(members * width))
+        self.register_buffer("scale", torch.ones(members * width))
+        for i, member in enumerate(self.members):
+            _draw(member, torch.Generator().manual_seed(seed * 1_000_003 + i))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, *shape) → (n, members·width)."""
+        return (torch.cat([m(x) for m in self.members], 1) - self.mean) * self.scale
+
+    @torch.no_grad()
+    def fit_scale(self, x: Tensor) -> None:
+        raw = torch.cat([self(part) for part in x.split(256)]).double()
+        self.mean.copy_(raw.mean(0))
+        deviation = raw.std(0)
+        # Features that hardly vary would be nothing but magnified rounding.
+        self.scale.copy_(1.0 / deviation.clamp(min=1e-3 * float(deviation.max()) + 1e-12))
+
+
+def random_features(
+    dataset: Dataset, *, cache: Path | None = None, seed: int = 0, device: str = "auto"
+) -> NetworkExtractor:
+    """The extractor `random` for a data set: deterministic by the seed and the training samples' mean and deviation.
+
+    Raises CallError for samples that are neither vectors, series nor images.
+    """
+    network = RandomFeatures(dataset.spec, seed=seed)
+    count = min(_FIT, len(dataset.train))
+    network.fit_scale(dataset.train.values(torch.arange(count)).cpu())
+    width, members = _WIDTH, _MEMBERS
+    return NetworkExtractor(
+        "random",
+        dataset.spec,
+        network,
+        dim=members * width,
+        settings={"version": 1, "seed": seed, "members": members, "width": width},
+        cache=cache,
+        device=device,
+        parts=tuple(slice(i * width, (i + 1) * width) for i in range(members)),
+    )
+
+
+def _member(spec: SampleSpec, width: int) -> nn.Sequential:
+    """Images (C, H, W) and series (C, L): convolutions of stride 2 down to a side of at most 4, then a projection of what is left.
+    Vectors (d,): two dense layers."""
+    rank = len(spec.shape)
+    if rank == 1:
+        hidden = 4 * width
+        layers = [
+            nn.Linear(spec.shape[0], hidden),
+            nn.LeakyReLU(0.2),
+            nn.Linear(hidden, hidden),
+            nn.LeakyReLU(0.2),
+        ]
+        return nn.Sequential(*layers, nn.Linear(hidden, width))
+    if rank not in (2, 3):
+        raise CallError(
+            f"random features are for vectors, series and images, not for samples of shape {spec.shape}"
+        )
+    conv = nn.Conv2d if rank == 3 else nn.Conv1d
+    pool = nn.AdaptiveAvgPool2d if rank == 3 else nn.AdaptiveAvgPool1d
+    channels, side, body = spec.shape[0], max(spec.shape[1:]), []
+    out = 32
+    body += [conv(channels, out, 3, padding=1), nn.LeakyReLU(0.2)]
+    while side > 4:
+        body += [conv(out, 64, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
+        out, side = 64, (side + 1) // 2
+    cells = [min(2, s) for s in spec.shape[1:]]
+    body += [pool(tuple(cells) if rank == 3 else cells[0]), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(out * math.prod(cells), width))
+
+
+@torch.no_grad()
+def _draw(network: nn.Module, rng: torch.Generator) -> None:
+    """He's variance, so that the signal neither grows nor fades; biases spread the kinks of the activations."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+            fan_in = layer.weight[0].numel()
+            layer.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=rng)
+            assert layer.bias is not None
+            layer.bias.normal_(0.0, 0.1, generator=rng)
