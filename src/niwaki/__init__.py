@@ -16,18 +16,17 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _WHERE = {
-    "adapt": "niwaki.adapters",
-    "compress": "niwaki.workflow",
-    "evaluate": "niwaki.workflow",
-    "export": "niwaki.workflow",
-    "load": "niwaki.workflow",
-    "load_recipe": "niwaki.recipe",
-    "report": "niwaki.workflow",
-    "run": "niwaki.workflow",
-    "sample": "niwaki.workflow",
-    "train": "niwaki.workflow",
     "CallError": "niwaki_runtime.errors",
     "NiwakiError": "niwaki_runtime.errors",
+    "adapt": "niwaki.adapters",
+    "compress": "niwaki.workflow.compress",
+    "evaluate": "niwaki.workflow.evaluate",
+    "export": "niwaki.workflow.export",
+    "load": "niwaki.workflow.load",
+    "load_recipe": "niwaki.recipe",
+    "run": "niwaki.workflow.run",
+    "sample": "niwaki.workflow.sample",
+    "train": "niwaki.workflow.train",
 }
 
 __all__ = ["__version__", *_WHERE]  # noqa: PLE0604
@@ -37,7 +36,13 @@ if TYPE_CHECKING:
 
     from niwaki.adapters import adapt
     from niwaki.recipe import load_recipe
-    from niwaki.workflow import compress, evaluate, export, load, report, run, sample, train
+    from niwaki.workflow.compress import compress
+    from niwaki.workflow.evaluate import evaluate
+    from niwaki.workflow.export import export
+    from niwaki.workflow.load import load
+    from niwaki.workflow.run import run
+    from niwaki.workflow.sample import sample
+    from niwaki.workflow.train import train
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import pytest
 from niwaki.contract import CallError, NiwakiError
 from niwaki.recipe import Recipe, load_recipe, recipe_from
 from niwaki.store import read_json
-from niwaki.workflow import RunDirectory
+from niwaki.workflow.rundir import RunDirectory
 
 
 @pytest.fixture

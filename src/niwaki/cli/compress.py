@@ -21,7 +21,7 @@ def compress(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow import compress
+        from niwaki.workflow.compress import compress
 
         found = compress(what, overrides or (), reporter=work.reporter)
 

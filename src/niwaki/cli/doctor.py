@@ -20,7 +20,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow import doctor
+        from niwaki.workflow.doctor import doctor
 
         found = doctor(what, overrides or (), reporter=work.reporter)
 

@@ -25,7 +25,7 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow import evaluate
+        from niwaki.workflow.evaluate import evaluate
 
         found = evaluate(what, overrides or (), recipe=recipe, engine=engine, reporter=work.reporter)
 

@@ -26,7 +26,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow import export
+        from niwaki.workflow.export import export
 
         found = export(what, overrides or (), out=out, reporter=work.reporter)
 

@@ -15,7 +15,7 @@ __all__ = ["enter"]
 )
 def models(as_json: Json = False) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow import catalogue
+        from niwaki.workflow.catalogue import catalogue
 
         def draw(console: Any) -> None:
             from rich.table import Table

@@ -21,7 +21,8 @@ def run(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow import run, summary
+        from niwaki.workflow.run import run
+        from niwaki.workflow.summary import summary
 
         made = run(what, overrides or (), out=out, reporter=work.reporter)
 

@@ -44,7 +44,7 @@ def sample(
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.recipe import parse_override
-        from niwaki.workflow import sample
+        from niwaki.workflow.sample import sample
 
         overrides = {".".join(path): value for path, value in map(parse_override, options or ())}
         places = out or [Path("samples.png")]

@@ -27,7 +27,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow import train
+        from niwaki.workflow.train import train
 
         run = train(what, overrides or (), out=out, resume=resume, fresh=fresh, reporter=work.reporter)
         record = run.leg("train")

@@ -37,6 +37,8 @@ def load(
     path = Path(path)
     if is_bundle(path):
         return load_bundle(path, engine=engine, precision=precision, **options)
+    if engine != "auto":
+        raise CallError(f"{path} is no bundle, so it runs on no engine; export it first, or leave the engine out")
     if is_run(path):
         run = RunDirectory.open(path)
         if not is_model(run.model):

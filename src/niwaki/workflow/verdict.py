@@ -60,14 +60,16 @@ def verdict_leg(session: Session) -> bool:
         write_json(run.evaluation, {**known, "bundle": evaluation, "comparison": found, "engine": bundle.engine})
         verdicts = {"fidelity": found["fidelity"], "diversity": found["diversity"]}
         compression = read_json(run.compression)
-        write_json(run.compression, {**compression, "verdict": verdicts})
-        _seal(session, compression["measured"]["after"], verdicts)
+        compression["verdict"] = verdicts
+        compression["measured"]["after"]["bytes"] = _seal(session, compression["measured"]["after"], verdicts)
+        write_json(run.compression, compression)
         record["verdict"] = {axis: v["outcome"] for axis, v in verdicts.items()}
         record["result"] = record["inputs"]
     return True
 
 
-def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) -> None:
+def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) -> int:
+    """Write figures, verdicts and provenance into the run's bundle; returns its bytes on disk, which it states itself."""
     run = session.run
     provenance = {
         "recipe": session.recipe.model_dump(mode="json", exclude={"data": {"path"}}),
@@ -75,11 +77,21 @@ def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) 
         "seed": session.recipe.seed,
         "versions": run.info["versions"],
     }
-    fresh = Path(f"{run.bundle}.sealed")
+    fresh, size = Path(f"{run.bundle}.sealed"), run.bundle.stat().st_size
     try:
-        seal(
-            run.bundle, fresh, name=session.recipe.name, measured=measured, verdict=verdicts, provenance=provenance
-        )
+        for _ in range(8):  # a size of one digit more makes the file a byte longer: until it states what it is
+            seal(
+                run.bundle,
+                fresh,
+                name=session.recipe.name,
+                measured={**measured, "bytes": size},
+                verdict=verdicts,
+                provenance=provenance,
+            )
+            stated, size = size, fresh.stat().st_size
+            if size == stated:
+                break
         os.replace(fresh, run.bundle)
     finally:
         fresh.unlink(missing_ok=True)
+    return size

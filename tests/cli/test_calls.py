@@ -1,0 +1,202 @@
+"""Good and bad calls: statuses, one line on stderr, one object on stdout."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from niwaki.cli.main import VERBS
+from niwaki.store import read_json
+
+
+@pytest.mark.parametrize("words", [(), *((verb,) for verb in VERBS)])
+def test_help_has_an_example_and_imports_nothing_heavy(fresh, words) -> None:
+    code = (
+        "import sys; from niwaki.cli.main import status; code = status(sys.argv[1:]);"
+        "heavy = {'torch', 'numpy', 'openvino', 'sklearn', 'matplotlib'} & set(sys.modules);"
+        "print('heavy:', sorted(heavy)); sys.exit(code)"
+    )
+    import subprocess
+
+    done = subprocess.run([sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "heavy: []" in done.stdout
+    if words:
+        assert f"niwaki {words[0]}" in done.stdout.split("Example:")[1]
+    else:
+        assert all(verb in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["trian"], "there is no verb 'trian'; did you mean 'train'?"),
+        (["bench"], "there is no verb 'bench'"),
+        (["train"], "`niwaki train --help` shows how"),
+        (["train", "digits-gan", "--rezume"], "No such option: --rezume"),
+        (["train", "digitz-gan"], "there is no recipe 'digitz-gan'; did you mean 'digits-gan'?"),
+        (["train", "digits-gan", "train.stepz=3"], "the recipe has no setting 'train.stepz'; did you mean 'steps'?"),
+        (["train", "digits-gan", "steps"], "'steps' is not an override; write section.key=value"),
+        (["run", "missing/recipe.yaml"], "there is no recipe missing/recipe.yaml"),
+        (["sample", "nowhere"], "nowhere does not exist"),
+        (["sample", "nowhere", "-n", "many"], "-n"),
+        (["sample", "nowhere", "--out", "x.gif"], "samples are written as .png, .npz or .npy, not as 'x.gif'"),
+        (["sample", "nowhere", "-n", "0"], "-n must be at least 1, not 0"),
+        (["evaluate", "nowhere"], "there is no recipe 'nowhere'"),
+        (["compress", "digits-gan", "compress=null"], "has no 'compress' section"),
+        (["report", "nowhere"], "nowhere is not a run directory"),
+        (["doctor", "digits-gam"], "did you mean 'digits-gan'?"),
+    ],
+)  # fmt: skip
+def test_a_wrong_call_is_one_line_and_status_2(
+    niwaki, words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = niwaki(*words)
+    assert said.status == 2
+    assert said.out == ""
+    line = said.err.strip().splitlines()[-1]
+    assert line.startswith("niwaki: ")
+    assert sentence in line
+    assert "Traceback" not in said.err
+
+
+def test_under_json_an_error_is_an_object_too(niwaki) -> None:
+    said = niwaki("train", "digitz-gan", "--json")
+    assert said.json == {
+        "error": "there is no recipe 'digitz-gan'; did you mean 'digits-gan'?",
+        "status": 2,
+    }
+
+
+def test_the_exit_status_reaches_the_shell(fresh, tmp_path: Path) -> None:
+    assert fresh("trian").status == 2
+    bundle = tmp_path / "broken.niwaki"
+    bundle.write_bytes(b"PK\x03\x04 half a zip")
+    said = fresh("sample", bundle)
+    assert said.status == 1
+    assert said.err.strip().splitlines()[-1].startswith(f"niwaki: {bundle} is a broken zip")
+    assert "Traceback" not in said.err
+    assert fresh("--version").out.startswith("niwaki ")
+
+
+def test_a_defect_is_told_in_one_line_and_in_full_when_debugging(
+    niwaki, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import niwaki.workflow.catalogue as legs
+
+    def broken() -> None:
+        raise KeyError("surprise")
+
+    monkeypatch.setitem(vars(legs), "catalogue", broken)
+    monkeypatch.delenv("NIWAKI_DEBUG", raising=False)
+    said = niwaki("models")
+    assert said.status == 1
+    assert "a defect of niwaki" in said.err
+    assert "surprise" in said.err
+    monkeypatch.setenv("NIWAKI_DEBUG", "1")
+    with pytest.raises(KeyError):
+        niwaki("models")
+
+
+def test_train_says_what_it_did_and_again_does_nothing(niwaki, recipe: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = niwaki("train", recipe, "--out", out, "train.steps=4", "--json")
+    assert said.status == 0, said.err
+    assert said.json["steps"] == 4
+    weights = (out / "model" / "model.safetensors").read_bytes()
+    finished = read_json(out / "run.json")["legs"]["train"]["finished"]
+    assert niwaki("train", out, "--json").json["finished"] == finished
+    again = niwaki("train", out, "--fresh", "--json")
+    assert again.status == 0
+    assert (out / "model" / "model.safetensors").read_bytes() == weights, "the same recipe, the same weights"
+    said = niwaki("train", out, "train.steps=5")
+    assert said.status == 0
+    assert "5 steps" in said.out
+    assert read_json(out / "run.json")["legs"]["train"]["made_from"]["train"]["steps"] == 5
+    said = niwaki("train", recipe, "--out", tmp_path / "new", "--resume")
+    assert said.status == 2
+    assert "holds no checkpoint to resume from" in said.err
+
+
+def test_sample_writes_pictures_and_arrays(niwaki, trained: Path, tmp_path: Path) -> None:
+    png, npz = tmp_path / "s.png", tmp_path / "s.npz"
+    said = niwaki("sample", trained, "-n", 20, "--seed", 3, "-c", 7, "-o", png, "-o", npz, "--json")
+    assert said.status == 0, said.err
+    with Image.open(png) as picture:
+        assert picture.mode == "L"
+        assert picture.width > 10 * 8
+    with np.load(npz, allow_pickle=False) as arrays:
+        x, classes = arrays["x"], arrays["class"]
+    assert x.shape == (20, 1, 8, 8)
+    assert x.dtype == np.float32
+    assert (classes == 7).all()
+    # sample i of a seed is the same wherever the counting starts
+    assert niwaki("sample", trained, "-n", 5, "--start", 10, "--seed", 3, "-c", 7, "-o", npz).status == 0
+    with np.load(npz, allow_pickle=False) as arrays:
+        np.testing.assert_allclose(arrays["x"], x[10:15], atol=1e-6)
+    assert niwaki("sample", trained, "-n", 4, "-c", 1, "-c", 2, "-o", npz).status == 0
+    with np.load(npz, allow_pickle=False) as arrays:
+        assert arrays["class"].tolist() == [1, 2, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["-c", "11"], "condition 'class' has the value 11, outside 0 … 9"),
+        (["-c", "cat"], "there is no class 'cat'"),
+        (["-c", "font=1"], "this model has no condition 'font'"),
+        (["steps=3"], "has no option 'steps'"),
+        (["--engine", "openvino"], "is no bundle, so it runs on no engine"),
+    ],
+)
+def test_what_a_model_cannot_do_is_said(
+    niwaki, trained: Path, words: list[str], sentence: str, tmp_path: Path
+) -> None:
+    said = niwaki("sample", trained, "-n", 2, "-o", tmp_path / "s.png", *words)
+    assert said.status == 2
+    assert sentence in said.err
+    assert not (tmp_path / "s.png").exists()
+
+
+def test_models_and_doctor_answer_in_json(niwaki) -> None:
+    models = {m["name"]: m for m in niwaki("models", "--json").json["models"]}
+    assert {"dcgan", "vae", "ddpm"} <= models.keys()
+    assert models["dcgan"]["conditions"] == ["class"]
+    assert "likelihood" in models["vae"]["capabilities"]
+    assert "likelihood" not in models["dcgan"]["capabilities"]
+    assert all(m["summary"] for m in models.values())
+    found = niwaki("doctor", "digits-gan", "--json").json
+    assert {"torch", "niwaki"} <= found["versions"].keys()
+    assert sum(found["data"]["figures"]["samples"].values()) == 1797
+    assert isinstance(found["hardware"]["bf16"], bool)
+    assert "openvino" in found["engines"]
+    assert "nothing to worry about" in niwaki("doctor").out
+
+
+def test_stdout_holds_nothing_but_the_answer(fresh, trained: Path, tmp_path: Path) -> None:
+    said = fresh("sample", trained, "-n", "2", "-o", str(tmp_path / "s.png"), "--json")
+    assert json.loads(said.out)["n"] == 2
+    assert said.out.count("\n") == 1
+    assert "sample" in said.err, "progress goes to stderr"
+
+
+def test_broken_runs_are_one_sentence(niwaki, trained: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    weights = run / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    said = niwaki("sample", run, "-o", tmp_path / "s.png")
+    assert said.status == 1
+    assert "is not a whole safetensors file" in said.err
+    (run / "run.json").write_text("{")
+    said = niwaki("sample", run, "-o", tmp_path / "s.png")
+    assert said.status == 1
+    assert "is not readable JSON" in said.err
