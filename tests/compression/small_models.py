@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from niwaki_runtime.samplers import Diffusion, OneShot, Sampler
+from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler, State
 from torch import Tensor, nn
 
 from niwaki.contract import (
@@ -289,3 +289,54 @@ def ddpm(**config: int) -> SmallDiffusion:
 def flow(**config: int) -> SmallFlow:
     torch.manual_seed(0)
     return SmallFlow(Config(**config), SampleSpec("vector", (6,)))
+
+
+class Cell(nn.Module):
+    """One step of a recurrent prior: token (n,), position (1,), hidden (n, w) → logits, hidden."""
+
+    def __init__(self, levels: int, w: int) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(levels + 1, w)
+        self.enter, self.hidden, self.head = nn.Linear(w, 2 * w), nn.Linear(3 * w, w), nn.Linear(w, levels)
+
+    def forward(self, token: Tensor, position: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        x = F.relu(self.enter(self.embed(token)))
+        hidden = torch.tanh(self.hidden(torch.cat([x, hidden], 1)))
+        return self.head(hidden), hidden
+
+
+@register("test-recurrent")
+class SmallRecurrent(GenerativeModel):
+    Config = Config
+
+    def __init__(self, config: Config, spec: SampleSpec) -> None:
+        super().__init__()
+        self.config, self.spec, self.conditions = config, spec, {}
+        self.cell = Cell(spec.levels, config.width)
+
+    def phases(self) -> tuple[Phase, ...]:
+        return (Phase("nll", ("cell",)),)
+
+    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        fed = F.pad(batch.x[:, :-1], (1, 0), value=self.spec.levels)
+        hidden, terms = torch.zeros(len(batch), self.config.width, device=fed.device), []
+        for i in range(fed.shape[1]):
+            logits, hidden = self.cell(fed[:, i], torch.tensor([i]), hidden)
+            terms.append(F.cross_entropy(logits, batch.x[:, i]))
+        return {"nll": torch.stack(terms).sum()}
+
+    def graphs(self) -> dict[str, Graph]:
+        ports = (
+            Port("token", (1,), "int64", high=self.spec.levels + 1),
+            Port("position", (1,), "int64", batch_axis=None, high=self.spec.shape[0]),
+        )
+        state = (State("hidden", "hidden_next", (1, self.config.width)),)
+        return {"decode": Graph("prior", self.cell, ports, ("logits",), state)}
+
+    def sampler(self) -> Sampler:
+        return Autoregressive(length=self.spec.shape[0], first=self.spec.levels)
+
+
+def recurrent(**config: int) -> SmallRecurrent:
+    torch.manual_seed(0)
+    return SmallRecurrent(Config(**config), SampleSpec("text", (5,), levels=7))

@@ -52,7 +52,8 @@ class Coupling:
     @property
     def key(self) -> str:
         """Names the coupling across rounds of pruning: widths change, the layers in it do not."""
-        return f"{self.members[0].module}:{self.members[0].side}"
+        first = min(self.members, key=lambda m: (m.side != "out", m.module))
+        return f"{first.module}:{first.side}"
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -228,13 +229,12 @@ class _Reader:
         """The same group seen from its narrowest layer: its channels are the units that can be chosen between."""
         best, least = None, count
         for i in range(len(group)):
-            module = group[i].dep.target.module
-            if (module in self.names or isinstance(module, nn.Parameter)) and 0 < len(group[i].idxs) < least:
-                if isinstance(module, nn.Module):
-                    best, least = group[i], len(group[i].idxs)
+            distinct = len(set(group[i].idxs))
+            if group[i].dep.target.module in self.names and 0 < distinct < least:
+                best, least = group[i], distinct
         if best is None:
             return group
-        return self.graph.get_pruning_group(best.dep.target.module, best.dep.handler, sorted(best.idxs))
+        return self.graph.get_pruning_group(best.dep.target.module, best.dep.handler, sorted(set(best.idxs)))
 
     def _coupling(self, group: Any) -> Coupling:
         roots = sorted(set(group[0].idxs))
