@@ -1,7 +1,7 @@
 """The runtime's noise on any device, by integer arithmetic in torch: the same words, normals equal to 1e-6.
 
 Philox4x64-10 (Salmon et al., SC 2011) as in `niwaki_runtime.noise`, which says who owns which counters.
-torch has no unsigned 64-bit arithmetic: words are int64 that wrap around, and a logical shift is a masked one.
+torch has no unsigned 64-bit arithmetic: words are int64 that wrap around, and logical shifts are masked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def words(
     keys = [[k + r * w for k, w in zip(key, _WEYL, strict=True)] for r in range(_ROUNDS)]
     # One small copy to the device for all constants: (1 + rounds, 2, 1).
     table = torch.tensor([[[_signed(v)] for v in row] for row in (_MULTIPLIERS, *keys)]).to(device)
-    # A block is four words c₀ … c₃: the even ones are multiplied, the odd ones mixed in; they travel in pairs.
+    # A block is four words c₀ … c₃: the even ones are multiplied, the odd ones mixed in.
     even = torch.zeros((2, n * b), dtype=torch.int64, device=device)
     even[0] = torch.arange(start * b, (start + n) * b, device=device)
     odd = torch.zeros_like(even)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from niwaki_runtime.samplers import Diffusion, Noise, NumpyBackend
 from niwaki_runtime.samplers.schedules import alpha_bars, timesteps
 
@@ -66,9 +67,7 @@ def close(a: np.ndarray, b: torch.Tensor) -> None:
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 @pytest.mark.parametrize("clip", [0.0, 1.0])
-@pytest.mark.parametrize(
-    "spacing", ["trailing", "leading"]
-)  # a linspace has no such equal steps
+@pytest.mark.parametrize("spacing", ["trailing", "leading"])  # a linspace has no such equal steps
 @pytest.mark.parametrize("prediction", list(PREDICTIONS))
 def test_ddim(prediction: str, spacing: str, clip: float, schedule: str) -> None:
     noise = Noise(Double(), 3, 0, N)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from niwaki.backend import TorchBackend
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers import (
@@ -62,7 +63,11 @@ def test_what_has_no_null_is_asked_both_times() -> None:
 
     sampler = dataclasses.replace(guided(guidance=2.0), conditions=("label", "picture"))
     picture = np.ones((3, 4), np.float32)
-    sampler({"denoiser": graph}, Noise(NumpyBackend(), 0, 0, 3), {"label": np.zeros(3, np.int64), "picture": picture})
+    sampler(
+        {"denoiser": graph},
+        Noise(NumpyBackend(), 0, 0, 3),
+        {"label": np.zeros(3, np.int64), "picture": picture},
+    )
     np.testing.assert_array_equal(asked[0], np.ones((6, 4)))
 
 

@@ -1,4 +1,4 @@
-"""The solvers on the exact denoiser of a Gaussian mixture: order of convergence, and the right distribution."""
+"""The solvers on the exact denoiser of a Gaussian mixture: order of convergence, right distribution."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from scipy import integrate, stats
+
 from niwaki_runtime.samplers import Diffusion, Noise, NumpyBackend
 from niwaki_runtime.samplers.solvers import SOLVERS
-from scipy import integrate, stats
 
 WEIGHT, MEAN, VARIANCE = np.array([0.3, 0.5, 0.2]), np.array([-1.5, 0.3, 1.4]), np.array([0.04, 0.02, 0.09])
 
@@ -121,7 +122,7 @@ class Gaussian(Exact):
 
 @pytest.mark.parametrize("rho", [0.0, 0.9])
 def test_the_hook_pins_what_is_known(rho: float) -> None:
-    """Inpainting by replacement: the first coordinate is given, at the noise level of every time that is reached."""
+    """Inpainting by replacement: the first coordinate is given, at the noise level of every time reached."""
     given = 1.2
     sampler = Diffusion((2,), solver="ddpm", steps=500, prediction="x0", clip=0.0)
     noise = Noise(NumpyBackend(), 0, 0, 2000)
@@ -141,6 +142,6 @@ def test_the_hook_pins_what_is_known(rho: float) -> None:
     assert np.corrcoef(free.T)[0, 1] == pytest.approx(rho, abs=0.08)  # 3.6 standard errors at ρ = 0
     if rho == 0.0:  # what is independent of the known part does not feel it
         np.testing.assert_array_equal(pinned[:, 1], free[:, 1])
-    else:  # the rest is drawn towards ρ·given; replacement falls short of it, as is known (Lugmayr et al. 2022)
+    else:  # drawn towards ρ·given, but short of it, as replacement is (Lugmayr et al. 2022)
         assert 0.6 * rho * given < pinned[:, 1].mean() < 1.1 * rho * given
         assert pinned[:, 1].std() < 0.75

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+
 from niwaki_runtime.samplers import tokens
 
 RNG = np.random.default_rng(0)

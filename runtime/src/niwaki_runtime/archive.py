@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import zipfile
+import zlib
 from pathlib import Path
 
 from niwaki_runtime.errors import BundleError
@@ -62,7 +63,7 @@ def unpack(path: Path, directory: Path) -> Manifest:
                     raise BundleError(f"{path} lacks {name}; copy or export the bundle again")
                 _extract(archive, name, entry, directory)
             return manifest
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise BundleError(f"{path} is a broken zip ({error}); copy or export the bundle again") from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from niwaki_runtime import archive
 from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
 from niwaki_runtime.errors import BundleError, CallError
+from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import MANIFEST, Manifest, hash_file, read_manifest, safe_path
 from niwaki_runtime.samplers import Noise, NumpyBackend, Sampler
 from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
@@ -186,3 +187,9 @@ def _verify(directory: Path, manifest: Manifest) -> None:
             raise BundleError(
                 f"{name} is not what was written (its hash differs); copy or export the bundle again"
             )
+    for graph in sorted({g.file for g in manifest.graphs.values()}):
+        for other in external_files(directory / graph):
+            if (PurePosixPath(graph).parent / other).as_posix() not in manifest.files:
+                raise BundleError(
+                    f"{graph} reads {other!r}, which the manifest does not list; do not trust it"
+                )

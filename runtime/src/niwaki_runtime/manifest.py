@@ -202,7 +202,7 @@ def _digest(record: Mapping[str, Any]) -> str:
 def safe_path(name: str) -> PurePosixPath:
     """`name` as a path inside the bundle. Raises BundleError where it could leave it."""
     path = PurePosixPath(name)
-    inside = name and str(path) == name and not path.is_absolute() and ".." not in path.parts
+    inside = path.parts and str(path) == name and not path.is_absolute() and ".." not in path.parts
     if not inside or any(c in name for c in "\\:\0") or name == MANIFEST:
         raise BundleError(
             f"the bundle names the file {name!r}, which is not a plain path inside it; do not trust it"

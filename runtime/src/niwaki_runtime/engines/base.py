@@ -120,6 +120,7 @@ class GraphRunner(ABC):
     """
 
     engine: str
+    rank: int
 
     def __init__(
         self,
@@ -195,11 +196,14 @@ class GraphRunner(ABC):
 _ENGINES: dict[str, type[GraphRunner]] = {}
 
 
-def register(name: str) -> Callable[[type[GraphRunner]], type[GraphRunner]]:
-    """Class decorator: an engine known by `name`, also the name of its package and of the extra."""
+def register(name: str, *, rank: int) -> Callable[[type[GraphRunner]], type[GraphRunner]]:
+    """Class decorator: an engine known by `name`, also the name of its package and of the extra.
+
+    rank: `auto` takes the installed engine of the lowest rank
+    """
 
     def enter(cls: type[GraphRunner]) -> type[GraphRunner]:
-        cls.engine = name
+        cls.engine, cls.rank = name, rank
         _ENGINES[name] = cls
         return cls
 
@@ -208,7 +212,8 @@ def register(name: str) -> Callable[[type[GraphRunner]], type[GraphRunner]]:
 
 def available() -> list[str]:
     """Engines whose package is installed here, the preferred one first."""
-    return [name for name in _ENGINES if importlib.util.find_spec(name) is not None]
+    ranked = sorted(_ENGINES, key=lambda name: _ENGINES[name].rank)
+    return [name for name in ranked if importlib.util.find_spec(name) is not None]
 
 
 def resolve_engine(engine: str) -> str:

@@ -44,7 +44,7 @@ class _Request(Binding):
         self._request.infer(None, share_outputs=True, decode_strings=False)
 
 
-@register("openvino")
+@register("openvino", rank=0)
 class OpenVino(GraphRunner):
     """Compiled anew for each set of input shapes: on tiny graphs, fixed ones are a quarter faster."""
 
