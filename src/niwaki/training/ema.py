@@ -5,7 +5,7 @@ Parameters are averaged, buffers are not: at the moment the average is looked at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -50,6 +50,12 @@ class Ema:
         """Begin the average of these parameters at their present values."""
         for name in names:
             self.values[name].copy_(self.parameters[name])
+
+    @torch.no_grad()
+    def load(self, values: Mapping[str, Tensor]) -> None:
+        """Averages from a checkpoint."""
+        for name, value in values.items():
+            self.values[name].copy_(value)
 
     @contextmanager
     def swapped(self) -> Iterator[None]:

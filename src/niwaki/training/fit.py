@@ -19,6 +19,7 @@ from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
 from niwaki.training.metrics import truncate_log
 from niwaki.training.stages import check_stages
+from niwaki.training.state import State
 from niwaki.training.step import Batches
 from niwaki_runtime.errors import CallError
 
@@ -35,7 +36,7 @@ class FitResult:
     completed:          whether the last stage reached its end
     last:               the last metrics read, by `phase/name`
     frozen:             SHA-256 of each frozen part, by `stage/name`
-    notes:              what had to be worked around (a broken checkpoint passed over)
+    notes:              what happened on resuming: a broken checkpoint passed over, another machine
     """
 
     steps: int
@@ -79,7 +80,8 @@ def fit(
     state saved.
     """
     check_stages(model, config)
-    folder = None if directory is None else Path(directory) / "checkpoints"
+    directory = None if directory is None else Path(directory)
+    folder = None if directory is None else directory / "checkpoints"
     if resume and folder is None:
         raise CallError("resuming needs the directory that the training was written to")
     if folder is not None and not resume and list_checkpoints(folder):
@@ -100,29 +102,28 @@ def fit(
             clean(folder)
         checkpoint, notes = latest(folder)
         if fabric.is_global_zero and directory is not None:
-            truncate_log(Path(directory) / "metrics.jsonl", checkpoint.step if checkpoint else -1)
-    loop = Loop(
-        fabric, model, config, batches, seed=seed, directory=directory, progress=progress, validate=validate
-    )
+            truncate_log(directory / "metrics.jsonl", checkpoint.step if checkpoint else -1)
+    state = State(model, config, seed, fabric.device)
+    loop = Loop(fabric, state, batches, directory=directory, progress=progress, validate=validate)
     try:
         with settings(config, fabric.device), catch_signals() as stop:
             loop.begin(checkpoint)
-            before = loop.counters.step
+            before = state.counters.step
             loop.run(stop)
     finally:
         _release(model, required)
-    if loop.ema is not None:
-        loop.ema.assign()
+    if state.ema is not None:
+        state.ema.assign()
     model.eval()
-    done = loop.counters.step - before
+    done = state.counters.step - before
     return FitResult(
-        steps=loop.counters.step,
-        seconds=loop.seconds,
+        steps=state.counters.step,
+        seconds=state.seconds,
         samples_per_second=done * config.batch / loop.session if done else 0.0,
         completed=True,
-        last=loop.last,
-        frozen=loop.frozen,
-        notes=tuple(notes),
+        last=state.last,
+        frozen=state.frozen,
+        notes=(*notes, *loop.notes),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
@@ -13,7 +13,7 @@ from torch import nn
 from niwaki.training.config import TrainConfig
 from niwaki_runtime.errors import CallError
 
-__all__ = ["choose_device", "choose_precision", "has_bf16", "make_fabric", "settings"]
+__all__ = ["choose_device", "choose_precision", "compile_networks", "has_bf16", "make_fabric", "settings"]
 
 
 def choose_device(name: str) -> torch.device:
@@ -126,3 +126,12 @@ def set_layout(model: nn.Module, channels_last: bool) -> None:
     for tensor in [*model.parameters(), *model.buffers()]:
         if tensor.dim() == 4:
             tensor.data = tensor.data.contiguous(memory_format=layout)
+
+
+def compile_networks(model: nn.Module, names: Iterable[str]) -> None:
+    """Compile these submodules, in place. The loss around them stays Python: it may branch on the step,
+    draw random numbers and log."""
+    modules = dict(model.named_modules())
+    for name in dict.fromkeys(names):
+        if name in modules:
+            modules[name].compile()

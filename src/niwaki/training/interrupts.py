@@ -6,6 +6,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -20,8 +21,9 @@ class Interrupted(NiwakiError):
     step, total: how far it came
     """
 
-    def __init__(self, text: str, step: int, total: int) -> None:
-        super().__init__(text)
+    def __init__(self, step: int, total: int, directory: Path | None) -> None:
+        kept = f"resume it from {directory}" if directory else "nothing was saved: it had no directory"
+        super().__init__(f"training was stopped after step {step} of {total}; {kept}")
         self.step, self.total = step, total
 
 

@@ -9,36 +9,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from niwaki.contract import Trainable
 from niwaki.store import append_jsonl
-from niwaki.training.checkpoint import Checkpoint, differences, latest, model_shapes, save_checkpoint
-from niwaki.training.config import TrainConfig
+from niwaki.training.checkpoint import Checkpoint, latest, save_checkpoint
 from niwaki.training.ema import Ema
+from niwaki.training.hardware import compile_networks
 from niwaki.training.interrupts import Interrupted, Stop
-from niwaki.training.metrics import Sums, not_finite
+from niwaki.training.metrics import not_finite
 from niwaki.training.nonfinite import NotFinite, Searcher, all_finite
-from niwaki.training.optimizers import optimizer_tensors, restore_optimizer
 from niwaki.training.schedule import lr_factor
 from niwaki.training.stages import Stage, begin_stage, frozen_hashes, locate, set_modes
-from niwaki.training.step import Batches, Counters, Stepper
+from niwaki.training.state import State
+from niwaki.training.step import Batches, Stepper
 from niwaki.training.weights import init_from
 from niwaki_runtime.errors import CallError, NiwakiError, nearest
 
 __all__ = ["Loop"]
 
-_FREE = {"log_every", "checkpoint_every", "validate_every", "keep"}
-"""Settings that may change between a run and its resumption: they do not touch the weights."""
+Progress = Callable[[int, int, dict[str, float]], None]
+Validate = Callable[[Trainable, int], dict[str, float]]
 
 
 class Loop:
     """A training under way.
 
-    counters: what every step follows from
-    seconds:  time in steps, earlier sessions included; `session` is that of this one
-    last:     the newest metrics
-    frozen:   SHA-256 of each frozen part, by `stage/name`
+    state:   what it is at this moment
+    session: seconds spent in steps by this process
+    notes:   what may be different from an uninterrupted training
     """
 
     stage: Stage
@@ -47,163 +45,101 @@ class Loop:
     def __init__(
         self,
         fabric: Any,
-        model: Trainable,
-        config: TrainConfig,
+        state: State,
         batches: Batches,
         *,
-        seed: int,
         directory: Path | None,
-        progress: Callable[[int, int, dict[str, float]], None] | None,
-        validate: Callable[[Trainable, int], dict[str, float]] | None,
+        progress: Progress | None,
+        validate: Validate | None,
     ) -> None:
-        self.fabric, self.model, self.config, self.batches, self.seed = fabric, model, config, batches, seed
-        self.directory = None if directory is None else Path(directory)
+        self.fabric, self.state, self.batches, self.directory = fabric, state, batches, directory
         self.progress, self.validate = progress, validate
-        self.total = config.total_steps
-        self.counters = Counters()
-        self.sums = Sums(fabric.device)
-        self.seconds = self.session = 0.0
-        self.last: dict[str, float] = {}
-        self.frozen: dict[str, str] = {}
-        if fabric.world_size > 1:  # every process starts from the weights of the first
-            for tensor in model.state_dict().values():
-                torch.distributed.broadcast(tensor, 0)
-        self.ema = Ema(model) if config.ema else None
-        self.good: Checkpoint | None = None  # what a directory would hold, where there is none
+        self.model, self.config = state.model, state.config
+        self.session = 0.0
+        self.notes: list[str] = []
+        self._in_memory: Checkpoint | None = None  # the last good state, where there is no directory for it
         self._shown = 0.0
 
-    # ── beginning ─────────────────────────────────────────────────────────────────────────────────────────
+    # ── beginning
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
-        """Start anew, or from a checkpoint. Raises CallError where it was written by another config or
-        model."""
+        """Start anew, or from a checkpoint. Raises CallError where another config or model wrote it."""
+        if self.fabric.world_size > 1:  # every process starts from the weights of the first
+            for tensor in self.model.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
+        self.state.ema = Ema(self.model) if self.config.ema else None
         if checkpoint is None:
             self._enter()
             self._keep()
-            return
-        self._check(checkpoint)
-        self.restore(checkpoint)
-        self.seconds = checkpoint.record["seconds"]
-        self.last = checkpoint.record["last"]
+        else:
+            self.notes += self.state.check(checkpoint)
+            self._return_to(checkpoint)
 
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Everything as it was when the checkpoint was written."""
-        record = checkpoint.record
-        self.counters = Counters(record["step"], record["batches"])
-        self.frozen = dict(record["frozen"])
-        self.model.load_state_dict(checkpoint.part("model"))
-        if self.ema is not None:
-            for name, value in checkpoint.part("ema").items():
-                self.ema.values[name].copy_(value)
-        self.sums.restore(checkpoint.part("sums"), record["counts"])
+    def _return_to(self, checkpoint: Checkpoint) -> None:
+        self.state.give_back(checkpoint)
         self._enter()
-        if self.counters.step > self.stage.start:  # at a stage's beginning its optimizers are new
-            for name, opt in self.stage.optimizers.items():
-                restore_optimizer(opt, self.stage.trained[name], checkpoint.part(f"optimizer/{name}"))
+        if self.state.counters.step > self.stage.start:  # at a stage's beginning its optimizers are new
+            self.state.give_back_optimizers(checkpoint, self.stage)
 
     def _enter(self) -> None:
         """Set up the stage of the present step."""
-        index, start = locate(self.config, self.counters.step)
-        fresh = self.counters.step == start
+        state, ema = self.state, self.state.ema
+        index, start = locate(self.config, state.counters.step)
+        fresh = state.counters.step == start
         stage = begin_stage(self.model, self.config, index, start)
         trained = stage.all_trained
         if fresh and stage.config.init_from:
-            set_here = init_from(self.model, Path(stage.config.init_from), stage.config.init_only)
-            if self.ema is not None:
-                self.ema.restart([n for n in set_here if n in self.ema.values])
-        if self.ema is not None:
+            taken = init_from(self.model, Path(stage.config.init_from), stage.config.init_only)
+            if ema is not None:
+                ema.restart(n for n in taken if n in ema.values)
+        if ema is not None:
             if fresh and index:
                 # What earlier stages trained is used from now on as it will be used in the end: averaged.
-                self.ema.assign([n for n in self.ema.values if n not in trained])
-            self.ema.follow(trained)
-        stage.frozen = frozen_hashes(self.model, stage.config.freeze)
-        self.frozen |= {f"{stage.config.name}/{n}": h for n, h in stage.frozen.items()}
+                ema.assign(n for n in ema.values if n not in trained)
+            ema.follow(trained)
+        hashes = frozen_hashes(self.model, stage.config.freeze)
+        state.frozen |= {f"{stage.config.name}/{n}": h for n, h in hashes.items()}
         if self.config.compile:
-            _compile(self.model, stage)
+            compile_networks(self.model, [n for p in stage.phases for n in p.phase.parameters])
         self.stage = stage
-        self.stepper = Stepper(
-            self.fabric,
-            self.model,
-            stage,
-            self.batches,
-            self.config,
-            seed=self.seed,
-            sums=self.sums,
-            ema=self.ema,
-        )
+        self.stepper = Stepper(self.fabric, state, stage, self.batches)
 
-    def _check(self, checkpoint: Checkpoint) -> None:
-        """Exact resuming means: the same config, the same model, the same seed."""
-        where, record = checkpoint.path, checkpoint.record
-        now = self._identity()
-        then = record["identity"]
-        for what, key in (
-            ("the model", "model"),
-            ("the training settings", "config"),
-            ("the training", "run"),
-        ):
-            if difference := differences(then[key], now[key]):
-                raise CallError(
-                    f"{where} cannot be resumed because {what} changed: {difference}; "
-                    "change it back or start a new directory"
-                )
-
-    def _identity(self) -> dict[str, Any]:
-        config = self.config.model_dump(mode="json")
-        return {
-            "model": model_shapes(self.model),
-            "config": {k: v for k, v in config.items() if k not in _FREE},
-            "run": {"seed": self.seed, "class": type(self.model).__name__},
-        }
-
-    # ── running ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── running
 
     def run(self, stop: Stop) -> None:
         """Train to the end. Raises NotFinite or Interrupted."""
-        config, counters = self.config, self.counters
+        config, counters = self.config, self.state.counters
+        total = config.total_steps
         began = time.perf_counter()
-        while counters.step < self.total:
+        while counters.step < total:
             self.stepper.run(counters)
             step = counters.step
             stage_ends = step == self.stage.start + self.stage.config.steps
             logs = step % config.log_every == 0 or stage_ends
-            saves = self.directory is not None and (
-                stage_ends or (config.checkpoint_every and step % config.checkpoint_every == 0)
-            )
-            every = config.validate_every or config.checkpoint_every
-            validates = self.validate is not None and (stage_ends or (every and step % every == 0))
-            stops = self._agree(stop.asked, logs)
-            if step == self.stage.start + 1:
+            saves = stage_ends or _due(step, config.checkpoint_every)
+            validates = stage_ends or _due(step, config.validate_every or config.checkpoint_every)
+            stops = self._agree(stop.asked, logs) and step < total
+            if step == 1:
                 self._check_weights()
-            if logs or saves or stops or validates:
+            if logs or saves or validates or stops:
                 means = self._read()
                 now = time.perf_counter()
-                self.seconds += now - began
+                self.state.seconds += now - began
                 self.session += now - began
                 if logs:
                     self._log(means)
-                if validates:
-                    self._validate()
-                if stage_ends and step < self.total:
-                    if self.directory is None:
-                        self._enter()
-                        self._keep()
-                    else:
-                        self._keep()
-                        self._enter()
-                elif saves or stops:
+                if validates and self.validate:
+                    self._validate(self.validate)
+                if saves or stops:
                     self._keep()
+                if stage_ends and step < total:
+                    self._enter()
+                    if self.directory is None:
+                        self._keep()
                 began = time.perf_counter()
-            self._show(always=logs)
-            if stops and step < self.total:
-                kept = (
-                    f"resume it from {self.directory}"
-                    if self.directory
-                    else "nothing was saved: no directory was given"
-                )
-                raise Interrupted(
-                    f"training was stopped after step {step} of {self.total}; {kept}", step, self.total
-                )
+            self._show(logs, total)
+            if stops:
+                raise Interrupted(step, total, self.directory)
 
     def _agree(self, asked: bool, now: bool) -> bool:
         """Whether to stop: several processes decide together, when they meet anyway."""
@@ -216,131 +152,96 @@ class Loop:
 
     def _read(self) -> dict[str, float]:
         """The means since the last log line. Raises NotFinite where one is not finite."""
-        means = self.sums.read()
+        means = self.state.sums.read()
         if self.fabric.world_size > 1:
-            values = torch.tensor(list(means.values()), dtype=torch.float64, device=self.fabric.device)
-            means = dict(zip(means, self.fabric.all_reduce(values, reduce_op="mean").tolist(), strict=True))
+            values = torch.tensor([means[n] for n in sorted(means)], device=self.fabric.device)
+            mean = self.fabric.all_reduce(values, reduce_op="mean").tolist()
+            means = dict(zip(sorted(means), mean, strict=True))
         if bad := not_finite(means):
             self._search(f"the metric '{bad[0]}'")
         return means
 
     def _log(self, means: dict[str, float]) -> None:
-        step, stage = self.counters.step, self.stage
-        factor = lr_factor(
-            step - 1 - stage.start, stage.config.steps, self.config.warmup, self.config.schedule
-        )
-        self.last = means | {f"lr/{n}": r * factor for n, r in stage.rates.items()}
-        self.sums.clear()
-        self._append(self.last | {"seconds": round(self.seconds, 3)})
+        step, stage = self.state.counters.step, self.stage
+        within = step - 1 - stage.start
+        factor = lr_factor(within, stage.config.steps, self.config.warmup, self.config.schedule)
+        self.state.last = means | {f"lr/{n}": r * factor for n, r in stage.rates.items()}
+        self.state.sums.clear()
+        self._append(self.state.last | {"seconds": round(self.state.seconds, 3)})
 
     def _append(self, values: dict[str, float]) -> None:
         if self.directory is not None and self.fabric.is_global_zero:
-            line = {"step": self.counters.step, "stage": self.stage.config.name, **values}
+            line = {"step": self.state.counters.step, "stage": self.stage.config.name, **values}
             append_jsonl(self.directory / "metrics.jsonl", line)
 
-    def _validate(self) -> None:
-        assert self.validate is not None
+    def _validate(self, validate: Validate) -> None:
+        step, ema = self.state.counters.step, self.state.ema
         self.model.eval()
-        if self.ema is None:
-            found = self.validate(self.model, self.counters.step)
+        if ema is None:
+            found = validate(self.model, step)
         else:
-            with self.ema.swapped():
-                found = self.validate(self.model, self.counters.step)
+            with ema.swapped():
+                found = validate(self.model, step)
         set_modes(self.model, self.stage.config.freeze)
         named = {f"validation/{n}": float(v) for n, v in found.items()}
-        self.last = self.last | named
+        self.state.last = self.state.last | named
         self._append(named)
 
-    def _show(self, always: bool) -> None:
-        if self.progress and self.fabric.is_global_zero:
-            now = time.monotonic()
-            if always or now - self._shown > 0.2:
-                self._shown = now
-                self.progress(self.counters.step, self.total, self.last)
+    def _show(self, always: bool, total: int) -> None:
+        """Progress a few times a second: drawing it may cost more than a small step."""
+        now = time.monotonic()
+        if self.progress and self.fabric.is_global_zero and (always or now - self._shown > 0.2):
+            self._shown = now
+            self.progress(self.state.counters.step, total, self.state.last)
 
     def _check_weights(self) -> None:
-        """After a stage's first step, in which every phase ran, the names of all loss terms are known."""
-        if self.counters.step != 1:  # later stages: lazy phases may not have run yet
+        """In the very first step every phase of the first stage runs: the names of its loss terms are known
+        now."""
+        if len(self.config.all_stages) > 1:
             return
         for name in self.stage.weights:
             if name not in self.stepper.terms:
-                raise CallError(
-                    f"loss_weights names '{name}', but no loss term has that name; "
-                    f"{nearest(name, self.stepper.terms)}"
-                )
+                hint = nearest(name, self.stepper.terms)
+                raise CallError(f"loss_weights names '{name}', but no loss term has that name; {hint}")
 
-    # ── keeping ───────────────────────────────────────────────────────────────────────────────────────────
+    # ── keeping
 
     def _keep(self) -> None:
-        """Write a checkpoint (in memory, where there is no directory). Weights that are not finite are
-        never kept."""
+        """Write a checkpoint, or remember it. Weights that are not finite are never kept."""
         if not all_finite(list(self.model.state_dict().values())):
             self._search("a weight")
         if self.directory is None:
-            if self.counters.step == self.stage.start:
-                self.good = self._snapshot()
+            # In memory, one state per stage has to do: it is needed only to search for a NaN.
+            if self.state.counters.step == self.stage.start:
+                self._in_memory = self.state.take(self.stage, copy=True)
             return
         if self.fabric.is_global_zero:
-            save_checkpoint(self.directory / "checkpoints", self._snapshot(copy=False), self.config.keep)
+            checkpoint = self.state.take(self.stage, copy=False)
+            save_checkpoint(self.directory / "checkpoints", checkpoint, self.config.keep)
         self.fabric.barrier()
 
     def _search(self, seen: str) -> None:
         """Something is not finite: replay from the last good checkpoint to name it. Always raises."""
-        upto = self.counters.step
-        good = self.good if self.directory is None else latest(self.directory / "checkpoints")[0]
+        counters = self.state.counters
+        upto = counters.step
+        good = self._in_memory if self.directory is None else latest(self.directory / "checkpoints")[0]
         if good is None:
-            raise NiwakiError(
-                f"{seen} is not finite before the first step; the model's initial weights are broken"
-            )
+            raise NiwakiError(f"{seen} is not finite before the first step: the initial weights are broken")
         kept = f"; the last good checkpoint is {good.path}" if good.path else ""
-        self.restore(good)
+        self._return_to(good)
         try:
-            while self.counters.step < upto:
-                self.stepper.run(self.counters, Searcher(self.model, compiled=self.config.compile))
+            while counters.step < upto:
+                self.stepper.run(counters, Searcher(self.model, compiled=self.config.compile))
         except NotFinite as found:
             advice = f"{kept}; a lower learning rate, train.clip or train.precision=fp32 may help"
             raise found.advise(advice) from None
         finally:
-            self.restore(good)
+            self._return_to(good)
         raise NiwakiError(
             f"{seen} was not finite after step {upto}, but running the steps from {good.step} again did not "
             f"show where: the device does not repeat its sums exactly{kept}"
         )
 
-    def _snapshot(self, copy: bool = True) -> Checkpoint:
-        tensors: dict[str, Tensor] = {f"model/{n}": t for n, t in self.model.state_dict().items()}
-        if self.ema is not None:
-            tensors |= {f"ema/{n}": t for n, t in self.ema.values.items()}
-        for name, opt in self.stage.optimizers.items():
-            state = optimizer_tensors(opt, self.stage.trained[name])
-            tensors |= {f"optimizer/{name}/{n}": t for n, t in state.items()}
-        tensors |= {f"sums/{n}": t for n, t in self.sums.values.items()}
-        for name, tensor in tensors.items():
-            if not isinstance(tensor, Tensor):
-                raise NiwakiError(
-                    f"the model keeps '{name}', which is not a tensor; keep training state in buffers"
-                )
-        record = {
-            "step": self.counters.step,
-            "batches": self.counters.batches,
-            "stage": self.stage.config.name,
-            "seconds": self.seconds,
-            # Generators are seeded by (seed, step, phase, repeat): with the step, this is all of their state.
-            "rng": {"kind": "counter", "seed": self.seed, "step": self.counters.step},
-            "counts": dict(self.sums.counts),
-            "last": dict(self.last),
-            "frozen": dict(self.frozen),
-            "identity": self._identity(),
-        }
-        if copy:
-            tensors = {n: t.detach().clone() for n, t in tensors.items()}
-        return Checkpoint(tensors, record)
 
-
-def _compile(model: Trainable, stage: Stage) -> None:
-    """Compile the networks that the stage's phases train, in place. `loss` itself stays Python: it may
-    branch on the step, draw random numbers and log."""
-    modules = dict(model.named_modules())
-    for name in dict.fromkeys(n for active in stage.phases for n in active.phase.parameters):
-        if name in modules:
-            modules[name].compile()
+def _due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0

@@ -4,7 +4,7 @@ is."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,6 @@ class Stage:
     start:      training steps before it
     optimizers: by optimizer name
     trained:    by optimizer name, the parameters of each: the union over its phases
-    frozen:     SHA-256 of each frozen part, filled in once the stage has its weights
     """
 
     config: StageConfig
@@ -55,7 +54,6 @@ class Stage:
     trained: dict[str, dict[str, nn.Parameter]]
     rates: dict[str, float]
     weights: dict[str, float]
-    frozen: dict[str, str] = field(default_factory=dict)
 
     @property
     def all_trained(self) -> dict[str, nn.Parameter]:

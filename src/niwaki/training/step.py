@@ -4,21 +4,18 @@ synchronisation."""
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, CallError, Context, Phase, Trainable
-from niwaki.training.config import TrainConfig
-from niwaki.training.ema import Ema
 from niwaki.training.hardware import seed_generators
-from niwaki.training.metrics import Sums
 from niwaki.training.schedule import ema_decay, lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage
+from niwaki.training.state import Counters, State
 
-__all__ = ["Batches", "Counters", "Stepper", "Watch"]
+__all__ = ["Batches", "Stepper", "Watch"]
 
 
 class Batches(Protocol):
@@ -39,18 +36,6 @@ class Watch(Protocol):
     def gradients(self, parameters: dict[str, nn.Parameter], phase: str, step: int) -> None: ...
 
     def weights(self, parameters: dict[str, nn.Parameter], phase: str, step: int) -> None: ...
-
-
-@dataclass
-class Counters:
-    """All that a step's randomness and data follow from; checkpointed.
-
-    step:    training steps finished, over all stages
-    batches: batches drawn
-    """
-
-    step: int = 0
-    batches: int = 0
 
 
 class _Call:
@@ -79,28 +64,17 @@ class _Loss(nn.Module):
 
 
 class Stepper:
-    """Runs the steps of one stage.
+    """Runs the steps of one stage. Loss terms, logged values and gradient norms are summed as `phase/name`.
 
-    wrapped:  the model behind Fabric
-    sums:     where terms, logged values and gradient norms are added up, as `phase/name`
+    terms: names of the loss terms seen so far
     """
 
-    def __init__(
-        self,
-        fabric: Any,
-        model: Trainable,
-        stage: Stage,
-        batches: Batches,
-        config: TrainConfig,
-        *,
-        seed: int,
-        sums: Sums,
-        ema: Ema | None,
-    ) -> None:
-        self.fabric, self.model, self.stage, self.batches, self.config = fabric, model, stage, batches, config
-        self.seed, self.sums, self.ema = seed, sums, ema
+    def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
+        self.fabric, self.model, self.config, self.seed = fabric, state.model, state.config, state.seed
+        self.sums, self.ema = state.sums, state.ema
+        self.stage, self.batches = stage, batches
         self.device: torch.device = fabric.device
-        self.wrapped = fabric.setup_module(_Loss(model), move_to_device=False)
+        self.wrapped = fabric.setup_module(_Loss(self.model), move_to_device=False)
         self.optimizers = {name: fabric.setup_optimizers(opt) for name, opt in stage.optimizers.items()}
         self.rng = torch.Generator(self.device)
         self.terms: set[str] = set()

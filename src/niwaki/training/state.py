@@ -1,0 +1,138 @@
+"""Everything that a training is at one moment: what a checkpoint takes up and gives back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from niwaki.contract import Trainable
+from niwaki.training.checkpoint import Checkpoint, differences, model_shapes
+from niwaki.training.config import TrainConfig
+from niwaki.training.ema import Ema
+from niwaki.training.metrics import Sums
+from niwaki.training.optimizers import optimizer_tensors, restore_optimizer
+from niwaki.training.stages import Stage
+from niwaki_runtime.errors import CallError, NiwakiError
+
+__all__ = ["Counters", "State"]
+
+_FREE = {"log_every", "checkpoint_every", "validate_every", "keep"}
+"""Settings that may change between a run and its resumption: they do not touch the weights."""
+
+
+@dataclass
+class Counters:
+    """All that a step's randomness and data follow from, with the seed.
+
+    step:    training steps finished, over all stages
+    batches: batches drawn
+    """
+
+    step: int = 0
+    batches: int = 0
+
+
+@dataclass
+class State:
+    """A training at one moment, its optimizers aside (those belong to the stage).
+
+    counters: what the next step's data and randomness follow from
+    seconds:  time in steps, earlier sessions included
+    last:     the newest metrics
+    frozen:   SHA-256 of each frozen part, by `stage/name`
+    """
+
+    model: Trainable
+    config: TrainConfig
+    seed: int
+    device: torch.device
+    ema: Ema | None = None
+    counters: Counters = field(default_factory=Counters)
+    seconds: float = 0.0
+    last: dict[str, float] = field(default_factory=dict)
+    frozen: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.sums = Sums(self.device)
+
+    def take(self, stage: Stage, *, copy: bool) -> Checkpoint:
+        """The present state. Raises NiwakiError where the model keeps something else than tensors.
+
+        copy: whether the tensors are to outlive the next step
+        """
+        tensors: dict[str, Tensor] = {f"model/{n}": t for n, t in self.model.state_dict().items()}
+        if self.ema is not None:
+            tensors |= {f"ema/{n}": t for n, t in self.ema.values.items()}
+        for name, optimizer in stage.optimizers.items():
+            moments = optimizer_tensors(optimizer, stage.trained[name])
+            tensors |= {f"optimizer/{name}/{n}": t for n, t in moments.items()}
+        tensors |= {f"sums/{n}": t for n, t in self.sums.values.items()}
+        for name, tensor in tensors.items():
+            if not isinstance(tensor, Tensor):
+                raise NiwakiError(
+                    f"the model keeps '{name}', which is not a tensor; keep such state in buffers"
+                )
+        if copy:
+            tensors = {n: t.detach().clone() for n, t in tensors.items()}
+        record = {
+            "step": self.counters.step,
+            "batches": self.counters.batches,
+            "stage": stage.config.name,
+            "seconds": self.seconds,
+            # Generators are seeded by (seed, step, phase, repeat, …): with the step, this is all of their
+            # state.
+            "rng": {"kind": "counter", "seed": self.seed, "step": self.counters.step},
+            "counts": dict(self.sums.counts),
+            "last": dict(self.last),
+            "frozen": dict(self.frozen),
+            "identity": self.identity(),
+            "machine": self.machine(),
+        }
+        return Checkpoint(tensors, record)
+
+    def give_back(self, checkpoint: Checkpoint) -> None:
+        """All but the optimizers as it was when the checkpoint was taken."""
+        record = checkpoint.record
+        self.counters.step, self.counters.batches = record["step"], record["batches"]
+        self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
+        self.model.load_state_dict(checkpoint.part("model"))
+        if self.ema is not None:
+            self.ema.load(checkpoint.part("ema"))
+        self.sums.restore(checkpoint.part("sums"), record["counts"])
+
+    def give_back_optimizers(self, checkpoint: Checkpoint, stage: Stage) -> None:
+        for name, optimizer in stage.optimizers.items():
+            restore_optimizer(optimizer, stage.trained[name], checkpoint.part(f"optimizer/{name}"))
+
+    def identity(self) -> dict[str, Any]:
+        """What must be equal for a resumed training to end where an uninterrupted one does."""
+        config = self.config.model_dump(mode="json")
+        return {
+            "model": model_shapes(self.model),
+            "settings": {k: v for k, v in config.items() if k not in _FREE},
+            "run": {"seed": self.seed},
+        }
+
+    def machine(self) -> dict[str, Any]:
+        """What the order of sums, and so the last bits, depend on."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else self.device.type
+        return {"torch": str(torch.__version__), "device": name, "threads": torch.get_num_threads()}
+
+    def check(self, checkpoint: Checkpoint) -> list[str]:
+        """Notes on what may change the last bits.
+
+        Raises CallError where the checkpoint was written by another model, config or seed.
+        """
+        then, now = checkpoint.record["identity"], self.identity()
+        for what, key in (("model", "model"), ("training settings", "settings"), ("training", "run")):
+            if difference := differences(then[key], now[key]):
+                raise CallError(
+                    f"{checkpoint.path} cannot be resumed because the {what} changed: {difference}; "
+                    "change it back or start in a new directory"
+                )
+        if difference := differences(checkpoint.record["machine"], self.machine()):
+            return [f"resumed on another machine ({difference}): the end may differ in the last bits"]
+        return []
