@@ -1,8 +1,8 @@
 """What the tests run in other processes.
 
-    python -m contract.child train NAME DIRECTORY STEP     train, and be killed by SIGKILL at STEP
-    python -m contract.child sample NAME MODEL OUT         load a saved model and sample
-    python -m contract.child run BUNDLE ENGINE ASK OUT     sample from a bundle with torch made impossible to import
+python -m contract.child train NAME DIRECTORY STEP     train, and be killed by SIGKILL at STEP
+python -m contract.child sample NAME MODEL OUT         load and sample
+python -m contract.child run BUNDLE ENGINE ASK OUT     sample from a bundle; torch cannot be imported
 """
 
 from __future__ import annotations

@@ -1,16 +1,15 @@
-"""A coupling flow (Dinh et al. 2017): forward and inverse are two views of the same weights, and pruning keeps them inverse."""
+"""A coupling flow (Dinh et al. 2017): forward and inverse are two views of the same weights, and stay inverse."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-import torch.nn.functional as F
-from niwaki_runtime.samplers import OneShot, Sampler
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, View
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import OneShot, Sampler
 
 
 class Config(ModelConfig):

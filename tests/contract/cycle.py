@@ -1,13 +1,13 @@
-"""A two-domain cycle model (Zhu et al. 2017) with an image pool: state beside the weights, no noise, two directions."""
+"""A two-domain cycle model (Zhu et al. 2017) with an image pool: state beside weights, no noise, two graphs."""
 
 from __future__ import annotations
 
 import torch
-from niwaki_runtime.samplers import OneShot, Sampler
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, ConditionSpec, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import OneShot, Sampler
 
 
 class Config(ModelConfig):
@@ -17,7 +17,12 @@ class Config(ModelConfig):
 
 def translator(c: int, w: int) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(c, w, 3, padding=1), nn.ReLU(), nn.Conv2d(w, w, 3, padding=1), nn.ReLU(), nn.Conv2d(w, c, 1), nn.Tanh()
+        nn.Conv2d(c, w, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(w, w, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(w, c, 1),
+        nn.Tanh(),
     )
 
 
@@ -60,12 +65,16 @@ class Cycle(GenerativeModel):
         fake_b, fake_a = self.ab(a), self.ba(b)
         if phase == "translate":
             return {
-                "adversarial": (self.critic_b(fake_b) - 1).square().mean() + (self.critic_a(fake_a) - 1).square().mean(),
+                "adversarial": (self.critic_b(fake_b) - 1).square().mean()
+                + (self.critic_a(fake_a) - 1).square().mean(),
                 "cycle": 10 * ((self.ba(fake_b) - a).abs().mean() + (self.ab(fake_a) - b).abs().mean()),
             }
         pooled = self._pooled(fake_b.detach(), ctx.rng)
         real = (self.critic_a(a) - 1).square().mean() + (self.critic_b(b) - 1).square().mean()
-        return {"real": real, "fake": self.critic_a(fake_a.detach()).square().mean() + self.critic_b(pooled).square().mean()}
+        return {
+            "real": real,
+            "fake": self.critic_a(fake_a.detach()).square().mean() + self.critic_b(pooled).square().mean(),
+        }
 
     def graphs(self) -> dict[str, Graph]:
         port = Port("source", (1, *self.spec.shape))

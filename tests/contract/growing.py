@@ -1,14 +1,14 @@
-"""A GAN that grows from 4×4 to 8×8 with fade-in (Karras et al. 2018): all resolutions exist from the start."""
+"""A GAN that grows from 4×4 to 8×8 with fade-in (Karras et al. 2018): all sizes exist from the start."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from niwaki_runtime.samplers import OneShot, Sampler
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import OneShot, Sampler
 
 
 class Config(ModelConfig):
@@ -43,7 +43,12 @@ class Growing(GenerativeModel):
         w = config.width
         self.generator = Generator(config.latent, w)
         self.critic = nn.Sequential(
-            nn.Conv2d(1, w, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(w, w, 3, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(w * 4, 1)
+            nn.Conv2d(1, w, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(w, w, 3, 2, 1),
+            nn.LeakyReLU(0.2),
+            nn.Flatten(),
+            nn.Linear(w * 4, 1),
         )
 
     def phases(self) -> tuple[Phase, ...]:
@@ -56,7 +61,9 @@ class Growing(GenerativeModel):
             real = F.interpolate(F.avg_pool2d(real, 2), scale_factor=2.0)
         if phase == "generator":
             return {"generator": F.softplus(-self.critic(fake)).mean()}
-        return {"critic": F.softplus(self.critic(fake.detach())).mean() + F.softplus(-self.critic(real)).mean()}
+        return {
+            "critic": F.softplus(self.critic(fake.detach())).mean() + F.softplus(-self.critic(real)).mean()
+        }
 
     def after_step(self, ctx: Context) -> None:
         self.generator.alpha.fill_(0.0 if ctx.stage == "low" else min(1.0, 2.0 * ctx.progress))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from niwaki_runtime.samplers import Autoregressive, Sampler
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, State, View
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import Autoregressive, Sampler
 
 
 class Config(ModelConfig):

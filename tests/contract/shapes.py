@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ def digits() -> Split:
 def two_domains() -> Split:
     """Digits and, unpaired, their negatives."""
     split = digits()
-    return Split(x=split.x, y=split.y, x_b=(split.spec.levels - 1 - split.x).flip(0), spec=split.spec)
+    return replace(split, x_b=(split.spec.levels - 1 - split.x).flip(0))
 
 
 def vectors() -> Split:
@@ -33,25 +33,24 @@ def vectors() -> Split:
     angle = torch.randint(8, (1024,), generator=g) * torch.pi / 4
     centre = torch.stack([angle.cos(), angle.sin()], 1)
     x = centre + 0.05 * torch.randn(1024, 2, generator=g)
-    return Split(x=x, spec=SampleSpec("vector", (2,)))
+    return Split(SampleSpec("vector", (2,)), x)
 
 
 def tokens() -> Split:
     """The digits' pixels at half the resolution, as sequences of 16 tokens of 17 levels."""
     x: Tensor = digits().x.float()
     x = torch.nn.functional.avg_pool2d(x, 2).round().flatten(1).to(torch.uint8)
-    return Split(x=x, spec=SampleSpec("text", (16,), levels=17))
+    return Split(SampleSpec("text", (16,), levels=17), x)
 
 
 @dataclass(frozen=True)
 class Shape:
-    """module: where the model is registered; split: its data; train: settings beside steps and batch; ask: a condition."""
+    """module: where the model is registered; split: its data; stages: of training; ask: a condition."""
 
     module: str
     split: Callable[[], Split]
     stages: tuple[str, ...] = ()
     ask: Callable[[int], Any] = lambda n: None
-    prunes: bool = True
 
 
 SHAPES = {
@@ -63,9 +62,7 @@ SHAPES = {
     "contract-vq-prior": Shape("contract.vq_prior", digits, stages=("autoencoder", "prior")),
     "contract-kv-transformer": Shape("contract.kv_transformer", tokens),
     "contract-coupling-flow": Shape("contract.coupling_flow", vectors),
-    "contract-token-denoiser": Shape(
-        "contract.token_denoiser", digits, ask=lambda n: {"tokens": _names(n)}
-    ),
+    "contract-token-denoiser": Shape("contract.token_denoiser", digits, ask=lambda n: {"tokens": _names(n)}),
 }
 
 
@@ -85,4 +82,6 @@ def make(name: str) -> tuple[GenerativeModel, Split]:
 
 def settings(name: str, steps: int = 12) -> TrainConfig:
     stages = tuple(StageConfig(name=s, steps=steps // 2) for s in SHAPES[name].stages)
-    return TrainConfig(steps=steps, batch=32, stages=stages, checkpoint_every=4, log_every=4, ema=0.9, lr=1e-3)
+    return TrainConfig(
+        steps=steps, batch=32, stages=stages, checkpoint_every=4, log_every=4, ema=0.9, lr=1e-3
+    )

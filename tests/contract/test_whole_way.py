@@ -1,4 +1,4 @@
-"""Each shape goes the whole way: train, be killed, resume, prune, save, reload, export, run in both engines without torch."""
+"""Each shape goes the whole way: train, be killed, resume, prune, save, reload, export, run in both engines."""
 
 from __future__ import annotations
 
@@ -95,5 +95,12 @@ def test_the_transformer_with_its_cache_equals_the_one_without() -> None:
 def test_the_penalty_is_per_sample_and_the_critic_moves_alone() -> None:
     model, split = make("contract-wgan-gp")
     before = {k: v.clone() for k, v in model.generator.state_dict().items()}
-    fit(model, split, settings("contract-wgan-gp").model_copy(update={"steps": 1, "ema": 0.0, "lr": {"critic": 1e-3, "generator": 0.0}}), seed=0)
+    fit(
+        model,
+        split,
+        settings("contract-wgan-gp").model_copy(
+            update={"steps": 1, "ema": 0.0, "lr": {"critic": 1e-3, "generator": 0.0}}
+        ),
+        seed=0,
+    )
     assert all(torch.equal(v, before[k]) for k, v in model.generator.state_dict().items())

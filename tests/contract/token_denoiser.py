@@ -1,18 +1,20 @@
-"""A denoiser conditioned on tokens (the digit's name, letter by letter) with classifier-free guidance: two graphs, one encoded once."""
+"""A denoiser conditioned on tokens (the digit's name, letter by letter), with guidance and an encoder called once."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from niwaki_runtime.samplers import Diffusion, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, ConditionSpec, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import Diffusion, Sampler
+from niwaki_runtime.samplers.schedules import alpha_bars
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
-LETTERS = "_" + "".join(sorted(set("".join(NAMES))))  # 0 is padding; the null token comes after the last letter
+LETTERS = "_" + "".join(
+    sorted(set("".join(NAMES)))
+)  # 0 is padding; the null token comes after the last letter
 NULL = len(LETTERS)
 
 
@@ -81,9 +83,13 @@ class TokenDenoiser(GenerativeModel):
     def graphs(self) -> dict[str, Graph]:
         w = self.encoder.mix.out_features
         return {
-            "encoder": Graph("encoder", self.encoder, (Port("tokens", (1, 5), "int64", high=NULL + 1),), ("context",)),
+            "encoder": Graph(
+                "encoder", self.encoder, (Port("tokens", (1, 5), "int64", high=NULL + 1),), ("context",)
+            ),
             "denoiser": Graph(
-                "denoiser", self.denoiser, (Port("x", (1, *self.spec.shape)), Port("t", (1,)), Port("context", (1, w)))
+                "denoiser",
+                self.denoiser,
+                (Port("x", (1, *self.spec.shape)), Port("t", (1,)), Port("context", (1, w))),
             ),
         }
 

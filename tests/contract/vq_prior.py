@@ -1,14 +1,14 @@
-"""A VQ autoencoder (van den Oord et al. 2017) and then a recurrent prior over its codes: two stages, two graphs, a cascade."""
+"""A VQ autoencoder (van den Oord et al. 2017), then a recurrent prior over its codes: two stages, a cascade."""
 
 from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from niwaki_runtime.samplers import Autoregressive, Cascade, OneShot, Sampler
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, State, View
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import Autoregressive, Cascade, OneShot, Sampler
 
 
 class Config(ModelConfig):
@@ -87,11 +87,16 @@ class VQPrior(GenerativeModel):
             "prior": Graph(
                 "prior",
                 self.prior,
-                (Port("token", (1,), "int64", high=k), Port("position", (1,), "int64", batch_axis=None, high=4)),
+                (
+                    Port("token", (1,), "int64", high=k),
+                    Port("position", (1,), "int64", batch_axis=None, high=4),
+                ),
                 ("logits",),
                 (State("hidden", "hidden_next", (1, w)),),
             ),
-            "decoder": Graph("decoder", View(self, "decode_tokens"), (Port("tokens", (1, 4), "int64", high=k),)),
+            "decoder": Graph(
+                "decoder", View(self, "decode_tokens"), (Port("tokens", (1, 4), "int64", high=k),)
+            ),
         }
 
     def sampler(self) -> Sampler:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from niwaki_runtime.samplers import OneShot, Sampler
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import OneShot, Sampler
 
 
 class Config(ModelConfig):

@@ -18,7 +18,8 @@ __all__ = ["Dataset", "Split"]
 class Split:
     """Samples of one split, all on one device.
 
-    x:          `(n, *shape)`; uint8 holds grey levels 0 … levels−1, float32 holds values in the spec's range
+    x:          `(n, *shape)`; uint8 holds grey levels 0 … levels−1, float32 holds values in the spec's range;
+                tokens (modality `text`) are integers 0 … levels−1 of any type
     y:          class labels `(n,)` int64, or None
     attributes: further integer facts about every sample, `(n,)` int64 each (the font of a glyph)
     x_b:        samples of a second, unpaired domain `(m, *shape_b)`, stored like `x`
@@ -34,10 +35,12 @@ class Split:
         return int(self.x.shape[0])
 
     def values(self, index: Tensor | None = None) -> Tensor:
-        """Samples as a model sees them: float32 `(n, *shape)` in [low, high]; those at `index`, or all."""
+        """Samples as a model sees them: float32 `(n, *shape)` in [low, high] (tokens: int64); those at `index`, or all."""
         return self._scaled(self.x if index is None else self.x[index])
 
     def _scaled(self, stored: Tensor) -> Tensor:
+        if self.spec.modality == "text":
+            return stored.long()  # tokens are names, not amounts
         if stored.dtype != torch.uint8:
             return stored
         spec = self.spec
