@@ -1,4 +1,4 @@
-"""A coupling flow (Dinh et al. 2017): forward and inverse are two views of the same weights, and stay inverse."""
+"""A coupling flow (Dinh et al. 2017): two views of the same weights, inverse of each other, pruned or not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A two-domain cycle model (Zhu et al. 2017) with an image pool: state beside weights, no noise, two graphs."""
+"""A two-domain cycle model (Zhu et al. 2017) with an image pool: state beside weights, no noise."""
 
 from __future__ import annotations
 

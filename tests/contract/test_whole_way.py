@@ -1,4 +1,4 @@
-"""Each shape goes the whole way: train, be killed, resume, prune, save, reload, export, run in both engines."""
+"""Each shape goes the whole way: train, be killed, resume, prune, save, reload, export, run on the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A VQ autoencoder (van den Oord et al. 2017), then a recurrent prior over its codes: two stages, a cascade."""
+"""A VQ autoencoder (van den Oord et al. 2017), then a recurrent prior: two stages, a cascade of samplers."""
 
 from __future__ import annotations
 
