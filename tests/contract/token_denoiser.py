@@ -1,4 +1,4 @@
-"""A denoiser conditioned on tokens (the digit's name in letters), with guidance; its encoder is called once."""
+"""A denoiser conditioned on tokens (the digit's name in letters), with guidance and an encoder of its own."""
 
 from __future__ import annotations
 
