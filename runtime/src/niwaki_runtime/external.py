@@ -7,6 +7,7 @@ message types that can lead to a tensor (`onnx.proto`) and skips all else.
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,8 +30,9 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 def external_files(path: Path) -> set[str]:
     """Relative paths, as written in the graph. Raises BundleError where the file is not an ONNX graph."""
-    data = memoryview(path.read_bytes())
     try:
+        with open(path, "rb") as file:  # mapped, so that the weights themselves are never read
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         return set(_locations(data, "model"))
     except (IndexError, ValueError, RecursionError) as error:
         raise BundleError(f"{path.name} is not a whole ONNX graph; export the bundle again") from error
