@@ -50,12 +50,15 @@ def apply_cuts(model: nn.Module, cuts: Iterable[Cut]) -> None:
 
 def find(model: nn.Module, name: str) -> nn.Module | nn.Parameter:
     """The submodule or the bare parameter of that dotted name. Raises NiwakiError with the nearest name."""
-    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
-    if name in modules:
-        return modules[name]
-    if name in parameters:
-        return parameters[name]
-    hint = nearest(name, [n for n in [*modules, *parameters] if n])
+    path, _, leaf = name.rpartition(".")
+    try:
+        holder = model.get_submodule(path)
+        found = holder._modules.get(leaf, holder._parameters.get(leaf))
+    except AttributeError:
+        found = None
+    if found is not None:
+        return found
+    hint = nearest(name, [n for n, _ in [*model.named_modules(), *model.named_parameters()] if n])
     raise NiwakiError(f"the model has no module '{name}' to cut; {hint}")
 
 
