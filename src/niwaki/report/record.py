@@ -1,0 +1,141 @@
+"""What a run directory holds, read for the report. A file that is not there leaves its part empty, never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import niwaki_runtime
+import numpy as np
+import yaml
+
+from niwaki.contract import BundleError, NiwakiError, SampleSpec
+from niwaki.store import read_json, read_jsonl
+
+__all__ = ["Measure", "RunRecord", "measures", "read_run"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric as the evaluation recorded it. path: the keys that lead to it; the last one is the metric."""
+
+    path: tuple[str, ...]
+    record: Mapping[str, Any]
+
+    @property
+    def metric(self) -> str:
+        return self.path[-1]
+
+    @property
+    def where(self) -> str:
+        """The features it was computed in, by name."""
+        return self.path[-2] if len(self.path) > 1 else ""
+
+    @property
+    def value(self) -> float | None:
+        return self.record.get("value")
+
+
+@dataclass
+class RunRecord:
+    """Everything that the report shows comes from here."""
+
+    path: Path
+    run: dict[str, Any]
+    recipe: dict[str, Any] = field(default_factory=dict)
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    evaluation: dict[str, Any] = field(default_factory=dict)
+    compression: dict[str, Any] = field(default_factory=dict)
+    samples: dict[str, np.ndarray] = field(default_factory=dict)
+    manifest: Any = None
+    bundle: Path | None = None
+    bundle_error: str = ""
+
+    @property
+    def name(self) -> str:
+        return str(self.run.get("name") or self.path.name)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return dict(self.run.get("data") or {})
+
+    @property
+    def spec(self) -> SampleSpec | None:
+        """Of the samples; from the run's data or, where it has none, from the bundle."""
+        if self.data.get("spec"):
+            return SampleSpec.from_json(self.data["spec"])
+        return None if self.manifest is None else self.manifest.spec
+
+    @property
+    def measured(self) -> dict[str, Any]:
+        """Figures by way of sampling: `before`, `compiled`, `float32`, `after`."""
+        return dict(self.compression.get("measured") or {})
+
+    @property
+    def comparison(self) -> dict[str, Any]:
+        """Before against after, with a verdict on each axis."""
+        found = dict(self.evaluation.get("comparison") or {})
+        return {**(self.compression.get("verdict") or {}), **found}
+
+    def class_name(self, label: int) -> str:
+        spec = self.spec
+        return spec.class_names[label] if spec and label < len(spec.class_names) else str(label)
+
+
+def read_run(path: Path) -> RunRecord:
+    """Raises NiwakiError where `path` is no run directory or one of its files is broken."""
+    if not (path / "run.json").is_file():
+        raise NiwakiError(f"{path} is not a run directory (it has no run.json)")
+    record = RunRecord(path, read_json(path / "run.json"))
+    record.metrics = read_jsonl(path / "metrics.jsonl")
+    for name in ("evaluation", "compression"):
+        if (path / f"{name}.json").exists():
+            setattr(record, name, read_json(path / f"{name}.json"))
+    record.recipe = _recipe(path / "recipe.yaml")
+    record.samples = _samples(path / "samples.npz")
+    record.bundle = _bundle(path, record.name)
+    if record.bundle:
+        try:
+            record.manifest = niwaki_runtime.inspect(record.bundle)
+        except BundleError as error:
+            record.bundle_error = str(error)
+    return record
+
+
+def measures(tree: Any, path: tuple[str, ...] = ()) -> list[Measure]:
+    """All metrics below `tree`: whatever has a value and a signature that repeats it."""
+    if not isinstance(tree, Mapping):
+        return []
+    if "value" in tree and "signature" in tree:
+        return [Measure(path, tree)]
+    return [m for key, value in tree.items() for m in measures(value, (*path, str(key)))]
+
+
+def _recipe(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise NiwakiError(f"{path} is not readable YAML: {error}") from error
+    return found if isinstance(found, dict) else {}
+
+
+def _samples(path: Path) -> dict[str, np.ndarray]:
+    if not path.exists():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise NiwakiError(f"{path} cannot be read: {error}") from error
+
+
+def _bundle(path: Path, name: str) -> Path | None:
+    """The run's own bundle: by its name, or the only one there."""
+    if (path / f"{name}.niwaki").exists():
+        return path / f"{name}.niwaki"
+    found = sorted(p for p in path.glob("*.niwaki") if not p.stem.endswith("-float32"))
+    return found[0] if len(found) == 1 else None

@@ -1,0 +1,163 @@
+"""Figures and verdicts as people read them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = [
+    "METRICS",
+    "OUTCOMES",
+    "MetricWords",
+    "bytes_text",
+    "change_text",
+    "metric_words",
+    "ms_text",
+    "number_text",
+    "seconds_text",
+    "sentence_list",
+]
+
+NONE = "not measured"
+
+
+def number_text(value: float | None, figures: int = 3) -> str:
+    """Three figures, thousands parted by thin spaces, no exponent unless it must be."""
+    if value is None or not math.isfinite(value):
+        return NONE
+    if value == 0:
+        return "0"
+    size = math.floor(math.log10(abs(value)))
+    if not -5 < size < 9:
+        return f"{value:.{figures - 1}e}"
+    text = f"{value:,.{max(0, figures - 1 - size)}f}" if size < figures else f"{value:,.0f}"
+    return text.replace(",", "\u202f").replace("-", "−")
+
+
+def bytes_text(n: float | None) -> str:
+    """`812 B`, `64.1 kB`, `3.20 MB`: powers of 1000."""
+    if n is None:
+        return NONE
+    for unit in ("B", "kB", "MB"):
+        if abs(n) < 999.5:
+            return f"{n:.0f} B" if unit == "B" else f"{number_text(n)} {unit}"
+        n /= 1000
+    return f"{number_text(n)} GB"
+
+
+def ms_text(ms: float | None) -> str:
+    """`0.094 ms`, `12.3 ms`, `1.20 s`."""
+    if ms is None:
+        return NONE
+    return f"{number_text(ms / 1000)} s" if ms >= 1000 else f"{number_text(ms)} ms"
+
+
+def seconds_text(seconds: float | None) -> str:
+    """`3.2 s`, `4 min 10 s`, `2 h 5 min`."""
+    if seconds is None:
+        return NONE
+    if seconds < 99.5:
+        return f"{number_text(seconds, 2 if seconds < 10 else 3)} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def change_text(before: float | None, after: float | None, less: str, more: str) -> str:
+    """`11.4× smaller`: how often the smaller goes into the larger, and which way. Empty where one is missing."""
+    if not before or not after:
+        return ""
+    factor = before / after
+    if abs(factor - 1) < 0.005:
+        return "unchanged"
+    return f"{number_text(factor)}× {less}" if factor > 1 else f"{number_text(1 / factor)}× {more}"
+
+
+def sentence_list(parts: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1] if parts else ""
+
+
+@dataclass(frozen=True)
+class MetricWords:
+    """How a metric is called, on which axis it lies, which way is better, and what it says."""
+
+    title: str
+    axis: str
+    better: str
+    says: str
+
+
+METRICS: dict[str, MetricWords] = {
+    "frechet": MetricWords(
+        "Fréchet distance", "fidelity", "lower",
+        "how far the means and spreads of generated and real features lie apart",
+    ),
+    "kernel": MetricWords(
+        "Kernel distance", "fidelity", "lower",
+        "an unbiased distance between both sets of features; 0 means that they cannot be told apart",
+    ),
+    "precision": MetricWords(
+        "Precision", "fidelity", "higher", "the share of generated samples that lie among real ones",
+    ),
+    "density": MetricWords(
+        "Density", "fidelity", "higher", "how deep generated samples lie among real ones; 1 for a perfect generator",
+    ),
+    "recognised": MetricWords(
+        "Recognised as asked", "fidelity", "higher", "the share that a classifier takes for the class that was asked for",
+    ),
+    "accuracy": MetricWords(
+        "Recognised as asked", "fidelity", "higher", "the share that a classifier takes for the class that was asked for",
+    ),
+    "recall": MetricWords(
+        "Recall", "diversity", "higher", "the share of real samples that lie among generated ones",
+    ),
+    "coverage": MetricWords(
+        "Coverage", "diversity", "higher", "the share of real samples that have a generated one in their neighbourhood",
+    ),
+    "vendi": MetricWords(
+        "Vendi score", "diversity", "higher", "how many distinct samples there effectively are",
+    ),
+    "authenticity": MetricWords(
+        "Authenticity", "memory", "higher", "the share of generated samples that are no copies of training samples",
+    ),
+}  # fmt: skip
+
+
+def metric_words(name: str) -> MetricWords:
+    """By the metric's name or the words in it; an unknown one is shown under its own name."""
+    key = name.lower().replace(" ", "_")
+    for stem, words in METRICS.items():
+        if key == stem:
+            return words
+    for stem, words in METRICS.items():
+        if key.startswith(stem) or f"_{stem}" in key:
+            extra = key.replace(stem, "").replace("distance", "").strip("_").replace("_", " ")
+            return MetricWords(
+                f"{words.title} ({extra})" if extra else words.title, words.axis, words.better, words.says
+            )
+    return MetricWords(name.replace("_", " ").capitalize(), "", "", "")
+
+
+OUTCOMES: dict[str, tuple[str, str]] = {
+    "no loss": (
+        "good",
+        "Even the pessimistic end of the interval stays below the margin that was fixed beforehand: whatever "
+        "compression cost here is too small to matter.",
+    ),
+    "loss": (
+        "bad",
+        "Even the optimistic end of the interval lies above the margin that was fixed beforehand: compression "
+        "cost more here than was agreed to be tolerable.",
+    ),
+    "inconclusive": (
+        "open",
+        "The interval reaches across the margin that was fixed beforehand, so that these samples cannot decide. "
+        "That is neither a pass nor a failure.",
+    ),
+}
+
+
+def outcome_of(verdict: dict[str, Any]) -> tuple[str, str]:
+    """Colour and meaning of a verdict's outcome."""
+    return OUTCOMES.get(str(verdict.get("outcome")), ("open", ""))
