@@ -31,7 +31,7 @@ def export(
         found = export(what, overrides or (), out=out, reporter=work.reporter)
 
         def draw(console: Any) -> None:
-            from niwaki.cli.table import bytes_text
+            from niwaki.report.words import bytes_text
 
             console.print(f"[bold]{found['bundle']}[/]  {bytes_text(found['bytes'])}")
             for engine, error in found.get("parity", {}).items():
