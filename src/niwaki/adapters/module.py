@@ -54,8 +54,8 @@ class AdaptedConfig(BaseModel):
 class Adapted(GenerativeModel):
     """A module in niwaki's clothes: it samples, is evaluated, pruned, quantized and exported as ours are.
 
-    It is not trained from scratch: how the module was trained is its author's knowledge. Fine-tuning after pruning
-    distils from the uncompressed module and needs no loss from here.
+    It is not trained from scratch: how the module was trained is its author's knowledge. Fine-tuning after
+    pruning distils from the uncompressed module and needs no loss from here.
     """
 
     name = "adapted"
@@ -73,8 +73,8 @@ class Adapted(GenerativeModel):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         raise CallError(
-            "an adapted module is not trained from scratch by niwaki, only fine-tuned by distillation in 'compress'; "
-            "train it with its own code, or write a GenerativeModel with a loss"
+            "an adapted module is not trained from scratch by niwaki, only fine-tuned by distillation in "
+            "'compress'; train it with its own code, or write a GenerativeModel with a loss"
         )
 
     def graphs(self) -> dict[str, Graph]:
@@ -104,7 +104,8 @@ def adapt(
 ) -> Adapted:
     """Make a model of niwaki out of `module(z)`, or of `module(z, classes)` where `classes` is above 0.
 
-    module:      maps z `(n, *latent)` of standard normals, and int64 classes `(n,)`, to float samples `(n, *shape)`
+    module:      maps z `(n, *latent)` of standard normals, and int64 classes `(n,)`, to float samples
+                 `(n, *shape)`
     latent:      shape of one z; (100, 1, 1) for a DCGAN that starts with a transposed convolution
     shape:       of one sample; found by one forward pass where it is not given
     low, high:   range of the module's samples; `levels` is how many grey levels the real data has
@@ -137,7 +138,7 @@ def adapt(
 
 
 def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) -> tuple[int, ...]:
-    """Shape of one sample, found by a forward pass of two in eval mode; every way it can be wrong is a CallError."""
+    """Shape of one sample, found by a forward pass of two in eval mode. Raises CallError as `adapt` says."""
     graph = Adapted(module, config, SampleSpec("vector", (1,), low, high)).graphs()["generator"]
     inputs = graph.example(2)
     was_training = module.training
@@ -184,8 +185,8 @@ def _make(config: AdaptedConfig) -> nn.Module:
     path, colon, attribute = config.factory.partition(":")
     if not (path and colon and attribute):
         raise CallError(
-            "this adapted model names no factory: pass factory='package.module:function' to adapt, or build the module "
-            "yourself and use load_into(adapt(module, …), directory)"
+            "this adapted model names no factory: pass factory='package.module:function' to adapt, or build "
+            "the module yourself and use load_into(adapt(module, …), directory)"
         )
     try:
         found = importlib.import_module(path)
@@ -214,7 +215,7 @@ def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> Adapted:
 
 
 def load_into(adapted: Adapted, directory: Path | str) -> Adapted:
-    """Make a freshly adapted, uncut module what `save_model` kept in `directory`: the cuts, then the weights. In place.
+    """Make a freshly adapted, uncut module what `save_model` kept in `directory`, in place: cuts, then weights.
 
     Raises NiwakiError where the directory holds another model than this one.
     """

@@ -1,4 +1,4 @@
-"""Model families. `names()` lists them, `build(name, config, spec)` makes one, `save_model` and `load_model` keep it."""
+"""Model families: `names()` lists them, `build` makes one, `save_model` and `load_model` keep it."""
 
 from __future__ import annotations
 

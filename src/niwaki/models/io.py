@@ -1,6 +1,7 @@
 """A model on disk: `model.json` says how to build it, `model.safetensors` holds its weights. No pickle.
 
-A pruned model is built as it was first, cut again by its recorded surgery, and then filled with the kept weights.
+A pruned model is built as it was first, cut again by its recorded surgery, and then filled with the kept
+weights.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def build_record(record: dict[str, Any]) -> GenerativeModel:
 
 
 def fill(model: GenerativeModel, weights: dict[str, Tensor], origin: Path | str) -> None:
-    """Load `weights` into `model`. Raises NiwakiError naming the first tensor that is missing, extra or misshapen."""
+    """Load `weights` into `model`. Raises NiwakiError naming the first that is missing, extra or misfit."""
     own = model.state_dict()
     _refuse(sorted(own.keys() - weights.keys()), f"{origin} lacks the weights")
     extra = sorted(weights.keys() - own.keys())
@@ -100,7 +101,7 @@ def load_model(directory: Path | str) -> GenerativeModel:
         raise NiwakiError(f"{directory / 'model.json'} does not describe a model")
     if record["format"] > FORMAT:
         raise NiwakiError(
-            f"{directory / 'model.json'} has the format {record['format']}, newer than {FORMAT}; update niwaki"
+            f"{directory / 'model.json'} has the format {record['format']}, above {FORMAT}; update niwaki"
         )
     model = build_record(record)
     fill(model, read_tensors(directory / "model.safetensors"), directory / "model.safetensors")

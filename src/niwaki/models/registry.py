@@ -1,5 +1,8 @@
-"""Which models there are. A model is one file: a class, a registered name, a config; being registered it appears in
-`niwaki models`, in the CLI and in the property tests."""
+"""Which models there are.
+
+A model is one file: a class, a registered name, a config; being registered it appears in `niwaki models`, in
+the CLI and in the property tests.
+"""
 
 from __future__ import annotations
 

@@ -7,16 +7,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.contract import CallError
+from niwaki.nn.blocks import faint
 
 __all__ = ["Attention2d"]
 
 
 class Attention2d(nn.Module):
-    """x + out(softmax(q kᵀ/√d) v) over h·w positions (Vaswani et al. 2017; placed as in Ho, Jain & Abbeel 2020).
+    """x + out(softmax(q kᵀ/√d) v) over h·w positions (Vaswani et al. 2017; placed as in Ho et al. 2020).
 
-    Query, key, value and output are separate 1×1 convolutions and the width of a head is inferred from them, so that
-    cutting the same channels of every head from q and k (or from v and out) leaves a working module. The scale 1/√d is
-    that of the uncut head: cutting channels that are zero then changes nothing.
+    Query, key, value and output are separate 1×1 convolutions and the width of a head is inferred from them,
+    so that cutting the same channels of every head from q and k (or from v and out) leaves a working module. The
+    scale 1/√d is that of the uncut head: cutting channels that are zero then changes nothing.
 
     channels: width of the feature map
     heads:    number of heads; must divide `channels`
@@ -33,9 +34,7 @@ class Attention2d(nn.Module):
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
-        self.out = nn.Conv2d(channels, channels, 1)
-        nn.init.xavier_uniform_(self.out.weight, gain=1e-2)  # starts close to the identity
-        nn.init.zeros_(self.out.bias)
+        self.out = faint(nn.Conv2d(channels, channels, 1))
 
     def _split(self, x: Tensor) -> Tensor:
         """(n, heads·d, h, w) → (n, heads, h·w, d)"""

@@ -1,6 +1,7 @@
 """Convolutional parts that quantize, prune and export cleanly: plain layers of torch in `Sequential`s.
 
-A convolution, its normalization and its activation stand in that order, so that an engine folds them into one operator.
+A convolution, its normalization and its activation stand in that order, so that an engine folds them into one
+operator.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.contract import CallError, nearest
 
-__all__ = ["NORMS", "UPSAMPLING", "Unflatten", "conv_down", "conv_norm", "conv_up", "pyramid"]
+__all__ = ["NORMS", "UPSAMPLING", "Unflatten", "conv_down", "conv_norm", "conv_up", "faint", "pyramid"]
 
 NORMS: dict[str, Callable[[int], tuple[nn.Module, ...]]] = {
     "batch": lambda channels: (nn.BatchNorm2d(channels),),
@@ -50,8 +51,9 @@ UPSAMPLING: dict[str, Callable[[int, int, str], list[nn.Module]]] = {
     "nearest": _up_nearest,
     "transposed": _up_transposed,
 }
-"""Ways to double height and width. `nearest` + convolution has no checkerboard (Odena et al. 2016, "Deconvolution and
-checkerboard artifacts") and int8 kernels on every engine; `transposed` is DCGAN's own (Radford et al. 2016)."""
+"""Ways to double height and width. `nearest` + convolution has no checkerboard (Odena et al. 2016,
+"Deconvolution and checkerboard artifacts") and int8 kernels on every engine; `transposed` is DCGAN's own
+(Radford et al. 2016)."""
 
 
 def conv_up(
@@ -64,12 +66,23 @@ def conv_up(
 
 
 def conv_down(inputs: int, outputs: int, activation: Callable[[], nn.Module]) -> list[nn.Module]:
-    """Halves height and width with a strided 4×4 convolution: `(n, inputs, h, w)` → `(n, outputs, h/2, w/2)`."""
+    """Halves height and width in a strided convolution: `(n, inputs, h, w)` → `(n, outputs, h/2, w/2)`."""
     return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), activation()]
 
 
+def faint(layer: nn.Conv2d, gain: float = 1e-2) -> nn.Conv2d:
+    """`layer` with small weights and no bias: the last one of a residual branch, which then starts as its skip.
+
+    Not zero (Ho et al. 2020 use 1e-10): every parameter before it gets a gradient from the first step on.
+    """
+    nn.init.xavier_uniform_(layer.weight, gain=gain)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
 class Unflatten(nn.Module):
-    """`(n, c·h·w)` → `(n, c, h, w)`. The channels are inferred, so the layer stays right when some are pruned."""
+    """`(n, c·h·w)` → `(n, c, h, w)`; the channels are inferred, so it stays right when some are pruned."""
 
     def __init__(self, height: int, width: int) -> None:
         super().__init__()
@@ -81,7 +94,7 @@ class Unflatten(nn.Module):
 
 
 def pyramid(height: int, width: int, smallest: int = 4) -> list[tuple[int, int]]:
-    """Sizes from the coarsest to `(height, width)`, each twice the one before; none has a side below `smallest`.
+    """Sizes from the coarsest to `(height, width)`, each twice the one before, no side below `smallest`.
 
     >>> pyramid(32, 32)
     [(4, 4), (8, 8), (16, 16), (32, 32)]

@@ -11,7 +11,7 @@ __all__ = ["Sinusoidal"]
 
 
 class Sinusoidal(nn.Module):
-    """Times `(n,)` → `(n, dim)`: sines and cosines at dim/2 geometrically spaced frequencies from 1 down to 1/`period`.
+    """Times `(n,)` → `(n, dim)`: sines and cosines at dim/2 frequencies, geometric from 1 down to 1/`period`.
 
     Vaswani et al. 2017, Section 3.5; `dim` must be even.
     """

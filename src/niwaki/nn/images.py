@@ -22,7 +22,7 @@ def image_shape(spec: SampleSpec, model: str) -> tuple[int, int, int]:
 
 
 def labels_of(batch: Batch, classes: int, model: str) -> Tensor | None:
-    """The batch's labels where the model is conditional, else None. Raises CallError where they are missing."""
+    """The batch's labels where the model is conditional, else None. Raises CallError where it has none."""
     if classes and batch.y is None:
         raise CallError(
             f"'{model}' is conditional, and the batch has no labels; set conditional: false for this data"

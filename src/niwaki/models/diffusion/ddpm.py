@@ -1,4 +1,4 @@
-"""Denoising diffusion: Ho, Jain & Abbeel 2020, with the cosine schedule, v-prediction and classifier-free guidance."""
+"""Denoising diffusion (Ho, Jain & Abbeel 2020) with a cosine schedule, v-prediction and guidance."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Ddpm(GenerativeModel):
         halvings = len(config.widths) - 1
         if height % 2**halvings or width % 2**halvings:
             raise CallError(
-                f"{height}×{width} pixels cannot be halved {halvings} times; give 'model.widths' fewer entries"
+                f"{height}×{width} pixels cannot be halved {halvings} times; shorten 'model.widths'"
             )
         self.classes = 0 if config.conditional is False else spec.classes
         self.guided = bool(self.classes and config.label_drop)

@@ -1,6 +1,7 @@
 """The forward process and what a network may be asked to predict of it.
 
-x_t = α_t x₀ + σ_t ε, α² + σ² = 1; the tables are those that the device's samplers use (`niwaki_runtime.samplers`).
+x_t = α_t x₀ + σ_t ε, α² + σ² = 1; the tables are those that the device's samplers use
+(`niwaki_runtime.samplers`).
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from niwaki.contract import CallError
 from niwaki.nn.attention import Attention2d
+from niwaki.nn.blocks import faint
 from niwaki.nn.embedding import Sinusoidal
 
 __all__ = ["ResidualBlock", "UNet"]
@@ -24,11 +25,9 @@ class ResidualBlock(nn.Module):
         self.time = nn.Linear(time, outputs)
         self.norm2 = nn.GroupNorm(groups, outputs)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1)
+        self.conv2 = faint(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.activation = nn.SiLU()
-        nn.init.xavier_uniform_(self.conv2.weight, gain=1e-2)  # starts close to its skip
-        nn.init.zeros_(self.conv2.bias)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         h = self.conv1(self.activation(self.norm1(x))) + self.time(time)[:, :, None, None]
@@ -36,7 +35,7 @@ class ResidualBlock(nn.Module):
 
 
 class UNet(nn.Module):
-    """x_t `(n, C, H, W)`, t float32 `(n,)` in timesteps, classes int64 `(n,)` → the prediction, shaped like x_t.
+    """x_t `(n, C, H, W)`, t float32 `(n,)` in timesteps, classes int64 `(n,)` → the prediction, like x_t.
 
     widths:    channels at each size, finest first; every one a multiple of `groups`
     blocks:    residual blocks at each size (one more on the way up)
@@ -104,10 +103,8 @@ class UNet(nn.Module):
                 up = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1))
                 self.up.append(nn.ModuleList([up]))
         self.output = nn.Sequential(
-            nn.GroupNorm(groups, width), nn.SiLU(), nn.Conv2d(width, channels, 3, padding=1)
+            nn.GroupNorm(groups, width), nn.SiLU(), faint(nn.Conv2d(width, channels, 3, padding=1))
         )
-        nn.init.xavier_uniform_(self.output[2].weight, gain=1e-2)  # type: ignore[arg-type]
-        nn.init.zeros_(self.output[2].bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
         time = self.clock(t)

@@ -54,7 +54,8 @@ class Dcgan(GenerativeModel):
     """A generator that makes an image in one call, trained against a discriminator.
 
     config: DcganConfig
-    spec:   images `(C, H, W)` of at least 4×4; made for 8×8, 32×32 and 64×64, other sizes start at their smallest half
+    spec:   images `(C, H, W)` of at least 4×4; made for 8×8, 32×32 and 64×64. Any other size is halved while
+            it is even, and the generator starts from there
     """
 
     Config = DcganConfig

@@ -16,14 +16,14 @@ __all__ = ["LIKELIHOODS", "Likelihood", "bernoulli", "gaussian", "kl_to_standard
 def bernoulli(x: Tensor, logits: Tensor, log_scale: Tensor) -> Tensor:
     """Σ x log p + (1−x) log(1−p) `(n,)` for x in [0, 1], p = σ(logits).
 
-    For grey values this is E_b[log p(b | z)] over images b that are 1 with probability x: dynamic binarization
-    (Burda, Grosse & Salakhutdinov 2016), in expectation. The ELBO made of it bounds E_b[log p(b)].
+    For grey values this is E_b[log p(b | z)] over images b that are 1 with probability x: dynamic
+    binarization (Burda, Grosse & Salakhutdinov 2016), in expectation. The ELBO made of it bounds E_b[log p(b)].
     """
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
 
 def gaussian(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
-    """log N(x; mean, σ²) summed over values `(n,)`, σ = exp(log_scale) one for all values: a density over [low, high]."""
+    """log N(x; mean, σ²) summed over values `(n,)`, σ = exp(log_scale) one for all: a density over ℝ^size."""
     error = (x - mean).square().flatten(1).sum(1)
     size = x[0].numel()
     return -0.5 * error * torch.exp(-2.0 * log_scale) - size * (log_scale + 0.5 * math.log(2.0 * math.pi))
@@ -45,5 +45,5 @@ LIKELIHOODS = {"bernoulli": Likelihood(bernoulli, unit=True), "gaussian": Likeli
 
 
 def kl_to_standard(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, diag e^log_var) ‖ N(0, I)) in nats, `(n, d)`: one column per latent (Kingma & Welling 2014, Appendix B)."""
+    """KL(N(mean, e^log_var I) ‖ N(0, I)) in nats `(n, d)`, by latent (Kingma & Welling 2014, Appendix B)."""
     return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var)

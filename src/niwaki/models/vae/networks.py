@@ -63,7 +63,10 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """z `(n, latent)` and classes → the mean of p(x | z) in [low, high] `(n, C, H, W)`; `raw` gives what a likelihood wants."""
+    """z `(n, latent)` and classes → the mean of p(x | z) in [low, high] `(n, C, H, W)`.
+
+    `raw` gives what a likelihood wants.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The variational autoencoder: Kingma & Welling 2014; β: Higgins et al. 2017; conditional: Sohn, Lee & Yan 2015."""
+"""The variational autoencoder: Kingma & Welling 2014; β: Higgins et al. 2017; classes: Sohn et al. 2015."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ class Vae(GenerativeModel):
             low=spec.low,
             high=spec.high,
         )
-        # log σ of the Gaussian likelihood (Rybkin et al. 2021, "Simple and effective VAE training with calibrated
-        # decoders"); a Bernoulli has none, so it is no parameter there.
+        # log σ of the Gaussian likelihood (Rybkin et al. 2021, "Simple and effective VAE training with
+        # calibrated decoders"); a Bernoulli has none, so it is no parameter there.
         log_scale = torch.zeros(())
         if self.likelihood.unit:
             self.register_buffer("log_scale", log_scale, persistent=False)
@@ -126,9 +126,9 @@ class Vae(GenerativeModel):
         return self.likelihood.log_prob(x.float(), raw, self.log_scale.float())
 
     def elbo(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1, seed: int = 0) -> Tensor:
-        """E_q[log p(x | z)] − KL(q(z | x) ‖ p(z)) in nats `(n,)`: at most log p(x), or log p(x | y) given `y`.
+        """E_q[log p(x | z)] − KL(q(z | x) ‖ p(z)) in nats `(n,)`: at most log p(x), or log p(x | y).
 
-        The expectation is the mean of `draws` counter-based draws of `seed`, the KL is exact; β plays no part.
+        The expectation is the mean of `draws` counter-based draws of `seed`, the KL is exact; β is left out.
         """
         mean, log_var = self.posterior(x, y)
         spread = (0.5 * log_var).exp()
@@ -142,8 +142,8 @@ class Vae(GenerativeModel):
         """A lower bound of log p(x) in nats `(n,)`, of log p(x | y) given classes `y` `(n,)`.
 
         Gaussian: log-density per sample, values in the spec's range. Bernoulli: the bound is on the expected
-        log-probability of the image binarized with its grey values. A conditional model without `y` sums over equally
-        likely classes: log p(x) ≥ log Σ_y e^ELBO(x, y) / K.
+        log-probability of the image binarized with its grey values. A conditional model without `y` sums over
+        equally likely classes: log p(x) ≥ log Σ_y e^ELBO(x, y) / K.
         """
         if not self.classes or y is not None:
             return self.elbo(x, y, draws=draws, seed=seed)
