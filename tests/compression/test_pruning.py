@@ -44,7 +44,9 @@ def of(model: GenerativeModel, name: str) -> Coupling:
 
 @pytest.mark.parametrize("ratio", [0.3, 0.5])
 @pytest.mark.parametrize("name", [n for n in names() if not n.startswith(("test-", "contract-"))])
-def test_every_registered_model_prunes_runs_trains_and_reloads(name: str, ratio: float, tmp_path: Path) -> None:
+def test_every_registered_model_prunes_runs_trains_and_reloads(
+    name: str, ratio: float, tmp_path: Path
+) -> None:
     torch.manual_seed(0)
     model = build(name, SMALL.get(name, {}), small_models.IMAGE)
     done = prune(model, ratio=ratio, round_to=1, min_width=2)
@@ -66,7 +68,9 @@ def test_dead_channels_can_be_cut_without_a_trace(body: str) -> None:
             continue
         size = coupling.units // coupling.blocks
         units = tuple(b * size + u for b in range(coupling.blocks) for u in range(1, size, 3))
-        if coupling.blocks > 1 and any(isinstance(find(model, m.module), nn.GroupNorm) for m in coupling.members):
+        if coupling.blocks > 1 and any(
+            isinstance(find(model, m.module), nn.GroupNorm) for m in coupling.members
+        ):
             units = tuple(range(size))  # a norm mixes the channels of a group: whole groups go
         removed.append((coupling, units))
         for m in coupling.members:
@@ -143,7 +147,12 @@ class Stubborn(nn.Module):
         self.scaled, self.last = nn.Linear(16, 16), nn.Linear(16, 64)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        h = torch.relu(self.noted(torch.relu(self.spare(z)))).reshape(-1, 4, 4).transpose(1, 2).reshape(-1, 16)
+        h = (
+            torch.relu(self.noted(torch.relu(self.spare(z))))
+            .reshape(-1, 4, 4)
+            .transpose(1, 2)
+            .reshape(-1, 16)
+        )
         h = torch.relu(self.tied2(torch.relu(self.tied1(h))))
         h = self.scaled(h)
         return torch.tanh(self.last(h / h.shape[1])).unflatten(1, (1, 8, 8))
@@ -276,7 +285,9 @@ def test_pruning_that_does_nothing_is_an_error() -> None:
 def test_attention_heads_lose_as_many_channels_each() -> None:
     torch.manual_seed(0)
     model = build("ddpm", SMALL["ddpm"], SampleSpec("image", (1, 8, 8), levels=17, classes=10))
-    heads = [c for c in couplings(model) if any(m.module.endswith(".q") and m.side == "out" for m in c.members)]
+    heads = [
+        c for c in couplings(model) if any(m.module.endswith(".q") and m.side == "out" for m in c.members)
+    ]
     assert heads
     assert all(c.blocks % 2 == 0 and len(c.members) == 4 for c in heads)  # q, k, v make them, `out` uses them
     done = prune(model, ratio=0.5, round_to=1, min_width=2)

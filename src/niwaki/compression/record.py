@@ -69,7 +69,7 @@ def parameters(model: GenerativeModel) -> int:
     """Parameters that one forward of every sampling graph uses, each counted once."""
     used: dict[int, int] = {}
     _watch(
-        model, lambda module, out: used.update((id(p), p.numel()) for p in module.parameters(recurse=False))
+        model, lambda module, seen, out: used.update((id(p), p.numel()) for p in module.parameters(recurse=False))
     )
     return sum(used.values())
 
@@ -78,22 +78,13 @@ def macs(model: GenerativeModel) -> int:
     """Multiply-accumulates of convolutions and linear layers for one sample, over all network evaluations."""
     total = 0
 
-    def count(module: nn.Module, out: Tensor) -> None:
+    def count(module: nn.Module, seen: Tensor, out: Tensor) -> None:
         nonlocal total
         if isinstance(module, _ConvNd):
-            kernel = math.prod(module.kernel_size)
-            if module.transposed:  # every input position meets every kernel position
-                positions = out.shape[1] and math.prod(out.shape[2:]) / math.prod(module.stride)
-                total += int(
-                    out.shape[0]
-                    * positions
-                    * module.in_channels
-                    * module.out_channels
-                    * kernel
-                    / module.groups
-                )
-            else:
-                total += out.numel() * module.in_channels // module.groups * kernel
+            # Every output position meets every kernel position; transposed, every input position does.
+            positions = seen[:, 0].numel() if module.transposed else out[:, 0].numel()
+            pairs = module.in_channels * module.out_channels // module.groups
+            total += positions * pairs * math.prod(module.kernel_size)
         elif isinstance(module, nn.Linear):
             total += out.numel() * module.in_features
 
@@ -104,10 +95,10 @@ def macs(model: GenerativeModel) -> int:
 
 @torch.no_grad()
 def _watch(model: GenerativeModel, see: Any) -> None:
-    """`see(module, output)` for every module that runs when each sampling graph makes one sample."""
+    """`see(module, first input, output)` for every module that runs when each sampling graph makes one sample."""
 
     def hook(module: nn.Module, inputs: Any, out: Any) -> None:
-        see(module, out)
+        see(module, inputs[0] if inputs else None, out)
 
     handles = [m.register_forward_hook(hook) for m in model.modules()]
     was_training = model.training
