@@ -63,6 +63,23 @@ def test_one_shot_is_the_graph_of_the_noise(bundle: Make) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("n", "batch", "sizes"), [(9, 4, [3, 3, 3]), (65, None, [33, 33]), (64, None, [64]), (5, 9, [5])]
+)
+def test_batches_are_equal(n: int, batch: int | None, sizes: list[int], bundle: Make) -> None:
+    """One size of batch is one compilation, and what is computed for nothing is less than one row per batch."""
+    b = load(bundle("one_shot"), engine="onnxruntime")
+    run, seen = b.graphs["generator"], []
+
+    def watched(z: np.ndarray, label: np.ndarray) -> Any:
+        seen.append(len(z))
+        return run(z, label)
+
+    b.graphs["generator"] = watched  # type: ignore[assignment]
+    assert len(b.sample(n, batch=batch)) == n
+    assert seen == sizes
+
+
 def test_bad_calls(bundle: Make) -> None:
     b = load(bundle("one_shot"))
     for condition, text in [

@@ -71,7 +71,7 @@ class Bundle:
 
         condition: a value, an array with one row per sample, or a mapping of condition names to either; None
                    asks for the classes in turn, by sample index
-        batch:     samples worked on at once (64); the result depends on it only by the network's own rounding
+        batch:     samples worked on at once, at most (64); the result depends on it only by the network's own rounding
         project:   `(x, t, draw) → x` after each solver step of an iterative sampler (inpainting, constraints)
         progress:  called with (samples done, samples in all)
         overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)
@@ -86,10 +86,10 @@ class Bundle:
             )
         sampler = self.sampler.override(**overrides)
         rows = resolve(self.conditions, condition, start, n)
-        size = min(n, batch or _BATCH)
+        # Batches of equal size, the surplus of the last one cut off: every new size is a new compilation.
+        size = -(-n // max(1, -(-n // (batch or _BATCH))))
         parts = []
         for at in range(0, n, size or 1):
-            # The last batch is as large as the others and the surplus cut off: a new size is a compilation.
             noise = Noise(self._backend, seed, start + at, size)
             part = {k: _rows(v, at, size) for k, v in rows.items()}
             told = _part(progress, at, size, n) if progress else None
