@@ -67,7 +67,7 @@ def test_one_shot_is_the_graph_of_the_noise(bundle: Make) -> None:
     ("n", "batch", "sizes"), [(9, 4, [3, 3, 3]), (65, None, [33, 33]), (64, None, [64]), (5, 9, [5])]
 )
 def test_batches_are_equal(n: int, batch: int | None, sizes: list[int], bundle: Make) -> None:
-    """One size of batch is one compilation, and what is computed for nothing is less than one row per batch."""
+    """One size is one compilation, and what is computed for nothing is less than one row per batch."""
     b = load(bundle("one_shot"), engine="onnxruntime")
     run, seen = b.graphs["generator"], []
 

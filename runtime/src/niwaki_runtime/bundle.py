@@ -71,7 +71,7 @@ class Bundle:
 
         condition: a value, an array with one row per sample, or a mapping of condition names to either; None
                    asks for the classes in turn, by sample index
-        batch:     samples worked on at once, at most (64); the result depends on it only by the network's own rounding
+        batch:     samples worked on at once, at most (64); only the network's own rounding depends on it
         project:   `(x, t, draw) → x` after each solver step of an iterative sampler (inpainting, constraints)
         progress:  called with (samples done, samples in all)
         overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)
