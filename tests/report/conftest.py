@@ -50,7 +50,9 @@ def timing(median: float) -> dict[str, float]:
     return {"median_ms": median, "low_ms": 0.96 * median, "high_ms": 1.07 * median, "runs": 30}
 
 
-def measured(what: str, engine: str, one: float, many: float, size: int, memory: int | None) -> dict[str, Any]:
+def measured(
+    what: str, engine: str, one: float, many: float, size: int, memory: int | None
+) -> dict[str, Any]:
     return {
         "what": what,
         "engine": engine,
@@ -60,7 +62,12 @@ def measured(what: str, engine: str, one: float, many: float, size: int, memory:
         "bytes": size,
         "memory_bytes": memory,
         "evaluations": 1,
-        "machine": {"cpu": "Some CPU at 2.1 GHz", "cores": 2, "instructions": ["avx512_vnni"], "system": "Linux"},
+        "machine": {
+            "cpu": "Some CPU at 2.1 GHz",
+            "cores": 2,
+            "instructions": ["avx512_vnni"],
+            "system": "Linux",
+        },
     }
 
 
@@ -91,7 +98,9 @@ def blurred(x: np.ndarray, share: float) -> np.ndarray:
     return ((1 - share) * x + share * around).astype(np.float32)
 
 
-def verdict(outcome: str, delta: float, interval: tuple[float, float], margin: float, text: str) -> dict[str, Any]:
+def verdict(
+    outcome: str, delta: float, interval: tuple[float, float], margin: float, text: str
+) -> dict[str, Any]:
     return {
         "outcome": outcome,
         "delta": delta,
@@ -117,10 +126,26 @@ def write_run(root: Path, source: str = "digits", **settings: Any) -> Path:
     root.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(root / "samples.npz", before=before, after=after, labels=labels)
     legs = {
-        name: {"status": "done", "seconds": seconds, "inputs": "0" * 64, "finished": "2025-01-02T03:04:05+00:00"}
-        for name, seconds in {"train": 44.2, "evaluate": 6.1, "compress": 51.7, "export": 12.3, "verdict": 4.0}.items()
+        name: {
+            "status": "done",
+            "seconds": seconds,
+            "inputs": "0" * 64,
+            "finished": "2025-01-02T03:04:05+00:00",
+        }
+        for name, seconds in {
+            "train": 44.2,
+            "evaluate": 6.1,
+            "compress": 51.7,
+            "export": 12.3,
+            "verdict": 4.0,
+        }.items()
     }
-    legs["train"] |= {"steps": 2000, "parameters": 2_316_033, "training_seconds": 41.9, "samples_per_second": 6110.0}
+    legs["train"] |= {
+        "steps": 2000,
+        "parameters": 2_316_033,
+        "training_seconds": 41.9,
+        "samples_per_second": 6110.0,
+    }
     write_json(
         root / "run.json",
         {
@@ -140,7 +165,11 @@ def write_run(root: Path, source: str = "digits", **settings: Any) -> Path:
             },
         },
     )
-    recipe = {"name": f"{source}-gan", "data": config.model_dump(mode="json"), "model": {"name": "dcgan", "width": 64}}
+    recipe = {
+        "name": f"{source}-gan",
+        "data": config.model_dump(mode="json"),
+        "model": {"name": "dcgan", "width": 64},
+    }
     (root / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
     (root / "metrics.jsonl").write_text("".join(json.dumps(jsonable(r)) + "\n" for r in training_log()))
     write_json(

@@ -15,6 +15,7 @@ from niwaki.data import audit
 from niwaki.data.audit import Audit, Finding
 from niwaki.data.config import DataConfig, Pool, Progress, registered
 from niwaki.data.dataset import Dataset, Split
+from niwaki.data.feeder import permutation
 from niwaki.data.splitting import EXTRA, SPLITS, by_hash, hash_samples
 from niwaki.store import hash_json, hash_tensors
 
@@ -49,7 +50,8 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     y = None if pool.y is None else pool.y.numpy()
     findings += audit.duplicates(hashes, split, y, pool.item)
     names = (*SPLITS, *pool.extra)
-    parts = {name: _part(pool, torch.from_numpy(np.flatnonzero(split == k))) for k, name in enumerate(names)}
+    order = permutation(len(split), config.seed, 0)  # the first n of a split are then a fair choice of it
+    parts = {name: _part(pool, torch.from_numpy(order[split[order] == k])) for k, name in enumerate(names)}
     summary, more = _figures(pool, parts)
     tensors = {f"{s}.{k}": t for s, part in parts.items() for k, t in part.tensors().items()}
     # the path is left out: moved files are the same data

@@ -1,4 +1,4 @@
-"""Charts as inline SVG that follow the page's colours, light and dark: matplotlib draws, CSS variables paint."""
+"""Charts as inline SVG in the page's colours, light and dark: matplotlib draws, CSS variables paint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOST_POINTS = 300
 
 @dataclass(frozen=True)
 class Chart:
-    """title: above the chart; svg: the drawing; legend: names of the series in the order of the page's colours."""
+    """A drawing, with its title and the names of its series in the order of the page's colours."""
 
     title: str
     svg: str
@@ -36,7 +36,7 @@ class Chart:
 
 
 def training_charts(records: Sequence[Mapping[str, float]]) -> list[Chart]:
-    """One small chart per phase of training (its loss terms), then validation, gradient norms and learning rates."""
+    """One small chart per phase of training (its loss terms), then gradient norms and learning rates."""
     groups: dict[str, dict[str, tuple[list[float], list[float]]]] = {}
     for record in records:
         step = record.get("step")
@@ -84,6 +84,7 @@ def histogram(title: str, values: np.ndarray, unit: str) -> Chart:
     axes.hist(values, bins=min(40, max(8, int(np.sqrt(len(values))))), color=SERIES[0])
     axes.set_xlabel(unit)
     axes.set_xlim(left=0)
+    axes.locator_params(axis="y", nbins=4, integer=True, prune="lower")
     return Chart(title, _svg(figure, title))
 
 

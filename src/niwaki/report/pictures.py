@@ -28,21 +28,26 @@ def picture(sample: np.ndarray, spec: SampleSpec) -> str:
 
 
 def difference(before: np.ndarray, after: np.ndarray, spec: SampleSpec) -> str:
-    """|after − before| as opacity of one colour: full where the whole value range lies between them."""
+    """|after − before| as opacity of one colour: full where the whole value range lies between them.
+
+    The square root lifts small differences, which would be invisible otherwise.
+    """
     share = np.abs(np.nan_to_num(after, nan=spec.high) - before).max(0) / (spec.high - spec.low)
-    alpha = (np.clip(share, 0, 1) * 255 + 0.5).astype(np.uint8)
+    alpha = (np.sqrt(np.clip(share, 0, 1)) * 255 + 0.5).astype(np.uint8)
     ground = np.broadcast_to(np.array(RUST, dtype=np.uint8), (*alpha.shape, 3))
     return _png(np.concatenate([ground, alpha[..., None]], -1))
 
 
 def spread(labels: np.ndarray | None, total: int, count: int) -> list[int]:
-    """Positions of `count` samples, the classes in turn as often as there are samples of each."""
+    """Positions of `count` samples, the classes in turn; of more classes than that, an even choice."""
     if labels is None:
         return list(range(min(total, count)))
     classes = np.unique(labels)
+    if len(classes) > count:
+        classes = classes[np.linspace(0, len(classes) - 1, count).round().astype(int)]
     queues = [np.flatnonzero(labels == c).tolist() for c in classes]
-    rounds = max(1, count // len(classes))
-    return [q[r] for r in range(rounds) for q in queues if r < len(q)][: max(count, len(classes))]
+    longest = max(map(len, queues))
+    return [q[r] for r in range(longest) for q in queues if r < len(q)][:count]
 
 
 def _png(array: np.ndarray) -> str:

@@ -1,4 +1,4 @@
-"""What a run directory holds, read for the report. A file that is not there leaves its part empty, never guessed."""
+"""What a run directory holds, read for the report. A missing file leaves its part empty; nothing is guessed."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import niwaki_runtime
 import numpy as np
 import yaml
 
+import niwaki_runtime
 from niwaki.contract import BundleError, NiwakiError, SampleSpec
 from niwaki.store import read_json, read_jsonl
 
@@ -19,7 +19,7 @@ __all__ = ["Measure", "RunRecord", "measures", "read_run"]
 
 @dataclass(frozen=True)
 class Measure:
-    """One metric as the evaluation recorded it. path: the keys that lead to it; the last one is the metric."""
+    """One metric as the evaluation recorded it; the last key of its path is its name."""
 
     path: tuple[str, ...]
     record: Mapping[str, Any]

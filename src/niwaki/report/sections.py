@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from niwaki.report.words import (
     MetricWords,
     bytes_text,
     change_text,
+    count_text,
+    interval_text,
     metric_words,
     ms_text,
     number_text,
@@ -100,7 +103,7 @@ def batches(record: RunRecord) -> list[str]:
 
 
 def best_measure(record: RunRecord, tree: str, axis: str) -> Measure | None:
-    """The metric that stands for an axis in the headline: the most telling one, in the first features named."""
+    """The metric that stands for an axis in the headline: the most telling, in the first features named."""
     found = measures(record.evaluation.get(tree))
     order = [str(e.get("name")) for e in record.evaluation.get("extractors", [])]
     for stem in PREFERRED[axis]:
@@ -160,19 +163,15 @@ def lead(record: RunRecord) -> str:
     parts = []
     if gains:
         parts.append(f"The bundle is {sentence_list(gains)} than the trained model.")
-    spoken = {
-        "no loss": "nothing was lost in {}",
-        "loss": "{} was lost",
-        "inconclusive": "whether {} was lost is undecided",
-    }
-    told = [
-        spoken[v["outcome"]].format(axis)
-        for axis in ("fidelity", "diversity")
-        if (v := record.comparison.get(axis) or {}).get("outcome") in spoken
-    ]
-    if told:
-        text = sentence_list(told)
-        parts.append(text[0].upper() + text[1:] + ".")
+    outcomes = {a: (record.comparison.get(a) or {}).get("outcome") for a in ("fidelity", "diversity")}
+    for outcome, spoken in (
+        ("no loss", "No loss of {} was found."),
+        ("loss", "It lost {}."),
+        ("inconclusive", "Whether it lost {} is undecided."),
+    ):
+        axes = [axis for axis, found in outcomes.items() if found == outcome]
+        if axes:
+            parts.append(spoken.format((" or " if outcome == "no loss" else " and ").join(axes)))
     return " ".join(parts)
 
 
@@ -218,16 +217,16 @@ def verdicts(record: RunRecord) -> list[Axis]:
 def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
     tone, meaning = outcome_of(dict(verdict))
     delta, interval, margin = verdict.get("delta"), verdict.get("interval"), verdict.get("margin")
-    figures = [("difference Δ, after − before", number_text(delta))]
+    figures = [("difference Δ (above 0 is worse)", number_text(delta))]
     if interval:
-        figures.append(("its interval", f"{number_text(interval[0])} … {number_text(interval[1])}"))
+        figures.append(("its interval", interval_text(*interval)))
     figures.append(("margin fixed beforehand", number_text(margin)))
     if verdict.get("p_value") is not None:
-        figures.append(("p-value of “no loss”", number_text(verdict["p_value"])))
+        figures.append(("p-value of “no loss”", number_text(verdict["p_value"], 2)))
     if verdict.get("n"):
-        figures.append(("pairs of samples", number_text(_first(verdict["n"]))))
+        figures.append(("pairs of samples", count_text(_first(verdict["n"]))))
     if verdict.get("n_needed"):
-        figures.append(("pairs needed to decide", f"about {number_text(verdict['n_needed'])}"))
+        figures.append(("pairs needed to decide", f"about {count_text(verdict['n_needed'])}"))
     plain = Axis(
         axis, str(verdict["outcome"]), tone, str(verdict.get("text") or ""), meaning, figures=tuple(figures)
     )
@@ -252,7 +251,7 @@ def _first(value: Any) -> Any:
 
 
 def quality(record: RunRecord) -> list[dict[str, Any]]:
-    """Every metric: value and interval of the trained model and of the bundle beside what a perfect generator gets."""
+    """Every metric of the trained model and of the bundle, beside what a perfect generator gets."""
     trees = {
         side: {m.path: m for m in measures(record.evaluation.get(side))} for side in ("trained", "bundle")
     }
@@ -270,21 +269,28 @@ def quality(record: RunRecord) -> list[dict[str, Any]]:
                 "where": shown.where,
                 "says": words.says,
                 "better": words.better,
+                "again": False,
                 "values": [number_text(m.value) if m else NONE for m in sides],
                 "intervals": [_interval(m) for m in sides],
                 "floor": number_text(shown.record["floor"]) if shown.record.get("floor") is not None else "–",
-                "n": " + ".join(number_text(v) for v in shown.record.get("n") or []),
+                "n": " + ".join(count_text(v) for v in shown.record.get("n") or []),
             }
         )
     order = ("fidelity", "diversity", "memory", "other")
-    return sorted(rows, key=lambda r: order.index(r["axis"]))
+    titles = list(dict.fromkeys(r["title"] for r in rows))
+    rows.sort(key=lambda r: (order.index(r["axis"]), titles.index(r["title"])))
+    for above, row in pairwise(rows):
+        row["again"] = above["title"] == row["title"]  # explained once, for the first features
+    for row in rows:
+        row["rows"] = sum(r["title"] == row["title"] for r in rows)
+    return rows
 
 
 def _interval(measure: Measure | None) -> str:
     interval = measure.record.get("interval") if measure else None
     if not interval or None in interval:
         return ""
-    return f"{number_text(interval[0])} … {number_text(interval[1])}"
+    return interval_text(*interval)
 
 
 def class_coverage(record: RunRecord) -> list[dict[str, Any]]:
@@ -360,7 +366,7 @@ def steps(record: RunRecord) -> list[dict[str, str]]:
         out.append(
             {
                 "kind": str(step.get("kind", "")),
-                "parameters": number_text(parameters[1]),
+                "parameters": count_text(parameters[1]),
                 "macs": number_text(macs[1] / 1e6) + " M" if macs[1] is not None else NONE,
                 "bytes": bytes_text(step.get("bytes")),
                 "latency": ms_text(latency[first]) if first is not None else NONE,

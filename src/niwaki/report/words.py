@@ -12,6 +12,8 @@ __all__ = [
     "MetricWords",
     "bytes_text",
     "change_text",
+    "count_text",
+    "interval_text",
     "metric_words",
     "ms_text",
     "number_text",
@@ -35,6 +37,18 @@ def number_text(value: float | None, figures: int = 3) -> str:
     return text.replace(",", "\u202f").replace("-", "−")
 
 
+def count_text(n: float | None) -> str:
+    """A whole number, thousands parted by thin spaces."""
+    return NONE if n is None else f"{round(n):,}".replace(",", "\u202f")
+
+
+def interval_text(low: float, high: float) -> str:
+    """Both ends with the same number of decimals: three figures of the larger one."""
+    size = max(abs(low), abs(high))
+    decimals = 2 if size == 0 else max(0, 2 - math.floor(math.log10(size)))
+    return " … ".join(f"{v:,.{decimals}f}".replace(",", "\u202f").replace("-", "−") for v in (low, high))
+
+
 def bytes_text(n: float | None) -> str:
     """`812 B`, `64.1 kB`, `3.20 MB`: powers of 1000."""
     if n is None:
@@ -50,6 +64,8 @@ def ms_text(ms: float | None) -> str:
     """`0.094 ms`, `12.3 ms`, `1.20 s`."""
     if ms is None:
         return NONE
+    if ms < 0.1:
+        return f"{ms:.3f} ms"  # a thousandth of a millisecond is less than clocks can tell
     return f"{number_text(ms / 1000)} s" if ms >= 1000 else f"{number_text(ms)} ms"
 
 
@@ -88,40 +104,46 @@ class MetricWords:
     says: str
 
 
+_RECOGNISED = MetricWords(
+    "Recognised as asked", "fidelity", "higher", "the share that a classifier takes for the class asked for"
+)
 METRICS: dict[str, MetricWords] = {
     "frechet": MetricWords(
-        "Fréchet distance", "fidelity", "lower",
+        "Fréchet distance",
+        "fidelity",
+        "lower",
         "how far the means and spreads of generated and real features lie apart",
     ),
     "kernel": MetricWords(
-        "Kernel distance", "fidelity", "lower",
+        "Kernel distance",
+        "fidelity",
+        "lower",
         "an unbiased distance between both sets of features; 0 means that they cannot be told apart",
     ),
     "precision": MetricWords(
-        "Precision", "fidelity", "higher", "the share of generated samples that lie among real ones",
+        "Precision", "fidelity", "higher", "the share of generated samples that lie among real ones"
     ),
     "density": MetricWords(
-        "Density", "fidelity", "higher", "how deep generated samples lie among real ones; 1 for a perfect generator",
+        "Density", "fidelity", "higher", "how deep generated samples lie among real ones; ideally 1"
     ),
-    "recognised": MetricWords(
-        "Recognised as asked", "fidelity", "higher", "the share that a classifier takes for the class that was asked for",
-    ),
-    "accuracy": MetricWords(
-        "Recognised as asked", "fidelity", "higher", "the share that a classifier takes for the class that was asked for",
-    ),
+    "recognised": _RECOGNISED,
+    "accuracy": _RECOGNISED,
     "recall": MetricWords(
-        "Recall", "diversity", "higher", "the share of real samples that lie among generated ones",
+        "Recall", "diversity", "higher", "the share of real samples that lie among generated ones"
     ),
     "coverage": MetricWords(
-        "Coverage", "diversity", "higher", "the share of real samples that have a generated one in their neighbourhood",
+        "Coverage", "diversity", "higher", "the share of real samples with a generated one close by"
     ),
     "vendi": MetricWords(
-        "Vendi score", "diversity", "higher", "how many distinct samples there effectively are",
+        "Vendi score", "diversity", "higher", "how many distinct samples there effectively are"
     ),
     "authenticity": MetricWords(
-        "Authenticity", "memory", "higher", "the share of generated samples that are no copies of training samples",
+        "Authenticity",
+        "memory",
+        "higher",
+        "the share of generated samples that are no copies of training samples",
     ),
-}  # fmt: skip
+}
 
 
 def metric_words(name: str) -> MetricWords:

@@ -17,14 +17,14 @@ from niwaki.store import write_text
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
-SAMPLES, PAIRS, WORST = 60, 12, 12
+SAMPLES, PAIRS, WORST = 60, 12, 12  # 60 samples, or one of each class where there are more
 
 
 def write_report(run: Path) -> Path:
     """`report.html` in the run directory `run`, self-contained: no request leaves it, no script runs in it.
 
-    What the run has not measured is said to be not measured. Raises NiwakiError where `run` is no run directory or one
-    of its files is broken.
+    What the run has not measured is said to be not measured. Raises NiwakiError where `run` is no run directory or
+    one of its files is broken.
     """
     run = Path(run)
     record = read_run(run)
@@ -96,7 +96,7 @@ def _facts(record: RunRecord) -> list[tuple[str, str]]:
     ]
     n = record.evaluation.get("n")
     if n:
-        facts.insert(3, ("judged on", f"{words.number_text(n)} samples"))
+        facts.insert(3, ("judged on", f"{words.count_text(n)} samples"))
     return facts
 
 
@@ -121,15 +121,15 @@ def _samples(record: RunRecord) -> dict[str, Any]:
     side = "after" if "after" in kept else "before"
     if side not in kept or spec is None:
         return {}
-    of = "the compressed bundle, made on its engine" if side == "after" else "the trained model"
+    of = "the compressed bundle on its engine" if side == "after" else "the trained model"
     chosen = kept[side]
     if not pictures.drawable(spec):
         sets: dict[str, np.ndarray] = {k: kept[k] for k in ("before", "after") if k in kept}
         return {"of": of, "chart": figures.points("first two coordinates", sets), "tiles": [], "columns": 0}
-    index = pictures.spread(_labels(record), len(chosen), SAMPLES)
+    index = pictures.spread(_labels(record), len(chosen), max(SAMPLES, spec.classes))
     classes = spec.classes if _labels(record) is not None else 0
     tiles = [(pictures.picture(chosen[i], spec), _caption(record, i)) for i in index]
-    return {"of": of, "tiles": tiles, "columns": classes if 2 <= classes <= 12 else 0, "chart": None}
+    return {"of": of, "tiles": tiles, "columns": classes if 5 <= classes <= 12 else 0, "chart": None}
 
 
 def _pair(record: RunRecord, i: int, damage: np.ndarray | None) -> dict[str, str]:
@@ -154,7 +154,7 @@ def _paired(record: RunRecord) -> bool:
 def _pairs(record: RunRecord, damage: np.ndarray | None) -> list[dict[str, str]]:
     if not _paired(record):
         return []
-    index = pictures.spread(_labels(record), len(record.samples["before"]), PAIRS)[:PAIRS]
+    index = pictures.spread(_labels(record), len(record.samples["before"]), PAIRS)
     return [_pair(record, i, damage) for i in index]
 
 
@@ -168,9 +168,9 @@ def _training(record: RunRecord) -> list[tuple[str, str]]:
     leg = (record.run.get("legs") or {}).get("train") or {}
     facts = []
     if leg.get("steps"):
-        facts.append(("steps", words.number_text(leg["steps"], 9)))
+        facts.append(("steps", words.count_text(leg["steps"])))
     if leg.get("parameters"):
-        facts.append(("parameters", words.number_text(leg["parameters"], 9)))
+        facts.append(("parameters", words.count_text(leg["parameters"])))
     if leg.get("samples_per_second"):
         facts.append(("samples per second", words.number_text(leg["samples_per_second"])))
     if leg.get("training_seconds") is not None:
@@ -204,7 +204,9 @@ def _data(record: RunRecord) -> dict[str, Any]:
     if not record.data:
         return {}
     sizes = ((record.data.get("audit") or {}).get("summary") or {}).get("samples")
-    return {"name": record.data.get("name", ""), "samples": sizes or record.data.get("samples") or {}}
+    sizes = sizes or record.data.get("samples") or {}
+    told = words.sentence_list([f"{words.count_text(n)} {split}" for split, n in sizes.items()])
+    return {"name": record.data.get("name", ""), "sizes": told}
 
 
 def _legs(record: RunRecord) -> list[tuple[str, str, str]]:
