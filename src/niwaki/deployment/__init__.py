@@ -2,7 +2,25 @@
 
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.export import export_graphs
+from niwaki.deployment.measure import Measurement, machine, measure_bundle, measure_model, measure_together
 from niwaki.deployment.package import bundle_bytes, package
+from niwaki.deployment.parity import parity, record_calls
 from niwaki.deployment.quantize_onnx import quantize_onnx
+from niwaki.deployment.timing import Latency, interleave
 
-__all__ = ["bundle_bytes", "count_quantized", "export_graphs", "package", "quantize_onnx"]
+__all__ = [
+    "Latency",
+    "Measurement",
+    "bundle_bytes",
+    "count_quantized",
+    "export_graphs",
+    "interleave",
+    "machine",
+    "measure_bundle",
+    "measure_model",
+    "measure_together",
+    "package",
+    "parity",
+    "quantize_onnx",
+    "record_calls",
+]

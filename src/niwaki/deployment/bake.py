@@ -30,6 +30,10 @@ def bake(module: nn.Module) -> nn.Module:
     with torch.no_grad():
         for part in list(copied.modules()):
             if parametrize.is_parametrized(part):
+                # The original and its copy share a class made for them, from which the weight would vanish for both.
+                made = type(part)
+                own = {k: v for k, v in vars(made).items() if k not in ("__dict__", "__weakref__")}
+                part.__class__ = type(made.__name__, made.__bases__, own)
                 for name in list(part.parametrizations):  # type: ignore[arg-type,union-attr]
                     parametrize.remove_parametrizations(part, name, leave_parametrized=True)
         for p in copied.parameters():

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from niwaki_runtime.engines import GraphRunner, available, open_graph
 from torch import nn
 
 from niwaki.contract import Graph, NiwakiError
+from niwaki_runtime.engines import GraphRunner, available, open_graph
 
 __all__ = ["check_graph", "graph_errors", "open_runner"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -28,6 +29,7 @@ OPSET = 18
 """Measured, not newest: from 21 on GroupNormalization is one operator, which openvino runs 1.2 to 1.6 times slower than
 the InstanceNormalization of 18, and onnxruntime refuses signed activations whose Q/DQ pairs it has moved."""
 
+_SMALL = 8192  # values; a constant that large is only computed where it replaces as much
 _LOGGERS = (
     "torch.onnx",
     "torch.onnx._internal.exporter._registration",
@@ -112,6 +114,7 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
                 input_names=list(graph.input_names),
                 output_names=list(graph.output_names),
                 opset_version=OPSET,
+                optimize=False,
                 verbose=False,
             )
             assert program is not None
@@ -134,17 +137,17 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
 
 
 def _simplify(model: onnx_ir.Model) -> None:
-    """Compute what is constant, as long as that does not make the file larger (a table spread out by Expand would)."""
+    """Compute what is constant, unless that makes the file larger (a row spread out to a table)."""
 
     def worthwhile(node: onnx_ir.Node) -> bool | None:
-        inputs = [v.const_value for v in node.inputs if v is not None]
-        if any(c is None for c in inputs) or any(o.shape is None for o in node.outputs):
+        given = [v.const_value for v in node.inputs if v is not None]
+        if any(c is None for c in given) or any(o.shape is None for o in node.outputs):
             return None
         try:
-            made = sum(int(o.shape.numpy().prod()) for o in node.outputs if o.shape is not None)
-        except (ValueError, TypeError):
+            made = sum(math.prod(o.shape.numpy()) for o in node.outputs if o.shape is not None)
+        except (ValueError, TypeError):  # a shape that is not all numbers
             return None
-        return True if 8192 < made <= sum(c.size for c in inputs if c is not None) else None
+        return made <= sum(c.size for c in given if c is not None) if made > _SMALL else None
 
     optimizer.optimize_ir(model, should_fold=worthwhile)
     for value in list(model.graph.initializers.values()):

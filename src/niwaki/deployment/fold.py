@@ -32,9 +32,10 @@ def fold(model: onnx.ModelProto) -> onnx.ModelProto:
         if linear is None or linear.op_type != "Gemm" or uses[linear.output[0]] != 1:
             continue
         names = (*linear.input[1:], *norm.input[1:5], reshape.input[1])
-        if len(linear.input) == 3 and all(n in initializers and uses[n] == 1 for n in names[:2]):
-            if all(n in initializers for n in names):
-                _into_linear(model, linear, reshape, norm, initializers)
+        if len(linear.input) != 3 or any(n not in initializers for n in names):
+            continue
+        if all(uses[n] == 1 for n in names[:2]):
+            _into_linear(model, linear, reshape, norm, initializers)
     return model
 
 

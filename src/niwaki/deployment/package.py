@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from niwaki_runtime.archive import pack
-from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
-from niwaki_runtime.samplers import Sampler
-
 from niwaki import __version__
 from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
 from niwaki.deployment.card import card
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
 from niwaki.store import atomic_directory, jsonable, write_text
+from niwaki_runtime.archive import pack
+from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
+from niwaki_runtime.samplers import Sampler
 
 __all__ = ["bundle_bytes", "package"]
 
@@ -56,7 +55,7 @@ def package(
             raise NiwakiError(f"the sampler calls the graph '{graph}', which was not exported")
     protos = {graph: read_onnx(path) for graph, path in graphs.items()}
     manifest = Manifest(
-        name=name or getattr(model, "name", type(model).__name__.lower()),
+        name=str(name or getattr(model, "name", type(model).__name__.lower())),
         niwaki=__version__,
         spec=model.spec,
         sampler=sampler,

@@ -1,0 +1,176 @@
+"""Figures of a bundle or a model, taken as `benchmarks/PROTOCOL.md` says: on the engine, warm, end to end, with spread."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import niwaki_runtime
+from niwaki.contract import CallError, GenerativeModel
+from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
+from niwaki.deployment.memory import bundle_memory, model_memory
+from niwaki.deployment.package import bundle_bytes
+from niwaki.deployment.timing import Latency, interleave
+from niwaki_runtime.engines import resolve_engine
+
+__all__ = ["BATCHES", "Measurement", "machine", "measure_bundle", "measure_model", "measure_together"]
+
+BATCHES = (1, 16)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured of one way to sample.
+
+    what:         `bundle`, `torch eager float32`, `torch.compile bf16`
+    engine:       `openvino`, `onnxruntime` or `torch`
+    precision:    `fast`, `exact`, `float32` or `bf16`
+    threads:      CPU threads
+    latency:      end-to-end `sample(n)` by n
+    bytes:        on disk; None where it was not asked
+    memory_bytes: peak of a fresh process above the empty one, at the largest n; None where it was not asked
+    evaluations:  network evaluations per sample
+    machine:      where
+    """
+
+    what: str
+    engine: str
+    precision: str
+    threads: int
+    latency: Mapping[int, Latency]
+    bytes: int | None = None
+    memory_bytes: int | None = None
+    evaluations: int = 1
+    machine: Mapping[str, Any] = field(default_factory=dict)
+
+    def ms(self, n: int) -> float:
+        """Median milliseconds of `sample(n)`."""
+        return self.latency[n].median_ms
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "latency": {str(n): latency.to_json() for n, latency in self.latency.items()}}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Measurement:
+        latency = {int(n): Latency(**value) for n, value in record["latency"].items()}
+        return cls(**{**record, "latency": latency})
+
+
+def machine() -> dict[str, Any]:
+    """The CPU in words: what a figure must be quoted with."""
+    name, flags = platform.processor() or platform.machine(), ""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), name)
+        flags = next((x for x in lines if x.startswith(("flags", "Features"))), "")
+    except OSError:
+        pass
+    hardware = [
+        f for f in ("avx2", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "bf16") if f in flags.split()
+    ]
+    return {"cpu": name, "cores": os.cpu_count(), "instructions": hardware, "system": platform.system()}
+
+
+def measure_together(
+    ways: Mapping[str, Callable[[int], Any]],
+    *,
+    batches: Sequence[int] = BATCHES,
+    rounds: int = 30,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, dict[int, Latency]]:
+    """Latencies of several ways to make n samples (`{name: n → samples}`), by name and n; interleaved per n."""
+    found: dict[str, dict[int, Latency]] = {name: {} for name in ways}
+    for k, n in enumerate(batches):
+
+        def step(done: int, total: int, k: int = k) -> None:
+            if progress:
+                progress(k * total + done, len(batches) * total)
+
+        calls = {name: partial(way, n) for name, way in ways.items()}
+        for name, latency in interleave(calls, rounds=rounds, progress=step).items():
+            found[name][n] = latency
+    return found
+
+
+def bundle_way(
+    path: Path | str, *, engine: str = "auto", precision: str = "fast", threads: int = 2, seed: int = 0
+) -> Callable[[int], Any]:
+    """n → n samples of a bundle, in one batch."""
+    loaded = niwaki_runtime.load(path, engine=engine, precision=precision, threads=threads)
+    return lambda n: loaded.sample(n, seed=seed, batch=n)
+
+
+def measure_bundle(
+    path: Path | str,
+    *,
+    batches: Sequence[int] = BATCHES,
+    engine: str = "auto",
+    precision: str = "fast",
+    threads: int = 2,
+    rounds: int = 30,
+    memory: bool = True,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measurement:
+    """Bytes, latency by batch and peak memory of a bundle on an engine."""
+    _check(batches, rounds)
+    engine = resolve_engine(engine)
+    way = bundle_way(path, engine=engine, precision=precision, threads=threads)
+    found = measure_together({"bundle": way}, batches=batches, rounds=rounds, progress=progress)["bundle"]
+    used = None
+    if memory:
+        used = bundle_memory(path, engine=engine, precision=precision, threads=threads, n=max(batches))
+    sampler = niwaki_runtime.load(path, engine=engine).sampler
+    return Measurement(
+        "bundle",
+        engine,
+        precision,
+        threads,
+        found,
+        bundle_bytes(path),
+        used,
+        sampler.evaluations(),
+        machine(),
+    )
+
+
+def measure_model(
+    model: GenerativeModel,
+    *,
+    batches: Sequence[int] = BATCHES,
+    compiled: bool = False,
+    threads: int = 2,
+    rounds: int = 30,
+    directory: Path | str | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measurement:
+    """The same of a torch model: float32 eager, or `compiled` in bf16.
+
+    directory: where the model was saved (`save_model`): its bytes and its peak memory are taken there; None leaves both out
+    """
+    _check(batches, rounds)
+    with torch_threads(threads):
+        way = compiled_bf16(model) if compiled else eager_float32(model)
+        found = measure_together({"model": way}, batches=batches, rounds=rounds, progress=progress)["model"]
+    return Measurement(
+        "torch.compile bf16" if compiled else "torch eager float32",
+        "torch",
+        "bf16" if compiled else "float32",
+        threads,
+        found,
+        None if directory is None else bundle_bytes(directory),
+        None if directory is None or compiled else model_memory(directory, threads=threads, n=max(batches)),
+        model.sampler().evaluations(),
+        machine(),
+    )
+
+
+def _check(batches: Sequence[int], rounds: int) -> None:
+    if not batches or min(batches) < 1:
+        raise CallError(f"batches to measure must be at least 1, not {tuple(batches)}")
+    if rounds < 1:
+        raise CallError(f"a latency needs at least one round, not {rounds}")

@@ -1,0 +1,77 @@
+"""Peak memory: a fresh process that does nothing but load and sample, above the same process with nothing loaded."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from statistics import median
+
+from niwaki.contract import NiwakiError
+
+__all__ = ["bundle_memory", "model_memory"]
+
+# VmHWM belongs to the process image; ru_maxrss would start at what the parent had when it forked.
+_PEAK = """
+def peak():
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource, sys
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+"""
+
+_BUNDLE = """
+import importlib, json, sys
+import numpy, niwaki_runtime, niwaki_runtime.engines
+path, engine, precision, threads, n = json.loads(sys.argv[1])
+importlib.import_module(engine)
+empty = peak()
+niwaki_runtime.load(path, engine=engine, precision=precision, threads=threads).sample(n, seed=0, batch=n)
+print(json.dumps([empty, peak()]))
+"""
+
+_MODEL = """
+import json, sys
+import torch, niwaki.models
+path, threads, n = json.loads(sys.argv[1])
+torch.set_num_threads(threads)
+empty = peak()
+niwaki.models.load_model(path).sample(n, seed=0, batch=n)
+print(json.dumps([empty, peak()]))
+"""
+
+
+def _above(code: str, arguments: list[object], repeats: int) -> int:
+    """Median over fresh processes of the peak above the empty one, in bytes."""
+    found = []
+    for _ in range(repeats):
+        done = subprocess.run(
+            [sys.executable, "-c", _PEAK + code, json.dumps(arguments)], capture_output=True, text=True
+        )
+        if done.returncode:
+            last = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
+            raise NiwakiError(f"the process whose memory was to be measured failed: {last[0]}")
+        empty, full = json.loads(done.stdout.strip().splitlines()[-1])
+        found.append(full - empty)
+    return int(median(found))
+
+
+def bundle_memory(
+    path: Path | str,
+    *,
+    engine: str = "openvino",
+    precision: str = "fast",
+    threads: int = 2,
+    n: int = 16,
+    repeats: int = 3,
+) -> int:
+    """Bytes that loading a bundle and making `n` samples takes at its peak, above numpy and the engine alone."""
+    return _above(_BUNDLE, [str(path), engine, precision, threads, n], repeats)
+
+
+def model_memory(directory: Path | str, *, threads: int = 2, n: int = 16, repeats: int = 3) -> int:
+    """The same for a saved torch model (`save_model`), above torch alone."""
+    return _above(_MODEL, [str(directory), threads, n], repeats)

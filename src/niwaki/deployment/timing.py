@@ -1,0 +1,67 @@
+"""Latencies: several ways of doing the same, in one process, in turns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from niwaki.contract import CallError
+
+__all__ = ["Latency", "interleave"]
+
+_PAUSE = 0.02  # seconds; thread pools of one library spin for a while after a call and would slow the next one down
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds of one call: median and quartiles over `runs` timed calls."""
+
+    median_ms: float
+    low_ms: float
+    high_ms: float
+    runs: int
+
+    @classmethod
+    def of(cls, seconds: list[float]) -> Latency:
+        low, median, high = (float(v) * 1e3 for v in np.percentile(seconds, (25, 50, 75)))
+        return cls(median, low, high, len(seconds))
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def interleave(
+    calls: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int = 30,
+    warm: int = 5,
+    pause: float = _PAUSE,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Latency]:
+    """Time each call once per round, all in turns, so that what the machine does meanwhile hits all of them alike.
+
+    Every timed call follows a pause and an untimed call of its own: it finds its code and weights in the cache, and no
+    other library's threads spinning on its cores. The order rotates from round to round.
+    """
+    if rounds < 1 or not calls:
+        raise CallError("timing needs something to time and at least one round")
+    names = list(calls)
+    for name in names:
+        for _ in range(warm):
+            calls[name]()
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for k in range(rounds):
+        for name in names[k % len(names) :] + names[: k % len(names)]:
+            call = calls[name]
+            time.sleep(pause)
+            call()
+            started = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - started)
+        if progress:
+            progress(k + 1, rounds)
+    return {name: Latency.of(values) for name, values in seconds.items()}

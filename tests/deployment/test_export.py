@@ -1,0 +1,196 @@
+"""Exported graphs compute what torch computes, in both engines, at every batch; what they share is stored once."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from niwaki_runtime.engines import available
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, Port
+from niwaki.deployment import export_graphs
+from niwaki.deployment.bake import bake
+from niwaki.deployment.check import check_graph, graph_errors, open_runner
+from niwaki.deployment.export import to_onnx
+from niwaki.deployment.onnx_file import read_onnx, write_graphs
+
+NAMES = ("conv", "transposed", "denoiser", "flow", "cache")
+
+
+def one(module: nn.Module, shape: tuple[int, ...] = (1, 6)) -> Graph:
+    return Graph("generator", module.eval(), (Port("x", shape),))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_both_engines_compute_what_torch_does(name: str, engine: str, exported: Callable) -> None:
+    model, paths = exported(name)
+    for graph_name, path in paths.items():
+        graph = model.graphs()[graph_name]
+        runner = open_runner(engine, graph, path)
+        errors = graph_errors(graph, graph.module, runner, batches=(1, 2, 3, 5, 16))
+        assert max(errors.values()) < 1e-5, errors
+        assert tuple(errors) == graph.output_names
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_order_and_free_axes_are_the_declared_ones(name: str, exported: Callable) -> None:
+    model, paths = exported(name)
+    for graph_name, path in paths.items():
+        graph, proto = model.graphs()[graph_name], onnx.load(path)
+        assert tuple(i.name for i in proto.graph.input) == graph.input_names
+        assert tuple(o.name for o in proto.graph.output) == graph.output_names
+        for value, port in zip(proto.graph.input, (*graph.inputs, *graph.state), strict=True):
+            for axis, dim in enumerate(value.type.tensor_type.shape.dim):
+                assert bool(dim.dim_param) == (axis == port.batch_axis)
+
+
+def test_only_what_sampling_calls_is_exported_unless_asked(build: Callable, tmp_path: Path) -> None:
+    model = build("flow")
+    assert set(export_graphs(model, tmp_path / "a", check=False)) == {"inverse"}
+    assert set(export_graphs(model, tmp_path / "b", names=["forward"], check=False)) == {"forward"}
+    with pytest.raises(CallError, match="did you mean 'inverse'"):
+        export_graphs(model, tmp_path / "c", names=["inverze"])
+
+
+def test_weights_of_two_views_are_stored_once(build: Callable, tmp_path: Path) -> None:
+    model = build("flow")
+    names = ("inverse", "forward")
+    paths = export_graphs(model, tmp_path / "both", names=names)
+    held = sum(p.numel() * 4 for p in model.parameters() if p.numel() * 4 >= 1024)
+    shared = (tmp_path / "both" / "weights.bin").stat().st_size
+    assert held <= shared <= held + 4096 * 8
+    assert all(path.stat().st_size < 0.5 * held for path in paths.values())
+    # The inverse undoes the forward on the device, too: they do read the same weights.
+    x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    for engine in available():
+        forward, inverse = (open_runner(engine, model.graphs()[n], paths[n]) for n in names[::-1])
+        np.testing.assert_allclose(inverse(forward(x)[0]), x, atol=1e-5)
+
+
+def test_a_single_graph_stays_one_file(exported: Callable) -> None:
+    _, paths = exported("conv")
+    assert [p.name for p in paths["generator"].parent.iterdir()] == ["generator.onnx"]
+
+
+def test_shared_weights_survive_reading_and_writing_again(build: Callable, tmp_path: Path) -> None:
+    paths = export_graphs(build("flow"), tmp_path / "a", names=("inverse", "forward"), check=False)
+    again = write_graphs({name: read_onnx(path) for name, path in paths.items()}, tmp_path / "b")
+    for name, path in paths.items():
+        assert again[name].read_bytes() == path.read_bytes()
+    assert (tmp_path / "a/weights.bin").read_bytes() == (tmp_path / "b/weights.bin").read_bytes()
+
+
+def test_batch_norms_are_folded_exactly(exported: Callable) -> None:
+    for name in ("conv", "transposed"):
+        _, paths = exported(name)
+        kinds = {n.op_type for n in onnx.load(paths["generator"]).graph.node}
+        assert "BatchNormalization" not in kinds  # and test_both_engines… says that nothing else changed
+
+
+def test_parametrized_weights_are_computed_once(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        parametrizations.weight_norm(nn.Linear(6, 5)), nn.Tanh(), parametrizations.spectral_norm(nn.Linear(5, 4))
+    )
+    module.eval()
+    proto = to_onnx("g", one(module), bake(module))
+    assert [n.op_type for n in proto.graph.node] == ["Gemm", "Tanh", "Gemm"]
+    path = write_graphs({"g": proto}, tmp_path)["g"]
+    assert max(check_graph("g", one(module), module, path)["openvino"].values()) < 1e-6
+
+
+def test_large_constants_are_folded_but_small_ones_are_not_spread_out(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(200, 200))
+            self.row = nn.Parameter(torch.randn(1, 200))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return (x @ (self.weight * 0.1).T) @ self.row.expand(200, 200)
+
+    module = Scaled()
+    proto = to_onnx("g", one(module, (1, 200)), bake(module))
+    assert "Mul" not in {n.op_type for n in proto.graph.node}
+    assert proto.ByteSize() < 1.2 * 200 * 200 * 4
+
+
+def test_the_file_is_the_same_every_time_and_names_no_machine(build: Callable, tmp_path: Path) -> None:
+    first = export_graphs(build("denoiser"), tmp_path / "a", check=False)["denoiser"].read_bytes()
+    assert export_graphs(build("denoiser"), tmp_path / "b", check=False)["denoiser"].read_bytes() == first
+    assert str(Path(__file__).parent).encode() not in first
+    assert str(Path(torch.__file__).parent).encode() not in first
+
+
+def test_exporting_changes_nothing_in_the_model_and_says_nothing(
+    build: Callable, tmp_path: Path, capfd: pytest.CaptureFixture
+) -> None:
+    model = build("conv").train().to(memory_format=torch.channels_last)
+    before = copy.deepcopy(model.state_dict())
+    export_graphs(model, tmp_path)
+    assert model.training
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert capfd.readouterr() == ("", "")
+
+
+class Decides(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x * 2 if x.sum() > 0 else x
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(3, 6) * 2
+
+
+class Exotic(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j0(x)
+
+
+@pytest.mark.parametrize(
+    "module, words", [(Decides(), "torch.where"), (FixedBatch(), "x.shape"), (Exotic(), "bessel_j0")]
+)
+def test_what_cannot_be_exported_is_named(module: nn.Module, words: str) -> None:
+    with pytest.raises(NiwakiError, match=r"'mine'.*" + words) as caught:
+        to_onnx("mine", one(module), bake(module))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_check_finds_an_engine_that_computes_something_else(exported: Callable) -> None:
+    model, paths = exported("conv")
+    graph = model.graphs()["generator"]
+    other = bake(graph.module)
+    with torch.no_grad():
+        other.body[-2].bias += 0.01
+    with pytest.raises(NiwakiError, match="'image' of the graph 'generator'"):
+        check_graph("generator", graph, other, paths["generator"])
+
+
+def test_a_cache_written_by_position_equals_attention_over_the_past(exported: Callable) -> None:
+    """Token by token on the device = the closed form over the whole prefix."""
+    model, paths = exported("cache")
+    graph = model.graphs()["decode"]
+    tokens = np.array([[12, 3, 7, 1, 0, 5], [12, 12, 4, 4, 9, 2]])
+    q, k, v = model.net["qkv"](model.net["embed"](torch.from_numpy(tokens))).chunk(3, -1)
+    scores = (q @ k.transpose(1, 2)) / model.width**0.5
+    mask = torch.full((6, 6), float("-inf")).triu(1)
+    wanted = model.net["out"]((scores + mask).softmax(-1) @ v + q).detach().numpy()
+    for engine in available():
+        runner = open_runner(engine, graph, paths["decode"])
+        state = [s.zeros(2) for s in graph.state]
+        for i in range(6):
+            logits, *state = runner(tokens[:, i], np.array([i]), *state)
+            np.testing.assert_allclose(logits, wanted[:, i], atol=1e-5)
+
+
+def test_model_fixture_covers_what_is_exported(model: GenerativeModel) -> None:
+    assert set(model.sampler().graphs_used()) <= set(model.graphs())

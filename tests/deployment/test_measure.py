@@ -1,0 +1,101 @@
+"""Figures: medians are medians, calls take turns, memory is that of a fresh process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from niwaki.contract import CallError, NiwakiError
+from niwaki.deployment import Latency, Measurement, interleave, measure_bundle, measure_model, package
+from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
+from niwaki.deployment.memory import _above, bundle_memory
+from niwaki.store import jsonable
+
+
+def test_median_and_quartiles_in_milliseconds() -> None:
+    latency = Latency.of([0.004, 0.001, 0.002, 0.003, 0.005])
+    assert (latency.low_ms, latency.median_ms, latency.high_ms) == pytest.approx((2.0, 3.0, 4.0))
+    assert latency.runs == 5
+
+
+def test_calls_take_turns_and_each_is_warmed_before_it_is_timed() -> None:
+    order: list[str] = []
+    calls = {name: (lambda name=name: order.append(name)) for name in "abc"}
+    found = interleave(calls, rounds=3, warm=2, pause=0.0)
+    assert "".join(order) == "aabbcc" + "aabbcc" + "bbccaa" + "ccaabb"
+    assert {latency.runs for latency in found.values()} == {3}
+    with pytest.raises(CallError):
+        interleave({}, rounds=3)
+
+
+def test_the_baseline_is_the_model_itself(build: Callable) -> None:
+    model = build("denoiser").train()
+    np.testing.assert_array_equal(eager_float32(model)(3), model.sample(3, seed=0))
+    assert model.training
+
+
+def test_threads_are_put_back() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError), torch_threads(2):
+        assert torch.get_num_threads() == 2
+        raise ValueError
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.slow
+def test_the_compiled_baseline_makes_the_same_samples_within_bf16(build: Callable) -> None:
+    model = build("conv")
+    made = compiled_bf16(model)(4)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made, model.sample(4, seed=0), atol=0.05, rtol=0)
+
+
+def test_a_measurement_of_a_bundle_round_trips_through_json(exported: Callable, tmp_path: Path) -> None:
+    model, paths = exported("conv")
+    bundle = package(model, paths, tmp_path / "a.niwaki")
+    seen: list[tuple[int, int]] = []
+    found = measure_bundle(
+        bundle, batches=(1, 2), rounds=2, memory=False, progress=lambda done, total: seen.append((done, total))
+    )
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert found.bytes == bundle.stat().st_size
+    assert found.engine == "openvino"
+    assert found.ms(2) == found.latency[2].median_ms > 0
+    assert Measurement.from_json(json.loads(json.dumps(jsonable(found)))) == found
+
+
+def test_a_model_counts_its_own_evaluations(build: Callable) -> None:
+    found = measure_model(build("denoiser"), batches=(1,), rounds=1)
+    assert found.evaluations == 12  # six steps, guided
+    assert found.bytes is None
+    assert found.memory_bytes is None
+
+
+def test_memory_is_what_the_fresh_process_took() -> None:
+    """An array of 64 MB that was there for a moment counts; what the parent process holds does not."""
+    held = np.ones(200 << 20, np.uint8)
+    code = "import sys, json\nempty = peak()\nx = b'1' * (64 << 20)\ndel x\nprint(json.dumps([empty, peak()]))"
+    assert 60 << 20 < _above(code, [], repeats=1) < 70 << 20
+    assert held[0] == 1
+
+
+def test_memory_of_a_bundle_and_of_a_broken_one(exported: Callable, tmp_path: Path) -> None:
+    model, paths = exported("conv")
+    bundle = package(model, paths, tmp_path / "a.niwaki")
+    weights = sum(p.numel() * 4 for p in model.parameters())
+    assert weights < bundle_memory(bundle, n=2, repeats=1) < 500 << 20
+    bundle.write_bytes(bundle.read_bytes()[:-100])
+    with pytest.raises(NiwakiError, match="failed"):
+        bundle_memory(bundle, n=2, repeats=1)
+
+
+def test_impossible_measurements_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CallError, match="at least 1"):
+        measure_bundle(tmp_path, batches=(0,))
+    with pytest.raises(CallError, match="at least one round"):
+        measure_bundle(tmp_path, rounds=0)
