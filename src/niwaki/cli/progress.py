@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.table import Column
 from rich.text import Text
 
 __all__ = ["Drawn", "Plain", "duration", "figures"]
@@ -35,7 +36,7 @@ def figures(info: Mapping[str, Any] | None, most: int = 3) -> str:
     parts = []
     for key, value in list((info or {}).items())[:most]:
         shown = f"{value:.3g}" if isinstance(value, float) and math.isfinite(value) else str(value)
-        parts.append(f"{key} {shown}".strip())
+        parts.append(f"{key.replace('_', ' ')} {shown}".strip())
     return "  ".join(parts)
 
 
@@ -61,14 +62,19 @@ class Drawn:
         self.console = console or Console(stderr=True, highlight=False)
         self._progress = Progress(
             SpinnerColumn(style="green"),
-            TextColumn("[bold]{task.fields[name]:<9}[/] {task.description}"),
+            TextColumn("[bold]{task.fields[name]:<9}[/] {task.description}", table_column=Column(no_wrap=True)),
             BarColumn(bar_width=24, complete_style="green", finished_style="green"),
-            TextColumn("[dim]{task.fields[count]}[/]"),
-            _Rate(),
-            _Left(),
-            TextColumn("[dim]{task.fields[figures]}[/]"),
+            TextColumn("[dim]{task.fields[count]}[/]", table_column=Column(no_wrap=True)),
+            _Rate(table_column=Column(no_wrap=True)),
+            _Left(table_column=Column(no_wrap=True)),
+            # what is left of the line; the rest is cut off
+            TextColumn(
+                "[dim]{task.fields[figures]}[/]",
+                table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+            ),
             console=self.console,
             transient=True,
+            expand=True,
         )
         self._task: Any = None
         self._began = self._drawn = 0.0

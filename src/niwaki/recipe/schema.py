@@ -25,6 +25,7 @@ class ExportConfig(BaseModel):
     threads:       threads of the engine and of torch while measuring
     batches:       batch sizes whose latency is measured
     repeats:       timed calls per figure; the median and the spread are kept
+    memory:        take peak memory too, in fresh processes
     torch_compile: time the float model under torch.compile in bf16 as well (slow to compile)
     """
 
@@ -35,6 +36,7 @@ class ExportConfig(BaseModel):
     threads: int = Field(2, ge=1)
     batches: tuple[int, ...] = (1, 16)
     repeats: int = Field(30, ge=1)
+    memory: bool = True
     torch_compile: bool = False
 
     @field_validator("batches")

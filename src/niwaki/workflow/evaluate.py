@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 import numpy as np
 from niwaki_runtime import load as load_bundle
 
-from niwaki.contract import CallError
+from niwaki.contract import CallError, NiwakiError
+from niwaki.data import cache_directory
 from niwaki.evaluation import evaluate as judge
 from niwaki.recipe import Recipe, load_recipe
-from niwaki.store import jsonable, write_bytes, write_json
+from niwaki.store import jsonable, read_json, write_bytes, write_json
 from niwaki.workflow.load import is_bundle
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.rundir import is_run
@@ -47,8 +49,6 @@ def evaluate(
     session = open_session(what, overrides, None, reporter)
     with session.run.hold():
         evaluate_leg(session)
-    from niwaki.store import read_json
-
     return dict(read_json(session.run.evaluation))
 
 
@@ -92,14 +92,16 @@ def evaluate_leg(session: Session) -> bool:
 def _evaluate_bundle(
     path: Path, overrides: Sequence[str], recipe: str | Path | None, engine: str, reporter: Reporter | None
 ) -> dict[str, Any]:
-    source: str | Path | Recipe
-    if recipe is not None:
-        source = recipe if is_run(recipe) else load_recipe(recipe, overrides)
-    elif is_run(path.parent):
-        source = path.parent
-    else:
+    if recipe is None and not is_run(path.parent):
         raise CallError(f"{path} lies in no run directory; name the recipe of its data with --recipe")
-    session = Session(*_unwritten(source, overrides, reporter))
+    source = path.parent if recipe is None else Path(recipe)
+    with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:  # judging a bundle changes no run
+        session = open_session(load_recipe(source, overrides), (), temporary, reporter)
+        session.cache = source / "cache" if is_run(source) else cache_directory() / "features"
+        return _judge_bundle(session, path, engine)
+
+
+def _judge_bundle(session: Session, path: Path, engine: str) -> dict[str, Any]:
     bundle = load_bundle(path, engine=engine)
     if tuple(bundle.spec.shape) != tuple(session.dataset.spec.shape):
         raise CallError(
@@ -145,8 +147,6 @@ def write_samples(path: Path, **arrays: np.ndarray | None) -> None:
 
 def read_samples(path: Path) -> dict[str, np.ndarray]:
     """The arrays of `samples.npz`. Raises NiwakiError where the file is broken."""
-    from niwaki.contract import NiwakiError
-
     try:
         with np.load(path, allow_pickle=False) as file:
             return {k: file[k] for k in file.files}

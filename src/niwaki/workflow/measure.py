@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
@@ -36,28 +37,47 @@ def measure_all(session: Session) -> dict[str, Any]:
         latency = measure_together(
             ways, batches=config.batches, rounds=config.repeats, progress=counter(session.reporter)
         )
-    largest, evaluations, here = max(config.batches), model.sampler().evaluations(), machine()
-    small = weight_bytes(model)
+    memory: dict[str, int | None] = {}
+    if config.memory:
+        memory = _memory(session, options)
+    evaluations, here, small = model.sampler().evaluations(), machine(), weight_bytes(model)
 
-    def bundle(name: str, path: Any) -> Measurement:
-        memory = bundle_memory(path, n=largest, **options)
+    def torch_way(name: str, what: str, precision: str) -> Measurement:
         return Measurement(
-            "bundle", engine, config.precision, threads, latency[name], bundle_bytes(path), memory, evaluations, here
+            what, "torch", precision, threads, latency[name], small, memory.get(name), evaluations, here
+        )
+
+    def bundle(name: str, path: Path) -> Measurement:
+        size, used = bundle_bytes(path), memory.get(name)
+        return Measurement(
+            "bundle", engine, config.precision, threads, latency[name], size, used, evaluations, here
         )
 
     found = {
-        "before": Measurement(
-            "torch eager float32", "torch", "float32", threads, latency["before"], small,
-            model_memory(run.model, threads=threads, n=largest), evaluations, here,
-        ),
+        "before": torch_way("before", "torch eager float32", "float32"),
         "float32": bundle("float32", run.original_bundle),
         "after": bundle("after", run.bundle),
-    }  # fmt: skip
+    }
     if config.torch_compile:
-        found["compiled"] = Measurement(
-            "torch.compile bf16", "torch", "bf16", threads, latency["compiled"], small, None, evaluations, here
-        )
+        found["compiled"] = torch_way("compiled", "torch.compile bf16", "bf16")
     return {name: measurement.to_json() for name, measurement in found.items()}
+
+
+def _memory(session: Session, options: dict[str, Any]) -> dict[str, int | None]:
+    """Peak memory of each way in fresh processes, at the largest batch."""
+    run, config = session.run, session.recipe.export
+    n = max(config.batches)
+    ways: dict[str, Callable[[], int]] = {
+        "before": lambda: model_memory(run.model, threads=config.threads, n=n),
+        "float32": lambda: bundle_memory(run.original_bundle, n=n, **options),
+        "after": lambda: bundle_memory(run.bundle, n=n, **options),
+    }
+    session.reporter.stage("memory", f"batch {n}, in fresh processes")
+    found: dict[str, int | None] = {}
+    for k, (name, way) in enumerate(ways.items()):
+        session.reporter.update(k, len(ways))
+        found[name] = way()
+    return found
 
 
 def weight_bytes(model: GenerativeModel) -> int:

@@ -25,6 +25,8 @@ __all__ = ["LEGS", "RunDirectory", "is_run", "versions"]
 
 LEGS = ("train", "evaluate", "compress", "export", "verdict", "report")
 _FORMAT = 1
+_WRITES_OVER = {"evaluate": ("verdict",), "compress": ("export", "verdict"), "export": ("verdict",)}
+"""Legs whose files another leg completes (figures, verdicts): done again, they take the other's work away."""
 _PACKAGES = (
     "niwaki", "niwaki-runtime", "torch", "numpy", "lightning-fabric", "torch-pruning", "nncf", "onnx", "onnxscript",
     "onnxruntime", "openvino", "safetensors", "pydantic", "scikit-learn", "scipy", "matplotlib",
@@ -162,6 +164,8 @@ class RunDirectory:
         began = time.monotonic()
         record: dict[str, Any] = {"status": "started", "inputs": hash_json(inputs), "made_from": dict(inputs)}
         self.info["legs"][name] = record
+        for later in _WRITES_OVER.get(name, ()):
+            self.info["legs"].pop(later, None)
         self.save()
         yield record
         record |= {

@@ -49,6 +49,7 @@ class Session:
         self.run = run
         self.recipe = run.recipe
         self.reporter = reporter
+        self.cache = run.cache
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -110,7 +111,7 @@ class Session:
         return build(
             names,
             self.dataset,
-            cache=self.run.cache,
+            cache=self.cache,
             seed=self.recipe.seed,
             progress=lambda name, done, total: self.reporter.update(done, total, {"": name}),
         )

@@ -69,7 +69,7 @@ def verdict_leg(session: Session) -> bool:
 
 
 def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) -> int:
-    """Write figures, verdicts and provenance into the run's bundle; returns its bytes on disk, which it states itself."""
+    """Write figures, verdicts and provenance into the run's bundle; returns its bytes on disk."""
     run = session.run
     provenance = {
         "recipe": session.recipe.model_dump(mode="json", exclude={"data": {"path"}}),
@@ -77,21 +77,17 @@ def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) 
         "seed": session.recipe.seed,
         "versions": run.info["versions"],
     }
-    fresh, size = Path(f"{run.bundle}.sealed"), run.bundle.stat().st_size
+    fresh = Path(f"{run.bundle}.sealed")
     try:
-        for _ in range(8):  # a size of one digit more makes the file a byte longer: until it states what it is
-            seal(
-                run.bundle,
-                fresh,
-                name=session.recipe.name,
-                measured={**measured, "bytes": size},
-                verdict=verdicts,
-                provenance=provenance,
-            )
-            stated, size = size, fresh.stat().st_size
-            if size == stated:
-                break
+        seal(
+            run.bundle,
+            fresh,
+            name=session.recipe.name,
+            measured={k: v for k, v in measured.items() if k != "bytes"},  # a file cannot state its own size for sure
+            verdict=verdicts,
+            provenance=provenance,
+        )
         os.replace(fresh, run.bundle)
     finally:
         fresh.unlink(missing_ok=True)
-    return size
+    return run.bundle.stat().st_size

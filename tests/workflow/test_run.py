@@ -1,0 +1,230 @@
+"""The whole way on real digits, small: what it leaves, what a second call does again, and how a stopped one goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import niwaki_runtime
+import numpy as np
+import pytest
+import yaml
+
+from niwaki.contract import CallError
+from niwaki.recipe import load_recipe, recipe_from
+from niwaki.store import read_json
+from niwaki.training import Interrupted
+from niwaki.workflow.evaluate import evaluate
+from niwaki.workflow.export import export
+from niwaki.workflow.load import load
+from niwaki.workflow.rundir import LEGS, RunDirectory
+from niwaki.workflow.run import run
+from niwaki.workflow.summary import summary
+from niwaki.workflow.train import train
+
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "data": {"source": "digits"},
+    "model": {"name": "dcgan", "width": 16, "features": 16, "latent": 8},
+    "train": {"steps": 8, "batch": 32, "log_every": 2, "checkpoint_every": 4, "ema": 0.5},
+    "evaluate": {"features": ["random"]},
+    "compress": {
+        "steps": [{"kind": "prune", "ratio": 0.5}],
+        "measure": False,
+    },
+    "export": {"repeats": 1, "memory": False},
+}
+
+
+class Heard:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.stages: list[str] = []
+        self.notes: list[str] = []
+
+    def stage(self, name: str, detail: str = "") -> None:
+        self.stages.append(name)
+
+    def update(self, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
+        assert 0 <= done <= total
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(recipe_from(TINY), out=tmp_path_factory.mktemp("finished") / "tiny").path
+
+
+@pytest.fixture
+def again(finished: Path, tmp_path: Path) -> Path:
+    """A copy that a test may change."""
+    shutil.copytree(finished, tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+def stamps(path: Path) -> dict[str, str]:
+    return {leg: record["finished"] for leg, record in read_json(path / "run.json")["legs"].items()}
+
+
+def redone(path: Path, *overrides: str) -> tuple[list[str], Heard]:
+    """Which legs a call with overrides does again."""
+    before = {leg: RunDirectory.open(path).leg(leg) for leg in LEGS}
+    heard = Heard()
+    run(path, overrides, reporter=heard)
+    after = RunDirectory.open(path)
+    assert all(after.leg(leg)["status"] == "done" for leg in LEGS)
+    return [leg for leg in LEGS if after.leg(leg) != before[leg]], heard
+
+
+def test_the_run_directory_holds_everything(finished: Path) -> None:
+    for name in ("recipe.yaml", "run.json", "metrics.jsonl", "checkpoints", "model/model.safetensors", "samples.npz",
+                 "evaluation.json", "compression.json", "compressed/model.safetensors", "tiny.niwaki",
+                 "tiny-float32.niwaki", "report.html"):  # fmt: skip
+        assert (finished / name).exists(), name
+    record = read_json(finished / "run.json")
+    assert set(record["legs"]) == set(LEGS)
+    assert all(leg["status"] == "done" and leg["seconds"] >= 0 for leg in record["legs"].values())
+    assert len(record["data"]["fingerprint"]) == 64
+    assert load_recipe(finished / "recipe.yaml") == recipe_from(TINY)
+    assert not [p for p in finished.rglob("*.pt")]
+    assert not [p for p in finished.rglob("*.pkl")]
+
+
+def test_the_judged_pairs_are_the_models_and_the_bundles_own_samples(finished: Path) -> None:
+    model, bundle = load(finished), load(finished / "tiny.niwaki", engine="openvino")
+    with np.load(finished / "samples.npz", allow_pickle=False) as kept:
+        before, after, labels = kept["before"], kept["after"], kept["labels"]
+    ask = {"class": labels[:9]}
+    seed = read_json(finished / "evaluation.json")["seed"]
+    np.testing.assert_allclose(model.sample(9, seed=seed, condition=ask).numpy(), before[:9], atol=1e-5)
+    np.testing.assert_allclose(bundle.sample(9, seed=seed, condition=ask), after[:9], atol=0.1)
+    assert not np.allclose(before, after), "the bundle is another network"
+    assert len(labels) == len(before) == len(after)
+
+
+def test_the_bundle_states_its_own_size_verdict_and_origin(finished: Path) -> None:
+    manifest = niwaki_runtime.inspect(finished / "tiny.niwaki")
+    size = (finished / "tiny.niwaki").stat().st_size
+    assert manifest.measured["latency"].keys() == {"1", "16"}
+    assert read_json(finished / "compression.json")["measured"]["after"]["bytes"] == size
+    assert size < (finished / "tiny-float32.niwaki").stat().st_size
+    assert {"fidelity", "diversity"} <= manifest.verdict.keys()
+    assert manifest.provenance["data"] == read_json(finished / "run.json")["data"]["fingerprint"]
+    assert recipe_from(manifest.provenance["recipe"]) == recipe_from(TINY)
+    assert str(finished.parent) not in str(manifest.to_json()), "no path of this machine travels along"
+
+
+def test_the_uncompressed_bundle_computes_what_torch_does(finished: Path) -> None:
+    model = load(finished).sample(5, seed=4).numpy()
+    for engine in ("openvino", "onnxruntime"):
+        bundle = niwaki_runtime.load(finished / "tiny-float32.niwaki", engine=engine, precision="exact")
+        np.testing.assert_allclose(bundle.sample(5, seed=4), model, atol=1e-4)
+
+
+def test_a_second_call_does_nothing_and_says_so(again: Path) -> None:
+    legs, heard = redone(again)
+    assert legs == []
+    assert heard.stages == [], "not even the data are read"
+    assert heard.notes == [f"everything in {again} is done and up to date"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["export.repeats=2"], ["export", "verdict", "report"]),
+        (["evaluate.seed=9"], ["evaluate", "verdict", "report"]),
+        (["compress.steps.0.ratio=0.3"], ["compress", "export", "verdict", "report"]),
+        (["train.log_every=3", "train.keep=5"], []),
+        (["train.steps=9"], list(LEGS)),
+    ],
+)
+def test_only_what_depends_on_a_change_is_done_again(again: Path, overrides: list[str], expected: list[str]) -> None:
+    legs, heard = redone(again, *overrides)
+    assert legs == expected
+    if "train" in expected:
+        assert any("train.steps changed" in note for note in heard.notes)
+
+
+@pytest.mark.slow
+def test_every_kind_of_step_goes_the_whole_way(again: Path) -> None:
+    plan = "compress.steps=[{kind: prune}, {kind: finetune, steps: 3, batch: 16}, {kind: quantize, calibration: 16}]"
+    assert redone(again, plan)[0] == ["compress", "export", "verdict", "report"]
+    steps = read_json(again / "compression.json")["steps"]
+    assert [step["kind"] for step in steps] == ["prune", "finetune", "quantize"]
+    assert niwaki_runtime.inspect(again / "tiny.niwaki").graphs["generator"].quantized["quantized"] > 0
+
+
+def test_what_was_deleted_is_made_again(again: Path) -> None:
+    (again / "report.html").unlink()
+    assert redone(again)[0] == ["report"]
+    (again / "tiny.niwaki").unlink()
+    assert redone(again)[0] == ["export", "verdict", "report"]
+
+
+def test_without_a_plan_the_float_model_is_the_bundle(again: Path) -> None:
+    legs, _ = redone(again, "compress=null")
+    assert legs == ["export", "verdict", "report"]
+    with np.load(again / "samples.npz", allow_pickle=False) as kept:
+        np.testing.assert_allclose(kept["after"], kept["before"], atol=0.05)
+    outcome = summary(RunDirectory.open(again))["verdict"]
+    assert all(v["outcome"] != "loss" for v in outcome.values())
+
+
+def test_a_bundle_is_evaluated_with_the_recipe_of_its_run(finished: Path, tmp_path: Path) -> None:
+    inside = evaluate(finished / "tiny.niwaki", engine="openvino")
+    kept = read_json(finished / "evaluation.json")["bundle"]
+    assert inside["bundle"].keys() == kept.keys()
+    shutil.copy(finished / "tiny.niwaki", tmp_path / "alone.niwaki")
+    with pytest.raises(CallError, match="--recipe"):
+        evaluate(tmp_path / "alone.niwaki")
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    outside = evaluate(tmp_path / "alone.niwaki", recipe=tmp_path / "tiny.yaml", engine="openvino")
+    assert outside["bundle"] == inside["bundle"]
+
+
+def test_a_saved_model_is_exported(finished: Path, tmp_path: Path) -> None:
+    found = export(finished / "compressed", out=tmp_path / "own.niwaki")
+    assert found["bytes"] == (tmp_path / "own.niwaki").stat().st_size
+    assert max(found["parity"].values()) < 1e-4
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(finished: Path, tmp_path: Path) -> None:
+    class Stopping(Heard):
+        def update(self, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
+            if self.stages[-1] == "train" and not self.notes:
+                self.note("stop")
+                os.kill(os.getpid(), signal.SIGINT)
+
+    recipe = recipe_from(TINY)
+    with pytest.raises(Interrupted):
+        train(recipe, out=tmp_path / "tiny", reporter=Stopping())
+    with pytest.raises(CallError, match="add --resume to go on or --fresh to begin again"):
+        train(recipe, out=tmp_path / "tiny")
+    train(recipe, out=tmp_path / "tiny", resume=True)
+    weights = Path("model/model.safetensors")
+    assert (tmp_path / "tiny" / weights).read_bytes() == (finished / weights).read_bytes()
+
+
+def test_unlabelled_arrays_go_the_whole_way(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "x.npy", rng.integers(0, 256, (300, 8, 8), dtype=np.uint8))
+    recipe = recipe_from(
+        {
+            **TINY,
+            "name": "plain",
+            "data": {"source": "arrays", "path": str(tmp_path / "x.npy")},
+            "evaluate": {"features": ["classifier", "random"]},
+            "compress": None,
+        }
+    )
+    heard = Heard()
+    made = run(recipe, out=tmp_path / "plain", reporter=heard)
+    assert "the data have no labels, so no classifier looks at the samples" in heard.notes
+    assert summary(made)["verdict"].keys() == {"fidelity", "diversity"}
