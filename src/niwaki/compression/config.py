@@ -92,7 +92,7 @@ class CompressConfig(BaseModel):
     steps:   at least one
     batches: batch sizes at which each step's result is timed
     rounds:  timed calls per batch size
-    measure: take the latency after every step; bytes are always taken
+    measure: export, package and time the result of every step; if off, only that of the last one
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -119,7 +119,7 @@ def compress(
 
 def _finished(run: _Run, step: StepConfig, directory: Path, key: str) -> GenerativeModel | None:
     """The model of a step that was carried out before, from the same weights and settings."""
-    if not (directory / "record.json").exists() or not (directory / "model.niwaki").exists():
+    if not (directory / "record.json").exists():
         return None
     kept = read_json(directory / "record.json")
     if kept.get("key") != key:
@@ -153,16 +153,18 @@ def _carried_out(
     check(outcome.model, run.shapes)
     again = save_step(outcome.model, directory, run.original)
     _refuse_nothing(step, model, again, outcome)
-    bundle = _bundle(again, outcome, directory)
+    bundle = (
+        _bundle(again, outcome, directory) if run.config.measure or k + 1 == len(run.config.steps) else None
+    )
     seconds = time.perf_counter() - started
     record = Record(
         kind=step.kind,
         settings=step.model_dump(mode="json"),
         parameters=(before[0], parameters(again)),
         macs=(before[1], macs(again)),
-        bytes=bundle_bytes(bundle),
-        latency=_latency(run.config, bundle),
-        error=_error(run, bundle),
+        bytes=bundle_bytes(bundle) if bundle else None,
+        latency=_latency(run.config, bundle) if bundle else {},
+        error=_error(run, again, bundle),
         quantized={n: _brief(count_quantized(p)) for n, p in outcome.graphs.items()},
         seconds=seconds,
         widths=outcome.widths,
@@ -198,16 +200,18 @@ def _bundle(model: GenerativeModel, outcome: Outcome, directory: Path) -> Path:
     return package(model, outcome.graphs, directory / "model.niwaki")
 
 
-def _error(run: _Run, bundle: Path) -> float:
-    """Mean |difference| of the bundle's samples from the uncompressed model's, in the latter's standard deviations.
+def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:
+    """Mean |difference| of samples from the uncompressed model's, in the latter's standard deviations.
 
-    Raises NiwakiError where they are not finite.
+    The samples are the bundle's on its engine where there is a bundle. Raises NiwakiError where they are not finite.
     """
-    made = niwaki_runtime.load(bundle, precision="exact").sample(
-        _CHECKED, seed=_CHECK_SEED, condition=run.condition
-    )
+    if bundle is None:
+        made = model.sample(_CHECKED, seed=_CHECK_SEED, condition=run.condition).float().numpy()
+    else:
+        loaded = niwaki_runtime.load(bundle, precision="exact")
+        made = loaded.sample(_CHECKED, seed=_CHECK_SEED, condition=run.condition)
     if not np.isfinite(made).all():
-        raise NiwakiError(f"the bundle {bundle} makes samples that are not finite")
+        raise NiwakiError("the step's model makes samples that are not finite")
     spread = float(run.reference.std()) or 1.0
     return float(np.abs(made.astype(np.float64) - run.reference).mean()) / spread
 

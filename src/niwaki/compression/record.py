@@ -22,7 +22,7 @@ class Record:
     kind, settings:  the step and its config
     parameters:      of the graphs that sampling calls, before and after the step
     macs:            multiply-accumulates of one sample (all network evaluations), before and after
-    bytes:           of the bundle on disk after the step
+    bytes:           of the bundle on disk after the step; None where none was made
     latency:         batch size → milliseconds of `sample` on the engine, after the step; empty where not measured
     error:           mean |difference| of samples from those of the uncompressed model at the same noise, in units of
                      the latter's standard deviation
@@ -37,7 +37,7 @@ class Record:
     settings: dict[str, Any]
     parameters: tuple[int, int]
     macs: tuple[int, int]
-    bytes: int
+    bytes: int | None
     latency: dict[str, float]
     error: float
     quantized: dict[str, dict[str, int]]
@@ -69,7 +69,8 @@ def parameters(model: GenerativeModel) -> int:
     """Parameters that one forward of every sampling graph uses, each counted once."""
     used: dict[int, int] = {}
     _watch(
-        model, lambda module, seen, out: used.update((id(p), p.numel()) for p in module.parameters(recurse=False))
+        model,
+        lambda module, seen, out: used.update((id(p), p.numel()) for p in module.parameters(recurse=False)),
     )
     return sum(used.values())
 
