@@ -1,4 +1,5 @@
-"""niwaki trains generative models, measures what they can do, makes them small, and proves that nothing was lost.
+"""niwaki trains generative models, measures what they can do, makes them small, and proves that nothing was
+lost.
 
 >>> import niwaki
 >>> run = niwaki.run("digits-gan")  # doctest: +SKIP
@@ -29,20 +30,20 @@ _WHERE = {
     "train": "niwaki.workflow.train",
 }
 
-__all__ = ["__version__", *_WHERE]  # noqa: PLE0604
+__all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from niwaki_runtime.errors import CallError, NiwakiError
-
-    from niwaki.adapters import adapt
-    from niwaki.recipe import load_recipe
-    from niwaki.workflow.compress import compress
-    from niwaki.workflow.evaluate import evaluate
-    from niwaki.workflow.export import export
-    from niwaki.workflow.load import load
-    from niwaki.workflow.run import run
-    from niwaki.workflow.sample import sample
-    from niwaki.workflow.train import train
+    from niwaki.adapters import adapt as adapt
+    from niwaki.recipe import load_recipe as load_recipe
+    from niwaki.workflow.compress import compress as compress
+    from niwaki.workflow.evaluate import evaluate as evaluate
+    from niwaki.workflow.export import export as export
+    from niwaki.workflow.load import load as load
+    from niwaki.workflow.run import run as run
+    from niwaki.workflow.sample import sample as sample
+    from niwaki.workflow.train import train as train
+    from niwaki_runtime.errors import CallError as CallError
+    from niwaki_runtime.errors import NiwakiError as NiwakiError
 
 
 def __getattr__(name: str) -> Any:

@@ -51,7 +51,7 @@ def test_the_own_recipes_are_found_by_name_and_are_whole() -> None:
     [
         ("train.stepz=5", "the recipe has no setting 'train.stepz'; did you mean 'steps'?"),
         ("trian.steps=5", "the recipe has no setting 'trian'; did you mean 'train'?"),
-        ("checkpoint_every=5", "the recipe has no setting 'checkpoint_every'; did you mean 'train.checkpoint_every'?"),
+        ("checkpoint_every=5", "no setting 'checkpoint_every'; did you mean 'train.checkpoint_every'?"),
         ("train.steps=many", "'train.steps' must be a whole number, not 'many'"),
         ("train.steps=1.5", "'train.steps' must be a whole number, not 1.5"),
         ("train.steps=0", "'train.steps' must be greater than 0, not 0"),
@@ -71,7 +71,7 @@ def test_the_own_recipes_are_found_by_name_and_are_whole() -> None:
         ("model.name=null", "'model.name'"),
         ("model.widht=8", "the model 'dcgan' has no setting 'widht'; did you mean 'width'?"),
         ("model.width=wide", "model.width"),
-        ("compress.steps.0.ratoi=0.1", "the recipe has no setting 'compress.steps.0.ratoi'; did you mean 'ratio'?"),
+        ("compress.steps.0.ratoi=0.1", "no setting 'compress.steps.0.ratoi'; did you mean 'ratio'?"),
         ("compress.steps.0.ratio=2", "'compress.steps.0.ratio' must be less than 1, not 2"),
         ("compress.steps.0.kind=prun", "'compress.steps.0.kind' cannot be 'prun'; did you mean 'prune'?"),
         ("compress.steps=[]", "'compress.steps' must be a list of at least 1, not []"),

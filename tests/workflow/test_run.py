@@ -1,4 +1,5 @@
-"""The whole way on real digits, small: what it leaves, what a second call does again, and how a stopped one goes on."""
+"""The whole way on real digits, small: what it leaves, what a second call does again, and how a stopped one
+goes on."""
 
 from __future__ import annotations
 
@@ -9,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import niwaki_runtime
 import numpy as np
 import pytest
 import yaml
 
+import niwaki_runtime
 from niwaki.contract import CallError
 from niwaki.recipe import load_recipe, recipe_from
 from niwaki.store import read_json
@@ -21,8 +22,8 @@ from niwaki.training import Interrupted
 from niwaki.workflow.evaluate import evaluate
 from niwaki.workflow.export import export
 from niwaki.workflow.load import load
-from niwaki.workflow.rundir import LEGS, RunDirectory
 from niwaki.workflow.run import run
+from niwaki.workflow.rundir import LEGS, RunDirectory
 from niwaki.workflow.summary import summary
 from niwaki.workflow.train import train
 
@@ -84,8 +85,8 @@ def redone(path: Path, *overrides: str) -> tuple[list[str], Heard]:
 
 
 def test_the_run_directory_holds_everything(finished: Path) -> None:
-    for name in ("recipe.yaml", "run.json", "metrics.jsonl", "checkpoints", "model/model.safetensors", "samples.npz",
-                 "evaluation.json", "compression.json", "compressed/model.safetensors", "tiny.niwaki",
+    for name in ("recipe.yaml", "run.json", "metrics.jsonl", "checkpoints", "samples.npz",
+                 "model/model.safetensors",                 "evaluation.json", "compression.json", "compressed/model.safetensors", "tiny.niwaki",
                  "tiny-float32.niwaki", "report.html"):  # fmt: skip
         assert (finished / name).exists(), name
     record = read_json(finished / "run.json")
@@ -93,8 +94,8 @@ def test_the_run_directory_holds_everything(finished: Path) -> None:
     assert all(leg["status"] == "done" and leg["seconds"] >= 0 for leg in record["legs"].values())
     assert len(record["data"]["fingerprint"]) == 64
     assert load_recipe(finished / "recipe.yaml") == recipe_from(TINY)
-    assert not [p for p in finished.rglob("*.pt")]
-    assert not [p for p in finished.rglob("*.pkl")]
+    assert not list(finished.rglob("*.pt"))
+    assert not list(finished.rglob("*.pkl"))
 
 
 def test_the_judged_pairs_are_the_models_and_the_bundles_own_samples(finished: Path) -> None:
@@ -145,7 +146,9 @@ def test_a_second_call_does_nothing_and_says_so(again: Path) -> None:
         (["train.steps=9"], list(LEGS)),
     ],
 )
-def test_only_what_depends_on_a_change_is_done_again(again: Path, overrides: list[str], expected: list[str]) -> None:
+def test_only_what_depends_on_a_change_is_done_again(
+    again: Path, overrides: list[str], expected: list[str]
+) -> None:
     legs, heard = redone(again, *overrides)
     assert legs == expected
     if "train" in expected:
@@ -154,7 +157,8 @@ def test_only_what_depends_on_a_change_is_done_again(again: Path, overrides: lis
 
 @pytest.mark.slow
 def test_every_kind_of_step_goes_the_whole_way(again: Path) -> None:
-    plan = "compress.steps=[{kind: prune}, {kind: finetune, steps: 3, batch: 16}, {kind: quantize, calibration: 16}]"
+    steps = "{kind: prune}, {kind: finetune, steps: 3, batch: 16}, {kind: quantize, calibration: 16}"
+    plan = f"compress.steps=[{steps}]"
     assert redone(again, plan)[0] == ["compress", "export", "verdict", "report"]
     steps = read_json(again / "compression.json")["steps"]
     assert [step["kind"] for step in steps] == ["prune", "finetune", "quantize"]

@@ -66,7 +66,8 @@ class Work:
 
 @contextmanager
 def at_work(as_json: bool) -> Iterator[Work]:
-    """Progress on stderr; stdout belongs to the answer, so what libraries print there is dropped (kept when debugging)."""
+    """Progress on stderr; stdout belongs to the answer, so what libraries print there is dropped (kept when
+    debugging)."""
     debug = bool(os.environ.get("NIWAKI_DEBUG"))
     reporter = Drawn() if sys.stderr.isatty() else Plain()
     stdout = sys.stdout

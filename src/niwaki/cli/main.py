@@ -1,4 +1,5 @@
-"""From the words of a call to an exit status: 0 done, 1 the work failed, 2 the call was wrong, 130 interrupted.
+"""From the words of a call to an exit status: 0 done, 1 the work failed, 2 the call was wrong, 130
+interrupted.
 
 Every error is one line on stderr. `NIWAKI_DEBUG=1` shows the traceback instead.
 """
@@ -20,7 +21,7 @@ VERBS = ("run", "train", "sample", "evaluate", "compress", "export", "report", "
 
 app = typer.Typer(
     name="niwaki",
-    help="Trains generative models, measures what they can do, makes them small, and proves that nothing was lost.",
+    help="Trains generative models, measures them, makes them small, and proves that nothing was lost.",
     epilog="Begin with: niwaki run digits-gan",
     add_completion=False,
     rich_markup_mode="rich",
@@ -56,7 +57,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def status(argv: list[str]) -> int:
-    """Run one call; the exit status. Errors are told on stderr (and, under `--json`, as an object on stdout)."""
+    """Run one call; the exit status. Errors are told on stderr (and, under `--json`, as an object on
+    stdout)."""
     try:
         _know_the_verb(argv)
         result = app(args=argv, prog_name="niwaki", standalone_mode=False)

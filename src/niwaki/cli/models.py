@@ -21,13 +21,12 @@ def models(as_json: Json = False) -> None:
             from rich.table import Table
 
             table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
-            for column in ("model", "family", "conditions", "can", "what it is"):
+            for column in ("model", "family", "conditions", "also knows", "what it is"):
                 table.add_column(column)
             for m in entries:
-                table.add_row(
-                    f"[bold]{m['name']}[/]", m["family"], ", ".join(m["conditions"]) or "–", ", ".join(m["capabilities"]),
-                    m["summary"],
-                )  # fmt: skip
+                able = [c for c in m["capabilities"] if c != "sample"]
+                cells = (m["family"], ", ".join(m["conditions"]) or "–", ", ".join(able) or "–", m["summary"])
+                table.add_row(f"[bold]{m['name']}[/]", *cells)
             console.print(table)
 
         entries = catalogue()

@@ -1,4 +1,5 @@
-"""Progress on stderr: bars with rate and time left on a terminal, a plain line every few seconds elsewhere."""
+"""Progress on stderr: bars with rate and time left on a terminal, a plain line every few seconds
+elsewhere."""
 
 from __future__ import annotations
 
@@ -62,7 +63,9 @@ class Drawn:
         self.console = console or Console(stderr=True, highlight=False)
         self._progress = Progress(
             SpinnerColumn(style="green"),
-            TextColumn("[bold]{task.fields[name]:<9}[/] {task.description}", table_column=Column(no_wrap=True)),
+            TextColumn(
+                "[bold]{task.fields[name]:<9}[/] {task.description}", table_column=Column(no_wrap=True)
+            ),
             BarColumn(bar_width=24, complete_style="green", finished_style="green"),
             TextColumn("[dim]{task.fields[count]}[/]", table_column=Column(no_wrap=True)),
             _Rate(table_column=Column(no_wrap=True)),
@@ -118,7 +121,8 @@ class Drawn:
 
 
 class Plain:
-    """In a log: a line when a piece of work begins, one every few seconds while it lasts, one when it ends."""
+    """In a log: a line when a piece of work begins, one every few seconds while it lasts, one when it
+    ends."""
 
     def __init__(self) -> None:
         self._name = ""

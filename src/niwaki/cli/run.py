@@ -11,7 +11,9 @@ from niwaki.cli.common import Json, Out, Overrides, adder, at_work
 __all__ = ["enter"]
 
 
-@adder("niwaki run digits-gan", "The whole way of a recipe: train, evaluate, compress, export, judge, report.")
+@adder(
+    "niwaki run digits-gan", "The whole way of a recipe: train, evaluate, compress, export, judge, report."
+)
 def run(
     what: Annotated[
         str, typer.Argument(metavar="RECIPE|RUN", help="A recipe's file or name, or a run directory.")

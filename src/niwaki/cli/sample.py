@@ -49,8 +49,8 @@ def sample(
         overrides = {".".join(path): value for path, value in map(parse_override, options or ())}
         places = out or [Path("samples.png")]
         made = sample(
-            what, n, seed=seed, start=start, condition=_condition(condition), engine=engine, batch=batch, out=places,
-            reporter=work.reporter, **overrides,
+            what, n, seed=seed, start=start, condition=_condition(condition), engine=engine, batch=batch,
+                       out=places, reporter=work.reporter, **overrides,
         )  # fmt: skip
 
         def draw(console: Any) -> None:

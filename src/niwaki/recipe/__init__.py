@@ -1,7 +1,7 @@
 """A recipe names the whole way of a model: data, model, training, evaluation, compression, export.
 
-It is YAML checked by pydantic, assembled from each room's own config. Whatever is wrong in it is one `CallError`: one
-sentence with the dotted key and the nearest right name.
+It is YAML checked by pydantic, assembled from each room's own config. Whatever is wrong in it is one
+`CallError`: one sentence with the dotted key and the nearest right name.
 """
 
 from __future__ import annotations

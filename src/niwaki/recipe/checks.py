@@ -22,13 +22,12 @@ def check_model(settings: Mapping[str, Any]) -> None:
             "'model.guidance' needs a condition to guide by; set 'model.conditional' to true or drop it"
         )
     if settings.get("label_drop", 1.0) == 0:
-        raise CallError(
-            "'model.guidance' needs a model that was trained without labels too; set 'model.label_drop' above 0"
-        )
+        raise CallError("'model.guidance' needs training without labels too; set 'model.label_drop' above 0")
 
 
 def check_data(recipe: Recipe, spec: SampleSpec) -> None:
-    """What only the data can tell. Raises CallError for a model that asks for labels which the data does not have."""
+    """What only the data can tell. Raises CallError for a model that asks for labels which the data does not
+    have."""
     if spec.classes:
         return
     source = f"the data of source '{recipe.data.source}' have no labels"

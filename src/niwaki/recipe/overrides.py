@@ -24,7 +24,8 @@ def parse_override(text: str) -> tuple[tuple[str, ...], Any]:
 def apply_overrides(values: Mapping[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
     """A copy of a recipe's plain values with each override set; a number in the path counts into a list.
 
-    Whether the keys exist is for the schema to say; here only the way to them must lead through mappings and lists.
+    Whether the keys exist is for the schema to say; here only the way to them must lead through mappings and
+    lists.
     """
     result = copy.deepcopy(dict(values))
     for text in overrides:

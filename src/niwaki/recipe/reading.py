@@ -27,7 +27,8 @@ def _shelves() -> list[Path]:
 
 
 def find_recipe(given: str | Path) -> Path:
-    """The file of a recipe: a path, a directory that holds `recipe.yaml` (a run), or a name such as `digits-gan`.
+    """The file of a recipe: a path, a directory that holds `recipe.yaml` (a run), or a name such as
+    `digits-gan`.
 
     Raises CallError with the nearest recipe where there is none.
     """
@@ -57,8 +58,8 @@ def find_recipe(given: str | Path) -> Path:
 def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     """The checked recipe of a file, a run directory or a name, with `section.key=value` overrides set.
 
-    Raises CallError in one sentence for a missing file, broken YAML, an unknown key, a wrong type or an impossible
-    combination.
+    Raises CallError in one sentence for a missing file, broken YAML, an unknown key, a wrong type or an
+    impossible combination.
     """
     file = find_recipe(path)
     try:

@@ -65,7 +65,7 @@ class Recipe(BaseModel):
     train: TrainConfig
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compress: CompressConfig | None = None
-    export: ExportConfig = Field(default_factory=ExportConfig)
+    export: ExportConfig = Field(default_factory=lambda: ExportConfig())
 
     @field_validator("model")
     @classmethod

@@ -180,7 +180,8 @@ def _tags(model: type[BaseModel]) -> set[Any]:
 
 
 def _names_member(part: int | str, options: list[Any]) -> bool:
-    """Whether a location part is pydantic's name for a member of a union (`float`, `dict[str,float]`, a class)."""
+    """Whether a location part is pydantic's name for a member of a union (`float`, `dict[str,float]`, a
+    class)."""
     if isinstance(part, int) or len(options) < 2:
         return False
     names = {getattr(o, "__name__", str(o)) for o in options}

@@ -1,7 +1,7 @@
 """YAML as recipes use it: `safe_load`, with two traps taken out.
 
-A key that stands twice is refused (PyYAML keeps the second in silence), and `1e-4` is a number, as in YAML 1.2 (PyYAML
-follows 1.1 and reads text).
+A key that stands twice is refused (PyYAML keeps the second in silence), and `1e-4` is a number, as in YAML
+1.2 (PyYAML follows 1.1 and reads text).
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ _LABELLED = SampleSpec("image", (1, 16, 16), classes=10)
 
 
 def catalogue() -> list[dict[str, Any]]:
-    """Every registered model: name, family, one line, conditions on labelled images, capabilities, settings."""
+    """Every registered model: name, family, one line, conditions on labelled images, capabilities,
+    settings."""
     entries = []
     for name in names():
         cls = registered(name)

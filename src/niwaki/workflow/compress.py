@@ -1,4 +1,5 @@
-"""Compress: the recipe's plan on the trained model; the pruned weights in `compressed/`, the record in `compression.json`."""
+"""Compress: the recipe's plan on the trained model; the pruned weights in `compressed/`, the record in
+`compression.json`."""
 
 from __future__ import annotations
 

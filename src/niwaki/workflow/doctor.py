@@ -10,12 +10,12 @@ from typing import Any
 
 import psutil
 import torch
-from niwaki_runtime.engines import available
 
 from niwaki.data import load as load_data
 from niwaki.recipe import Recipe, check_data, load_recipe
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.rundir import versions
+from niwaki_runtime.engines import available
 
 __all__ = ["doctor"]
 

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from niwaki_runtime import load as load_bundle
 
 from niwaki.contract import CallError, NiwakiError
 from niwaki.data import cache_directory
@@ -20,6 +19,7 @@ from niwaki.workflow.load import is_bundle
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.rundir import is_run
 from niwaki.workflow.session import Session, open_session
+from niwaki_runtime import load as load_bundle
 
 __all__ = [
     "evaluate",
@@ -141,7 +141,8 @@ def extractor_records(extractors: Sequence[Any]) -> list[dict[str, Any]]:
 def write_samples(path: Path, **arrays: np.ndarray | None) -> None:
     """`samples.npz`: `before` and `after` `(n, *shape)` float32 of the same seeds, `labels` `(n,)`."""
     file = io.BytesIO()
-    np.savez_compressed(file, **{k: v for k, v in arrays.items() if v is not None})
+    kept: dict[str, Any] = {k: v for k, v in arrays.items() if v is not None}
+    np.savez_compressed(file, **kept)
     write_bytes(path, file.getvalue())
 
 

@@ -28,10 +28,11 @@ def export(
     out: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Write a bundle: `bundle` (its path), `bytes`, `parity` (largest difference from torch by engine), `measured`.
+    """Write a bundle: `bundle` (its path), `bytes`, `parity` (largest difference from torch by engine),
+    `measured`.
 
-    A run's bundle is that of its compressed model where it has one, and is measured; a model (or a model directory) is
-    exported as it is to `out` (default `<name>.niwaki`).
+    A run's bundle is that of its compressed model where it has one, and is measured; a model (or a model
+    directory) is exported as it is to `out` (default `<name>.niwaki`).
     Raises NiwakiError where a graph cannot be exported or an engine does not compute what torch does.
     """
     if isinstance(what, GenerativeModel) or (isinstance(what, str | Path) and is_model(what)):
@@ -76,9 +77,13 @@ def export_leg(session: Session) -> bool:
         else:
             made = run.path / str(run.leg("compress").get("bundle", ""))
             if not made.is_file():
-                raise NiwakiError(f"{run.path} holds no compressed bundle; run `niwaki compress {run.path}` first")
+                raise NiwakiError(
+                    f"{run.path} holds no compressed bundle; run `niwaki compress {run.path}` first"
+                )
             shutil.copyfile(made, run.bundle)
-        session.reporter.stage("measure", f"batches {', '.join(map(str, config.batches))}, {config.threads} threads")
+        session.reporter.stage(
+            "measure", f"batches {', '.join(map(str, config.batches))}, {config.threads} threads"
+        )
         measured = measure_all(session)
         known = read_json(run.compression) if run.compression.exists() else {"steps": []}
         write_json(run.compression, {**known, "measured": measured})

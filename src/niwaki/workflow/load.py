@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from niwaki_runtime import Bundle
-from niwaki_runtime import load as load_bundle
-
 from niwaki.contract import CallError, GenerativeModel
 from niwaki.models.io import load_model
 from niwaki.workflow.rundir import RunDirectory, is_run
+from niwaki_runtime import Bundle
+from niwaki_runtime import load as load_bundle
 
 __all__ = ["is_bundle", "is_model", "load"]
 
@@ -29,7 +28,8 @@ def is_model(path: str | Path) -> bool:
 def load(
     path: str | Path, *, engine: str = "auto", precision: str = "fast", **options: Any
 ) -> GenerativeModel | Bundle:
-    """A run's trained model, a saved model, or a bundle on an engine; each has `spec`, `conditions` and `sample`.
+    """A run's trained model, a saved model, or a bundle on an engine; each has `spec`, `conditions` and
+    `sample`.
 
     engine, precision, options: of a bundle (`niwaki_runtime.load`)
     Raises CallError where `path` is none of the three, NiwakiError where it is broken or not trained yet.
@@ -38,7 +38,9 @@ def load(
     if is_bundle(path):
         return load_bundle(path, engine=engine, precision=precision, **options)
     if engine != "auto":
-        raise CallError(f"{path} is no bundle, so it runs on no engine; export it first, or leave the engine out")
+        raise CallError(
+            f"{path} is no bundle, so it runs on no engine; export it first, or leave the engine out"
+        )
     if is_run(path):
         run = RunDirectory.open(path)
         if not is_model(run.model):

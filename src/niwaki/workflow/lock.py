@@ -1,7 +1,7 @@
 """One process at a time works in a run directory.
 
-The lock is the operating system's (`flock`): it dies with its process, however that ends, so a lock left by a killed
-process never stands in the way, nor does a new process that was given the same number.
+The lock is the operating system's (`flock`): it dies with its process, however that ends, so a lock left by
+a killed process never stands in the way, nor does a new process that was given the same number.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _take(handle: int, path: Path) -> None:
     except BlockingIOError:
         holder = path.read_text().strip() or "unknown"
         raise NiwakiError(
-            f"{path.parent} is in use by another niwaki (process {holder}); wait for it or choose another --out"
+            f"{path.parent} is in use by another niwaki (process {holder}); wait for it, or choose another"
         ) from None
     except OSError:  # a file system without locks (some network mounts): work without
         return

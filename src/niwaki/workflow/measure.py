@@ -21,8 +21,8 @@ __all__ = ["measure_all", "weight_bytes"]
 
 
 def measure_all(session: Session) -> dict[str, Any]:
-    """`before` (torch eager float32), `compiled` (torch.compile bf16, where asked), `float32` (the uncompressed bundle)
-    and `after` (the run's bundle): each a `Measurement` as JSON."""
+    """`before` (torch eager float32), `compiled` (torch.compile bf16, where asked), `float32` (the
+    uncompressed bundle) and `after` (the run's bundle): each a `Measurement` as JSON."""
     run, config, model = session.run, session.recipe.export, session.model
     engine, threads = config.engine, config.threads
     options: dict[str, Any] = {"engine": engine, "precision": config.precision, "threads": threads}

@@ -22,7 +22,8 @@ def grid_size(n: int) -> tuple[int, int]:
 
 
 def grid_png(x: np.ndarray, spec: SampleSpec) -> bytes:
-    """A PNG of the images `(n, C, H, W)`, C of 1, 3 or 4, in [spec.low, spec.high]; whole pixels, never smoothed.
+    """A PNG of the images `(n, C, H, W)`, C of 1, 3 or 4, in [spec.low, spec.high]; whole pixels, never
+    smoothed.
 
     Raises CallError for samples that are not images.
     """

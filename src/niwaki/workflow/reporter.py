@@ -9,7 +9,8 @@ __all__ = ["Quiet", "Reporter", "counter"]
 
 
 class Reporter(Protocol):
-    """Receives progress. Calls are cheap and frequent; drawing at a sensible rate is the receiver's business."""
+    """Receives progress. Calls are cheap and frequent; drawing at a sensible rate is the receiver's
+    business."""
 
     def stage(self, name: str, detail: str = "") -> None:
         """A new piece of work begins."""

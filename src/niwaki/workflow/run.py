@@ -28,8 +28,8 @@ def run(
 ) -> RunDirectory:
     """Train → evaluate → compress → export → judge the bundle on its engine → report.
 
-    A leg is done again only where something that it was made from has changed; a training that was stopped goes on from
-    its last checkpoint. Raises what the legs raise; what was finished before stays.
+    A leg is done again only where something that it was made from has changed; a training that was stopped
+    goes on from its last checkpoint. Raises what the legs raise; what was finished before stays.
     """
     session = open_session(what, overrides, out, reporter)
     directory = session.run

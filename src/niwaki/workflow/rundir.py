@@ -1,7 +1,7 @@
 """The run directory: what every leg leaves for the next one, and the record that says which legs still hold.
 
-`run.json` keeps for each leg its status, a hash of all that it was made from, its seconds and its outputs. A leg *holds*
-while that hash is the same and its outputs are there. Every write is atomic.
+`run.json` keeps for each leg its status, a hash of all that it was made from, its seconds and its outputs. A
+leg *holds* while that hash is the same and its outputs are there. Every write is atomic.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _FORMAT = 1
 _WRITES_OVER = {"evaluate": ("verdict",), "compress": ("export", "verdict"), "export": ("verdict",)}
 """Legs whose files another leg completes (figures, verdicts): done again, they take the other's work away."""
 _PACKAGES = (
-    "niwaki", "niwaki-runtime", "torch", "numpy", "lightning-fabric", "torch-pruning", "nncf", "onnx", "onnxscript",
-    "onnxruntime", "openvino", "safetensors", "pydantic", "scikit-learn", "scipy", "matplotlib",
+    "niwaki", "niwaki-runtime", "torch", "numpy", "lightning-fabric", "torch-pruning", "nncf", "onnx",
+    "onnxscript", "onnxruntime", "openvino", "safetensors", "pydantic", "scikit-learn", "scipy", "matplotlib",
 )  # fmt: skip
 
 
@@ -59,7 +59,8 @@ class RunDirectory:
 
     @classmethod
     def create(cls, recipe: Recipe, out: str | Path | None = None) -> RunDirectory:
-        """The run directory of a recipe (default `runs/<name>`): a new one, or the one that is there with this recipe.
+        """The run directory of a recipe (default `runs/<name>`): a new one, or the one that is there with
+        this recipe.
 
         Raises CallError where the place holds something else, NiwakiError where it cannot be written.
         """
@@ -160,7 +161,8 @@ class RunDirectory:
     def working(
         self, name: str, inputs: Mapping[str, Any], outputs: tuple[Path, ...]
     ) -> Iterator[dict[str, Any]]:
-        """A leg at work: marked `started`, and `done` only if the block ends well. What is put into the record stays."""
+        """A leg at work: marked `started`, and `done` only if the block ends well. What is put into the
+        record stays."""
         began = time.monotonic()
         record: dict[str, Any] = {"status": "started", "inputs": hash_json(inputs), "made_from": dict(inputs)}
         self.info["legs"][name] = record

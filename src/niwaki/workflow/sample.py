@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
 from niwaki.store import write_bytes
 from niwaki.workflow.load import load
 from niwaki.workflow.pictures import grid_png
 from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki_runtime.specs import resolve
 
 __all__ = ["Samples", "sample"]
 
@@ -68,8 +70,8 @@ def sample(
 ) -> Samples:
     """Samples start … start+n−1 of `seed`, from a run's trained model, a model, or a bundle on `engine`.
 
-    condition: a class (number or name), a list of names to take in turn, an array with one row per sample, or a mapping
-               of condition names to either; None asks for all classes in turn
+    condition: a class (number or name), a list of names to take in turn, an array with one row per sample,
+               or a mapping of condition names to either; None asks for all classes in turn
     out:       files to write: `.png`, `.npz`, `.npy`
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
     Raises CallError for a wrong path, condition, option or ending.
@@ -90,10 +92,8 @@ def sample(
     x = source.sample(
         n, seed=seed, condition=asked, start=start, progress=counter(reporter), **keywords, **overrides
     )
-    if isinstance(source, GenerativeModel):
+    if isinstance(x, Tensor):
         x = x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy()
-    from niwaki_runtime.specs import resolve
-
     samples = Samples(np.asarray(x), resolve(source.conditions, asked, start, n), seed, source.spec)
     for place in places:
         samples.write(place)

@@ -1,4 +1,5 @@
-"""What was found out about a bundle is written into it: figures, verdict, provenance. Its graphs stay byte for byte."""
+"""What was found out about a bundle is written into it: figures, verdict, provenance. Its graphs stay byte
+for byte."""
 
 from __future__ import annotations
 
@@ -8,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from niwaki_runtime.archive import pack, unpack
-from niwaki_runtime.manifest import write_manifest
-
 from niwaki.deployment.card import card
 from niwaki.store import jsonable, write_text
+from niwaki_runtime.archive import pack, unpack
+from niwaki_runtime.manifest import write_manifest
 
 __all__ = ["seal"]
 

@@ -1,8 +1,8 @@
-"""What the legs of one call share: the run, and whatever was loaded for it already (data, extractors, models)."""
+"""What the legs of one call share: the run, and whatever was loaded for it already (data, extractors,
+models)."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from niwaki.data import load as load_data
 from niwaki.models.io import load_model
 from niwaki.recipe import Recipe, check_data, load_recipe
 from niwaki.store import hash_bytes, hash_file, hash_json
-from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.rundir import RunDirectory, is_run, versions
 
 __all__ = ["Session", "hash_directory", "open_session"]
@@ -80,7 +80,8 @@ class Session:
         return self.dataset.fingerprint
 
     def _signature(self) -> str:
-        """What decides the data, cheap to look at: the config, the versions of its makers, and the files' stamps."""
+        """What decides the data, cheap to look at: the config, the versions of its makers, and the files'
+        stamps."""
         config = self.recipe.data.model_dump(mode="json")
         here = versions()
         stamps: list[Any] = []
@@ -104,7 +105,11 @@ class Session:
         from niwaki.features import available, build
 
         wanted = self.recipe.evaluate.features
-        names = [name for name in wanted if name in available(self.dataset)] if self.dataset.spec.classes < 2 else wanted
+        names = (
+            [name for name in wanted if name in available(self.dataset)]
+            if self.dataset.spec.classes < 2
+            else wanted
+        )
         self.reporter.stage("features", ", ".join(names))
         if len(names) < len(wanted):
             self.reporter.note("the data have no labels, so no classifier looks at the samples")
@@ -136,7 +141,8 @@ class Session:
         return self.recipe.evaluate.n or len(self.dataset.test)
 
     def labels(self, n: int) -> np.ndarray | None:
-        """Classes that follow the test split's, so that generated and real samples are balanced alike; None without."""
+        """Classes that follow the test split's, so that generated and real samples are balanced alike; None
+        without."""
         y = self.dataset.test.y
         return None if y is None else np.resize(y.numpy(), n)
 

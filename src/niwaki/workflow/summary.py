@@ -11,7 +11,8 @@ __all__ = ["summary"]
 
 
 def summary(run: RunDirectory) -> dict[str, Any]:
-    """`run`, `report`, `bundle`, `legs` (status and seconds), `measured`, `evaluation`, `verdict` of a finished run."""
+    """`run`, `report`, `bundle`, `legs` (status and seconds), `measured`, `evaluation`, `verdict` of a
+    finished run."""
     evaluation = read_json(run.evaluation)
     compression = read_json(run.compression)
     measured = compression["measured"]

@@ -47,7 +47,7 @@ def train(
             raise CallError(f"{run.path} holds no checkpoint to resume from; leave --resume out")
         if stopped and not resume and not fresh:
             raise CallError(
-                f"{run.path} holds a training that was stopped; add --resume to go on or --fresh to begin again"
+                f"{run.path} holds a stopped training; add --resume to go on or --fresh to begin again"
             )
         train_leg(session, resume=resume, fresh=fresh)
     return run

@@ -6,8 +6,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-from niwaki_runtime import load as load_bundle
-
 from niwaki.contract import NiwakiError
 from niwaki.evaluation import compare
 from niwaki.evaluation import evaluate as judge
@@ -16,6 +14,7 @@ from niwaki.workflow.evaluate import read_samples, write_samples
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.seal import seal
 from niwaki.workflow.session import Session
+from niwaki_runtime import load as load_bundle
 
 __all__ = ["verdict_inputs", "verdict_leg"]
 
@@ -31,7 +30,8 @@ def verdict_inputs(session: Session) -> dict[str, Any]:
 
 
 def verdict_leg(session: Session) -> bool:
-    """Judge the run's bundle if that is not done yet, and seal it with what was found. Returns whether there was work."""
+    """Judge the run's bundle if that is not done yet, and seal it with what was found. Returns whether there
+    was work."""
     run, config = session.run, session.recipe.export
     inputs = verdict_inputs(session)
     if run.holds("verdict", inputs):
@@ -42,7 +42,9 @@ def verdict_leg(session: Session) -> bool:
         kept = read_samples(run.samples)
         before, labels = kept["before"], kept.get("labels")
         n = len(before)
-        bundle = load_bundle(run.bundle, engine=config.engine, precision=config.precision, threads=config.threads)
+        bundle = load_bundle(
+            run.bundle, engine=config.engine, precision=config.precision, threads=config.threads
+        )
         session.reporter.stage("verdict", f"{n:,} pairs of samples, torch and {bundle.engine}")
         after = bundle.sample(
             n,
@@ -51,13 +53,17 @@ def verdict_leg(session: Session) -> bool:
             progress=counter(session.reporter),
         )
         if after.shape != before.shape:
-            raise NiwakiError(f"{run.bundle} makes samples of shape {after.shape[1:]}, the model {before.shape[1:]}")
+            raise NiwakiError(
+                f"{run.bundle} makes samples of shape {after.shape[1:]}, the model {before.shape[1:]}"
+            )
         evaluation = jsonable(judge(after, labels, dataset, extractors, seed=session.seed))
         comparison = compare(before, after, dataset, extractors, labels=labels, seed=session.seed)
         found = jsonable(comparison)
         write_samples(run.samples, before=before, after=after, labels=labels, damage=comparison.damage)
         known = read_json(run.evaluation)
-        write_json(run.evaluation, {**known, "bundle": evaluation, "comparison": found, "engine": bundle.engine})
+        write_json(
+            run.evaluation, {**known, "bundle": evaluation, "comparison": found, "engine": bundle.engine}
+        )
         verdicts = {"fidelity": found["fidelity"], "diversity": found["diversity"]}
         compression = read_json(run.compression)
         compression["verdict"] = verdicts
@@ -83,7 +89,9 @@ def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) 
             run.bundle,
             fresh,
             name=session.recipe.name,
-            measured={k: v for k, v in measured.items() if k != "bytes"},  # a file cannot state its own size for sure
+            measured={
+                k: v for k, v in measured.items() if k != "bytes"
+            },  # a file cannot state its own size for sure
             verdict=verdicts,
             provenance=provenance,
         )
