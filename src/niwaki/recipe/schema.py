@@ -33,9 +33,9 @@ class ExportConfig(BaseModel):
 
     engine: Literal["openvino", "onnxruntime"] = "openvino"
     precision: Literal["fast", "exact"] = "fast"
-    threads: int = Field(2, ge=1)
+    threads: int = Field(default=2, ge=1)
     batches: tuple[int, ...] = (1, 16)
-    repeats: int = Field(30, ge=1)
+    repeats: int = Field(default=30, ge=1)
     memory: bool = True
     torch_compile: bool = False
 
