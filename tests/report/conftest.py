@@ -1,4 +1,4 @@
-"""A run directory as a finished run leaves it: real digits, a blurred copy as the compressed side, plausible figures."""
+"""A run directory as a finished run leaves it: real samples, a blurred copy as the compressed side."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def write_run(root: Path, source: str = "digits", **settings: Any) -> Path:
             "comparison": {
                 "fidelity": verdict(
                     "no loss", 0.09, (0.03, 0.16), 0.4,
-                    "The Fréchet distance rose by 0.09 (95 % interval 0.03 … 0.16), less than the margin of 0.4.",
+                    "The Fréchet distance rose by 0.09 (0.03 … 0.16), less than the margin of 0.4.",
                 ),
                 "diversity": verdict(
                     "inconclusive", 0.024, (0.001, 0.058), 0.05,

@@ -128,6 +128,8 @@ def _svg(figure, title: str) -> str:  # type: ignore[no-untyped-def]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    # matplotlib writes either form, by its version
+    text = re.sub(r"font-family: [^;\"]+", "font-family: var(--sans)", text)
     text = re.sub(r"font: ([\d.]+px) [^;\"]+", r"font: \1 var(--sans)", text)
     for placeholder, variable in PAINT.items():
         text = text.replace(placeholder, variable)

@@ -1,4 +1,4 @@
-"""What a run directory holds, read for the report. A missing file leaves its part empty; nothing is guessed."""
+"""What a run directory holds, read for the report. A missing file leaves its part empty."""
 
 from __future__ import annotations
 

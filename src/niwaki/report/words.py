@@ -30,6 +30,7 @@ def number_text(value: float | None, figures: int = 3) -> str:
         return NONE
     if value == 0:
         return "0"
+    value = float(f"{value:.{figures - 1}e}")  # 99.96 has the size of 100
     size = math.floor(math.log10(abs(value)))
     if not -5 < size < 9:
         return f"{value:.{figures - 1}e}"
@@ -80,7 +81,7 @@ def seconds_text(seconds: float | None) -> str:
 
 
 def change_text(before: float | None, after: float | None, less: str, more: str) -> str:
-    """`11.4× smaller`: how often the smaller goes into the larger, and which way. Empty where one is missing."""
+    """`11.4× smaller`: how often the smaller goes into the larger. Empty where one is missing."""
     if not before or not after:
         return ""
     factor = before / after
@@ -164,18 +165,18 @@ def metric_words(name: str) -> MetricWords:
 OUTCOMES: dict[str, tuple[str, str]] = {
     "no loss": (
         "good",
-        "Even the pessimistic end of the interval stays below the margin that was fixed beforehand: whatever "
-        "compression cost here is too small to matter.",
+        "Even the pessimistic end of the interval stays below the margin that was fixed beforehand: "
+        "whatever compression cost here is too small to matter.",
     ),
     "loss": (
         "bad",
-        "Even the optimistic end of the interval lies above the margin that was fixed beforehand: compression "
-        "cost more here than was agreed to be tolerable.",
+        "Even the optimistic end of the interval lies above the margin that was fixed beforehand: "
+        "compression cost more here than was agreed to be tolerable.",
     ),
     "inconclusive": (
         "open",
-        "The interval reaches across the margin that was fixed beforehand, so that these samples cannot decide. "
-        "That is neither a pass nor a failure.",
+        "The interval reaches across the margin that was fixed beforehand, so that these samples cannot "
+        "decide. That is neither a pass nor a failure.",
     ),
 }
 

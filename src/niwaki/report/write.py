@@ -10,21 +10,21 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from niwaki import __version__
-from niwaki.report import figures, pictures, sections, words
+from niwaki.report import figures, gains, judgement, pictures, words
 from niwaki.report.record import RunRecord, measures, read_run
 from niwaki.store import write_text
 
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
-SAMPLES, PAIRS, WORST = 60, 12, 12  # 60 samples, or one of each class where there are more
+SAMPLES, PAIRS, WORST = 60, 12, 12  # and at least one sample of each class
 
 
 def write_report(run: Path) -> Path:
     """`report.html` in the run directory `run`, self-contained: no request leaves it, no script runs in it.
 
-    What the run has not measured is said to be not measured. Raises NiwakiError where `run` is no run directory or
-    one of its files is broken.
+    What the run has not measured is said to be not measured. Raises NiwakiError where `run` is no run
+    directory or one of its files is broken.
     """
     run = Path(run)
     record = read_run(run)
@@ -43,14 +43,14 @@ def write_report(run: Path) -> Path:
 
 def context(record: RunRecord) -> dict[str, Any]:
     """All values that the template shows."""
-    damage, unit = sections.damage_of(record)
+    damage, unit = judgement.damage_of(record)
     return {
         "style": (HERE / "style.css").read_text(),
         "name": record.name,
         "version": __version__,
         "facts": _facts(record),
-        "lead": sections.lead(record),
-        "headline": sections.headline(record),
+        "lead": gains.lead(record),
+        "headline": gains.headline(record),
         "before_name": (record.measured.get("before") or {}).get("what", "trained model"),
         "after_name": _engine(record),
         "samples": _samples(record),
@@ -62,11 +62,11 @@ def context(record: RunRecord) -> dict[str, Any]:
         "damage_chart": None
         if damage is None or len(damage) < 8
         else figures.histogram("damage", damage, unit),
-        "coverage": sections.class_coverage(record),
-        "bars": sections.bars(record),
-        "steps": sections.steps(record),
-        "verdicts": sections.verdicts(record),
-        "quality": sections.quality(record),
+        "coverage": judgement.class_coverage(record),
+        "bars": gains.bars(record),
+        "steps": gains.steps(record),
+        "verdicts": judgement.verdicts(record),
+        "quality": judgement.quality(record),
         "extractors": _extractors(record),
         "audit": record.data.get("audit") or {},
         "data": _data(record),

@@ -1,4 +1,4 @@
-"""What each section of the page says, as plain values for the template."""
+"""What compression cost: verdicts, metrics, coverage of each class, damage of each pair."""
 
 from __future__ import annotations
 
@@ -13,64 +13,19 @@ from niwaki.report.record import Measure, RunRecord, measures
 from niwaki.report.words import (
     NONE,
     MetricWords,
-    bytes_text,
-    change_text,
     count_text,
     interval_text,
     metric_words,
-    ms_text,
     number_text,
     outcome_of,
-    seconds_text,
-    sentence_list,
 )
 
-__all__ = [
-    "Axis",
-    "Bar",
-    "Row",
-    "bars",
-    "class_coverage",
-    "headline",
-    "lead",
-    "quality",
-    "steps",
-    "verdicts",
-]
+__all__ = ["Axis", "best_measure", "class_coverage", "damage_of", "quality", "verdicts"]
 
-WAYS = {
-    "before": "the trained model: torch, float32",
-    "compiled": "the same under torch.compile, bf16",
-    "float32": "its bundle, not yet compressed",
-    "after": "the compressed bundle",
-}
 PREFERRED = {
     "fidelity": ("frechet", "kernel", "precision", "density"),
     "diversity": ("coverage", "recall", "vendi"),
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of the headline table. hint: what the figure means, or what a perfect one would be."""
-
-    label: str
-    before: str
-    after: str
-    change: str = ""
-    tone: str = ""
-    hint: str = ""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar. share: of the longest one, 0 … 1; spread: in words."""
-
-    label: str
-    share: float
-    text: str
-    spread: str = ""
-    tone: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,17 +46,6 @@ class Axis:
     drawn: bool = False
 
 
-def _latency(measured: Mapping[str, Any], batch: str) -> float | None:
-    found = (measured.get("latency") or {}).get(batch)
-    return found.get("median_ms") if found else None
-
-
-def batches(record: RunRecord) -> list[str]:
-    """Batch sizes whose latency was measured, as they are written; 1 and 16 where nothing was."""
-    found = {b for way in record.measured.values() for b in (way.get("latency") or {})}
-    return sorted(found, key=int) or ["1", "16"]
-
-
 def best_measure(record: RunRecord, tree: str, axis: str) -> Measure | None:
     """The metric that stands for an axis in the headline: the most telling, in the first features named."""
     found = measures(record.evaluation.get(tree))
@@ -111,98 +55,6 @@ def best_measure(record: RunRecord, tree: str, axis: str) -> Measure | None:
         if named:
             return min(named, key=lambda m: order.index(m.where) if m.where in order else len(order))
     return None
-
-
-def headline(record: RunRecord) -> list[Row]:
-    """Before and after: bytes, latencies, memory, fidelity, diversity."""
-    measured = record.measured
-    before, after = measured.get("before") or {}, measured.get("after") or {}
-    a, b = before.get("bytes"), after.get("bytes")
-    rows = [Row("Size on disk", bytes_text(a), bytes_text(b), change_text(a, b, "smaller", "larger"))]
-    for batch in batches(record):
-        x, y = _latency(before, batch), _latency(after, batch)
-        label = "Time for one sample" if batch == "1" else f"Time for {batch} samples"
-        rows.append(Row(label, ms_text(x), ms_text(y), change_text(x, y, "faster", "slower")))
-    a, b = before.get("memory_bytes"), after.get("memory_bytes")
-    rows.append(Row("Peak memory", bytes_text(a), bytes_text(b), change_text(a, b, "less", "more")))
-    for axis in ("fidelity", "diversity"):
-        rows.append(_quality_row(record, axis))
-    return rows
-
-
-def _quality_row(record: RunRecord, axis: str) -> Row:
-    x, y = best_measure(record, "trained", axis), best_measure(record, "bundle", axis)
-    verdict = record.comparison.get(axis) or {}
-    outcome = str(verdict.get("outcome") or "")
-    hint = ""
-    shown = x or y
-    if shown:
-        words = metric_words(shown.metric)
-        hint = f"{words.title}, {words.better} is better"
-        floor = shown.record.get("floor")
-        if floor is not None:
-            hint += f"; a perfect generator: {number_text(floor)}"
-    return Row(
-        axis.capitalize(),
-        number_text(x.value if x else None),
-        number_text(y.value if y else None),
-        outcome or "not judged",
-        outcome_of(verdict)[0] if outcome else "",
-        hint,
-    )
-
-
-def lead(record: RunRecord) -> str:
-    """The page's first sentence: how much smaller and faster, and whether anything was lost."""
-    measured = record.measured
-    before, after = measured.get("before") or {}, measured.get("after") or {}
-    gains = [change_text(before.get("bytes"), after.get("bytes"), "smaller", "larger")]
-    for batch in batches(record)[:1]:
-        gains.append(change_text(_latency(before, batch), _latency(after, batch), "faster", "slower"))
-    gains = [g for g in gains if g]
-    parts = []
-    if gains:
-        parts.append(f"The bundle is {sentence_list(gains)} than the trained model.")
-    outcomes = {a: (record.comparison.get(a) or {}).get("outcome") for a in ("fidelity", "diversity")}
-    for outcome, spoken in (
-        ("no loss", "No loss of {} was found."),
-        ("loss", "It lost {}."),
-        ("inconclusive", "Whether it lost {} is undecided."),
-    ):
-        axes = [axis for axis, found in outcomes.items() if found == outcome]
-        if axes:
-            parts.append(spoken.format((" or " if outcome == "no loss" else " and ").join(axes)))
-    return " ".join(parts)
-
-
-def bars(record: RunRecord) -> list[tuple[str, list[Bar]]]:
-    """Size and latency of every way of sampling that was measured: one group of bars per quantity."""
-    measured = {name: record.measured[name] for name in WAYS if record.measured.get(name)}
-    groups: list[tuple[str, list[tuple[str, float | None, str, str]]]] = []
-    sizes = [(n, m.get("bytes"), bytes_text(m.get("bytes")), "") for n, m in measured.items()]
-    groups.append(("Size on disk", sizes))
-    for batch in batches(record):
-        rows = []
-        for name, m in measured.items():
-            found = (m.get("latency") or {}).get(batch) or {}
-            value = found.get("median_ms")
-            spread = ""
-            if found.get("low_ms") is not None:
-                spread = f"half of {found.get('runs')} runs: {ms_text(found['low_ms'])} … {ms_text(found['high_ms'])}"
-            rows.append((name, value, ms_text(value), spread))
-        groups.append(("Time for one sample" if batch == "1" else f"Time for {batch} samples at once", rows))
-    memory = [(n, m.get("memory_bytes"), bytes_text(m.get("memory_bytes")), "") for n, m in measured.items()]
-    groups.append(("Peak memory", memory))
-    out = []
-    for title, rows in groups:
-        known = [v for _, v, _, _ in rows if v]
-        if known:
-            drawn = [
-                Bar(WAYS[n], (v or 0) / max(known), text, spread, "after" if n == "after" else "before")
-                for n, v, text, spread in rows
-            ]
-            out.append((title, drawn))
-    return out
 
 
 def verdicts(record: RunRecord) -> list[Axis]:
@@ -241,8 +93,8 @@ def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
         return round(100 * (value - low) / (high - low), 2)
 
     return Axis(
-        plain.axis, plain.outcome, tone, plain.text, meaning, at(interval[0]), at(interval[1]), at(delta), at(margin),
-        at(0.0), plain.figures, drawn=True,
+        plain.axis, plain.outcome, tone, plain.text, meaning, at(interval[0]), at(interval[1]), at(delta),
+        at(margin), at(0.0), plain.figures, drawn=True,
     )  # fmt: skip
 
 
@@ -351,31 +203,6 @@ def _numbers(value: Any) -> dict[str, float]:
             number = number.get("value")
         if isinstance(number, int | float) and not isinstance(number, bool):
             out[str(key)] = float(number)
-    return out
-
-
-def steps(record: RunRecord) -> list[dict[str, str]]:
-    """What every step of compression did."""
-    out = []
-    for step in record.compression.get("steps") or []:
-        parameters, macs = step.get("parameters") or [None, None], step.get("macs") or [None, None]
-        counts = list((step.get("quantized") or {}).values())
-        done, total = (sum(c.get(k, 0) for c in counts) for k in ("quantized", "total"))
-        latency = step.get("latency") or {}
-        first = next(iter(latency), None)
-        out.append(
-            {
-                "kind": str(step.get("kind", "")),
-                "parameters": count_text(parameters[1]),
-                "macs": number_text(macs[1] / 1e6) + " M" if macs[1] is not None else NONE,
-                "bytes": bytes_text(step.get("bytes")),
-                "latency": ms_text(latency[first]) if first is not None else NONE,
-                "int8": f"{done} of {total}" if total else "–",
-                "error": f"{number_text(step['error'], 2)} σ" if step.get("error") is not None else NONE,
-                "seconds": seconds_text(step.get("seconds")),
-                "notes": " ".join(step.get("notes") or []),
-            }
-        )
     return out
 
 
