@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler, State
 from torch import Tensor, nn
 
 from niwaki.contract import (
@@ -22,6 +21,7 @@ from niwaki.contract import (
     View,
 )
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler, State
 
 IMAGE = SampleSpec("image", (1, 8, 8), levels=17, classes=10)
 
@@ -67,7 +67,8 @@ class TransposedGenerator(nn.Module):
 
 
 class HardGenerator(nn.Module):
-    """Residual add, skip concatenation, depthwise and grouped convolution, squeeze-excite, FiLM, a constant input."""
+    """Residual add, skip concatenation, depthwise and grouped convolution, squeeze-excite, FiLM, a constant
+    input."""
 
     def __init__(self, latent: int, w: int, classes: int) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""Calibration sees what sampling shows: every timestep, every class, the model's own tokens; and the same every time."""
+"""Calibration sees what sampling shows: every timestep, every class, the model's own tokens; and the same
+every time."""
 
 from __future__ import annotations
 
@@ -7,9 +8,9 @@ from collections import Counter
 import numpy as np
 import torch
 from compression import small_models
-from niwaki_runtime.samplers.schedules import timesteps
 
 from niwaki.compression.calibrate import SEED_BASE, calibration_inputs
+from niwaki_runtime.samplers.schedules import timesteps
 
 
 def test_diffusion_is_seen_at_every_timestep_and_every_class() -> None:

@@ -1,4 +1,5 @@
-"""A student is taught by what its teacher says at equal noise; what is compared is chosen by the graph's role."""
+"""A student is taught by what its teacher says at equal noise; what is compared is chosen by the graph's
+role."""
 
 from __future__ import annotations
 
@@ -64,7 +65,7 @@ def test_a_denoiser_is_asked_about_noised_data_at_every_noise_level() -> None:
     assert t.min() >= 0
     assert t.max() <= 999
     assert torch.bincount((t / 100).long(), minlength=10).min() > 300  # uniform over 0 … 999
-    # x_t = α x₀ + σ ε with α² + σ² = 1 and x₀ = ½: E x_t = α/2 and Var x_t = 1 − α², so Var + 4 E² = 1 in every bin
+    # x_t = α x₀ + σ ε, α² + σ² = 1, x₀ = ½: E x_t = α/2 and Var x_t = 1 − α², so Var + 4 E² = 1 everywhere
     for k in range(10):
         part = x[(t >= 100 * k) & (t < 100 * k + 20)]
         assert float(part.var() + 4 * part.mean().square()) == pytest.approx(1.0, abs=0.06)

@@ -1,19 +1,21 @@
-"""A plan: what is measured was read back from disk, finished steps are found again, nonsense is refused beforehand."""
+"""A plan: what is measured was read back from disk, finished steps are found again, nonsense is refused
+beforehand."""
 
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import niwaki_runtime
 import numpy as np
 import pytest
 import torch
 from compression import small_models
 from pydantic import ValidationError
 
+import niwaki_runtime
 from niwaki.adapters import adapt
 from niwaki.compression import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig, compress, prune
 from niwaki.compression import steps as steps_module
@@ -61,7 +63,7 @@ def test_the_whole_plan_on_a_gan(tmp_path: Path) -> None:
     assert all(set(r.latency) == {"1", "3"} and min(r.latency.values()) > 0 for r in made.records)
     # progress rises to its end
     assert seen[-1][0] == seen[-1][1]
-    assert all(a[0] <= b[0] for a, b in zip(seen, seen[1:], strict=False))
+    assert all(a[0] <= b[0] for a, b in pairwise(seen))
     # the bundle runs and is what the record says of it
     sampled = niwaki_runtime.load(made.bundle, precision="exact").sample(64, seed=3 << 40)
     reference = model.sample(64, seed=3 << 40).numpy()
@@ -96,7 +98,8 @@ def test_finished_steps_are_found_again_and_only_the_rest_is_redone(tmp_path: Pa
 
 
 def test_what_counts_is_what_was_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights that do not survive the disk are noticed: here the file is altered between writing and reading."""
+    """Weights that do not survive the disk are noticed: here the file is altered between writing and
+    reading."""
     from niwaki.compression import reload
 
     def spoiled(model: Any, directory: Path) -> Path:

@@ -124,7 +124,8 @@ def test_outputs_inputs_and_state_keep_their_width() -> None:
 
 
 def test_a_wrong_position_is_noticed_on_the_trial_copy() -> None:
-    """The trial is what stands between a guess of the tracer and a broken model: it must not pass a wrong one."""
+    """The trial is what stands between a guess of the tracer and a broken model: it must not pass a wrong
+    one."""
     model = small_models.gan("plain")
     coupling, trial = of(model, "generator.conv1"), Trial(model)
     assert not trial.tried(coupling).protected
@@ -137,7 +138,8 @@ def test_a_wrong_position_is_noticed_on_the_trial_copy() -> None:
 
 
 class Stubborn(nn.Module):
-    """Reshapes by a number it noted when it was built, shares weights, and scales by its width: three things to keep."""
+    """Reshapes by a number it noted when it was built, shares weights, and scales by its width: three things
+    to keep."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 from niwaki.contract import NiwakiError
 from niwaki.nn.surgery import Cut, apply_cuts, cut, per_position, scale, width
@@ -221,7 +222,9 @@ def test_what_belongs_to_a_position_is_what_a_cut_takes(name: str, side: str) ->
     scale(layer, side, dead)
     torch.testing.assert_close(per_position(layer, side, lambda p: p.detach().square()), energy * dead)
     cut(model, Cut("0", side, keep))
-    torch.testing.assert_close(per_position(model[0], side, lambda p: p.detach().square()), rows(energy, keep, 0))
+    torch.testing.assert_close(
+        per_position(model[0], side, lambda p: p.detach().square()), rows(energy, keep, 0)
+    )
 
 
 def shared() -> nn.Module:
@@ -241,7 +244,7 @@ def shared() -> nn.Module:
         (nn.Sequential(nn.Conv2d(4, 4, 1, groups=2)), Cut("0", "out", (0, 1, 2)), "as many channels"),
         (nn.Sequential(nn.ReLU()), Cut("0", "out", (0,)), "a ReLU cannot be cut"),
         (nn.Sequential(nn.PReLU()), Cut("0", "out", (0,)), "one slope"),
-        (nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))), Cut("0", "out", (0,)), "parametrized"),
+        (nn.Sequential(weight_norm(nn.Linear(4, 4))), Cut("0", "out", (0,)), "parametrized"),
         (shared(), Cut("0", "out", (0,)), "shares its weights"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Making models small: steps (prune, finetune, quantize), plans of steps, and the record of what each one did."""
+"""Making models small: steps (prune, finetune, quantize), plans of steps, records of what each one did."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    """Recipes need only the configs: what does the work (and imports nncf and torch-pruning) is loaded when asked for."""
+    """Recipes need only the configs; what does the work is loaded when it is asked for."""
     if name in _LAZY:
         return getattr(importlib.import_module(f"niwaki.compression.{_LAZY[name]}"), name)
     raise AttributeError(f"module 'niwaki.compression' has no attribute '{name}'")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from niwaki_runtime.errors import CallError
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from niwaki_runtime.errors import CallError
 
 __all__ = ["CompressConfig", "FinetuneConfig", "PruneConfig", "QuantizeConfig", "StepConfig", "check_order"]
 
@@ -20,11 +21,11 @@ class PruneConfig(_Step):
 
     ratio:      share of the channels to take away, 0 … 1
     rounds:     cut in as many even steps, ranking anew after each
-    recover:    distillation steps after each round but the last (0: none; a `finetune` step follows as a rule)
-    round_to:   widths stay multiples of this, where the layer is wide enough (engines compute in blocks of 8 or 16)
+    recover:    distillation steps after each round but the last
+    round_to:   widths stay multiples of this in layers wide enough (engines compute in blocks of 8 or 16)
     min_width:  no layer becomes narrower
     importance: a registered ranking of channels
-    ranking:    `layer` takes the same share from every layer, `global` ranks all channels of the model together
+    ranking:    `layer` takes the same share from every layer, `global` ranks all channels together
     exclude:    names (or beginnings of names) of modules that keep their width
     """
 
@@ -42,7 +43,7 @@ class PruneConfig(_Step):
 class FinetuneConfig(_Step):
     """Train on, taught by the uncompressed model at equal noise and equal condition.
 
-    steps, batch, lr, warmup, clip, ema, precision, device: as in training; one learning rate for all, or by optimizer name
+    steps, batch, lr, betas, warmup, clip, ema, precision, device: as in training
     outputs:     weight of the distance between the student's and the teacher's outputs
     distance:    `l1`, `l2`, or `l1l2` for their sum
     own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
@@ -69,7 +70,8 @@ class QuantizeConfig(_Step):
     bits:        8
     calibration: inputs of each graph that ranges are taken from
     seed:        of the calibration samples; disjoint from every evaluation seed by construction
-    preset:      `mixed` gives activations a zero point (after SiLU, GELU), `performance` keeps them symmetric (after ReLU)
+    preset:      `mixed` gives activations a zero point (after SiLU, GELU), `performance` keeps them symmetric
+                 (after ReLU)
     model_type:  `transformer` for attention's own patterns
     ignored:     operators to leave in float, by the names of their modules
     """
@@ -119,7 +121,7 @@ def check_order(steps: Sequence[_Step]) -> None:
             raise CallError(f"step {at + 1} quantizes a model that is quantized already; keep one 'quantize'")
         if quantized:
             raise CallError(
-                f"step {at + 1} ('{kind}') needs weights to change, but after 'quantize' they are integers in the "
+                f"step {at + 1} ('{kind}') needs weights to change, but 'quantize' has made them integers in the "
                 f"exported graph; put 'quantize' last"
             )
         quantized = quantized or kind == "quantize"

@@ -1,8 +1,8 @@
 """Which channels can only be cut together: the dependency graph over all graphs of a model at once.
 
-torch-pruning's DepGraph (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023) finds the coupled layers by
-tracing autograd. It guesses where tensors are reshaped, concatenated or split, so nothing that it says is believed
-before `niwaki.compression.trial` has tried it.
+torch-pruning's DepGraph (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023) finds the
+coupled layers by tracing autograd. It guesses where tensors are reshaped, concatenated or split, so nothing
+that it says is believed before `niwaki.compression.trial` has tried it.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Coupling:
 
 
 class _Traced(nn.Module):
-    """A model whose inputs pass through 1×1 identities, so that the tracer knows their widths and sees who meets them."""
+    """A model behind 1×1 gates on its inputs: the tracer then knows their widths and sees who meets them."""
 
     def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
@@ -97,7 +97,7 @@ def _gate(value: Tensor) -> nn.Module:
 
 
 def couplings(model: GenerativeModel) -> list[Coupling]:
-    """All couplings of the layers that sampling uses, those that must keep their width included, with the reason.
+    """All couplings of the layers that sampling uses; those that must keep their width with the reason.
 
     Raises NiwakiError where the model cannot be traced.
     """
@@ -127,7 +127,7 @@ def couplings(model: GenerativeModel) -> list[Coupling]:
 
 
 def _graph(tp: Any) -> Any:
-    """A dependency graph that is told the widths of a concatenation's parts, instead of guessing them recursively."""
+    """A dependency graph that is told the widths of a concatenation's parts instead of guessing them."""
 
     class Told(tp.DependencyGraph):  # type: ignore[misc]
         def _trace(self, *arguments: Any, **named: Any) -> Any:
@@ -226,7 +226,7 @@ class _Reader:
         return own or isinstance(module, nn.modules.conv._ConvNd | nn.Linear | nn.Embedding)
 
     def _rooted_at_narrowest(self, group: Any, count: int) -> Any:
-        """The same group seen from its narrowest layer: its channels are the units that can be chosen between."""
+        """The same group seen from its narrowest layer, whose channels are the units to choose between."""
         best, least = None, count
         for i in range(len(group)):
             distinct = len(set(group[i].idxs))
@@ -278,8 +278,8 @@ class _Reader:
         return ""
 
     def _blocks(self, members: list[Member], units: int) -> int:
-        """Stretches that must keep as many channels each: groups of convolutions, heads of attention (the `heads` of the
-        module around), and groups of norms where they are wide."""
+        """Stretches that must keep as many channels each: groups of convolutions, heads of attention (the
+        `heads` of the module around), and groups of norms where they are wide."""
         blocks = 1
         for member in members:
             module = self.modules.get(member.module)
@@ -297,7 +297,7 @@ class _Reader:
         return blocks if units % blocks == 0 else 1
 
     def _inside(self, members: list[Member], name: str) -> bool:
-        """Whether the coupling lies within one module: the widths of heads, not the stream that attention adds to."""
+        """Whether the coupling lies within one module: widths of heads, not the stream attention adds to."""
         around = name.rpartition(".")[0]
         return all(m.module.rpartition(".")[0] == around for m in members)
 

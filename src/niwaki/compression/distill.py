@@ -1,7 +1,7 @@
 """Training a pruned model on, taught by the uncompressed one: same noise, same condition, same outputs.
 
-Hinton, Vinyals & Dean 2015, for generators as in Aguinaldo et al. 2019 and Li et al. 2020 ("GAN Compression"). The rule
-is chosen by a graph's role: what the two networks are asked, and so compared at.
+Hinton, Vinyals & Dean 2015, for generators as in Aguinaldo et al. 2019 and Li et al. 2020 ("GAN
+Compression"). The rule is chosen by a graph's role: what the two networks are asked, and so compared at.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -29,11 +27,14 @@ from niwaki.contract import (
     Port,
     Trainable,
 )
+from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
+from niwaki_runtime.samplers.schedules import alpha_bars
 
 __all__ = ["Distilled", "asks"]
 
 Asks = Callable[[GenerativeModel, str, Graph, Batch, Context], tuple[Tensor, ...] | None]
-"""(teacher, name of the graph, graph, batch, ctx) → inputs that both are given; None where the rule does not apply."""
+"""(teacher, name of the graph, graph, batch, ctx) → inputs that both are given; None where the rule does not
+apply."""
 
 _ROLES: dict[str, Asks] = {}
 
@@ -101,7 +102,7 @@ def _legs(sampler: Sampler) -> Iterator[Sampler]:
 
 
 def _value(port: Port, model: GenerativeModel, batch: Batch, ctx: Context, *, noise: bool) -> Tensor:
-    """What an input is given in training: the batch's where the batch has it, else random values of its kind."""
+    """What an input is given: the batch's own where the batch has it, else random values of its kind."""
     n, device = len(batch), batch.x.device
     shape = tuple(n if axis == port.batch_axis else s for axis, s in enumerate(port.shape))
     if port.name in batch.condition:
@@ -120,10 +121,11 @@ def _value(port: Port, model: GenerativeModel, batch: Batch, ctx: Context, *, no
 
 
 class Distilled(Trainable):
-    """A student and its frozen teacher as one thing to train. Only the student is trained, averaged and saved.
+    """A student and its frozen teacher as one thing to train. Only the student is averaged and saved.
 
-    The phases are the student's own; those that train a graph with a known role also bring the student's outputs to the
-    teacher's. A model without a loss of its own (an adapted module) is trained by the distance alone.
+    The phases are the student's own; those that train a graph with a known role also bring the student's
+    outputs to the teacher's. A model without a loss of its own (an adapted module) is trained by the distance
+    alone.
     Raises CallError where neither a rule nor a loss applies.
     """
 
@@ -137,7 +139,8 @@ class Distilled(Trainable):
         if not self._taught and not self._own:
             roles = sorted({g.role for g in student.graphs().values()})
             raise CallError(
-                f"no rule says how to distil a graph of the role {', '.join(roles)}, and the model has no loss of its own"
+                f"no rule says how to distil a graph of the role {', '.join(roles)}, "
+                "and the model has no loss of its own"
             )
         self._at = self._assign() if self._own else dict.fromkeys(self._taught, "distill")
         self._norms = [m for m in student.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -174,7 +177,8 @@ class Distilled(Trainable):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         if self.training and ctx.progress >= 0.5:
-            # The second half trains what will be used: the network with its running statistics, as in evaluation.
+            # The second half trains what will be used: the network with its running statistics, as in
+            # evaluation.
             for norm in self._norms:
                 norm.eval()
         taught = [name for name, at in self._at.items() if at == phase]

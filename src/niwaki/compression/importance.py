@@ -14,7 +14,7 @@ from niwaki.nn.surgery import find, per_position
 __all__ = ["Importance", "gathered", "importance", "importance_of"]
 
 Importance = Callable[[GenerativeModel, Sequence[Coupling]], list[Tensor]]
-"""(model, couplings) → one score per unit `(units,)` for each coupling; what a step keeps is what scores highest."""
+"""(model, couplings) → one score per unit `(units,)` for each coupling; the highest are kept."""
 
 _CRITERIA: dict[str, Importance] = {}
 
@@ -51,7 +51,8 @@ def gathered(model: GenerativeModel, coupling: Coupling, value: Callable[[Tensor
 
 @importance("magnitude")
 def magnitude(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Tensor]:
-    """Group L2 norm √(Σ w²) over all coupled slices, divided by its mean in the group (Fang et al. 2023, Section 3.3)."""
+    """Group L2 norm √(Σ w²) over all coupled slices, divided by its mean in the group (Fang et al. 2023,
+    Section 3.3)."""
     scores = []
     for coupling in couplings:
         norm = gathered(model, coupling, lambda p: p.detach().square()).sqrt()

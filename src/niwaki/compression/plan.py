@@ -1,4 +1,4 @@
-"""Carrying out a plan: step after step, each saved, read back, checked and measured; finished steps are found again."""
+"""Carrying out a plan: each step is saved, read back, checked and measured; finished ones are found again."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import niwaki_runtime
 import numpy as np
 
+import niwaki_runtime
 from niwaki.compression.config import CompressConfig, PruneConfig, QuantizeConfig, StepConfig, check_order
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.record import Record, macs, parameters
@@ -72,13 +72,14 @@ def compress(
 ) -> Compressed:
     """Carry out the plan `config` on `model`, which stays as it is.
 
-    dataset:   a `niwaki.data.Dataset`; only its training split is used. May be None for plans without training
+    dataset:   a `niwaki.data.Dataset`; only its training split is used. None for plans without training
     workdir:   gets `model.json` and `model.safetensors` (the final torch model), `model.niwaki` (the bundle),
-               `compression.json` and `steps/`, one directory per step. A second call finds finished steps again
+               `compression.json` and `steps/`, one directory per step. A second call finds finished steps
+               again
     condition: what samples for calibration and checks are asked for; None is the model's default
     progress:  called with (work done, work in all, figures)
-    Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step did nothing
-    or would leave a broken model.
+    Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step did
+    nothing or would leave a broken model.
     """
     check_order(config.steps)
     workdir = Path(workdir)
@@ -203,7 +204,8 @@ def _bundle(model: GenerativeModel, outcome: Outcome, directory: Path) -> Path:
 def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:
     """Mean |difference| of samples from the uncompressed model's, in the latter's standard deviations.
 
-    The samples are the bundle's on its engine where there is a bundle. Raises NiwakiError where they are not finite.
+    The samples are the bundle's on its engine where there is a bundle. Raises NiwakiError where they are not
+    finite.
     """
     if bundle is None:
         made = model.sample(_CHECKED, seed=_CHECK_SEED, condition=run.condition).float().numpy()

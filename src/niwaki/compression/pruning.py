@@ -100,8 +100,8 @@ def pruned(
 def _nothing(config: PruneConfig, widths: dict[str, tuple[int, int]], skipped: dict[str, str]) -> str:
     if widths:
         return (
-            f"pruning cut nothing: with round_to={config.round_to} and min_width={config.min_width} no width changes "
-            f"at ratio {config.ratio}; lower them or raise the ratio"
+            f"pruning cut nothing: with round_to={config.round_to} and min_width={config.min_width} no width "
+            f"changes at ratio {config.ratio}; lower them or raise the ratio"
         )
     first = next(iter(skipped.items()), None)
     return "pruning cut nothing: no layer may change its width" + (
@@ -152,7 +152,7 @@ class _Widths:
         return out
 
     def _rounded(self, coupling: Coupling, wanted: float) -> int:
-        """The nearest width that engines like: a multiple of `round_to` and of the blocks, not below `min_width`."""
+        """The nearest width that engines like: a multiple of `round_to` and of the blocks, at least `min_width`."""
         before = self.before[coupling.key]
         step = math.lcm(self.config.round_to, coupling.blocks)
         if step > before // 2:
@@ -173,7 +173,7 @@ class _Widths:
         return keep
 
     def _global(self, found: list[Coupling], scores: list[Tensor], ratio: float) -> dict[str, float]:
-        """Widths left when the lowest channels of the whole model go; no layer loses more than half of the rest."""
+        """Widths left when the lowest channels of all go; every layer keeps half of what `layer` would leave."""
         goal = sum(self.before[c.key] for c in found) * (1.0 - ratio)
         ranked = torch.cat(scores).sort(descending=True).values
         threshold = float(ranked[min(max(int(goal), 1), len(ranked)) - 1])

@@ -1,4 +1,4 @@
-"""What a step did, in figures that can be checked: sizes, arithmetic, bytes, time, and how far the samples moved."""
+"""What a step did, in figures: sizes, arithmetic, bytes, time, and how far the samples moved."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ class Record:
     parameters:      of the graphs that sampling calls, before and after the step
     macs:            multiply-accumulates of one sample (all network evaluations), before and after
     bytes:           of the bundle on disk after the step; None where none was made
-    latency:         batch size → milliseconds of `sample` on the engine, after the step; empty where not measured
-    error:           mean |difference| of samples from those of the uncompressed model at the same noise, in units of
-                     the latter's standard deviation
+    latency:         batch size → milliseconds of `sample` on the engine, after the step; empty where not
+                     measured
+    error:           mean |difference| of samples from those of the uncompressed model at the same noise, in
+                     units of the latter's standard deviation
     quantized:       graph → operators computed on integers, and how many there are in all
     seconds:         what the step took
     widths:          coupling → channels before and after (pruning)
@@ -96,7 +97,7 @@ def macs(model: GenerativeModel) -> int:
 
 @torch.no_grad()
 def _watch(model: GenerativeModel, see: Any) -> None:
-    """`see(module, first input, output)` for every module that runs when each sampling graph makes one sample."""
+    """`see(module, first input, output)` for every module that runs as the sampling graphs make one sample."""
 
     def hook(module: nn.Module, inputs: Any, out: Any) -> None:
         see(module, inputs[0] if inputs else None, out)

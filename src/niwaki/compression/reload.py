@@ -16,7 +16,8 @@ __all__ = ["load_step", "save_step"]
 
 
 def save_step(model: GenerativeModel, directory: Path, original: GenerativeModel) -> GenerativeModel:
-    """Write `model` (config, cuts, weights) and return what comes back, which must compute the same, bit for bit.
+    """Write `model` (config, cuts, weights) and return what comes back, which must compute the same, bit for
+    bit.
 
     Raises NiwakiError where it does not.
     """
@@ -26,7 +27,8 @@ def save_step(model: GenerativeModel, directory: Path, original: GenerativeModel
     for a, b in zip(outputs(model), outputs(again), strict=True):
         if not torch.equal(a, b):
             raise NiwakiError(
-                f"the model read back from {directory} computes something else; something besides weights changed in it"
+                f"the model read back from {directory} computes something else; "
+                "something besides cuts and weights changed in it"
             )
     return again
 

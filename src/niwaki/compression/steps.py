@@ -1,4 +1,4 @@
-"""The steps that a plan can name: model in, model out. A new step is one function with `@step(kind)` and its config."""
+"""The steps that a plan can name, model in, model out: a new one is a function with `@step` and a config."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Workshop:
 
 @dataclass
 class Outcome:
-    """What a step made. `graphs` are its exported files where it made them itself (integers live only there)."""
+    """What a step made. `graphs` are its exported files where it made them (integers live only there)."""
 
     model: GenerativeModel
     graphs: dict[str, Path] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """carry_out: (model, config, workshop) → outcome; work: config → units of progress, roughly training steps."""
+    """carry_out: (model, config, workshop) → outcome; work: config → units of progress, about one training step."""
 
     carry_out: Callable[[GenerativeModel, Any, Workshop], Outcome]
     work: Callable[[Any], int]

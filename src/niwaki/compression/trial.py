@@ -1,8 +1,9 @@
-"""Trying a cut before it is made: on a copy with random weights, dead channels and cut channels must say the same.
+"""Trying a cut before it is made: with random weights, dead channels and cut channels must say the same.
 
-If the layers of a coupling are found rightly, silencing its channels everywhere (all their weights zero, on the making
-and on the using side) and cutting them out give the same outputs. A wrong position anywhere makes an error of the size of
-the outputs, a forgotten layer an error of shapes. So the layers that must keep their width are found, not listed.
+If the layers of a coupling are found rightly, silencing its channels everywhere (all their weights zero, on
+the making and on the using side) and cutting them out give the same outputs. A wrong position anywhere makes
+an error of the size of the outputs, a forgotten layer an error of shapes. So the layers that must keep their
+width are found, not listed.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Trial:
 
 @contextmanager
 def _undone(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
-    """Whatever happens inside to these modules and bare parameters is taken back: cheaper than a copy per trial."""
+    """What happens inside to these modules and bare parameters is taken back: cheaper than a copy each time."""
     holders: dict[int, nn.Module] = {}
     for name in names:
         target = find(model, name)
@@ -144,10 +145,10 @@ def _silence(model: nn.Module, coupling: Coupling, units: tuple[int, ...]) -> No
 
 @torch.no_grad()
 def _randomized(model: GenerativeModel, rng: torch.Generator, size: float) -> GenerativeModel:
-    """Weights that hide nothing (a last layer that starts at zero would), and norms that act channel by channel.
+    """Weights that hide nothing (a last layer that starts at zero would), norms that act channel by channel.
 
-    Norms over several channels mix a dead channel into the statistics of the others; that is the norm's business, not
-    the coupling's, so on the copy they only scale and shift.
+    Norms over several channels mix a dead channel into the statistics of the others; that is the norm's
+    business, not the coupling's, so on the copy they only scale and shift.
     """
 
     def normal(like: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Where the channels of torch's layers lie: which tensors, along which axes, and which numbers go with them.
 
-One row per type of layer. A new layer is one function with `@describes(Type)`; a subclass is found by its base.
+One row per type of layer. A new layer is one function with `@describes(Type)`; a subclass is found by its
+base.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Layout:
     """One side of one layer.
 
     width:    positions along it
-    tensors:  (attribute, axis) of every parameter and buffer with one slice per position; None attributes are skipped
+    tensors:  (attribute, axis) of every parameter and buffer with one slice per position; None attributes are
+              skipped
     gathered: attributes of grouped convolutions whose axis 1 counts inside the group of axis 0's rows
     groups:   every group must keep the same number of positions
     settle:   kept positions → attributes to set afterwards; raises ValueError where they do not fit
@@ -38,7 +40,8 @@ class Layout:
     groups: int = 1
 
     def check(self, keep: Sequence[int]) -> Numbers:
-        """The attributes that go with `keep`. Raises ValueError, as a phrase, where the groups become unequal."""
+        """The attributes that go with `keep`. Raises ValueError, as a phrase, where the groups become
+        unequal."""
         if self.groups > 1:
             counts = counts_in_groups(keep, self.width, self.groups)
             if len(set(counts)) != 1:
@@ -62,14 +65,16 @@ def describes(*types: type[nn.Module]) -> Callable[[Describe], Describe]:
 
 
 def layout_of(module: nn.Module, side: str) -> Layout:
-    """Raises NiwakiError where the type is unknown, the side does not exist, or the weights are parametrized."""
+    """Raises NiwakiError where the type is unknown, the side does not exist, or the weights are
+    parametrized."""
     describe = next((_DESCRIBED[base] for base in type(module).__mro__ if base in _DESCRIBED), None)
     kind = type(module).__name__
     if describe is None:
         raise NiwakiError(f"a {kind} cannot be cut: give it `resize(side, keep)` and `width(side)`")
     if "parametrizations" in module._modules:
         raise NiwakiError(
-            f"a {kind} with parametrized weights (weight or spectral norm) cannot be cut: remove the parametrization first"
+            f"a {kind} with parametrized weights (weight or spectral norm) cannot be cut: "
+            "remove the parametrization first"
         )
     if side not in ("in", "out"):
         raise NiwakiError(f"a {kind} has the sides 'in' and 'out', not '{side}'")
@@ -127,7 +132,8 @@ def _batch_norm(module: nn.Module, side: str) -> Layout:
 
 @describes(nn.GroupNorm)
 def _group_norm(module: nn.Module, side: str) -> Layout:
-    """Whole groups dropped or every group thinned alike keep the statistics' borders; otherwise channels regroup."""
+    """Whole groups dropped or every group thinned alike keep the statistics' borders; otherwise channels
+    regroup."""
     assert isinstance(module, nn.GroupNorm)
     total, groups = module.num_channels, module.num_groups
 
@@ -140,7 +146,8 @@ def _group_norm(module: nn.Module, side: str) -> Layout:
             left = max(g for g in range(1, groups + 1) if len(keep) % g == 0)
             if left == 1 < groups:
                 raise ValueError(
-                    f"{len(keep)} channels do not divide into at most {groups} groups; keep a multiple of {groups}"
+                    f"{len(keep)} channels do not divide into at most {groups} groups; "
+                    f"keep a multiple of {groups}"
                 )
         return {"num_channels": len(keep), "num_groups": left}
 

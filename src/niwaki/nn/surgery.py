@@ -1,8 +1,9 @@
-"""Pruning as data: which channels of which module stay. Cutting a fresh model by the same list rebuilds the pruned one.
+"""Pruning as data: which channels of which module stay. Cutting a fresh model by the same list rebuilds the
+pruned one.
 
-A cut names a module, a side (`out` or `in`) and the kept positions along it, counted in the module's widths at the time
-of the cut. Modules with derived widths or masks offer `resize(side, keep)`; the layers of torch are known here, each by
-the table of its tensors and axes (`niwaki.nn.layouts`).
+A cut names a module, a side (`out` or `in`) and the kept positions along it, counted in the module's widths
+at the time of the cut. Modules with derived widths or masks offer `resize(side, keep)`; the layers of torch
+are known here, each by the table of its tensors and axes (`niwaki.nn.layouts`).
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ class Cut:
     """Keep the positions `keep` along one side of a module (or of a bare parameter, by its dotted name).
 
     module: dotted name, as in `named_modules()`; for a bare parameter as in `named_parameters()`
-    side:   `out` or `in`; layers whose input and output are one and the same width (norms, depthwise convolutions,
-            embeddings) have only `out`; a bare parameter takes the number of its axis
+    side:   `out` or `in`; layers whose input and output are one and the same width (norms, depthwise
+            convolutions, embeddings) have only `out`; a bare parameter takes the number of its axis
     keep:   rising positions, counted before this cut
     """
 
@@ -80,14 +81,15 @@ def width(module: nn.Module | nn.Parameter, side: str) -> int:
 def cut(model: nn.Module, one: Cut) -> None:
     """Resize one module in place; the kept slices of its weights stay as they are, bit for bit.
 
-    Raises NiwakiError for an unknown module or side, for positions that do not exist or do not rise, for groups that
-    would become unequal, and for parameters that two modules share.
+    Raises NiwakiError for an unknown module or side, for positions that do not exist or do not rise, for
+    groups that would become unequal, and for parameters that two modules share.
     """
     target = find(model, one.module)
     total = width(target, one.side)
     if not one.keep or list(one.keep) != sorted(set(one.keep)) or one.keep[0] < 0 or one.keep[-1] >= total:
         raise NiwakiError(
-            f"a cut of '{one.module}' must keep rising positions within 0 … {total - 1} of side '{one.side}', at least one"
+            f"a cut of '{one.module}' must keep rising positions within 0 … {total - 1} of side '{one.side}', "
+            "at least one"
         )
     _refuse_shared(model, target, one.module)
     keep = torch.tensor(one.keep, dtype=torch.long)
@@ -118,13 +120,15 @@ def _cut_known(target: nn.Module, one: Cut, keep: Tensor) -> None:
 
 
 def _selected(value: Tensor, keep: Tensor, axis: int) -> Tensor:
-    """`value` (parameter or buffer) at the kept positions of `axis`; a parameter stays one, trainable as before."""
+    """`value` (parameter or buffer) at the kept positions of `axis`; a parameter stays one, trainable as
+    before."""
     part = value.detach().index_select(axis, keep.to(value.device)).clone()
     return nn.Parameter(part, requires_grad=value.requires_grad) if isinstance(value, nn.Parameter) else part
 
 
 def _gathered(value: Tensor, keep: Tensor, layout: Layout) -> Tensor:
-    """The axis of a grouped convolution that counts inside its group: each group keeps its own local positions."""
+    """The axis of a grouped convolution that counts inside its group: each group keeps its own local
+    positions."""
     g, local = layout.groups, layout.width // layout.groups
     where = (keep % local).reshape(g, -1).to(value.device)  # keep rises, and every group keeps as many
     rows = value.detach().unflatten(0, (g, -1))
@@ -155,7 +159,8 @@ def per_position(
 
 @torch.no_grad()
 def scale(module: nn.Module | nn.Parameter, side: str, factors: Tensor) -> None:
-    """Multiply all that belongs to each position of `side` by its factor `(width,)`, in place; 0 makes it dead."""
+    """Multiply all that belongs to each position of `side` by its factor `(width,)`, in place; 0 makes it
+    dead."""
     if isinstance(module, nn.Parameter):
         module.movedim(_axis(module, side), -1).mul_(factors)
         return
