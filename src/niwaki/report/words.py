@@ -30,8 +30,7 @@ def number_text(value: float | None, figures: int = 3) -> str:
         return NONE
     if value == 0:
         return "0"
-    value = float(f"{value:.{figures - 1}e}")  # 99.96 has the size of 100
-    size = math.floor(math.log10(abs(value)))
+    size = math.floor(math.log10(abs(float(f"{value:.{figures - 1}e}"))))  # 99.96 has the size of 100
     if not -5 < size < 9:
         return f"{value:.{figures - 1}e}"
     text = f"{value:,.{max(0, figures - 1 - size)}f}" if size < figures else f"{value:,.0f}"
