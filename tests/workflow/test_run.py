@@ -87,7 +87,8 @@ def redone(path: Path, *overrides: str) -> tuple[list[str], Heard]:
 def test_the_run_directory_holds_everything(finished: Path) -> None:
     for name in ("recipe.yaml", "run.json", "metrics.jsonl", "checkpoints", "samples.npz",
                  "model/model.safetensors", "evaluation.json", "compression.json",
-                 "compressed/model.safetensors", "tiny.niwaki", "tiny-float32.niwaki", "report.html"):  # fmt: skip
+                 "compressed/model.safetensors", "tiny.niwaki", "tiny-float32.niwaki",
+                 "report.html"):  # fmt: skip
         assert (finished / name).exists(), name
     record = read_json(finished / "run.json")
     assert set(record["legs"]) == set(LEGS)

@@ -35,6 +35,7 @@ def sample(
         ),
     ] = None,
     engine: Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")] = "auto",
+    device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Samples worked on at once.")] = None,
     out: Annotated[
         list[Path] | None,
@@ -49,8 +50,8 @@ def sample(
         overrides = {".".join(path): value for path, value in map(parse_override, options or ())}
         places = out or [Path("samples.png")]
         made = sample(
-            what, n, seed=seed, start=start, condition=_condition(condition), engine=engine, batch=batch,
-                       out=places, reporter=work.reporter, **overrides,
+            what, n, seed=seed, start=start, condition=_condition(condition), engine=engine, device=device,
+                       batch=batch, out=places, reporter=work.reporter, **overrides,
         )  # fmt: skip
 
         def draw(console: Any) -> None:

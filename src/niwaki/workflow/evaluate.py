@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from niwaki.contract import CallError, NiwakiError
 from niwaki.data import cache_directory
 from niwaki.evaluation import evaluate as judge
 from niwaki.recipe import Recipe, load_recipe
 from niwaki.store import jsonable, read_json, write_bytes, write_json
+from niwaki.training.hardware import choose_device
 from niwaki.workflow.load import is_bundle
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.rundir import is_run
@@ -71,12 +73,12 @@ def evaluate_leg(session: Session) -> bool:
     model, dataset, extractors, n = session.model, session.dataset, session.extractors, session.pairs
     with run.working("evaluate", inputs, (run.evaluation, run.samples)) as record:
         session.reporter.stage("evaluate", f"{n:,} samples of the trained model")
-        made = model.sample(
-            n,
-            seed=session.seed,
-            condition=session.condition(model.conditions, n),
-            progress=counter(session.reporter),
-        )
+        asked = session.condition(model.conditions, n)
+        model.to(choose_device(session.recipe.train.device))
+        # in float32: TF32 would put the GPU's rounding into the pairs that damage is measured on
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            made = model.sample(n, seed=session.seed, condition=asked, progress=counter(session.reporter))
+        model.cpu()
         before = made.float().cpu().numpy()
         labels = session.labels(n) if model.conditions else None
         write_samples(run.samples, before=before, labels=labels)

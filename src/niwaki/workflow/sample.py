@@ -13,6 +13,7 @@ from torch import Tensor
 
 from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
 from niwaki.store import write_bytes
+from niwaki.training.hardware import choose_device
 from niwaki.workflow.load import load
 from niwaki.workflow.pictures import grid_png
 from niwaki.workflow.reporter import Quiet, Reporter, counter
@@ -64,6 +65,7 @@ def sample(
     start: int = 0,
     batch: int | None = None,
     engine: str = "auto",
+    device: str = "auto",
     out: str | Path | Sequence[str | Path] = (),
     reporter: Reporter | None = None,
     **overrides: Any,
@@ -72,6 +74,7 @@ def sample(
 
     condition: a class (number or name), a list of names to take in turn, an array with one row per sample,
                or a mapping of condition names to either; None asks for all classes in turn
+    device:    of a torch model: `auto`, `cpu`, `cuda` …; one that is passed in stays where it is
     out:       files to write: `.png`, `.npz`, `.npy`
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
     Raises CallError for a wrong path, condition, option or ending.
@@ -84,6 +87,8 @@ def sample(
             raise CallError(f"samples are written as .png, .npz or .npy, not as '{place}'")
     reporter = reporter or Quiet()
     source = load(what, engine=engine) if isinstance(what, str | Path) else what
+    if isinstance(what, str | Path) and isinstance(source, GenerativeModel):
+        source.to(choose_device(device))
     asked = by_name(condition, source.spec)
     if isinstance(condition, list | tuple) and all(isinstance(c, str) for c in condition):
         asked = np.resize(asked, n)  # several classes by name: in turn

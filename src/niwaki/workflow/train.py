@@ -98,7 +98,6 @@ def train_leg(session: Session, *, resume: bool = False, fresh: bool = False) ->
             "parameters": sum(p.numel() for p in model.parameters()),
             "last": result.last,
         }
-        session.__dict__["model"] = model.eval()
     return True
 
 
