@@ -121,7 +121,7 @@ def check_order(steps: Sequence[_Step]) -> None:
             raise CallError(f"step {at + 1} quantizes a model that is quantized already; keep one 'quantize'")
         if quantized:
             raise CallError(
-                f"step {at + 1} ('{kind}') needs weights to change, but 'quantize' has made them integers in the "
-                f"exported graph; put 'quantize' last"
+                f"step {at + 1} ('{kind}') needs weights to change, but 'quantize' has made them integers in "
+                "the exported graph; put 'quantize' last"
             )
         quantized = quantized or kind == "quantize"

@@ -152,7 +152,7 @@ class _Widths:
         return out
 
     def _rounded(self, coupling: Coupling, wanted: float) -> int:
-        """The nearest width that engines like: a multiple of `round_to` and of the blocks, at least `min_width`."""
+        """The nearest width that engines like: a multiple of `round_to` and of the blocks."""
         before = self.before[coupling.key]
         step = math.lcm(self.config.round_to, coupling.blocks)
         if step > before // 2:
@@ -173,7 +173,7 @@ class _Widths:
         return keep
 
     def _global(self, found: list[Coupling], scores: list[Tensor], ratio: float) -> dict[str, float]:
-        """Widths left when the lowest channels of all go; every layer keeps half of what `layer` would leave."""
+        """Widths left when the lowest channels of all go; each keeps half of what `layer` would leave."""
         goal = sum(self.before[c.key] for c in found) * (1.0 - ratio)
         ranked = torch.cat(scores).sort(descending=True).values
         threshold = float(ranked[min(max(int(goal), 1), len(ranked)) - 1])

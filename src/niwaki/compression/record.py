@@ -97,7 +97,7 @@ def macs(model: GenerativeModel) -> int:
 
 @torch.no_grad()
 def _watch(model: GenerativeModel, see: Any) -> None:
-    """`see(module, first input, output)` for every module that runs as the sampling graphs make one sample."""
+    """`see(module, first input, output)` for every module that runs in one pass of the sampling graphs."""
 
     def hook(module: nn.Module, inputs: Any, out: Any) -> None:
         see(module, inputs[0] if inputs else None, out)

@@ -54,7 +54,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """carry_out: (model, config, workshop) → outcome; work: config → units of progress, about one training step."""
+    """carry_out: (model, config, workshop) → outcome; work: config → units of progress (training steps)."""
 
     carry_out: Callable[[GenerativeModel, Any, Workshop], Outcome]
     work: Callable[[Any], int]

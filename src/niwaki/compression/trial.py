@@ -87,7 +87,7 @@ class Trial:
 
 @contextmanager
 def _undone(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
-    """What happens inside to these modules and bare parameters is taken back: cheaper than a copy each time."""
+    """What happens to these modules and bare parameters is taken back: cheaper than copies."""
     holders: dict[int, nn.Module] = {}
     for name in names:
         target = find(model, name)

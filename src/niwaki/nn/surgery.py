@@ -88,8 +88,8 @@ def cut(model: nn.Module, one: Cut) -> None:
     total = width(target, one.side)
     if not one.keep or list(one.keep) != sorted(set(one.keep)) or one.keep[0] < 0 or one.keep[-1] >= total:
         raise NiwakiError(
-            f"a cut of '{one.module}' must keep rising positions within 0 … {total - 1} of side '{one.side}', "
-            "at least one"
+            f"a cut of '{one.module}' must keep rising positions within 0 … {total - 1} of side "
+            f"'{one.side}', at least one"
         )
     _refuse_shared(model, target, one.module)
     keep = torch.tensor(one.keep, dtype=torch.long)
