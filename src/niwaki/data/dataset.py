@@ -35,7 +35,7 @@ class Split:
         return int(self.x.shape[0])
 
     def values(self, index: Tensor | None = None) -> Tensor:
-        """Samples as a model sees them: float32 `(n, *shape)` in [low, high] (tokens: int64); those at `index`, or all."""
+        """Samples as a model sees them: float32 in [low, high] (tokens: int64); those at `index`, or all."""
         return self._scaled(self.x if index is None else self.x[index])
 
     def _scaled(self, stored: Tensor) -> Tensor:
