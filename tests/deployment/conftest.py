@@ -8,10 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, ConditionSpec, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, State, View
+from niwaki.contract import (
+    Batch,
+    ConditionSpec,
+    Context,
+    GenerativeModel,
+    Graph,
+    Phase,
+    Port,
+    SampleSpec,
+    State,
+    View,
+)
+from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +56,13 @@ class ConvGenerator(nn.Module):
         else:
             up = [nn.Upsample(scale_factor=2), nn.Conv2d(2 * w, w, 3, 1, 1, bias=False)]
         self.body = nn.Sequential(
-            nn.BatchNorm2d(2 * w), nn.ReLU(), *up, nn.BatchNorm2d(w), nn.ReLU(), nn.Conv2d(w, 1, 3, 1, 1), nn.Tanh()
+            nn.BatchNorm2d(2 * w),
+            nn.ReLU(),
+            *up,
+            nn.BatchNorm2d(w),
+            nn.ReLU(),
+            nn.Conv2d(w, 1, 3, 1, 1),
+            nn.Tanh(),
         )
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
@@ -84,7 +101,7 @@ class Residual(nn.Module):
 class UNet(nn.Module):
     """Down, attention, up, with skips, a clock and a class."""
 
-    def __init__(self, w: int = 16) -> None:
+    def __init__(self, w: int = 24) -> None:
         super().__init__()
         self.w = w
         self.clock, self.embed = nn.Linear(w, 2 * w), nn.Embedding(11, 2 * w)
@@ -122,7 +139,12 @@ class DenoiserModel(Toy):
 
     def sampler(self) -> Sampler:
         return Diffusion(
-            shape=(1, 8, 8), steps=6, conditions=("class",), null={"class": 10}, guidance=2.0, solver="dpmpp_2m"
+            shape=(1, 8, 8),
+            steps=6,
+            conditions=("class",),
+            null={"class": 10},
+            guidance=2.0,
+            solver="dpmpp_2m",
         )
 
 
@@ -130,7 +152,9 @@ class Coupling(nn.Module):
     def __init__(self, d: int, flip: bool) -> None:
         super().__init__()
         self.flip = flip
-        self.net = nn.Sequential(nn.Linear(d // 2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, d))
+        self.net = nn.Sequential(
+            nn.Linear(d // 2, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, d)
+        )
 
     def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
         a, b = x.chunk(2, 1)
@@ -206,7 +230,10 @@ class CacheModel(Toy):
         return self.net["out"]((weights[..., None] * values).sum(1) + q), keys, values
 
     def graphs(self) -> dict[str, Graph]:
-        ports = (Port("token", (1,), "int64", high=13), Port("position", (1,), "int64", batch_axis=None, high=6))
+        ports = (
+            Port("token", (1,), "int64", high=13),
+            Port("position", (1,), "int64", batch_axis=None, high=6),
+        )
         shape = (1, self.length, self.width)
         state = (State("keys", "keys_out", shape), State("values", "values_out", shape))
         return {"decode": Graph("prior", View(self, "decode"), ports, ("logits",), state)}
@@ -249,7 +276,9 @@ def build() -> Callable[[str], GenerativeModel]:
 
 
 @pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[GenerativeModel, dict[str, Path]]]:
+def exported(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Callable[[str], tuple[GenerativeModel, dict[str, Path]]]:
     """The model and its exported graphs, made once per session."""
     from niwaki.deployment import export_graphs
 

@@ -1,4 +1,5 @@
-"""Exported graphs compute what torch computes, in both engines, at every batch; what they share is stored once."""
+"""Exported graphs compute what torch computes, in both engines, at every batch; what they share is stored
+once."""
 
 from __future__ import annotations
 
@@ -10,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from niwaki_runtime.engines import available
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -20,6 +20,7 @@ from niwaki.deployment.bake import bake
 from niwaki.deployment.check import check_graph, graph_errors, open_runner
 from niwaki.deployment.export import to_onnx
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
+from niwaki_runtime.engines import available
 
 NAMES = ("conv", "transposed", "denoiser", "flow", "cache")
 
@@ -98,7 +99,9 @@ def test_batch_norms_are_folded_exactly(exported: Callable) -> None:
 def test_parametrized_weights_are_computed_once(tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = nn.Sequential(
-        parametrizations.weight_norm(nn.Linear(6, 5)), nn.Tanh(), parametrizations.spectral_norm(nn.Linear(5, 4))
+        parametrizations.weight_norm(nn.Linear(6, 5)),
+        nn.Tanh(),
+        parametrizations.spectral_norm(nn.Linear(5, 4)),
     )
     module.eval()
     proto = to_onnx("g", one(module), bake(module))

@@ -9,14 +9,14 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
-import niwaki_runtime
 import numpy as np
 import pytest
-from niwaki_runtime.errors import BundleError
-from niwaki_runtime.samplers import OneShot
 
+import niwaki_runtime
 from niwaki.contract import CallError, NiwakiError
 from niwaki.deployment import bundle_bytes, export_graphs, package, quantize_onnx
+from niwaki_runtime.errors import BundleError
+from niwaki_runtime.samplers import OneShot
 
 NAMES = ("conv", "transposed", "denoiser", "flow", "cache")
 
@@ -31,14 +31,18 @@ assert "torch" not in sys.modules and "niwaki" not in sys.modules, "the device c
 
 def alone(bundle: Path, engine: str, out: Path) -> np.ndarray:
     done = subprocess.run(
-        [sys.executable, "-c", ALONE, json.dumps([str(bundle), engine, str(out)])], capture_output=True, text=True
+        [sys.executable, "-c", ALONE, json.dumps([str(bundle), engine, str(out)])],
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return np.load(out)
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_a_process_without_torch_makes_the_same_samples(engine: str, exported: Callable, tmp_path: Path) -> None:
+def test_a_process_without_torch_makes_the_same_samples(
+    engine: str, exported: Callable, tmp_path: Path
+) -> None:
     model, paths = exported("denoiser")
     made = alone(package(model, paths, tmp_path / "a.niwaki"), engine, tmp_path / "out.npy")
     np.testing.assert_allclose(made, model.sample(5, seed=3).numpy(), atol=1e-4)
@@ -75,7 +79,9 @@ def test_a_changed_byte_is_found(exported: Callable, tmp_path: Path) -> None:
 
 def test_views_share_their_weights_in_the_bundle_too(build: Callable, tmp_path: Path) -> None:
     model = build("flow")
-    both = package(model, export_graphs(model, tmp_path / "b", names=["inverse", "forward"]), tmp_path / "both.niwaki")
+    both = package(
+        model, export_graphs(model, tmp_path / "b", names=["inverse", "forward"]), tmp_path / "both.niwaki"
+    )
     one = package(model, export_graphs(model, tmp_path / "o"), tmp_path / "one.niwaki")
     assert "weights.bin" in zipfile.ZipFile(both).namelist()
     assert bundle_bytes(both) < 1.3 * bundle_bytes(one)
@@ -95,7 +101,9 @@ def test_views_still_share_after_quantization(build: Callable, tmp_path: Path) -
         small[name] = tmp_path / f"{name}.onnx"
         assert quantize_onnx(path, small[name], items)["Gemm"] == 12
     bundle = package(model, small, tmp_path / "dir.niwaki", archive=False)
-    integers = sum(p.numel() for n, p in model.named_parameters() if n.endswith("weight") and p.numel() >= 1024)
+    integers = sum(
+        p.numel() for n, p in model.named_parameters() if n.endswith("weight") and p.numel() >= 1024
+    )
     assert (bundle / "weights.bin").stat().st_size >= integers
     assert niwaki_runtime.load(bundle).sample(2, seed=0).shape == (2, 8)
 
@@ -121,7 +129,9 @@ def test_the_card_and_the_manifest_tell_what_was_measured(exported: Callable, tm
 
 def test_another_way_of_sampling_can_be_packaged(exported: Callable, tmp_path: Path) -> None:
     model, paths = exported("denoiser")
-    out = package(model, paths, tmp_path / "a.niwaki", sampler=model.sampler().override(steps=3, guidance=1.0))
+    out = package(
+        model, paths, tmp_path / "a.niwaki", sampler=model.sampler().override(steps=3, guidance=1.0)
+    )
     loaded = niwaki_runtime.load(out, precision="exact")
     wanted = model.sample(2, seed=0, steps=3, guidance=1.0).numpy()
     np.testing.assert_allclose(loaded.sample(2, seed=0), wanted, atol=1e-4)

@@ -1,8 +1,10 @@
-"""After a whole sampling run the device has the samples of the workshop, and a difference is found where it arises."""
+"""After a whole sampling run the device has the samples of the workshop, and a difference is found where it
+arises."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +38,7 @@ def test_recording_changes_no_sample(build: Callable) -> None:
     np.testing.assert_array_equal(samples, model.sample(3, seed=5).numpy())
     recorded = calls["decode"].calls
     assert [int(inputs[1][0]) for inputs, _ in recorded] == list(range(6))
-    for (_, outputs), (inputs, _) in zip(recorded, recorded[1:], strict=False):
+    for (_, outputs), (inputs, _) in pairwise(recorded):
         np.testing.assert_array_equal(outputs[1], inputs[2])  # the state is handed on
 
 

@@ -1,4 +1,5 @@
-"""int8: what is counted is what runs, the file holds integers, both engines agree, and the rewriting is exact."""
+"""int8: what is counted is what runs, the file holds integers, both engines agree, and the rewriting is
+exact."""
 
 from __future__ import annotations
 
@@ -9,7 +10,6 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from niwaki_runtime.engines import available
 from onnx import TensorProto, helper, numpy_helper
 
 from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError
@@ -18,11 +18,13 @@ from niwaki.deployment.check import open_runner
 from niwaki.deployment.counting import quantized_nodes
 from niwaki.deployment.integers import quantize_embeddings, store_integers, unsigned_activations
 from niwaki.deployment.onnx_file import producers
+from niwaki_runtime.engines import available
 
 
 def calibration(graph: Graph, items: int = 6) -> list[dict[str, np.ndarray]]:
     return [
-        {n: x.numpy() for n, x in zip(graph.input_names, graph.example(8, i), strict=True)} for i in range(items)
+        {n: x.numpy() for n, x in zip(graph.input_names, graph.example(8, i), strict=True)}
+        for i in range(items)
     ]
 
 
@@ -48,8 +50,12 @@ def quantized(exported: Callable, tmp_path_factory: pytest.TempPathFactory) -> C
     return get
 
 
-@pytest.mark.parametrize("name, kinds", [("conv", ("Conv", "Gemm")), ("transposed", ("ConvTranspose", "Conv", "Gemm"))])
-def test_every_weighted_operator_of_a_generator_runs_on_integers(name: str, kinds: tuple, quantized: Callable) -> None:
+@pytest.mark.parametrize(
+    "name, kinds", [("conv", ("Conv", "Gemm")), ("transposed", ("ConvTranspose", "Conv", "Gemm"))]
+)
+def test_every_weighted_operator_of_a_generator_runs_on_integers(
+    name: str, kinds: tuple, quantized: Callable
+) -> None:
     _, float_file, file, counts = quantized(name)
     assert count_quantized(float_file)["quantized"] == 0
     assert counts["quantized"] == counts["total"] == count_quantized(file)["total"]
@@ -58,9 +64,10 @@ def test_every_weighted_operator_of_a_generator_runs_on_integers(name: str, kind
 
 def test_convolutions_linears_and_attention_of_a_denoiser_run_on_integers(quantized: Callable) -> None:
     counts = quantized("denoiser")[3]
-    assert counts["Conv"] == 12
-    assert counts["Gemm"] == 3
-    assert counts["quantized"] >= counts["total"] - 1
+    assert counts["Conv"] == 13
+    assert counts["Gemm"] == 4
+    assert counts["MatMul"] == 2  # queries with keys, weights with values
+    assert counts["quantized"] == counts["total"] == 19
 
 
 @pytest.mark.parametrize("name", ["conv", "transposed", "denoiser"])
@@ -121,7 +128,7 @@ def test_bad_calls_and_nothing_to_do_are_errors(exported: Callable, tmp_path: Pa
     model, paths = exported("conv")
     graph, path, out = model.graphs()["generator"], paths["generator"], tmp_path / "a.onnx"
     items = calibration(graph)
-    with pytest.raises(CallError, match="no calibration|there is none"):
+    with pytest.raises(CallError, match="there is none"):
         quantize_onnx(path, out, [])
     with pytest.raises(CallError, match="lacks the graph's input 'y'"):
         quantize_onnx(path, out, [{"z": items[0]["z"]}])
@@ -135,12 +142,14 @@ def test_bad_calls_and_nothing_to_do_are_errors(exported: Callable, tmp_path: Pa
     assert not out.exists()
 
 
-def _small(nodes: list, tensors: list[tuple[str, np.ndarray]], shape: tuple, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
+def _small(
+    nodes: list, tensors: list[tuple[str, np.ndarray]], shape: tuple, kind: int = TensorProto.FLOAT
+) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info("x", kind, shape)],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["a", "b"])],
         [numpy_helper.from_array(v, n) for n, v in tensors],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
@@ -148,7 +157,8 @@ def _small(nodes: list, tensors: list[tuple[str, np.ndarray]], shape: tuple, kin
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_storing_integers_is_what_the_standard_says(axis: int) -> None:
-    """Folding QuantizeLinear of a constant gives bitwise what an engine computes from it: ties to even, saturation."""
+    """Folding QuantizeLinear of a constant gives bitwise what an engine computes from it: ties to even,
+    saturation."""
     rng = np.random.default_rng(0)
     w = rng.standard_normal((6, 6)).astype(np.float32)
     scale = np.full(6, 0.25, np.float32)
@@ -194,15 +204,22 @@ def test_no_signed_activation_is_left(quantized: Callable) -> None:
 
 
 def test_embeddings_are_stored_with_half_a_step_of_error() -> None:
-    table = np.random.default_rng(0).standard_normal((50, 128)).astype(np.float32) * np.logspace(-3, 1, 50)[:, None]
+    table = (
+        np.random.default_rng(0).standard_normal((50, 128)).astype(np.float32)
+        * np.logspace(-3, 1, 50)[:, None]
+    )
     table = table.astype(np.float32)
-    model = _small([helper.make_node("Gather", ["table", "x"], ["out"])], [("table", table)], (50,), TensorProto.INT64)
+    model = _small(
+        [helper.make_node("Gather", ["table", "x"], ["out"])], [("table", table)], (50,), TensorProto.INT64
+    )
     size = model.ByteSize()
     assert quantize_embeddings(model) == 1
-    onnx.checker.check_model(model, full_check=True)
+    onnx.checker.check_model(model)
     assert model.ByteSize() < 0.3 * size
     out = literally(model, {"x": np.arange(50)})
     step = np.abs(table).max(axis=1, keepdims=True) / 127
     assert np.all(np.abs(out - table) <= step / 2 * 1.0001)
-    small = _small([helper.make_node("Gather", ["table", "x"], ["out"])], [("table", table[:2])], (2,), TensorProto.INT64)
+    small = _small(
+        [helper.make_node("Gather", ["table", "x"], ["out"])], [("table", table[:2])], (2,), TensorProto.INT64
+    )
     assert quantize_embeddings(small) == 0

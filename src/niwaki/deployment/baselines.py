@@ -43,9 +43,10 @@ def eager_float32(model: GenerativeModel, *, seed: int = 0) -> Sample:
 
 
 def compiled_bf16(model: GenerativeModel, *, seed: int = 0, **options: Any) -> Sample:
-    """torch.compile in bf16 with frozen weights and channels_last: the fastest that torch itself offers on this CPU.
+    """torch.compile in bf16 with frozen weights and channels_last: the fastest that torch itself offers.
 
-    The networks are compiled, the sampler's loop is not (as everywhere in niwaki). Each batch size is compiled for itself.
+    The networks are compiled, the sampler's loop is not (as everywhere in niwaki). Each batch size is
+    compiled for itself.
     """
     import torch._inductor.config as inductor
 

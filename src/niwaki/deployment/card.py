@@ -19,7 +19,7 @@ def _lines(m: Manifest) -> Iterator[str]:
     spec = m.spec
     yield f"# {m.name}"
     yield ""
-    yield f"A generative model in a bundle of niwaki {m.niwaki}. It runs with `niwaki-runtime` and needs no torch:"
+    yield f"A generative model, bundled by niwaki {m.niwaki}. It runs with `niwaki-runtime`, without torch:"
     yield ""
     yield "```python"
     yield "import niwaki_runtime"

@@ -66,7 +66,7 @@ def check_graph(
         for output, error in found[engine].items():
             if error > tolerance:
                 raise NiwakiError(
-                    f"{engine} computes the output '{output}' of the graph '{name}' with an error of {error:.2g}, "
-                    f"more than {tolerance:.2g}; report the operator, or export with check=False"
+                    f"{engine} computes the output '{output}' of the graph '{name}' with an error of "
+                    f"{error:.2g}, more than {tolerance:.2g}; report the operator, or export with check=False"
                 )
     return found

@@ -1,4 +1,4 @@
-"""Which operators run on integers. Quantizers skip what they do not know in silence, so the file itself is asked."""
+"""Which operators run on integers: the file is asked, since quantizers silently skip what they cannot do."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def quantized_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    """Weighted operators both of whose operands come out of a DequantizeLinear (perhaps through a change of shape)."""
+    """Weighted operators whose two operands come out of DequantizeLinear, perhaps reshaped."""
     made_by = producers(model)
 
     def dequantized(value: str) -> bool:
@@ -50,7 +50,7 @@ def quantized_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
 
 
 def count_quantized(path: Path | str | onnx.ModelProto) -> dict[str, int]:
-    """Per operator type how many compute on integers, then `quantized` and `total` over all weighted operators.
+    """Per type how many operators compute on integers, then `quantized` and `total` over all weighted ones.
 
     >>> count_quantized("generator.onnx")  # doctest: +SKIP
     {'Conv': 0, 'ConvTranspose': 3, 'Gemm': 1, 'MatMul': 0, 'quantized': 4, 'total': 4}

@@ -1,4 +1,4 @@
-"""From torch to ONNX: the graphs that sampling needs, each checked in both engines before anybody relies on it."""
+"""From torch to ONNX: the graphs that sampling needs, each checked in both engines before it is relied on."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from niwaki.deployment.onnx_file import strip, write_graphs
 __all__ = ["OPSET", "export_graphs", "to_onnx"]
 
 OPSET = 18
-"""Measured, not newest: from 21 on GroupNormalization is one operator, which openvino runs 1.2 to 1.6 times slower than
-the InstanceNormalization of 18, and onnxruntime refuses signed activations whose Q/DQ pairs it has moved."""
+"""Measured, not newest: from 21 on GroupNormalization is one operator, which openvino 2026.4 runs 1.2 to 1.6
+times slower than the InstanceNormalization of 18; and onnxruntime 1.31 then refuses int8 activations."""
 
 _SMALL = 8192  # values; a constant that large is only computed where it replaces as much
 _LOGGERS = (
@@ -75,14 +75,14 @@ def export_graphs(
     check: bool = True,
     tolerance: float = 1e-4,
 ) -> dict[str, Path]:
-    """Write the graphs of `model` as `<name>.onnx` in `directory`, with free batch axes; weights shared by several are
-    stored once (`weights.bin`).
+    """Write the graphs of `model` as `<name>.onnx` in `directory`, with free batch axes; weights shared by
+    several are stored once (`weights.bin`).
 
     names:     which graphs; None is those that the sampler calls
     check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3
     tolerance: largest error allowed, relative to the largest output (at least 1)
-    Raises CallError for a graph that does not exist, and NiwakiError, naming the graph and the operator, where one
-    cannot be exported or an engine does not compute what torch does.
+    Raises CallError for a graph that does not exist, and NiwakiError, naming the graph and the operator,
+    where one cannot be exported or an engine does not compute what torch does.
     """
     graphs = model.graphs()
     wanted = tuple(model.sampler().graphs_used() if names is None else names)
@@ -98,7 +98,7 @@ def export_graphs(
 
 
 def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
-    """`graph` with the weights of `module` (a baked copy of its own) as a checked ONNX model. Raises NiwakiError."""
+    """`graph` with the weights of `module` (a baked copy of its own) as valid ONNX. Raises NiwakiError."""
     batch = torch.export.Dim("batch")
     axes = [port.batch_axis for port in graph.inputs] + [s.batch_axis for s in graph.state]
     free = tuple(None if axis is None else {axis: batch} for axis in axes)
@@ -131,7 +131,8 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
     declared = [i.name for i in exported.graph.input]
     if declared != list(graph.input_names):
         raise NiwakiError(
-            f"the graph '{name}' declares the inputs {', '.join(graph.input_names)}, but its module has {', '.join(declared)}"
+            f"the graph '{name}' declares the inputs {', '.join(graph.input_names)}, "
+            f"but its module has {', '.join(declared)}"
         )
     return exported
 
@@ -161,7 +162,8 @@ def _check_batch(name: str, model: onnx.ModelProto, graph: Graph) -> None:
     for value, port in zip(model.graph.input, ports, strict=False):
         if port.batch_axis is not None and not value.type.tensor_type.shape.dim[port.batch_axis].dim_param:
             raise NiwakiError(
-                f"the graph '{name}' fixed the batch of its input '{value.name}'; use x.shape[0] rather than a number"
+                f"the graph '{name}' fixed the batch of its input '{value.name}'; "
+                "use x.shape[0] rather than a number"
             )
 
 
@@ -185,6 +187,9 @@ def _why(name: str, error: BaseException) -> str:
             "use x.shape[0] rather than a number"
         )
     if "data-dependent" in text or "GuardOnDataDependent" in text:
-        return f"the graph '{name}' cannot be exported: it decides by the values of a tensor; use torch.where instead of if"
+        return (
+            f"the graph '{name}' cannot be exported: it decides by the values of a tensor; "
+            "use torch.where instead of if"
+        )
     root = next((line.strip() for line in reversed(causes) if line.strip()), type(error).__name__)
     return f"the graph '{name}' cannot be exported: {root.splitlines()[0][:300]}"

@@ -50,7 +50,7 @@ def _into_linear(
     norm: onnx.NodeProto,
     initializers: dict[str, onnx.TensorProto],
 ) -> None:
-    """y = γ (W x + b − μ)/√(σ² + ε) + β, with γ, β, μ, σ² spread over the positions that the reshape gives a channel."""
+    """y = γ (W x + b − μ)/√(σ² + ε) + β; γ, β, μ, σ² spread over the positions that a channel is given."""
     weight, bias = (to_array(initializers[n]).astype(np.float64) for n in linear.input[1:3])
     scale, shift, mean, var = (to_array(initializers[n]).astype(np.float64) for n in norm.input[1:5])
     shape = to_array(initializers[reshape.input[1]])

@@ -1,4 +1,4 @@
-"""Weights as integers in the file, and activations as unsigned ones: the form in which both engines compute the same."""
+"""Weights as integers in the file, activations as unsigned ones: so both engines compute the same."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def _along(values: np.ndarray, axis: int, rank: int) -> np.ndarray:
 def store_integers(model: onnx.ModelProto) -> int:
     """Compute QuantizeLinear of constants once and for all, in place; returns how many there were.
 
-    q = saturate(round_half_even(x / s) + z), as the ONNX standard defines it, so no output changes. Without this, weights
-    would stay floats in the file and be rounded at every start on the device.
+    q = saturate(round_half_even(x / s) + z), as the ONNX standard defines it, so no output changes. Without
+    this, weights would stay floats in the file and be rounded at every start on the device.
     """
     initializers = {t.name: t for t in model.graph.initializer}
     done = 0
@@ -52,8 +52,8 @@ def store_integers(model: onnx.ModelProto) -> int:
 def unsigned_activations(model: onnx.ModelProto) -> int:
     """Turn int8 activations into uint8 by moving their zero point by 128, in place; returns how many.
 
-    The same values, exactly: s·(q − z) = s·((q + 128) − (z + 128)). But openvino is off by a factor of two in error where
-    signed activations have a zero point (measured), and onnxruntime's kernels want unsigned ones.
+    The same values, exactly: s·(q − z) = s·((q + 128) − (z + 128)). But openvino 2026.4 errs twice as much
+    where signed activations have a zero point (measured), and onnxruntime wants unsigned ones.
     """
     initializers = {t.name: t for t in model.graph.initializer}
     made_by = producers(model)

@@ -1,4 +1,4 @@
-"""Figures of a bundle or a model, taken as `benchmarks/PROTOCOL.md` says: on the engine, warm, end to end, with spread."""
+"""Figures of a bundle or a model, taken as `benchmarks/PROTOCOL.md` says: on the engine, with spread."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def measure_together(
     rounds: int = 30,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, dict[int, Latency]]:
-    """Latencies of several ways to make n samples (`{name: n → samples}`), by name and n; interleaved per n."""
+    """Latencies of several ways to make n samples (`{name: n → samples}`), by name and n, in turns."""
     found: dict[str, dict[int, Latency]] = {name: {} for name in ways}
     for k, n in enumerate(batches):
 
@@ -150,7 +150,8 @@ def measure_model(
 ) -> Measurement:
     """The same of a torch model: float32 eager, or `compiled` in bf16.
 
-    directory: where the model was saved (`save_model`): its bytes and its peak memory are taken there; None leaves both out
+    directory: where the model was saved (`save_model`): its bytes and its peak memory are taken there; None
+               leaves both out
     """
     _check(batches, rounds)
     with torch_threads(threads):

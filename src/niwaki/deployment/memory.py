@@ -1,4 +1,4 @@
-"""Peak memory: a fresh process that does nothing but load and sample, above the same process with nothing loaded."""
+"""Peak memory: a fresh process that only loads and samples, above the same one with nothing loaded."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def bundle_memory(
     n: int = 16,
     repeats: int = 3,
 ) -> int:
-    """Bytes that loading a bundle and making `n` samples takes at its peak, above numpy and the engine alone."""
+    """Bytes that loading a bundle and making `n` samples takes at its peak, above numpy and the engine."""
     return _above(_BUNDLE, [str(path), engine, precision, threads, n], repeats)
 
 

@@ -34,7 +34,7 @@ def _offline() -> Any:
 
 @contextlib.contextmanager
 def quiet_nncf() -> Iterator[Any]:
-    """The module `nncf`, silent and offline. Its bars write to whatever stdout is, which in the block is nowhere."""
+    """The module `nncf`, silent and offline. Its bars write to stdout, which in the block is nowhere."""
     loggers = [logging.getLogger(name) for name in ("onnx_ir", "onnxscript")]
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,4 +1,4 @@
-"""ONNX files: read whole, cleaned of what a device does not need, written so that shared weights are stored once."""
+"""ONNX files: read whole, cleaned of what a device does not need, written with shared weights stored once."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def producers(model: onnx.ModelProto) -> dict[str, onnx.NodeProto]:
 
 
 def strip(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Drop, in place, what only a reader of the exporter's log would want: stack traces, comments, inferred shapes."""
+    """Drop, in place, what only the exporter's readers want: stack traces, comments, inferred shapes."""
     model.doc_string = ""
     del model.metadata_props[:]
     graph = model.graph
@@ -80,11 +80,11 @@ def _key(tensor: onnx.TensorProto) -> str:
 
 
 def write_graphs(models: Mapping[str, onnx.ModelProto], directory: Path | str) -> dict[str, Path]:
-    """Write each model as `<name>.onnx` in `directory`; weights that several of them hold go to `weights.bin`, once.
+    """Write each model as `<name>.onnx` in `directory`; weights that several hold go to `weights.bin`, once.
 
-    Weights are recognised by content, so a flow's forward and inverse share them whatever the exporter called them. A
-    single graph stays one file, unless it is too large for one. The models in memory are left with references to the
-    file. Raises NiwakiError where a file cannot be written.
+    Weights are recognised by content, so a flow's forward and inverse share them whatever the exporter called
+    them. A single graph stays one file, unless it is too large for one. The models in memory are left with
+    references to the file. Raises NiwakiError where a file cannot be written.
     """
     directory = Path(directory)
     held = {name: [t for t in m.graph.initializer if len(t.raw_data) >= _SMALL] for name, m in models.items()}

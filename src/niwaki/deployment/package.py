@@ -41,8 +41,9 @@ def package(
     verdict:    what compression cost
     provenance: recipe, data fingerprint, seeds
     archive:    one zip file, or a directory
-    What was at `out` is replaced only when the new bundle is whole. Raises CallError for a graph that the model does not
-    have and NiwakiError where one that the sampler calls is missing or a file cannot be written.
+    What was at `out` is replaced only when the new bundle is whole. Raises CallError for a graph that the
+    model does not have and NiwakiError where one that the sampler calls is missing or a file cannot be
+    written.
     """
     out = Path(out)
     declared = model.graphs()

@@ -1,4 +1,4 @@
-"""Does the bundle make the samples that the model makes? Same seeds, whole sampling runs, every installed engine."""
+"""Does the bundle make the samples that the model makes? Same seeds, whole runs, every installed engine."""
 
 from __future__ import annotations
 
@@ -80,10 +80,11 @@ def parity(
 ) -> dict[str, Any]:
     """Samples 0 … n−1 of `seed` from torch and from the bundle, by engine and precision.
 
-    Returns `{"engines": {engine: {precision: {"sample": e, "graphs": {name: e}, "steps": {name: [e, …]}}}}, "exact": e,
-    "fast": e, "tolerance", "passed", "n", "seed"}`, where every e is a largest absolute error: `sample` after the whole
-    run, `steps` of each call of a graph when it is given what torch was given there. `passed` is exact ≤ tolerance; a
-    quantized bundle differs by more, and that difference is the damage, not a defect.
+    Returns `{"engines": {engine: {precision: {"sample": e, "graphs": {name: e}, "steps": {name: [e, …]}}}},
+    "exact": e, "fast": e, "tolerance", "passed", "n", "seed"}`, where every e is a largest absolute error:
+    `sample` after the whole run, `steps` of each call of a graph when it is given what torch was given there.
+    `passed` is exact ≤ tolerance; a quantized bundle differs by more, and that difference is the damage, not
+    a defect.
     """
     wanted, recorded = record_calls(model, n, seed=seed, condition=condition, **overrides)
     found: dict[str, dict[str, Any]] = {}

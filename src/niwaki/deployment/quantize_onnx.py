@@ -1,4 +1,4 @@
-"""Static int8: NNCF on the ONNX graph, then a file that both engines run and that really is four times smaller."""
+"""Static int8: NNCF on the ONNX graph, then a file that both engines run and that really is smaller."""
 
 from __future__ import annotations
 
@@ -38,12 +38,14 @@ def quantize_onnx(
 ) -> dict[str, Any]:
     """Quantize the ONNX file `path_in` to int8 weights and activations, written to `path_out` as Q/DQ.
 
-    calibration: inputs by name, as the graph meets them while sampling (all of them are used, batches of any size)
+    calibration: inputs by name, as the graph meets them while sampling (all of them are used, batches of any
+                 size)
     model_type:  `transformer` for NNCF's SmoothQuant and attention patterns
     ignored:     operators to leave in float: their node names, or the names of their modules (`net.2`)
     embeddings:  store large embedding tables in int8, too
-    Returns counts (`count_quantized`), `bytes_before`, `bytes_after` (graph and weights in memory), `seconds`.
-    Raises CallError for a wrong argument, NiwakiError where nothing could be quantized or a weight stayed float.
+    Returns counts (`count_quantized`), `bytes_before`, `bytes_after` (graph and weights in memory),
+    `seconds`. Raises CallError for a wrong argument, NiwakiError where nothing could be quantized or a weight
+    stayed float.
     """
     if preset not in PRESETS:
         raise CallError(f"there is no quantization preset '{preset}'; {nearest(preset, PRESETS)}")

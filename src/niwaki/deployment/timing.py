@@ -13,7 +13,7 @@ from niwaki.contract import CallError
 
 __all__ = ["Latency", "interleave"]
 
-_PAUSE = 0.02  # seconds; thread pools of one library spin for a while after a call and would slow the next one down
+_PAUSE = 0.02  # seconds; a library's threads spin for a while after a call and would slow the next one down
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ def interleave(
     pause: float = _PAUSE,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Latency]:
-    """Time each call once per round, all in turns, so that what the machine does meanwhile hits all of them alike.
+    """Time each call once per round, all in turns: what the machine does meanwhile hits all of them alike.
 
-    Every timed call follows a pause and an untimed call of its own: it finds its code and weights in the cache, and no
-    other library's threads spinning on its cores. The order rotates from round to round.
+    Every timed call follows a pause and an untimed call of its own: it finds its code and weights in the
+    cache, and no other library's threads spinning on its cores. The order rotates from round to round.
     """
     if rounds < 1 or not calls:
         raise CallError("timing needs something to time and at least one round")
