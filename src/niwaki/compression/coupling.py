@@ -114,9 +114,10 @@ class _Reader:
             try:
                 group = self.graph.get_pruning_group(module, pruner.prune_out_channels, list(range(count)))
                 coupling = self._coupling(self._rooted_at_narrowest(group, count))
-            except _FAILURES as error:
+            except _FAILURES:
                 alone = Member(self.names[module], "out", tuple((u,) for u in range(count)))
-                coupling = Coupling(count, (alone,), protected=f"its couplings cannot be followed ({error})")
+                reason = "what its channels are coupled to cannot be followed"
+                coupling = Coupling(count, (alone,), protected=reason)
             done |= {(m.module, m.side) for m in coupling.members}
             yield coupling
 
