@@ -180,7 +180,7 @@ class FlowModel(Toy):
     def __init__(self) -> None:
         super().__init__()
         self.spec, self.conditions = SampleSpec("vector", (8,)), {}
-        self.net = nn.ModuleList(Coupling(8, bool(i % 2)) for i in range(4))
+        self.net = nn.ModuleList(Coupling(8, bool(i % 2)) for i in range(2))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
         total = torch.zeros_like(x[:, 0])
@@ -278,16 +278,17 @@ def build() -> Callable[[str], GenerativeModel]:
 @pytest.fixture(scope="session")
 def exported(
     tmp_path_factory: pytest.TempPathFactory,
-) -> Callable[[str], tuple[GenerativeModel, dict[str, Path]]]:
-    """The model and its exported graphs, made once per session."""
+) -> Callable[..., tuple[GenerativeModel, dict[str, Path]]]:
+    """The model and its exported graphs (all it samples with, or those named), once per session."""
     from niwaki.deployment import export_graphs
 
-    made: dict[str, tuple[GenerativeModel, dict[str, Path]]] = {}
+    made: dict[tuple[str, ...], tuple[GenerativeModel, dict[str, Path]]] = {}
 
-    def get(name: str) -> tuple[GenerativeModel, dict[str, Path]]:
-        if name not in made:
+    def get(name: str, *graphs: str) -> tuple[GenerativeModel, dict[str, Path]]:
+        if (name, *graphs) not in made:
             model = make(name)
-            made[name] = model, export_graphs(model, tmp_path_factory.mktemp(name))
-        return made[name]
+            paths = export_graphs(model, tmp_path_factory.mktemp(name), names=graphs or None)
+            made[(name, *graphs)] = model, paths
+        return made[(name, *graphs)]
 
     return get
