@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Result", "mean_interval", "normal_interval", "signature", "wilson"]
+__all__ = ["Z95", "Result", "mean_interval", "normal_interval", "signature", "wilson"]
 
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal."""
@@ -70,7 +70,7 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
     """95 % interval of a share (Wilson 1927): stays inside 0 … 1 and has a width even at 0 and 1."""
     if n < 1:
         return (0.0, 1.0)
-    p = hits / n
+    p = float(hits) / n
     z2 = Z95 * Z95
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))

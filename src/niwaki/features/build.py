@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,20 @@ from niwaki.features.random import random_features
 __all__ = ["available", "build", "names"]
 
 Maker = Callable[..., Any]
-_MAKERS: dict[str, Maker] = {}
 
 
-def _register(name: str) -> Callable[[Maker], Maker]:
+@dataclass(frozen=True)
+class _Kind:
+    make: Maker
+    needs_labels: bool
+
+
+_KINDS: dict[str, _Kind] = {}
+
+
+def _register(name: str, *, needs_labels: bool = False) -> Callable[[Maker], Maker]:
     def enter(make: Maker) -> Maker:
-        _MAKERS[name] = make
+        _KINDS[name] = _Kind(make, needs_labels)
         return make
 
     return enter
@@ -33,7 +42,7 @@ def _random(
     return random_features(dataset, cache=cache, seed=seed, device=device)
 
 
-@_register("classifier")
+@_register("classifier", needs_labels=True)
 def _classifier(
     dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
 ) -> Extractor:
@@ -42,12 +51,12 @@ def _classifier(
 
 def names() -> tuple[str, ...]:
     """All extractors there are."""
-    return tuple(_MAKERS)
+    return tuple(_KINDS)
 
 
 def available(dataset: Dataset) -> tuple[str, ...]:
     """Those that this data set allows: a classifier needs labels."""
-    return tuple(n for n in _MAKERS if n != "classifier" or dataset.spec.classes >= 2)
+    return tuple(n for n, kind in _KINDS.items() if dataset.spec.classes >= 2 or not kind.needs_labels)
 
 
 def build(
@@ -68,11 +77,9 @@ def build(
     if isinstance(wanted, str):
         raise CallError(f"features must be a list of names, not the single name '{wanted}'")
     for name in wanted:
-        if name not in _MAKERS:
-            raise CallError(f"there are no features '{name}'; {nearest(name, _MAKERS)}")
+        if name not in _KINDS:
+            raise CallError(f"there are no features '{name}'; {nearest(name, _KINDS)}")
     if not wanted or len(set(wanted)) != len(wanted):
         raise CallError("name at least one kind of features, and each only once")
-    return [
-        _MAKERS[name](dataset, None if cache is None else Path(cache), seed, device, progress)
-        for name in wanted
-    ]
+    folder = None if cache is None else Path(cache)
+    return [_KINDS[name].make(dataset, folder, seed, device, progress) for name in wanted]

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from niwaki.contract import CallError, SampleSpec
@@ -27,7 +28,11 @@ _FIT = 4096
 
 
 class RandomFeatures(nn.Module):
-    """An ensemble of random networks; features standardised by the mean and deviation of the training samples."""
+    """An ensemble of random networks; features standardised by the mean and deviation of training samples.
+
+    Of images and series each member's features are then scaled to length √width: without that, blurred samples move
+    towards the middle of the cloud, where everything is near, and count as better than real ones (measured on digits).
+    """
 
     mean: Tensor
     scale: Tensor
@@ -35,6 +40,7 @@ class RandomFeatures(nn.Module):
     def __init__(self, spec: SampleSpec, *, seed: int, members: int = _MEMBERS, width: int = _WIDTH) -> None:
         super().__init__()
         self.members = nn.ModuleList(_member(spec, width) for _ in range(members))
+        self.on_sphere = len(spec.shape) > 1
         self.register_buffer("mean", torch.zeros(members * width))
         self.register_buffer("scale", torch.ones(members * width))
         for i, member in enumerate(self.members):
@@ -42,11 +48,18 @@ class RandomFeatures(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, *shape) → (n, members·width)."""
-        return (torch.cat([m(x) for m in self.members], 1) - self.mean) * self.scale
+        z = (self._raw(x) - self.mean) * self.scale
+        if not self.on_sphere:
+            return z
+        parts = z.unflatten(1, (len(self.members), -1))
+        return (F.normalize(parts, dim=2) * math.sqrt(parts.shape[2])).flatten(1)
+
+    def _raw(self, x: Tensor) -> Tensor:
+        return torch.cat([m(x) for m in self.members], 1)
 
     @torch.no_grad()
     def fit_scale(self, x: Tensor) -> None:
-        raw = torch.cat([self(part) for part in x.split(256)]).double()
+        raw = torch.cat([self._raw(part) for part in x.split(256)]).double()
         self.mean.copy_(raw.mean(0))
         deviation = raw.std(0)
         # Features that hardly vary would be nothing but magnified rounding.
@@ -69,7 +82,13 @@ def random_features(
         dataset.spec,
         network,
         dim=members * width,
-        settings={"version": 1, "seed": seed, "members": members, "width": width},
+        settings={
+            "version": 1,
+            "on_sphere": network.on_sphere,
+            "seed": seed,
+            "members": members,
+            "width": width,
+        },
         cache=cache,
         device=device,
         parts=tuple(slice(i * width, (i + 1) * width) for i in range(members)),

@@ -1,0 +1,22 @@
+"""The `evaluate:` section of a recipe."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["EvaluateConfig"]
+
+
+class EvaluateConfig(BaseModel):
+    """What looks at the samples, and how many there are.
+
+    features: extractors by name (`niwaki.features.names()`)
+    n:        generated samples that are judged; None takes as many as the test split has
+    seed:     of the samples and of everything random in the judgement
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    features: tuple[str, ...] = Field(("classifier", "random"), min_length=1)
+    n: int | None = Field(1000, ge=50)
+    seed: int = Field(0, ge=0, lt=2**32)

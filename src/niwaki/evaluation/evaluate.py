@@ -1,0 +1,233 @@
+"""Generated samples against the test split, every number beside what the training split scores at the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from niwaki.contract import CallError
+from niwaki.data import Dataset
+from niwaki.evaluation.accuracy import find_classifier, recognised
+from niwaki.evaluation.copies import Copies, find_copies
+from niwaki.evaluation.frechet import frechet_distance
+from niwaki.evaluation.kernel import kernel_distance
+from niwaki.evaluation.manifold import manifold
+from niwaki.evaluation.result import Result, signature, wilson
+from niwaki.evaluation.samples import check_labels, check_samples, split_features
+from niwaki.features import Classifier, Extractor
+
+__all__ = ["Evaluation", "evaluate"]
+
+K = 5
+GROUPS = 10
+AXES = {
+    "fidelity": ("precision", "density", "clipped_density", "realism"),
+    "diversity": ("recall", "coverage", "clipped_coverage"),
+    "both": ("frechet", "kernel"),
+}
+"""Which axis a metric speaks of."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model can do.
+
+    metrics:   by extractor and metric; each floor is the training split's value at the same size
+    spread:    Fréchet distance by each member of an ensemble of extractors, by extractor
+    per_class: by class name: test and generated samples, coverage by extractor and of the training split, share
+               recognised as asked
+    copies:    nearest training neighbours, in the first extractor
+    n:         generated samples that were judged (at most as many as the training split has)
+    """
+
+    metrics: dict[str, dict[str, Result]]
+    spread: dict[str, list[float]]
+    per_class: dict[str, dict[str, Any]]
+    copies: Copies
+    extractors: list[dict[str, Any]]
+    split: str
+    n: int
+    seed: int
+    signature: str
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Metrics under their extractor's name, as the report and the command line read them."""
+        first = next(iter(self.metrics))
+        out: dict[str, Any] = {
+            name: {metric: result.to_json() for metric, result in found.items()}
+            for name, found in self.metrics.items()
+        }
+        out["reference"] = {
+            name: {metric: r.floor for metric, r in found.items()} for name, found in self.metrics.items()
+        }
+        if self.per_class:
+            out["coverage_per_class"] = {c: r["coverage"][first] for c, r in self.per_class.items()}
+            out["classes"] = [{"name": c, **r} for c, r in self.per_class.items()]
+        out["copies"] = self.copies.to_json()
+        out |= {
+            "axes": {axis: list(names) for axis, names in AXES.items()},
+            "spread": {"frechet_by_member": self.spread},
+            "judges": self.extractors,
+            "split": self.split,
+            "n": self.n,
+            "seed": self.seed,
+            "sizes": self.sizes,
+            "signature": self.signature,
+        }
+        return out
+
+
+def evaluate(
+    samples: Any,
+    labels: Any,
+    dataset: Dataset,
+    extractors: Sequence[Extractor],
+    *,
+    seed: int = 0,
+    split: str = "test",
+) -> Evaluation:
+    """Judge generated samples.
+
+    samples: `(n, *shape)` float32 in the spec's range, n ≥ 50
+    labels:  the class that each was asked to be `(n,)`, or None
+    split:   real samples to judge by (`validation` while searching)
+    seed:    which training samples are the reference
+    If there are more samples than training samples, the first as many are judged: all is compared at equal n.
+    Raises CallError for another shape, too few samples, NaN, a wrong label, no extractor.
+    """
+    if not extractors:
+        raise CallError("an evaluation needs at least one extractor")
+    spec, real_split = dataset.spec, dataset.split(split)
+    samples = check_samples(samples, spec, "generated")
+    labels = check_labels(labels, len(samples), spec)
+    n = min(len(samples), len(dataset.train))
+    samples, labels = samples[:n], None if labels is None else labels[:n]
+    order = np.random.default_rng([seed, 0x7265]).permutation(len(dataset.train))[:n]
+    looks = [_look(e, samples, dataset, split, order) for e in extractors]
+    metrics = {e.name: look.metrics for e, look in zip(extractors, looks, strict=True)}
+    place = find_classifier(extractors)
+    predicted = None
+    if place is not None:
+        classifier = extractors[place]
+        assert isinstance(classifier, Classifier)
+        predicted = classifier.probabilities_of(looks[place].generated).argmax(1)
+        if labels is not None:
+            result = recognised(classifier, looks[place].generated, labels, len(real_split))
+            metrics[classifier.name]["recognised"] = result
+    text = signature(
+        "evaluation", k=K, split=split, n=n, seed=seed, data=dataset.fingerprint[:12],
+        features="+".join(f"{e.name}@{e.fingerprint[:8]}" for e in extractors),
+    )  # fmt: skip
+    return Evaluation(
+        metrics,
+        {e.name: look.spread for e, look in zip(extractors, looks, strict=True) if look.spread},
+        _per_class(dataset, split, extractors, looks, labels, predicted),
+        find_copies(
+            split_features(extractors[0], dataset, "train"),
+            looks[0].real,
+            looks[0].generated,
+            train_samples=dataset.train.values().cpu().numpy(),
+            generated_samples=samples,
+            span=spec.high - spec.low,
+            levels=spec.levels,
+            name=f"{extractors[0].name}@{extractors[0].fingerprint[:8]}",
+        ),
+        [_judge(e) for e in extractors],
+        split,
+        n,
+        seed,
+        text,
+        {"generated": n, "real": len(real_split), "train": len(dataset.train)},
+    )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What one extractor sees of the generated, the real and the training samples."""
+
+    generated: np.ndarray
+    real: np.ndarray
+    metrics: dict[str, Result]
+    spread: list[float]
+    covered: np.ndarray
+    covered_by_train: np.ndarray
+
+
+def _look(
+    extractor: Extractor, samples: np.ndarray, dataset: Dataset, split: str, order: np.ndarray
+) -> _Look:
+    generated = extractor(samples)
+    real = split_features(extractor, dataset, split)
+    train = split_features(extractor, dataset, "train")[order]
+    metrics = _measure(real, generated, extractor, GROUPS)
+    reference = _measure(real, train, extractor, 0)
+    found = {name: r.with_floor(reference[name].value) for name, r in metrics.items()}
+    parts = getattr(extractor, "parts", ())
+    spread = [frechet_distance(real[:, p], generated[:, p]).value for p in parts] if len(parts) > 1 else []
+    covered, by_train = metrics["coverage"].per_sample, reference["coverage"].per_sample
+    assert covered is not None
+    assert by_train is not None
+    return _Look(generated, real, found, spread, covered, by_train)
+
+
+def _measure(real: np.ndarray, other: np.ndarray, extractor: Extractor, groups: int) -> dict[str, Result]:
+    found = {
+        **manifold(real, other, K).results(),
+        "frechet": frechet_distance(real, other, groups=min(groups, min(len(real), len(other)) // 2)),
+        "kernel": kernel_distance(real, other),
+    }
+    ours = f"features:{extractor.name}@{extractor.fingerprint[:8]}"
+    return {name: replace(r, signature=f"{r.signature}|{ours}") for name, r in found.items()}
+
+
+def _judge(extractor: Extractor) -> dict[str, Any]:
+    record: dict[str, Any] = {
+        "name": extractor.name,
+        "fingerprint": extractor.fingerprint,
+        "dim": extractor.dim,
+    }
+    if isinstance(extractor, Classifier):
+        record["accuracy"] = extractor.accuracy
+    return record
+
+
+def _per_class(
+    dataset: Dataset,
+    split: str,
+    extractors: Sequence[Extractor],
+    looks: Sequence[_Look],
+    labels: np.ndarray | None,
+    predicted: np.ndarray | None,
+) -> dict[str, dict[str, Any]]:
+    """Coverage of each class of the real samples; {} for data without classes."""
+    y = dataset.split(split).y
+    if y is None or not dataset.spec.classes:
+        return {}
+    y = y.cpu().numpy()
+    names = dataset.spec.class_names or tuple(map(str, range(dataset.spec.classes)))
+    made = labels if labels is not None else predicted
+    out: dict[str, dict[str, Any]] = {}
+    for c in np.unique(y):
+        real = y == c
+        covered = looks[0].covered[real]
+        record: dict[str, Any] = {
+            "class": int(c),
+            "real": int(real.sum()),
+            "generated": None if made is None else int((made == c).sum()),
+            "coverage": {
+                e.name: float(v.covered[real].mean()) for e, v in zip(extractors, looks, strict=True)
+            },
+            "interval": list(wilson(covered.sum(), len(covered))),
+            "train": {
+                e.name: float(v.covered_by_train[real].mean()) for e, v in zip(extractors, looks, strict=True)
+            },
+            "recognised": None,
+        }
+        if labels is not None and predicted is not None and (labels == c).any():
+            record["recognised"] = float((predicted[labels == c] == c).mean())
+        out[names[c]] = record
+    return out
