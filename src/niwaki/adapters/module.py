@@ -215,7 +215,7 @@ def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> Adapted:
 
 
 def load_into(adapted: Adapted, directory: Path | str) -> Adapted:
-    """Make a freshly adapted, uncut module what `save_model` kept in `directory`, in place: cuts, then weights.
+    """Make a freshly adapted, uncut module what `save_model` kept in `directory`, in place.
 
     Raises NiwakiError where the directory holds another model than this one.
     """

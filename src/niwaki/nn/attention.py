@@ -16,8 +16,8 @@ class Attention2d(nn.Module):
     """x + out(softmax(q kᵀ/√d) v) over h·w positions (Vaswani et al. 2017; placed as in Ho et al. 2020).
 
     Query, key, value and output are separate 1×1 convolutions and the width of a head is inferred from them,
-    so that cutting the same channels of every head from q and k (or from v and out) leaves a working module. The
-    scale 1/√d is that of the uncut head: cutting channels that are zero then changes nothing.
+    so that cutting the same channels of every head from q and k (or from v and out) leaves a working module. The scale
+    1/√d is that of the uncut head: cutting channels that are zero then changes nothing.
 
     channels: width of the feature map
     heads:    number of heads; must divide `channels`
@@ -32,7 +32,7 @@ class Attention2d(nn.Module):
         self.scale = (channels // heads) ** -0.5
         self.norm = nn.GroupNorm(groups, channels)
         self.q = nn.Conv2d(channels, channels, 1)
-        self.k = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1, bias=False)  # softmax does not see a bias of the keys
         self.v = nn.Conv2d(channels, channels, 1)
         self.out = faint(nn.Conv2d(channels, channels, 1))
 

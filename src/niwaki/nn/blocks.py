@@ -71,7 +71,7 @@ def conv_down(inputs: int, outputs: int, activation: Callable[[], nn.Module]) ->
 
 
 def faint(layer: nn.Conv2d, gain: float = 1e-2) -> nn.Conv2d:
-    """`layer` with small weights and no bias: the last one of a residual branch, which then starts as its skip.
+    """`layer` with small weights and no bias: the last of a residual branch, which then starts as its skip.
 
     Not zero (Ho et al. 2020 use 1e-10): every parameter before it gets a gradient from the first step on.
     """

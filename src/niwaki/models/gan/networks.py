@@ -83,7 +83,7 @@ class MinibatchDeviation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n = x.shape[0]
         group = self.group if n % self.group == 0 else n
-        parts = x.reshape(n // group, group, *x.shape[1:]).float()
+        parts = x.reshape(n // group, group, *x.shape[1:]).to(torch.promote_types(x.dtype, torch.float32))
         variance = (parts - parts.mean(dim=1, keepdim=True)).square().mean(dim=1)  # ten times as fast as var
         deviation = (variance + 1e-8).sqrt().flatten(1).mean(1)  # (n/group,)
         plane = deviation.repeat_interleave(group)[:, None, None, None].expand(n, 1, *x.shape[2:])

@@ -17,7 +17,7 @@ def bernoulli(x: Tensor, logits: Tensor, log_scale: Tensor) -> Tensor:
     """Σ x log p + (1−x) log(1−p) `(n,)` for x in [0, 1], p = σ(logits).
 
     For grey values this is E_b[log p(b | z)] over images b that are 1 with probability x: dynamic
-    binarization (Burda, Grosse & Salakhutdinov 2016), in expectation. The ELBO made of it bounds E_b[log p(b)].
+    binarization (Burda et al. 2016), in expectation. The ELBO made of it bounds E_b[log p(b)].
     """
     return -F.binary_cross_entropy_with_logits(logits, x, reduction="none").flatten(1).sum(1)
 
