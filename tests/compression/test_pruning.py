@@ -138,26 +138,19 @@ def test_a_wrong_position_is_noticed_on_the_trial_copy() -> None:
 
 
 class Stubborn(nn.Module):
-    """Reshapes by a number it noted when it was built, shares weights, and scales by its width: three things
-    to keep."""
+    """Reshapes by a number noted when it was built, shares weights, pairs channels by place."""
 
     def __init__(self) -> None:
         super().__init__()
         self.spare, self.noted = nn.Linear(12, 16), nn.Linear(16, 16)
         self.tied1, self.tied2 = nn.Linear(16, 16), nn.Linear(16, 16)
         self.tied2.weight = self.tied1.weight
-        self.scaled, self.last = nn.Linear(16, 16), nn.Linear(16, 64)
+        self.paired, self.last = nn.Linear(16, 16), nn.Linear(16, 64)
 
     def forward(self, z: Tensor, y: Tensor) -> Tensor:
-        h = (
-            torch.relu(self.noted(torch.relu(self.spare(z))))
-            .reshape(-1, 4, 4)
-            .transpose(1, 2)
-            .reshape(-1, 16)
-        )
-        h = torch.relu(self.tied2(torch.relu(self.tied1(h))))
-        h = self.scaled(h)
-        return torch.tanh(self.last(h / h.shape[1])).unflatten(1, (1, 8, 8))
+        h = torch.relu(self.noted(torch.relu(self.spare(z)))).reshape(-1, 4, 4).transpose(1, 2)
+        h = self.paired(torch.relu(self.tied2(torch.relu(self.tied1(h.reshape(-1, 16))))))
+        return torch.tanh(self.last(h * h.flip(1))).unflatten(1, (1, 8, 8))
 
 
 def test_layers_that_cannot_change_are_found_and_the_rest_is_cut() -> None:
@@ -166,10 +159,31 @@ def test_layers_that_cannot_change_are_found_and_the_rest_is_cut() -> None:
     done = pruned(model, PruneConfig(ratio=0.5, round_to=1, min_width=2))
     g = done.model.generator
     assert width(g.spare, "out") == 8
-    assert [width(m, "out") for m in (g.noted, g.tied1, g.tied2, g.scaled)] == [16] * 4
+    assert [width(m, "out") for m in (g.noted, g.tied1, g.tied2, g.paired)] == [16] * 4
     assert set(done.skipped) >= {"generator.noted:out", "generator.tied1:out"}
     assert "shares its weights" in done.skipped["generator.tied1:out"]
-    assert "what the other channels compute" in done.skipped["generator.scaled:out"]
+    assert "not interchangeable" in done.skipped["generator.paired:out"]
+
+
+class PixelNorm(nn.Module):
+    """Divides by a mean over all channels (Karras et al. 2018): with fewer, another mean, and still right."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.start, self.conv = nn.Linear(12, 16 * 16), nn.Conv2d(16, 16, 3, padding=1)
+        self.last = nn.ConvTranspose2d(16, 1, 4, 2, 1)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        h = torch.relu(self.start(z)).unflatten(1, (-1, 4, 4))
+        h = torch.relu(self.conv(h * torch.rsqrt(h.square().mean(1, keepdim=True) + 1e-8)))
+        return torch.tanh(self.last(h * torch.rsqrt(h.square().mean(1, keepdim=True) + 1e-8)))
+
+
+def test_what_looks_at_the_number_of_channels_is_still_cut_rightly() -> None:
+    model = SmallGan(Config(), small_models.IMAGE)
+    model.generator = PixelNorm()
+    done = pruned(model, PruneConfig(ratio=0.5, round_to=1, min_width=2))
+    assert done.widths == {"generator.conv:out": (16, 8), "generator.start:out": (16, 8)}
 
 
 def test_what_only_training_uses_is_left_alone_and_still_fits() -> None:

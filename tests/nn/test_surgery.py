@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from niwaki.contract import NiwakiError
-from niwaki.nn.surgery import Cut, apply_cuts, cut, per_position, scale, width
+from niwaki.nn.surgery import Cut, apply_cuts, cut, per_position, reorder, scale, width
 
 EVEN = (0, 3, 4, 5, 9, 10)  # two of each four: equal in three groups of four
 SOME = (0, 2, 3, 7, 11)
@@ -225,6 +225,19 @@ def test_what_belongs_to_a_position_is_what_a_cut_takes(name: str, side: str) ->
     torch.testing.assert_close(
         per_position(model[0], side, lambda p: p.detach().square()), rows(energy, keep, 0)
     )
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_reordering_outputs_and_inputs_is_what_it_says(name: str) -> None:
+    make, shape = MAKERS[name]
+    torch.manual_seed(0)
+    layer, x = make(), torch.randn(shape)
+    order = (2, 0, 1, 3, 7, 6, 5, 4, 8, 10, 9, 11)  # within each four, so that groups stay among themselves
+    before = layer(x)
+    reorder(layer, "out", order)
+    torch.testing.assert_close(layer(x), rows(before, order), rtol=1e-5, atol=1e-6)
+    reorder(layer, "in", order)
+    torch.testing.assert_close(layer(rows(x, order)), rows(before, order), rtol=1e-5, atol=1e-6)
 
 
 def shared() -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from niwaki_runtime.errors import CallError
 
@@ -38,6 +38,14 @@ class PruneConfig(_Step):
     importance: str = "magnitude"
     ranking: Literal["layer", "global"] = "layer"
     exclude: tuple[str, ...] = ()
+
+    @field_validator("importance")
+    @classmethod
+    def _registered(cls, value: str) -> str:
+        from niwaki.compression.importance import importance_of  # torch is wanted only now
+
+        importance_of(value)
+        return value
 
 
 class FinetuneConfig(_Step):

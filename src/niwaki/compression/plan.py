@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +21,7 @@ from niwaki.compression.steps import STEPS, Outcome, Workshop
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
 from niwaki.models.io import model_record, save_model
-from niwaki.store import hash_json, hash_tensors, read_json, write_json
+from niwaki.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 
 __all__ = ["Compressed", "compress"]
 
@@ -83,7 +84,7 @@ def compress(
     """
     check_order(config.steps)
     workdir = Path(workdir)
-    original = model.cpu().eval()
+    original = copy.deepcopy(model).cpu().eval()
     reference = original.sample(_CHECKED, seed=_CHECK_SEED, condition=condition).float().numpy()
     run = _Run(original, config, workdir, reference, condition, shapes(original))
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
@@ -110,8 +111,7 @@ def compress(
         told(1, 1, {})
     last = workdir / "steps" / f"{len(config.steps)}-{config.steps[-1].kind}"
     bundle = workdir / "model.niwaki"
-    bundle.unlink(missing_ok=True)
-    shutil.copy2(last / "model.niwaki", bundle)
+    write_bytes(bundle, (last / "model.niwaki").read_bytes())
     save_model(current, workdir)
     result = Compressed(current, bundle, run.records)
     write_json(workdir / "compression.json", result)
@@ -150,7 +150,6 @@ def _carried_out(
         run.original, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k)
     )
     outcome = STEPS[step.kind].carry_out(model, step, bench)
-    outcome.model.surgery = tuple(outcome.model.surgery)
     check(outcome.model, run.shapes)
     again = save_step(outcome.model, directory, run.original)
     _refuse_nothing(step, model, again, outcome)
@@ -175,6 +174,8 @@ def _carried_out(
     write_json(directory / "record.json", {"key": key, "record": record})
     run.records.append(record)
     shutil.rmtree(directory / "graphs", ignore_errors=True)
+    if (directory / "training" / "metrics.jsonl").exists():
+        (directory / "training" / "metrics.jsonl").replace(directory / "metrics.jsonl")
     shutil.rmtree(directory / "training", ignore_errors=True)
     return again
 

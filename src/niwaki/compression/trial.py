@@ -1,9 +1,10 @@
 """Trying a cut before it is made: with random weights, dead channels and cut channels must say the same.
 
 If the layers of a coupling are found rightly, silencing its channels everywhere (all their weights zero, on
-the making and on the using side) and cutting them out give the same outputs. A wrong position anywhere makes
-an error of the size of the outputs, a forgotten layer an error of shapes. So the layers that must keep their
-width are found, not listed.
+the making and on the using side) and cutting them out give the same outputs. Where the network also looks at
+how many channels there are (a norm over pixels), putting them in another order everywhere still changes
+nothing. A wrong position makes an error of the size of the outputs in both, a forgotten layer one of shapes.
+So the layers that must keep their width are found, not listed.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from niwaki.compression.coupling import Coupling, cuts_of
 from niwaki.compression.forward import losses, outputs
 from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.surgery import apply_cuts, find, owner_of, scale, width
+from niwaki.nn.surgery import apply_cuts, find, owner_of, reorder, scale, width
 
 __all__ = ["Trial"]
 
@@ -63,26 +64,43 @@ class Trial:
     def refusal(self, removed: list[tuple[Coupling, tuple[int, ...]]]) -> str:
         """Why these units cannot be cut out; empty where they can."""
         try:
+            whole = outputs(self.model)
             touched = {m.module for coupling, _ in removed for m in coupling.members}
             with _undone(self.model, touched):
                 for coupling, units in removed:
                     _silence(self.model, coupling, units)
-                expected = outputs(self.model)
+                silenced = outputs(self.model)
             with _undone(self.model, touched):
                 apply_cuts(self.model, cuts_of(self.model, removed))
-                got = outputs(self.model)
+                cut = outputs(self.model)
                 if self.trains:
                     losses(self.model)
+            for a, b in zip(whole, cut, strict=True):
+                if a.shape != b.shape or not torch.isfinite(b).all():
+                    return f"a trial cut makes an output of shape {tuple(b.shape)} of one of {tuple(a.shape)}"
+            if _same(silenced, cut):
+                return ""
+            with _undone(self.model, touched):
+                for coupling, _ in removed:
+                    self._shuffle(coupling)
+                if _same(whole, outputs(self.model)):
+                    return ""
         except _FAILURES as error:
             return f"a trial cut fails: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-        for a, b in zip(expected, got, strict=True):
-            if a.shape != b.shape:
-                return f"a trial cut changes an output from {tuple(a.shape)} to {tuple(b.shape)}"
-            if not _close(a, b):
-                return (
-                    "a trial cut changes what the other channels compute (widths inside that cannot be seen)"
-                )
-        return ""
+        return "its channels are not interchangeable: a trial cut changes what the others compute"
+
+    def _shuffle(self, coupling: Coupling) -> None:
+        """Put the units in another order everywhere, within their blocks."""
+        size = coupling.units // coupling.blocks
+        starts = range(0, coupling.units, size)
+        order = torch.cat([torch.randperm(size, generator=self.rng) + start for start in starts]).tolist()
+        for member in coupling.members:
+            target = find(self.model, member.module)
+            places = list(range(width(target, member.side)))
+            for new, old in enumerate(order):
+                for a, b in zip(member.positions[new], member.positions[old], strict=True):
+                    places[a] = b
+            reorder(target, member.side, places)
 
 
 @contextmanager
@@ -108,6 +126,10 @@ def _undone(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
             for name, (parameter, value) in values.items():
                 parameter.data.copy_(value)
                 module._parameters[name] = parameter
+
+
+def _same(expected: list[Tensor], got: list[Tensor]) -> bool:
+    return all(a.shape == b.shape and _close(a, b) for a, b in zip(expected, got, strict=True))
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

@@ -8,7 +8,7 @@ are known here, each by the table of its tensors and axes (`niwaki.nn.layouts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from niwaki.contract import NiwakiError, nearest
 from niwaki.nn.layouts import Layout, layout_of
 
-__all__ = ["Cut", "apply_cuts", "cut", "find", "owner_of", "per_position", "scale", "width"]
+__all__ = ["Cut", "apply_cuts", "cut", "find", "owner_of", "per_position", "reorder", "scale", "width"]
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,24 @@ def scale(module: nn.Module | nn.Parameter, side: str, factors: Tensor) -> None:
     for name in layout.gathered:
         rows = getattr(module, name).unflatten(0, (layout.groups, -1))
         rows.mul_(factors.reshape(layout.groups, 1, -1, *[1] * (rows.ndim - 3)))
+
+
+@torch.no_grad()
+def reorder(module: nn.Module | nn.Parameter, side: str, order: Sequence[int]) -> None:
+    """Put position `order[i]` of `side` in place i, in place; groups of convolutions must stay among
+    themselves."""
+    index = torch.tensor(order, dtype=torch.long)
+    if isinstance(module, nn.Parameter):
+        module.copy_(_selected(module, index, _axis(module, side)))
+        return
+    layout = layout_of(module, side)
+    for name, axis in layout.tensors:
+        value = getattr(module, name)
+        if value is not None:
+            value.copy_(_selected(value, index, axis))
+    for name in layout.gathered:
+        value = getattr(module, name)
+        value.copy_(_gathered(value, index, layout))
 
 
 def _axis(parameter: nn.Parameter, side: str) -> int:
