@@ -1,4 +1,4 @@
-"""The forward process, the targets and the label dropout of training, against what the device's samplers assume."""
+"""Training's forward process, targets and label dropout, against what the device's samplers assume."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_each_sample_is_noised_at_its_own_level() -> None:
 
 
 def test_labels_are_dropped_by_one_coin_per_sample() -> None:
-    """In a batch of 1000 some are dropped and some are not (one coin per batch could not do that), at the right rate;
-    a kept label is unchanged, and neighbours are independent."""
+    """In every batch some are dropped and some are not, which one coin per batch could not do; at the right
+    rate, independently of the neighbour, and a kept label is unchanged."""
     rng = torch.Generator().manual_seed(0)
     y = torch.arange(1000) % 10
     drawn = torch.stack([drop_labels(y, 10, 0.2, rng) for _ in range(50)])
@@ -122,7 +122,7 @@ def test_the_loss_of_a_perfect_denoiser_is_zero() -> None:
 
 
 def test_every_timestep_is_trained() -> None:
-    """Uniform over 0 … T−1, both ends included: χ² of 20 000 draws over 50 cells stays below its 99.99 % point."""
+    """Uniform over 0 … T−1, both ends included: χ² of 20 000 draws stays below its 99.99 % point."""
     model = make("ddpm", SampleSpec("image", (1, 8, 8)))
     seen = torch.zeros(50)
 

@@ -86,7 +86,7 @@ def test_the_projection_is_an_inner_product_with_the_classs_row() -> None:
     data = batch(DIGITS, n=4)
     phi = critic.features(data.x)
     expected = critic.logit(phi)[:, 0] + torch.stack(
-        [critic.embed.weight[c] @ f for c, f in zip(data.y, phi)]
+        [critic.embed.weight[c] @ f for c, f in zip(data.y, phi, strict=True)]
     )
     torch.testing.assert_close(critic(data.x, data.y), expected)
 

@@ -64,7 +64,7 @@ class LinearDecoder(nn.Module):
 
 
 def linear_gaussian(shift: float) -> tuple[nn.Module, Tensor, Tensor]:
-    """A VAE with orthogonal factors (so that the posterior is diagonal), samples, and their exact log-evidence."""
+    """A VAE with orthogonal factors (its posterior is diagonal), samples, their exact log-evidence."""
     torch.manual_seed(3)
     model = make("vae", SampleSpec("image", (1, 4, 4)), latent=3)
     sigma = 0.3
@@ -86,7 +86,7 @@ def test_elbo_of_a_linear_gaussian_vae_equals_its_evidence_at_the_exact_posterio
 
 
 def test_elbo_falls_short_of_the_evidence_by_the_posteriors_divergence() -> None:
-    """log p(x) − ELBO = KL(q ‖ p(z | x)); two Gaussians of equal variance s² a distance d apart are d²/2s² away."""
+    """log p(x) − ELBO = KL(q ‖ p(z | x)), d²/2s² for Gaussians of variance s² a distance d apart."""
     model, x, evidence = linear_gaussian(shift=0.2)
     gap = (0.2**2 / (2.0 * model.encoder.variance)).sum()
     bound = model.log_prob(x, draws=4000)
