@@ -19,7 +19,8 @@ def find_classifier(extractors: Sequence[Extractor]) -> int | None:
 
 
 def recognised(classifier: Classifier, features: np.ndarray, labels: np.ndarray, real: int) -> Result:
-    """Share recognised as asked; `per_sample` is 1 or 0. The floor is the classifier's accuracy on the test split."""
+    """Share recognised as asked; `per_sample` is 1 or 0. The floor is the classifier's accuracy on the test
+    split."""
     hit = (classifier.probabilities_of(features).argmax(1) == labels).astype(np.float64)
     text = signature("recognised", features=f"classifier@{classifier.fingerprint[:8]}", n=len(hit))
     floor = classifier.accuracy.get("test")
@@ -31,7 +32,8 @@ def paired_accuracy(
     features: Sequence[tuple[np.ndarray, np.ndarray, float]],
     labels: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Shares recognised before and after, their paired difference with its 95 % interval; {} without a classifier."""
+    """Shares recognised before and after, their paired difference with its 95 % interval; {} without a
+    classifier."""
     place = find_classifier(extractors)
     if place is None or labels is None:
         return {}

@@ -1,7 +1,8 @@
-"""Expected values of neighbour metrics for a perfect generator: what they read when real and generated are alike.
+"""Expected values of neighbour metrics when real and generated are alike: what a perfect generator reads.
 
-All follow from one fact: if the real and the generated samples come from one distribution, then around any real sample
-the other N−1 real and the M generated samples are ranked by distance in every order with equal probability.
+All follow from one fact: if the real and the generated samples come from one distribution, then around any
+real sample the other N−1 real and the M generated ones are ranked by distance in every order with equal
+probability.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def expected_coverage(real: int, generated: int, k: int) -> float:
 
 @lru_cache(maxsize=8)
 def expected_clipped_coverage(real: int, generated: int, k: int) -> np.ndarray:
-    """f(m) for m = 0 … generated: E[min(J, k)/k], J = number of m good samples in a real ball; read-only (generated+1,).
+    """f(m) for m = 0 … generated: E[min(J, k)/k], J of m good samples being in a real ball; read-only.
 
     f(m) = (1/k) Σ_{i=1…k} P(J ≥ i), P(J=j) = C(k−1+j, j)·C(N−1−k+m−j, m−j)/C(N−1+m, m): O(M·k).
     Salvy, Talbot & Thirion, "Enhanced generative model evaluation with Clipped Density and Coverage", 2025

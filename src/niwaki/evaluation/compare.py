@@ -1,8 +1,8 @@
 """Before against after: what changed, on each axis a verdict, and which samples and modes paid for it.
 
-Sample j of `after` was made from the noise of sample j of `before`; the pairing takes most of the chance out of the
-difference. Statistics of several extractors are averaged before the test: no extractor is picked afterwards, and there
-is one interval per axis. The margin is measured on the same average.
+Sample j of `after` was made from the noise of sample j of `before`; the pairing takes most of the chance out
+of the difference. Statistics of several extractors are averaged before the test: no extractor is picked
+afterwards, and there is one interval per axis. The margin is measured on the same average.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from niwaki.contract import CallError, nearest
 from niwaki.data import Dataset
 from niwaki.evaluation.accuracy import paired_accuracy
-from niwaki.evaluation.arrays import features
+from niwaki.evaluation.arrays import features, pair
 from niwaki.evaluation.damage import Damage, damage
 from niwaki.evaluation.neighbourhood import Neighbourhood, neighbourhood, reach
 from niwaki.evaluation.paired import closeness_change, reach_change
@@ -35,7 +35,6 @@ SHARE = 0.05
 MODES = 20
 SWAPS = 999
 MOST_REAL = 2000
-LEAST_REAL = 50
 
 FIDELITY = Axis(
     "fidelity",
@@ -57,7 +56,8 @@ DIVERSITY = Axis(
 class Comparison:
     """The two verdicts and their particulars.
 
-    damage:    of each pair, in features `(n,)` float64: 1 is as different as two neighbouring real samples are
+    damage:    of each pair, in features `(n,)` float64: 1 is as different as two neighbouring real samples
+               are
     lost:      real samples (positions in the test split) whose chance to be reached fell most, with the fall
     per_class: reach of each class before and after, and how well the classifier recognises it
     accuracy:  share recognised as the asked class, before and after; empty without labels or classifier
@@ -109,7 +109,8 @@ def compare(
     seed: int = 0,
     margins: Mapping[str, float] | None = None,
 ) -> Comparison:
-    """Paired verdicts on fidelity and on diversity, against the test split; margins from the validation split.
+    """Paired verdicts on fidelity and on diversity, against the test split; margins from the validation
+    split.
 
     before, after: samples (n, *shape) of the same seeds, row by row, in the spec's range; n ≥ 50
     labels:        what each pair was asked to be `(n,)`
@@ -133,7 +134,7 @@ def compare(
     views = []
     for extractor in extractors:
         of_before, of_after = extractor(before), extractor(after)
-        reference = _reference(extractor, dataset, len(chosen), seed)
+        reference = _reference(extractor, dataset, of_before, len(chosen), seed)
         if modes is None:  # the same planted loss for every extractor
             modes = find_modes(split_features(extractor, dataset, "train"), of_before, MODES, seed)
         calibrated = _margins(extractor, reference, before, of_before, modes, dataset, seed)
@@ -203,35 +204,51 @@ def _margins(
     rng = np.random.default_rng([seed, 0x6D61])
     some = rng.permutation(len(before))[:500]
     whole = neighbourhood(reference, of_before, K)
-    # Closeness among the validation samples alone: a model that has learnt its training samples by heart would look
-    # closer than it is, and widen its own margin.
-    held_out = _reference(extractor, dataset, max(LEAST_REAL, len(dataset.validation)), seed)
-    clean = neighbourhood(held_out, of_before[some], K).closeness
-    ruined = neighbourhood(held_out, extractor(ruin(before[some], dataset.spec, rng)), K).closeness
+    clean = whole.closeness[some]
+    ruined = neighbourhood(reference, extractor(ruin(before[some], dataset.spec, rng)), K).closeness
     return {
         "fidelity": SHARE * max(0.0, float((clean - ruined).mean())),
         "diversity": SHARE * max(0.0, drop_slope(whole, modes, len(reference))),
     }
 
 
-def _reference(extractor: Extractor, dataset: Dataset, size: int, seed: int) -> np.ndarray:
-    """Real features to calibrate among: the validation split, filled up from train to the size of the test's part."""
+def _reference(
+    extractor: Extractor, dataset: Dataset, of_before: np.ndarray, size: int, seed: int
+) -> np.ndarray:
+    """Real features to calibrate among, as many as serve of the test split: validation, filled up from train.
+
+    Training samples that a generated one copies are left out: a model that knows its training set by heart
+                                                               would
+    look closer to it than it is to anything else, and widen its own margin.
+    """
     validation = split_features(extractor, dataset, "validation")[:size]
     if len(validation) == size:
         return validation
     train = split_features(extractor, dataset, "train")
-    order = np.random.default_rng([seed, 0x7661]).permutation(len(train))[: size - len(validation)]
-    return np.concatenate([validation, train[order]])
+    limit = np.quantile(_nearest(validation, train), 0.01)
+    order = np.random.default_rng([seed, 0x7661]).permutation(len(train))
+    order = order[_nearest(train, of_before)[order] >= limit]
+    filled = np.concatenate([validation, train[order[: size - len(validation)]]])
+    if len(filled) <= 4 * K:
+        raise CallError(
+            f"only {len(filled)} real samples are left to measure margins on; give margins instead"
+        )
+    return filled
 
 
 def _chosen(real: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Which test samples serve: at most half as many as there are pairs, so that a draw of as many can be repeated."""
+    """Which test samples serve: at most half as many as there are pairs, so that a draw of as many can be
+    repeated."""
     size = min(real, n // 2, MOST_REAL)
     if size <= 2 * K:
         raise CallError(
             f"{real} test samples and {n} pairs are too few for a verdict; at least {4 * K + 2} pairs"
         )
     return np.sort(rng.permutation(real)[:size])
+
+
+def _nearest(of: np.ndarray, among: np.ndarray) -> np.ndarray:
+    return Pairs(*pair(of, among)).nearest(1).d2[:, 0].sqrt().cpu().numpy()
 
 
 def _own_distance(real: np.ndarray) -> np.ndarray:
@@ -241,7 +258,8 @@ def _own_distance(real: np.ndarray) -> np.ndarray:
 def _falls(
     views: list[_View], m: int, n: int, classes: np.ndarray | None, names: Sequence[str]
 ) -> tuple[np.ndarray, dict[str, dict[str, float]], str]:
-    """How much the chance to be reached fell for each real sample, for each class, and a sentence on the worst class."""
+    """How much the chance to be reached fell for each real sample, for each class, and a sentence on the
+    worst class."""
     first = np.mean([reach(v.before.counts(), n, m) for v in views], axis=0)
     second = np.mean([reach(v.after.counts(), n, m) for v in views], axis=0)
     per_class: dict[str, dict[str, float]] = {}
@@ -253,7 +271,10 @@ def _falls(
     if per_class:
         name, record = max(per_class.items(), key=lambda item: item[1]["before"] - item[1]["after"])
         if record["before"] - record["after"] > 0.1:
-            worst = f"The class '{name}' lost most: its reach fell from {record['before']:.2f} to {record['after']:.2f}."
+            worst = (
+                f"The class '{name}' lost most: its reach fell from {record['before']:.2f} "
+                f"to {record['after']:.2f}."
+            )
     return first - second, per_class, worst
 
 

@@ -17,6 +17,6 @@ class EvaluateConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    features: tuple[str, ...] = Field(("classifier", "random"), min_length=1)
-    n: int | None = Field(1000, ge=50)
-    seed: int = Field(0, ge=0, lt=2**32)
+    features: tuple[str, ...] = Field(default=("classifier", "random"), min_length=1)
+    n: int | None = Field(default=1000, ge=50)
+    seed: int = Field(default=0, ge=0, lt=2**32)

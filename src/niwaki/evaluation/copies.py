@@ -14,7 +14,8 @@ from niwaki.evaluation.sweep import Pairs
 __all__ = ["Copies", "find_copies"]
 
 CLOSE = 0.01
-"""A sample counts as close where fewer than this share of real test samples are so near to a training sample."""
+"""A sample counts as close where fewer than this share of real test samples are so near to a training
+sample."""
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ __all__ = ["Damage", "damage"]
 class Damage:
     """Of each pair: how far apart.
 
-    feature: distance in features, in units of the typical distance between neighbouring real samples, averaged over
-             the extractors `(n,)`: 1 is as different as two neighbouring real samples are
+    feature: distance in features, in units of the typical distance between neighbouring real samples,
+             averaged over the extractors `(n,)`: 1 is as different as two neighbouring real samples are
     pixel:   root mean squared difference as a share of the value range `(n,)`
     ranking: pairs by feature distance, the most damaged first `(n,)`
     by_class: mean feature distance of each class
@@ -48,7 +48,8 @@ def damage(
     spec: SampleSpec,
     labels: np.ndarray | None,
 ) -> Damage:
-    """before, after: samples (n, *shape). features: of each extractor (before, after, typical distance of real neighbours)."""
+    """before, after: samples (n, *shape). features: of each extractor (before, after, typical distance of
+    real neighbours)."""
     n = len(before)
     parts = [np.linalg.norm(b - a, axis=1) / max(unit, 1e-12) for b, a, unit in features]
     feature = np.mean(parts, axis=0)

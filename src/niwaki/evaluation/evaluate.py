@@ -1,4 +1,5 @@
-"""Generated samples against the test split, every number beside what the training split scores at the same size."""
+"""Generated samples against the test split, every number beside what the training split scores at the same
+size."""
 
 from __future__ import annotations
 
@@ -37,8 +38,8 @@ class Evaluation:
 
     metrics:   by extractor and metric; each floor is the training split's value at the same size
     spread:    Fréchet distance by each member of an ensemble of extractors, by extractor
-    per_class: by class name: test and generated samples, coverage by extractor and of the training split, share
-               recognised as asked
+    per_class: by class name: test and generated samples, coverage by extractor and of the training split,
+               share recognised as asked
     copies:    nearest training neighbours, in the first extractor
     n:         generated samples that were judged (at most as many as the training split has)
     """
@@ -207,12 +208,12 @@ def _per_class(
     y = dataset.split(split).y
     if y is None or not dataset.spec.classes:
         return {}
-    y = y.cpu().numpy()
+    classes = y.cpu().numpy()
     names = dataset.spec.class_names or tuple(map(str, range(dataset.spec.classes)))
     made = labels if labels is not None else predicted
     out: dict[str, dict[str, Any]] = {}
-    for c in np.unique(y):
-        real = y == c
+    for c in np.unique(classes):
+        real = classes == c
         covered = looks[0].covered[real]
         record: dict[str, Any] = {
             "class": int(c),

@@ -1,8 +1,8 @@
 """Fréchet distance between two sets of features: of the Gaussians with their means and covariances.
 
-Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", NeurIPS 2017
-(https://arxiv.org/abs/1706.08500); Dowson & Landau, "The Fréchet distance between multivariate normal distributions",
-1982.
+Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", NeurIPS
+2017 (https://arxiv.org/abs/1706.08500); Dowson & Landau, "The Fréchet distance between multivariate normal
+distributions", 1982.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from niwaki.evaluation.result import Result, normal_interval, signature
 __all__ = ["frechet_distance"]
 
 _ROUND = 1e-12
-"""A variance below this share of the largest is a rounding error: Cholesky's route would take its square root."""
+"""A variance below this share of the largest is a rounding error: Cholesky's route would take its square
+root."""
 
 
 def frechet_distance(real: Any, generated: Any, *, groups: int = 0, ddof: int = 1) -> Result:
     """‖μ₁−μ₂‖² + tr Σ₁ + tr Σ₂ − 2 tr √(Σ₁Σ₂), in float64, 0 … ∞, in squared units of the features.
 
     real, generated: features (n, d), n ≥ 2
-    groups:          more than 1 gives a 95 % interval by a delete-a-group jackknife over both sets (2·groups more
-                     distances); the bootstrap with replacement would nearly double the distance
+    groups:          more than 1 gives a 95 % interval by a delete-a-group jackknife over both sets (2·groups
+                     more distances); the bootstrap with replacement would nearly double the distance
     ddof:            1 as in the references; 0 divides by n
-    The distance is biased upwards in finite samples: compare at equal n only. No floor is known in closed form.
+    The distance is biased upwards in finite samples: compare at equal n only. It has no floor in closed form.
     Raises CallError for fewer than two samples, differing widths, NaN.
     """
     x, y = pair(real, generated, least=2)
@@ -66,21 +67,22 @@ def _distance(x: Tensor, y: Tensor, ddof: int) -> float:
 
 
 def _cross_cholesky(a: Tensor, b: Tensor) -> Tensor | None:
-    """tr √(Σ₁Σ₂) for full ranks: Σ₁ = LLᵀ, and Σ₁Σ₂ has the eigenvalues of the symmetric LᵀΣ₂L. None if singular."""
+    """tr √(Σ₁Σ₂) for full ranks: Σ₁ = LLᵀ, and Σ₁Σ₂ has the eigenvalues of LᵀΣ₂L. None if singular."""
     cov_a, cov_b = a.T @ a, b.T @ b
     lower, info = torch.linalg.cholesky_ex(cov_a)
     diagonal = lower.diagonal().square()
     if int(info) or float(diagonal.min()) <= _ROUND * float(diagonal.max()):
         return None
     eigenvalues = torch.linalg.eigvalsh(lower.T @ cov_b @ lower)
-    # A zero eigenvalue would come out as ±ε·λ_max and its root as √ε: only the singular values get those right.
+    # A zero eigenvalue would come out as ±ε·λ_max and its root as √ε: only the singular values get those
+    # right.
     if float(eigenvalues[0]) <= _ROUND * float(eigenvalues[-1]):
         return None
     return eigenvalues.sqrt().sum()
 
 
 def _cross_singular(a: Tensor, b: Tensor) -> Tensor:
-    """tr √(aᵀa·bᵀb) = ‖a bᵀ‖₊ (sum of singular values): no root of a rounded zero, so rank-deficient sets are exact."""
+    """tr √(aᵀa·bᵀb) is the sum of the singular values of a bᵀ: exact at any rank."""
     if len(a) > a.shape[1]:
         a = torch.linalg.qr(a, mode="r").R  # (d, d) with the same aᵀa
     if len(b) > b.shape[1]:

@@ -1,8 +1,8 @@
-"""Kernel distance: squared maximum mean discrepancy with the cubic kernel, unbiased, with an analytic standard error.
+"""Kernel distance: squared maximum mean discrepancy, unbiased, with an analytic standard error.
 
-Bińkowski et al., "Demystifying MMD GANs", ICLR 2018 (https://arxiv.org/abs/1801.01401); Gretton et al., "A kernel
-two-sample test", JMLR 2012. The standard error is the Hoeffding decomposition of the full U-statistic, with its second
-order: at equal distributions the first order vanishes and the second is all there is.
+Bińkowski et al., "Demystifying MMD GANs", ICLR 2018 (https://arxiv.org/abs/1801.01401); Gretton et al., "A
+kernel two-sample test", JMLR 2012. The standard error is the Hoeffding decomposition of the full U-statistic,
+with its second order: at equal distributions the first vanishes and the second is all there is.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def kernel_distance(
     coef: float = 1.0,
     block: int = 2048,
 ) -> Result:
-    """MMD² = E k(x,x') + E k(y,y') − 2 E k(x,y), k(x,y) = (γ x·y + c)^degree with γ = 1/d: unbiased, so it may be below 0.
+    """MMD² = E k(x,x') + E k(y,y') − 2 E k(x,y), k(x,y) = (γ x·y + c)^degree with γ = 1/d.
 
     real, generated: features (n, d), n ≥ 4
     block:           rows of the kernel matrix worked on at once; memory is block²
-    The diagonals of the real-real and generated-generated matrices are left out, all of real-generated is kept. The floor is 0. `per_sample` is the
-    witness of each generated sample: how much more it resembles the other generated ones than the real ones.
+    Unbiased, so it may be below 0: the diagonals of real-real and generated-generated are left out, all of
+    real-generated is kept. The floor is 0. `per_sample` is the witness of each generated sample: how much
+    more it resembles the other generated ones than the real ones.
     Raises CallError for fewer than four samples, differing widths, NaN.
     """
     x, y = pair(real, generated, least=4)
@@ -55,14 +56,15 @@ def kernel_distance(
     value = xx.mean + yy.mean - 2.0 * xy.mean
     witness_x = xx.rows - xy.rows  # a(x) = E k(x,X') − E k(x,Y), up to a constant
     witness_y = yy.rows - xy.columns
-    # Second-order components: Var k = (variance explained by rows and columns) + δ; sample row means carry δ/n of noise.
+    # Second-order components: Var k = (variance explained by rows and columns) + δ; sample row means carry
+    # δ/n of noise.
     d_xx = max(0.0, (xx.variance - 2.0 * float(xx.rows.var())) / (1.0 - 2.0 / (n - 1)))
     d_yy = max(0.0, (yy.variance - 2.0 * float(yy.rows.var())) / (1.0 - 2.0 / (m - 1)))
     d_xy = max(
         0.0, (xy.variance - float(xy.rows.var()) - float(xy.columns.var())) / (1.0 - 1.0 / n - 1.0 / m)
     )
-    # Var = 4ζ₁/n + 4ζ₂/m + 2δ₁₁/n(n−1) + 2δ₂₂/m(m−1) + 4δ₁₂/nm. The sample variances of the witnesses hold ζ and twice
-    # the second order, hence the minus.
+    # Var = 4ζ₁/n + 4ζ₂/m + 2δ₁₁/n(n−1) + 2δ₂₂/m(m−1) + 4δ₁₂/nm. The sample variances of the witnesses hold ζ
+    # and twice the second order, hence the minus.
     second = 2.0 * d_xx / (n * (n - 1)) + 2.0 * d_yy / (m * (m - 1)) + 4.0 * d_xy / (n * m)
     variance = 4.0 * float(witness_x.var()) / n + 4.0 * float(witness_y.var()) / m - second
     error = math.sqrt(max(variance, second))

@@ -1,9 +1,10 @@
 """Neighbour metrics: how much of the generated lies where the real is, and how much of the real is reached.
 
 Kynkäänniemi et al., "Improved precision and recall metric for assessing generative models", NeurIPS 2019
-(https://arxiv.org/abs/1904.06991); Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML
-2020 (https://arxiv.org/abs/2002.09797); Salvy, Talbot & Thirion, "Enhanced generative model evaluation with Clipped
-Density and Coverage", 2025 (https://arxiv.org/abs/2507.01761); Han et al., "Rarity score", ICLR 2023
+(https://arxiv.org/abs/1904.06991); Naeem et al., "Reliable fidelity and diversity metrics for generative
+models", ICML 2020 (https://arxiv.org/abs/2002.09797); Salvy, Talbot & Thirion, "Enhanced generative model
+evaluation with Clipped Density and Coverage", 2025 (https://arxiv.org/abs/2507.01761); Han et al., "Rarity
+score", ICLR 2023
 (https://arxiv.org/abs/2206.08549).
 """
 
@@ -48,7 +49,7 @@ class Neighbours:
 
     real_index, real_distance:           of each generated sample's nearest real one (n generated,)
     generated_index, generated_distance: of each real sample's nearest generated one (n real,)
-    radius:                              of each real sample's ball: distance to its k-th real neighbour (n real,)
+    radius:                              distance of each real sample to its k-th real neighbour (n real,)
     inside:                              how many generated samples each real ball holds (n real,)
     """
 
@@ -62,10 +63,10 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class Manifold:
-    """Fidelity: precision, density, clipped_density, realism. Diversity: recall, coverage, clipped_coverage. Rarity is neither.
+    """Fidelity: precision, density, clipped_density, realism. Diversity: recall, coverage, clipped_coverage.
 
-    `per_sample` belongs to the generated samples, but to the real ones for recall, coverage and clipped coverage.
-    Intervals are over the samples that are averaged, the other set held fixed.
+    `per_sample` belongs to the generated samples, but to the real ones for recall, coverage and clipped
+    coverage. Intervals are over the samples that are averaged, the other set held fixed.
     """
 
     precision: Result
@@ -90,18 +91,19 @@ def manifold(
 
     real, generated: features (n, d), n > k
     k:               the ball of a sample reaches to its k-th neighbour in its own set, itself excluded
-    compat:          None and "prdc" count a sample as inside where distance < radius; "kynkaat" where ≤ (its own
-                     default is k = 3), with its realism r²/(d² + 1e-5)
+    compat:          None and "prdc" count a sample as inside where distance < radius; "kynkaat" where ≤ (its
+                     own default is k = 3), with its realism r²/(d² + 1e-5)
     block:           side of a block of pairs; memory is a few times block² float32
 
     precision         share of generated inside any real ball
     recall            share of real inside any generated ball
-    density           real balls around a generated sample / k: 1 expected for a perfect generator, may exceed 1
+    density           real balls around a generated sample / k: 1 expected for a perfect generator
     coverage          share of real balls that hold a generated sample
-    clipped_density   radii at most their median, at most k balls counted, divided by what a left-out real sample gets
+    clipped_density   radii at most their median, at most k balls counted, divided by what a left-out real
+                      sample gets
     clipped_coverage  share of good samples that explains the counts (capped at k) in the real balls
-    realism           per sample max r/d over the real balls with radius ≤ median, ∞ on a real sample; value: the median
-    rarity            per sample the smallest real ball around it, 0 outside of all; value: mean over those inside
+    realism           max r/d over the real balls with radius ≤ median, ∞ on a real sample; value: the median
+    rarity            radius of the smallest real ball around it, 0 outside; value: mean over those inside
     Raises CallError for n ≤ k, differing widths, NaN, an unknown `compat`.
     """
     if compat not in _CONVENTIONS:
@@ -112,6 +114,8 @@ def manifold(
     x, y = pair(real, generated, least=k + 1)
     rule = _CONVENTIONS[compat]
     own = Pairs(x, block=block).nearest(k)
+    if not bool((own.d2[:, -1] > 0).any()):
+        raise CallError(f"every real sample has {k} copies of itself, so that its ball holds nothing")
     counts = _count(x, y, own, Pairs(y, block=block).nearest(k).d2[:, -1], rule, k, block)
     return _results(counts, own, k, compat, x.shape[1])
 
@@ -180,7 +184,8 @@ def _realism(ratio: Smallest, pairs: Pairs, radius2: Tensor, kept: Tensor, rule:
     best = score(column.repeat_interleave(keep), ratio.index.flatten()).view(m, keep).amax(1)
     if not ratio.complete:
         everything = torch.arange(len(radius2), device=radius2.device)
-        # 1/best is the smallest (d² + ε)/r² found; a ball that was not looked at has at least the last lower bound.
+        # 1/best is the smallest (d² + ε)/r² found; a ball that was not looked at has at least the last lower
+        # bound.
         for j in (1.0 / best > ratio.lower[:, -1].double()).nonzero()[:, 0].tolist():
             best[j] = score(column[j].expand(len(everything)), everything).amax()
     return best if rule.squared else best.sqrt()
@@ -217,8 +222,8 @@ def _results(counts: _Counts, own: Nearest, k: int, compat: str | None, d: int) 
     def _sign(name: str) -> str:
         return signature(name, **settings, real=n, generated=m)
 
-    # A left-out real sample lies in the ball of each real one that counts it among its k nearest (without it that ball
-    # would reach further), unless the median cuts the ball short.
+    # A left-out real sample lies in the ball of each real one that counts it among its k nearest (without it
+    # that ball would reach further), unless the median cuts the ball short.
     within = own.d2.sqrt() <= _median(radius)
     left_out = float(torch.bincount(own.index[within], minlength=n).clamp(max=k).double().mean()) / k
     clipped_density = mean("clipped_density", np.minimum(clipped, k) / (k * left_out), 1.0)

@@ -1,16 +1,17 @@
-"""The two statistics of the verdict: one per generated sample for fidelity, one per real sample for diversity.
+"""The two statistics of the verdict: closeness of each generated sample, reach of each real one.
 
 Both come from the k nearest real samples of every generated one, and they share nothing else:
 
-*Closeness* (fidelity): s_j = log max_i r_i/d_ij over the k nearest real i, r_i the distance of i to its own k-th
-neighbour, at most the median: above 0 inside a ball of the real set. Its mean is an average over single samples, so
-that losing a mode does not move it.
+*Closeness* (fidelity): s_j = log max_i r_i/d_ij over the k nearest real i, r_i the distance of i to its own
+k-th neighbour, at most the median: above 0 inside a ball of the real set. Its mean is an average over single
+samples, so that losing a mode does not move it.
 
-*Reach* (diversity): the expected share of real samples that are among the k nearest of at least one of m generated
-samples. By rank and not by distance, so that samples which all move off a little reach as much as before (the
-coverage of Naeem et al. answers to noise as well). With c_i generated samples of n that have i among their k nearest,
-a draw of m without replacement misses i with probability C(n−c_i, m)/C(n, m): the rarefaction of Hurlbert, "The
-nonconcept of species diversity", 1971, an unbiased U-statistic of degree m whose expectation does not depend on n.
+*Reach* (diversity): the expected share of real samples that are among the k nearest of at least one of m
+generated samples. By rank and not by distance, so that samples which all move off a little reach as much as
+before (the coverage of Naeem et al. answers to noise as well). With c_i generated samples of n that have i
+among their k nearest, a draw of m without replacement misses i with probability C(n−c_i, m)/C(n, m): the
+rarefaction of Hurlbert, "The nonconcept of species diversity", 1971, an unbiased U-statistic of degree m
+whose expectation does not depend on n.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Neighbourhood:
     real: int
 
     def counts(self, keep: np.ndarray | None = None) -> np.ndarray:
-        """c_i: how many generated samples (of those kept) have each real one among their k nearest `(real,)`."""
+        """c_i: how many generated samples (of those kept) have real sample i among their k nearest."""
         claims = self.claims if keep is None else self.claims[keep]
         return np.bincount(claims.ravel(), minlength=self.real)
 
@@ -66,7 +67,7 @@ def neighbourhood(real: np.ndarray, generated: np.ndarray, k: int = 5) -> Neighb
 
 
 def reach_table(n: int, m: int) -> np.ndarray:
-    """g(c) = 1 − C(n−c, m)/C(n, m) for c = 0 … n: the chance that one of c among n is drawn with m `(n+1,)`."""
+    """g(c) = 1 − C(n−c, m)/C(n, m) for c = 0 … n: the chance that m drawn of n hold one of c `(n+1,)`."""
     c = np.arange(n + 1, dtype=np.float64)
     left = np.maximum(n - c, m)
     log_missed = gammaln(left + 1) - gammaln(left - m + 1) - gammaln(n + 1.0) + gammaln(n - m + 1.0)

@@ -44,8 +44,8 @@ class Change:
 def closeness_change(places: Places, swaps: np.ndarray) -> Change:
     """Of the mean closeness. swaps: pairs to exchange, bool (swaps, n).
 
-    The difference is a mean over pairs, so that its delete-one jackknife is s²/n. It speaks of these real samples: they
-    are the ruler for both sides.
+    The difference is a mean over pairs, so that its delete-one jackknife is s²/n. It speaks of these real
+    samples: they are the ruler for both sides.
     """
     difference = np.mean([b.closeness - a.closeness for b, a in places], axis=0)
     n = len(difference)
@@ -63,8 +63,9 @@ def closeness_change(places: Places, swaps: np.ndarray) -> Change:
 def reach_change(places: Places, swaps: np.ndarray, m: int) -> Change:
     """Of the mean reach of m samples. swaps: pairs to exchange, bool (swaps, n).
 
-    Pairs: the delete-one jackknife, whose variance is on average not too small for any statistic (Efron & Stein, "The
-    jackknife estimate of variance", 1981). Real samples: the reach is a mean over them.
+    Over pairs: the delete-one jackknife, whose variance is on average not too small for any statistic (Efron
+                &
+    Stein, "The jackknife estimate of variance", 1981). Over real samples: the reach is a mean over them.
     """
     n = swaps.shape[1]
     first = np.array([reach(b.counts(), n, m) for b, _ in places])
@@ -82,7 +83,8 @@ def reach_change(places: Places, swaps: np.ndarray, m: int) -> Change:
 
 
 def _influence(place: Neighbourhood, n: int, m: int) -> np.ndarray:
-    """What the mean reach loses without sample j, up to a constant `(n,)`: only the real samples it claims change."""
+    """What the mean reach loses without sample j, up to a constant `(n,)`: only the real samples it claims
+    change."""
     table = reach_table(n - 1, m)
     counts = place.counts()
     step = table[np.minimum(counts, n - 1)] - table[np.maximum(counts - 1, 0)]

@@ -1,7 +1,7 @@
 """Damage of known size, planted into good samples: what a margin is measured on.
 
-A margin of 5 % means: as bad as if 5 % of the samples were blurred beyond recognition (fidelity), as if modes that
-hold 5 % of the samples were never made (diversity). Both are the same at any number of samples.
+A margin of 5 % means: as bad as if 5 % of the samples were blurred beyond recognition (fidelity), as if modes
+that hold 5 % of the samples were never made (diversity). Both are the same at any number of samples.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:
 
 
 def ruin(x: np.ndarray, spec: SampleSpec, rng: np.random.Generator) -> np.ndarray:
-    """Samples beyond recognition: images and series blurred by a quarter of their length, vectors replaced by normal noise of
-    the samples' own mean and deviation in each coordinate."""
+    """Samples beyond recognition: images and series blurred by a quarter of their length, vectors replaced by
+    normal noise of the samples' own mean and deviation in each coordinate."""
     if len(spec.shape) == 1:
         return rng.normal(x.mean(0), x.std(0) + 1e-12, x.shape).astype(np.float32)
     return blur(x, max(spec.shape[1:]) / 4, range(2, x.ndim))
@@ -47,7 +47,8 @@ def find_modes(real: np.ndarray, generated: np.ndarray, modes: int, seed: int) -
 
 
 def drop_slope(place: Neighbourhood, mode: np.ndarray, m: int) -> float:
-    """Reach lost per share of samples lost, over all modes that hold at least 1 %: Σ lost reach / Σ lost share."""
+    """Reach lost per share of samples lost, over all modes that hold at least 1 %: Σ lost reach / Σ lost
+    share."""
     n = len(mode)
     whole = float(reach(place.counts(), n, m).mean())
     lost, share = 0.0, 0.0

@@ -1,4 +1,5 @@
-"""What every metric returns: a number that says how sure it is, what it would be for a perfect model, and how to repeat it."""
+"""What every metric returns: a number that says how sure it is, what it would be for a perfect model, and how
+to repeat it."""
 
 from __future__ import annotations
 
@@ -27,8 +28,8 @@ class Result:
 
     value:      the metric
     interval:   95 % interval, or None where none was asked for
-    floor:      the value expected of a perfect generator with these sample sizes (from a closed form, or measured
-                between two real sets), or None where it is not known
+    floor:      the value expected of a perfect generator with these sample sizes (from a closed form, or
+                measured between two real sets), or None where it is not known
     per_sample: one score per generated sample (per real sample for recall and coverage), or None
     n:          numbers of samples (real, generated)
     seed:       of the random part, None where there is none

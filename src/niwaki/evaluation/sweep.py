@@ -1,9 +1,10 @@
 """One blocked pass over the Gram matrix of two sets, in float32, whose decisions equal those of float64.
 
-The Gram trick ‖x−y‖² = ‖x‖² + ‖y‖² − 2x·y is one matrix product per block, but in float32 it is wrong for near
-duplicates (true 0.033, computed 0.044). Every block therefore comes with a bound on its error: a comparison that falls
-inside the bound is made again from the float64 difference, and candidates for the nearest are ranked by their lower
-bounds until no other pair can be nearer. Memory is bounded by the block, not by the number of samples.
+The Gram trick ‖x−y‖² = ‖x‖² + ‖y‖² − 2x·y is one matrix product per block, but in float32 it is wrong for
+near duplicates (true 0.033, computed 0.044). Every block therefore comes with a bound on its error: a
+comparison that falls inside the bound is made again from the float64 difference, and candidates for the
+nearest are ranked by their lower bounds until no other pair can be nearer. Memory is bounded by the block,
+not by the number of samples.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ class Block:
 
 @dataclass
 class Nearest:
-    """For each row: float64 squared distances to its k nearest columns, rising, and their indices, both (n, k)."""
+    """For each row: float64 squared distances to its k nearest columns, rising, and their indices, both (n,
+    k)."""
 
     d2: Tensor
     index: Tensor
@@ -66,9 +68,9 @@ class Pairs:
         centre = self.x.mean(0)  # smaller norms, smaller rounding
         self._x32, self._x2 = self._prepare(self.x - centre)
         self._y32, self._y2 = (self._x32, self._x2) if self.same else self._prepare(self.y - centre)
-        # |error| ≤ u·(4 + 4√d)·(‖x‖ + ‖y‖)²: inputs and sums rounded to u = 2⁻²⁴, products accumulated over d terms with
-        # the probabilistic bound λ√d·u, λ = 4 (Higham & Mary, "A new approach to probabilistic rounding error
-        # analysis", 2019).
+        # |error| ≤ u·(4 + 4√d)·(‖x‖ + ‖y‖)²: inputs and sums rounded to u = 2⁻²⁴, products accumulated over d
+        # terms with the probabilistic bound λ√d·u, λ = 4 (Higham & Mary, "A new approach to probabilistic
+        # rounding error analysis", 2019).
         self._unit = 2.0**-24 * (4.0 + 4.0 * math.sqrt(x.shape[1]))
 
     @staticmethod
@@ -76,7 +78,8 @@ class Pairs:
         return x.to(torch.float32), x.square().sum(1)
 
     def blocks(self) -> Iterator[Block]:
-        """Every block once; of the symmetric matrix only those on and above the diagonal, whose own pairs are ∞."""
+        """Every block once; of the symmetric matrix only those on and above the diagonal, whose own pairs are
+        ∞."""
         step = self.block
         with exact_matmul():
             for i in range(0, len(self.x), step):
@@ -100,7 +103,8 @@ class Pairs:
         return out
 
     def inside(self, block: Block, radius2: Tensor, strict: bool) -> Tensor:
-        """Which squared distances are < radius2 (≤ where not strict), decided as float64 would: bool (rows, columns).
+        """Which squared distances are < radius2 (≤ where not strict), decided as float64 would: bool (rows,
+        columns).
 
         radius2: float64, (rows, 1) or (1, columns), or of the block's whole shape
         """
@@ -129,7 +133,8 @@ class Pairs:
 
 
 class Smallest:
-    """The k smallest squared distances of every row, seen block by block: candidates by lower bound, then exact.
+    """The k smallest squared distances of every row, seen block by block: candidates by lower bound, then
+    exact.
 
     n, available: rows, and columns that each may choose from
     transposed:   rows of this object are columns of the pairs
@@ -155,7 +160,8 @@ class Smallest:
         self.index[rows] = index.gather(1, order)
 
     def finish(self, pairs: Pairs) -> Nearest:
-        """Exact distances of the candidates, sorted; a row whose k-th may be beaten by an unseen pair is done in full."""
+        """Exact distances of the candidates, sorted; a row whose k-th may be beaten by an unseen pair is done
+        in full."""
         n, keep = self.lower.shape
         row = torch.arange(n, device=self.index.device)
         d2 = self._exact(pairs, row.repeat_interleave(keep), self.index.flatten()).view(n, keep)

@@ -36,9 +36,11 @@ class Axis:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Δ = before − after of a statistic of which more is better: positive means that compression made it worse.
+    """Δ = before − after of a statistic of which more is better: positive means that compression made it
+    worse.
 
-    outcome:    `no loss` if the whole interval lies below the margin, `loss` if it lies above, else `inconclusive`
+    outcome:    `no loss` if the whole interval lies below the margin, `loss` if it lies above, else
+                `inconclusive`
     delta:      Δ
     interval:   95 %; each end is passed by chance in 2.5 % of repeats
     margin:     the largest loss that counts as none; from planted damage, the same for any n
@@ -146,7 +148,7 @@ def _sentence(
     if outcome == "loss":
         return f"Loss of {axis.name}: {what}, certainly more than {limit}."
     if needed is None:
-        settle = "More pairs alone would not settle it: either the loss is close to the margin or the test split small."
+        settle = "More pairs alone would not settle it: the loss is near the margin, or the test split small."
     else:
         settle = f"About {needed:,} samples are needed to settle it.".replace(",", " ")
     return f"Inconclusive on {axis.name}: {what}, which does not decide against {limit}. {settle}"

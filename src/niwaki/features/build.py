@@ -68,7 +68,8 @@ def build(
     device: str = "auto",
     progress: Progress | None = None,
 ) -> list[Extractor]:
-    """Extractors by name, fitted to the training split of `dataset` (or taken from the cache), deterministic by the seed.
+    """Extractors by name, fitted to the training split of `dataset` (or taken from the cache), deterministic
+    by the seed.
 
     cache:    directory that keeps weights and features by content hash; None keeps nothing
     progress: called with (extractor, steps done, steps in all) while one is trained

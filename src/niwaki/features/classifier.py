@@ -1,4 +1,5 @@
-"""A small classifier, trained on the training split alone: its last hidden layer as features, its answers as a judge.
+"""A small classifier, trained on the training split alone: its last hidden layer as features, its answers as
+a judge.
 
 How well it knows held-out samples is part of it (`accuracy`): the features of a poor classifier say little.
 """
@@ -27,7 +28,8 @@ _VERSION = 1
 
 
 class ClassifierNetwork(Trainable):
-    """Convolutions down to a 2×2 map (images, series) or dense layers (vectors), a hidden layer, one output per class.
+    """Convolutions down to a 2×2 map (images, series) or dense layers (vectors), a hidden layer, one output
+    per class.
 
     shift: largest random displacement of training images and series, in pixels
     """
@@ -141,20 +143,20 @@ def _fit(
 ) -> None:
     from niwaki.training import TrainConfig, fit  # here: cached weights need no trainer
 
-    config = TrainConfig(
-        steps=steps,
-        batch=min(_BATCH, len(dataset.train)),
-        lr=3e-3,
-        warmup=min(50, steps // 4),
-        optimizer="adamw",
-        weight_decay=0.05,
-        ema=0.99,
-        precision="fp32",
-        device=str(pick_device(device)),
-        checkpoint_every=0,
-    )
+    settings = {
+        "steps": steps,
+        "batch": min(_BATCH, len(dataset.train)),
+        "lr": 3e-3,
+        "warmup": min(50, steps // 4),
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "ema": 0.99,
+        "precision": "fp32",
+        "device": str(pick_device(device)),
+        "checkpoint_every": 0,
+    }
     report = None if progress is None else lambda done, total, _: progress("classifier", done, total)
-    fit(network, dataset.train, config, seed=seed, progress=report)
+    fit(network, dataset.train, TrainConfig.model_validate(settings), seed=seed, progress=report)
 
 
 def _load(network: nn.Module, path: Path) -> bool:

@@ -70,7 +70,8 @@ class NetworkExtractor:
         self._kept: dict[str, np.ndarray] = {}
 
     def __call__(self, x: Array, batch: int = 256) -> np.ndarray:
-        """Features `(n, dim)` float32 of samples `(n, *shape)`; images are clipped to the range, as a viewer would.
+        """Features `(n, dim)` float32 of samples `(n, *shape)`; images are clipped to the range, as a viewer
+        would.
 
         Raises CallError for another shape and for NaN.
         """

@@ -1,8 +1,9 @@
 """Random convolutional networks: features that no data set has shaped.
 
-A randomly initialised network keeps distances well enough to rank generators of data that no pretrained network knows
-(Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020, section 4). One draw is a
-matter of luck, so several seeds are concatenated; `parts` tells them apart, and their spread is reported.
+A randomly initialised network keeps distances well enough to rank generators of data that no pretrained
+network knows (Naeem et al., "Reliable fidelity and diversity metrics for generative models", ICML 2020,
+section 4). One draw is a matter of luck, so several seeds are concatenated; `parts` tells them apart, and
+their spread is reported.
 """
 
 from __future__ import annotations
@@ -30,8 +31,9 @@ _FIT = 4096
 class RandomFeatures(nn.Module):
     """An ensemble of random networks; features standardised by the mean and deviation of training samples.
 
-    Of images and series each member's features are then scaled to length √width: without that, blurred samples move
-    towards the middle of the cloud, where everything is near, and count as better than real ones (measured on digits).
+    Of images and series each member's features are then scaled to length √width: without that, blurred
+    samples move towards the middle of the cloud, where everything is near, and count as better than real ones
+    (measured on digits).
     """
 
     mean: Tensor
@@ -69,7 +71,8 @@ class RandomFeatures(nn.Module):
 def random_features(
     dataset: Dataset, *, cache: Path | None = None, seed: int = 0, device: str = "auto"
 ) -> NetworkExtractor:
-    """The extractor `random` for a data set: deterministic by the seed and the training samples' mean and deviation.
+    """The extractor `random` for a data set: deterministic by the seed and the training samples' mean and
+    deviation.
 
     Raises CallError for samples that are neither vectors, series nor images.
     """
@@ -96,8 +99,8 @@ def random_features(
 
 
 def _member(spec: SampleSpec, width: int) -> nn.Sequential:
-    """Images (C, H, W) and series (C, L): convolutions of stride 2 down to a side of at most 4, then a projection of what is left.
-    Vectors (d,): two dense layers."""
+    """Images (C, H, W) and series (C, L): convolutions of stride 2 down to a side of at most 4, then a
+    projection of what is left. Vectors (d,): two dense layers."""
     rank = len(spec.shape)
     if rank == 1:
         hidden = 4 * width
@@ -114,7 +117,8 @@ def _member(spec: SampleSpec, width: int) -> nn.Sequential:
         )
     conv = nn.Conv2d if rank == 3 else nn.Conv1d
     pool = nn.AdaptiveAvgPool2d if rank == 3 else nn.AdaptiveAvgPool1d
-    channels, side, body = spec.shape[0], max(spec.shape[1:]), []
+    channels, side = spec.shape[0], max(spec.shape[1:])
+    body: list[nn.Module] = []
     out = 32
     body += [conv(channels, out, 3, padding=1), nn.LeakyReLU(0.2)]
     while side > 4:
@@ -127,7 +131,8 @@ def _member(spec: SampleSpec, width: int) -> nn.Sequential:
 
 @torch.no_grad()
 def _draw(network: nn.Module, rng: torch.Generator) -> None:
-    """He's variance, so that the signal neither grows nor fades; biases spread the kinks of the activations."""
+    """He's variance, so that the signal neither grows nor fades; biases spread the kinks of the
+    activations."""
     for layer in network.modules():
         if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
             fan_in = layer.weight[0].numel()
