@@ -42,6 +42,14 @@ def judged(shift: float, classes: int = 10) -> dict[str, Any]:
         for features, scale in (("classifier", 1.0), ("random", 4.2))
     }
     tree["classifier"]["recognised"] = result(0.985 - shift / 9, 0.011, 0.992, "recognised", "classifier")
+    tree["reference"] = {f: {m: r["floor"] for m, r in tree[f].items()} for f in ("classifier", "random")}
+    tree["copies"] = {
+        "close": result(0.012, 0.008, 0.01, "close_to_train", "classifier"),
+        "identical": 0,
+        "limit": 0.4,
+    }
+    tree["signature"] = "metric:evaluation|k:5|split:test"
+    tree["classes"] = [{"name": str(c), "coverage": {"classifier": 0.9}} for c in range(classes)]
     tree["coverage_per_class"] = {str(c): float(rng.uniform(0.82, 1.0) - shift / 6) for c in range(classes)}
     return tree
 
@@ -107,6 +115,10 @@ def verdict(
         "interval": list(interval),
         "margin": margin,
         "p_value": 0.003 if outcome == "no loss" else 0.21,
+        "p_adjusted": 0.006 if outcome == "no loss" else 0.21,
+        "before": 0.81,
+        "after": 0.81 - delta,
+        "statistic": "reach: share of real samples among the nearest of a generated one",
         "n": N,
         "n_needed": None if outcome == "no loss" else 740,
         "text": text,
@@ -198,6 +210,10 @@ def write_run(root: Path, source: str = "digits", **settings: Any) -> Path:
                     "inconclusive", 0.024, (0.001, 0.058), 0.05,
                     "Coverage fell by 0.024 (95 % interval 0.001 … 0.058); the margin is 0.05.",
                 ),
+                "damage": {"ranking": [3, 1], "quantiles": {"0.5": 0.2}},
+                "accuracy": {"before": 0.98, "after": 0.97},
+                "n": N,
+                "signature": "metric:paired|k:5",
             },
         },
     )  # fmt: skip

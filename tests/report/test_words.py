@@ -89,5 +89,6 @@ def test_metrics_are_found_by_the_words_in_their_names() -> None:
     assert metric_words("frechet_distance") == METRICS["frechet"]
     assert metric_words("clipped_density").title == "Density (clipped)"
     assert metric_words("clipped_density").axis == "fidelity"
+    assert metric_words("close").axis == "memory"
     assert metric_words("something_new").title == "Something new"
     assert metric_words("something_new").axis == ""

@@ -77,9 +77,7 @@ def headline(record: RunRecord) -> list[Row]:
         rows.append(Row(label, ms_text(x), ms_text(y), change_text(x, y, "faster", "slower")))
     a, b = before.get("memory_bytes"), after.get("memory_bytes")
     rows.append(Row("Peak memory", bytes_text(a), bytes_text(b), change_text(a, b, "less", "more")))
-    for axis in ("fidelity", "diversity"):
-        rows.append(_quality_row(record, axis))
-    return rows
+    return rows + [_quality_row(record, axis) for axis in ("both", "fidelity", "diversity")]
 
 
 def _quality_row(record: RunRecord, axis: str) -> Row:
@@ -93,12 +91,12 @@ def _quality_row(record: RunRecord, axis: str) -> Row:
         hint = f"{words.title}, {words.better} is better"
         floor = shown.record.get("floor")
         if floor is not None:
-            hint += f"; a perfect generator: {number_text(floor)}"
+            hint += f"; real samples in its place: {number_text(floor)}"
     return Row(
-        axis.capitalize(),
+        "Distance to real samples" if axis == "both" else axis.capitalize(),
         number_text(x.value if x else None),
         number_text(y.value if y else None),
-        outcome or "not judged",
+        outcome or ("" if axis == "both" else "not judged"),
         outcome_of(verdict)[0] if outcome else "",
         hint,
     )

@@ -23,8 +23,9 @@ from niwaki.report.words import (
 __all__ = ["Axis", "best_measure", "class_coverage", "damage_of", "quality", "verdicts"]
 
 PREFERRED = {
-    "fidelity": ("frechet", "kernel", "precision", "density"),
-    "diversity": ("coverage", "recall", "vendi"),
+    "both": ("frechet", "kernel"),
+    "fidelity": ("precision", "density", "clipped_density", "realism"),
+    "diversity": ("coverage", "recall", "clipped_coverage", "vendi"),
 }
 
 
@@ -43,6 +44,7 @@ class Axis:
     margin: float = 0
     zero: float = 0
     figures: tuple[tuple[str, str], ...] = ()
+    statistic: str = ""
     drawn: bool = False
 
 
@@ -51,7 +53,7 @@ def best_measure(record: RunRecord, tree: str, axis: str) -> Measure | None:
     found = measures(record.evaluation.get(tree))
     order = [str(e.get("name")) for e in record.evaluation.get("extractors", [])]
     for stem in PREFERRED[axis]:
-        named = [m for m in found if metric_words(m.metric).axis == axis and m.metric.startswith(stem)]
+        named = [m for m in found if m.metric in (stem, f"{stem}_distance")]
         if named:
             return min(named, key=lambda m: order.index(m.where) if m.where in order else len(order))
     return None
@@ -69,18 +71,30 @@ def verdicts(record: RunRecord) -> list[Axis]:
 def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
     tone, meaning = outcome_of(dict(verdict))
     delta, interval, margin = verdict.get("delta"), verdict.get("interval"), verdict.get("margin")
-    figures = [("difference Δ (above 0 is worse)", number_text(delta))]
+    figures = [("difference Δ", number_text(delta))]
     if interval:
         figures.append(("its interval", interval_text(*interval)))
     figures.append(("margin fixed beforehand", number_text(margin)))
-    if verdict.get("p_value") is not None:
-        figures.append(("p-value of “no loss”", number_text(verdict["p_value"], 2)))
+    if verdict.get("before") is not None:
+        figures[:0] = [
+            ("before", number_text(verdict["before"])),
+            ("after", number_text(verdict.get("after"))),
+        ]
+    p_value = verdict.get("p_adjusted", verdict.get("p_value"))
+    if p_value is not None:
+        figures.append(("p-value of no difference", number_text(p_value, 2)))
     if verdict.get("n"):
         figures.append(("pairs of samples", count_text(_first(verdict["n"]))))
     if verdict.get("n_needed"):
         figures.append(("pairs needed to decide", f"about {count_text(verdict['n_needed'])}"))
     plain = Axis(
-        axis, str(verdict["outcome"]), tone, str(verdict.get("text") or ""), meaning, figures=tuple(figures)
+        axis,
+        str(verdict["outcome"]),
+        tone,
+        str(verdict.get("text") or ""),
+        meaning,
+        figures=tuple(figures),
+        statistic=str(verdict.get("statistic") or ""),
     )
     if delta is None or margin is None or not interval or None in interval:
         return plain
@@ -94,7 +108,7 @@ def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
 
     return Axis(
         plain.axis, plain.outcome, tone, plain.text, meaning, at(interval[0]), at(interval[1]), at(delta),
-        at(margin), at(0.0), plain.figures, drawn=True,
+        at(margin), at(0.0), plain.figures, plain.statistic, drawn=True,
     )  # fmt: skip
 
 
@@ -103,10 +117,11 @@ def _first(value: Any) -> Any:
 
 
 def quality(record: RunRecord) -> list[dict[str, Any]]:
-    """Every metric of the trained model and of the bundle, beside what a perfect generator gets."""
+    """Every metric of the trained model and of the bundle, beside what real samples get in their place."""
     trees = {
         side: {m.path: m for m in measures(record.evaluation.get(side))} for side in ("trained", "bundle")
     }
+    names = {str(e.get("name")) for e in record.evaluation.get("extractors", [])}
     rows = []
     for path in dict.fromkeys([*trees["trained"], *trees["bundle"]]):
         sides = [trees[s].get(path) for s in ("trained", "bundle")]
@@ -117,8 +132,11 @@ def quality(record: RunRecord) -> list[dict[str, Any]]:
         rows.append(
             {
                 "axis": words.axis or "other",
+                "about": {"both": "fidelity and diversity", "memory": "memorisation"}.get(
+                    words.axis, words.axis
+                ),
                 "title": words.title,
-                "where": shown.where,
+                "where": shown.where if shown.where in names else "",
                 "says": words.says,
                 "better": words.better,
                 "again": False,
@@ -128,7 +146,7 @@ def quality(record: RunRecord) -> list[dict[str, Any]]:
                 "n": " + ".join(count_text(v) for v in shown.record.get("n") or []),
             }
         )
-    order = ("fidelity", "diversity", "memory", "other")
+    order = ("both", "fidelity", "diversity", "memory", "other")
     titles = list(dict.fromkeys(r["title"] for r in rows))
     rows.sort(key=lambda r: (order.index(r["axis"]), titles.index(r["title"])))
     for above, row in pairwise(rows):
@@ -212,7 +230,10 @@ def damage_of(record: RunRecord) -> tuple[np.ndarray | None, str]:
     before, after = kept.get("before"), kept.get("after")
     given = kept.get("damage")
     if given is not None and before is not None and given.shape == (len(before),):
-        return given, "distance between the two in the features that the verdict is taken in"
+        return (
+            given,
+            "distance between the two in features; 1 is as different as two neighbouring real samples are",
+        )
     if before is None or after is None:
         return None, ""
     spec = record.spec

@@ -68,6 +68,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "verdicts": judgement.verdicts(record),
         "quality": judgement.quality(record),
         "extractors": _extractors(record),
+        "copies": _copies(record),
         "audit": record.data.get("audit") or {},
         "data": _data(record),
         "classes": _class_counts(record),
@@ -186,6 +187,20 @@ def _extractors(record: RunRecord) -> list[dict[str, str]]:
         told = ", ".join(f"{split} {100 * share:.1f} %" for split, share in accuracy.items())
         out.append({"name": str(e.get("name")), "dim": str(e.get("dim", "")), "accuracy": told})
     return out
+
+
+def _copies(record: RunRecord) -> str:
+    """How many generated samples are training samples."""
+    told = []
+    for tree, side in (("trained", "trained model"), ("bundle", "bundle")):
+        found = (record.evaluation.get(tree) or {}).get("copies") or {}
+        if found.get("identical") is not None:
+            told.append(f"{words.count_text(found['identical'])} of the {side}'s")
+    return (
+        f"Generated samples that equal a training sample to half a grey level: {words.sentence_list(told)}."
+        if told
+        else ""
+    )
 
 
 def _class_counts(record: RunRecord) -> list[dict[str, Any]]:
