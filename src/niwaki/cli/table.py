@@ -38,9 +38,9 @@ def draw_summary(console: Console, found: Mapping[str, Any]) -> None:
     console.print()
     console.print(table)
     console.print()
-    for axis, verdict in found["verdict"].items():
+    for verdict in found["verdict"].values():
         if isinstance(verdict, Mapping) and verdict.get("text"):
-            console.print(f"[bold]{axis.capitalize()}[/]  {escape(verdict['text'])}")
+            console.print(escape(verdict["text"]))
     for hint in hints:
         console.print(f"[dim]{escape(hint)}[/]")
     console.print()
@@ -73,14 +73,14 @@ def draw_steps(console: Console, found: Mapping[str, Any]) -> None:
 
 
 def draw_evaluation(console: Console, found: Mapping[str, Any]) -> None:
-    """Every metric beside what a perfect generator would score."""
+    """Every metric beside what the training samples score in its place."""
     for side, title in (("trained", "trained model"), ("bundle", "bundle")):
         if side not in found:
             continue
         table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
         table.add_column(title, header_style="bold")
-        for column in ("features", "value", "interval", "perfect", "better"):
-            table.add_column(column, justify="right" if column in ("value", "perfect") else "left")
+        for column in ("features", "value", "interval", "real data", "better"):
+            table.add_column(column, justify="right" if column in ("value", "real data") else "left")
         for m in measures(found[side]):
             if any("class" in part and "classifier" not in part for part in m.path):
                 continue  # one line per class is for the report
