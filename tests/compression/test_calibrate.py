@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from compression import small_models
 
-from niwaki.compression.calibrate import SEED_BASE, calibration_inputs
+from niwaki.compression.calibrate import calibration_inputs
+from niwaki.compression.seeds import CALIBRATION
 from niwaki_runtime.samplers.schedules import timesteps
 
 
@@ -32,7 +33,7 @@ def test_they_are_the_inputs_of_real_trajectories() -> None:
     first = max(float(s["t"][0]) for s in seen)
     from niwaki_runtime.noise import normal
 
-    noise = normal(SEED_BASE + 4, 0, 64, (1, 8, 8))
+    noise = normal(CALIBRATION + 4, 0, 64, (1, 8, 8))
     rows = {x.tobytes() for x in noise}
     starts = [s["x"][0].tobytes() for s in seen if s["t"][0] == first]
     assert len(starts) == 10
@@ -68,7 +69,7 @@ def test_calibration_is_the_same_every_time_and_apart_from_evaluation() -> None:
     assert all(np.array_equal(a["z"], b["z"]) for a, b in zip(one, two, strict=True))
     other = calibration_inputs(model, 32, seed=2)["generator"]
     assert not np.array_equal(one[0]["z"], other[0]["z"])
-    assert SEED_BASE > 2**32
+    assert CALIBRATION > 2**32
 
 
 def test_the_model_is_left_as_it_was() -> None:

@@ -102,6 +102,14 @@ def test_the_own_loss_trains_on_beside_the_distance_and_unscaled_in_other_phases
     torch.testing.assert_close(terms["distill_generator"], expected)
 
 
+def test_only_what_the_teacher_teaches_learns_fast() -> None:
+    model = small_models.gan()
+    rates = Distilled(copy.deepcopy(model), model, FinetuneConfig(lr=0.01, own_lr=0.001)).rates()
+    assert rates == {"generator": 0.01, "critic": 0.001}
+    model = silent()
+    assert Distilled(copy.deepcopy(model), model, FinetuneConfig(lr=0.01)).rates() == {"distill": 0.01}
+
+
 def test_distances_are_means_over_all_values() -> None:
     a, b = torch.tensor([[0.0, 2.0]]), torch.tensor([[1.0, 0.0]])
     assert float(DISTANCES["l1"](a, b)) == 1.5

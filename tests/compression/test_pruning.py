@@ -17,6 +17,7 @@ from niwaki.compression.coupling import Coupling, couplings, cuts_of
 from niwaki.compression.forward import losses, outputs
 from niwaki.compression.importance import importance_of
 from niwaki.compression.pruning import pruned
+from niwaki.compression.seeds import CALIBRATION
 from niwaki.compression.trial import Trial
 from niwaki.contract import CallError, GenerativeModel, NiwakiError, SampleSpec
 from niwaki.models import load_model, save_model
@@ -235,6 +236,28 @@ def test_magnitude_is_the_group_norm_over_its_mean() -> None:
     (score,) = importance_of("magnitude")(model, [coupling])
     torch.testing.assert_close(score, (norm / norm.mean()).detach())
     assert importance_of("magnitude")(model, [coupling])[0].mean() == pytest.approx(1.0)
+
+
+def test_activation_is_what_a_channel_carries_times_the_weights_it_meets() -> None:
+    model = small_models.gan("plain").eval()
+    coupling = of(model, "generator.conv2")
+    seen: list[Tensor] = []
+    handle = model.generator.last.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    model.sample(32, seed=CALIBRATION)
+    handle.remove()
+    power = torch.cat(seen).double().square().mean((0, 2, 3))
+    expected = (power * model.generator.last.weight.double().square().sum((0, 2, 3))).sqrt()
+    (score,) = importance_of("activation")(model, [coupling])
+    torch.testing.assert_close(score, (expected / expected.mean()).detach())
+    with torch.no_grad():  # the scale before a normalization means nothing
+        for value in (
+            model.generator.conv2.weight,
+            model.generator.conv2.bias,
+            model.generator.norm2.running_mean,
+        ):
+            value[:4] *= 100.0
+        model.generator.norm2.running_var[:4] *= 1e4
+    torch.testing.assert_close(importance_of("activation")(model, [coupling])[0], score, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize(

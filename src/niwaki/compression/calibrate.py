@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.compression.seeds import CALIBRATION
 from niwaki.contract import GenerativeModel
 from niwaki.deployment.parity import Recorder, record_calls
 
-__all__ = ["SEED_BASE", "calibration_inputs"]
-
-SEED_BASE = 1 << 40
-"""Seeds of calibration samples start here; those of evaluation are below 2³², so the two never meet."""
+__all__ = ["calibration_inputs"]
 
 
 def calibration_inputs(
@@ -30,7 +28,7 @@ def calibration_inputs(
     """
     calls = max(1, model.sampler().override(**overrides).evaluations())
     samples = max(-(-n // calls), min(n, 32))
-    _, recorded = record_calls(model, samples, seed=SEED_BASE + seed, condition=condition, **overrides)
+    _, recorded = record_calls(model, samples, seed=CALIBRATION + seed, condition=condition, **overrides)
     return {name: _spread(recorder, n) for name, recorder in recorded.items()}
 
 

@@ -51,7 +51,9 @@ class PruneConfig(_Step):
 class FinetuneConfig(_Step):
     """Train on, taught by the uncompressed model at equal noise and equal condition.
 
-    steps, batch, lr, betas, warmup, clip, ema, precision, device: as in training
+    steps, batch, betas, warmup, clip, ema, precision, device: as in training
+    lr:          of what is taught by the teacher; it may be high, for the distance is a tame loss
+    own_lr:      of what only the model's own loss trains (a critic)
     outputs:     weight of the distance between the student's and the teacher's outputs
     distance:    `l1`, `l2`, or `l1l2` for their sum
     own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
@@ -60,8 +62,9 @@ class FinetuneConfig(_Step):
     kind: Literal["finetune"] = "finetune"
     steps: int = Field(default=500, ge=1)
     batch: int = Field(default=128, ge=1)
-    lr: float | dict[str, float] = 5e-4
-    betas: tuple[float, float] = (0.5, 0.99)
+    lr: float = Field(default=2e-3, gt=0)
+    own_lr: float = Field(default=2e-4, gt=0)
+    betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = Field(default=20, ge=0)
     clip: float = Field(default=0.0, ge=0)
     ema: float = Field(default=0.99, ge=0, lt=1)

@@ -175,6 +175,12 @@ class Distilled(Trainable):
             for p in self.student.phases()
         )
 
+    def rates(self) -> dict[str, float]:
+        """Learning rate by optimizer: the taught phases' and the others'."""
+        taught = {p.optimizer_name for p in self.phases() if p.name in self._at.values()}
+        names = {p.optimizer_name for p in self.phases()}
+        return {n: self.config.lr if n in taught else self.config.own_lr for n in names}
+
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         if self.training and ctx.progress >= 0.5:
             # The second half trains what will be used: the network with its running statistics, as in

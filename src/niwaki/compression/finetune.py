@@ -31,11 +31,12 @@ def finetune(
     directory: of checkpoints; a training that was interrupted there is resumed
     """
     both = Distilled(copy.deepcopy(student), copy.deepcopy(teacher), config)
-    shared = ("steps", "batch", "lr", "betas", "warmup", "clip", "ema", "precision", "device")
+    shared = ("steps", "batch", "betas", "warmup", "clip", "ema", "precision", "device")
     settings = TrainConfig.model_validate(
         {
             **{name: getattr(config, name) for name in shared},
             "batch": min(config.batch, len(split)),
+            "lr": both.rates(),
             "checkpoint_every": max(config.steps // 4, 50) if directory else 0,
             "log_every": max(1, min(50, config.steps // 10)),
         }

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from niwaki.compression.coupling import Coupling
+from niwaki.compression.coupling import Coupling, Member
+from niwaki.compression.forward import outputs
+from niwaki.compression.seeds import CALIBRATION
 from niwaki.contract import CallError, GenerativeModel, nearest
 from niwaki.nn.surgery import find, per_position
 
@@ -41,12 +43,16 @@ def gathered(model: GenerativeModel, coupling: Coupling, value: Callable[[Tensor
     """Σ of `value(parameter)` over every slice coupled to each unit: `(units,)` float64."""
     total = torch.zeros(coupling.units, dtype=torch.float64)
     for member in coupling.members:
-        each = per_position(find(model, member.module), member.side, value).double().cpu()
-        counts = torch.tensor([len(p) for p in member.positions])
-        owner = torch.repeat_interleave(torch.arange(coupling.units), counts)
-        where = torch.tensor([p for positions in member.positions for p in positions], dtype=torch.long)
-        total.index_add_(0, owner, each[where])
+        _add(total, member, per_position(find(model, member.module), member.side, value).double().cpu())
     return total
+
+
+def _add(total: Tensor, member: Member, each: Tensor) -> None:
+    """Add to every unit what belongs to its positions in one layer."""
+    counts = torch.tensor([len(p) for p in member.positions])
+    owner = torch.repeat_interleave(torch.arange(len(total)), counts)
+    where = torch.tensor([p for positions in member.positions for p in positions], dtype=torch.long)
+    total.index_add_(0, owner, each[where])
 
 
 @importance("magnitude")
@@ -65,3 +71,52 @@ def random(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Tensor
     """No criterion at all: what any other must beat."""
     rng = torch.Generator().manual_seed(0)
     return [torch.rand(c.units, generator=rng, dtype=torch.float64) for c in couplings]
+
+
+@importance("activation")
+def activation(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Tensor]:
+    """√(Σ E[a²] ‖w‖²) over the layers that use a channel, divided by its mean in the group.
+
+    a is what the channel carries while the model samples, w the weights it meets: Sun et al. 2024 ("A Simple
+                                                                                   and
+    Effective Pruning Approach for Large Language Models"), for whole channels. Unlike the plain norm it is
+    not misled by layers before a normalization, whose scale means nothing.
+    """
+    power = _power(model, {m.module for c in couplings for m in c.members if m.side == "in"})
+    scores = []
+    for coupling in couplings:
+        total = torch.zeros(coupling.units, dtype=torch.float64)
+        for member in coupling.members:
+            if member.side == "in" and member.module in power:
+                energy = (
+                    per_position(find(model, member.module), "in", lambda p: p.detach().square())
+                    .double()
+                    .cpu()
+                )
+                _add(total, member, energy * power[member.module])
+        scores.append(total.sqrt() / total.sqrt().mean().clamp_min(1e-12))
+    return scores
+
+
+def _power(model: GenerativeModel, names: set[str]) -> dict[str, Tensor]:
+    """E[a²] of every input channel of these layers, over a few samples as the sampler makes them."""
+    sums: dict[str, Tensor] = {}
+
+    def watch(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
+        def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            a = inputs[0].detach().double()
+            a = a.movedim(-1, 0) if isinstance(module, nn.Linear) else a.movedim(1, 0)
+            sums[name] = sums.get(name, torch.zeros(len(a))) + a.flatten(1).square().mean(1).cpu()
+
+        return hook
+
+    handles = [find(model, n).register_forward_pre_hook(watch(n)) for n in sorted(names)]  # type: ignore[union-attr]
+    try:
+        try:
+            model.sample(32, seed=CALIBRATION)
+        except CallError:  # a condition that must be given: the graphs' own examples have to do
+            outputs(model, 32)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return sums

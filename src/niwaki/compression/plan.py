@@ -17,6 +17,7 @@ from niwaki.compression.config import CompressConfig, PruneConfig, QuantizeConfi
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.reload import load_step, save_step
+from niwaki.compression.seeds import CHECK
 from niwaki.compression.steps import STEPS, Outcome, Workshop
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
@@ -26,7 +27,6 @@ from niwaki.store import hash_json, hash_tensors, read_json, write_bytes, write_
 __all__ = ["Compressed", "compress"]
 
 _CHECKED = 64  # samples of the forward check
-_CHECK_SEED = 3 << 40  # met by neither evaluation nor calibration
 
 Progress = Callable[[int, int, dict[str, Any]], None]
 
@@ -85,7 +85,7 @@ def compress(
     check_order(config.steps)
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
-    reference = original.sample(_CHECKED, seed=_CHECK_SEED, condition=condition).float().numpy()
+    reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
     run = _Run(original, config, workdir, reference, condition, shapes(original))
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
@@ -209,10 +209,10 @@ def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:
     finite.
     """
     if bundle is None:
-        made = model.sample(_CHECKED, seed=_CHECK_SEED, condition=run.condition).float().numpy()
+        made = model.sample(_CHECKED, seed=CHECK, condition=run.condition).float().numpy()
     else:
         loaded = niwaki_runtime.load(bundle, precision="exact")
-        made = loaded.sample(_CHECKED, seed=_CHECK_SEED, condition=run.condition)
+        made = loaded.sample(_CHECKED, seed=CHECK, condition=run.condition)
     if not np.isfinite(made).all():
         raise NiwakiError("the step's model makes samples that are not finite")
     spread = float(run.reference.std()) or 1.0
