@@ -115,8 +115,8 @@ def lead(record: RunRecord) -> str:
         parts.append(f"The bundle is {sentence_list(gains)} than the trained model.")
     outcomes = {a: (record.comparison.get(a) or {}).get("outcome") for a in ("fidelity", "diversity")}
     for outcome, spoken in (
-        ("no loss", "No loss of {} was found."),
         ("loss", "It lost {}."),
+        ("no loss", "No loss of {} was found."),
         ("inconclusive", "Whether it lost {} is undecided."),
     ):
         axes = [axis for axis, found in outcomes.items() if found == outcome]

@@ -189,7 +189,7 @@ def class_coverage(record: RunRecord) -> list[dict[str, Any]]:
 
 
 def _both(before: float | None, after: float | None) -> str:
-    parts = [number_text(v, 2) if v is not None else "–" for v in (before, after)]
+    parts = [f"{v:.2f}" if v is not None else "–" for v in (before, after)]
     return " → ".join(parts) if after is not None else parts[0]
 
 
@@ -232,7 +232,7 @@ def damage_of(record: RunRecord) -> tuple[np.ndarray | None, str]:
     if given is not None and before is not None and given.shape == (len(before),):
         return (
             given,
-            "distance between the two in features; 1 is as different as two neighbouring real samples are",
+            "distance in features; 1 is as different as two neighbouring real samples are",
         )
     if before is None or after is None:
         return None, ""

@@ -146,6 +146,12 @@ METRICS: dict[str, MetricWords] = {
         "lower",
         "the share nearer to a training sample than 99 % of test samples are; 0.01 where nothing is copied",
     ),
+    "rarity": MetricWords(
+        "Rarity",
+        "",
+        "",
+        "how sparse the real samples lie around a generated one; neither high nor low is better",
+    ),
     "vendi": MetricWords(
         "Vendi score", "diversity", "higher", "how many distinct samples there effectively are"
     ),

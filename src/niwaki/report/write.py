@@ -61,7 +61,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "damage_unit": unit,
         "damage_chart": None
         if damage is None or len(damage) < 8
-        else figures.histogram("damage", damage, unit),
+        else figures.histogram("damage", damage, unit.split("; ")[0]),
         "coverage": judgement.class_coverage(record),
         "bars": gains.bars(record),
         "steps": gains.steps(record),
