@@ -55,6 +55,26 @@ def test_classes_reach_the_module() -> None:
         model.sample(1, seed=0, condition=5)
 
 
+def test_a_module_that_wants_one_hot_rows_gets_them(tmp_path: Path) -> None:
+    net = nn.Linear(11, 4)
+
+    class Rows(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, z: Tensor, rows: Tensor) -> Tensor:
+            return self.net(torch.cat([z, rows], dim=1))
+
+    model = adapt(Rows(), latent=8, classes=3, condition="one_hot")
+    z = torch.from_numpy(noise.normal(0, 0, 2, (8,)))
+    expected = net(torch.cat([z, torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])], dim=1))
+    torch.testing.assert_close(model.sample(2, seed=0, condition=np.array([2, 0])), expected.detach())
+    save_model(model, tmp_path)
+    again = load_into(adapt(Rows(), latent=8, classes=3, condition="one_hot"), tmp_path)
+    assert torch.equal(again.sample(2, seed=0), model.sample(2, seed=0))
+
+
 def test_a_data_sets_spec_can_be_taken_over() -> None:
     spec = SampleSpec("image", (3, 16, 16), levels=17, classes=0)
     assert adapt(outside.OutsideDcgan(), latent=(20, 1, 1), spec=spec).spec == spec

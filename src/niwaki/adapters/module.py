@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -39,6 +39,7 @@ class AdaptedConfig(BaseModel):
 
     latent:    shape of the noise of one sample
     classes:   0 where the module takes none
+    condition: how the module wants its classes, `index` or `one_hot`
     factory:   `package.module:function` that makes the module with fresh weights; "" where none was given
     arguments: keyword arguments of the factory, as JSON
     """
@@ -47,8 +48,23 @@ class AdaptedConfig(BaseModel):
 
     latent: tuple[int, ...]
     classes: int = 0
+    condition: Literal["index", "one_hot"] = "index"
     factory: str = ""
     arguments: dict[str, Any] = {}
+
+
+class OneHot(nn.Module):
+    """Calls a module with z and one-hot classes `(n, classes)` float32, given class numbers `(n,)`."""
+
+    identity: Tensor
+
+    def __init__(self, module: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.module = module
+        self.register_buffer("identity", torch.eye(classes), persistent=False)
+
+    def forward(self, z: Tensor, y: Tensor) -> Tensor:
+        return self.module(z, nn.functional.embedding(y, self.identity))
 
 
 class Adapted(GenerativeModel):
@@ -64,7 +80,8 @@ class Adapted(GenerativeModel):
 
     def __init__(self, module: nn.Module, config: AdaptedConfig, spec: SampleSpec) -> None:
         super().__init__()
-        self.generator = module
+        one_hot = config.classes and config.condition == "one_hot"
+        self.generator = OneHot(module, config.classes) if one_hot else module
         self.config, self.spec = config, spec
         self.conditions = {"class": ConditionSpec("class", size=config.classes)} if config.classes else {}
 
@@ -93,6 +110,7 @@ def adapt(
     latent: Sequence[int] | int = (100,),
     shape: Sequence[int] | None = None,
     classes: int = 0,
+    condition: Literal["index", "one_hot"] = "index",
     low: float = -1.0,
     high: float = 1.0,
     levels: int = 256,
@@ -108,6 +126,7 @@ def adapt(
                  `(n, *shape)`
     latent:      shape of one z; (100, 1, 1) for a DCGAN that starts with a transposed convolution
     shape:       of one sample; found by one forward pass where it is not given
+    condition:   whether classes are given as numbers (`index`) or as one-hot rows `(n, classes)` (`one_hot`)
     low, high:   range of the module's samples; `levels` is how many grey levels the real data has
     spec:        all of shape, range, levels, classes and names at once, as from a data set (`dataset.spec`)
     factory:     `package.module:function` that makes the module again: with it, the model can be reloaded by
@@ -124,7 +143,13 @@ def adapt(
         class_names = spec.class_names if classes == spec.classes else class_names
     elif spec is not None:
         raise CallError("give either a spec or a shape and a modality, not both")
-    config = AdaptedConfig(latent=latent, classes=classes, factory=factory, arguments=dict(arguments or {}))
+    config = AdaptedConfig(
+        latent=latent,
+        classes=classes,
+        condition=condition,
+        factory=factory,
+        arguments=dict(arguments or {}),
+    )
     module = module if module is not None else _make(config)
     found = _probe(module, config, low, high)
     if shape is not None and tuple(shape) != found:
@@ -145,7 +170,7 @@ def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) ->
     module.eval()
     try:
         with torch.no_grad():
-            out = module(*inputs)
+            out = graph(*inputs)
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
         hint = (
