@@ -22,7 +22,7 @@ def features(x: Any, role: str, *, least: int = 1) -> Tensor:
 
     role:  what the error calls it (`real`, `generated` …)
     least: fewest rows that make sense
-    Raises CallError for too few rows and NiwakiError-worthy content: NaN or infinity.
+    Raises CallError for too few rows, another kind of array, NaN and infinity.
     """
     tensor = x.detach() if isinstance(x, Tensor) else torch.from_numpy(np.array(x))
     if tensor.ndim < 2:

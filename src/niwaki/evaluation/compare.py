@@ -218,8 +218,7 @@ def _reference(
     """Real features to calibrate among, as many as serve of the test split: validation, filled up from train.
 
     Training samples that a generated one copies are left out: a model that knows its training set by heart
-                                                               would
-    look closer to it than it is to anything else, and widen its own margin.
+    would look closer to it than it is to anything else, and widen its own margin.
     """
     validation = split_features(extractor, dataset, "validation")[:size]
     if len(validation) == size:

@@ -22,6 +22,7 @@ import numpy as np
 import torch
 from scipy.special import gammaln
 
+from niwaki.contract import CallError
 from niwaki.evaluation.arrays import pair
 from niwaki.evaluation.sweep import Pairs
 
@@ -54,7 +55,9 @@ class Neighbourhood:
 
 def neighbourhood(real: np.ndarray, generated: np.ndarray, k: int = 5) -> Neighbourhood:
     """Features (N, d), (n, d) → the place of every generated sample. Raises CallError for N ≤ k or NaN."""
-    x, y = pair(real, generated, least=k + 1)
+    x, y = pair(real, generated)
+    if len(x) <= k:
+        raise CallError(f"{len(x)} real samples are too few for {k} neighbours")
     radius = Pairs(x).nearest(k).d2[:, -1].sqrt()
     radius = radius.clamp(max=float(radius.median()))
     near = Pairs(y, x).nearest(k)

@@ -42,7 +42,7 @@ class Verdict:
     outcome:    `no loss` if the whole interval lies below the margin, `loss` if it lies above, else
                 `inconclusive`
     delta:      Δ
-    interval:   95 %; each end is passed by chance in 2.5 % of repeats
+    interval:   95 %; at the margin itself each wrong outcome has a chance of at most 5 % (docs/evaluation.md)
     margin:     the largest loss that counts as none; from planted damage, the same for any n
     p_value:    share of random swaps of before and after within pairs that give a Δ at least as large
     p_adjusted: the same after Holm's correction over the axes

@@ -1,0 +1,91 @@
+"""Real digits with their extractors, and vector data with known modes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from threadpoolctl import threadpool_limits
+
+from niwaki.contract import SampleSpec
+from niwaki.data import DataConfig, Dataset, Split, load
+from niwaki.features import build, classifier
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Small operations on a busy machine wait longer for their second thread than they take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def one_thread_session() -> None:
+    torch.set_num_threads(1)
+
+
+@dataclass
+class Digits:
+    dataset: Dataset
+    extractors: list[Any]
+    samples: np.ndarray
+    labels: np.ndarray
+    others: np.ndarray
+
+
+@pytest.fixture(scope="session")
+def digits(one_thread_session: None, tmp_path_factory: pytest.TempPathFactory) -> Digits:
+    """A stand-in for a good generator: mixtures of neighbouring training digits of one class."""
+    dataset = load(DataConfig(source="digits"))
+    patch = pytest.MonkeyPatch()
+    patch.setattr(classifier, "_steps", lambda n: 120)  # its accuracy is tested in tests/features
+    extractors = build(["classifier", "random"], dataset, cache=tmp_path_factory.mktemp("cache"))
+    patch.undo()
+    x, y = dataset.train.values().numpy(), dataset.train.y.numpy()
+    rng = np.random.default_rng(0)
+    samples, labels = mixtures(x, y, 800, rng)
+    others, _ = mixtures(x, y, 800, rng)
+    return Digits(dataset, extractors, samples, labels, others)
+
+
+def mixtures(x: np.ndarray, y: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    flat = x.reshape(len(x), -1)
+    first = rng.integers(0, len(x), n)
+    out = np.empty((n, *x.shape[1:]), np.float32)
+    for row, i in enumerate(first):
+        distance = ((flat - flat[i]) ** 2).sum(1)
+        distance[y != y[i]] = np.inf
+        j = rng.choice(np.argsort(distance)[1:4])
+        share = rng.uniform(0.2, 0.5)
+        out[row] = (1 - share) * x[i] + share * x[j]
+    return out, y[first]
+
+
+class Identity:
+    """Features that are the samples themselves."""
+
+    name = "identity"
+    fingerprint = "0" * 64
+    dim = 6
+
+    def __call__(self, x: Any, batch: int = 256) -> np.ndarray:
+        return np.asarray(x, dtype=np.float32).reshape(len(x), -1)
+
+
+def vector_dataset(rng: np.random.Generator, centres: np.ndarray, sizes: tuple[int, int, int]) -> Dataset:
+    spec = SampleSpec("vector", (centres.shape[1],), low=-20.0, high=20.0, classes=len(centres))
+
+    def split(n: int) -> Split:
+        c = rng.integers(0, len(centres), n)
+        x = centres[c] + rng.normal(size=(n, centres.shape[1]))
+        return Split(spec, torch.from_numpy(x.astype(np.float32)), torch.from_numpy(c))
+
+    parts = [split(n) for n in sizes]
+    return Dataset("modes", spec, *parts, fingerprint="1" * 64)
