@@ -1,4 +1,4 @@
-"""Real digits with their extractors, and vector data with known modes."""
+"""Real digits with their extractors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 import torch
 from threadpoolctl import threadpool_limits
 
-from niwaki.contract import SampleSpec
-from niwaki.data import DataConfig, Dataset, Split, load
+from niwaki.data import DataConfig, Dataset, load
 from niwaki.features import build, classifier
 
 
@@ -66,26 +65,3 @@ def mixtures(x: np.ndarray, y: np.ndarray, n: int, rng: np.random.Generator) -> 
         share = rng.uniform(0.2, 0.5)
         out[row] = (1 - share) * x[i] + share * x[j]
     return out, y[first]
-
-
-class Identity:
-    """Features that are the samples themselves."""
-
-    name = "identity"
-    fingerprint = "0" * 64
-    dim = 6
-
-    def __call__(self, x: Any, batch: int = 256) -> np.ndarray:
-        return np.asarray(x, dtype=np.float32).reshape(len(x), -1)
-
-
-def vector_dataset(rng: np.random.Generator, centres: np.ndarray, sizes: tuple[int, int, int]) -> Dataset:
-    spec = SampleSpec("vector", (centres.shape[1],), low=-20.0, high=20.0, classes=len(centres))
-
-    def split(n: int) -> Split:
-        c = rng.integers(0, len(centres), n)
-        x = centres[c] + rng.normal(size=(n, centres.shape[1]))
-        return Split(spec, torch.from_numpy(x.astype(np.float32)), torch.from_numpy(c))
-
-    parts = [split(n) for n in sizes]
-    return Dataset("modes", spec, *parts, fingerprint="1" * 64)

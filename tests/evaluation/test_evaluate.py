@@ -1,18 +1,14 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from evaluation.vectors import Identity, vector_dataset
 
 from niwaki.contract import CallError
 from niwaki.evaluation import evaluate, frechet_distance
 from niwaki.store import jsonable
-
-sys.path.insert(0, str(Path(__file__).parent))
-from conftest import Identity, vector_dataset
 
 
 @pytest.fixture(scope="module")

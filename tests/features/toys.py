@@ -1,0 +1,25 @@
+"""Small data sets of every shape."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from niwaki.contract import SampleSpec
+from niwaki.data import Dataset, Split
+
+
+def toy(shape: tuple[int, ...], classes: int = 3, n: int = 90, seed: int = 0) -> Dataset:
+    """Classes that differ by a pattern of their own, plus noise."""
+    rng = np.random.default_rng(seed)
+    modality = {1: "vector", 2: "series", 3: "image"}[len(shape)]
+    spec = SampleSpec(modality, shape, classes=classes)
+    patterns = rng.normal(size=(max(classes, 1), *shape)) * 0.4
+
+    def split(count: int) -> Split:
+        y = rng.integers(0, max(classes, 1), count)
+        x = np.clip(patterns[y] + 0.1 * rng.normal(size=(count, *shape)), -1, 1)
+        labels = torch.from_numpy(y) if classes else None
+        return Split(spec, torch.from_numpy(x.astype(np.float32)), labels)
+
+    return Dataset("toy", spec, split(n), split(40), split(40), fingerprint=f"{seed}-{shape}")
