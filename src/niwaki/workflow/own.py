@@ -1,0 +1,124 @@
+"""Compress a model that belongs to no run: your own generator, and the data that it answers to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.compression import CompressConfig
+from niwaki.compression import compress as carry_out
+from niwaki.contract import CallError, GenerativeModel
+from niwaki.data import DataConfig, Dataset
+from niwaki.data import load as load_data
+from niwaki.deployment import bundle_bytes, measure_together
+from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
+from niwaki.deployment.measure import bundle_way
+from niwaki.evaluation import compare
+from niwaki.features import available, build
+from niwaki.store import jsonable, write_json
+from niwaki.workflow.measure import weight_bytes
+from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.seal import seal
+from niwaki_runtime import load as load_bundle
+
+__all__ = ["compress_model"]
+
+
+def compress_model(
+    model: GenerativeModel,
+    data: str | Mapping[str, Any] | DataConfig | Dataset,
+    *,
+    out: str | Path,
+    plan: CompressConfig | Sequence[Mapping[str, Any]] | None = None,
+    seed: int = 0,
+    n: int = 1000,
+    features: Sequence[str] = ("classifier", "random"),
+    engine: str = "openvino",
+    threads: int = 2,
+    torch_compile: bool = False,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Carry out a plan on `model`, judge the bundle on its engine against the model, and measure both.
+
+    data:     a source by name, its settings, or a loaded data set; samples are compared with its test split
+    out:      directory: `<name>.niwaki` (the bundle), `compressed/` (weights and steps), `compression.json`
+    plan:     steps; default: prune half of the channels, fine-tune, quantize to int8
+    n:        pairs of samples that the verdict rests on
+    features: extractors that look at them; those that need labels are left out where there are none
+    Returns what `compression.json` holds: steps, `measured` (`before`, `after`), `verdict` by axis, `bundle`.
+    Raises CallError where the model's samples are not of the data's shape, NiwakiError where a step fails.
+    """
+    reporter, out = reporter or Quiet(), Path(out)
+    dataset = _dataset(data)
+    if tuple(model.spec.shape) != tuple(dataset.spec.shape):
+        raise CallError(
+            f"the model makes samples of shape {tuple(model.spec.shape)}, "
+            f"the data '{dataset.name}' have {tuple(dataset.spec.shape)}"
+        )
+    config = (
+        plan
+        if isinstance(plan, CompressConfig)
+        else CompressConfig(**({} if plan is None else {"steps": plan}))
+    )
+    reporter.stage("compress", " → ".join(step.kind for step in config.steps))
+    made = carry_out(
+        model, dataset, config, workdir=out / "compressed", seed=seed, progress=counter(reporter)
+    )
+    names = features if dataset.spec.classes > 1 else [f for f in features if f in available(dataset)]
+    reporter.stage("features", ", ".join(names))
+    extractors = build(names, dataset, cache=out / "cache", seed=seed)
+    labels = None
+    if model.conditions and dataset.test.y is not None:
+        labels = np.resize(dataset.test.y.cpu().numpy(), n)
+    small = load_bundle(made.bundle, engine=engine, threads=threads)
+    reporter.stage("verdict", f"{n:,} pairs of samples, torch and {small.engine}")
+    before = model.sample(n, seed=seed, condition=labels).float().cpu().numpy()
+    comparison = compare(
+        before, small.sample(n, seed=seed, condition=labels), dataset, extractors, labels=labels, seed=seed
+    )
+    verdict = {axis: jsonable(getattr(comparison, axis)) for axis in ("fidelity", "diversity")}
+    reporter.stage("measure", f"{threads} threads")
+    ways: dict[str, Any] = {
+        "before": eager_float32(model),
+        "after": bundle_way(made.bundle, engine=engine, threads=threads),
+    }
+    if torch_compile:
+        ways["compiled"] = compiled_bf16(model)
+    with torch_threads(threads):
+        latency = measure_together(ways, batches=(1, 16), progress=counter(reporter))
+    bundle = out / f"{out.name}.niwaki"
+    fresh = Path(f"{bundle}.sealed")
+    seal(
+        made.bundle,
+        fresh,
+        name=out.name,
+        measured={"latency": latency["after"]},
+        verdict=verdict,
+        provenance={},
+    )
+    os.replace(fresh, bundle)
+    measured: dict[str, Any] = {name: {"latency": by} for name, by in latency.items()}
+    measured["before"]["bytes"], measured["after"]["bytes"] = weight_bytes(model), bundle_bytes(bundle)
+    found = {
+        "bundle": bundle.name,
+        "steps": [jsonable(r) for r in made.records],
+        "measured": jsonable(measured),
+        "verdict": verdict,
+        "comparison": jsonable(comparison),
+        "n": n,
+        "seed": seed,
+    }
+    write_json(out / "compression.json", found)
+    return {**found, "bundle": bundle}
+
+
+def _dataset(data: str | Mapping[str, Any] | DataConfig | Dataset) -> Dataset:
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str):
+        data = {"source": data}
+    return load_data(data if isinstance(data, DataConfig) else DataConfig(**data))
