@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from niwaki.report.record import measures, read_run
-from niwaki.report.sections import headline
+from niwaki.report.gains import headline
 from niwaki.report.words import bytes_text, metric_words, ms_text, number_text
 
 __all__ = ["draw_evaluation", "draw_steps", "draw_summary"]

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.compression import compress as carry_out
-from niwaki.contract import CallError
+from niwaki.contract import CallError, GenerativeModel
 from niwaki.recipe import Recipe
 from niwaki.store import jsonable, read_json, write_json
+from niwaki.workflow.own import compress_model
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.session import Session, hash_directory, open_session
 
@@ -18,12 +19,23 @@ __all__ = ["compress", "compress_inputs", "compress_leg"]
 
 
 def compress(
-    what: str | Path | Recipe, overrides: Sequence[str] = (), *, reporter: Reporter | None = None
+    what: str | Path | Recipe | GenerativeModel,
+    overrides: Sequence[str] = (),
+    *,
+    reporter: Reporter | None = None,
+    **own: Any,
 ) -> dict[str, Any]:
     """Carry out the compression plan of a run on its trained model. Returns `compression.json`.
 
+    A model that belongs to no run (`niwaki.adapt`) is compressed as `compress_model` says, which takes `own`:
+    `data`, `out`, `plan` …
+
     Raises CallError where the recipe has no plan, NiwakiError where there is no trained model.
     """
+    if isinstance(what, GenerativeModel):
+        if not {"data", "out"} <= own.keys():
+            raise CallError("to compress a model, name its data and where the result goes: data=…, out=…")
+        return compress_model(what, reporter=reporter, **own)
     session = open_session(what, overrides, None, reporter)
     if session.recipe.compress is None:
         raise CallError("the recipe has no 'compress' section, so there is nothing to do; add its 'steps'")

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.data import cache_directory
 from niwaki.evaluation import evaluate as judge
 from niwaki.recipe import Recipe, load_recipe
 from niwaki.store import jsonable, read_json, write_bytes, write_json
 from niwaki.training.hardware import choose_device
 from niwaki.workflow.load import is_bundle
+from niwaki.workflow.own import evaluate_model
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.rundir import is_run
 from niwaki.workflow.session import Session, open_session
@@ -34,18 +35,25 @@ __all__ = [
 
 
 def evaluate(
-    what: str | Path | Recipe,
+    what: str | Path | Recipe | GenerativeModel,
     overrides: Sequence[str] = (),
     *,
     recipe: str | Path | None = None,
     engine: str = "auto",
     reporter: Reporter | None = None,
+    **own: Any,
 ) -> dict[str, Any]:
     """The evaluation of a run's trained model (kept in its `evaluation.json`), or of a bundle on `engine`.
+
+    A model that belongs to no run is evaluated as `evaluate_model` says, which takes `own`: `data`, `n` …
 
     recipe: where a bundle's data and features are named; default: the run directory that the bundle lies in
     Raises CallError for a bundle without a recipe, NiwakiError for a run without a trained model.
     """
+    if isinstance(what, GenerativeModel):
+        if "data" not in own:
+            raise CallError("to evaluate a model, name the data that it answers to: data=…")
+        return evaluate_model(what, reporter=reporter, **own)
     if not isinstance(what, Recipe) and is_bundle(what):
         return _evaluate_bundle(Path(what), overrides, recipe, engine, reporter)
     session = open_session(what, overrides, None, reporter)

@@ -1,4 +1,4 @@
-"""Compress a model that belongs to no run: your own generator, and the data that it answers to."""
+"""A model that belongs to no run (your own generator): evaluated and compressed against data you name."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from niwaki.deployment import bundle_bytes, measure_together
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.measure import bundle_way
 from niwaki.evaluation import compare
+from niwaki.evaluation import evaluate as judge
 from niwaki.features import available, build
 from niwaki.store import jsonable, write_json
 from niwaki.workflow.measure import weight_bytes
@@ -25,13 +26,15 @@ from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.seal import seal
 from niwaki_runtime import load as load_bundle
 
-__all__ = ["compress_model"]
+__all__ = ["compress_model", "evaluate_model"]
+
+Data = str | Mapping[str, Any] | DataConfig | Dataset
 
 
 def compress_model(
     model: GenerativeModel,
-    data: str | Mapping[str, Any] | DataConfig | Dataset,
     *,
+    data: Data,
     out: str | Path,
     plan: CompressConfig | Sequence[Mapping[str, Any]] | None = None,
     seed: int = 0,
@@ -53,27 +56,14 @@ def compress_model(
     Raises CallError where the model's samples are not of the data's shape, NiwakiError where a step fails.
     """
     reporter, out = reporter or Quiet(), Path(out)
-    dataset = _dataset(data)
-    if tuple(model.spec.shape) != tuple(dataset.spec.shape):
-        raise CallError(
-            f"the model makes samples of shape {tuple(model.spec.shape)}, "
-            f"the data '{dataset.name}' have {tuple(dataset.spec.shape)}"
-        )
-    config = (
-        plan
-        if isinstance(plan, CompressConfig)
-        else CompressConfig(**({} if plan is None else {"steps": plan}))
-    )
+    dataset = _dataset(data, model)
+    config = plan if isinstance(plan, CompressConfig) else CompressConfig.model_validate(_steps(plan))
     reporter.stage("compress", " → ".join(step.kind for step in config.steps))
     made = carry_out(
         model, dataset, config, workdir=out / "compressed", seed=seed, progress=counter(reporter)
     )
-    names = features if dataset.spec.classes > 1 else [f for f in features if f in available(dataset)]
-    reporter.stage("features", ", ".join(names))
-    extractors = build(names, dataset, cache=out / "cache", seed=seed)
-    labels = None
-    if model.conditions and dataset.test.y is not None:
-        labels = np.resize(dataset.test.y.cpu().numpy(), n)
+    extractors = _extractors(dataset, features, seed, reporter, out / "cache")
+    labels = _labels(model, dataset, n)
     small = load_bundle(made.bundle, engine=engine, threads=threads)
     reporter.stage("verdict", f"{n:,} pairs of samples, torch and {small.engine}")
     before = model.sample(n, seed=seed, condition=labels).float().cpu().numpy()
@@ -116,9 +106,61 @@ def compress_model(
     return {**found, "bundle": bundle}
 
 
-def _dataset(data: str | Mapping[str, Any] | DataConfig | Dataset) -> Dataset:
-    if isinstance(data, Dataset):
-        return data
+def evaluate_model(
+    model: GenerativeModel,
+    *,
+    data: Data,
+    n: int | None = None,
+    seed: int = 0,
+    features: Sequence[str] = ("classifier", "random"),
+    cache: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Fidelity and diversity of `model`'s samples against the test split of `data`.
+
+    n:     samples; default: as many as the test split has
+    cache: directory where extractors are kept for the next time
+    Raises CallError where the model's samples are not of the data's shape.
+    """
+    reporter = reporter or Quiet()
+    dataset = _dataset(data, model)
+    n = n or len(dataset.test)
+    extractors = _extractors(dataset, features, seed, reporter, None if cache is None else Path(cache))
+    labels = _labels(model, dataset, n)
+    reporter.stage("evaluate", f"{n:,} samples")
+    samples = model.sample(n, seed=seed, condition=labels, progress=counter(reporter)).float().cpu().numpy()
+    return dict(jsonable(judge(samples, labels, dataset, extractors, seed=seed)))
+
+
+def _steps(plan: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    return {} if plan is None else {"steps": plan}
+
+
+def _extractors(
+    dataset: Dataset, features: Sequence[str], seed: int, reporter: Reporter, cache: Path | None
+) -> list[Any]:
+    """Those that need labels are left out where there are none."""
+    names = features if dataset.spec.classes > 1 else [f for f in features if f in available(dataset)]
+    reporter.stage("features", ", ".join(names))
+    return build(names, dataset, cache=cache, seed=seed)
+
+
+def _labels(model: GenerativeModel, dataset: Dataset, n: int) -> np.ndarray | None:
+    """Classes that follow the test split's; None for a model or data without."""
+    if not model.conditions or dataset.test.y is None:
+        return None
+    return np.resize(dataset.test.y.cpu().numpy(), n)
+
+
+def _dataset(data: Data, model: GenerativeModel) -> Dataset:
+    """The data, whose samples must be of the model's shape."""
     if isinstance(data, str):
         data = {"source": data}
-    return load_data(data if isinstance(data, DataConfig) else DataConfig(**data))
+    if not isinstance(data, Dataset):
+        data = load_data(data if isinstance(data, DataConfig) else DataConfig(**data))
+    if tuple(model.spec.shape) != tuple(data.spec.shape):
+        raise CallError(
+            f"the model makes samples of shape {tuple(model.spec.shape)}, "
+            f"the data '{data.name}' have {tuple(data.spec.shape)}"
+        )
+    return data

@@ -58,7 +58,8 @@ class State:
 class Runner(Protocol):
     """A graph that can be called: inputs by position in declared order, one output or a tuple of them."""
 
-    state: tuple[State, ...]
+    @property
+    def state(self) -> tuple[State, ...]: ...
 
     def __call__(self, *inputs: Array) -> Any: ...
 
