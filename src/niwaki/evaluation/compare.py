@@ -35,6 +35,7 @@ SHARE = 0.05
 MODES = 20
 SWAPS = 999
 MOST_REAL = 2000
+MOST_TRAIN = 4096
 
 FIDELITY = Axis(
     "fidelity",
@@ -136,7 +137,7 @@ def compare(
         of_before, of_after = extractor(before), extractor(after)
         reference = _reference(extractor, dataset, of_before, len(chosen), seed)
         if modes is None:  # the same planted loss for every extractor
-            modes = find_modes(split_features(extractor, dataset, "train"), of_before, MODES, seed)
+            modes = find_modes(_first(extractor, dataset, "train", MOST_TRAIN), of_before, MODES, seed)
         calibrated = _margins(extractor, reference, before, of_before, modes, dataset, seed)
         real = split_features(extractor, dataset, "test")[chosen]
         places = neighbourhood(real, of_before, K), neighbourhood(real, of_after, K)
@@ -220,10 +221,10 @@ def _reference(
     Training samples that a generated one copies are left out: a model that knows its training set by heart
     would look closer to it than it is to anything else, and widen its own margin.
     """
-    validation = split_features(extractor, dataset, "validation")[:size]
+    validation = _first(extractor, dataset, "validation", size)
     if len(validation) == size:
         return validation
-    train = split_features(extractor, dataset, "train")
+    train = _first(extractor, dataset, "train", MOST_TRAIN)
     limit = np.quantile(_nearest(validation, train), 0.01)
     order = np.random.default_rng([seed, 0x7661]).permutation(len(train))
     order = order[_nearest(train, of_before)[order] >= limit]
@@ -233,6 +234,13 @@ def _reference(
             f"only {len(filled)} real samples are left to measure margins on; give margins instead"
         )
     return filled
+
+
+def _first(extractor: Extractor, dataset: Dataset, split: str, most: int) -> np.ndarray:
+    """Features of the first samples of a split (splits come shuffled)."""
+    if len(dataset.split(split)) <= most:
+        return split_features(extractor, dataset, split)
+    return split_features(extractor, dataset, split, np.arange(most))
 
 
 def _chosen(real: int, n: int, rng: np.random.Generator) -> np.ndarray:

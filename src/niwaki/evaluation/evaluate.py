@@ -163,7 +163,7 @@ def _look(
 ) -> _Look:
     generated = extractor(samples)
     real = split_features(extractor, dataset, split)
-    train = split_features(extractor, dataset, "train")[order]
+    train = split_features(extractor, dataset, "train", order)
     metrics = _measure(real, generated, extractor, GROUPS)
     reference = _measure(real, train, extractor, 0)
     found = {name: r.with_floor(reference[name].value) for name, r in metrics.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from niwaki.contract import CallError, SampleSpec
@@ -42,9 +43,11 @@ def check_labels(labels: Any, n: int, spec: SampleSpec) -> np.ndarray | None:
     return array
 
 
-def split_features(extractor: Extractor, dataset: Dataset, split: str) -> np.ndarray:
-    """Features of a whole split, from the extractor's cache where it keeps one."""
+def split_features(
+    extractor: Extractor, dataset: Dataset, split: str, index: np.ndarray | None = None
+) -> np.ndarray:
+    """Features of a split, or of its samples at `index`, from the extractor's cache where it keeps one."""
     kept = getattr(extractor, "of_split", None)
     if kept is not None:
-        return np.asarray(kept(dataset, split))
-    return extractor(dataset.split(split).values())
+        return np.asarray(kept(dataset, split, index))
+    return extractor(dataset.split(split).values(None if index is None else torch.from_numpy(index)))

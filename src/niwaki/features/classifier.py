@@ -177,8 +177,8 @@ def _fresh(spec: SampleSpec, seed: int) -> ClassifierNetwork:
 
 
 def _steps(samples: int) -> int:
-    """Forty passes over a small set, at most 2000 steps over a large one."""
-    return int(min(2000, max(500, 40 * samples // _BATCH)))
+    """Forty passes over a small set, at most 1000 steps over a large one."""
+    return int(min(1000, max(500, 40 * samples // _BATCH)))
 
 
 def _body(spec: SampleSpec, width: int) -> nn.Sequential:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.contract import CallError, NiwakiError, SampleSpec
 from niwaki.data import Dataset
-from niwaki.store import hash_json, hash_tensors, read_tensors, write_tensors
+from niwaki.store import hash_bytes, hash_json, hash_tensors, read_tensors, write_tensors
 
 __all__ = ["Array", "Extractor", "NetworkExtractor", "Progress", "pick_device"]
 
@@ -77,9 +77,10 @@ class NetworkExtractor:
         """
         return self._run(self.network, x, batch)
 
-    def of_split(self, dataset: Dataset, split: str) -> np.ndarray:
-        """Features of a whole split, from memory or the cache where they are there; read-only."""
-        key = hash_json([self.fingerprint, dataset.fingerprint, split])[:24]
+    def of_split(self, dataset: Dataset, split: str, index: np.ndarray | None = None) -> np.ndarray:
+        """Features of a split, or of its samples at `index`, from memory or the cache; read-only."""
+        part = None if index is None else hash_bytes(np.asarray(index, np.int64).tobytes())
+        key = hash_json([self.fingerprint, dataset.fingerprint, split, part])[:24]
         if key in self._kept:
             return self._kept[key]
         path = self._cache / "features" / f"{self.name}-{split}-{key}.safetensors" if self._cache else None
@@ -90,7 +91,8 @@ class NetworkExtractor:
             except (NiwakiError, KeyError):
                 path.unlink(missing_ok=True)  # a damaged cache is made again
         if found is None:
-            found = self(dataset.split(split).values())
+            where = None if index is None else torch.from_numpy(np.asarray(index, np.int64))
+            found = self(dataset.split(split).values(where))
             if path is not None:
                 write_tensors(path, {"features": torch.from_numpy(found)})
         found.setflags(write=False)

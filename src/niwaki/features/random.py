@@ -119,8 +119,10 @@ def _member(spec: SampleSpec, width: int) -> nn.Sequential:
     pool = nn.AdaptiveAvgPool2d if rank == 3 else nn.AdaptiveAvgPool1d
     channels, side = spec.shape[0], max(spec.shape[1:])
     body: list[nn.Module] = []
-    out = 32
-    body += [conv(channels, out, 3, padding=1), nn.LeakyReLU(0.2)]
+    # Large samples are halved at once: layers at full size would take most of the time.
+    out, stem = 32, (1, 3) if side < 24 else (2, 5)
+    body += [conv(channels, out, stem[1], stride=stem[0], padding=stem[1] // 2), nn.LeakyReLU(0.2)]
+    side = -(-side // stem[0])
     while side > 4:
         body += [conv(out, 64, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
         out, side = 64, (side + 1) // 2
