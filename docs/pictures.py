@@ -1,4 +1,4 @@
-"""The pictures in these pages, made anew from the built-in data: `make docs`."""
+"""The pictures in these pages, made anew: `make docs`. Those of models come from the finished runs in `runs/`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from niwaki.contract import SampleSpec
 from niwaki.data import DataConfig, Dataset, Split, load
+from niwaki.store import read_json
 
 HERE = Path(__file__).parent / "img"
 GAP = 2
@@ -67,8 +69,39 @@ def patches(data: Dataset) -> Image.Image:
     return sheet(data.train, rows, zoom=2)
 
 
+def pairs(run: Path, columns: int = 16) -> Image.Image:
+    """Two rows by the trained model, a gap, the same seeds by the compressed bundle; classes in turn."""
+    spec = SampleSpec.from_json(read_json(run / "run.json")["data"]["spec"])
+    with np.load(run / "samples.npz") as kept:
+        before, after = kept["before"], kept["after"] if "after" in kept else None
+        labels = kept["labels"] if "labels" in kept else np.arange(len(before)) % 2
+    first = [np.flatnonzero(labels == c) for c in np.unique(labels)]
+    order = np.array([group[k] for k in range(2) for group in first if len(group) > k])
+    chosen = order[np.linspace(0, len(order) - 1, 2 * columns).astype(int)] if len(first) > 10 else order
+    columns = len(chosen) // 2
+    zoom = max(1, 48 // spec.shape[1])
+
+    def rows(x: np.ndarray) -> Image.Image:
+        u = np.broadcast_to(spec.to_uint8(x[chosen[: 2 * columns]]), (2 * columns, 3, *spec.shape[1:]))
+        u = np.pad(u, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=225)
+        _, _, h, w = u.shape
+        page = u.reshape(2, columns, 3, h, w).transpose(0, 3, 1, 4, 2).reshape(2 * h, columns * w, 3)
+        size = (page.shape[1] * zoom, page.shape[0] * zoom)
+        return Image.fromarray(page).resize(size, Image.Resampling.NEAREST)
+
+    parts = [rows(x) for x in (before, after) if x is not None]
+    whole = Image.new("RGB", (parts[0].width, sum(p.height + 10 for p in parts) - 10), "white")
+    for i, part in enumerate(parts):
+        whole.paste(part, (0, i * (part.height + 10)))
+    return whole
+
+
 def main() -> None:
     HERE.mkdir(exist_ok=True)
+    for run in sorted(Path("runs").glob("*/samples.npz")):
+        picture = pairs(run.parent).quantize(64)
+        picture.save(HERE / f"run-{run.parent.name}.png", optimize=True)
+        print(HERE.name, f"run-{run.parent.name}.png", picture.size)
     for draw in (digits, glyphs, patches):
         data = load(DataConfig(source=draw.__name__))
         picture = draw(data).quantize(256)  # a palette keeps the files small

@@ -16,7 +16,7 @@ from niwaki.contract import CallError
 
 
 def outside_dcgan(width: int = 32) -> nn.Module:
-    """Radford's stack of transposed convolutions, as found in a hundred repositories: z (n, 100, 1, 1) → 8×8."""
+    """Radford's stack of transposed convolutions, as found in many repositories: z (n, 100, 1, 1) → 8×8."""
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.ConvTranspose2d(100, 2 * width, 4, 1, 0, bias=False),
