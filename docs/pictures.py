@@ -1,4 +1,4 @@
-"""The pictures in these pages, made anew: `make docs`. Those of models come from the finished runs in `runs/`."""
+"""The pictures in these pages, made by `make docs`; those of models from the finished runs in `runs/`."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def pairs(run: Path, columns: int = 16) -> Image.Image:
     """Two rows by the trained model, a gap, the same seeds by the compressed bundle; classes in turn."""
     spec = SampleSpec.from_json(read_json(run / "run.json")["data"]["spec"])
     with np.load(run / "samples.npz") as kept:
-        before, after = kept["before"], kept["after"] if "after" in kept else None
+        before, after = kept["before"], kept.get("after", None)
         labels = kept["labels"] if "labels" in kept else np.arange(len(before)) % 2
     first = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     order = np.array([group[k] for k in range(2) for group in first if len(group) > k])

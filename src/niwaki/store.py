@@ -55,7 +55,9 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        raise NiwakiError(f"{path} could not be written: {error.strerror or error}; what was there is unchanged") from error
+        raise NiwakiError(
+            f"{path} could not be written: {error.strerror or error}; what was there is unchanged"
+        ) from error
 
 
 def write_text(path: Path | str, text: str) -> None:
@@ -115,7 +117,9 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     return records
 
 
-def write_tensors(path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
     """A safetensors file; tensors that share memory are written once each, views become contiguous copies."""
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     write_bytes(path, save(plain, metadata=dict(metadata or {})))
