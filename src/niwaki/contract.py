@@ -12,12 +12,12 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from niwaki_runtime.errors import BundleError, CallError, NiwakiError, nearest
-from niwaki_runtime.samplers import Noise, Sampler, State
-from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
 from torch import Tensor, nn
 
 from niwaki.backend import TorchBackend
+from niwaki_runtime.errors import BundleError, CallError, NiwakiError, nearest
+from niwaki_runtime.samplers import Noise, Sampler, State
+from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
 
 __all__ = [
     "Batch",
@@ -77,13 +77,13 @@ class Phase:
     """One thing that a training step optimises.
 
     name:        what `loss` is told
-    parameters:  names of the submodules (or parameters) that it trains; all others have `requires_grad` off meanwhile
+    parameters:  names of the submodules (or parameters) that it trains; no others require gradients
     repeats:     times it is run in one step (a critic's five)
     every:       run only in steps that are multiples of it (lazy regularization)
     fresh_batch: draw a new batch for every run, or reuse the batch of the run before
     stage:       run only in this stage; None is every stage
-    optimizer:   phases with the same name here share one optimizer (and its moments); default: the phase's own name
-    double_backward: its loss holds a gradient (`create_graph=True`); such a phase is run without torch.compile
+    optimizer:   phases with the same name here share one optimizer and its moments; default: the phase's name
+    double_backward: its loss holds a gradient (`create_graph=True`); such a phase is not compiled
     """
 
     name: str
@@ -114,7 +114,7 @@ class Context:
     progress:  share of the current stage that is done, 0 … 1
     stage:     name of the current stage
     weights:   weight of each loss term; 1 where it is not named
-    rng:       generator on the batch's device, seeded by (seed, step, phase, repeat): a resumed run draws the same
+    rng:       generator on the batch's device, seeded by (seed, step, phase, repeat): resuming draws the same
     logged:    quantities to record that are not minimised; write with `log`
     """
 
@@ -177,7 +177,7 @@ class Port:
 
 
 class View(nn.Module):
-    """A method of a module, as a module: the inverse of a flow, one step of a decoder. Weights are shared, not copied."""
+    """A method of a module, as a module: the inverse of a flow, one step of a decoder. Weights are shared."""
 
     def __init__(self, module: nn.Module, method: str) -> None:
         super().__init__()
@@ -192,7 +192,7 @@ class View(nn.Module):
 class Graph:
     """A network that sampling needs: a role-tagged view of modules of the model.
 
-    role:    `generator`, `decoder`, `encoder`, `denoiser`, `prior` … ; says what it is for, also to compression
+    role:    `generator`, `decoder`, `encoder`, `denoiser`, `prior` …: what it is for, also to compression
     module:  called with the inputs by position, then the state
     inputs:  ports, in order
     outputs: names of the outputs before the state
@@ -225,7 +225,7 @@ class Graph:
 
 
 class GenerativeModel(Trainable):
-    """What every family is. A subclass is built from its config and the spec of its samples, and nothing else.
+    """What every family is. A subclass is built from its config and the spec of its samples alone.
 
     name, config: how to build it again; set by registering and by the constructor
     surgery:      cuts made since it was built (`niwaki.nn.surgery`), replayed on loading
@@ -261,9 +261,9 @@ class GenerativeModel(Trainable):
     ) -> Tensor:
         """Samples start … start+n−1 of `seed`: `(n, *spec.shape)`, on the model's device.
 
-        condition: a value, an array with one row per sample, or a mapping of condition names to either; None asks for
-                   the classes in turn
-        batch:     samples worked on at once; the result does not depend on it beyond the network's own rounding
+        condition: a value, an array with one row per sample, or a mapping of condition names to either; None
+                   asks for the classes in turn
+        batch:     samples worked on at once; the result depends on it only by the network's own rounding
         project:   `(x, t, draw) → x` after each solver step
         progress:  called with (samples done, samples in all)
         overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)

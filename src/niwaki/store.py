@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from niwaki_runtime.errors import NiwakiError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
+
+from niwaki_runtime.errors import NiwakiError
 
 __all__ = [
     "append_jsonl",
@@ -29,6 +30,7 @@ __all__ = [
     "hash_file",
     "hash_json",
     "hash_tensors",
+    "jsonable",
     "read_json",
     "read_jsonl",
     "read_tensors",
@@ -40,7 +42,10 @@ __all__ = [
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:
-    """Write `data` so that a reader sees the old file or the new one, never a part. Raises NiwakiError if it cannot."""
+    """Write `data` so that a reader sees the old file or the new one, never a part.
+
+    Raises NiwakiError where the disk is full or the place cannot be written.
+    """
     path = Path(path)
     temporary = None
     try:
@@ -70,7 +75,7 @@ def write_json(path: Path | str, value: Any) -> None:
 
 
 def jsonable(value: Any) -> Any:
-    """`value` with tuples, numpy scalars and arrays, paths and non-finite numbers in a form that JSON knows."""
+    """`value` with tuples, numpy scalars and arrays, paths and non-finite numbers as JSON knows them."""
     if isinstance(value, Mapping):
         return {str(k): jsonable(v) for k, v in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from niwaki.report.record import measures, read_run
 from niwaki.report.gains import headline
+from niwaki.report.record import measures, read_run
 from niwaki.report.words import bytes_text, metric_words, ms_text, number_text
 
 __all__ = ["draw_evaluation", "draw_steps", "draw_summary"]
