@@ -50,7 +50,7 @@ def test_the_first_and_the_last_step_are_no_exception(vectors, tmp_path, at):
 
 
 def test_a_rate_that_blows_up_is_told_from_a_bad_gradient(vectors):
-    with pytest.raises(NotFinite, match="the weight 'net.*after its update"):
+    with pytest.raises(NotFinite, match=r"the weight 'net.*after its update"):
         fit(Regression(), vectors, TrainConfig(steps=5, batch=8, lr=1e39, precision="fp32"), seed=0)
 
 
@@ -90,5 +90,5 @@ class Masking(Regression):
 
 
 def test_masks_of_minus_infinity_are_not_blamed(vectors):
-    with pytest.raises(NotFinite, match="the gradient of 'net.2.bias'"):
+    with pytest.raises(NotFinite, match=r"the gradient of 'net\.2.bias'"):
         fit(Masking(), vectors, TrainConfig(steps=20, batch=8, precision="fp32"), seed=0)

@@ -210,7 +210,7 @@ def test_another_config_is_refused_by_name(vectors, whole, change, message):
 
 
 def test_another_model_seed_or_an_occupied_directory_is_refused(vectors, whole):
-    with pytest.raises(CallError, match="the model changed: critic.0.bias was"):
+    with pytest.raises(CallError, match=r"the model changed: critic\.0\.bias was"):
         fit(make(Regression), vectors, CONFIG, seed=1, directory=whole[0], resume=True)
     with pytest.raises(CallError, match="seed was 1 and is 2"):
         fit(make(), vectors, CONFIG, seed=2, directory=whole[0], resume=True)

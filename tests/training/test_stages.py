@@ -35,8 +35,11 @@ def test_the_frozen_part_is_the_average_that_the_first_stage_ended_with(vectors,
 
 def test_later_stages_have_their_own_rate_and_a_fresh_schedule(vectors):
     rates = {}
-    fit(TwoStages(), vectors, CONFIG.model_copy(update={"log_every": 1}), seed=0,
-        progress=lambda step, total, last: rates.update({step: {n: v for n, v in last.items() if n[:3] == "lr/"}}))  # fmt: skip
+
+    def note(step, total, last):
+        rates[step] = {n: v for n, v in last.items() if n.startswith("lr/")}
+
+    fit(TwoStages(), vectors, CONFIG.model_copy(update={"log_every": 1}), seed=0, progress=note)
     assert rates[1] == {"lr/codec": 0.01}
     assert rates[13] == {"lr/prior": 0.1}
     assert rates[17]["lr/prior"] == pytest.approx(0.05)

@@ -42,8 +42,8 @@ def main(directory: str, steps: str, devices: str = "1") -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     if devices != "1":
-        shared = TrainConfig(steps=int(steps), batch=16, lr=0.1, optimizer="sgd", devices=int(devices), precision="fp32",
-                             device="cpu", log_every=5, checkpoint_every=5)  # fmt: skip
+        both = {"batch": 16, "lr": 0.1, "optimizer": "sgd", "precision": "fp32", "device": "cpu"}
+        shared = TrainConfig(steps=int(steps), devices=int(devices), log_every=5, checkpoint_every=5, **both)
         fit(Regression(), split(), shared, seed=1, directory=Path(directory), resume=True)
         return
     try:

@@ -51,7 +51,8 @@ class TrainConfig(BaseModel):
     clip:             largest norm of the gradient of a phase; 0 does not clip
     ema:              decay of the averaged weights, ramped up at the start of a stage; 0 keeps none
     precision:        `auto` is bf16 autocast where the hardware multiplies in bf16, float32 elsewhere
-    channels_last:    keep images and convolution weights with the channels innermost
+    channels_last:    keep images and convolution weights with the channels innermost; `auto` does so unless
+                      the model has group norms and trains on a CPU
     device:           `auto`, `cpu`, `cuda`, `cuda:1` …
     devices:          processes, one device each; the batch is divided among them
     strategy:         how several devices work together: `ddp` keeps whole copies, `auto` is `ddp`
@@ -79,7 +80,7 @@ class TrainConfig(BaseModel):
     clip: float = Field(0.0, ge=0)
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    channels_last: bool = True
+    channels_last: bool | Literal["auto"] = "auto"
     device: str = "auto"
     devices: int = Field(1, gt=0)
     strategy: Literal["auto", "ddp"] = "auto"

@@ -14,7 +14,7 @@ from niwaki.contract import Trainable
 from niwaki.data import Feeder, Split
 from niwaki.training.checkpoint import Checkpoint, clean, latest, list_checkpoints
 from niwaki.training.config import TrainConfig
-from niwaki.training.hardware import make_fabric, set_layout, settings
+from niwaki.training.hardware import make_fabric, set_layout, settings, wants_channels_last
 from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
 from niwaki.training.metrics import truncate_log
@@ -89,7 +89,8 @@ def fit(
     fabric = make_fabric(config)
     required = {n: p.requires_grad for n, p in model.named_parameters()}
     model.to(fabric.device)
-    set_layout(model, config.channels_last)
+    last = wants_channels_last(config.channels_last, model, fabric.device)
+    set_layout(model, last)
     if batches is None:
         per_rank = config.batch // fabric.world_size
         batches = Feeder(
@@ -103,7 +104,7 @@ def fit(
         checkpoint, notes = latest(folder)
         if fabric.is_global_zero and directory is not None:
             truncate_log(directory / "metrics.jsonl", checkpoint.step if checkpoint else -1)
-    state = State(model, config, seed, fabric.device)
+    state = State(model, config, seed, fabric.device, channels_last=last)
     loop = Loop(fabric, state, batches, directory=directory, progress=progress, validate=validate)
     try:
         with settings(config, fabric.device), catch_signals() as stop:
@@ -137,7 +138,7 @@ def _near(split: Split, device: torch.device) -> Split:
 
 def _release(model: nn.Module, required: dict[str, bool]) -> None:
     """Leave the model as it came: plain strides, not compiled, the same parameters open to gradients."""
-    set_layout(model, channels_last=False)
+    set_layout(model, last=False)
     for module in model.modules():
         module._compiled_call_impl = None
     for name, parameter in model.named_parameters():

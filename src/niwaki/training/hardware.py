@@ -8,12 +8,21 @@ from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from niwaki.training.config import TrainConfig
 from niwaki_runtime.errors import CallError
 
-__all__ = ["choose_device", "choose_precision", "compile_networks", "has_bf16", "make_fabric", "settings"]
+__all__ = [
+    "channels_last",
+    "choose_device",
+    "choose_precision",
+    "compile_networks",
+    "has_bf16",
+    "make_fabric",
+    "settings",
+    "wants_channels_last",
+]
 
 
 def choose_device(name: str) -> torch.device:
@@ -120,12 +129,31 @@ def seed_generators(seed: int, device: torch.device) -> None:
         torch.mps.manual_seed(seed)
 
 
-def set_layout(model: nn.Module, channels_last: bool) -> None:
+def wants_channels_last(asked: bool | str, model: nn.Module, device: torch.device) -> bool:
+    """What `auto` means. Convolutions gain a tenth by having the channels innermost; torch's group norm on
+    CPUs loses a factor of four (2.2 against 0.54 ms at (128, 64, 8, 8) in bf16, torch 2.13), which is
+    more."""
+    if asked == "auto":
+        return device.type != "cpu" or not any(isinstance(m, nn.GroupNorm) for m in model.modules())
+    return bool(asked)
+
+
+def set_layout(model: nn.Module, last: bool) -> None:
     """4-D weights with the channels innermost, or back. Values do not change."""
-    layout = torch.channels_last if channels_last else torch.contiguous_format
     for tensor in [*model.parameters(), *model.buffers()]:
         if tensor.dim() == 4:
-            tensor.data = tensor.data.contiguous(memory_format=layout)
+            tensor.data = channels_last(tensor.data) if last else tensor.data.contiguous()
+
+
+def channels_last(t: Tensor) -> Tensor:
+    """`(n, C, h, w)` with the channels innermost, and with the strides that say so.
+
+    For one channel or one pixel several strides mean the same places; torch leaves those of a tensor that
+    already lies right, takes them for channels first, and then mixes both layouts in a network, which costs
+    more than either.
+    """
+    _, c, h, w = t.shape
+    return t.contiguous(memory_format=torch.channels_last).as_strided(t.shape, (c * h * w, 1, c * w, c))
 
 
 def compile_networks(model: nn.Module, names: Iterable[str]) -> None:

@@ -49,6 +49,7 @@ class State:
     config: TrainConfig
     seed: int
     device: torch.device
+    channels_last: bool = False
     ema: Ema | None = None
     counters: Counters = field(default_factory=Counters)
     seconds: float = 0.0

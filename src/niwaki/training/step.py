@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.contract import Batch, CallError, Context, Phase, Trainable
-from niwaki.training.hardware import seed_generators
+from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.schedule import ema_decay, lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage
 from niwaki.training.state import Counters, State
@@ -72,7 +72,7 @@ class Stepper:
     def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
         self.fabric, self.model, self.config, self.seed = fabric, state.model, state.config, state.seed
         self.sums, self.ema = state.sums, state.ema
-        self.stage, self.batches = stage, batches
+        self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
         self.wrapped = fabric.setup_module(_Loss(self.model), move_to_device=False)
         self.optimizers = {name: fabric.setup_optimizers(opt) for name, opt in stage.optimizers.items()}
@@ -153,11 +153,11 @@ class Stepper:
     def _next(self, counters: Counters) -> Batch:
         batch = self.batches.batch(counters.batches)
         counters.batches += 1
-        last = self.config.channels_last
+        last = self.channels_last
 
         def place(t: Tensor) -> Tensor:
             t = t.to(self.device, non_blocking=True)
-            return t.contiguous(memory_format=torch.channels_last) if last and t.dim() == 4 else t
+            return channels_last(t) if last and t.dim() == 4 else t
 
         return batch.map(place)
 
