@@ -19,6 +19,7 @@ from niwaki.deployment import export_graphs
 from niwaki.deployment.bake import bake
 from niwaki.deployment.check import check_graph, graph_errors, open_runner
 from niwaki.deployment.export import to_onnx
+from niwaki.deployment.fold import fold_upsampling
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
 from niwaki_runtime.engines import available
 
@@ -94,6 +95,67 @@ def test_batch_norms_are_folded_exactly(exported: Callable) -> None:
         _, paths = exported(name)
         kinds = {n.op_type for n in onnx.load(paths["generator"]).graph.node}
         assert "BatchNormalization" not in kinds  # and test_both_engines… says that nothing else changed
+
+
+@pytest.mark.parametrize("sizes", [(1, 4, 4), (2, 5, 3)])
+def test_upsampling_and_convolution_become_one_operator_exactly(sizes: tuple, tmp_path: Path) -> None:
+    """Against float64, borders and odd sizes included; what only looks alike is left alone."""
+    torch.manual_seed(0)
+    channels = sizes[0]
+    up = nn.Upsample(scale_factor=2)
+    module = nn.Sequential(
+        up, nn.Conv2d(channels, 3, 3, 1, 1), nn.SiLU(), up, nn.Conv2d(3, 2, 3, 1, 1, bias=False)
+    )
+    graph = one(module, (1, *sizes))
+    proto = to_onnx("g", graph, bake(module))
+    assert fold_upsampling(proto) == 2
+    kinds = [n.op_type for n in proto.graph.node]
+    assert kinds.count("ConvTranspose") == 2
+    assert "Resize" not in kinds
+    onnx.checker.check_model(proto, full_check=True)
+    path = write_graphs({"g": proto}, tmp_path)["g"]
+    x = graph.example(3)[0]
+    wanted = copy.deepcopy(module).double()(x.double()).detach().numpy()
+    for engine in available():
+        np.testing.assert_allclose(open_runner(engine, graph, path)(x.numpy()), wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (nn.Upsample(scale_factor=2, mode="bilinear"), nn.Conv2d(4, 4, 3, 1, 1)),
+        (nn.Upsample(scale_factor=3), nn.Conv2d(4, 4, 3, 1, 1)),
+        (nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3, 1, 0)),
+        (nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 5, 1, 2)),
+        (nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3, 2, 1)),
+        (nn.Upsample(scale_factor=2), nn.Conv2d(4, 4, 3, 1, 1, groups=2)),
+        (nn.Upsample(scale_factor=2), nn.ReLU(), nn.Conv2d(4, 4, 3, 1, 1)),
+    ],
+)
+def test_other_upsamplings_are_left_alone(layers: tuple[nn.Module, ...]) -> None:
+    module = nn.Sequential(*layers)
+    assert fold_upsampling(to_onnx("g", one(module, (1, 4, 4, 4)), bake(module))) == 0
+
+
+def test_merging_is_what_export_does_when_asked(build: Callable, tmp_path: Path) -> None:
+    path = export_graphs(build("conv"), tmp_path, merge_upsampling=True)[
+        "generator"
+    ]  # checked in both engines
+    assert [n.op_type for n in onnx.load(path).graph.node].count("ConvTranspose") == 1
+
+
+def test_a_norm_after_a_linear_layer_without_bias_is_folded(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Linear(6, 24, bias=False), nn.Unflatten(1, (6, 2, 2)), nn.BatchNorm2d(6), nn.Tanh()
+    )
+    nn.init.uniform_(module[2].weight, 0.5, 1.5)
+    nn.init.normal_(module[2].bias)
+    module[2].running_mean.normal_()
+    module[2].running_var.uniform_(0.5, 2.0)
+    proto = to_onnx("g", one(module), bake(module))
+    assert [n.op_type for n in proto.graph.node] == ["Gemm", "Reshape", "Tanh"]
+    check_graph("g", one(module), module, write_graphs({"g": proto}, tmp_path)["g"], tolerance=1e-6)
 
 
 def test_parametrized_weights_are_computed_once(tmp_path: Path) -> None:

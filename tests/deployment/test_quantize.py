@@ -16,7 +16,12 @@ from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError
 from niwaki.deployment import count_quantized, quantize_onnx
 from niwaki.deployment.check import open_runner
 from niwaki.deployment.counting import quantized_nodes
-from niwaki.deployment.integers import quantize_embeddings, store_integers, unsigned_activations
+from niwaki.deployment.integers import (
+    quantize_embeddings,
+    store_integers,
+    symmetric_inputs,
+    unsigned_activations,
+)
 from niwaki.deployment.onnx_file import producers
 from niwaki_runtime.engines import available
 
@@ -66,8 +71,23 @@ def test_convolutions_linears_and_attention_of_a_denoiser_run_on_integers(quanti
     counts = quantized("denoiser")[3]
     assert counts["Conv"] == 13
     assert counts["Gemm"] == 4
-    assert counts["MatMul"] == 2  # queries with keys, weights with values
-    assert counts["quantized"] == counts["total"] == 19
+    assert counts["MatMul"] == 0  # queries with keys, weights with values: no weights, left in float
+    assert counts["quantized"] == counts["total"] == 17
+
+
+def test_products_of_activations_are_quantized_when_asked(exported: Callable, tmp_path: Path) -> None:
+    model, paths = exported("denoiser")
+    file = tmp_path / "a.onnx"
+    quantize_onnx(paths["denoiser"], file, calibration(model.graphs()["denoiser"], 1), attention=True)
+    proto = onnx.load(file)
+    made_by = producers(proto)
+    products = [n for n in proto.graph.node if n.op_type == "MatMul"]
+    kinds = [made_by[v].op_type for n in products for v in n.input]
+    assert len(kinds) == 4
+    assert set(kinds) <= {
+        "DequantizeLinear",
+        "Squeeze",
+    }  # the latter takes its values from a DequantizeLinear
 
 
 @pytest.mark.parametrize("name", ["conv", "transposed", "denoiser"])
@@ -194,13 +214,47 @@ def test_unsigned_activations_are_the_same_values() -> None:
     np.testing.assert_array_equal(literally(model, feed), before)
 
 
-def test_no_signed_activation_is_left(quantized: Callable) -> None:
+def _activations(model: onnx.ModelProto) -> list[tuple[str, np.ndarray]]:
+    """Reader and zero point of every quantized activation."""
+    held = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    found = []
+    for node in model.graph.node:
+        if node.op_type == "QuantizeLinear":
+            reader = next(n for n in model.graph.node if node.output[0] in n.input)
+            users = [n.op_type for n in model.graph.node if reader.output[0] in n.input]
+            found.append((users[0], held[node.input[2]]))
+    return found
+
+
+def test_only_transposed_convolutions_read_signed_activations_and_those_have_no_zero_point(
+    quantized: Callable,
+) -> None:
     for name in ("conv", "transposed", "denoiser"):
-        model = onnx.load(quantized(name)[2])
-        types = {t.name: t.data_type for t in model.graph.initializer}
-        zeros = [types[n.input[2]] for n in model.graph.node if n.op_type == "QuantizeLinear"]
-        assert zeros
-        assert set(zeros) == {TensorProto.UINT8}
+        found = _activations(onnx.load(quantized(name)[2]))
+        assert found
+        for kind, zero in found:
+            assert zero == 0 if kind == "ConvTranspose" else zero.dtype == np.uint8
+
+
+def test_a_zero_point_before_a_transposed_convolution_is_taken_away_within_a_bit() -> None:
+    """s' = s·max(z, 255 − z)/127 for uint8: the whole old range still fits, the step at most doubles."""
+    tensors = [("s", np.float32(0.02)), ("z", np.uint8(40)), ("w", np.ones((1, 1, 1, 1), np.float32))]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        helper.make_node("ConvTranspose", ["d", "w"], ["out"]),
+    ]
+    model = _small(nodes, tensors, (1, 1, 1, 511))
+    model.graph.output[0].type.tensor_type.shape.CopyFrom(model.graph.input[0].type.tensor_type.shape)
+    x = np.linspace(-40 * 0.02, 215 * 0.02, 511, dtype=np.float32)[None, None, None]
+    assert np.abs(literally(model, {"x": x}) - x).max() <= 0.0101
+    assert symmetric_inputs(model) == 1
+    made = literally(model, {"x": x})
+    step = 0.02 * 215 / 127
+    assert np.abs(made - x).max() <= step / 2 + 1e-6
+    assert 0.02 < step <= 0.04
+    assert unsigned_activations(model) == 0
+    assert symmetric_inputs(model) == 0
 
 
 def test_embeddings_are_stored_with_half_a_step_of_error() -> None:

@@ -31,7 +31,19 @@ _PASSES = (
 
 
 def weighted_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
-    return [n for n in model.graph.node if n.op_type in WEIGHTED]
+    """Operators of the weighted types that hold a weight; attention's products of two activations do not."""
+    constants = {t.name for t in model.graph.initializer}
+    made_by = producers(model)
+
+    def constant(value: str) -> bool:
+        if value in constants:
+            return True
+        node = made_by.get(value)
+        moves = node is not None and node.op_type in (*_PASSES, "QuantizeLinear", "DequantizeLinear")
+        return node is not None and moves and constant(node.input[0])
+
+    nodes = [n for n in model.graph.node if n.op_type in WEIGHTED]
+    return [n for n in nodes if any(constant(v) for v in n.input[:2])]
 
 
 def quantized_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
 from niwaki.deployment.bake import bake
 from niwaki.deployment.check import check_graph
-from niwaki.deployment.fold import fold
+from niwaki.deployment.fold import fold_norms, fold_upsampling
 from niwaki.deployment.onnx_file import strip, write_graphs
 
 __all__ = ["OPSET", "export_graphs", "to_onnx"]
@@ -72,6 +72,7 @@ def export_graphs(
     directory: Path | str,
     *,
     names: Iterable[str] | None = None,
+    merge_upsampling: bool = False,
     check: bool = True,
     tolerance: float = 1e-4,
 ) -> dict[str, Path]:
@@ -79,6 +80,8 @@ def export_graphs(
     several are stored once (`weights.bin`).
 
     names:     which graphs; None is those that the sampler calls
+    merge_upsampling: nearest upsampling and the 3×3 convolution after it become one ConvTranspose: the same
+        values from fewer than half of the products, and 16 weights instead of 9
     check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3
     tolerance: largest error allowed, relative to the largest output (at least 1)
     Raises CallError for a graph that does not exist, and NiwakiError, naming the graph and the operator,
@@ -90,7 +93,11 @@ def export_graphs(
         if name not in graphs:
             raise CallError(f"the model has no graph '{name}'; {nearest(name, graphs)}")
     modules = {name: bake(graphs[name].module) for name in wanted}
-    paths = write_graphs({name: to_onnx(name, graphs[name], modules[name]) for name in wanted}, directory)
+    protos = {name: to_onnx(name, graphs[name], modules[name]) for name in wanted}
+    for proto in protos.values():
+        if merge_upsampling:
+            fold_upsampling(proto)
+    paths = write_graphs(protos, directory)
     for name, path in paths.items():
         if check:
             check_graph(name, graphs[name], modules[name], path, tolerance=tolerance)
@@ -123,7 +130,7 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
     except Exception as error:  # the exporter wraps whatever the module or torch raised
         raise NiwakiError(_why(name, error)) from error
     _check_batch(name, exported, graph)
-    fold(exported)
+    fold_norms(exported)
     try:
         onnx.checker.check_model(exported, full_check=exported.ByteSize() < 1 << 30)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -12,7 +12,12 @@ import onnx
 
 from niwaki.contract import CallError, NiwakiError, nearest
 from niwaki.deployment.counting import count_quantized, quantized_nodes, weighted_nodes
-from niwaki.deployment.integers import quantize_embeddings, store_integers, unsigned_activations
+from niwaki.deployment.integers import (
+    quantize_embeddings,
+    store_integers,
+    symmetric_inputs,
+    unsigned_activations,
+)
 from niwaki.deployment.nncf_quiet import quiet_nncf
 from niwaki.deployment.onnx_file import producers, read_onnx, strip
 from niwaki.store import write_bytes
@@ -34,6 +39,7 @@ def quantize_onnx(
     preset: str = "mixed",
     ignored: Iterable[str] = (),
     fast_bias_correction: bool = True,
+    attention: bool = False,
     embeddings: bool = True,
 ) -> dict[str, Any]:
     """Quantize the ONNX file `path_in` to int8 weights and activations, written to `path_out` as Q/DQ.
@@ -42,6 +48,8 @@ def quantize_onnx(
                  size)
     model_type:  `transformer` for NNCF's SmoothQuant and attention patterns
     ignored:     operators to leave in float: their node names, or the names of their modules (`net.2`)
+    attention:   also multiply activations with activations in int8; openvino 2026.4 computes these products
+                 in float all the same, only with more conversions around them
     embeddings:  store large embedding tables in int8, too
     Returns counts (`count_quantized`), `bytes_before`, `bytes_after` (graph and weights in memory),
     `seconds`. Raises CallError for a wrong argument, NiwakiError where nothing could be quantized or a weight
@@ -55,7 +63,7 @@ def quantize_onnx(
         )
     model = read_onnx(path_in)
     items = _checked(model, calibration)
-    skip = _names(model, ignored)
+    skip = _names(model, ignored) + ([] if attention else _products(model))
     started = time.perf_counter()
     with quiet_nncf() as nncf:
         try:
@@ -71,6 +79,7 @@ def quantize_onnx(
         except Exception as error:  # NNCF raises whatever its engine raised
             raise NiwakiError(f"{path_in} cannot be quantized: {str(error).splitlines()[0]}") from error
     store_integers(made)
+    symmetric_inputs(made)
     unsigned_activations(made)
     if embeddings:
         quantize_embeddings(made)
@@ -122,6 +131,12 @@ def _names(model: onnx.ModelProto, ignored: Iterable[str]) -> list[str]:
             raise CallError(f"there is no operator '{wanted}' to leave in float; {nearest(wanted, known)}")
         found += hits
     return found
+
+
+def _products(model: onnx.ModelProto) -> list[str]:
+    """MatMuls of two activations: queries with keys, weights with values."""
+    held = {n.name for n in weighted_nodes(model)}
+    return [n.name for n in model.graph.node if n.op_type == "MatMul" and n.name not in held]
 
 
 def _verify(model: onnx.ModelProto, counts: Mapping[str, int], path: Path | str) -> None:
