@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from evaluation.mixtures import mixtures
 from threadpoolctl import threadpool_limits
 
 from niwaki.data import DataConfig, Dataset, load
@@ -52,16 +53,3 @@ def digits(one_thread_session: None, tmp_path_factory: pytest.TempPathFactory) -
     samples, labels = mixtures(x, y, 800, rng)
     others, _ = mixtures(x, y, 800, rng)
     return Digits(dataset, extractors, samples, labels, others)
-
-
-def mixtures(x: np.ndarray, y: np.ndarray, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    flat = x.reshape(len(x), -1)
-    first = rng.integers(0, len(x), n)
-    out = np.empty((n, *x.shape[1:]), np.float32)
-    for row, i in enumerate(first):
-        distance = ((flat - flat[i]) ** 2).sum(1)
-        distance[y != y[i]] = np.inf
-        j = rng.choice(np.argsort(distance)[1:4])
-        share = rng.uniform(0.2, 0.5)
-        out[row] = (1 - share) * x[i] + share * x[j]
-    return out, y[first]

@@ -11,7 +11,7 @@ from niwaki.evaluation.verdict import decide, holm
 
 
 def change(delta: float, error: float, real: float = 0.0) -> Change:
-    return Change(1.0, 1.0 - delta, error**2, real**2, 0.5, (delta,))
+    return Change(1.0, 1.0 - delta, error**2, real**2, 0.0, 0.5, (delta,))
 
 
 def verdict(delta: float, error: float, real: float = 0.0, margin: float = 0.1, n: int = 1000):
@@ -54,3 +54,20 @@ def test_holm() -> None:
     assert holm([0.01, 0.04]) == pytest.approx([0.02, 0.04])
     assert holm([0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.03, 0.06])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_a_lopsided_mean_is_bounded_on_both_sides() -> None:
+    """Means of 300 differences of which 4 % are large: each end must be passed in about 2.5 % of repeats."""
+    from niwaki.evaluation.neighbourhood import Neighbourhood
+    from niwaki.evaluation.paired import closeness_change
+
+    rng = np.random.default_rng(0)
+    claims, swaps = np.zeros((300, 1), np.int64), np.zeros((1, 300), bool)
+    passed = np.zeros(2)
+    for _ in range(2000):
+        damage = np.where(rng.random(300) < 0.04, 1.5, 0.0) + 0.05 * rng.normal(size=300)
+        place = [Neighbourhood(v, claims, np.zeros(300), 1) for v in (damage, np.zeros(300))]
+        low, high = closeness_change([(place[0], place[1])], swaps).interval()
+        passed += [high < 0.06, low > 0.06]
+    assert passed[0] / 2000 < 0.05  # 0.0645 without the correction
+    assert passed[1] / 2000 < 0.04

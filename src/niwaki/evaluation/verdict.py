@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from niwaki.evaluation.paired import Change
-from niwaki.evaluation.result import Z95, normal_interval
+from niwaki.evaluation.result import Z95
 
 __all__ = ["Axis", "Outcome", "Verdict", "decide", "holm"]
 
@@ -88,7 +88,7 @@ def decide(
     worst: a sentence on where the loss sits, said unless there is none
     """
     delta = change.delta
-    low, high = normal_interval(delta, math.sqrt(change.pair_variance + change.real_variance))
+    low, high = change.interval()
     outcome: Outcome = "no loss" if high < margin else "loss" if low > margin else "inconclusive"
     needed = _needed(change, margin, n) if outcome == "inconclusive" else None
     text = _sentence(axis, outcome, delta, (low, high), margin, needed)
