@@ -3,6 +3,8 @@ exact."""
 
 from __future__ import annotations
 
+import platform
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,19 +12,23 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
+from torch import nn
 
-from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError
-from niwaki.deployment import count_quantized, quantize_onnx
+from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, Port
+from niwaki.deployment import count_executed, count_quantized, quantize_onnx
+from niwaki.deployment.bake import bake
 from niwaki.deployment.check import open_runner
 from niwaki.deployment.counting import quantized_nodes
+from niwaki.deployment.export import to_onnx
 from niwaki.deployment.integers import (
     quantize_embeddings,
     store_integers,
     symmetric_inputs,
     unsigned_activations,
 )
-from niwaki.deployment.onnx_file import producers
+from niwaki.deployment.onnx_file import producers, write_graphs
 from niwaki_runtime.engines import available
 
 
@@ -119,6 +125,33 @@ def test_engines_agree_far_closer_than_int8_costs(name: str, quantized: Callable
         made = open_runner(engine, graph, file)(*(x.numpy() for x in inputs))
         assert np.sqrt(np.mean((made - written) ** 2)) / scale < 0.6 * cost + 1e-6
         assert np.sqrt(np.mean((made - wanted) ** 2)) / scale < 1.2 * cost
+
+
+x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="what openvino does on x86")
+
+
+@x86
+@pytest.mark.parametrize("name", ["conv", "transposed", "denoiser"])
+def test_openvino_runs_on_integers_what_the_file_says(name: str, quantized: Callable) -> None:
+    _, float_file, file, counts = quantized(name)
+    for kind in ("Conv", "ConvTranspose", "Gemm"):
+        assert count_executed(file).get(kind, Counter())["int8"] == counts[kind]
+    assert all(numbers["int8"] == 0 for numbers in count_executed(float_file).values())
+
+
+@x86
+@pytest.mark.parametrize("activation", [nn.LeakyReLU(0.2), nn.SiLU()])
+def test_transposed_convolutions_after_signed_activations_run_on_integers(
+    activation: nn.Module, tmp_path: Path
+) -> None:
+    """The guard of `symmetric_inputs`: with a zero point openvino runs these in float, without a word."""
+    torch.manual_seed(0)
+    up = [nn.ConvTranspose2d(16, 32, 4, 1, 0), activation, nn.ConvTranspose2d(32, 16, 4, 2, 1), activation]
+    module = nn.Sequential(*up, nn.ConvTranspose2d(16, 1, 4, 2, 1), nn.Tanh()).eval()
+    graph = Graph("generator", module, (Port("z", (1, 16, 1, 1)),))
+    path = write_graphs({"g": to_onnx("g", graph, bake(module))}, tmp_path)["g"]
+    assert quantize_onnx(path, tmp_path / "int8.onnx", calibration(graph))["quantized"] == 3
+    assert count_executed(tmp_path / "int8.onnx") == {"ConvTranspose": Counter({"int8": 3})}
 
 
 def test_quantizing_says_nothing_and_is_repeatable(

@@ -1,6 +1,7 @@
 """From the workshop to the device: export, int8, packaging, and figures taken on the engine."""
 
 from niwaki.deployment.counting import count_quantized
+from niwaki.deployment.executed import count_executed
 from niwaki.deployment.export import export_graphs
 from niwaki.deployment.measure import Measurement, machine, measure_bundle, measure_model, measure_together
 from niwaki.deployment.package import bundle_bytes, package
@@ -12,6 +13,7 @@ __all__ = [
     "Latency",
     "Measurement",
     "bundle_bytes",
+    "count_executed",
     "count_quantized",
     "export_graphs",
     "interleave",
