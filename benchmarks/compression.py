@@ -104,7 +104,7 @@ def latencies(
 def table(found: dict[str, Any]) -> Table:
     """Rows are ways to sample; × is against eager float32, in brackets against torch.compile."""
     ways = found["ways"]
-    title = f"{found['run']}: {found['evaluations']} network calls per sample, median of {found['rounds']} (quartiles)"
+    title = f"{found['run']}: {found['evaluations']} calls a sample, median of {found['rounds']} (quartiles)"
     shown = Table(
         "",
         "bytes",
