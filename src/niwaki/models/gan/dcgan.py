@@ -94,7 +94,14 @@ class Dcgan(GenerativeModel):
         phases = [Phase("discriminator", critic)]
         if self.config.r1:
             phases.append(
-                Phase("r1", critic, every=self.config.r1_every, fresh_batch=False, optimizer="discriminator")
+                Phase(
+                    "r1",
+                    critic,
+                    every=self.config.r1_every,
+                    fresh_batch=False,
+                    optimizer="discriminator",
+                    double_backward=True,
+                )
             )
         return (*phases, Phase("generator", ("generator",), fresh_batch=False))
 
