@@ -18,7 +18,7 @@ from niwaki.contract import CallError, GenerativeModel, SampleSpec
 from niwaki_runtime.samplers import sampler_from_json
 
 CASES: list[tuple[str, SampleSpec, dict[str, Any]]] = [
-    *((name, spec, {}) for name in models.names() for spec in (DIGITS, PATCHES, TALL)),
+    *((name, spec, {}) for name in models.built_in() for spec in (DIGITS, PATCHES, TALL)),
     *((name, DIGITS, changes) for name, changes in VARIANTS),
 ]
 IDS = [f"{name}-{spec.shape}-{','.join(changes)}" for name, spec, changes in CASES]
@@ -140,7 +140,7 @@ def test_a_condition_is_obeyed_by_the_graph(model: GenerativeModel) -> None:
 
 def test_a_reload_in_a_fresh_process_is_bit_equal(tmp_path: Path) -> None:
     expected = {}
-    for name in models.names():
+    for name in models.built_in():
         for i, changes in enumerate([{}, *(c for n, c in VARIANTS if n == name)]):
             model = make(name, **changes)
             step(model, batch(model.spec))  # running statistics are not the initial ones
@@ -160,7 +160,7 @@ def test_a_reload_in_a_fresh_process_is_bit_equal(tmp_path: Path) -> None:
         np.testing.assert_array_equal(made[name], x, err_msg=name)
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.built_in())
 def test_wrong_data_is_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(CallError, match=r"images \(C, H, W\)"):
         make(name, SampleSpec("vector", (16,)))
@@ -174,4 +174,4 @@ def test_wrong_data_is_refused_in_one_sentence(name: str) -> None:
 
 
 def test_every_small_case_names_a_model() -> None:
-    assert set(SMALL) <= set(models.names())
+    assert set(SMALL) <= set(models.built_in())

@@ -37,7 +37,7 @@ def goes_the_whole_way(model: GenerativeModel, directory: Path) -> None:
     assert report["passed"], report
 
 
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", models.built_in())
 def test_pruned_reloaded_exported(name: str, tmp_path: Path) -> None:
     goes_the_whole_way(make(name, **LIGHT.get(name, {})), tmp_path)
 

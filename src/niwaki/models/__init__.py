@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from niwaki.models.io import load_model, save_model
-from niwaki.models.registry import ModelConfig, build, config_of, names, register, registered
+from niwaki.models.registry import ModelConfig, build, built_in, config_of, names, register, registered
 
-__all__ = ["ModelConfig", "build", "config_of", "load_model", "names", "register", "registered", "save_model"]
+__all__ = [
+    "ModelConfig",
+    "build",
+    "built_in",
+    "config_of",
+    "load_model",
+    "names",
+    "register",
+    "registered",
+    "save_model",
+]

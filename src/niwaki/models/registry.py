@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
 
-__all__ = ["ModelConfig", "build", "config_of", "names", "register", "registered"]
+__all__ = ["ModelConfig", "build", "built_in", "config_of", "names", "register", "registered"]
 
 Model = TypeVar("Model", bound=type[GenerativeModel])
 
@@ -44,6 +44,11 @@ def names() -> list[str]:
     for module in _BUILT_IN:
         importlib.import_module(module)
     return sorted(_MODELS)
+
+
+def built_in() -> list[str]:
+    """The models that niwaki itself brings: what the property tests run over."""
+    return [name for name in names() if _MODELS[name].__module__.startswith("niwaki.")]
 
 
 def registered(name: str) -> type[GenerativeModel]:
