@@ -144,7 +144,8 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, default=Path("benchmarks/results/compression.json"))
     arguments = parser.parse_args()
-    told, shown = Console(stderr=True), Console()
+    told = Console(stderr=True)
+    shown = Console() if sys.stdout.isatty() else Console(width=150)
     records = []
     try:
         for what in arguments.what or compressing_recipes():
