@@ -116,6 +116,8 @@ class Context:
     weights:   weight of each loss term; 1 where it is not named
     rng:       generator on the batch's device, seeded by (seed, step, phase, repeat): resuming draws the same
     logged:    quantities to record that are not minimised; write with `log`
+    shared:    what the phases of one step hand each other about the same batch (samples made once, say);
+               empty at the start of every step
     """
 
     step: int
@@ -124,6 +126,7 @@ class Context:
     weights: Mapping[str, float]
     rng: torch.Generator
     logged: dict[str, Tensor] = field(default_factory=dict)
+    shared: dict[str, Tensor] = field(default_factory=dict)
 
     def log(self, **values: Tensor) -> None:
         """Record values without minimising them. No host synchronisation happens here."""

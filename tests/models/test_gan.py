@@ -78,7 +78,7 @@ def test_r1_is_lazy_shares_the_critics_optimizer_and_weighs_as_much_more() -> No
 
 
 def test_without_r1_there_is_no_such_phase() -> None:
-    assert [p.name for p in make("dcgan", r1=0.0).phases()] == ["discriminator", "generator"]
+    assert [p.name for p in make("dcgan", r1=0.0).phases()] == ["generator", "discriminator"]
 
 
 def test_the_projection_is_an_inner_product_with_the_classs_row() -> None:

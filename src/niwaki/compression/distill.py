@@ -194,33 +194,52 @@ class Distilled(Trainable):
             terms.update({k: weight * v for k, v in self.student.loss(phase, batch, ctx).items()})
         if self.config.outputs > 0 or not self._own:
             for name in taught:
-                distance = self._distance(name, batch, ctx)
-                if distance is not None:
-                    terms[f"distill_{name}"] = max(self.config.outputs, 1e-8) * distance
+                terms.update(self._lessons(name, batch, ctx))
         return terms
 
-    def _distance(self, name: str, batch: Batch, ctx: Context) -> Tensor | None:
-        """Mean |s − t| and/or (s − t)² over all values of the graph's outputs, at the same inputs."""
+    def _lessons(self, name: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """What a graph is taught: its outputs' distance from the teacher's at the same inputs, and the spread of
+        its samples. {} where no rule says what to ask."""
         teacher = self.teacher.graphs()[name]
         with torch.no_grad():
             inputs = _ROLES[teacher.role](self.teacher, name, teacher, batch, ctx)
             if inputs is None:
-                return None
+                return {}
             inputs = (*inputs, *(_zeros(s, len(batch), batch.x.device) for s in teacher.state))
             wanted = teacher(*inputs)
         made = self.student.graphs()[name](*inputs)
-        pairs = zip(*(o if isinstance(o, tuple | list) else (o,) for o in (made, wanted)), strict=True)
-        return torch.stack([DISTANCES[self.config.distance](a.float(), b.float()) for a, b in pairs]).mean()
+        both = zip(*(o if isinstance(o, tuple | list) else (o,) for o in (made, wanted)), strict=True)
+        pairs = [(a.float(), b.float()) for a, b in both]
+        distance = torch.stack([DISTANCES[self.config.distance](a, b) for a, b in pairs]).mean()
+        terms = {f"distill_{name}": max(self.config.outputs, 1e-8) * distance}
+        if self.config.spread > 0 and teacher.role in SPREAD and len(pairs[0][0]) > 1:
+            spread = torch.stack([spread_distance(a, b) for a, b in pairs]).mean()
+            terms[f"spread_{name}"] = self.config.spread * spread
+        return terms
 
     def after_step(self, ctx: Context) -> None:
         self.student.after_step(ctx)
 
+
+SPREAD = ("generator", "decoder", "translator")
+"""Roles whose outputs are samples: how far they lie from each other matters."""
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
     "l2": F.mse_loss,
     "l1l2": lambda a, b: F.l1_loss(a, b) + F.mse_loss(a, b),
 }
+
+
+def spread_distance(made: Tensor, wanted: Tensor) -> Tensor:
+    """How far the distances between samples are from the teacher's, as a share of them; 0 where all agree.
+
+    The best answer of a small network to a squared error is the mean of what it cannot tell apart: samples move
+    together and fewer real ones are reached. Relational distillation (Park et al. 2019, "Relational knowledge
+    distillation", eq. 5) sees that, sample by sample.
+    """
+    a, b = F.pdist(made.flatten(1)), F.pdist(wanted.flatten(1))
+    return (a - b).abs().mean() / b.mean().clamp(min=1e-8)
 
 
 def _zeros(state: Any, n: int, device: torch.device) -> Tensor:

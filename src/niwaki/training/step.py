@@ -79,6 +79,7 @@ class Stepper:
         self.rng = torch.Generator(self.device)
         self.terms: set[str] = set()
         self._last: Batch | None = None
+        self._shared: list[dict[str, Tensor]] = []
         self._on: set[str] = set(stage.all_trained)
 
     def run(self, counters: Counters, watch: Watch | None = None) -> None:
@@ -93,7 +94,7 @@ class Stepper:
         rank = self.fabric.global_rank
         seed_generators(seed_of(self.seed, "global", step, rank), self.device)
         ctx = Context(step, within / stage.config.steps, stage.config.name, stage.weights, self.rng)
-        self._last = None
+        self._last, self._shared = None, [{} for _ in range(self.config.accumulate)]
         for active in stage.due(step):
             for repeat in range(active.phase.repeats):
                 self._phase(active, repeat, counters, ctx, watch)
@@ -111,11 +112,14 @@ class Stepper:
         phase, config, fabric = active.phase, self.config, self.fabric
         if phase.fresh_batch or self._last is None:
             self._last = self._next(counters)
+            for shared in self._shared:
+                shared.clear()  # it was about another batch
         self._train_only(active)
         optimizer = self.optimizers[phase.optimizer_name]
         parts = _split(self._last, config.accumulate)
         for micro, part in enumerate(parts):
             self.rng.manual_seed(seed_of(self.seed, phase.name, ctx.step, repeat, micro, fabric.global_rank))
+            ctx.shared = self._shared[micro]
             if watch:
                 watch.batch(part, phase.name, ctx.step)
             looking = watch.forward(phase.name, ctx.step) if watch else nullcontext()

@@ -91,7 +91,9 @@ class Dcgan(GenerativeModel):
 
     def phases(self) -> tuple[Phase, ...]:
         critic = ("discriminator",)
-        phases = [Phase("discriminator", critic)]
+        # The generator first: the discriminator then learns from the samples that it has just made, and they
+        # are made once.
+        phases = [Phase("generator", ("generator",)), Phase("discriminator", critic, fresh_batch=False)]
         if self.config.r1:
             phases.append(
                 Phase(
@@ -103,7 +105,7 @@ class Dcgan(GenerativeModel):
                     double_backward=True,
                 )
             )
-        return (*phases, Phase("generator", ("generator",), fresh_batch=False))
+        return tuple(phases)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         return {"discriminator": self._critic, "r1": self._r1, "generator": self._generator}[phase](
@@ -117,8 +119,10 @@ class Dcgan(GenerativeModel):
 
     def _critic(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         y = labels_of(batch, self.classes, self.name)
-        with torch.no_grad():
-            fake = self._fake(batch, ctx)
+        fake = ctx.shared.pop("fake", None)
+        if fake is None:
+            with torch.no_grad():
+                fake = self._fake(batch, ctx)
         both = torch.cat([batch.x, fake.to(batch.x.dtype)])  # one pass over real and made samples
         logits = self.discriminator(both, None if y is None else torch.cat([y, y])).float()
         real, made = logits.chunk(2)
@@ -135,7 +139,9 @@ class Dcgan(GenerativeModel):
         return {"r1": 0.5 * self.config.r1 * self.config.r1_every * penalty}
 
     def _generator(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        logits = self.discriminator(self._fake(batch, ctx), labels_of(batch, self.classes, self.name))
+        fake = self._fake(batch, ctx)
+        ctx.shared["fake"] = fake.detach()
+        logits = self.discriminator(fake, labels_of(batch, self.classes, self.name))
         return {"generator": generator_loss(logits.float())}
 
     def graphs(self) -> dict[str, Graph]:
