@@ -12,7 +12,7 @@ from compression import small_models
 from torch import Tensor, nn
 
 from niwaki.compression import FinetuneConfig, prune
-from niwaki.compression.distill import DISTANCES, Distilled, on_latents, on_noised_data
+from niwaki.compression.distill import DISTANCES, Distilled, on_latents, on_noised_data, spread_distance
 from niwaki.compression.finetune import finetune
 from niwaki.contract import Batch, CallError, Context, GenerativeModel, Graph, Port
 from niwaki.data import Split
@@ -172,3 +172,39 @@ def test_where_nothing_can_be_learned_it_is_said() -> None:
     model = Odd(small_models.Config(), small_models.IMAGE)
     with pytest.raises(CallError, match="no rule says how to distil a graph of the role oracle"):
         Distilled(copy.deepcopy(model), model, FinetuneConfig())
+
+
+def test_the_spread_is_the_mean_relative_error_of_the_distances_between_samples() -> None:
+    torch.manual_seed(0)
+    wanted, made = torch.randn(6, 2, 3), torch.randn(6, 2, 3)
+    errors, lengths = [], []
+    for i in range(6):
+        for j in range(i):
+            length = float((wanted[i] - wanted[j]).norm())
+            errors.append(abs(float((made[i] - made[j]).norm()) - length))
+            lengths.append(length)
+    assert float(spread_distance(made, wanted)) == pytest.approx(sum(errors) / sum(lengths), rel=1e-5)
+    # Moving all samples alike changes no distance; shrinking them to their mean by s takes 1 − s of each.
+    assert float(spread_distance(wanted + 3.0, wanted)) == pytest.approx(0.0, abs=1e-5)
+    assert float(spread_distance(0.7 * wanted, wanted)) == pytest.approx(0.3, rel=1e-5)
+
+
+def test_the_spread_counts_only_where_samples_are_made() -> None:
+    terms = {}
+    for make in (silent, small_models.ddpm):
+        model = make().eval()
+        student = copy.deepcopy(model)
+        with torch.no_grad():
+            for p in student.parameters():
+                p.mul_(0.9)
+        for spread in (0.0, 8.0):
+            both = Distilled(student, model, FinetuneConfig(own=0.0, spread=spread)).eval()
+            for phase in both.phases():
+                found = both.loss(phase.name, batch(), context())
+                terms[make.__name__, spread] = {k.split("_")[0] for k in found}
+    assert terms == {
+        ("silent", 0.0): {"distill"},
+        ("silent", 8.0): {"distill", "spread"},
+        ("ddpm", 0.0): {"distill"},
+        ("ddpm", 8.0): {"distill"},
+    }

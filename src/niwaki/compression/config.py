@@ -73,7 +73,7 @@ class FinetuneConfig(_Step):
     device: str = "auto"
     outputs: float = Field(default=10.0, ge=0)
     distance: Literal["l1", "l2", "l1l2"] = "l1l2"
-    spread: float = Field(default=0.0, ge=0)
+    spread: float = Field(default=8.0, ge=0)
     own: float = Field(default=0.1, ge=0)
 
 
