@@ -228,7 +228,7 @@ def summary(values: list[float]) -> dict[str, Any]:
 
 
 def table(figures: list[dict[str, Any]], ways: list[str]) -> Table:
-    out = Table(title="Training, samples per second: median [quartiles], and the ratio to the first way")
+    out = Table(title=r"Training, samples per second: median \[quartiles], and the ratio to the first way")
     out.add_column("recipe")
     for way in ways:
         out.add_column(way, justify="right")

@@ -82,10 +82,12 @@ class Drawn:
         self._task: Any = None
         self._began = self._drawn = 0.0
         self._name = self._detail = ""
+        self._counting = False
 
     def stage(self, name: str, detail: str = "") -> None:
         self._finish()
         self._name, self._detail, self._began = name, detail, time.monotonic()
+        self._counting = False
         self._progress.start()
         self._task = self._progress.add_task(escape(detail), total=None, name=name, count="", figures="")
 
@@ -97,10 +99,10 @@ class Drawn:
         changes: dict[str, Any] = {"count": f"{done:,}/{total:,}"}
         if info:
             changes["figures"] = escape(figures(info))
-        if self._progress.tasks and done < (self._progress.tasks[-1].completed or 0):
-            self._progress.reset(
-                self._task, total=total, **changes
-            )  # a second loop within the same piece of work
+        if not self._counting or done < self._progress.tasks[-1].completed:
+            # What a resumed work had done before says nothing about its rate; nor does an earlier loop of this one.
+            self._progress.reset(self._task, total=total, completed=done)
+            self._counting = True
         self._progress.update(self._task, completed=done, total=total, **changes)
 
     def note(self, text: str) -> None:
@@ -127,19 +129,25 @@ class Plain:
     def __init__(self) -> None:
         self._name = ""
         self._began = self._drawn = 0.0
+        self._first: tuple[int, float] | None = None
+        self._done = 0
 
     def stage(self, name: str, detail: str = "") -> None:
         self.close()
         self._name, self._began = name, time.monotonic()
-        self._drawn = self._began
+        self._drawn, self._first = self._began, None
         self._line(f"{name}: {detail}" if detail else name)
 
     def update(self, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
         now = time.monotonic()
+        if self._first is None or done < self._done:
+            self._first = (done, now)  # a resumed work does not begin at 0, an earlier loop has ended
+        self._done = done
         if now - self._drawn < _SECONDS_BETWEEN_LINES:
             return
         self._drawn = now
-        rate = done / max(now - self._began, 1e-9)
+        first, since = self._first
+        rate = (done - first) / max(now - since, 1e-9)
         left = duration((total - done) / rate) if rate else "?"
         self._line(f"{self._name}: {done}/{total}  {rate:.1f}/s  {left} left  {figures(info)}".rstrip())
 
