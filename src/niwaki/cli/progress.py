@@ -100,7 +100,7 @@ class Drawn:
         if info:
             changes["figures"] = escape(figures(info))
         if not self._counting or done < self._progress.tasks[-1].completed:
-            # What a resumed work had done before says nothing about its rate; nor does an earlier loop of this one.
+            # What a resumed work had done before says nothing about its rate, nor does an earlier loop.
             self._progress.reset(self._task, total=total, completed=done)
             self._counting = True
         self._progress.update(self._task, completed=done, total=total, **changes)

@@ -56,7 +56,8 @@ class FinetuneConfig(_Step):
     own_lr:      of what only the model's own loss trains (a critic)
     outputs:     weight of the distance between the student's and the teacher's outputs
     distance:    `l1`, `l2`, or `l1l2` for their sum
-    spread:      weight of the difference in the distances between samples, for graphs that make samples
+    spread:      weight of the difference in the distances between samples, for graphs that make samples; it rises
+                 over the first half
     own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
     """
 
@@ -73,7 +74,7 @@ class FinetuneConfig(_Step):
     device: str = "auto"
     outputs: float = Field(default=10.0, ge=0)
     distance: Literal["l1", "l2", "l1l2"] = "l1l2"
-    spread: float = Field(default=8.0, ge=0)
+    spread: float = Field(default=10.0, ge=0)
     own: float = Field(default=0.1, ge=0)
 
 

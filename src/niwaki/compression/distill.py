@@ -6,6 +6,7 @@ Compression"). The rule is chosen by a graph's role: what the two networks are a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -198,8 +199,8 @@ class Distilled(Trainable):
         return terms
 
     def _lessons(self, name: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """What a graph is taught: its outputs' distance from the teacher's at the same inputs, and the spread of
-        its samples. {} where no rule says what to ask."""
+        """What a graph is taught: its outputs' distance from the teacher's at the same inputs, and the spread
+        of its samples. {} where no rule says what to ask."""
         teacher = self.teacher.graphs()[name]
         with torch.no_grad():
             inputs = _ROLES[teacher.role](self.teacher, name, teacher, batch, ctx)
@@ -212,9 +213,10 @@ class Distilled(Trainable):
         pairs = [(a.float(), b.float()) for a, b in both]
         distance = torch.stack([DISTANCES[self.config.distance](a, b) for a, b in pairs]).mean()
         terms = {f"distill_{name}": max(self.config.outputs, 1e-8) * distance}
-        if self.config.spread > 0 and teacher.role in SPREAD and len(pairs[0][0]) > 1:
+        if self.config.spread > 0 and ctx.progress > 0 and teacher.role in SPREAD and len(pairs[0][0]) > 1:
             spread = torch.stack([spread_distance(a, b) for a, b in pairs]).mean()
-            terms[f"spread_{name}"] = self.config.spread * spread
+            # First what a sample is, then how far from the others: samples that are wrong have no place yet.
+            terms[f"spread_{name}"] = self.config.spread * min(1.0, 2.0 * ctx.progress) * spread
         return terms
 
     def after_step(self, ctx: Context) -> None:
@@ -232,14 +234,15 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def spread_distance(made: Tensor, wanted: Tensor) -> Tensor:
-    """How far the distances between samples are from the teacher's, as a share of them; 0 where all agree.
+    """Mean | ‖sᵢ−sⱼ‖ − ‖tᵢ−tⱼ‖ | /√d over the pairs of a batch: how far the distances between samples are from
+    the teacher's, in the units of a sample's values, as the distance to the teacher itself.
 
-    The best answer of a small network to a squared error is the mean of what it cannot tell apart: samples move
-    together and fewer real ones are reached. Relational distillation (Park et al. 2019, "Relational knowledge
-    distillation", eq. 5) sees that, sample by sample.
+    The best answer of a small network to a squared error is the mean of what it cannot tell apart: samples
+    move together and fewer real ones are reached. Relational distillation (Park et al. 2019, "Relational
+    knowledge distillation", eq. 5) sees that, sample by sample.
     """
-    a, b = F.pdist(made.flatten(1)), F.pdist(wanted.flatten(1))
-    return (a - b).abs().mean() / b.mean().clamp(min=1e-8)
+    a, b = made.flatten(1), wanted.flatten(1)
+    return (F.pdist(a) - F.pdist(b)).abs().mean() / math.sqrt(a.shape[1])
 
 
 def _zeros(state: Any, n: int, device: torch.device) -> Tensor:

@@ -149,7 +149,8 @@ def extractor_records(extractors: Sequence[Any]) -> list[dict[str, Any]]:
 
 
 def write_samples(path: Path, **arrays: np.ndarray | None) -> None:
-    """`samples.npz`: `before` and `after` `(n, *shape)` float32 of the same seeds, `labels` `(n,)`."""
+    """`samples.npz`: `before` and `after` `(n, *shape)` float32 of the same seeds, `labels` `(n,)`, and of
+    each sample after the `nearest` training sample."""
     file = io.BytesIO()
     kept: dict[str, Any] = {k: v for k, v in arrays.items() if v is not None}
     np.savez_compressed(file, **kept)

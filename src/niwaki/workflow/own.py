@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from niwaki.compression import CompressConfig
 from niwaki.compression import compress as carry_out
@@ -19,8 +16,8 @@ from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_thre
 from niwaki.deployment.measure import bundle_way
 from niwaki.evaluation import compare
 from niwaki.evaluation import evaluate as judge
-from niwaki.features import available, build
 from niwaki.store import jsonable, write_json
+from niwaki.workflow.judges import asked_of, balanced_labels, judges
 from niwaki.workflow.measure import weight_bytes
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.seal import seal
@@ -62,14 +59,14 @@ def compress_model(
     made = carry_out(
         model, dataset, config, workdir=out / "compressed", seed=seed, progress=counter(reporter)
     )
-    extractors = _extractors(dataset, features, seed, reporter, out / "cache")
-    labels = _labels(model, dataset, n)
+    extractors = judges(dataset, features, seed=seed, cache=out / "cache", reporter=reporter)
+    asked = asked_of(model.conditions, dataset, n)
+    labels = balanced_labels(dataset, n) if asked else None
     small = load_bundle(made.bundle, engine=engine, threads=threads)
     reporter.stage("verdict", f"{n:,} pairs of samples, torch and {small.engine}")
-    before = model.sample(n, seed=seed, condition=labels).float().cpu().numpy()
-    comparison = compare(
-        before, small.sample(n, seed=seed, condition=labels), dataset, extractors, labels=labels, seed=seed
-    )
+    before = model.sample(n, seed=seed, condition=asked).float().cpu().numpy()
+    after = small.sample(n, seed=seed, condition=asked)
+    comparison = compare(before, after, dataset, extractors, labels=labels, seed=seed)
     verdict = {axis: jsonable(getattr(comparison, axis)) for axis in ("fidelity", "diversity")}
     reporter.stage("measure", f"{threads} threads")
     ways: dict[str, Any] = {
@@ -81,16 +78,7 @@ def compress_model(
     with torch_threads(threads):
         latency = measure_together(ways, batches=(1, 16), progress=counter(reporter))
     bundle = out / f"{out.name}.niwaki"
-    fresh = Path(f"{bundle}.sealed")
-    seal(
-        made.bundle,
-        fresh,
-        name=out.name,
-        measured={"latency": latency["after"]},
-        verdict=verdict,
-        provenance={},
-    )
-    os.replace(fresh, bundle)
+    seal(made.bundle, bundle, name=out.name, measured={"latency": latency["after"]}, verdict=verdict)
     measured: dict[str, Any] = {name: {"latency": by} for name, by in latency.items()}
     measured["before"]["bytes"], measured["after"]["bytes"] = weight_bytes(model), bundle_bytes(bundle)
     found = {
@@ -125,31 +113,17 @@ def evaluate_model(
     reporter = reporter or Quiet()
     dataset = _dataset(data, model)
     n = n or len(dataset.test)
-    extractors = _extractors(dataset, features, seed, reporter, None if cache is None else Path(cache))
-    labels = _labels(model, dataset, n)
+    place = None if cache is None else Path(cache)
+    extractors = judges(dataset, features, seed=seed, cache=place, reporter=reporter)
+    asked = asked_of(model.conditions, dataset, n)
+    labels = balanced_labels(dataset, n) if asked else None
     reporter.stage("evaluate", f"{n:,} samples")
-    samples = model.sample(n, seed=seed, condition=labels, progress=counter(reporter)).float().cpu().numpy()
+    samples = model.sample(n, seed=seed, condition=asked, progress=counter(reporter)).float().cpu().numpy()
     return dict(jsonable(judge(samples, labels, dataset, extractors, seed=seed)))
 
 
 def _steps(plan: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
     return {} if plan is None else {"steps": plan}
-
-
-def _extractors(
-    dataset: Dataset, features: Sequence[str], seed: int, reporter: Reporter, cache: Path | None
-) -> list[Any]:
-    """Those that need labels are left out where there are none."""
-    names = features if dataset.spec.classes > 1 else [f for f in features if f in available(dataset)]
-    reporter.stage("features", ", ".join(names))
-    return build(names, dataset, cache=cache, seed=seed)
-
-
-def _labels(model: GenerativeModel, dataset: Dataset, n: int) -> np.ndarray | None:
-    """Classes that follow the test split's; None for a model or data without."""
-    if not model.conditions or dataset.test.y is None:
-        return None
-    return np.resize(dataset.test.y.cpu().numpy(), n)
 
 
 def _dataset(data: Data, model: GenerativeModel) -> Dataset:

@@ -27,6 +27,7 @@ def seal(
     provenance: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write the zip `bundle` again as `out`, called `name`, with these records in its manifest and its card.
+    Whole or not at all; `out` may be `bundle` itself.
 
     Raises BundleError where `bundle` is broken.
     """

@@ -3,7 +3,7 @@ models)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from niwaki.data import load as load_data
 from niwaki.models.io import load_model
 from niwaki.recipe import Recipe, check_data, load_recipe
 from niwaki.store import hash_bytes, hash_file, hash_json
+from niwaki.workflow.judges import asked_of, balanced_labels, judges
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.rundir import RunDirectory, is_run, versions
 
@@ -102,23 +103,12 @@ class Session:
     @cached_property
     def extractors(self) -> list[Any]:
         """The networks that look at samples, from the run's cache where they were made before."""
-        from niwaki.features import available, build
-
-        wanted = self.recipe.evaluate.features
-        names = (
-            [name for name in wanted if name in available(self.dataset)]
-            if self.dataset.spec.classes < 2
-            else wanted
-        )
-        self.reporter.stage("features", ", ".join(names))
-        if len(names) < len(wanted):
-            self.reporter.note("the data have no labels, so no classifier looks at the samples")
-        return build(
-            names,
+        return judges(
             self.dataset,
-            cache=self.cache,
+            self.recipe.evaluate.features,
             seed=self.recipe.seed,
-            progress=lambda name, done, total: self.reporter.update(done, total, {"": name}),
+            cache=self.cache,
+            reporter=self.reporter,
         )
 
     @cached_property
@@ -141,18 +131,12 @@ class Session:
         return self.recipe.evaluate.n or len(self.dataset.test)
 
     def labels(self, n: int) -> np.ndarray | None:
-        """Classes that follow the test split's, so that generated and real samples are balanced alike; None
-        without."""
-        y = self.dataset.test.y
-        return None if y is None else np.resize(y.numpy(), n)
+        """Classes that follow the test split's; None without."""
+        return balanced_labels(self.dataset, n)
 
-    def condition(self, conditions: dict[str, ConditionSpec], n: int) -> dict[str, np.ndarray] | None:
+    def condition(self, conditions: Mapping[str, ConditionSpec], n: int) -> dict[str, np.ndarray] | None:
         """What is asked of a model that is judged."""
-        labels = self.labels(n)
-        asked = {
-            name: labels for name, spec in conditions.items() if spec.kind == "class" and labels is not None
-        }
-        return asked or None
+        return asked_of(conditions, self.dataset, n)
 
 
 def hash_directory(path: Path) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
+
+import torch
 
 from niwaki.contract import NiwakiError
 from niwaki.evaluation import compare
@@ -56,13 +56,22 @@ def verdict_leg(session: Session) -> bool:
             raise NiwakiError(
                 f"{run.bundle} makes samples of shape {after.shape[1:]}, the model {before.shape[1:]}"
             )
-        evaluation = jsonable(judge(after, labels, dataset, extractors, seed=session.seed))
+        evaluation = judge(after, labels, dataset, extractors, seed=session.seed)
+        nearest = dataset.train.values(torch.from_numpy(evaluation.copies.index)).cpu().numpy()
         comparison = compare(before, after, dataset, extractors, labels=labels, seed=session.seed)
         found = jsonable(comparison)
-        write_samples(run.samples, before=before, after=after, labels=labels, damage=comparison.damage)
+        write_samples(
+            run.samples,
+            before=before,
+            after=after,
+            labels=labels,
+            damage=comparison.damage,
+            nearest=nearest,
+        )
         known = read_json(run.evaluation)
         write_json(
-            run.evaluation, {**known, "bundle": evaluation, "comparison": found, "engine": bundle.engine}
+            run.evaluation,
+            {**known, "bundle": jsonable(evaluation), "comparison": found, "engine": bundle.engine},
         )
         verdicts = {"fidelity": found["fidelity"], "diversity": found["diversity"]}
         compression = read_json(run.compression)
@@ -83,19 +92,14 @@ def _seal(session: Session, measured: dict[str, Any], verdicts: dict[str, Any]) 
         "seed": session.recipe.seed,
         "versions": run.info["versions"],
     }
-    fresh = Path(f"{run.bundle}.sealed")
-    try:
-        seal(
-            run.bundle,
-            fresh,
-            name=session.recipe.name,
-            measured={
-                k: v for k, v in measured.items() if k != "bytes"
-            },  # a file cannot state its own size for sure
-            verdict=verdicts,
-            provenance=provenance,
-        )
-        os.replace(fresh, run.bundle)
-    finally:
-        fresh.unlink(missing_ok=True)
+    # A file cannot state its own size for sure.
+    figures = {k: v for k, v in measured.items() if k != "bytes"}
+    seal(
+        run.bundle,
+        run.bundle,
+        name=session.recipe.name,
+        measured=figures,
+        verdict=verdicts,
+        provenance=provenance,
+    )
     return run.bundle.stat().st_size
