@@ -56,8 +56,8 @@ class FinetuneConfig(_Step):
     own_lr:      of what only the model's own loss trains (a critic)
     outputs:     weight of the distance between the student's and the teacher's outputs
     distance:    `l1`, `l2`, or `l1l2` for their sum
-    spread:      weight of the difference in the distances between samples, for graphs that make samples; it rises
-                 over the first half
+    spread:      weight of the difference in the distances between samples, for graphs that make samples;
+                 it rises over the first half
     own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
     """
 

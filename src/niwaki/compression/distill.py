@@ -234,8 +234,8 @@ DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def spread_distance(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mean | ‖sᵢ−sⱼ‖ − ‖tᵢ−tⱼ‖ | /√d over the pairs of a batch: how far the distances between samples are from
-    the teacher's, in the units of a sample's values, as the distance to the teacher itself.
+    """Mean | ‖sᵢ−sⱼ‖ − ‖tᵢ−tⱼ‖ | /√d over the pairs of a batch: how far the distances between samples
+    are from the teacher's, in the units of a sample's values, as the distance to the teacher itself.
 
     The best answer of a small network to a squared error is the mean of what it cannot tell apart: samples
     move together and fewer real ones are reached. Relational distillation (Park et al. 2019, "Relational
