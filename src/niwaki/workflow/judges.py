@@ -19,11 +19,11 @@ __all__ = ["asked_of", "balanced_labels", "judges"]
 def judges(
     dataset: Dataset, wanted: Sequence[str], *, seed: int, cache: Path | None, reporter: Reporter
 ) -> list[Any]:
-    """The extractors by name, from `cache` where they were made before; those that need labels are left out
-    where there are none."""
-    from niwaki.features import available, build
+    """The extractors by name, from `cache` where they were made before; a classifier, which needs labels, is
+    left out where there are none."""
+    from niwaki.features import build
 
-    names = wanted if dataset.spec.classes > 1 else [f for f in wanted if f in available(dataset)]
+    names = [f for f in wanted if f != "classifier" or dataset.spec.classes > 1]
     reporter.stage("features", ", ".join(names))
     if len(names) < len(wanted):
         reporter.note("the data have no labels, so no classifier looks at the samples")
