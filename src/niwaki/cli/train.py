@@ -12,9 +12,12 @@ from niwaki.cli.progress import duration, figures
 __all__ = ["enter"]
 
 
+_PROBES = {"linear": "linear probe:", "knn": "20 neighbours:"}
+
+
 @adder(
     "niwaki train digits-gan train.steps=500 --out runs/quick",
-    "Train the model of a recipe, or go on with a run.",
+    "Train the model or the encoder of a recipe, or go on with a run.",
 )
 def train(
     what: Annotated[
@@ -39,6 +42,10 @@ def train(
             )
             if record["last"]:
                 console.print(f"[dim]{figures(record['last'], most=6)}[/]")
+            for way, by_split in (record.get("probe") or {}).items():
+                if by_split:
+                    shares = ", ".join(f"{share:.1%} on {split}" for split, share in by_split.items())
+                    console.print(f"{_PROBES[way]} {shares}")
 
         work.answer({"run": run.path, **{k: v for k, v in record.items() if k != "made_from"}}, draw)
 

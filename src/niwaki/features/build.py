@@ -10,8 +10,10 @@ from typing import Any
 from niwaki.contract import CallError, nearest
 from niwaki.data import Dataset
 from niwaki.features.classifier import train_classifier
+from niwaki.features.encoders import encoder_names, registered_encoder
 from niwaki.features.extractor import Extractor, Progress
 from niwaki.features.random import random_features
+from niwaki.features.selfsupervised import is_encoder, run_encoder, train_encoder
 
 __all__ = ["available", "build", "names"]
 
@@ -20,19 +22,29 @@ Maker = Callable[..., Any]
 
 @dataclass(frozen=True)
 class _Kind:
+    """
+    make:   an extractor of (dataset, cache, seed, device, progress)
+    refuse: raises CallError for data that it cannot look at
+    """
+
     make: Maker
-    needs_labels: bool
+    refuse: Callable[[Dataset], None]
 
 
 _KINDS: dict[str, _Kind] = {}
 
 
-def _register(name: str, *, needs_labels: bool = False) -> Callable[[Maker], Maker]:
+def _register(name: str, refuse: Callable[[Dataset], None] = lambda _: None) -> Callable[[Maker], Maker]:
     def enter(make: Maker) -> Maker:
-        _KINDS[name] = _Kind(make, needs_labels)
+        _KINDS[name] = _Kind(make, refuse)
         return make
 
     return enter
+
+
+def _needs_labels(dataset: Dataset) -> None:
+    if dataset.spec.classes < 2:
+        raise CallError("a classifier needs data with at least two classes")
 
 
 @_register("random")
@@ -42,21 +54,62 @@ def _random(
     return random_features(dataset, cache=cache, seed=seed, device=device)
 
 
-@_register("classifier", needs_labels=True)
+@_register("classifier", _needs_labels)
 def _classifier(
     dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
 ) -> Extractor:
     return train_classifier(dataset, cache=cache, seed=seed, device=device, progress=progress)
 
 
+def _encoder(name: str) -> _Kind:
+    def make(
+        dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
+    ) -> Extractor:
+        return train_encoder(name, dataset, cache=cache, seed=seed, device=device, progress=progress)
+
+    return _Kind(make, lambda dataset: registered_encoder(name).refuse(dataset.spec))
+
+
+def _kinds() -> dict[str, _Kind]:
+    return {**_KINDS, **{name: _encoder(name) for name in encoder_names()}}
+
+
+def _of_run(directory: Path) -> _Kind:
+    """A trained encoder by the path of its run."""
+
+    def make(
+        dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
+    ) -> Extractor:
+        return run_encoder(directory, dataset, cache=cache, device=device)
+
+    return _Kind(make, lambda _: None)
+
+
+def _kind(name: str) -> _Kind:
+    known = _kinds()
+    if name not in known and is_encoder(Path(name)):
+        return _of_run(Path(name))
+    if name not in known:
+        raise CallError(f"there are no features '{name}'; {nearest(name, known)}")
+    return known[name]
+
+
 def names() -> tuple[str, ...]:
     """All extractors there are."""
-    return tuple(_KINDS)
+    return tuple(_kinds())
 
 
 def available(dataset: Dataset) -> tuple[str, ...]:
-    """Those that this data set allows: a classifier needs labels."""
-    return tuple(n for n, kind in _KINDS.items() if dataset.spec.classes >= 2 or not kind.needs_labels)
+    """Those that this data set allows: a classifier needs labels, a masked autoencoder patches."""
+    return tuple(name for name, kind in _kinds().items() if _allows(kind, dataset))
+
+
+def _allows(kind: _Kind, dataset: Dataset) -> bool:
+    try:
+        kind.refuse(dataset)
+    except CallError:
+        return False
+    return True
 
 
 def build(
@@ -69,18 +122,16 @@ def build(
     progress: Progress | None = None,
 ) -> list[Extractor]:
     """Extractors by name, fitted to the training split of `dataset` (or taken from the cache), deterministic
-    by the seed.
+    by the seed. The path of a run that trained an encoder is a name too.
 
     cache:    directory that keeps weights and features by content hash; None keeps nothing
     progress: called with (extractor, steps done, steps in all) while one is trained
-    Raises CallError for an unknown name, a name given twice, and `classifier` on data without classes.
+    Raises CallError for an unknown name, a name given twice, and for data that an extractor cannot look at.
     """
     if isinstance(wanted, str):
         raise CallError(f"features must be a list of names, not the single name '{wanted}'")
-    for name in wanted:
-        if name not in _KINDS:
-            raise CallError(f"there are no features '{name}'; {nearest(name, _KINDS)}")
+    kinds = [_kind(name) for name in wanted]
     if not wanted or len(set(wanted)) != len(wanted):
         raise CallError("name at least one kind of features, and each only once")
     folder = None if cache is None else Path(cache)
-    return [_KINDS[name].make(dataset, folder, seed, device, progress) for name in wanted]
+    return [kind.make(dataset, folder, seed, device, progress) for kind in kinds]

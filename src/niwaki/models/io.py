@@ -9,28 +9,58 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from niwaki.contract import GenerativeModel, NiwakiError, nearest
+from niwaki.contract import CallError, GenerativeModel, NiwakiError, nearest
 from niwaki.models import registry
 from niwaki.nn.surgery import Cut, apply_cuts
 from niwaki.store import read_json, read_tensors, write_json, write_tensors
 from niwaki_runtime.specs import SampleSpec
 
-__all__ = ["FORMAT", "build_record", "fill", "load_model", "model_record", "save_model"]
+__all__ = [
+    "ENCODER",
+    "FORMAT",
+    "build_record",
+    "fill",
+    "load_model",
+    "model_record",
+    "not_sampled",
+    "save_model",
+]
 
 FORMAT = 1
 """Version of `model.json`; a newer one is refused."""
+
+ENCODER = "encoder"
+"""`kind` of what is kept as a model is, but makes no samples: `niwaki.features` builds it."""
 
 _BUILDERS = {"adapted": "niwaki.adapters.module"}
 """Models that no registry builds: name → module whose `rebuild(config, spec)` makes them."""
 
 
-def model_record(model: GenerativeModel) -> dict[str, Any]:
+class Kept(Protocol):
+    """What can be kept: a generative model, or an encoder (whose `kind` says so)."""
+
+    name: str
+    config: Any
+    spec: SampleSpec
+    surgery: tuple[Any, ...]
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+
+def not_sampled(name: str) -> CallError:
+    """What is said where an encoder is asked to be a generative model."""
+    return CallError(f"'{name}' is an encoder: it can be trained and used as features, not sampled")
+
+
+def model_record(model: Kept) -> dict[str, Any]:
     """How to build `model` again, as JSON: name, config, spec and surgery."""
+    kind = getattr(model, "kind", None)
     return {
+        **({} if kind is None else {"kind": kind}),
         "format": FORMAT,
         "name": model.name,
         "config": model.config.model_dump(mode="json"),
@@ -39,7 +69,7 @@ def model_record(model: GenerativeModel) -> dict[str, Any]:
     }
 
 
-def save_model(model: GenerativeModel, directory: Path | str) -> Path:
+def save_model(model: Kept, directory: Path | str) -> Path:
     """Write `model.json` and `model.safetensors` into `directory` (made where missing); returns it.
 
     The weights are written first: a directory whose `model.json` is new has its weights too.
@@ -65,7 +95,7 @@ def build_record(record: dict[str, Any]) -> GenerativeModel:
     return model
 
 
-def fill(model: GenerativeModel, weights: dict[str, Tensor], origin: Path | str) -> None:
+def fill(model: nn.Module, weights: dict[str, Tensor], origin: Path | str) -> None:
     """Load `weights` into `model`. Raises NiwakiError naming the first that is missing, extra or misfit."""
     own = model.state_dict()
     _refuse(sorted(own.keys() - weights.keys()), f"{origin} lacks the weights")
@@ -93,7 +123,8 @@ def _refuse(problems: Iterable[str], text: str) -> None:
 def load_model(directory: Path | str) -> GenerativeModel:
     """The model saved in `directory`, in eval mode, on the CPU: the same outputs, bit for bit.
 
-    Raises NiwakiError where a file is missing, broken, newer than this version, or does not fit.
+    Raises NiwakiError where a file is missing, broken, newer than this version, or does not fit, CallError
+    where an encoder was saved there.
     """
     directory = Path(directory)
     record = read_json(directory / "model.json")
@@ -103,6 +134,8 @@ def load_model(directory: Path | str) -> GenerativeModel:
         raise NiwakiError(
             f"{directory / 'model.json'} has the format {record['format']}, above {FORMAT}; update niwaki"
         )
+    if record.get("kind") == ENCODER:
+        raise not_sampled(record["name"])
     model = build_record(record)
     fill(model, read_tensors(directory / "model.safetensors"), directory / "model.safetensors")
     return model.eval()

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
 
-__all__ = ["ModelConfig", "build", "built_in", "config_of", "names", "register", "registered"]
+__all__ = ["ModelConfig", "build", "built_in", "checked", "config_of", "names", "register", "registered"]
 
 Model = TypeVar("Model", bound=type[GenerativeModel])
 
@@ -62,16 +62,22 @@ def registered(name: str) -> type[GenerativeModel]:
 
 def config_of(name: str, values: Mapping[str, Any]) -> ModelConfig:
     """The checked config of a model. Raises CallError in one sentence for a wrong key or value."""
-    cls = registered(name).Config
+    return checked(registered(name).Config, name, values)
+
+
+def checked(config: type[ModelConfig], name: str, values: Mapping[str, Any]) -> ModelConfig:
+    """`values` as the config of `name`. Raises CallError in one sentence for a wrong key or value."""
     try:
-        return cls.model_validate(dict(values))
+        return config.model_validate(dict(values))
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
-            raise CallError(
-                f"the model '{name}' has no setting '{key}'; {nearest(key, cls.model_fields)}"
-            ) from None
+            fields: Mapping[str, Any] = config.model_fields
+            for part in first["loc"][:-1]:  # of a section inside the config
+                fields = getattr(fields[str(part)].annotation, "model_fields", {})
+            hint = nearest(str(first["loc"][-1]), fields)
+            raise CallError(f"the model '{name}' has no setting '{key}'; {hint}") from None
         raise CallError(f"model.{key} of '{name}': {first['msg']}, not {first['input']!r}") from None
 
 

@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.features.encoders import encoder_config, encoder_names
+from niwaki.models import registry
 
 if TYPE_CHECKING:
     from niwaki.recipe.schema import Recipe
 
-__all__ = ["check_data", "check_model"]
+__all__ = ["check_data", "check_model", "model_config"]
+
+
+def model_config(name: str, values: Mapping[str, Any]) -> registry.ModelConfig:
+    """The checked config of a model or of an encoder. Raises CallError with the nearest name of both."""
+    encoders = encoder_names()
+    if name in encoders:
+        return encoder_config(name, values)
+    known = registry.names()
+    if name not in known:
+        raise CallError(f"there is no model '{name}'; {nearest(name, [*known, *encoders])}")
+    return registry.config_of(name, values)
 
 
 def check_model(settings: Mapping[str, Any]) -> None:

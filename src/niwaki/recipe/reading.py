@@ -75,9 +75,19 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
         data["path"] = str(
             Path(data["path"]).expanduser().absolute()
         )  # the run directory outlives the place of the call
+    evaluate = values.get("evaluate")
+    if isinstance(evaluate, dict) and isinstance(evaluate.get("features"), list):
+        evaluate["features"] = [_absolute_run(given) for given in evaluate["features"]]
     if values.get("name") is None:
         values["name"] = file.stem
     return recipe_from(values)
+
+
+def _absolute_run(given: Any) -> Any:
+    """Features named by the path of a run; a plain name stays one."""
+    if isinstance(given, str) and "/" in given:
+        return str(Path(given).expanduser().absolute())
+    return given
 
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from niwaki.compression import CompressConfig
 from niwaki.contract import CallError
 from niwaki.data import DataConfig
 from niwaki.evaluation import EvaluateConfig
-from niwaki.models.registry import config_of
-from niwaki.recipe.checks import check_model
+from niwaki.features.encoders import encoder_names
+from niwaki.models.io import not_sampled
+from niwaki.recipe.checks import check_model, model_config
 from niwaki.training import TrainConfig
 
 __all__ = ["ExportConfig", "Recipe"]
@@ -52,7 +53,7 @@ class Recipe(BaseModel):
 
     name:     of the run directory and the bundle; the recipe file's name where it is not given
     seed:     of the weights, the batches and the samples
-    model:    `name` and the settings of that model
+    model:    `name` and the settings of that model, or of an encoder, which is trained and no more
     compress: None ends the way with the float model's bundle
     """
 
@@ -75,9 +76,20 @@ class Recipe(BaseModel):
         name = rest.pop("name", None)
         if not isinstance(name, str):
             raise CallError("the recipe must set 'model.name' to a model's name; `niwaki models` lists them")
-        settings = config_of(name, rest).model_dump(mode="json")
+        settings = model_config(name, rest).model_dump(mode="json")
         check_model(settings)
         return {"name": name, **settings}
+
+    @model_validator(mode="after")
+    def _encoders_end_there(self) -> Recipe:
+        if self.encodes and self.compress is not None:
+            raise CallError(f"{not_sampled(self.model['name'])}; take 'compress' out of the recipe")
+        return self
+
+    @property
+    def encodes(self) -> bool:
+        """Whether the model is an encoder."""
+        return self.model["name"] in encoder_names()
 
     @property
     def model_settings(self) -> dict[str, Any]:

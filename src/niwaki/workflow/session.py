@@ -13,7 +13,7 @@ import numpy as np
 from niwaki.contract import ConditionSpec, GenerativeModel, NiwakiError
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
-from niwaki.models.io import load_model
+from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Recipe, check_data, load_recipe
 from niwaki.store import hash_bytes, hash_file, hash_json
 from niwaki.workflow.judges import asked_of, balanced_labels, judges
@@ -30,17 +30,27 @@ def open_session(
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    *,
+    encoders: bool = False,
 ) -> Session:
     """A session on a run directory, or on the run of a recipe (a file, a name, or a `Recipe`).
 
-    Raises CallError where `what` is neither.
+    encoders: whether the verb has something to do with an encoder, which makes no samples
+    Raises CallError where `what` is neither, or is about an encoder and the verb is not.
     """
     reporter = reporter or Quiet()
-    if isinstance(what, Recipe):
-        return Session(RunDirectory.create(what, out), reporter)
-    if is_run(what) and out is None:
-        return Session(RunDirectory.open(what, tuple(overrides)), reporter)
-    return Session(RunDirectory.create(load_recipe(what, overrides), out), reporter)
+    if not isinstance(what, Recipe) and is_run(what) and out is None:
+        run = RunDirectory.open(what, tuple(overrides))
+        _refuse_encoder(run.recipe, encoders)
+        return Session(run, reporter)
+    recipe = what if isinstance(what, Recipe) else load_recipe(what, overrides)
+    _refuse_encoder(recipe, encoders)
+    return Session(RunDirectory.create(recipe, out), reporter)
+
+
+def _refuse_encoder(recipe: Recipe, allowed: bool) -> None:
+    if recipe.encodes and not allowed:
+        raise not_sampled(recipe.model["name"])
 
 
 class Session:

@@ -9,7 +9,10 @@ from typing import Any
 
 import torch
 
-from niwaki.contract import CallError
+from niwaki.contract import CallError, GenerativeModel
+from niwaki.data import Dataset
+from niwaki.features import Encoder, build_encoder
+from niwaki.features.selfsupervised import probe_encoder
 from niwaki.models.io import save_model
 from niwaki.models.registry import build
 from niwaki.recipe import Recipe
@@ -33,13 +36,13 @@ def train(
     fresh: bool = False,
     reporter: Reporter | None = None,
 ) -> RunDirectory:
-    """Train the model of a recipe (or of a run) and save it into the run directory.
+    """Train the model (or the encoder) of a recipe or of a run and save it into the run directory.
 
     resume: go on from the last checkpoint of a training that was stopped
     fresh:  begin again, whatever is there
     Raises CallError where a stopped training is in the way and neither was asked for, Interrupted on Ctrl-C.
     """
-    session = open_session(what, overrides, out, reporter)
+    session = open_session(what, overrides, out, reporter, encoders=True)
     run = session.run
     with run.hold():
         stopped = run.leg("train")["status"] == "started" and _checkpoints(run)
@@ -77,7 +80,7 @@ def train_leg(session: Session, *, resume: bool = False, fresh: bool = False) ->
         (run.path / "metrics.jsonl").unlink(missing_ok=True)
     with run.working("train", inputs, (run.model,)) as record:
         torch.manual_seed(recipe.seed)
-        model = build(recipe.model["name"], recipe.model_settings, dataset.spec)
+        model = _fresh(session, dataset)
         result = fit(
             model,
             dataset.train,
@@ -98,7 +101,16 @@ def train_leg(session: Session, *, resume: bool = False, fresh: bool = False) ->
             "parameters": sum(p.numel() for p in model.parameters()),
             "last": result.last,
         }
+        if isinstance(model, Encoder):
+            session.reporter.stage("probe", "a linear classifier and 20 neighbours on its features")
+            record["probe"] = probe_encoder(model, dataset)
     return True
+
+
+def _fresh(session: Session, dataset: Dataset) -> GenerativeModel | Encoder:
+    recipe = session.recipe
+    make = build_encoder if recipe.encodes else build
+    return make(recipe.model["name"], recipe.model_settings, dataset.spec)
 
 
 def resumable(session: Session) -> bool:

@@ -1,0 +1,192 @@
+"""Encoders: networks that learn from unlabelled samples what to look at, and the networks they are made of.
+
+An encoder is one file: a class, a registered name, a config. Being registered it can be named by a recipe
+(`model: {name: simclr}`) and as features (`features: [simclr]`).
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from niwaki.contract import CallError, SampleSpec, Trainable, nearest
+from niwaki.features.augment import Augment
+from niwaki.models.io import ENCODER
+from niwaki.models.registry import ModelConfig, checked
+
+__all__ = [
+    "ContrastiveConfig",
+    "Encoder",
+    "EncoderConfig",
+    "backbone",
+    "build_encoder",
+    "encoder_config",
+    "encoder_names",
+    "projector",
+    "register_encoder",
+    "registered_encoder",
+]
+
+_BUILT_IN = ("niwaki.features.simclr", "niwaki.features.moco", "niwaki.features.mae")
+
+
+class EncoderConfig(ModelConfig):
+    """
+    augment: how the views of a sample differ
+    """
+
+    augment: Augment = Augment()
+
+
+class Encoder(Trainable):
+    """What every encoder is: built from its config and the spec of its samples alone, weights drawn from
+    torch's global generator.
+
+    name, config: how to build it again; set by registering and by the constructor
+    dim:          number of features
+    batch, lr:    what it is trained with where nobody says otherwise (`features: [simclr]`)
+    """
+
+    kind = ENCODER
+    name: str
+    Config: type[Any]
+    config: Any
+    spec: SampleSpec
+    surgery: tuple[Any, ...] = ()
+    dim: int
+    batch: int = 256
+    lr: float = 2e-3
+
+    def __init__(self, config: EncoderConfig, spec: SampleSpec) -> None:
+        super().__init__()
+        self.refuse(spec)
+        self.config = config
+        self.spec = spec
+
+    @classmethod
+    def refuse(cls, spec: SampleSpec) -> None:
+        """Raises CallError in one sentence for samples that this encoder cannot look at."""
+        if spec.modality == "text" or not 1 <= len(spec.shape) <= 3:
+            raise CallError(
+                f"'{cls.name}' is for vectors, series and images, not for {spec.modality} "
+                f"of shape {spec.shape}"
+            )
+
+    @abstractmethod
+    def features(self, x: Tensor) -> Tensor:
+        """Samples (n, *shape) in the spec's range → features (n, dim)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.features(x)
+
+
+Kind = TypeVar("Kind", bound=type[Encoder])
+
+_ENCODERS: dict[str, type[Encoder]] = {}
+
+
+def register_encoder(name: str) -> Callable[[Kind], Kind]:
+    """Class decorator. The class has `Config` (an EncoderConfig), takes `(config, spec)`, and gains
+    `name`."""
+
+    def enter(cls: Kind) -> Kind:
+        cls.name = name
+        _ENCODERS[name] = cls
+        return cls
+
+    return enter
+
+
+def encoder_names() -> list[str]:
+    """All registered encoders, the built-in ones loaded."""
+    for module in _BUILT_IN:
+        importlib.import_module(module)
+    return sorted(_ENCODERS)
+
+
+def registered_encoder(name: str) -> type[Encoder]:
+    """Raises CallError with the nearest name where there is no such encoder."""
+    known = encoder_names()
+    if name not in known:
+        raise CallError(f"there is no encoder '{name}'; {nearest(name, known)}")
+    return _ENCODERS[name]
+
+
+def encoder_config(name: str, values: Mapping[str, Any]) -> EncoderConfig:
+    """The checked config of an encoder. Raises CallError in one sentence for a wrong key or value."""
+    config = checked(registered_encoder(name).Config, name, values)
+    assert isinstance(config, EncoderConfig)
+    return config
+
+
+def build_encoder(name: str, config: Mapping[str, Any] | EncoderConfig, spec: SampleSpec) -> Encoder:
+    """A fresh encoder for samples of `spec`. Raises CallError where it cannot look at them."""
+    given = config if isinstance(config, EncoderConfig) else encoder_config(name, config)
+    return registered_encoder(name)(given, spec)
+
+
+# ── the networks of the contrastive encoders
+
+
+class ContrastiveConfig(EncoderConfig):
+    """
+    width:       channels of the convolutions (images, series); of vectors the dense layers have 4·width units
+    features:    length of the representation: what is kept
+    projection:  length of what the loss compares: the projector's output
+    temperature: τ of the loss
+    """
+
+    width: int = Field(64, ge=16, multiple_of=16)
+    features: int = Field(128, ge=2)
+    projection: int = Field(64, ge=2)
+    temperature: float = Field(0.2, gt=0)
+
+
+def backbone(spec: SampleSpec, width: int, features: int) -> nn.Sequential:
+    """(n, *shape) → (n, features). Images (C, H, W) and series (C, L): convolutions of stride 2 down to a
+    side of at most 4, then a dense layer on a 2×2 map; vectors (d,): dense layers.
+
+    Normalised by groups, not by batch: batch statistics tell views of one batch apart from those of another,
+    which lets an encoder cheat (He et al. 2020, section 3.3).
+    """
+    if len(spec.shape) == 1:
+        inner = 4 * width
+        layers: list[nn.Module] = []
+        for inputs in (spec.shape[0], inner):
+            layers += [nn.Linear(inputs, inner), nn.LayerNorm(inner), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(inner, features))
+    flat = len(spec.shape) == 3
+    conv: Any = nn.Conv2d if flat else nn.Conv1d
+    channels, side = spec.shape[0], max(spec.shape[1:])
+    # Large samples are halved at once: layers at full size would take most of the time.
+    stride = 1 if side < 24 else 2
+    layers = _block(conv, channels, width // 2, stride)
+    side, channels = -(-side // stride), width // 2
+    while side > 4:
+        layers += _block(conv, channels, width, 2)
+        side, channels = (side + 1) // 2, width
+    layers += _block(conv, channels, width, 1)
+    cells = tuple(min(2, s) for s in spec.shape[1:])
+    pool: nn.Module = nn.AdaptiveAvgPool2d(cells) if flat else nn.AdaptiveAvgPool1d(cells[0])
+    return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(width * math.prod(cells), features))
+
+
+def projector(features: int, projection: int) -> nn.Sequential:
+    """One hidden layer between the representation and what the loss compares; thrown away afterwards (Chen et
+    al. 2020, section 4.2)."""
+    return nn.Sequential(
+        nn.Linear(features, features),
+        nn.LayerNorm(features),
+        nn.ReLU(),
+        nn.Linear(features, projection, bias=False),
+    )
+
+
+def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [conv(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]

@@ -1,0 +1,223 @@
+"""Encoders as extractors: trained on a data set's own training split, or taken from a run; and kept on
+disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from niwaki.contract import CallError, NiwakiError, SampleSpec
+from niwaki.data import Dataset
+from niwaki.features.encoders import Encoder, build_encoder, registered_encoder
+from niwaki.features.extractor import NetworkExtractor, Progress, pick_device
+from niwaki.features.probe import knn_accuracy, linear_accuracy
+from niwaki.models.io import ENCODER, fill, save_model
+from niwaki.store import hash_json, read_json, read_tensors, write_json, write_tensors
+
+__all__ = [
+    "EncoderExtractor",
+    "Probe",
+    "is_encoder",
+    "load_encoder",
+    "probe",
+    "probe_encoder",
+    "run_encoder",
+    "save_encoder",
+    "train_encoder",
+]
+
+_VERSION = 1
+"""Raised when an architecture or its training changes: part of the hash that the cache goes by."""
+
+_NEIGHBOURS = 20
+
+Probe = dict[str, dict[str, float] | None]
+"""`{"linear": {"validation": 0.97, "test": 0.96}, "knn": …}`, accuracies 0 … 1; None where there are no
+labels."""
+
+
+class EncoderExtractor(NetworkExtractor):
+    """A trained encoder as an extractor.
+
+    probe: what a linear classifier and 20 neighbours make of its features, by split
+    """
+
+    def __init__(
+        self,
+        name: str,
+        encoder: Encoder,
+        *,
+        settings: dict[str, Any],
+        cache: Path | None,
+        device: str = "auto",
+    ) -> None:
+        super().__init__(
+            name, encoder.spec, encoder, dim=encoder.dim, settings=settings, cache=cache, device=device
+        )
+        self.probe: Probe = {"linear": None, "knn": None}
+
+
+def train_encoder(
+    name: str,
+    dataset: Dataset,
+    *,
+    cache: Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> EncoderExtractor:
+    """The extractor `name` for a data set: from the cache, or trained now on the training split alone.
+
+    Raises CallError for samples that the encoder cannot look at.
+    """
+    kind = registered_encoder(name)
+    kind.refuse(dataset.spec)
+    config = kind.Config()
+    steps = encoder_steps(len(dataset.train), kind.batch)
+    settings = {
+        "version": _VERSION,
+        "seed": seed,
+        "steps": steps,
+        "batch": kind.batch,
+        "lr": kind.lr,
+        "config": config.model_dump(mode="json"),
+    }
+    key = hash_json([name, settings, dataset.fingerprint, dataset.spec.to_json()])[:24]
+    path = cache / "features" / f"{name}-{key}.safetensors" if cache else None
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = build_encoder(name, config, dataset.spec)
+    if path is None or not _load(encoder, path):
+        _fit(encoder, dataset, steps, seed, device, progress)
+        if path is not None:
+            write_tensors(path, encoder.state_dict())
+    made = EncoderExtractor(name, encoder, settings=settings, cache=cache, device=device)
+    made.probe = _kept_probe(made, dataset, cache)
+    return made
+
+
+def run_encoder(
+    directory: Path, dataset: Dataset, *, cache: Path | None = None, device: str = "auto"
+) -> EncoderExtractor:
+    """The encoder of a run (or of a model directory) as an extractor, named by the directory.
+
+    Raises CallError where its samples have another shape or range than the data, NiwakiError where it is
+    broken.
+    """
+    encoder = load_encoder(directory)
+    here, there = dataset.spec, encoder.spec
+    if (here.shape, here.low, here.high) != (there.shape, there.low, there.high):
+        raise CallError(
+            f"the encoder in {directory} is for samples of shape {tuple(there.shape)} in "
+            f"{there.low:g} … {there.high:g}, the data have {tuple(here.shape)} in "
+            f"{here.low:g} … {here.high:g}"
+        )
+    settings = {"encoder": encoder.name, "config": encoder.config.model_dump(mode="json")}
+    made = EncoderExtractor(directory.name, encoder, settings=settings, cache=cache, device=device)
+    made.probe = _kept_probe(made, dataset, cache)
+    return made
+
+
+def probe(extractor: NetworkExtractor, dataset: Dataset) -> Probe:
+    """Accuracy of a linear probe and of 20 nearest neighbours, fitted to the training split, by split; None
+    where there are no labels, or too few of them."""
+    y = dataset.train.y
+    if y is None or len(torch.unique(y)) < 2 or len(dataset.train) < _NEIGHBOURS:
+        return {"linear": None, "knn": None}
+    train, labels = extractor.of_split(dataset, "train"), y.cpu().numpy()
+    linear, knn = {}, {}
+    for name in ("validation", "test"):
+        split = dataset.split(name)
+        if split.y is not None and len(split):
+            test, answers = extractor.of_split(dataset, name), split.y.cpu().numpy()
+            linear[name] = linear_accuracy(train, labels, test, answers)
+            knn[name] = knn_accuracy(train, labels, test, answers, k=_NEIGHBOURS)
+    return {"linear": linear, "knn": knn}
+
+
+def probe_encoder(encoder: Encoder, dataset: Dataset) -> Probe:
+    """`probe` of an encoder that was just trained, on the CPU."""
+    return probe(EncoderExtractor(encoder.name, encoder, settings={}, cache=None, device="cpu"), dataset)
+
+
+def encoder_steps(samples: int, batch: int) -> int:
+    """A hundred and fifty passes over a small set, at most 3000 steps over a large one."""
+    return int(min(3000, max(600, 150 * samples // batch)))
+
+
+def save_encoder(encoder: Encoder, directory: Path | str) -> Path:
+    """Write `model.json` and `model.safetensors` into `directory`; returns it."""
+    return save_model(encoder, directory)
+
+
+def is_encoder(directory: Path) -> bool:
+    """Whether an encoder was saved in `directory`, or in its `model/`."""
+    file = next(
+        (f for f in (directory / "model.json", directory / "model" / "model.json") if f.is_file()), None
+    )
+    record = None if file is None else read_json(file)
+    return isinstance(record, dict) and record.get("kind") == ENCODER
+
+
+def load_encoder(directory: Path | str) -> Encoder:
+    """The encoder saved in `directory` (a run's, or its `model/`), in eval mode, on the CPU.
+
+    Raises NiwakiError where a file is missing, broken, or holds no encoder.
+    """
+    directory = Path(directory)
+    directory = directory / "model" if (directory / "model").is_dir() else directory
+    record = read_json(directory / "model.json")
+    if not isinstance(record, dict) or record.get("kind") != ENCODER:
+        raise NiwakiError(f"{directory / 'model.json'} does not describe an encoder")
+    encoder = build_encoder(record["name"], record["config"], SampleSpec.from_json(record["spec"]))
+    fill(encoder, read_tensors(directory / "model.safetensors"), directory / "model.safetensors")
+    return encoder.eval()
+
+
+def _kept_probe(extractor: EncoderExtractor, dataset: Dataset, cache: Path | None) -> Probe:
+    """`probe`, from the cache where it was taken before."""
+    key = hash_json([extractor.fingerprint, dataset.fingerprint])[:24]
+    path = cache / "features" / f"{extractor.name}-probe-{key}.json" if cache else None
+    if path is not None and path.exists():
+        try:
+            return dict(read_json(path))
+        except (NiwakiError, TypeError, ValueError):
+            path.unlink(missing_ok=True)  # a damaged cache is made again
+    found = probe(extractor, dataset)
+    if path is not None:
+        write_json(path, found)
+    return found
+
+
+def _fit(
+    encoder: Encoder, dataset: Dataset, steps: int, seed: int, device: str, progress: Progress | None
+) -> None:
+    from niwaki.training import TrainConfig, fit  # here: cached weights need no trainer
+
+    settings = {
+        "steps": steps,
+        "batch": min(encoder.batch, len(dataset.train)),
+        "lr": encoder.lr,
+        "warmup": min(50, steps // 4),
+        "optimizer": "adamw",
+        "weight_decay": 0.05,
+        "ema": 0.99,
+        "precision": "fp32",
+        "device": str(pick_device(device)),
+        "checkpoint_every": 0,
+    }
+    report = None if progress is None else lambda done, total, _: progress(encoder.name, done, total)
+    fit(encoder, dataset.train, TrainConfig.model_validate(settings), seed=seed, progress=report)
+
+
+def _load(encoder: Encoder, path: Path) -> bool:
+    if not path.exists():
+        return False
+    try:
+        encoder.load_state_dict(read_tensors(path))
+        return True
+    except (NiwakiError, RuntimeError):
+        path.unlink(missing_ok=True)  # a damaged cache is made again
+        return False
