@@ -6,6 +6,9 @@ from niwaki.features.build import available, build, names
 from niwaki.features.classifier import Classifier
 from niwaki.features.encoders import Encoder, EncoderConfig, build_encoder, encoder_names, register_encoder
 from niwaki.features.extractor import Extractor, NetworkExtractor
+from niwaki.features.module import module_extractor
+from niwaki.features.preprocess import Preprocess
+from niwaki.features.pretrained import Pretrained, pretrained_extractor
 from niwaki.features.selfsupervised import EncoderExtractor, load_encoder, save_encoder
 
 __all__ = [
@@ -15,12 +18,16 @@ __all__ = [
     "EncoderExtractor",
     "Extractor",
     "NetworkExtractor",
+    "Preprocess",
+    "Pretrained",
     "available",
     "build",
     "build_encoder",
     "encoder_names",
     "load_encoder",
+    "module_extractor",
     "names",
+    "pretrained_extractor",
     "register_encoder",
     "save_encoder",
 ]

@@ -12,6 +12,7 @@ from niwaki.data import Dataset
 from niwaki.features.classifier import train_classifier
 from niwaki.features.encoders import encoder_names, registered_encoder
 from niwaki.features.extractor import Extractor, Progress
+from niwaki.features.pretrained import KINDS, is_pretrained, pretrained_extractor
 from niwaki.features.random import random_features
 from niwaki.features.selfsupervised import is_encoder, run_encoder, train_encoder
 
@@ -85,12 +86,26 @@ def _of_run(directory: Path) -> _Kind:
     return _Kind(make, lambda _: None)
 
 
+def _pretrained(name: str) -> _Kind:
+    """`kind:source`, as `dinov2:facebook/dinov2-base`."""
+    kind, _, source = name.partition(":")
+
+    def make(
+        dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
+    ) -> Extractor:
+        return pretrained_extractor(kind, source, dataset, cache, device)
+
+    return _Kind(make, lambda _: None)
+
+
 def _kind(name: str) -> _Kind:
+    if is_pretrained(name):
+        return _pretrained(name)
     known = _kinds()
     if name not in known and is_encoder(Path(name)):
         return _of_run(Path(name))
     if name not in known:
-        raise CallError(f"there are no features '{name}'; {nearest(name, known)}")
+        raise CallError(f"there are no features '{name}'; {nearest(name, (*known, *KINDS))}")
     return known[name]
 
 
@@ -122,7 +137,8 @@ def build(
     progress: Progress | None = None,
 ) -> list[Extractor]:
     """Extractors by name, fitted to the training split of `dataset` (or taken from the cache), deterministic
-    by the seed. The path of a run that trained an encoder is a name too.
+    by the seed. The path of a run that trained an encoder is a name too, and so is `kind:source` of a
+    pretrained network (`inception:weights.safetensors`, `dinov2:folder`, `clip:folder or hub name`).
 
     cache:    directory that keeps weights and features by content hash; None keeps nothing
     progress: called with (extractor, steps done, steps in all) while one is trained
@@ -134,4 +150,7 @@ def build(
     if not wanted or len(set(wanted)) != len(wanted):
         raise CallError("name at least one kind of features, and each only once")
     folder = None if cache is None else Path(cache)
-    return [kind.make(dataset, folder, seed, device, progress) for kind in kinds]
+    made = [kind.make(dataset, folder, seed, device, progress) for kind in kinds]
+    if len({extractor.name for extractor in made}) < len(made):
+        raise CallError(f"two of these features would both be called the same: {', '.join(wanted)}")
+    return made

@@ -1,0 +1,193 @@
+"""DINOv2 and CLIP as `transformers` writes them: from a folder, or from the hub by name. Never from a pickle.
+
+Oquab et al., "DINOv2: learning robust visual features without supervision", 2023
+(https://arxiv.org/abs/2304.07193); Radford et al., "Learning transferable visual models from natural language
+supervision", ICML 2021 (https://arxiv.org/abs/2103.00020). Stein et al., "Exposing flaws of generative model
+evaluation metrics", NeurIPS 2023 (https://arxiv.org/abs/2306.04675) find DINOv2's features nearest to what
+people see; Jayasumana et al., "Rethinking FID", CVPR 2024 (https://arxiv.org/abs/2401.09603) take CLIP's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from niwaki.contract import CallError, NiwakiError
+from niwaki.features.preprocess import Preprocess
+from niwaki.features.weights import Loaded, refuse_pickle
+from niwaki.store import read_json
+
+__all__ = ["load_clip", "load_dinov2"]
+
+_DINOV2 = {"dinov2": "Dinov2Model", "dinov2_with_registers": "Dinov2WithRegistersModel"}
+_CLIP = {"clip": "CLIPVisionModelWithProjection", "clip_vision_model": "CLIPVisionModelWithProjection"}
+_IMAGENET = Preprocess(size=(224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+_CLIP_INPUT = Preprocess(
+    size=(224, 224),
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+_FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
+"""What is fetched from the hub: no pickles and no programs."""
+_SHAPING = (
+    "model_type",
+    "hidden_act",
+    "layer_norm_eps",
+    "num_attention_heads",
+    "patch_size",
+    "image_size",
+    "use_swiglu_ffn",
+)
+"""What of a configuration decides features beside the weights and their shapes."""
+
+
+class Output(nn.Module):
+    """One named output of a `transformers` model, given images."""
+
+    def __init__(self, model: nn.Module, output: str) -> None:
+        super().__init__()
+        self.model = model
+        self.output = output
+
+    def forward(self, x: Tensor) -> Tensor:
+        found: Tensor = getattr(self.model(pixel_values=x), self.output)
+        return found
+
+
+def load_dinov2(source: str) -> Loaded:
+    """DINOv2, with or without registers: its class token after the last norm (n, hidden_size).
+
+    source: a folder with `config.json` and `model.safetensors`, or a name on the hub
+    Raises CallError for pickled weights, another model and where `transformers` is missing; NiwakiError for
+    what cannot be had or read.
+    """
+    folder = _folder(source)
+    model = _model(folder, _DINOV2, "dinov2")
+    made = _preprocess(folder, _IMAGENET, None)
+    return Loaded(Output(model, "pooler_output"), int(model.config.hidden_size), made, _settings(model))
+
+
+def load_clip(source: str) -> Loaded:
+    """CLIP's image tower: the projected embedding (n, projection_dim), not normalised. Of a whole CLIP the
+    text tower is left out.
+
+    source, errors: as of `load_dinov2`
+    """
+    folder = _folder(source)
+    model = _model(folder, _CLIP, "clip")
+    # Its positions are learned for one size, so that the configuration decides and not the processor's file.
+    made = _preprocess(folder, _CLIP_INPUT, int(model.config.image_size))
+    return Loaded(Output(model, "image_embeds"), int(model.config.projection_dim), made, _settings(model))
+
+
+def _folder(source: str) -> Path:
+    """Where the files lie; those of a hub name are fetched, or taken from the hub's cache."""
+    path = Path(source).expanduser()
+    refuse_pickle(path)
+    if path.is_file():
+        raise CallError(f"'{path}' is a file; name the folder that holds config.json and model.safetensors")
+    if not path.is_dir():
+        if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+            raise CallError(f"there is no folder '{path}'")
+        path = _fetch(source)
+    if not any(path.glob("*.safetensors")):
+        for file in sorted(path.glob("pytorch_model*")) + sorted(path.iterdir()):
+            refuse_pickle(file)
+        raise NiwakiError(f"there are no weights in '{source}': model.safetensors is missing")
+    return path
+
+
+def _fetch(name: str) -> Path:
+    hub = _package("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(_FILES)))
+    except Exception as error:  # the client raises whatever its transport raises
+        raise NiwakiError(
+            f"'{name}' is not a folder here and could not be had from the hub: there is no network, no model "
+            "of that name, or no access to it; fetch it elsewhere with "
+            f"`hf download {name} --local-dir FOLDER` and name that folder"
+        ) from error
+
+
+def _model(folder: Path, classes: Mapping[str, str], kind: str) -> Any:
+    """The network in float32, with every weight from the file."""
+    record = read_json(folder / "config.json")
+    found = record.get("model_type")
+    if found not in classes:
+        raise CallError(f"'{folder}' holds a model of the type '{found}', not {' or '.join(classes)}")
+    # A whole CLIP's configuration says beside the towers, and not reliably inside them, how wide they end.
+    changes = {key: record[key] for key in ("projection_dim",) if found == "clip" and key in record}
+    transformers = _package("transformers")
+    with _quiet(transformers):
+        try:
+            model, report = getattr(transformers, classes[found]).from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **changes,
+            )
+        except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+            first = str(error).split("\n")[0]
+            raise NiwakiError(f"'{folder}' could not be loaded as {kind}: {first}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would draw them at random
+        raise NiwakiError(f"'{folder}' lacks {len(missing)} weights of {kind}, '{missing[0]}' among them")
+    return model.float()
+
+
+def _preprocess(folder: Path, default: Preprocess, side: int | None) -> Preprocess:
+    """Side, mean and deviation of the model's own processor where it brings them."""
+    file = folder / "preprocessor_config.json"
+    record: dict[str, Any] = read_json(file) if file.exists() else {}
+    size = record.get("crop_size", record.get("size")) if side is None else side
+    if isinstance(size, Mapping):
+        size = (size["height"], size["width"]) if "height" in size else size.get("shortest_edge")
+    if isinstance(size, int):
+        size = (size, size)
+    if not record.get("do_normalize", True):
+        return replace(default, size=size or default.size, mean=(0.0,), std=(1.0,))
+    mean, std = (
+        tuple(map(float, record.get(key) or kept))
+        for key, kept in (("image_mean", default.mean), ("image_std", default.std))
+    )
+    return replace(default, size=size or default.size, mean=mean, std=std)
+
+
+def _settings(model: Any) -> dict[str, Any]:
+    config = model.config.to_dict()
+    return {"version": 1, **{key: config[key] for key in _SHAPING if key in config}}
+
+
+def _package(name: str) -> Any:
+    """Imported where it is needed: it takes seconds, and only these two extractors want it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise CallError(
+            f"DINOv2 and CLIP are loaded by the package '{name}', which is not installed: "
+            "pip install 'niwaki[hub]'"
+        ) from error
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Without its bars and reports: what matters of them is raised here."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
