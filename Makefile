@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-evaluation lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -39,7 +39,7 @@ test: dev
 test-all: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "slow or not slow"
 
-bench: bench-quality bench-compression bench-training
+bench: bench-quality bench-compression bench-training bench-evaluation
 
 bench-quality: install
 	$(BIN)/python benchmarks/quality.py
@@ -49,6 +49,9 @@ bench-compression: install
 
 bench-training: install
 	$(BIN)/python benchmarks/training.py
+
+bench-evaluation: dev
+	$(BIN)/python benchmarks/evaluation.py --memory --json benchmarks/results/evaluation.json
 
 lint: dev
 	$(BIN)/ruff check .

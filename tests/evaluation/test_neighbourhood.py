@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from niwaki.evaluation.neighbourhood import CLIP, neighbourhood, reach, reach_table
-from niwaki.evaluation.paired import _influence, closeness_change, reach_change
+from niwaki.evaluation.paired import closeness_change, reach_change, reach_influence
 
 RNG = np.random.default_rng(0)
 
@@ -55,7 +55,7 @@ def test_the_influence_is_the_delete_one_difference() -> None:
     place = neighbourhood(RNG.normal(size=(25, 2)), RNG.normal(size=(40, 2)), k=3)
     n, m = 40, 15
     brute = np.array([reach(place.counts(np.arange(n) != j), n - 1, m).mean() for j in range(n)])
-    influence = _influence(place, n, m)
+    influence = reach_influence(place, n, m)
     np.testing.assert_allclose(influence - influence.mean(), brute.mean() - brute, atol=1e-12)
 
 

@@ -10,7 +10,6 @@ score", ICLR 2023
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,27 +18,18 @@ import torch
 from torch import Tensor
 
 from niwaki.contract import CallError, nearest
-from niwaki.evaluation.arrays import pair
 from niwaki.evaluation.closed_forms import clipped_coverage_share, expected_coverage
+from niwaki.evaluation.gram_pass import Convention, Counts, gram_pass, median
+from niwaki.evaluation.held import held_pair
 from niwaki.evaluation.result import Result, mean_interval, signature, wilson
-from niwaki.evaluation.sweep import Nearest, Pairs, Smallest
 
 __all__ = ["Manifold", "Neighbours", "manifold"]
 
 
-@dataclass(frozen=True)
-class _Convention:
-    """Where the references differ. strict: `<` or `≤`; eps and squared: of the realism score."""
-
-    strict: bool
-    eps: float = 0.0
-    squared: bool = False
-
-
-_CONVENTIONS = {
-    None: _Convention(strict=True),
-    "prdc": _Convention(strict=True),
-    "kynkaat": _Convention(strict=False, eps=1e-5, squared=True),
+CONVENTIONS = {
+    None: Convention(strict=True),
+    "prdc": Convention(strict=True),
+    "kynkaat": Convention(strict=False, eps=1e-5, squared=True),
 }
 
 
@@ -85,7 +75,7 @@ class Manifold:
 
 
 def manifold(
-    real: Any, generated: Any, k: int = 5, compat: str | None = None, *, block: int = 2048
+    real: Any, generated: Any, k: int = 5, compat: str | None = None, *, block: int | None = None
 ) -> Manifold:
     """All neighbour metrics from one pass over the pairs.
 
@@ -93,7 +83,7 @@ def manifold(
     k:               the ball of a sample reaches to its k-th neighbour in its own set, itself excluded
     compat:          None and "prdc" count a sample as inside where distance < radius; "kynkaat" where ≤ (its
                      own default is k = 3), with its realism r²/(d² + 1e-5)
-    block:           side of a block of pairs; memory is a few times block² float32
+    block:           side of a block of pairs; None takes one that suits the device
 
     precision         share of generated inside any real ball
     recall            share of real inside any generated ball
@@ -106,108 +96,33 @@ def manifold(
     rarity            radius of the smallest real ball around it, 0 outside; value: mean over those inside
     Raises CallError for n ≤ k, differing widths, NaN, an unknown `compat`.
     """
-    if compat not in _CONVENTIONS:
-        names = [c for c in _CONVENTIONS if c]
+    x, y, rule = checked(real, generated, k, compat)
+    return manifold_results(gram_pass(x, y, rule, k, block=block), k, compat)
+
+
+def checked(
+    real: Any, generated: Any, k: int, compat: str | None, *, least: int = 1
+) -> tuple[Tensor, Tensor, Convention]:
+    """The features, at least `least` and k + 1 of each, and the convention. Raises CallError as `manifold`
+    does."""
+    if compat not in CONVENTIONS:
+        names = [c for c in CONVENTIONS if c]
         raise CallError(f"compat '{compat}' is not known; {nearest(str(compat), names)}")
     if k < 1:
         raise CallError(f"k must be at least 1, not {k}")
-    x, y = pair(real, generated, least=k + 1)
-    rule = _CONVENTIONS[compat]
-    own = Pairs(x, block=block).nearest(k)
-    if not bool((own.d2[:, -1] > 0).any()):
-        raise CallError(f"every real sample has {k} copies of itself, so that its ball holds nothing")
-    counts = _count(x, y, own, Pairs(y, block=block).nearest(k).d2[:, -1], rule, k, block)
-    return _results(counts, own, k, compat, x.shape[1])
+    x, y = held_pair(real, generated, least=max(least, k + 1))
+    return x, y, CONVENTIONS[compat]
 
 
-@dataclass
-class _Counts:
-    """What the pass over the real-generated pairs adds up."""
-
-    inside: Tensor  # (N,) generated in each real ball
-    around: Tensor  # (M,) real balls around each generated
-    clipped: Tensor  # (M,) the same with clipped radii
-    recalled: Tensor  # (N,) inside any generated ball
-    rarity2: Tensor  # (M,) smallest squared radius around it, ∞ outside
-    realism: Tensor  # (M,)
-    to_real: Nearest
-    to_generated: Nearest
-
-
-def _count(
-    x: Tensor, y: Tensor, own: Nearest, radius2_y: Tensor, rule: _Convention, k: int, block: int
-) -> _Counts:
-    device, n, m = x.device, len(x), len(y)
-    pairs = Pairs(x, y, block=block)
-    radius2 = own.d2[:, -1]
-    clipped2 = radius2.clamp(max=_median(radius2.sqrt()) ** 2)
-    kept = _kept(radius2)
-    inside = torch.zeros(n, dtype=torch.int64, device=device)
-    around, clipped = (torch.zeros(m, dtype=torch.int64, device=device) for _ in range(2))
-    recalled = torch.zeros(n, dtype=torch.bool, device=device)
-    rarity2 = torch.full((m,), math.inf, dtype=torch.float64, device=device)
-    to_real = Smallest(m, n, 1, device, transposed=True)
-    to_generated = Smallest(n, m, 1, device)
-    ratio = Smallest(m, n, 1, device, transposed=True)
-    inverse = torch.where(kept & (radius2 > 0), 1.0 / radius2, math.inf)
-    for part in pairs.blocks():
-        rows, columns = part.rows, part.columns
-        hit = pairs.inside(part, radius2[rows, None], rule.strict)
-        inside[rows] += hit.sum(1)
-        around[columns] += hit.sum(0)
-        smallest = torch.where(hit, radius2[rows, None], math.inf).amin(0)
-        rarity2[columns] = torch.minimum(rarity2[columns], smallest)
-        clipped[columns] += pairs.inside(part, clipped2[rows, None], rule.strict).sum(0)
-        recalled[rows] |= pairs.inside(part, radius2_y[None, columns], rule.strict).any(1)
-        lower = part.lower()
-        to_generated.add(lower, rows, columns)
-        to_real.add(lower.T, columns, rows)
-        # Ranked by the lower bound of (d² + ε)/r², rounded down: the candidates hold the largest r²/(d² + ε).
-        scaled = (lower.double() + rule.eps) * inverse[rows, None] * (1.0 - 1e-6)
-        ratio.add(scaled.nan_to_num(nan=math.inf).float().T, columns, rows)
-    realism = _realism(ratio, pairs, radius2, kept, rule)
-    return _Counts(
-        inside, around, clipped, recalled, rarity2, realism, to_real.finish(pairs), to_generated.finish(pairs)
-    )
-
-
-def _realism(ratio: Smallest, pairs: Pairs, radius2: Tensor, kept: Tensor, rule: _Convention) -> Tensor:
-    """max r/d over the kept balls, per generated sample; a ball of radius 0 reaches nothing."""
-
-    def score(column: Tensor, row: Tensor) -> Tensor:
-        r2 = torch.where(kept[row], radius2[row], 0.0)
-        d2 = pairs.exact(row, column) + rule.eps
-        return torch.where(r2 > 0, r2 / d2, 0.0)
-
-    m, keep = ratio.index.shape
-    column = torch.arange(m, device=radius2.device)
-    best = score(column.repeat_interleave(keep), ratio.index.flatten()).view(m, keep).amax(1)
-    if not ratio.complete:
-        everything = torch.arange(len(radius2), device=radius2.device)
-        # 1/best is the smallest (d² + ε)/r² found; a ball that was not looked at has at least the last lower
-        # bound.
-        for j in (1.0 / best > ratio.lower[:, -1].double()).nonzero()[:, 0].tolist():
-            best[j] = score(column[j].expand(len(everything)), everything).amax()
-    return best if rule.squared else best.sqrt()
-
-
-def _kept(radius2: Tensor) -> Tensor:
-    """Balls no larger than the median: the large ones belong to outliers (Kynkäänniemi et al., section 5)."""
-    return radius2.sqrt() <= _median(radius2.sqrt())
-
-
-def _median(values: Tensor) -> float:
-    """numpy's median: the mean of the two middle values (torch takes the lower)."""
-    return float(np.median(values.cpu().numpy()))
-
-
-def _results(counts: _Counts, own: Nearest, k: int, compat: str | None, d: int) -> Manifold:
+def manifold_results(counts: Counts, k: int, compat: str | None) -> Manifold:
+    """The metrics from what the pass has counted."""
+    own = counts.own
     radius = own.d2[:, -1].sqrt()
     n, m = len(counts.inside), len(counts.around)
     inside, around, clipped = (_numpy(t) for t in (counts.inside, counts.around, counts.clipped))
     sizes, settings = (
         (n, m),
-        {"k": k, "inside": "≤" if compat == "kynkaat" else "<", "compat": compat, "d": d},
+        {"k": k, "inside": "≤" if compat == "kynkaat" else "<", "compat": compat, "d": counts.d},
     )
 
     def share(name: str, hits: np.ndarray, floor: float | None = None) -> Result:
@@ -224,7 +139,7 @@ def _results(counts: _Counts, own: Nearest, k: int, compat: str | None, d: int) 
 
     # A left-out real sample lies in the ball of each real one that counts it among its k nearest (without it
     # that ball would reach further), unless the median cuts the ball short.
-    within = own.d2.sqrt() <= _median(radius)
+    within = own.d2.sqrt() <= median(radius)
     left_out = float(torch.bincount(own.index[within], minlength=n).clamp(max=k).double().mean()) / k
     clipped_density = mean("clipped_density", np.minimum(clipped, k) / (k * left_out), 1.0)
     low, high = clipped_density.interval or (0.0, 1.0)
@@ -238,7 +153,7 @@ def _results(counts: _Counts, own: Nearest, k: int, compat: str | None, d: int) 
         share_of[0], (share_of[1], share_of[2]), 1.0, capped, sizes, None, _sign("clipped_coverage")
     )
     realism = _numpy(counts.realism)
-    rarity = _numpy(torch.where(counts.rarity2.isfinite(), counts.rarity2.sqrt(), 0.0))
+    rarity = _numpy(torch.where(counts.least2.isfinite(), counts.least2.sqrt(), 0.0))
     found = rarity[around > 0]
     return Manifold(
         precision=share("precision", around > 0),

@@ -23,7 +23,7 @@ import torch
 from scipy.special import gammaln
 
 from niwaki.contract import CallError
-from niwaki.evaluation.arrays import pair
+from niwaki.evaluation.held import held_pair
 from niwaki.evaluation.sweep import Pairs
 
 __all__ = ["CLIP", "Neighbourhood", "neighbourhood", "reach", "reach_table"]
@@ -55,7 +55,7 @@ class Neighbourhood:
 
 def neighbourhood(real: np.ndarray, generated: np.ndarray, k: int = 5) -> Neighbourhood:
     """Features (N, d), (n, d) → the place of every generated sample. Raises CallError for N ≤ k or NaN."""
-    x, y = pair(real, generated)
+    x, y = held_pair(real, generated)
     if len(x) <= k:
         raise CallError(f"{len(x)} real samples are too few for {k} neighbours")
     radius = Pairs(x).nearest(k).d2[:, -1].sqrt()

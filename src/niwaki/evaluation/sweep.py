@@ -1,29 +1,141 @@
-"""One blocked pass over the Gram matrix of two sets, in float32, whose decisions equal those of float64.
+"""One blocked pass over the pairs of two sets, in float32, whose decisions equal those of float64.
 
-The Gram trick ‖x−y‖² = ‖x‖² + ‖y‖² − 2x·y is one matrix product per block, but in float32 it is wrong for
-near duplicates (true 0.033, computed 0.044). Every block therefore comes with a bound on its error: a
-comparison that falls inside the bound is made again from the float64 difference, and candidates for the
-nearest are ranked by their lower bounds until no other pair can be nearer. Memory is bounded by the block,
-not by the number of samples.
+Every tile of the Gram matrix is made once and looked at by all who need it. Those who look for small
+distances (the k nearest, the inside of a ball) name a limit per row or per column; one comparison picks the
+few pairs below it, and only these are handled one by one. Memory is bounded by the tile, not by the number
+of samples.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from niwaki.evaluation.arrays import exact_matmul
+from niwaki.evaluation.ranks import ALONE, Ranks
+from niwaki.evaluation.tiles import Tile, Tiles
+from niwaki.evaluation.topk import Nearest, Smallest
 
-__all__ = ["Block", "Nearest", "Pairs", "Smallest"]
+__all__ = ["Block", "Nearest", "Pairs", "Seeker", "Summer", "sweep"]
 
-_PAD = 8
-"""Candidates kept beyond the k that are asked for."""
-_GATHER = 1 << 22
-"""Values gathered at once for float64 differences."""
+_GROUP = 64
+"""Neighbouring values of which the smallest is looked at first."""
+
+
+class Seeker(Protocol):
+    """Looks for pairs of its own set (rows) with the others whose distance is below a limit of its own."""
+
+    limit: Tensor
+
+    @property
+    def weight32(self) -> Tensor | None: ...
+
+    def seed(self, values: Tensor, rows: slice, others: slice) -> None: ...
+
+    def take(self, row: Tensor, other: Tensor, lower: Tensor) -> None: ...
+
+
+class Summer(Protocol):
+    """Uses every pair of a tile."""
+
+    def add(self, tile: Tile, lower: Tensor) -> None: ...
+
+
+def sweep(
+    tiles: Tiles,
+    rows: Sequence[Seeker],
+    columns: Sequence[Seeker] = (),
+    sums: Sequence[Summer] = (),
+    *,
+    ranks: Ranks = ALONE,
+    report: Callable[[int], None] | None = None,
+) -> None:
+    """Shows every tile to all. Of one set with itself, `rows` see each pair from both sides.
+
+    rows:    seekers whose own set is x; columns: whose own set is y (theirs may be weighted)
+    report:  called with the pairs of each slab that is done
+    """
+    last = None
+    with exact_matmul():
+        for number, slab in enumerate(tiles.slabs()):
+            if not ranks.mine(number):
+                continue
+            tiles.strips(slab, last)
+            last = slab
+            found: list[tuple[Sequence[Seeker], list[tuple[Tensor, ...]]]] = []
+            plain = [s for s in columns if s.weight32 is None]
+            for group in [rows, rows if tiles.same else plain] + [[s] for s in columns if s not in plain]:
+                found.append((group, []))
+            for tile in slab.tiles:
+                lower = tiles.lower(tile)
+                for each in sums:
+                    each.add(tile, lower)
+                if tile.diagonal:
+                    lower.fill_diagonal_(torch.inf)
+                _look(tiles, tile, lower, found)
+            for group, parts in found:
+                if parts:
+                    row, other, value = (torch.cat(p) for p in zip(*parts, strict=True))
+                    for seeker in group:
+                        seeker.take(row, other, value)
+            if report is not None:
+                report(slab.pairs)
+
+
+def _look(
+    tiles: Tiles, tile: Tile, lower: Tensor, found: list[tuple[Sequence[Seeker], list[tuple[Tensor, ...]]]]
+) -> None:
+    """Adds the candidates of a tile to those found: by rows, by columns, and by weighted columns."""
+    for at, (group, parts) in enumerate(found):
+        across = at > 0
+        if not group or (across and tile.diagonal):  # a diagonal tile holds both (i, j) and (j, i)
+            continue
+        own, other = (tile.columns, tile.rows) if across else (tile.rows, tile.columns)
+        values = lower
+        weight = group[0].weight32
+        if weight is not None:
+            w = weight[other, None]
+            values = torch.mul(lower, w, out=tiles.buffer("weighted", *lower.shape))
+            values.index_fill_(0, (w[:, 0] <= 0).nonzero()[:, 0], torch.inf)
+        for seeker in group:
+            seeker.seed(values.T if across else values, own, other)
+        limit = group[0].limit[own]
+        for seeker in group[1:]:
+            limit = torch.maximum(limit, seeker.limit[own])
+        i, j, value = _below(values.T if across else values, limit)
+        if len(i):
+            i, j = i + own.start, j + other.start
+            parts.append((i, j, value))
+
+
+def _below(values: Tensor, limit: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, column and value of what is < limit of its row. The minima of groups are taken first, at the speed
+    of memory: few groups hold any."""
+    along = values.is_contiguous()
+    group = _GROUP if along else _GROUP // 2  # a transposed matrix is read in the order of its memory
+    whole = values.shape[1] // group * group
+    parts = []
+    if whole:
+        if along:
+            minima = values[:, :whole].unflatten(1, (-1, group)).amin(2)
+        else:
+            minima = values.T[:whole].unflatten(0, (-1, group)).amin(1).T
+        row, at = (minima < limit[:, None]).nonzero(as_tuple=True)
+        columns = at[:, None] * group + torch.arange(group, device=at.device)
+        parts.append((row, columns, values[row[:, None], columns]))
+    if whole < values.shape[1]:
+        row = torch.arange(len(values), device=values.device)
+        columns = torch.arange(whole, values.shape[1], device=values.device).expand(len(values), -1)
+        parts.append((row, columns, values[:, whole:]))
+    found = []
+    for row, columns, some in parts:
+        i, j = (some < limit[row, None]).nonzero(as_tuple=True)
+        found.append((row[i], columns[i, j], some[i, j]))
+    return found[0] if len(found) == 1 else tuple(torch.cat(p) for p in zip(*found, strict=True))  # type: ignore
 
 
 @dataclass
@@ -39,68 +151,30 @@ class Block:
     d2: Tensor
     error: Tensor
 
-    def lower(self) -> Tensor:
-        """No true squared distance is smaller than this."""
-        return (self.d2 - self.error).clamp_(min=0.0)
 
+class Pairs(Tiles):
+    """All pairs of the rows of x with the rows of y (or of x with itself, without the pairs (i, i))."""
 
-@dataclass
-class Nearest:
-    """For each row: float64 squared distances to its k nearest columns, rising, and their indices, both (n,
-    k)."""
-
-    d2: Tensor
-    index: Tensor
-
-
-class Pairs:
-    """All pairs of the rows of x with the rows of y (or of x with itself, without the pairs (i, i)).
-
-    x, y:  float64 (n, d), (m, d)
-    block: rows and columns of a block
-    """
-
-    def __init__(self, x: Tensor, y: Tensor | None = None, *, block: int = 2048) -> None:
-        self.same = y is None
-        self.x = x
-        self.y = x if y is None else y
-        self.block = block
-        centre = self.x.mean(0)  # smaller norms, smaller rounding
-        self._x32, self._x2 = self._prepare(self.x - centre)
-        self._y32, self._y2 = (self._x32, self._x2) if self.same else self._prepare(self.y - centre)
-        # |error| ≤ u·(4 + 4√d)·(‖x‖ + ‖y‖)²: inputs and sums rounded to u = 2⁻²⁴, products accumulated over d
-        # terms with the probabilistic bound λ√d·u, λ = 4 (Higham & Mary, "A new approach to probabilistic
-        # rounding error analysis", 2019).
-        self._unit = 2.0**-24 * (4.0 + 4.0 * math.sqrt(x.shape[1]))
-
-    @staticmethod
-    def _prepare(x: Tensor) -> tuple[Tensor, Tensor]:
-        return x.to(torch.float32), x.square().sum(1)
+    def nearest(self, k: int) -> Nearest:
+        """The k nearest columns of every row (k < n where the set is compared with itself)."""
+        best = Smallest(self, k)
+        sweep(self, [best])
+        return best.finish()
 
     def blocks(self) -> Iterator[Block]:
         """Every block once; of the symmetric matrix only those on and above the diagonal, whose own pairs are
         ∞."""
-        step = self.block
+        last = None
         with exact_matmul():
-            for i in range(0, len(self.x), step):
-                for j in range(i if self.same else 0, len(self.y), step):
-                    rows, columns = slice(i, min(i + step, len(self.x))), slice(j, min(j + step, len(self.y)))
-                    x2, y2 = self._x2[rows].float()[:, None], self._y2[columns].float()[None, :]
-                    d2 = torch.addmm(x2 + y2, self._x32[rows], self._y32[columns].T, alpha=-2.0)
-                    error = x2.sqrt() + y2.sqrt()
-                    error = error.square_().mul_(self._unit)
-                    if self.same and i == j:
-                        d2.fill_diagonal_(math.inf)
-                    yield Block(rows, columns, d2, error)
-
-    def exact(self, i: Tensor, j: Tensor) -> Tensor:
-        """Float64 squared distances of the pairs (i, j), from the differences."""
-        out = torch.empty(len(i), dtype=torch.float64, device=self.x.device)
-        step = max(1, _GATHER // self.x.shape[1])
-        for at in range(0, len(i), step):
-            part = slice(at, at + step)
-            out[part] = (self.x[i[part]] - self.y[j[part]]).square_().sum(1)
-        return out
+            for slab in self.slabs():
+                self.strips(slab, last)
+                last = slab
+                for tile in slab.tiles:
+                    error = self.x_error[tile.rows, None] + self.y_error[tile.columns]
+                    d2 = (self.lower(tile) + error.float()) / self.unit
+                    if tile.diagonal:
+                        d2.fill_diagonal_(torch.inf)
+                    yield Block(tile.rows, tile.columns, d2, (error / self.unit).float())
 
     def inside(self, block: Block, radius2: Tensor, strict: bool) -> Tensor:
         """Which squared distances are < radius2 (≤ where not strict), decided as float64 would: bool (rows,
@@ -120,65 +194,3 @@ class Pairs:
                 answer &= (i + block.rows.start) != (j + block.columns.start)
             hit[i, j] = answer
         return hit
-
-    def nearest(self, k: int) -> Nearest:
-        """The k nearest columns of every row (k < n where the set is compared with itself)."""
-        best = Smallest(len(self.x), len(self.y) - self.same, k, self.x.device)
-        for block in self.blocks():
-            lower = block.lower()
-            best.add(lower, block.rows, block.columns)
-            if self.same and block.rows != block.columns:
-                best.add(lower.T, block.columns, block.rows)
-        return best.finish(self)
-
-
-class Smallest:
-    """The k smallest squared distances of every row, seen block by block: candidates by lower bound, then
-    exact.
-
-    n, available: rows, and columns that each may choose from
-    transposed:   rows of this object are columns of the pairs
-    """
-
-    def __init__(
-        self, n: int, available: int, k: int, device: torch.device, *, transposed: bool = False
-    ) -> None:
-        self.k = min(k, available)
-        self.transposed = transposed
-        self.complete = available <= self.k + _PAD  # every column is a candidate: nothing can be missed
-        keep = min(available, self.k + _PAD)
-        self.lower = torch.full((n, keep), math.inf, device=device)
-        self.index = torch.zeros((n, keep), dtype=torch.int64, device=device)
-
-    def add(self, lower: Tensor, rows: slice, columns: slice) -> None:
-        """Lower bounds of the squared distances between `rows` of this object and `columns`."""
-        keep = self.lower.shape[1]
-        value, index = torch.topk(lower, min(keep, lower.shape[1]), dim=1, largest=False, sorted=False)
-        value = torch.cat([self.lower[rows], value], 1)
-        index = torch.cat([self.index[rows], index + columns.start], 1)
-        self.lower[rows], order = torch.topk(value, keep, dim=1, largest=False)
-        self.index[rows] = index.gather(1, order)
-
-    def finish(self, pairs: Pairs) -> Nearest:
-        """Exact distances of the candidates, sorted; a row whose k-th may be beaten by an unseen pair is done
-        in full."""
-        n, keep = self.lower.shape
-        row = torch.arange(n, device=self.index.device)
-        d2 = self._exact(pairs, row.repeat_interleave(keep), self.index.flatten()).view(n, keep)
-        d2[~self.lower.isfinite()] = math.inf
-        order = self.index.argsort(dim=1)  # equal distances: the smallest index first
-        d2, index = d2.gather(1, order), self.index.gather(1, order)
-        d2, order = d2.sort(dim=1, stable=True)
-        index = index.gather(1, order)
-        if not self.complete:
-            for i in (d2[:, self.k - 1] > self.lower[:, -1].double()).nonzero()[:, 0].tolist():
-                other = pairs.x if self.transposed else pairs.y
-                columns = torch.arange(len(other), device=row.device)
-                if pairs.same:
-                    columns = columns[columns != i]
-                true, order = self._exact(pairs, row[i].expand(len(columns)), columns).sort(stable=True)
-                d2[i], index[i] = true[:keep], columns[order[:keep]]
-        return Nearest(d2[:, : self.k].contiguous(), index[:, : self.k].contiguous())
-
-    def _exact(self, pairs: Pairs, row: Tensor, column: Tensor) -> Tensor:
-        return pairs.exact(column, row) if self.transposed else pairs.exact(row, column)
