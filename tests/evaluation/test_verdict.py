@@ -7,7 +7,8 @@ import pytest
 
 from niwaki.evaluation.compare import FIDELITY
 from niwaki.evaluation.paired import Change
-from niwaki.evaluation.verdict import decide, holm
+from niwaki.evaluation.shares import holm
+from niwaki.evaluation.verdict import decide
 
 
 def change(delta: float, error: float, real: float = 0.0) -> Change:

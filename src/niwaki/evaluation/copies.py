@@ -27,6 +27,7 @@ class Copies:
     limit:           the 1 % quantile of the distance between a test sample and its nearest training sample
     close:           share of generated samples below the limit; a model that copies nothing has 0.01
     identical:       generated samples equal to their training neighbour to half a grey level
+    equal:           which they are, bool `(n,)`
     """
 
     index: np.ndarray
@@ -35,6 +36,7 @@ class Copies:
     limit: float
     close: Result
     identical: int
+    equal: np.ndarray
 
     def to_json(self, most: int = 16) -> dict[str, Any]:
         order = np.argsort(self.distance, kind="stable")[:most]
@@ -85,5 +87,5 @@ def find_copies(
     )
     sizes = (len(test), len(generated))
     close = Result(float(below.mean()), wilson(below.sum(), len(below)), CLOSE, below, sizes, None, text)
-    identical = int((np.abs(difference).max(1) < 0.5 / max(1, levels - 1)).sum())
-    return Copies(index, distance, pixel, limit, close, identical)
+    equal = np.abs(difference).max(1) < 0.5 / max(1, levels - 1)
+    return Copies(index, distance, pixel, limit, close, int(equal.sum()), equal)

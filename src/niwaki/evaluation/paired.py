@@ -14,7 +14,7 @@ import numpy as np
 from niwaki.evaluation.neighbourhood import Neighbourhood, reach, reach_table
 from niwaki.evaluation.result import Z95, normal_interval
 
-__all__ = ["Change", "closeness_change", "reach_change"]
+__all__ = ["Change", "closeness_change", "p_value_of", "reach_change", "reach_influence", "third_cumulant"]
 
 Places = Sequence[tuple[Neighbourhood, Neighbourhood]]
 """Before and after, as each extractor sees them."""
@@ -24,11 +24,12 @@ Places = Sequence[tuple[Neighbourhood, Neighbourhood]]
 class Change:
     """A statistic of which more is better, before and after.
 
-    pair_variance: of before − after by the choice of the pairs; falls as 1/n
+    pair_variance: of before − after by the choice of the pairs (of the samples on both sides); falls as 1/n
     real_variance: of it by the choice of the real samples; more pairs do not lower it
     third:         third cumulant of it: rare heavy damage makes the mean lopsided
-    p_value:       share of random swaps within pairs with a difference at least as large
+    p_value:       share of random swaps with a difference at least as large
     parts:         before − after of each extractor
+    each:          unpaired: the pair variance that one sample on each side would leave; None for pairs
     """
 
     before: float
@@ -38,6 +39,7 @@ class Change:
     third: float
     p_value: float
     parts: tuple[float, ...]
+    each: float | None = None
 
     @property
     def delta(self) -> float:
@@ -73,8 +75,8 @@ def closeness_change(places: Places, swaps: np.ndarray) -> Change:
         after=float(np.mean([a.closeness.mean() for _, a in places])),
         pair_variance=float(difference.var(ddof=1)) / n,
         real_variance=0.0,
-        third=_third(difference),
-        p_value=_p_value(float(difference.mean()), swapped),
+        third=third_cumulant(difference),
+        p_value=p_value_of(float(difference.mean()), swapped),
         parts=tuple(float((b.closeness - a.closeness).mean()) for b, a in places),
     )
 
@@ -83,31 +85,30 @@ def reach_change(places: Places, swaps: np.ndarray, m: int) -> Change:
     """Of the mean reach of m samples. swaps: pairs to exchange, bool (swaps, n).
 
     Over pairs: the delete-one jackknife, whose variance is on average not too small for any statistic (Efron
-                &
-    Stein, "The jackknife estimate of variance", 1981). Over real samples: the reach is a mean over them.
+    & Stein, "The jackknife estimate of variance", 1981). Over real samples: the reach is a mean over them.
     """
     n = swaps.shape[1]
     first = np.array([reach(b.counts(), n, m) for b, _ in places])
     second = np.array([reach(a.counts(), n, m) for _, a in places])
     fall = (first - second).mean(0)
-    influence = np.mean([_influence(b, n, m) - _influence(a, n, m) for b, a in places], axis=0)
+    influence = np.mean([reach_influence(b, n, m) - reach_influence(a, n, m) for b, a in places], axis=0)
     return Change(
         before=float(first.mean()),
         after=float(second.mean()),
         pair_variance=(n - 1) / n * float(((influence - influence.mean()) ** 2).sum()),
         real_variance=float(fall.var(ddof=1)) / len(fall),
-        third=_third(influence * n) + _third(fall),
-        p_value=_p_value(float(fall.mean()), _swapped_reach(places, swaps, m)),
+        third=third_cumulant(influence * n) + third_cumulant(fall),
+        p_value=p_value_of(float(fall.mean()), _swapped_reach(places, swaps, m)),
         parts=tuple((first - second).mean(1).tolist()),
     )
 
 
-def _third(values: np.ndarray) -> float:
+def third_cumulant(values: np.ndarray) -> float:
     """Third cumulant of the mean of independent values."""
     return float(((values - values.mean()) ** 3).mean()) / len(values) ** 2
 
 
-def _influence(place: Neighbourhood, n: int, m: int) -> np.ndarray:
+def reach_influence(place: Neighbourhood, n: int, m: int) -> np.ndarray:
     """What the mean reach loses without sample j, up to a constant `(n,)`: only the real samples it claims
     change."""
     table = reach_table(n - 1, m)
@@ -129,7 +130,7 @@ def _swapped_reach(places: Places, swaps: np.ndarray, m: int) -> np.ndarray:
     return out / len(places)
 
 
-def _p_value(observed: float, swapped: np.ndarray) -> float:
+def p_value_of(observed: float, swapped: np.ndarray) -> float:
     """(1 + number of swapped ≥ observed) / (1 + number): one-sided, valid at any number of swaps."""
     tolerance = 1e-12 * max(1.0, abs(observed))
     return float((1 + np.count_nonzero(swapped >= observed - tolerance)) / (1 + len(swapped)))

@@ -15,7 +15,7 @@ from sklearn.cluster import KMeans
 from niwaki.contract import SampleSpec
 from niwaki.evaluation.neighbourhood import Neighbourhood, reach
 
-__all__ = ["blur", "drop_slope", "find_modes", "ruin"]
+__all__ = ["blur", "drop_costs", "find_modes", "ruin"]
 
 
 def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:
@@ -46,17 +46,17 @@ def find_modes(real: np.ndarray, generated: np.ndarray, modes: int, seed: int) -
     return centres.predict(generated.astype(np.float32))
 
 
-def drop_slope(place: Neighbourhood, mode: np.ndarray, m: int) -> float:
-    """Reach lost per share of samples lost, over all modes that hold at least 1 %: Σ lost reach / Σ lost
-    share."""
+def drop_costs(place: Neighbourhood, mode: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reach lost without each mode, and the share of the samples it holds, both `(modes,)`: over the modes
+    that hold at least 1 % and leave m samples."""
     n = len(mode)
     whole = float(reach(place.counts(), n, m).mean())
-    lost, share = 0.0, 0.0
+    lost, share = [], []
     for one in np.unique(mode):
         keep = mode != one
         left = int(keep.sum())
         if n - left < 0.01 * n or left < m:
             continue
-        lost += whole - float(reach(place.counts(keep), left, m).mean())
-        share += 1.0 - left / n
-    return lost / share if share else 0.0
+        lost.append(whole - float(reach(place.counts(keep), left, m).mean()))
+        share.append(1.0 - left / n)
+    return np.array(lost), np.array(share)
