@@ -88,3 +88,26 @@ def test_bad_input_gets_one_sentence() -> None:
             frechet_distance(real, generated)
     with pytest.raises(CallError, match="groups"):
         frechet_distance(x, x, groups=9)
+
+
+@pytest.mark.parametrize(("n", "d"), [(90, 12), (60, 30)])
+def test_equals_torchmetrics(n: int, d: int) -> None:
+    fid = pytest.importorskip("torchmetrics.image.fid")
+    x = torch.from_numpy(RNG.normal(size=(n, d)) @ RNG.normal(size=(d, d)))
+    y = torch.from_numpy(RNG.normal(size=(n + 5, d)) + 0.4)
+    theirs = float(fid._compute_fid(x.mean(0), x.T.cov(), y.mean(0), y.T.cov()))
+    assert frechet_distance(x, y).value == pytest.approx(theirs, rel=1e-9)
+
+
+@pytest.mark.parametrize(("n", "d", "groups"), [(60, 4, 6), (60, 4, 30), (20, 30, 5), (31, 30, 4)])
+def test_the_jackknife_from_merged_moments_equals_leaving_rows_out(n: int, d: int, groups: int) -> None:
+    x, y = RNG.normal(size=(n, d)), RNG.normal(size=(n + 3, d)) + 0.5
+    found = frechet_distance(x, y, groups=groups)
+    variance = 0.0
+    for left, side in ((x, 0), (y, 1)):
+        values = []
+        for g in range(groups):
+            less = left[np.arange(len(left)) % groups != g]
+            values.append(frechet_distance(*((less, y) if side == 0 else (x, less))).value)
+        variance += (groups - 1) * np.var(values)
+    assert found.interval[1] - found.value == pytest.approx(1.959963984540054 * np.sqrt(variance), rel=1e-6)

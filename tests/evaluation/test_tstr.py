@@ -9,6 +9,7 @@ from scipy.stats import binomtest
 
 from niwaki.contract import CallError
 from niwaki.evaluation import shares
+from niwaki.evaluation.result import wilson
 from niwaki.evaluation.tstr import train_on_synthetic_test_on_real
 
 
@@ -25,7 +26,7 @@ def test_separable_classes_are_learnt_and_permuted_ones_are_not(classifier: str)
     test, truth = blobs(120, 1, 0.1)
     found = train_on_synthetic_test_on_real(x, y, test, truth, classifier=classifier)
     assert found.synthetic.value == 1
-    assert found.synthetic.interval == pytest.approx(shares.score(120, 120))
+    assert found.synthetic.interval == pytest.approx(wilson(120, 120))
     wrong = train_on_synthetic_test_on_real(x, (y + 1) % 3, test, truth, classifier=classifier)
     assert wrong.synthetic.value == 0
     assert found.real is found.both is found.gain is found.gain_p is None
@@ -86,7 +87,7 @@ def test_balanced_accuracy_is_the_mean_over_classes() -> None:
     assert found.value != pytest.approx(found.per_sample.mean(), abs=1e-4)
     # By the squares of the half-widths: no wider than the widest class, no narrower than a third of it.
     widths = [
-        np.diff(shares.score(found.per_sample[truth == c].sum(), (truth == c).sum()))[0] for c in range(3)
+        np.diff(wilson(found.per_sample[truth == c].sum(), (truth == c).sum()))[0] for c in range(3)
     ]
     assert max(widths) / 3 < found.interval[1] - found.interval[0] < max(widths)
     one = train_on_synthetic_test_on_real(x, y, test[truth == 0], truth[truth == 0], balanced=True).synthetic

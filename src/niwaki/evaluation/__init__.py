@@ -2,25 +2,90 @@
 
 from __future__ import annotations
 
+from niwaki.evaluation.alpha_beta import AlphaBeta, alpha_beta
+from niwaki.evaluation.authenticity import authenticity
+from niwaki.evaluation.bias import AttributeShift, attribute_shift
+from niwaki.evaluation.bits_per_dim import bits_per_dim
+from niwaki.evaluation.clusters import ClusterCoverage, coverage_per_cluster
+from niwaki.evaluation.cmmd import cmmd
+from niwaki.evaluation.common import Common, damage_in_common
 from niwaki.evaluation.compare import Comparison, compare
 from niwaki.evaluation.config import EvaluateConfig
+from niwaki.evaluation.copying_test import CopyingTest, copying_test
 from niwaki.evaluation.evaluate import Evaluation, evaluate
+from niwaki.evaluation.feature_likelihood import FeatureLikelihood, feature_likelihood_divergence
+from niwaki.evaluation.fitness import Fitness
 from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.kernel import kernel_distance
+from niwaki.evaluation.frechet_infinity import FrechetInfinity, frechet_distance_infinity
+from niwaki.evaluation.gate import Gate, memorisation_gate
+from niwaki.evaluation.gram import GramMetrics, gram_metrics
+from niwaki.evaluation.inception_score import InceptionScore, inception_score
+from niwaki.evaluation.kernel import KernelTest, kernel_distance, kernel_test
+from niwaki.evaluation.kernel_sums import RBF, Polynomial
+from niwaki.evaluation.ladders import check_extractor
+from niwaki.evaluation.lsh import HashedPrecisionRecall, lsh_precision_recall
 from niwaki.evaluation.manifold import Manifold, manifold
+from niwaki.evaluation.mifid import MiFID, mifid
+from niwaki.evaluation.mind import mind
+from niwaki.evaluation.moments import Moments, frechet_from_moments
+from niwaki.evaluation.ms_ssim import ms_ssim_diversity
+from niwaki.evaluation.path_length import path_length
 from niwaki.evaluation.result import Result
+from niwaki.evaluation.tstr import SyntheticTraining, train_on_synthetic_test_on_real
+from niwaki.evaluation.vendi import vendi_score
 from niwaki.evaluation.verdict import Verdict
 
 __all__ = [
+    "RBF",
+    "AlphaBeta",
+    "AttributeShift",
+    "ClusterCoverage",
+    "Common",
     "Comparison",
+    "CopyingTest",
     "EvaluateConfig",
     "Evaluation",
+    "FeatureLikelihood",
+    "Fitness",
+    "FrechetInfinity",
+    "Gate",
+    "GramMetrics",
+    "HashedPrecisionRecall",
+    "InceptionScore",
+    "KernelTest",
     "Manifold",
+    "MiFID",
+    "Moments",
+    "Polynomial",
     "Result",
+    "SyntheticTraining",
     "Verdict",
+    "alpha_beta",
+    "attribute_shift",
+    "authenticity",
+    "bits_per_dim",
+    "check_extractor",
+    "cmmd",
     "compare",
+    "copying_test",
+    "coverage_per_cluster",
+    "damage_in_common",
     "evaluate",
+    "feature_likelihood_divergence",
     "frechet_distance",
+    "frechet_distance_infinity",
+    "frechet_from_moments",
+    "gram_metrics",
+    "inception_score",
     "kernel_distance",
+    "kernel_test",
+    "lsh_precision_recall",
     "manifold",
+    "memorisation_gate",
+    "mifid",
+    "mind",
+    "ms_ssim_diversity",
+    "path_length",
+    "train_on_synthetic_test_on_real",
+    "vendi_score",
 ]

@@ -21,8 +21,8 @@ from sklearn.exceptions import ConvergenceWarning
 from niwaki.contract import CallError
 from niwaki.evaluation.arrays import features, pair
 from niwaki.evaluation.closed_forms import expected_coverage
-from niwaki.evaluation.result import Result, signature
-from niwaki.evaluation.shares import bonferroni, integers, ratio, score
+from niwaki.evaluation.result import Result, signature, wilson
+from niwaki.evaluation.shares import bonferroni, integers, ratio
 from niwaki.evaluation.sweep import Pairs
 
 __all__ = ["Cluster", "ClusterCoverage", "coverage_per_cluster"]
@@ -164,7 +164,7 @@ def coverage_per_cluster(
         hits = covered[members].astype(np.float64)
         reached = Result(
             float(hits.mean()) if a else 0.0,
-            score(float(hits.sum()), a, z),
+            wilson(float(hits.sum()), a, z),
             floor,
             hits,
             (a, b),

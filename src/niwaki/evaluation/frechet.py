@@ -8,6 +8,7 @@ distributions", 1982.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,13 +16,10 @@ from torch import Tensor
 
 from niwaki.contract import CallError
 from niwaki.evaluation.arrays import pair
+from niwaki.evaluation.moments import Moments, merged, trace_root
 from niwaki.evaluation.result import Result, normal_interval, signature
 
 __all__ = ["frechet_distance"]
-
-_ROUND = 1e-12
-"""A variance below this share of the largest is a rounding error: Cholesky's route would take its square
-root."""
 
 
 def frechet_distance(real: Any, generated: Any, *, groups: int = 0, ddof: int = 1) -> Result:
@@ -37,11 +35,15 @@ def frechet_distance(real: Any, generated: Any, *, groups: int = 0, ddof: int = 
     x, y = pair(real, generated, least=2)
     if groups and not 2 <= groups <= min(len(x), len(y)) // 2:
         raise CallError(f"groups must be 2 … {min(len(x), len(y)) // 2} for these sample sizes, not {groups}")
-    value = _distance(x, y, ddof)
+    if min(len(x), len(y)) <= ddof:
+        raise CallError(f"the Fréchet distance needs more than {ddof} samples in each set")
+    full = min(len(x), len(y)) > x.shape[1]  # otherwise the moments (d, d) are larger than the features
+    a, b = (Moments.of(x), Moments.of(y)) if full else (None, None)
+    value = _distance(x, y, a, b, ddof)
     interval = None
     if groups:
-        without_x = [_distance(_drop(x, g, groups), y, ddof) for g in range(groups)]
-        without_y = [_distance(x, _drop(y, g, groups), ddof) for g in range(groups)]
+        without_x = [_distance(less, y, moments, b, ddof) for less, moments in _without(x, groups, full)]
+        without_y = [_distance(x, less, a, moments, ddof) for less, moments in _without(y, groups, full)]
         error = math.sqrt(_jackknife_variance(without_x) + _jackknife_variance(without_y))
         low, high = normal_interval(value, error)
         interval = (max(0.0, low), high)
@@ -51,34 +53,19 @@ def frechet_distance(real: Any, generated: Any, *, groups: int = 0, ddof: int = 
     return Result(value, interval, None, None, (len(x), len(y)), None, text)
 
 
-def _distance(x: Tensor, y: Tensor, ddof: int) -> float:
-    n, m, d = len(x), len(y), x.shape[1]
-    if n <= ddof or m <= ddof:
-        raise CallError(f"the Fréchet distance needs more than {ddof} samples in each set")
+def _distance(x: Tensor, y: Tensor, a: Moments | None, b: Moments | None, ddof: int) -> float:
+    """From the moments where they have full rank, otherwise from the features."""
+    if a is not None and b is not None:
+        cov_a, cov_b = a.covariance(ddof), b.covariance(ddof)
+        cross = trace_root(cov_a, cov_b)
+        if cross is not None:
+            shift = a.minus(b).square().sum()
+            return max(0.0, float(shift + cov_a.trace() + cov_b.trace() - 2.0 * cross))
     mean_x, mean_y = x.mean(0), y.mean(0)
-    a = (x - mean_x) / math.sqrt(n - ddof)  # Σ₁ = aᵀa
-    b = (y - mean_y) / math.sqrt(m - ddof)
-    traces = (a * a).sum() + (b * b).sum()
-    shift = (mean_x - mean_y).square().sum()
-    cross = _cross_cholesky(a, b) if min(n, m) > d else None
-    if cross is None:
-        cross = _cross_singular(a, b)
-    return max(0.0, float(shift + traces - 2.0 * cross))
-
-
-def _cross_cholesky(a: Tensor, b: Tensor) -> Tensor | None:
-    """tr √(Σ₁Σ₂) for full ranks: Σ₁ = LLᵀ, and Σ₁Σ₂ has the eigenvalues of LᵀΣ₂L. None if singular."""
-    cov_a, cov_b = a.T @ a, b.T @ b
-    lower, info = torch.linalg.cholesky_ex(cov_a)
-    diagonal = lower.diagonal().square()
-    if int(info) or float(diagonal.min()) <= _ROUND * float(diagonal.max()):
-        return None
-    eigenvalues = torch.linalg.eigvalsh(lower.T @ cov_b @ lower)
-    # A zero eigenvalue would come out as ±ε·λ_max and its root as √ε: only the singular values get those
-    # right.
-    if float(eigenvalues[0]) <= _ROUND * float(eigenvalues[-1]):
-        return None
-    return eigenvalues.sqrt().sum()
+    u = (x - mean_x) / math.sqrt(len(x) - ddof)  # Σ₁ = uᵀu
+    v = (y - mean_y) / math.sqrt(len(y) - ddof)
+    traces = (u * u).sum() + (v * v).sum()
+    return max(0.0, float((mean_x - mean_y).square().sum() + traces - 2.0 * _cross_singular(u, v)))
 
 
 def _cross_singular(a: Tensor, b: Tensor) -> Tensor:
@@ -90,10 +77,15 @@ def _cross_singular(a: Tensor, b: Tensor) -> Tensor:
     return torch.linalg.svdvals(a @ b.T).sum()
 
 
-def _drop(x: Tensor, group: int, groups: int) -> Tensor:
-    """x without every groups-th row, from `group` on."""
-    keep = torch.arange(len(x), device=x.device) % groups != group
-    return x[keep]
+def _without(x: Tensor, groups: int, full: bool) -> Iterator[tuple[Tensor, Moments | None]]:
+    """x without every groups-th row, from each start on, and its moments where they are wanted."""
+    group = torch.arange(len(x), device=x.device) % groups
+    # Merged from those of the groups, so that every row is read once, unless they would outgrow the features.
+    small = full and groups * x.shape[1] <= len(x)
+    parts = [Moments.of(x[g::groups]) for g in range(groups)] if small else []
+    for g in range(groups):
+        less = x[group != g]
+        yield less, merged(parts[:g] + parts[g + 1 :]) if small else Moments.of(less) if full else None
 
 
 def _jackknife_variance(values: list[float]) -> float:

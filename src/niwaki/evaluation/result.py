@@ -67,15 +67,16 @@ def normal_interval(value: float, standard_error: float) -> tuple[float, float]:
     return (value - Z95 * standard_error, value + Z95 * standard_error)
 
 
-def wilson(hits: float, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): stays inside 0 … 1 and has a width even at 0 and 1."""
+def wilson(hits: float, n: int, z: float = Z95) -> tuple[float, float]:
+    """Interval of a share, 95 % by default (Wilson 1927): stays inside 0 … 1 and has a width even at 0 and 1;
+    0 … 1 where n = 0."""
     if n < 1:
         return (0.0, 1.0)
-    p = float(hits) / n
-    z2 = Z95 * Z95
+    p, z2 = float(hits) / n, z * z
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    return (max(0.0, centre - half), min(1.0, centre + half))
+    half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
+    # The ends are exact at 0 and 1; their rounding is not.
+    return (0.0 if p == 0 else max(0.0, centre - half), 1.0 if p == 1 else min(1.0, centre + half))
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

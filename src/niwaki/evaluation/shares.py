@@ -19,9 +19,9 @@ from scipy.stats import norm
 
 from niwaki.contract import CallError
 from niwaki.evaluation.arrays import Tensor
-from niwaki.evaluation.result import Z95
+from niwaki.evaluation.result import Z95, wilson
 
-__all__ = ["bonferroni", "difference", "holm", "integers", "paired_difference", "ratio", "score"]
+__all__ = ["bonferroni", "difference", "holm", "integers", "paired_difference", "ratio"]
 
 Interval = tuple[float, float]
 
@@ -42,21 +42,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def score(hits: float, n: int, z: float = Z95) -> Interval:
-    """Wilson's interval of hits/n at any z; 0 … 1 where n = 0."""
-    if n < 1:
-        return (0.0, 1.0)
-    p, z2 = float(hits) / n, z * z
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-    # The ends are exact at 0 and 1; their rounding is not.
-    return (0.0 if p == 0 else max(0.0, centre - half), 1.0 if p == 1 else min(1.0, centre + half))
-
-
 def difference(first: float, n: int, second: float, m: int, z: float = Z95) -> Interval:
     """Of first/n − second/m, independent: −1 … 1."""
     p1, p2 = float(first) / n, float(second) / m
-    (l1, u1), (l2, u2) = score(first, n, z), score(second, m, z)
+    (l1, u1), (l2, u2) = wilson(first, n, z), wilson(second, m, z)
     delta = p1 - p2
     return (delta - math.hypot(p1 - l1, u2 - p2), delta + math.hypot(u1 - p1, p2 - l2))
 
@@ -64,7 +53,7 @@ def difference(first: float, n: int, second: float, m: int, z: float = Z95) -> I
 def ratio(first: float, n: int, second: float, m: int, z: float = Z95) -> Interval:
     """Of (first/n) / (second/m), independent: 0 … ∞; the upper end is ∞ where second = 0."""
     p1, p2 = float(first) / n, float(second) / m
-    (l1, u1), (l2, u2) = score(first, n, z), score(second, m, z)
+    (l1, u1), (l2, u2) = wilson(first, n, z), wilson(second, m, z)
 
     # R is inside where 0 is inside the interval of p1 − R·p2. Its lower end solves
     # (p1 − R·p2)² = (p1 − l1)² + R²(u2 − p2)², in the form that also holds for u2 > 2·p2; the upper end is
@@ -87,7 +76,7 @@ def paired_difference(both: int, first: int, second: int, neither: int, z: float
     if n < 1:
         return (-1.0, 1.0)
     p1, p2 = (both + first) / n, (both + second) / n
-    (l1, u1), (l2, u2) = score(both + first, n, z), score(both + second, n, z)
+    (l1, u1), (l2, u2) = wilson(both + first, n, z), wilson(both + second, n, z)
     margins = float(both + first) * (second + neither) * (both + second) * (first + neither)
     product = float(both * neither - first * second)
     if product > 0:

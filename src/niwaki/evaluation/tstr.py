@@ -24,8 +24,8 @@ from sklearn.preprocessing import StandardScaler
 
 from niwaki.contract import CallError, nearest
 from niwaki.evaluation.arrays import features
-from niwaki.evaluation.result import Result, signature
-from niwaki.evaluation.shares import integers, paired_difference, score
+from niwaki.evaluation.result import Result, signature, wilson
+from niwaki.evaluation.shares import integers, paired_difference
 
 __all__ = ["SyntheticTraining", "train_on_synthetic_test_on_real"]
 
@@ -156,7 +156,7 @@ def _answers(name: str, x: np.ndarray, y: np.ndarray, to: np.ndarray, seed: int)
 
 def _accuracy(right: np.ndarray, strata: list[np.ndarray]) -> _Estimate:
     parts = [right[s] for s in strata]
-    return _combine([(float(p.mean()), score(int(p.sum()), len(p))) for p in parts])
+    return _combine([(float(p.mean()), wilson(int(p.sum()), len(p))) for p in parts])
 
 
 def _difference(first: np.ndarray, second: np.ndarray, strata: list[np.ndarray]) -> _Estimate:
