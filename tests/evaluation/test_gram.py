@@ -168,15 +168,15 @@ def test_kernel_sums_equal_float64(kernel: Any, block: int | None) -> None:
         tiles = Tiles(tensors[0], None if b is None else tensors[1], block=block or 1024)
         sums = KernelSums(tiles, kernel, *(norms(t) for t in tensors))
         sweep(tiles, [], sums=[sums])
-        sums.finish(ALONE)
+        found = sums.finish(ALONE).found
         k = entries(a.astype(np.float64), other.astype(np.float64), kernel)
         held = ~np.eye(len(a), dtype=bool) if b is None else np.ones(k.shape, dtype=bool)
         size = np.abs(k).max()
-        assert sums.mean == pytest.approx(k[held].mean(), abs=3e-8 * size)
-        assert sums.variance == pytest.approx(k[held].var(), rel=1e-5, abs=1e-9 * size**2)
+        assert found.mean == pytest.approx(k[held].mean(), abs=3e-8 * size)
+        assert found.variance == pytest.approx(k[held].var(), rel=1e-5, abs=1e-9 * size**2)
         rows = (k * held).sum(1) / held.sum(1)
-        np.testing.assert_allclose(sums.rows.numpy(), rows, atol=3e-7 * size)
-        np.testing.assert_allclose(sums.columns.numpy(), (k * held).sum(0) / held.sum(0), atol=3e-7 * size)
+        np.testing.assert_allclose(found.rows.numpy(), rows, atol=3e-7 * size)
+        np.testing.assert_allclose(found.columns.numpy(), (k * held).sum(0) / held.sum(0), atol=3e-7 * size)
 
 
 def entries(x: np.ndarray, y: np.ndarray, kernel: Any) -> np.ndarray:

@@ -8,15 +8,13 @@ about 1e-8 of the kernel's size, means of single rows to about 1e-7.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from niwaki.contract import CallError
-from niwaki.evaluation.mmd import Discrepancy, _skew
+from niwaki.evaluation.mmd import Sums, joined
 from niwaki.evaluation.ranks import Ranks
 from niwaki.evaluation.result import Result, signature
 from niwaki.evaluation.tiles import Tile, Tiles
@@ -158,50 +156,26 @@ class KernelSums:
         n, m, same = len(self._rows), len(self._columns), self.tiles.same
         total = n * (m - same)
         centred = float(self._rows.sum()) / total
-        self.variance = float(self._squares) / total - centred**2
-        self.rows = self._rows / (m - same) + self._shift
-        self.columns = self._columns / (n - same) + self._shift
-        self.mean = centred + self._shift
+        self.found = Sums(
+            rows=self._rows / (m - same) + self._shift,
+            columns=self._columns / (n - same) + self._shift,
+            mean=centred + self._shift,
+            variance=float(self._squares) / total - centred**2,
+        )
         return self
 
 
 def distance(xx: KernelSums, yy: KernelSums, xy: KernelSums) -> Result:
     """MMD² = E k(x,x') + E k(y,y') − 2 E k(x,y), unbiased, with the interval of `kernel_distance`."""
-    n, m, kernel = len(xy.rows), len(xy.columns), xy.kernel
+    n, m, kernel = len(xy.found.rows), len(xy.found.columns), xy.kernel
 
     def some(x: Tensor, y: Tensor) -> Tensor:  # the few pairs of the skewness
         return _slow(x.float(), y.float(), kernel).double()
 
-    found = joined(xx, yy, xy, xy.tiles.x, xy.tiles.y, some)
+    found = joined(xx.found, yy.found, xy.found, xy.tiles.x, xy.tiles.y, some)
     d = xy.tiles.x.shape[1]
     text = signature("kernel", kernel=kernel.text(d), estimator="u", d=d, real=n, generated=m)
     return Result(found.value, found.interval(), 0.0, found.witness.cpu().numpy(), (n, m), None, text)
-
-
-def joined(
-    xx: KernelSums,
-    yy: KernelSums,
-    xy: KernelSums,
-    x: Tensor,
-    y: Tensor,
-    kernel: Callable[[Tensor, Tensor], Tensor],
-) -> Discrepancy:
-    """What `mmd.discrepancy` makes of its sums; the reasons stand there."""
-    n, m = len(x), len(y)
-    value = xx.mean + yy.mean - 2.0 * xy.mean
-    witness_x, witness_y = xx.rows - xy.rows, yy.rows - xy.columns
-    d_xx = max(0.0, (xx.variance - 2.0 * float(xx.rows.var())) / (1.0 - 2.0 / (n - 1)))
-    d_yy = max(0.0, (yy.variance - 2.0 * float(yy.rows.var())) / (1.0 - 2.0 / (m - 1)))
-    noise = 1.0 - 1.0 / n - 1.0 / m
-    d_xy = max(0.0, (xy.variance - float(xy.rows.var()) - float(xy.columns.var())) / noise)
-    second = 2.0 * d_xx / (n * (n - 1)) + 2.0 * d_yy / (m * (m - 1)) + 4.0 * d_xy / (n * m)
-    variance = 4.0 * float(witness_x.var()) / n + 4.0 * float(witness_y.var()) / m - second
-    error = math.sqrt(max(variance, second))
-    skew = _skew(x, y, witness_x, witness_y, kernel, error) if error > 0 else 0.0
-    far = (value / math.sqrt(second) if second > 0 else math.inf) if error > 0 else 0.0
-    part = skew * min(1.0, max(0.0, far / 4.0 - 1.0))
-    ends = (part, skew) if skew > 0 else (skew, part)
-    return Discrepancy(value, error, ends, witness_y, xx.mean, yy.mean)
 
 
 def _affine(kernel: Kernel, d: int) -> tuple[float, float]:

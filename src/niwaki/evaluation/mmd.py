@@ -17,7 +17,7 @@ from torch import Tensor
 
 from niwaki.evaluation.result import Z95, normal_interval
 
-__all__ = ["Discrepancy", "Kernel", "discrepancy", "permuted"]
+__all__ = ["Discrepancy", "Kernel", "Sums", "discrepancy", "joined", "permuted"]
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
 """k of all pairs of the rows of (n, d) and (m, d): (n, m), a new tensor that may be written to."""
@@ -50,7 +50,7 @@ class Discrepancy:
 
 
 @dataclass
-class _Sums:
+class Sums:
     """Of one kernel matrix: mean and variance of its entries, means of its rows and columns."""
 
     rows: Tensor
@@ -65,8 +65,14 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, block: int) -> Discrepancy
     The standard error is the Hoeffding decomposition of the full U-statistic with its second order: at equal
     distributions the first vanishes and the second is all there is.
     """
-    n, m = len(x), len(y)
     xx, yy, xy = _sums(x, x, kernel, block), _sums(y, y, kernel, block), _sums(x, y, kernel, block)
+    return joined(xx, yy, xy, x, y, kernel)
+
+
+def joined(xx: Sums, yy: Sums, xy: Sums, x: Tensor, y: Tensor, kernel: Kernel) -> Discrepancy:
+    """The discrepancy from the sums of the three kernel matrices; `kernel` is asked about a few pairs of x and
+    y, for the skewness."""
+    n, m = len(x), len(y)
     value = xx.mean + yy.mean - 2.0 * xy.mean
     witness_x = xx.rows - xy.rows  # a(x) = E k(x,X') − E k(x,Y), up to a constant
     witness_y = yy.rows - xy.columns
@@ -147,7 +153,7 @@ def permuted(
     return float(values[0]), values[1:]
 
 
-def _sums(x: Tensor, y: Tensor, kernel: Kernel, block: int) -> _Sums:
+def _sums(x: Tensor, y: Tensor, kernel: Kernel, block: int) -> Sums:
     """Row and column means of k(x, y); where x is y without the diagonal, and each block above it counted
     twice."""
     same = x is y
@@ -169,4 +175,4 @@ def _sums(x: Tensor, y: Tensor, kernel: Kernel, block: int) -> _Sums:
     total = len(x) * count_row
     centred = float(rows.sum()) / total
     variance = float(squares) / total - centred**2
-    return _Sums(rows / count_row + shift, columns / count_column + shift, centred + float(shift), variance)
+    return Sums(rows / count_row + shift, columns / count_column + shift, centred + float(shift), variance)
