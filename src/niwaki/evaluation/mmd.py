@@ -70,8 +70,8 @@ def discrepancy(x: Tensor, y: Tensor, kernel: Kernel, block: int) -> Discrepancy
 
 
 def joined(xx: Sums, yy: Sums, xy: Sums, x: Tensor, y: Tensor, kernel: Kernel) -> Discrepancy:
-    """The discrepancy from the sums of the three kernel matrices; `kernel` is asked about a few pairs of x and
-    y, for the skewness."""
+    """The discrepancy from the sums of the three kernel matrices; `kernel` is asked about a few pairs of x
+    and y, for the skewness."""
     n, m = len(x), len(y)
     value = xx.mean + yy.mean - 2.0 * xy.mean
     witness_x = xx.rows - xy.rows  # a(x) = E k(x,X') − E k(x,Y), up to a constant
