@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Chart", "curves", "histogram", "points", "training_charts"]
+__all__ = ["SERIES", "Chart", "curves", "histogram", "points", "training_charts"]
 
 # Colours that stand for CSS variables until the SVG is finished.
 PAINT = {
@@ -62,8 +62,14 @@ def training_charts(records: Sequence[Mapping[str, float]]) -> list[Chart]:
     return charts
 
 
-def curves(title: str, series: Mapping[str, tuple[Sequence[float], Sequence[float]]]) -> Chart:
-    """Lines over training steps. series: name → (steps, values)."""
+def curves(
+    title: str,
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    unit: str = "step",
+    key: str = "",
+) -> Chart:
+    """Lines over `unit`. series: name → (steps, values). key: tells charts of equal titles apart."""
     figure, axes = _axes()
     lows, highs = [], []
     for colour, (steps, values) in zip(SERIES, series.values(), strict=False):
@@ -73,9 +79,9 @@ def curves(title: str, series: Mapping[str, tuple[Sequence[float], Sequence[floa
         highs.append(max(values))
     if min(lows) > 0 and max(highs) > 200 * min(lows):
         axes.set_yscale("log")
-    axes.set_xlabel("step")
+    axes.set_xlabel(unit)
     axes.margins(x=0.01)
-    return Chart(title, _svg(figure, title), tuple(name.replace("_", " ") for name in series))
+    return Chart(title, _svg(figure, title + key), tuple(name.replace("_", " ") for name in series))
 
 
 def histogram(title: str, values: np.ndarray, unit: str) -> Chart:

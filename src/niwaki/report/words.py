@@ -161,6 +161,39 @@ METRICS: dict[str, MetricWords] = {
         "higher",
         "the share of generated samples that are no copies of training samples",
     ),
+    "closeness": MetricWords(
+        "Closeness", "fidelity", "higher", "how near samples lie to real ones, for how densely those lie"
+    ),
+    "reach": MetricWords(
+        "Reach", "diversity", "higher", "the share of real samples among the nearest of a generated one"
+    ),
+    "frechet_infinity": MetricWords(
+        "Fréchet distance, n → ∞", "both", "lower", "the distance that infinitely many samples would have"
+    ),
+    "cmmd": MetricWords("CMMD", "both", "lower", "a kernel distance between directions of features"),
+    "mind": MetricWords("MIND", "both", "lower", "how far sorted projections of both sets lie apart"),
+    "inception_score": MetricWords(
+        "Inception score", "both", "higher", "how sure the classifier is, and how evenly it uses its classes"
+    ),
+    "alpha_precision": MetricWords(
+        "α-precision", "fidelity", "higher", "how evenly samples fill the quantile balls of the real ones"
+    ),
+    "beta_recall": MetricWords(
+        "β-recall", "diversity", "higher", "how evenly the quantile balls of the samples cover the real ones"
+    ),
+    "mifid": MetricWords(
+        "Memorisation-informed Fréchet distance",
+        "both",
+        "lower",
+        "raised where samples resemble the training set",
+    ),
+    "copying_test": MetricWords(
+        "Copying test C_T",
+        "memory",
+        "higher",
+        "far below 0 where samples lie nearer to the training set than real ones",
+    ),
+    "ms_ssim": MetricWords("MS-SSIM of pairs", "diversity", "lower", "how alike two samples of a class look"),
 }
 
 

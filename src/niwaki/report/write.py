@@ -10,7 +10,7 @@ import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from niwaki import __version__
-from niwaki.report import figures, gains, judgement, pictures, words
+from niwaki.report import figures, gains, judgement, pictures, trust, words
 from niwaki.report.record import RunRecord, measures, read_run
 from niwaki.store import write_text
 
@@ -67,6 +67,9 @@ def context(record: RunRecord) -> dict[str, Any]:
         "steps": gains.steps(record),
         "verdicts": judgement.verdicts(record),
         "quality": judgement.quality(record),
+        "unfit": trust.unfit(record),
+        "judges": trust.judges(record),
+        "findings": trust.findings(record),
         "extractors": _extractors(record),
         "copies": _copies(record),
         "audit": record.data.get("audit") or {},
