@@ -120,6 +120,18 @@ def test_the_critics_phase_does_not_reach_the_generator() -> None:
     assert all(n.startswith("generator.") for n in gradients["generator"])
 
 
+def test_the_critic_learns_from_the_samples_that_the_generator_has_just_made() -> None:
+    model, data, ctx = make("dcgan", deviation=0, norm="none"), batch(DIGITS), context()
+    model.loss("generator", data, ctx)
+    fake = ctx.shared["fake"]
+    assert not fake.requires_grad
+    terms = model.loss("discriminator", data, ctx)
+    expected = torch.nn.functional.softplus(model.discriminator(fake, data.y)).mean()
+    torch.testing.assert_close(terms["fake"], expected)
+    assert not ctx.shared  # used once; a phase on its own makes its own
+    assert not torch.equal(model.loss("discriminator", data, context(step=5))["fake"], terms["fake"])
+
+
 @pytest.mark.parametrize(("size", "start"), [(8, 4), (32, 4), (64, 4), (28, 7), (6, 6)])
 def test_images_of_any_even_history_start_at_their_smallest_half(size: int, start: int) -> None:
     from niwaki.contract import SampleSpec

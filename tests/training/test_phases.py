@@ -256,3 +256,27 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(vectors, model, config,
 def test_a_batch_that_cannot_be_cut_is_refused():
     with pytest.raises(ValueError, match="multiple of devices"):
         TrainConfig(batch=10, accumulate=3)
+
+
+class Sharing(Adversaries):
+    """Its first phase leaves a mark for each part of a batch; the others read it."""
+
+    def __init__(self):
+        super().__init__(repeats=2, every=1)
+        self.marks = []
+
+    def loss(self, phase, batch, ctx):
+        self.marks.append((phase, ctx.step, batch.index.tolist(), dict(ctx.shared)))
+        if phase == "critic":
+            ctx.shared["first"] = batch.index[0].detach()
+        return super().loss(phase, batch, ctx)
+
+
+def test_phases_share_what_is_about_the_same_part_of_the_same_batch_and_nothing_else(vectors):
+    model = Sharing()
+    fit(model, vectors, TrainConfig(steps=3, accumulate=2, **FP32), seed=0)
+    for phase, _, index, shared in model.marks:
+        if phase == "critic":
+            assert shared == {}  # a fresh batch: whatever was about the one before is gone
+        else:
+            assert shared["first"] == index[0]
