@@ -20,6 +20,7 @@ _WHERE = {
     "CallError": "niwaki_runtime.errors",
     "NiwakiError": "niwaki_runtime.errors",
     "adapt": "niwaki.adapters",
+    "compare": "niwaki.workflow.compare",
     "compress": "niwaki.workflow.compress",
     "evaluate": "niwaki.workflow.evaluate",
     "export": "niwaki.workflow.export",
@@ -35,6 +36,7 @@ __all__ = ["__version__", *_WHERE]
 if TYPE_CHECKING:
     from niwaki.adapters import adapt as adapt
     from niwaki.recipe import load_recipe as load_recipe
+    from niwaki.workflow.compare import compare as compare
     from niwaki.workflow.compress import compress as compress
     from niwaki.workflow.evaluate import evaluate as evaluate
     from niwaki.workflow.export import export as export

@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from niwaki.contract import CallError, SampleSpec
-from niwaki.data import DataConfig, Options, Pool, load, register, sources
+from niwaki.data import DataConfig, Options, Pool, load, register, source_names
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_source_of_ones_own() -> None:
         return Pool("counting", SampleSpec("vector", (1,)), x)
 
     try:
-        assert "counting" in sources()
+        assert "counting" in source_names()
         dataset = load(DataConfig(source="counting", n=200))
         assert sum(len(s) for s in dataset.splits.values()) == 200
         with pytest.raises(CallError, match="did you mean 'n'"):

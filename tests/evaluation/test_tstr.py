@@ -86,9 +86,7 @@ def test_balanced_accuracy_is_the_mean_over_classes() -> None:
     assert found.value == pytest.approx(np.mean(recalls), rel=1e-12)
     assert found.value != pytest.approx(found.per_sample.mean(), abs=1e-4)
     # By the squares of the half-widths: no wider than the widest class, no narrower than a third of it.
-    widths = [
-        np.diff(wilson(found.per_sample[truth == c].sum(), (truth == c).sum()))[0] for c in range(3)
-    ]
+    widths = [np.diff(wilson(found.per_sample[truth == c].sum(), (truth == c).sum()))[0] for c in range(3)]
     assert max(widths) / 3 < found.interval[1] - found.interval[0] < max(widths)
     one = train_on_synthetic_test_on_real(x, y, test[truth == 0], truth[truth == 0], balanced=True).synthetic
     plain = train_on_synthetic_test_on_real(x, y, test[truth == 0], truth[truth == 0]).synthetic

@@ -187,7 +187,7 @@ def test_a_bundle_is_evaluated_with_the_recipe_of_its_run(finished: Path, tmp_pa
     kept = read_json(finished / "evaluation.json")["bundle"]
     assert inside["bundle"].keys() == kept.keys()
     shutil.copy(finished / "tiny.niwaki", tmp_path / "alone.niwaki")
-    with pytest.raises(CallError, match="--recipe"):
+    with pytest.raises(CallError, match="--data"):
         evaluate(tmp_path / "alone.niwaki")
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     outside = evaluate(tmp_path / "alone.niwaki", recipe=tmp_path / "tiny.yaml", engine="openvino")

@@ -2,37 +2,75 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
 
-__all__ = ["enter"]
+__all__ = ["Data", "Engine", "Features", "Metrics", "Resize", "enter", "names_in"]
+
+Data = Annotated[
+    str | None,
+    typer.Option(
+        "--data",
+        "--recipe",
+        metavar="SOURCE|RECIPE|RUN",
+        help="For samples of no run: the data they answer to: digits, folder:photos, a recipe.",
+    ),
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(help="What looks at the samples: random, classifier, simclr …; separated by commas."),
+]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option(help="What is measured: frechet, vendi, authenticity …; separated by commas."),
+]
+Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to that of the data.")]
+Engine = Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")]
+
+
+def names_in(given: list[str] | None) -> list[str] | None:
+    """`["a,b", "c"]` → `["a", "b", "c"]`."""
+    return [name.strip() for part in given for name in part.split(",") if name.strip()] if given else None
 
 
 @adder(
-    "niwaki evaluate runs/digits-gan/digits-gan.niwaki --engine onnxruntime",
-    "Measure what a run's model, or a bundle on its engine, can do against the test split.",
+    "niwaki evaluate folder-of-pngs --data digits --metrics frechet,precision,recall",
+    "Measure what a run's model, a bundle on its engine, a folder of images or an array file is worth "
+    "against the test split.",
 )
 def evaluate(
-    what: Annotated[str, typer.Argument(metavar="RUN|BUNDLE", help="What to judge.")],
+    what: Annotated[str, typer.Argument(metavar="RUN|BUNDLE|FOLDER|NPZ", help="What to judge.")],
     overrides: Overrides = None,
-    recipe: Annotated[
-        str | None, typer.Option(help="For a bundle outside a run: the recipe (or run) of its data.")
+    against: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN|BUNDLE|FOLDER|NPZ", help="Compare with this: is WHAT worse than it?"),
     ] = None,
-    engine: Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")] = "auto",
+    data: Data = None,
+    features: Features = None,
+    metrics: Metrics = None,
+    resize: Resize = False,
+    engine: Engine = "auto",
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.workflow.evaluate import evaluate
 
-        found = evaluate(what, overrides or (), recipe=recipe, engine=engine, reporter=work.reporter)
+        found = evaluate(
+            what, overrides or (), data=data, features=names_in(features), metrics=names_in(metrics),
+            against=against, resize=resize, engine=engine, reporter=work.reporter,
+        )  # fmt: skip
 
         def draw(console: Any) -> None:
-            from niwaki.cli.table import draw_evaluation
+            from niwaki.cli.judged import draw_comparison, draw_evaluation
 
-            draw_evaluation(console, found)
+            if against is None:
+                draw_evaluation(console, found)
+            else:
+                draw_comparison(console, found)
 
         work.answer(found, draw)
 

@@ -17,7 +17,7 @@ import typer
 
 __all__ = ["VERBS", "app", "main"]
 
-VERBS = ("run", "train", "sample", "evaluate", "compress", "export", "report", "models", "doctor")
+VERBS = ("run", "train", "sample", "evaluate", "compare", "compress", "export", "report", "models", "doctor")
 
 app = typer.Typer(
     name="niwaki",

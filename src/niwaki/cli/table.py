@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from niwaki.report.gains import headline
-from niwaki.report.record import measures, read_run
-from niwaki.report.words import bytes_text, metric_words, ms_text, number_text
+from niwaki.report.record import read_run
+from niwaki.report.words import bytes_text, ms_text, number_text
 
-__all__ = ["draw_evaluation", "draw_steps", "draw_summary"]
+__all__ = ["draw_steps", "draw_summary"]
 
 _TONES = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}
 
@@ -70,31 +70,3 @@ def draw_steps(console: Console, found: Mapping[str, Any]) -> None:
             f"{step['seconds']:.0f} s",
         )
     console.print(table)
-
-
-def draw_evaluation(console: Console, found: Mapping[str, Any]) -> None:
-    """Every metric beside what the training samples score in its place."""
-    for side, title in (("trained", "trained model"), ("bundle", "bundle")):
-        if side not in found:
-            continue
-        table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
-        table.add_column(title, header_style="bold")
-        for column in ("features", "value", "interval", "real data", "better"):
-            table.add_column(column, justify="right" if column in ("value", "real data") else "left")
-        for m in measures(found[side]):
-            if any("class" in part and "classifier" not in part for part in m.path):
-                continue  # one line per class is for the report
-            words = metric_words(m.metric)
-            interval = m.record.get("interval")
-            shown = f"{number_text(interval[0])} … {number_text(interval[1])}" if interval else ""
-            floor = m.record.get("floor")
-            table.add_row(
-                words.title,
-                m.where,
-                f"[bold]{number_text(m.value)}[/]",
-                f"[dim]{shown}[/]",
-                number_text(floor) if floor is not None else "–",
-                words.better,
-            )
-        console.print(table)
-    console.print(f"[dim]{found['n']} samples of seed {found['seed']} against the test split[/]")

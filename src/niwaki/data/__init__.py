@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from niwaki.data.audit import Audit, Finding
 from niwaki.data.cache import cache_directory
-from niwaki.data.config import DataConfig, Options, Pool, register, sources
+from niwaki.data.config import DataConfig, Options, Pool, register, source_names
 from niwaki.data.dataset import Dataset, Split
 from niwaki.data.feeder import Feeder
 from niwaki.data.load import load
@@ -21,5 +21,5 @@ __all__ = [
     "cache_directory",
     "load",
     "register",
-    "sources",
+    "source_names",
 ]

@@ -14,7 +14,7 @@ from torch import Tensor
 from niwaki.contract import CallError, SampleSpec, nearest
 from niwaki.data.audit import Finding
 
-__all__ = ["DataConfig", "Options", "Pool", "Progress", "register", "registered", "sources"]
+__all__ = ["DataConfig", "Options", "Pool", "Progress", "register", "registered", "source_names"]
 
 Progress = Callable[[int, int], None]
 
@@ -73,7 +73,7 @@ def register(name: str, options: type[Options] = Options) -> Callable[[Reader], 
     return enter
 
 
-def sources() -> list[str]:
+def source_names() -> list[str]:
     """All registered sources, the built-in ones loaded."""
     for module in _BUILT_IN:
         importlib.import_module(f"niwaki.data.sources.{module}")
@@ -82,7 +82,7 @@ def sources() -> list[str]:
 
 def registered(name: str) -> _Source:
     """Raises CallError with the nearest name where there is no such source."""
-    known = sources()
+    known = source_names()
     if name not in known:
         raise CallError(f"there is no data source '{name}'; {nearest(name, known)}")
     return _SOURCES[name]

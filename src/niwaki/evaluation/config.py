@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from niwaki.evaluation.measures import DEFAULT, check_metrics
 
 __all__ = ["EvaluateConfig"]
 
@@ -12,11 +14,18 @@ class EvaluateConfig(BaseModel):
 
     features: extractors by name (`niwaki.features.names()`)
     n:        generated samples that are judged; None takes as many as the test split has
+    metrics:  by name (`niwaki.evaluation.measures.measures()`)
     seed:     of the samples and of everything random in the judgement
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: tuple[str, ...] = Field(default=("classifier", "random"), min_length=1)
+    metrics: tuple[str, ...] = DEFAULT
     n: int | None = Field(default=1000, ge=50)
     seed: int = Field(default=0, ge=0, lt=2**32)
+
+    @field_validator("metrics")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return check_metrics(value)

@@ -8,40 +8,36 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from niwaki.contract import CallError
 from niwaki.data import Dataset
 from niwaki.evaluation.accuracy import find_classifier, recognised
 from niwaki.evaluation.copies import Copies, find_copies
 from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.kernel import kernel_distance
-from niwaki.evaluation.manifold import manifold
+from niwaki.evaluation.measures import DEFAULT, K, Seen, axes, check_metrics, measure
 from niwaki.evaluation.result import Result, signature, wilson
 from niwaki.evaluation.samples import check_labels, check_samples, split_features
 from niwaki.features import Classifier, Extractor
 
 __all__ = ["Evaluation", "evaluate"]
 
-K = 5
-GROUPS = 10
-AXES = {
-    "fidelity": ("precision", "density", "clipped_density", "realism"),
-    "diversity": ("recall", "coverage", "clipped_coverage"),
-    "both": ("frechet", "kernel"),
-}
-"""Which axis a metric speaks of."""
+PIXELS = "pixels"
+"""Where metrics that look at samples and not at features are filed."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What a model can do.
 
-    metrics:   by extractor and metric; each floor is the training split's value at the same size
+    metrics:   by extractor and metric; each floor is the training split's value at the same size, but for
+               metrics of memory, whose floor is that of real samples the model has not seen
     spread:    Fréchet distance by each member of an ensemble of extractors, by extractor
     per_class: by class name: test and generated samples, coverage by extractor and of the training split,
                share recognised as asked
     copies:    nearest training neighbours, in the first extractor
     n:         generated samples that were judged (at most as many as the training split has)
+    left_out:  by extractor and metric: why it says nothing there
     """
 
     metrics: dict[str, dict[str, Result]]
@@ -54,6 +50,7 @@ class Evaluation:
     seed: int
     signature: str
     sizes: dict[str, int] = field(default_factory=dict)
+    left_out: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Metrics under their extractor's name, as the report and the command line read them."""
@@ -70,7 +67,8 @@ class Evaluation:
             out["classes"] = [{"name": c, **r} for c, r in self.per_class.items()]
         out["copies"] = self.copies.to_json()
         out |= {
-            "axes": {axis: list(names) for axis, names in AXES.items()},
+            "axes": axes(dict.fromkeys(m for found in self.metrics.values() for m in found)),
+            "left_out": self.left_out,
             "spread": {"frechet_by_member": self.spread},
             "judges": self.extractors,
             "split": self.split,
@@ -88,6 +86,7 @@ def evaluate(
     dataset: Dataset,
     extractors: Sequence[Extractor],
     *,
+    metrics: Sequence[str] = DEFAULT,
     seed: int = 0,
     split: str = "test",
 ) -> Evaluation:
@@ -95,22 +94,32 @@ def evaluate(
 
     samples: `(n, *shape)` float32 in the spec's range, n ≥ 50
     labels:  the class that each was asked to be `(n,)`, or None
+    metrics: by name, from `measures()`
     split:   real samples to judge by (`validation` while searching)
     seed:    which training samples are the reference
     If there are more samples than training samples, the first as many are judged: all is compared at equal n.
-    Raises CallError for another shape, too few samples, NaN, a wrong label, no extractor.
+    Raises CallError for another shape, too few samples, NaN, a wrong label, no extractor, an unknown metric
+    and one that needs what is not there (a classifier, images).
     """
     if not extractors:
         raise CallError("an evaluation needs at least one extractor")
-    spec, real_split = dataset.spec, dataset.split(split)
+    spec, real_split, place = dataset.spec, dataset.split(split), find_classifier(extractors)
+    names = check_metrics(metrics)
+    if "inception_score" in names and place is None:
+        raise CallError("the metric 'inception_score' needs the features 'classifier', and so labelled data")
+    if "ms_ssim" in names and spec.modality != "image":
+        raise CallError(
+            f"the metric 'ms_ssim' compares images, and the data are of modality '{spec.modality}'"
+        )
     samples = check_samples(samples, spec, "generated")
     labels = check_labels(labels, len(samples), spec)
     n = min(len(samples), len(dataset.train))
     samples, labels = samples[:n], None if labels is None else labels[:n]
     order = np.random.default_rng([seed, 0x7265]).permutation(len(dataset.train))[:n]
-    looks = [_look(e, samples, dataset, split, order) for e in extractors]
-    metrics = {e.name: look.metrics for e, look in zip(extractors, looks, strict=True)}
-    place = find_classifier(extractors)
+    looks = [_look(e, samples, dataset, split, order, names, seed) for e in extractors]
+    found = {e.name: look.metrics for e, look in zip(extractors, looks, strict=True)}
+    if "ms_ssim" in names:
+        found[PIXELS] = {"ms_ssim": _ms_ssim(samples, labels, dataset, order, seed)}
     predicted = None
     if place is not None:
         classifier = extractors[place]
@@ -118,13 +127,13 @@ def evaluate(
         predicted = classifier.probabilities_of(looks[place].generated).argmax(1)
         if labels is not None:
             result = recognised(classifier, looks[place].generated, labels, len(real_split))
-            metrics[classifier.name]["recognised"] = result
+            found[classifier.name]["recognised"] = result
     text = signature(
         "evaluation", k=K, split=split, n=n, seed=seed, data=dataset.fingerprint[:12],
         features="+".join(f"{e.name}@{e.fingerprint[:8]}" for e in extractors),
     )  # fmt: skip
     return Evaluation(
-        metrics,
+        found,
         {e.name: look.spread for e, look in zip(extractors, looks, strict=True) if look.spread},
         _per_class(dataset, split, extractors, looks, labels, predicted),
         find_copies(
@@ -143,6 +152,7 @@ def evaluate(
         seed,
         text,
         {"generated": n, "real": len(real_split), "train": len(dataset.train)},
+        {e.name: look.left_out for e, look in zip(extractors, looks, strict=True) if look.left_out},
     )
 
 
@@ -156,33 +166,51 @@ class _Look:
     spread: list[float]
     covered: np.ndarray
     covered_by_train: np.ndarray
+    left_out: dict[str, str]
 
 
 def _look(
-    extractor: Extractor, samples: np.ndarray, dataset: Dataset, split: str, order: np.ndarray
+    extractor: Extractor,
+    samples: np.ndarray,
+    dataset: Dataset,
+    split: str,
+    order: np.ndarray,
+    names: Sequence[str],
+    seed: int,
 ) -> _Look:
     generated = extractor(samples)
     real = split_features(extractor, dataset, split)
-    train = split_features(extractor, dataset, "train", order)
-    metrics = _measure(real, generated, extractor, GROUPS)
-    reference = _measure(real, train, extractor, 0)
-    found = {name: r.with_floor(reference[name].value) for name, r in metrics.items()}
+    reference = split_features(extractor, dataset, "train", order)
+    seen = Seen(real, generated, reference, split_features(extractor, dataset, "train"), seed)
+    if isinstance(extractor, Classifier):
+        of = extractor.probabilities_of
+        seen = replace(seen, probabilities=of(generated), of_reference=of(reference))
+    # coverage is what the classes are told by
+    out = measure(seen, ("coverage", *names), f"{extractor.name}@{extractor.fingerprint[:8]}")
+    asked = {name for given in names for name in (given, f"{given}_gap")}
+    metrics = {name: result for name, result in out.found.items() if name in asked}
     parts = getattr(extractor, "parts", ())
     spread = [frechet_distance(real[:, p], generated[:, p]).value for p in parts] if len(parts) > 1 else []
-    covered, by_train = metrics["coverage"].per_sample, reference["coverage"].per_sample
+    covered, by_train = out.found["coverage"].per_sample, out.ideal["coverage"].per_sample
     assert covered is not None
     assert by_train is not None
-    return _Look(generated, real, found, spread, covered, by_train)
+    return _Look(generated, real, metrics, spread, covered, by_train, out.left_out)
 
 
-def _measure(real: np.ndarray, other: np.ndarray, extractor: Extractor, groups: int) -> dict[str, Result]:
-    found = {
-        **manifold(real, other, K).results(),
-        "frechet": frechet_distance(real, other, groups=min(groups, min(len(real), len(other)) // 2)),
-        "kernel": kernel_distance(real, other),
-    }
-    ours = f"features:{extractor.name}@{extractor.fingerprint[:8]}"
-    return {name: replace(r, signature=f"{r.signature}|{ours}") for name, r in found.items()}
+def _ms_ssim(
+    samples: np.ndarray, labels: np.ndarray | None, dataset: Dataset, order: np.ndarray, seed: int
+) -> Result:
+    """Within the classes where they are known, beside training samples'."""
+    from niwaki.evaluation.ms_ssim import ms_ssim_diversity
+
+    spec, train, index = dataset.spec, dataset.train, torch.from_numpy(order)
+    classes = train.y[index].cpu().numpy() if labels is not None and train.y is not None else None
+    real = train.values(index).cpu().numpy()
+    sides = [
+        ms_ssim_diversity(np.clip(x, spec.low, spec.high), low=spec.low, high=spec.high, classes=y, seed=seed)
+        for x, y in ((samples, labels if classes is not None else None), (real, classes))
+    ]
+    return sides[0].with_floor(sides[1].value)
 
 
 def _judge(extractor: Extractor) -> dict[str, Any]:

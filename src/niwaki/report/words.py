@@ -193,6 +193,27 @@ METRICS: dict[str, MetricWords] = {
         "higher",
         "far below 0 where samples lie nearer to the training set than real ones",
     ),
+    "feature_likelihood": MetricWords(
+        "Feature likelihood divergence",
+        "both",
+        "lower",
+        "how unlikely test samples are by the generated ones",
+    ),
+    "feature_likelihood_gap": MetricWords(
+        "Feature likelihood gap",
+        "memory",
+        "lower",
+        "how much likelier training than test samples are",
+    ),
+    "lsh_precision": MetricWords(
+        "Precision (hashed)", "fidelity", "higher", "the share of samples that meet a real one in a bucket"
+    ),
+    "lsh_recall": MetricWords(
+        "Recall (hashed)",
+        "diversity",
+        "higher",
+        "the share of real samples that meet one in a bucket",
+    ),
     "ms_ssim": MetricWords("MS-SSIM of pairs", "diversity", "lower", "how alike two samples of a class look"),
 }
 

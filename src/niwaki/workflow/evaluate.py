@@ -1,34 +1,35 @@
-"""Evaluate: what a run's model, or a bundle on its engine, can do against the test split."""
+"""Evaluate: what a run's model, a bundle on its engine, or samples that any program made can do against the
+test split."""
 
 from __future__ import annotations
 
-import io
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
-from niwaki.data import cache_directory
+from niwaki.contract import CallError, GenerativeModel
+from niwaki.data import Dataset
+from niwaki.evaluation import Evaluation
 from niwaki.evaluation import evaluate as judge
 from niwaki.recipe import Recipe, load_recipe
-from niwaki.store import jsonable, read_json, write_bytes, write_json
+from niwaki.store import jsonable, read_json, write_json
 from niwaki.training.hardware import choose_device
-from niwaki.workflow.load import is_bundle
+from niwaki.workflow.findings import findings, fitness
+from niwaki.workflow.kept import read_samples, write_samples
 from niwaki.workflow.own import evaluate_model
-from niwaki.workflow.reporter import Reporter, counter
-from niwaki.workflow.rundir import is_run
+from niwaki.workflow.reporter import Quiet, Reporter
+from niwaki.workflow.samples_of import Source, home, kind_of, sample_model, samples_of
 from niwaki.workflow.session import Session, open_session
-from niwaki_runtime import load as load_bundle
+from niwaki.workflow.setting import Setting, as_overrides, setting_of
 
 __all__ = [
     "evaluate",
     "evaluate_inputs",
     "evaluate_leg",
     "extractor_records",
+    "judged",
     "read_samples",
     "write_samples",
 ]
@@ -38,28 +39,131 @@ def evaluate(
     what: str | Path | Recipe | GenerativeModel,
     overrides: Sequence[str] = (),
     *,
+    data: Any = None,
+    features: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    against: str | Path | None = None,
+    resize: bool = False,
     recipe: str | Path | None = None,
     engine: str = "auto",
     reporter: Reporter | None = None,
     **own: Any,
 ) -> dict[str, Any]:
-    """The evaluation of a run's trained model (kept in its `evaluation.json`), or of a bundle on `engine`.
+    """The evaluation of a run's trained model (kept in its `evaluation.json`), of a bundle on `engine`, of a
+    folder of images, or of arrays (`.npz`, `.npy`).
 
-    A model that belongs to no run is evaluated as `evaluate_model` says, which takes `own`: `data`, `n` …
-
-    recipe: where a bundle's data and features are named; default: the run directory that the bundle lies in
-    Raises CallError for a bundle without a recipe, NiwakiError for a run without a trained model.
+    data:     what samples that belong to no run answer to: a source (`digits`, `folder:photos`), a recipe or
+              a run (`recipe` is the same); a run is then judged by it too, and nothing is kept
+    features: names of the extractors, metrics: of the metrics; default: the recipe's
+    against:  something else of these kinds: both are judged, and compared as `compare` does, `against` being
+              the side before
+    resize:   bring images of another size to that of the data
+    A model that belongs to no run is evaluated as `evaluate_model` says, which takes `own`: `n`, `seed` …
+    Raises CallError for samples without data, of another shape or with NaN, an empty folder, unknown names;
+    NiwakiError for a run without a trained model.
     """
+    reporter = reporter or Quiet()
     if isinstance(what, GenerativeModel):
-        if "data" not in own:
+        if data is None:
             raise CallError("to evaluate a model, name the data that it answers to: data=…")
-        return evaluate_model(what, reporter=reporter, **own)
-    if not isinstance(what, Recipe) and is_bundle(what):
-        return _evaluate_bundle(Path(what), overrides, recipe, engine, reporter)
-    session = open_session(what, overrides, None, reporter)
-    with session.run.hold():
-        evaluate_leg(session)
-    return dict(read_json(session.run.evaluation))
+        if features:
+            own["features"] = features
+        return evaluate_model(what, data=data, reporter=reporter, **own)
+    if own:
+        raise TypeError(f"evaluate() got an unexpected argument '{next(iter(own))}'")
+    changes = [*overrides, *as_overrides(features, metrics)]
+    where = recipe if data is None else data
+    if against is not None:
+        from niwaki.workflow.compare import compare
+
+        if isinstance(what, Recipe):
+            raise CallError("a recipe is compared by its run: give the run's path")
+        return compare(against, what, changes, data=where, resize=resize, engine=engine, reporter=reporter)
+    kind = None if isinstance(what, Recipe) else kind_of(what)
+    if isinstance(what, Recipe) or kind is None or (kind == "run" and where is None):
+        if not isinstance(what, Recipe):
+            _refuse(what, where, engine)
+        session = open_session(what, changes, None, reporter)
+        with session.run.hold():
+            evaluate_leg(session)
+        return dict(read_json(session.run.evaluation))
+    setting = setting_for([what], where, changes, reporter)
+    source = samples_of(what, setting, reporter, engine=engine, resize=resize)
+    return judge_source(source, setting)
+
+
+def setting_for(
+    given: Sequence[str | Path], data: Any, overrides: Sequence[str], reporter: Reporter
+) -> Setting:
+    """What things are judged against: the data that are named, or else those of the runs they belong to.
+
+    Raises CallError where there are none, and where they differ.
+    """
+    if data is not None:
+        return setting_of(data, overrides, reporter)
+    homes = [found for found in map(home, given) if found is not None]
+    if not homes:
+        name = f"{given[0]} belongs" if len(given) == 1 else f"{given[0]} and {given[1]} belong"
+        raise CallError(
+            f"{name} to no run; name the data with --data: a source (digits, folder:photos), a recipe, a run"
+        )
+    if len({load_recipe(path, overrides).data.model_dump_json() for path in homes}) > 1:
+        raise CallError(
+            f"{given[0]} and {given[1]} are of different data; name the one to judge by with --data"
+        )
+    return setting_of(homes[0], overrides, reporter)
+
+
+def _refuse(what: str | Path, data: Any, engine: str) -> None:
+    """What makes no sense for a recipe's run."""
+    if Path(what).exists() and Path(what).is_file() and Path(what).suffix not in (".yaml", ".yml"):
+        raise CallError(
+            f"{what} holds no samples; give a run, a bundle, a folder of images, an .npz or an .npy"
+        )
+    if engine != "auto":
+        raise CallError(f"{what} is no bundle, so it runs on no engine; leave the engine out")
+    if data is not None:
+        raise CallError(
+            f"{what} does not exist"
+            if not Path(what).exists()
+            else f"{what} is a recipe, which names its own data; leave --data out"
+        )
+
+
+def judge_source(source: Source, setting: Setting) -> dict[str, Any]:
+    """The record of samples that no run keeps, under what they are called: `trained`, `bundle`, `samples`."""
+    extractors = setting.extractors
+    setting.reporter.stage("evaluate", f"{len(source.x):,} samples of {source.path}")
+    evaluation, found = judged(
+        source.x, source.labels, setting.dataset, extractors,
+        metrics=setting.evaluate.metrics, seed=setting.evaluate.seed, name=source.name,
+    )  # fmt: skip
+    return {
+        "n": evaluation.n,
+        "seed": setting.evaluate.seed,
+        **({"engine": source.engine} if source.engine else {}),
+        "source": source.to_json(),
+        "extractors": extractor_records(extractors),
+        "fitness": fitness(setting.dataset, extractors, cache=setting.cache, reporter=setting.reporter),
+        source.name: jsonable(evaluation),
+        **found,
+    }
+
+
+def judged(
+    samples: np.ndarray,
+    labels: np.ndarray | None,
+    dataset: Dataset,
+    extractors: Sequence[Any],
+    *,
+    metrics: Sequence[str],
+    seed: int,
+    name: str,
+) -> tuple[Evaluation, dict[str, Any]]:
+    """The evaluation of samples, and what else was found, each part under `name`: `clusters[name]` …"""
+    evaluation = judge(samples, labels, dataset, extractors, metrics=metrics, seed=seed)
+    parts = findings(samples, labels, evaluation, dataset, extractors, seed=seed)
+    return evaluation, {part: {name: found} for part, found in parts.items()}
 
 
 def evaluate_inputs(session: Session) -> dict[str, Any]:
@@ -83,84 +187,38 @@ def evaluate_leg(session: Session) -> bool:
         session.reporter.stage("evaluate", f"{n:,} samples of the trained model")
         asked = session.condition(model.conditions, n)
         model.to(choose_device(session.recipe.train.device))
-        # in float32: TF32 would put the GPU's rounding into the pairs that damage is measured on
-        with torch.backends.cudnn.flags(allow_tf32=False):
-            made = model.sample(n, seed=session.seed, condition=asked, progress=counter(session.reporter))
+        before = sample_model(model, n, session.seed, asked, session.reporter)
         model.cpu()
-        before = made.float().cpu().numpy()
         labels = session.labels(n) if model.conditions else None
         write_samples(run.samples, before=before, labels=labels)
-        result = jsonable(judge(before, labels, dataset, extractors, seed=session.seed))
+        evaluation, found = judged(
+            before, labels, dataset, extractors,
+            metrics=session.recipe.evaluate.metrics, seed=session.seed, name="trained",
+        )  # fmt: skip
+        fit = fitness(dataset, extractors, cache=session.cache, reporter=session.reporter)
         write_json(
             run.evaluation,
-            {"n": n, "seed": session.seed, "extractors": extractor_records(extractors), "trained": result},
+            {
+                "n": n,
+                "seed": session.seed,
+                "extractors": extractor_records(extractors),
+                "fitness": fit,
+                "trained": evaluation,
+                **found,
+            },
         )
         record["result"] = record["inputs"]
     return True
 
 
-def _evaluate_bundle(
-    path: Path, overrides: Sequence[str], recipe: str | Path | None, engine: str, reporter: Reporter | None
-) -> dict[str, Any]:
-    if recipe is None and not is_run(path.parent):
-        raise CallError(f"{path} lies in no run directory; name the recipe of its data with --recipe")
-    source = path.parent if recipe is None else Path(recipe)
-    with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:  # judging a bundle changes no run
-        session = open_session(load_recipe(source, overrides), (), temporary, reporter)
-        session.cache = source / "cache" if is_run(source) else cache_directory() / "features"
-        return _judge_bundle(session, path, engine)
-
-
-def _judge_bundle(session: Session, path: Path, engine: str) -> dict[str, Any]:
-    bundle = load_bundle(path, engine=engine)
-    if tuple(bundle.spec.shape) != tuple(session.dataset.spec.shape):
-        raise CallError(
-            f"{path} makes samples of shape {tuple(bundle.spec.shape)}, the data of "
-            f"'{session.recipe.data.source}' have {tuple(session.dataset.spec.shape)}; name another --recipe"
-        )
-    extractors, n = session.extractors, session.pairs
-    session.reporter.stage("evaluate", f"{n:,} samples of the bundle on {bundle.engine}")
-    samples = bundle.sample(
-        n,
-        seed=session.seed,
-        condition=session.condition(dict(bundle.conditions), n),
-        progress=counter(session.reporter),
-    )
-    labels = session.labels(n) if bundle.conditions else None
-    result = judge(samples, labels, session.dataset, extractors, seed=session.seed)
-    return {
-        "n": n,
-        "seed": session.seed,
-        "engine": bundle.engine,
-        "extractors": extractor_records(extractors),
-        "bundle": jsonable(result),
-    }
-
-
 def extractor_records(extractors: Sequence[Any]) -> list[dict[str, Any]]:
-    """What looked at the samples: name, fingerprint, width, and a classifier's accuracy."""
+    """What looked at the samples: name, fingerprint, width, a classifier's accuracy, an encoder's
+    probe."""
     records = []
     for e in extractors:
         record = {"name": e.name, "fingerprint": e.fingerprint, "dim": e.dim}
-        if hasattr(e, "accuracy"):
-            record["accuracy"] = e.accuracy
+        for known in ("accuracy", "probe"):
+            if hasattr(e, known):
+                record[known] = getattr(e, known)
         records.append(record)
     return records
-
-
-def write_samples(path: Path, **arrays: np.ndarray | None) -> None:
-    """`samples.npz`: `before` and `after` `(n, *shape)` float32 of the same seeds, `labels` `(n,)`, and of
-    each sample after the `nearest` training sample."""
-    file = io.BytesIO()
-    kept: dict[str, Any] = {k: v for k, v in arrays.items() if v is not None}
-    np.savez_compressed(file, **kept)
-    write_bytes(path, file.getvalue())
-
-
-def read_samples(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of `samples.npz`. Raises NiwakiError where the file is broken."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {k: file[k] for k in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise NiwakiError(f"{path} cannot be read ({error}); delete it and run again") from error

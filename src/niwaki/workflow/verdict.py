@@ -10,7 +10,8 @@ from niwaki.contract import NiwakiError
 from niwaki.evaluation import compare
 from niwaki.evaluation import evaluate as judge
 from niwaki.store import jsonable, read_json, write_json
-from niwaki.workflow.evaluate import read_samples, write_samples
+from niwaki.workflow.findings import findings
+from niwaki.workflow.kept import read_samples, write_samples
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.seal import seal
 from niwaki.workflow.session import Session
@@ -56,7 +57,15 @@ def verdict_leg(session: Session) -> bool:
             raise NiwakiError(
                 f"{run.bundle} makes samples of shape {after.shape[1:]}, the model {before.shape[1:]}"
             )
-        evaluation = judge(after, labels, dataset, extractors, seed=session.seed)
+        evaluation = judge(
+            after,
+            labels,
+            dataset,
+            extractors,
+            seed=session.seed,
+            metrics=session.recipe.evaluate.metrics,
+        )
+        other = findings(after, labels, evaluation, dataset, extractors, seed=session.seed)
         nearest = dataset.train.values(torch.from_numpy(evaluation.copies.index)).cpu().numpy()
         comparison = compare(before, after, dataset, extractors, labels=labels, seed=session.seed)
         found = jsonable(comparison)
@@ -69,6 +78,8 @@ def verdict_leg(session: Session) -> bool:
             nearest=nearest,
         )
         known = read_json(run.evaluation)
+        for part, what in other.items():
+            known.setdefault(part, {})["bundle"] = what
         write_json(
             run.evaluation,
             {**known, "bundle": jsonable(evaluation), "comparison": found, "engine": bundle.engine},

@@ -1,0 +1,276 @@
+"""The register of metrics that `evaluate` can be asked for by name.
+
+A row says how a metric is computed from what an evaluation has, on which axis it lies and which way is
+better. Modules are imported when a metric of theirs is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from niwaki.contract import CallError, nearest
+from niwaki.evaluation.result import Result
+
+__all__ = ["DEFAULT", "Measure", "Measured", "Seen", "axes", "check_metrics", "measure", "measures"]
+
+K = 5
+GROUPS = 10
+"""Of the jackknives that give intervals."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one extractor sees of all that a metric may use.
+
+    real, generated: features `(n, d)`
+    reference:       features of as many training samples as there are generated ones: they stand in for those
+                     of a perfect model
+    train:           features of the whole training split
+    probabilities:   of the classes, of the generated samples `(n, classes)`; None without a classifier
+    of_reference:    the same of the reference
+    intervals:       whether they are wanted
+    """
+
+    real: np.ndarray
+    generated: np.ndarray
+    reference: np.ndarray
+    train: np.ndarray
+    seed: int = 0
+    probabilities: np.ndarray | None = None
+    of_reference: np.ndarray | None = None
+    intervals: bool = True
+
+    def ideal(self) -> Seen:
+        """The reference in the place of the generated samples."""
+        return replace(self, generated=self.reference, probabilities=self.of_reference, intervals=False)
+
+
+Compute = Callable[[Seen], dict[str, Result]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One metric.
+
+    axis:      `fidelity`, `diversity`, `both`, `memory`; empty where it speaks of none
+    better:    `higher` or `lower`; empty where neither is
+    own_floor: it brings its floor along: training samples in the place of the generated ones would be called
+               copies of themselves
+    compute:   it and those that the same pass gives; None where it looks at samples, not at features
+    """
+
+    name: str
+    axis: str
+    better: str
+    own_floor: bool = False
+    compute: Compute | None = field(default=None, repr=False)
+
+
+_MEASURES: dict[str, Measure] = {}
+
+
+def _register(own_floor: bool = False, **kinds: tuple[str, str]) -> Callable[[Compute], Compute]:
+    """Decorator: the function gives these metrics, each with its axis and which way is better."""
+
+    def enter(compute: Compute) -> Compute:
+        for name, (axis, better) in kinds.items():
+            _MEASURES[name] = Measure(name, axis, better, own_floor, compute)
+        return compute
+
+    return enter
+
+
+@_register(
+    precision=("fidelity", "higher"),
+    recall=("diversity", "higher"),
+    density=("fidelity", "higher"),
+    coverage=("diversity", "higher"),
+    clipped_density=("fidelity", "higher"),
+    clipped_coverage=("diversity", "higher"),
+    realism=("fidelity", "higher"),
+    rarity=("", ""),
+)
+def _manifold(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.manifold import manifold
+
+    return manifold(seen.real, seen.generated, K).results()
+
+
+@_register(frechet=("both", "lower"))
+def _frechet(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.frechet import frechet_distance
+
+    groups = min(GROUPS, min(len(seen.real), len(seen.generated)) // 2) if seen.intervals else 0
+    return {"frechet": frechet_distance(seen.real, seen.generated, groups=groups)}
+
+
+@_register(kernel=("both", "lower"))
+def _kernel(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.kernel import kernel_distance
+
+    return {"kernel": kernel_distance(seen.real, seen.generated)}
+
+
+@_register(frechet_infinity=("both", "lower"))
+def _frechet_infinity(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.frechet_infinity import frechet_distance_infinity
+
+    return {"frechet_infinity": frechet_distance_infinity(seen.real, seen.generated, seed=seen.seed)}
+
+
+@_register(cmmd=("both", "lower"))
+def _cmmd(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.cmmd import cmmd
+
+    return {"cmmd": cmmd(seen.real, seen.generated)}
+
+
+@_register(mind=("both", "lower"))
+def _mind(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.mind import mind
+
+    return {"mind": mind(seen.real, seen.generated, seed=seen.seed)}
+
+
+@_register(inception_score=("both", "higher"))
+def _inception_score(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.inception_score import inception_score
+
+    if seen.probabilities is None:
+        return {}  # of the classifier's row alone
+    return {"inception_score": inception_score(seen.probabilities, seed=seen.seed)}
+
+
+@_register(lsh_precision=("fidelity", "higher"), lsh_recall=("diversity", "higher"))
+def _lsh(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.lsh import lsh_precision_recall
+
+    return lsh_precision_recall(seen.real, seen.generated, seed=seen.seed).results()
+
+
+@_register(alpha_precision=("fidelity", "higher"), beta_recall=("diversity", "higher"))
+def _alpha_beta(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.alpha_beta import alpha_beta
+
+    return alpha_beta(seen.real, seen.generated, k=K).results()
+
+
+@_register(vendi=("diversity", "higher"))
+def _vendi(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.vendi import vendi_score
+
+    groups = 2 * GROUPS if seen.intervals else 0
+    return {"vendi": vendi_score(seen.generated, groups=groups, seed=seen.seed)}
+
+
+@_register(own_floor=True, authenticity=("memory", "higher"))
+def _authenticity(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.authenticity import authenticity
+
+    return {"authenticity": authenticity(seen.train, seen.generated, test=seen.real)}
+
+
+@_register(own_floor=True, copying_test=("memory", "higher"))
+def _copying_test(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.copying_test import copying_test
+
+    return {"copying_test": copying_test(seen.train, seen.real, seen.generated, seed=seen.seed).score}
+
+
+@_register(
+    own_floor=True, feature_likelihood=("both", "lower"), feature_likelihood_gap=("memory", "lower")
+)  # fmt: skip
+def _feature_likelihood(seen: Seen) -> dict[str, Result]:
+    from niwaki.evaluation.feature_likelihood import feature_likelihood_divergence
+
+    found = feature_likelihood_divergence(seen.train, seen.real, seen.generated, seed=seen.seed)
+    return {"feature_likelihood": found.divergence, "feature_likelihood_gap": found.gap}
+
+
+@_register(own_floor=True, mifid=("both", "lower"))
+def _mifid(seen: Seen) -> dict[str, Result]:
+    """Its floor: as far from the test split as training samples are, and as near to the training split as
+    test samples are."""
+    from niwaki.evaluation.frechet import frechet_distance
+    from niwaki.evaluation.mifid import mifid
+
+    found = mifid(seen.train, seen.generated, fid=frechet_distance(seen.real, seen.generated))
+    ideal = mifid(seen.train, seen.real, fid=frechet_distance(seen.real, seen.reference))
+    return {"mifid": found.with_floor(ideal.value)}
+
+
+_MEASURES["ms_ssim"] = Measure("ms_ssim", "diversity", "lower")
+
+DEFAULT = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "realism",
+           "rarity", "frechet", "kernel")  # fmt: skip
+"""What is measured where nothing is asked for."""
+
+
+def measures() -> dict[str, Measure]:
+    """All metrics by name."""
+    return dict(_MEASURES)
+
+
+def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
+    """Raises CallError for an unknown name (with the nearest one), a name given twice, and for none at
+    all."""
+    if isinstance(names, str):
+        raise CallError(f"metrics must be a list of names, not the single name '{names}'")
+    for name in names:
+        if name not in _MEASURES:
+            raise CallError(f"there is no metric '{name}'; {nearest(name, _MEASURES)}")
+    if not names or len(set(names)) != len(names):
+        raise CallError("name at least one metric, and each only once")
+    return tuple(names)
+
+
+def axes(names: Iterable[str]) -> dict[str, list[str]]:
+    """Metrics by the axis that they speak of."""
+    found: dict[str, list[str]] = {"fidelity": [], "diversity": [], "both": []}
+    for name in names:
+        row = _MEASURES.get(name)
+        if row is not None and row.axis:
+            found.setdefault(row.axis, []).append(name)
+    return found
+
+
+@dataclass(frozen=True)
+class Measured:
+    """found: by metric, each beside its floor; ideal: what the reference scores; left_out: why, by metric."""
+
+    found: dict[str, Result]
+    ideal: dict[str, Result]
+    left_out: dict[str, str]
+
+
+def measure(seen: Seen, names: Iterable[str], features: str = "") -> Measured:
+    """The metrics of `names` (those of features) and all that the same passes give.
+
+    features: of the signatures: what the features are
+    A metric beyond the default ones whose module refuses these features (no direction, fewer samples than
+    features) is left out with its reason; the default ones raise.
+    """
+    out = Measured({}, {}, {})
+    done: set[Compute] = set()
+    for name in names:
+        row = _MEASURES[name]
+        if row.compute is None or row.compute in done:
+            continue
+        done.add(row.compute)
+        try:
+            found = row.compute(seen)
+            ideal = {} if row.own_floor else row.compute(seen.ideal())
+        except CallError as error:
+            if name in DEFAULT:
+                raise
+            out.left_out[name] = str(error)
+            continue
+        out.ideal.update(ideal)
+        for key, result in found.items():
+            result = result.with_floor(ideal[key].value) if key in ideal else result
+            text = f"{result.signature}|features:{features}" if features else result.signature
+            out.found[key] = replace(result, signature=text)
+    return out

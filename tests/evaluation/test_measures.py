@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluation.vectors import Identity, vector_dataset
+
+from niwaki.contract import CallError
+from niwaki.evaluation import EvaluateConfig, evaluate
+from niwaki.evaluation.authenticity import authenticity
+from niwaki.evaluation.inception_score import inception_score
+from niwaki.evaluation.measures import DEFAULT, Seen, check_metrics, measure, measures
+from niwaki.evaluation.mind import mind
+from niwaki.evaluation.vendi import vendi_score
+from niwaki.store import jsonable
+
+MEMORY = {"authenticity", "copying_test", "mifid", "feature_likelihood", "feature_likelihood_gap"}
+
+
+@pytest.fixture(scope="module")
+def everything(digits: Any) -> Any:
+    return evaluate(
+        digits.samples[:300],
+        digits.labels[:300],
+        digits.dataset,
+        digits.extractors,
+        metrics=tuple(measures()),
+    )
+
+
+def test_every_metric_can_be_asked_for_and_stands_beside_its_floor(everything: Any) -> None:
+    seen = {m for found in everything.metrics.values() for m in found}
+    assert seen == {*measures(), "recognised"}
+    assert everything.left_out == {}
+    for found in everything.metrics.values():
+        for name, result in found.items():
+            assert result.floor is not None, name
+            assert np.isfinite(result.value), name
+    assert "inception_score" not in everything.metrics["random"], "random features have no classes"
+    assert list(everything.metrics["pixels"]) == ["ms_ssim"]
+    json.dumps(jsonable(everything), allow_nan=False)
+
+
+def test_a_metric_is_what_its_function_gives_and_its_floor_what_training_samples_score(
+    everything: Any, digits: Any
+) -> None:
+    extractor, dataset = digits.extractors[0], digits.dataset
+    generated, real = extractor(digits.samples[:300]), extractor(dataset.test.values())
+    train = extractor(dataset.train.values())
+    reference = train[np.random.default_rng([0, 0x7265]).permutation(len(train))[:300]]
+    found = everything.metrics["classifier"]
+    assert found["mind"].value == pytest.approx(mind(real, generated).value, rel=1e-5)
+    assert found["mind"].floor == pytest.approx(mind(real, reference).value, rel=1e-5)
+    assert found["vendi"].value == pytest.approx(vendi_score(generated).value, rel=1e-5)
+    assert found["vendi"].floor == pytest.approx(vendi_score(reference).value, rel=1e-5)
+    shares = inception_score(extractor.probabilities_of(reference), seed=0)
+    assert found["inception_score"].floor == pytest.approx(shares.value, rel=1e-5)
+    # training samples would be copies of themselves: the floor of memory is what test samples score
+    own = authenticity(train, generated, test=real)
+    assert (found["authenticity"].value, found["authenticity"].floor) == (own.value, own.floor)
+    assert found["authenticity"].floor > 0.2
+
+
+def test_copies_are_worse_than_the_floor_of_every_metric_of_memory(digits: Any) -> None:
+    copies = digits.dataset.train.values()[:300]
+    found = evaluate(
+        copies, None, digits.dataset, digits.extractors[:1], metrics=("authenticity", "copying_test", "mifid")
+    ).metrics["classifier"]
+    assert found["authenticity"].value < 0.2 * found["authenticity"].floor
+    assert found["copying_test"].value < -3
+    assert found["mifid"].value > 100 * found["mifid"].floor
+
+
+def test_only_what_was_asked_for_is_recorded(digits: Any) -> None:
+    few = evaluate(digits.samples, None, digits.dataset, digits.extractors, metrics=("vendi", "frechet"))
+    assert list(few.metrics["random"]) == ["vendi", "frechet"]
+    assert few.to_json()["axes"] == {"fidelity": [], "diversity": ["vendi"], "both": ["frechet"]}
+    assert few.per_class["3"]["coverage"]["random"] > 0.5, "coverage of the classes needs no asking"
+    default = evaluate(digits.samples, None, digits.dataset, digits.extractors)
+    assert set(default.metrics["random"]) == set(DEFAULT)
+
+
+def test_what_features_do_not_allow_is_left_out_with_its_reason() -> None:
+    rng = np.random.default_rng(0)
+    real, train = rng.normal(size=(60, 4)), rng.normal(size=(80, 4))
+    generated = rng.normal(size=(50, 4))
+    generated[7] = 0.0
+    seen = Seen(real, generated, train[:50], train)
+    out = measure(seen, ("cmmd", "frechet"))
+    assert "all zeros" in out.left_out["cmmd"]
+    assert list(out.found) == ["frechet"]
+    generated[7] = np.nan
+    with pytest.raises(CallError, match="NaN"):
+        measure(seen, ("frechet",))
+
+
+@pytest.mark.parametrize(
+    ("names", "sentence"),
+    [
+        (("frechett",), "there is no metric 'frechett'; did you mean 'frechet'?"),
+        (("vendi", "vendi"), "each only once"),
+        ((), "at least one"),
+        ("vendi", "must be a list"),
+    ],
+)
+def test_wrong_names(names: Any, sentence: str) -> None:
+    with pytest.raises(CallError, match=sentence.replace("?", r"\?")):
+        check_metrics(names)
+    if not isinstance(names, str):
+        with pytest.raises(CallError, match=sentence.replace("?", r"\?")):
+            EvaluateConfig(metrics=names)
+
+
+def test_metrics_that_need_what_is_not_there() -> None:
+    rng = np.random.default_rng(0)
+    dataset = vector_dataset(rng, np.zeros((2, 6)), (120, 100, 100))
+    x = rng.normal(size=(100, 6))
+    with pytest.raises(CallError, match="needs the features 'classifier'"):
+        evaluate(x, None, dataset, [Identity()], metrics=("inception_score",))
+    with pytest.raises(CallError, match="compares images"):
+        evaluate(x, None, dataset, [Identity()], metrics=("ms_ssim",))
