@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-evaluation lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-evaluation bench-sanity lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -52,6 +52,9 @@ bench-training: install
 
 bench-evaluation: dev
 	$(BIN)/python benchmarks/evaluation.py --memory --json benchmarks/results/evaluation.json
+
+bench-sanity: install
+	$(BIN)/python benchmarks/sanity.py
 
 lint: dev
 	$(BIN)/ruff check .

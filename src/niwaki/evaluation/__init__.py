@@ -31,6 +31,7 @@ from niwaki.evaluation.moments import Moments, frechet_from_moments
 from niwaki.evaluation.ms_ssim import ms_ssim_diversity
 from niwaki.evaluation.path_length import path_length
 from niwaki.evaluation.result import Result
+from niwaki.evaluation.support import Support, support
 from niwaki.evaluation.tstr import SyntheticTraining, train_on_synthetic_test_on_real
 from niwaki.evaluation.vendi import vendi_score
 from niwaki.evaluation.verdict import Verdict
@@ -58,6 +59,7 @@ __all__ = [
     "Moments",
     "Polynomial",
     "Result",
+    "Support",
     "SyntheticTraining",
     "Verdict",
     "alpha_beta",
@@ -86,6 +88,7 @@ __all__ = [
     "mind",
     "ms_ssim_diversity",
     "path_length",
+    "support",
     "train_on_synthetic_test_on_real",
     "vendi_score",
 ]
