@@ -24,6 +24,7 @@ from niwaki.contract import GenerativeModel, HasLikelihood, NiwakiError
 from niwaki.data import Dataset
 from niwaki.deployment import machine
 from niwaki.evaluation import frechet_distance, manifold
+from niwaki.evaluation.samples import drawn_alike
 from niwaki.features import build
 from niwaki.store import write_json
 from niwaki.workflow.reporter import Quiet
@@ -51,7 +52,7 @@ def measure(
     test = torch.arange(n)
     y = None if dataset.test.y is None else dataset.test.y[test].numpy()
     x = model.sample(n, seed=seed, condition=y if model.conditions else None).float().cpu().numpy()
-    other = torch.randperm(len(dataset.train), generator=torch.Generator().manual_seed(seed))[:n]
+    other = torch.from_numpy(drawn_alike(dataset, y, n, seed))  # the same classes as the samples
     found: dict[str, float] = {}
     for extractor in extractors:
         real, made = extractor(dataset.test.values(test)), extractor(x)

@@ -8,6 +8,7 @@ from evaluation.vectors import Identity, vector_dataset
 
 from niwaki.contract import CallError
 from niwaki.evaluation import evaluate, frechet_distance
+from niwaki.evaluation.samples import drawn_alike
 from niwaki.store import jsonable
 
 
@@ -22,7 +23,7 @@ def test_every_number_stands_beside_the_training_splits(good: Any, digits: Any) 
             assert result.floor is not None, name
             assert result.n == (len(digits.dataset.test), 800)
     extractor = digits.extractors[1]
-    order = np.random.default_rng([0, 0x7265]).permutation(len(digits.dataset.train))[:800]
+    order = drawn_alike(digits.dataset, digits.labels, 800, 0)
     train = extractor(digits.dataset.train.values().numpy()[order])
     real = extractor(digits.dataset.test.values())
     expected = frechet_distance(real, train).value

@@ -13,6 +13,7 @@ from niwaki.evaluation.authenticity import authenticity
 from niwaki.evaluation.inception_score import inception_score
 from niwaki.evaluation.measures import DEFAULT, Seen, check_metrics, measure, measures
 from niwaki.evaluation.mind import mind
+from niwaki.evaluation.samples import drawn_alike
 from niwaki.evaluation.vendi import vendi_score
 from niwaki.store import jsonable
 
@@ -49,7 +50,7 @@ def test_a_metric_is_what_its_function_gives_and_its_floor_what_training_samples
     extractor, dataset = digits.extractors[0], digits.dataset
     generated, real = extractor(digits.samples[:300]), extractor(dataset.test.values())
     train = extractor(dataset.train.values())
-    reference = train[np.random.default_rng([0, 0x7265]).permutation(len(train))[:300]]
+    reference = train[drawn_alike(dataset, digits.labels[:300], 300, 0)]
     found = everything.metrics["classifier"]
     assert found["mind"].value == pytest.approx(mind(real, generated).value, rel=1e-5)
     assert found["mind"].floor == pytest.approx(mind(real, reference).value, rel=1e-5)

@@ -17,7 +17,7 @@ from niwaki.evaluation.copies import Copies, find_copies
 from niwaki.evaluation.frechet import frechet_distance
 from niwaki.evaluation.measures import DEFAULT, K, Seen, axes, check_metrics, measure
 from niwaki.evaluation.result import Result, signature, wilson
-from niwaki.evaluation.samples import check_labels, check_samples, split_features
+from niwaki.evaluation.samples import check_labels, check_samples, drawn_alike, split_features
 from niwaki.features import Classifier, Extractor
 
 __all__ = ["Evaluation", "evaluate"]
@@ -115,7 +115,7 @@ def evaluate(
     labels = check_labels(labels, len(samples), spec)
     n = min(len(samples), len(dataset.train))
     samples, labels = samples[:n], None if labels is None else labels[:n]
-    order = np.random.default_rng([seed, 0x7265]).permutation(len(dataset.train))[:n]
+    order = drawn_alike(dataset, labels, n, seed)
     looks = [_look(e, samples, dataset, split, order, names, seed) for e in extractors]
     found = {e.name: look.metrics for e, look in zip(extractors, looks, strict=True)}
     if "ms_ssim" in names:

@@ -12,7 +12,7 @@ from niwaki.contract import CallError, SampleSpec
 from niwaki.data import Dataset
 from niwaki.features import Extractor
 
-__all__ = ["check_labels", "check_samples", "split_features"]
+__all__ = ["check_labels", "check_samples", "drawn_alike", "split_features"]
 
 
 def check_samples(x: Any, spec: SampleSpec, role: str, least: int = 50) -> np.ndarray:
@@ -51,3 +51,23 @@ def split_features(
     if kept is not None:
         return np.asarray(kept(dataset, split, index))
     return extractor(dataset.split(split).values(None if index is None else torch.from_numpy(index)))
+
+
+def drawn_alike(dataset: Dataset, labels: np.ndarray | None, n: int, seed: int) -> np.ndarray:
+    """Positions of n training samples, without repetition, in random order; of the same classes as `labels`
+    where there are any.
+
+    How often each class occurs moves the distance of two sets of many classes more than anything else, and a
+    reference drawn at random would be worse for that alone. Where a class runs out, others fill up.
+    """
+    rng = np.random.default_rng([seed, 0x7265])
+    order = rng.permutation(len(dataset.train))
+    if labels is None or dataset.train.y is None:
+        return order[:n]
+    y = dataset.train.y.cpu().numpy()[order]
+    taken = np.zeros(len(order), bool)
+    for c, count in zip(*np.unique(labels[:n], return_counts=True), strict=True):
+        taken[np.flatnonzero(y == c)[:count]] = True
+    rest = np.flatnonzero(~taken)[: n - int(taken.sum())]
+    taken[rest] = True
+    return order[taken]
