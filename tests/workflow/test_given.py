@@ -145,6 +145,10 @@ def test_arrays_by_name_with_labels_and_seed(tmp_path: Path, pixels: np.ndarray)
     assert given.seed == 7
     assert given.labels is not None
     assert given.labels.tolist() == [2, 2, 1, 0]
+    np.savez(tmp_path / "later.npz", x=expected, seed=np.int64(7), start=np.int64(10))
+    assert read_arrays(tmp_path / "later.npz", GREY).seed is None, (
+        "sample 10 of a seed is no pair of sample 0"
+    )
     np.testing.assert_allclose(read_arrays(save(tmp_path / "c.npz", pixels), GREY).x, expected, atol=1e-6)
 
 

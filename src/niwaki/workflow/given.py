@@ -145,7 +145,8 @@ def read_arrays(path: Path, spec: SampleSpec, *, resize: bool = False) -> Given:
         raise CallError(
             f"{path}: the labels must be {len(x)} whole numbers, not {labels.shape} {labels.dtype}"
         )
-    seed = found.get("seed")
+    # Only the first samples of a seed are paired: sample i of two files is of the same noise if both begin there.
+    seed = found.get("seed") if not np.any(found.get("start", 0)) else None
     return Given(
         x,
         labels if labels is None or not spec.classes else labels.astype(np.int64),

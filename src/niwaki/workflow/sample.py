@@ -28,12 +28,14 @@ class Samples:
 
     x:         `(n, *spec.shape)` float32 in [spec.low, spec.high] (integers where samples are tokens)
     condition: what was asked of each, one row per sample, by condition name
+    start:     index of the first one in the stream of `seed`
     """
 
     x: np.ndarray
     condition: dict[str, np.ndarray]
     seed: int
     spec: SampleSpec
+    start: int = 0
 
     def write(self, path: str | Path) -> Path:
         """A picture (`.png`) or the arrays (`.npz`, `.npy`). Raises CallError for another ending."""
@@ -43,7 +45,8 @@ class Samples:
         elif path.suffix == ".npy":
             data = _bytes(np.save, self.x)
         elif path.suffix == ".npz":
-            data = _bytes(np.savez_compressed, x=self.x, seed=np.int64(self.seed), **self.condition)
+            source = {"seed": np.int64(self.seed), "start": np.int64(self.start)}
+            data = _bytes(np.savez_compressed, x=self.x, **source, **self.condition)
         else:
             raise CallError(f"samples are written as .png, .npz or .npy, not as '{path.name}'")
         write_bytes(path, data)
@@ -99,7 +102,7 @@ def sample(
     )
     if isinstance(x, Tensor):
         x = x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy()
-    samples = Samples(np.asarray(x), resolve(source.conditions, asked, start, n), seed, source.spec)
+    samples = Samples(np.asarray(x), resolve(source.conditions, asked, start, n), seed, source.spec, start)
     for place in places:
         samples.write(place)
     return samples
