@@ -145,7 +145,7 @@ def read_arrays(path: Path, spec: SampleSpec, *, resize: bool = False) -> Given:
         raise CallError(
             f"{path}: the labels must be {len(x)} whole numbers, not {labels.shape} {labels.dtype}"
         )
-    # Only the first samples of a seed are paired: sample i of two files is of the same noise if both begin there.
+    # Only the first samples of a seed are paired: sample i of two files is of the same noise then.
     seed = found.get("seed") if not np.any(found.get("start", 0)) else None
     return Given(
         x,
