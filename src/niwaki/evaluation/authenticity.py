@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.evaluation.arrays import features
+from niwaki.evaluation.arrays import beside, features
 from niwaki.evaluation.result import Result, signature, wilson
-from niwaki.evaluation.splits import beside
 from niwaki.evaluation.sweep import Nearest, Pairs
 
 __all__ = ["authenticity"]

@@ -16,9 +16,8 @@ from sklearn.cluster import KMeans
 from torch import Tensor
 
 from niwaki.contract import CallError, nearest
-from niwaki.evaluation.arrays import features
+from niwaki.evaluation.arrays import beside, features
 from niwaki.evaluation.result import Result, normal_interval, signature
-from niwaki.evaluation.splits import beside
 from niwaki.evaluation.sweep import Pairs
 
 __all__ = ["Cell", "CopyingTest", "copying_test"]

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from niwaki.contract import CallError, nearest
-from niwaki.evaluation.arrays import features
+from niwaki.evaluation.arrays import beside, features
 from niwaki.evaluation.result import Result, normal_interval, signature
-from niwaki.evaluation.splits import beside
 
 __all__ = ["FeatureLikelihood", "feature_likelihood_divergence"]
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from niwaki.contract import CallError, nearest
+from niwaki.evaluation.arrays import held_pair
 from niwaki.evaluation.closed_forms import clipped_coverage_share, expected_coverage
 from niwaki.evaluation.gram_pass import Convention, Counts, gram_pass, median
-from niwaki.evaluation.held import held_pair
 from niwaki.evaluation.result import Result, mean_interval, signature, wilson
 
 __all__ = ["Manifold", "Neighbours", "manifold"]

@@ -23,7 +23,7 @@ import torch
 from scipy.special import gammaln
 
 from niwaki.contract import CallError
-from niwaki.evaluation.held import held_pair
+from niwaki.evaluation.arrays import held_pair
 from niwaki.evaluation.sweep import Pairs
 
 __all__ = ["CLIP", "Neighbourhood", "neighbourhood", "reach", "reach_table"]
