@@ -10,7 +10,7 @@ from features.toys import toy
 
 from niwaki.contract import CallError
 from niwaki.data import Dataset
-from niwaki.features import Classifier, available, build, classifier
+from niwaki.features import Classifier, available, build, classifier, fitting
 from niwaki.features.classifier import ClassifierNetwork, _shifted
 
 
@@ -48,7 +48,7 @@ def test_from_the_cache_it_comes_without_training(
     def refuse(*_: Any) -> None:
         raise AssertionError("it was trained again")
 
-    monkeypatch.setattr(classifier, "_fit", refuse)
+    monkeypatch.setattr(fitting, "_fit", refuse)
     (again,) = build(["classifier"], digits, cache=cache)
     assert again.fingerprint == trained.fingerprint
     assert again.accuracy == trained.accuracy

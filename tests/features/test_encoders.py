@@ -17,6 +17,7 @@ from niwaki.features import (
     EncoderExtractor,
     available,
     build,
+    fitting,
     load_encoder,
     names,
     save_encoder,
@@ -121,7 +122,7 @@ def test_from_the_cache_it_comes_without_training(
         raise AssertionError("it was made again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(selfsupervised, "_fit", refuse)
+        patched.setattr(fitting, "_fit", refuse)
         patched.setattr(selfsupervised, "probe", refuse)
         (again,) = build(["simclr"], dataset, cache=tmp_path)
         assert again.fingerprint == first.fingerprint

@@ -14,15 +14,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, CallError, Context, NiwakiError, Phase, SampleSpec, Trainable
+from niwaki.contract import Batch, CallError, Context, Phase, SampleSpec, Trainable
 from niwaki.data import Dataset
-from niwaki.features.extractor import Array, NetworkExtractor, Progress, pick_device
-from niwaki.store import hash_json, read_tensors, write_tensors
+from niwaki.features.extractor import Array, NetworkExtractor, Progress
+from niwaki.features.fitting import fitted
+from niwaki.store import hash_json
 
 __all__ = ["Classifier", "ClassifierNetwork", "train_classifier"]
 
 _WIDTH = 64
 _BATCH = 128
+_LR = 3e-3
 _VERSION = 1
 """Raised when the architecture or its training changes: part of the hash that the cache goes by."""
 
@@ -120,10 +122,10 @@ def train_classifier(
     key = hash_json([settings, dataset.fingerprint, dataset.spec.to_json()])[:24]
     path = cache / "features" / f"classifier-{key}.safetensors" if cache else None
     network = _fresh(dataset.spec, seed)
-    if path is None or not _load(network, path):
-        _fit(network, dataset, steps, seed, device, progress)
-        if path is not None:
-            write_tensors(path, network.state_dict())
+    fitted(
+        network, "classifier", dataset, path=path,
+        steps=steps, batch=_BATCH, lr=_LR, seed=seed, device=device, progress=progress,
+    )  # fmt: skip
     made = Classifier(dataset.spec, network, settings=settings, cache=cache, device=device, accuracy={})
     for name in ("train", "validation", "test"):
         split = dataset.split(name)
@@ -131,43 +133,6 @@ def train_classifier(
             answer = made.probabilities_of(made.of_split(dataset, name)).argmax(1)
             made.accuracy[name] = float((answer == split.y.cpu().numpy()).mean())
     return made
-
-
-def _fit(
-    network: ClassifierNetwork,
-    dataset: Dataset,
-    steps: int,
-    seed: int,
-    device: str,
-    progress: Progress | None,
-) -> None:
-    from niwaki.training import TrainConfig, fit  # here: cached weights need no trainer
-
-    settings = {
-        "steps": steps,
-        "batch": min(_BATCH, len(dataset.train)),
-        "lr": 3e-3,
-        "warmup": min(50, steps // 4),
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "ema": 0.99,
-        "precision": "fp32",
-        "device": str(pick_device(device)),
-        "checkpoint_every": 0,
-    }
-    report = None if progress is None else lambda done, total, _: progress("classifier", done, total)
-    fit(network, dataset.train, TrainConfig.model_validate(settings), seed=seed, progress=report)
-
-
-def _load(network: nn.Module, path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        network.load_state_dict(read_tensors(path))
-        return True
-    except (NiwakiError, RuntimeError):
-        path.unlink(missing_ok=True)  # a damaged cache is made again
-        return False
 
 
 def _fresh(spec: SampleSpec, seed: int) -> ClassifierNetwork:

@@ -11,10 +11,11 @@ import torch
 from niwaki.contract import CallError, NiwakiError, SampleSpec
 from niwaki.data import Dataset
 from niwaki.features.encoders import Encoder, build_encoder, registered_encoder
-from niwaki.features.extractor import NetworkExtractor, Progress, pick_device
+from niwaki.features.extractor import NetworkExtractor, Progress
+from niwaki.features.fitting import fitted
 from niwaki.features.probe import knn_accuracy, linear_accuracy
 from niwaki.models.io import ENCODER, fill, save_model
-from niwaki.store import hash_json, read_json, read_tensors, write_json, write_tensors
+from niwaki.store import hash_json, read_json, read_tensors, write_json
 
 __all__ = [
     "EncoderExtractor",
@@ -89,10 +90,10 @@ def train_encoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         encoder = build_encoder(name, config, dataset.spec)
-    if path is None or not _load(encoder, path):
-        _fit(encoder, dataset, steps, seed, device, progress)
-        if path is not None:
-            write_tensors(path, encoder.state_dict())
+    fitted(
+        encoder, name, dataset, path=path,
+        steps=steps, batch=kind.batch, lr=kind.lr, seed=seed, device=device, progress=progress,
+    )  # fmt: skip
     made = EncoderExtractor(name, encoder, settings=settings, cache=cache, device=device)
     made.probe = _kept_probe(made, dataset, cache)
     return made
@@ -189,35 +190,3 @@ def _kept_probe(extractor: EncoderExtractor, dataset: Dataset, cache: Path | Non
     if path is not None:
         write_json(path, found)
     return found
-
-
-def _fit(
-    encoder: Encoder, dataset: Dataset, steps: int, seed: int, device: str, progress: Progress | None
-) -> None:
-    from niwaki.training import TrainConfig, fit  # here: cached weights need no trainer
-
-    settings = {
-        "steps": steps,
-        "batch": min(encoder.batch, len(dataset.train)),
-        "lr": encoder.lr,
-        "warmup": min(50, steps // 4),
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "ema": 0.99,
-        "precision": "fp32",
-        "device": str(pick_device(device)),
-        "checkpoint_every": 0,
-    }
-    report = None if progress is None else lambda done, total, _: progress(encoder.name, done, total)
-    fit(encoder, dataset.train, TrainConfig.model_validate(settings), seed=seed, progress=report)
-
-
-def _load(encoder: Encoder, path: Path) -> bool:
-    if not path.exists():
-        return False
-    try:
-        encoder.load_state_dict(read_tensors(path))
-        return True
-    except (NiwakiError, RuntimeError):
-        path.unlink(missing_ok=True)  # a damaged cache is made again
-        return False
