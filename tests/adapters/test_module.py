@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from niwaki.adapters import Adapted, adapt, load_into
 from niwaki.contract import Batch, CallError, Context, NiwakiError, SampleSpec
 from niwaki.models import load_model, save_model
-from niwaki.nn.surgery import Cut, apply_cuts
+from niwaki.nn.edits import apply_edits
+from niwaki.nn.surgery import Cut
 from niwaki_runtime import noise
 
 CUTS = (
@@ -84,7 +85,7 @@ def test_a_data_sets_spec_can_be_taken_over() -> None:
 
 def test_with_a_factory_it_is_loaded_like_any_model(tmp_path: Path) -> None:
     model = dcgan(factory="outside:make", arguments={"channels": 3})
-    apply_cuts(model, CUTS)
+    apply_edits(model, CUTS)
     model.surgery = CUTS
     save_model(model, tmp_path)
     again = load_model(tmp_path)
@@ -104,7 +105,7 @@ def test_the_factory_alone_makes_the_module() -> None:
 
 def test_without_a_factory_it_is_loaded_into_a_fresh_module(tmp_path: Path) -> None:
     model = dcgan()
-    apply_cuts(model, CUTS)
+    apply_edits(model, CUTS)
     model.surgery = CUTS
     save_model(model, tmp_path)
     with pytest.raises(CallError, match="load_into"):

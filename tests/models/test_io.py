@@ -10,7 +10,8 @@ from model_cases import make
 
 from niwaki.contract import CallError, NiwakiError
 from niwaki.models import load_model, save_model
-from niwaki.nn.surgery import Cut, apply_cuts
+from niwaki.nn.edits import apply_edits
+from niwaki.nn.surgery import Cut
 from niwaki.store import read_json, read_tensors, write_json, write_tensors
 
 CUTS = (
@@ -22,7 +23,7 @@ CUTS = (
 
 def test_surgery_is_replayed(tmp_path: Path) -> None:
     model = make("dcgan").eval()
-    apply_cuts(model, CUTS)
+    apply_edits(model, CUTS)
     model.surgery = CUTS
     save_model(model, tmp_path)
     again = load_model(tmp_path)
@@ -39,7 +40,7 @@ def test_cutting_channels_that_are_dead_changes_nothing(tmp_path: Path) -> None:
         dead = [c for c in range(8) if c not in CUTS[0].keep]
         model.generator.output[0].weight[:, dead] = 0.0
     before = model.sample(4, seed=2)
-    apply_cuts(model, CUTS)
+    apply_edits(model, CUTS)
     torch.testing.assert_close(model.sample(4, seed=2), before, atol=1e-6, rtol=0)
 
 

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from niwaki.contract import CallError, SampleSpec
 from niwaki.nn.attention import Attention2d, attend
 from niwaki.nn.blocks import UPSAMPLING, Unflatten, conv_norm, conv_up, pyramid
+from niwaki.nn.edits import apply_edits
 from niwaki.nn.embedding import Sinusoidal
 from niwaki.nn.images import Squash, to_signed, to_unit
-from niwaki.nn.surgery import Cut, apply_cuts
+from niwaki.nn.surgery import Cut
 
 
 def attention(channels: int = 16, heads: int = 4) -> Attention2d:
@@ -70,7 +71,7 @@ def test_attention_loses_nothing_when_dead_channels_of_every_head_are_cut() -> N
         Cut("v", "out", values),
         Cut("out", "in", values),
     ]
-    apply_cuts(module, cuts)
+    apply_edits(module, cuts)
     assert module.q.out_channels == 12
     torch.testing.assert_close(module(x), before)
 

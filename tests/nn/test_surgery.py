@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from niwaki.contract import NiwakiError
-from niwaki.nn.surgery import Cut, apply_cuts, cut, per_position, reorder, scale, width
+from niwaki.nn.edits import apply_edits
+from niwaki.nn.surgery import Cut, cut, per_position, reorder, scale, width
 
 EVEN = (0, 3, 4, 5, 9, 10)  # two of each four: equal in three groups of four
 SOME = (0, 2, 3, 7, 11)
@@ -198,11 +199,11 @@ def test_replayed_on_a_fresh_model_and_loaded_the_outputs_are_bit_equal() -> Non
     cuts += [Cut("norm", "out", (0, 2, 3)), Cut("b", "in", (0, 2, 3))]
     model, x = Net().eval(), torch.randn(2, 3, 6, 6)
     whole = {k: v.clone() for k, v in model.state_dict().items()}
-    apply_cuts(model, cuts)
+    apply_edits(model, cuts)
     assert torch.equal(model.a.weight, whole["a.weight"][[1, 5, 7]])
     assert torch.equal(model.b.weight, whole["b.weight"][[1, 5, 7]])
     fresh = Net().eval()
-    apply_cuts(fresh, [Cut.from_json(c.to_json()) for c in cuts])
+    apply_edits(fresh, [Cut.from_json(c.to_json()) for c in cuts])
     fresh.load_state_dict(model.state_dict())
     assert torch.equal(fresh(x), model(x))
 

@@ -24,7 +24,7 @@ from niwaki.contract import (
     SampleSpec,
     nearest,
 )
-from niwaki.nn.surgery import Cut, apply_cuts
+from niwaki.nn.edits import apply_edits, edit_from_json
 from niwaki.store import read_json, read_tensors
 from niwaki_runtime.samplers import OneShot
 from niwaki_runtime.specs import Modality
@@ -250,9 +250,9 @@ def load_into(adapted: Adapted, directory: Path | str) -> Adapted:
         raise NiwakiError(f"{directory} holds the model '{record.get('name')}', not an adapted module")
     if adapted.surgery:
         raise CallError("load_into needs the module as it was before it was pruned")
-    cuts = tuple(Cut.from_json(cut) for cut in record.get("surgery", ()))
-    apply_cuts(adapted, cuts)
-    adapted.surgery = cuts
+    edits = tuple(edit_from_json(edit) for edit in record.get("surgery", ()))
+    apply_edits(adapted, edits)
+    adapted.surgery = edits
     try:
         adapted.load_state_dict(read_tensors(directory / "model.safetensors"))
     except RuntimeError as error:

@@ -16,7 +16,7 @@ from niwaki.compression.config import (
 
 if TYPE_CHECKING:
     from niwaki.compression.plan import Compressed, compress
-    from niwaki.compression.pruning import Pruned, prune
+    from niwaki.compression.pruning.channels import Pruned, prune
     from niwaki.compression.record import Record
 
 __all__ = [
@@ -35,10 +35,10 @@ __all__ = [
 
 _LAZY = {
     "Compressed": "plan",
-    "Pruned": "pruning",
+    "Pruned": "pruning.channels",
     "Record": "record",
     "compress": "plan",
-    "prune": "pruning",
+    "prune": "pruning.channels",
 }
 
 

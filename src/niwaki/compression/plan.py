@@ -18,7 +18,7 @@ from niwaki.compression.forward import check, shapes
 from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.reload import load_step, save_step
 from niwaki.compression.seeds import CHECK
-from niwaki.compression.steps import STEPS, Outcome, Workshop
+from niwaki.compression.steps import Outcome, Workshop, step_of
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
 from niwaki.models.io import model_record, save_model
@@ -90,7 +90,7 @@ def compress(
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
-    work = [STEPS[step.kind].work(step) for step in config.steps]
+    work = [step_of(step.kind).work(step) for step in config.steps]
     current = original
     for k, step in enumerate(config.steps):
         key = hash_json([key, step, config.batches, config.measure])
@@ -149,7 +149,7 @@ def _carried_out(
     bench = Workshop(
         run.original, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k)
     )
-    outcome = STEPS[step.kind].carry_out(model, step, bench)
+    outcome = step_of(step.kind).carry_out(model, step, bench)
     check(outcome.model, run.shapes)
     again = save_step(outcome.model, directory, run.original)
     _refuse_nothing(step, model, again, outcome)

@@ -1,20 +1,20 @@
-"""The steps that a plan can name, model in, model out: a new one is a function with `@step` and a config."""
+"""The steps that a plan can name, model in, model out.
+
+A new one is a config with a `kind` (entered in `niwaki.compression.config`) and a function with `@step` in
+the module `step` of its folder, which `FOLDERS` names.
+"""
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from niwaki.compression.config import FinetuneConfig, PruneConfig, QuantizeConfig
-from niwaki.compression.finetune import finetune
-from niwaki.compression.pruning import pruned
-from niwaki.compression.quantize import quantize
 from niwaki.contract import CallError, GenerativeModel
-from niwaki.deployment import export_graphs
 
-__all__ = ["STEPS", "Outcome", "Step", "Workshop", "step"]
+__all__ = ["FOLDERS", "STEPS", "Outcome", "Step", "Workshop", "step", "step_of"]
 
 Told = Callable[[int, int, Mapping[str, Any]], None]
 
@@ -40,6 +40,14 @@ class Workshop:
     told: Told
     recovery: Any = None
 
+    def training_split(self) -> Any:
+        """Raises CallError where the plan was given no data."""
+        if self.dataset is None:
+            raise CallError(
+                "fine-tuning needs data: give compress() a dataset, or leave 'finetune' and 'recover' out"
+            )
+        return self.dataset.train
+
 
 @dataclass
 class Outcome:
@@ -62,6 +70,16 @@ class Step:
 
 STEPS: dict[str, Step] = {}
 
+FOLDERS = ("pruning", "distillation", "quantization")
+"""Folders of this package whose module `step` registers steps."""
+
+
+def step_of(kind: str) -> Step:
+    """The step of that kind; the modules that register steps are imported on the first call."""
+    for folder in FOLDERS:
+        importlib.import_module(f"niwaki.compression.{folder}.step")
+    return STEPS[kind]
+
 
 def step(kind: str, work: Callable[[Any], int]) -> Callable[[Callable[..., Outcome]], Callable[..., Outcome]]:
     """Decorator: what carries out the configs of this `kind`."""
@@ -71,40 +89,3 @@ def step(kind: str, work: Callable[[Any], int]) -> Callable[[Callable[..., Outco
         return function
 
     return enter
-
-
-@step("prune", lambda config: 20 * config.rounds + config.recover * (config.rounds - 1))
-def _prune(model: GenerativeModel, config: PruneConfig, bench: Workshop) -> Outcome:
-    def recover(cut: GenerativeModel, k: int) -> GenerativeModel:
-        bench.told(k, config.rounds, {"round": k})
-        settings = (bench.recovery or FinetuneConfig()).model_copy(update={"steps": config.recover})
-        return finetune(cut, bench.original, _training_split(bench), settings, seed=bench.seed + k)
-
-    done = pruned(model, config, seed=bench.seed, recover=recover if config.recover else None)
-    return Outcome(done.model, widths=done.widths, skipped=done.skipped)
-
-
-@step("finetune", lambda config: config.steps)
-def _finetune(model: GenerativeModel, config: FinetuneConfig, bench: Workshop) -> Outcome:
-    def told(done: int, total: int, info: Mapping[str, float]) -> None:
-        bench.told(done, total, info)
-
-    split, directory = _training_split(bench), bench.directory / "training"
-    return Outcome(
-        finetune(model, bench.original, split, config, seed=bench.seed, directory=directory, progress=told)
-    )
-
-
-@step("quantize", lambda config: 100)
-def _quantize(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> Outcome:
-    floats = export_graphs(model, bench.directory / "graphs")
-    graphs = quantize(model, floats, bench.directory / "graphs" / "int8", config, condition=bench.condition)
-    return Outcome(model, graphs=graphs)
-
-
-def _training_split(bench: Workshop) -> Any:
-    if bench.dataset is None:
-        raise CallError(
-            "fine-tuning needs data: give compress() a dataset, or leave 'finetune' and 'recover' out"
-        )
-    return bench.dataset.train

@@ -1,7 +1,7 @@
 """A model on disk: `model.json` says how to build it, `model.safetensors` holds its weights. No pickle.
 
-A pruned model is built as it was first, cut again by its recorded surgery, and then filled with the kept
-weights.
+A compressed model is built as it was first, edited again by its recorded surgery, and then filled with the
+kept weights.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from niwaki.contract import CallError, GenerativeModel, NiwakiError, nearest
 from niwaki.models import registry
-from niwaki.nn.surgery import Cut, apply_cuts
+from niwaki.nn.edits import apply_edits, edit_from_json
 from niwaki.store import read_json, read_tensors, write_json, write_tensors
 from niwaki_runtime.specs import SampleSpec
 
@@ -65,7 +65,7 @@ def model_record(model: Kept) -> dict[str, Any]:
         "name": model.name,
         "config": model.config.model_dump(mode="json"),
         "spec": model.spec.to_json(),
-        "surgery": [cut.to_json() for cut in model.surgery],
+        "surgery": [edit.to_json() for edit in model.surgery],
     }
 
 
@@ -89,9 +89,9 @@ def build_record(record: dict[str, Any]) -> GenerativeModel:
         )
     else:
         model = registry.build(record["name"], record["config"], spec)
-    cuts = tuple(Cut.from_json(cut) for cut in record.get("surgery", ()))
-    apply_cuts(model, cuts)
-    model.surgery = cuts
+    edits = tuple(edit_from_json(edit) for edit in record.get("surgery", ()))
+    apply_edits(model, edits)
+    model.surgery = edits
     return model
 
 

@@ -8,9 +8,9 @@ are known here, each by the table of its tensors and axes (`niwaki.nn.layouts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from niwaki.contract import NiwakiError, nearest
 from niwaki.nn.layouts import Layout, layout_of
 
-__all__ = ["Cut", "apply_cuts", "cut", "find", "owner_of", "per_position", "reorder", "scale", "width"]
+__all__ = ["Cut", "cut", "find", "owner_of", "per_position", "reorder", "scale", "width"]
 
 
 @dataclass(frozen=True)
@@ -35,18 +35,17 @@ class Cut:
     side: str
     keep: tuple[int, ...]
 
+    kind: ClassVar[str] = "cut"
+
+    def apply(self, model: nn.Module) -> None:
+        cut(model, self)
+
     def to_json(self) -> dict[str, Any]:
-        return {"module": self.module, "side": self.side, "keep": list(self.keep)}
+        return {"kind": self.kind, "module": self.module, "side": self.side, "keep": list(self.keep)}
 
     @classmethod
     def from_json(cls, record: dict[str, Any]) -> Cut:
         return cls(record["module"], record["side"], tuple(record["keep"]))
-
-
-def apply_cuts(model: nn.Module, cuts: Iterable[Cut]) -> None:
-    """Replay cuts, in order, in place. Raises NiwakiError where a cut does not fit the model."""
-    for one in cuts:
-        cut(model, one)
 
 
 def find(model: nn.Module, name: str) -> nn.Module | nn.Parameter:

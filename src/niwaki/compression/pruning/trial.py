@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.compression.coupling import Coupling, cuts_of
 from niwaki.compression.forward import losses, outputs
+from niwaki.compression.pruning.coupling import Coupling, cuts_of
 from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.surgery import apply_cuts, find, owner_of, reorder, scale, width
+from niwaki.nn.edits import apply_edits
+from niwaki.nn.surgery import find, owner_of, reorder, scale, width
 
 __all__ = ["Trial"]
 
@@ -71,7 +72,7 @@ class Trial:
                     _silence(self.model, coupling, units)
                 silenced = outputs(self.model)
             with _undone(self.model, touched):
-                apply_cuts(self.model, cuts_of(self.model, removed))
+                apply_edits(self.model, cuts_of(self.model, removed))
                 cut = outputs(self.model)
                 if self.trains:
                     losses(self.model)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from niwaki.compression.calibrate import calibration_inputs
 from niwaki.compression.config import QuantizeConfig
+from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, quantize_onnx
 

@@ -12,8 +12,14 @@ from compression import small_models
 from torch import Tensor, nn
 
 from niwaki.compression import FinetuneConfig, prune
-from niwaki.compression.distill import DISTANCES, Distilled, on_latents, on_noised_data, spread_distance
-from niwaki.compression.finetune import finetune
+from niwaki.compression.distillation.distilled import (
+    DISTANCES,
+    Distilled,
+    on_latents,
+    on_noised_data,
+    spread_distance,
+)
+from niwaki.compression.distillation.finetune import finetune
 from niwaki.contract import Batch, CallError, Context, GenerativeModel, Graph, Port
 from niwaki.data import Split
 

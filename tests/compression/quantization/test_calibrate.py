@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from compression import small_models
 
-from niwaki.compression.calibrate import calibration_inputs
+from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.seeds import CALIBRATION
 from niwaki_runtime.samplers.schedules import timesteps
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from niwaki.compression.coupling import Coupling, Member
 from niwaki.compression.forward import outputs
+from niwaki.compression.pruning.coupling import Coupling, Member
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.contract import CallError, GenerativeModel, nearest
 from niwaki.nn.surgery import find, per_position

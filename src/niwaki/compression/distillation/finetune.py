@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.compression.config import FinetuneConfig
-from niwaki.compression.distill import Distilled
+from niwaki.compression.distillation.distilled import Distilled
 from niwaki.contract import GenerativeModel
 from niwaki.training import TrainConfig, fit
 
@@ -25,7 +25,7 @@ def finetune(
     directory: Path | None = None,
     progress: Callable[[int, int, Mapping[str, float]], None] | None = None,
 ) -> GenerativeModel:
-    """A copy of `student`, trained to say what `teacher` says (`niwaki.compression.distill`).
+    """A copy of `student`, trained to say what `teacher` says (`niwaki.compression.distillation.distilled`).
 
     split:     the training split, a `niwaki.data.Split`
     directory: of checkpoints; a training that was interrupted there is resumed

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.config import PruneConfig
-from niwaki.compression.coupling import Coupling, couplings, cuts_of
 from niwaki.compression.forward import check, shapes
-from niwaki.compression.importance import importance_of
-from niwaki.compression.trial import Trial
+from niwaki.compression.pruning.coupling import Coupling, couplings, cuts_of
+from niwaki.compression.pruning.importance import importance_of
+from niwaki.compression.pruning.trial import Trial
 from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.surgery import apply_cuts
+from niwaki.nn.edits import apply_edits
 
 __all__ = ["Pruned", "prune", "pruned"]
 
@@ -86,7 +86,7 @@ def pruned(
                 f"pruning would break the model: {reason}; exclude the layers it names with 'exclude'"
             )
         cuts = cuts_of(model, removed)
-        apply_cuts(model, cuts)
+        apply_edits(model, cuts)
         model.surgery = (*model.surgery, *cuts)
         check(model, expected)
         if recover is not None and k < config.rounds:

@@ -2,7 +2,7 @@
 
 torch-pruning's DepGraph (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023) finds the
 coupled layers by tracing autograd. It guesses where tensors are reshaped, concatenated or split, so nothing
-that it says is believed before `niwaki.compression.trial` has tried it.
+that it says is believed before `niwaki.compression.pruning.trial` has tried it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from niwaki.compression.tracing import Traced, bare_parameters, dependency_graph, own_layers
+from niwaki.compression.pruning.tracing import Traced, bare_parameters, dependency_graph, own_layers
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.nn.surgery import Cut, find, width
 

@@ -13,16 +13,17 @@ from compression.small_models import Config, SmallGan
 from torch import Tensor, nn
 
 from niwaki.compression import PruneConfig, prune
-from niwaki.compression.coupling import Coupling, couplings, cuts_of
 from niwaki.compression.forward import losses, outputs
-from niwaki.compression.importance import importance_of
-from niwaki.compression.pruning import pruned
+from niwaki.compression.pruning.channels import pruned
+from niwaki.compression.pruning.coupling import Coupling, couplings, cuts_of
+from niwaki.compression.pruning.importance import importance_of
+from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.seeds import CALIBRATION
-from niwaki.compression.trial import Trial
 from niwaki.contract import CallError, GenerativeModel, NiwakiError, SampleSpec
 from niwaki.models import load_model, save_model
 from niwaki.models.registry import build, built_in
-from niwaki.nn.surgery import apply_cuts, find, scale, width
+from niwaki.nn.edits import apply_edits
+from niwaki.nn.surgery import find, scale, width
 
 SMALL = {
     "ddpm": {"widths": (16, 32), "blocks": 1, "groups": 4, "attention": (4,), "heads": 2, "steps": 3},
@@ -81,7 +82,7 @@ def test_dead_channels_can_be_cut_without_a_trace(body: str) -> None:
                 scale(find(model, m.module), "in", factors)
     assert len(removed) >= 2
     before = outputs(model)
-    apply_cuts(model, cuts_of(model, removed))
+    apply_edits(model, cuts_of(model, removed))
     for a, b in zip(before, outputs(model), strict=True):
         torch.testing.assert_close(b, a, rtol=0, atol=1e-6)
 
@@ -209,7 +210,7 @@ def test_the_original_is_untouched_and_the_cuts_are_recorded() -> None:
     assert model.surgery == ()
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     replayed = small_models.gan("plain")  # the same weights from the same seed
-    apply_cuts(replayed, done.surgery)
+    apply_edits(replayed, done.surgery)
     for a, b in zip(outputs(done), outputs(replayed.eval()), strict=True):
         assert torch.equal(a, b)
 

@@ -1,0 +1,1 @@
+"""Training on, taught by the uncompressed model."""

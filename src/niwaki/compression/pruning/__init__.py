@@ -1,0 +1,1 @@
+"""Taking weights away: whole channels, single weights, whole blocks."""

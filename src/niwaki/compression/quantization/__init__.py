@@ -1,0 +1,1 @@
+"""Fewer bits: integers for weights and activations, after training or during it."""

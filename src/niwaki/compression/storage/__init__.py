@@ -1,0 +1,1 @@
+"""Fewer bytes on disk: shared weights and entropy-coded storage."""
