@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from niwaki.compression.config import (
     CompressConfig,
+    DistillConfig,
     FinetuneConfig,
     PruneConfig,
     QuantizeConfig,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CompressConfig",
     "Compressed",
+    "DistillConfig",
     "FinetuneConfig",
     "PruneConfig",
     "Pruned",

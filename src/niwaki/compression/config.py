@@ -7,16 +7,27 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from niwaki.compression.distillation.config import FinetuneConfig
+from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.quantization.config import QuantizeConfig
 from niwaki.compression.step_config import Step
 from niwaki_runtime.errors import CallError
 
-__all__ = ["CompressConfig", "FinetuneConfig", "PruneConfig", "QuantizeConfig", "StepConfig", "check_order"]
+__all__ = [
+    "CompressConfig",
+    "DistillConfig",
+    "FinetuneConfig",
+    "PruneConfig",
+    "QuantizeConfig",
+    "StepConfig",
+    "check_order",
+]
 
 
-StepConfig = Annotated[PruneConfig | FinetuneConfig | QuantizeConfig, Field(discriminator="kind")]
+StepConfig = Annotated[
+    PruneConfig | FinetuneConfig | DistillConfig | QuantizeConfig,
+    Field(discriminator="kind"),
+]
 
 
 class CompressConfig(BaseModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from niwaki.contract import Batch, Context, GenerativeModel, NiwakiError, SampleSpec
+from niwaki.contract import Batch, Context, GenerativeModel, Graph, NiwakiError, SampleSpec
 
 __all__ = ["check", "example_batch", "losses", "outputs", "shapes"]
 
@@ -21,8 +21,17 @@ def outputs(model: GenerativeModel, n: int = 3, seed: int = 1) -> list[Tensor]:
 
 
 def shapes(model: GenerativeModel) -> list[tuple[int, ...]]:
-    """Shapes of `outputs`."""
-    return [tuple(o.shape) for o in outputs(model)]
+    """Shapes of every graph's outputs on its example inputs; its state may be of any shape."""
+    found: list[tuple[int, ...]] = []
+    with torch.no_grad():
+        for graph in model.graphs().values():
+            out = graph(*graph.example(3, 1))
+            found += _shapes(graph, list(out) if isinstance(out, tuple | list) else [out])
+    return found
+
+
+def _shapes(graph: Graph, parts: list[Tensor]) -> list[tuple[int, ...]]:
+    return [tuple(p.shape) for p in parts[: len(graph.outputs)]]
 
 
 def example_batch(spec: SampleSpec, n: int = 4, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
@@ -68,7 +77,7 @@ def check(model: GenerativeModel, expected: list[tuple[int, ...]]) -> None:
                 gradients = [p.grad for p in model.parameters() if p.grad is not None]
                 if not gradients or not all(torch.isfinite(g).all() for g in gradients):
                     raise NiwakiError(f"no finite gradient comes back through the graph '{name}'")
-        found += [tuple(p.shape) for p in parts]
+        found += _shapes(graph, parts)
     model.zero_grad(set_to_none=True)
     if found != expected:
         raise NiwakiError(f"the graphs' outputs had the shapes {expected} and now have {found}")

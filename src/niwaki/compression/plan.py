@@ -50,9 +50,13 @@ class Compressed:
 
 @dataclass
 class _Run:
-    """What is passed from step to step."""
+    """What is passed from step to step.
+
+    teacher: whom fine-tuning imitates: the original, or what a step made that may not be led back to it
+    """
 
     original: GenerativeModel
+    teacher: GenerativeModel
     config: CompressConfig
     workdir: Path
     reference: np.ndarray
@@ -86,7 +90,7 @@ def compress(
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
     reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
-    run = _Run(original, config, workdir, reference, condition, shapes(original))
+    run = _Run(original, original, config, workdir, reference, condition, shapes(original))
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
@@ -126,7 +130,10 @@ def _finished(run: _Run, step: StepConfig, directory: Path, key: str) -> Generat
     if kept.get("key") != key:
         return None
     run.records.append(Record.from_json(kept["record"]))
-    return load_step(directory, run.original)
+    found = load_step(directory, run.original)
+    if kept.get("teaches"):
+        run.teacher = found
+    return found
 
 
 def _carried_out(
@@ -147,7 +154,7 @@ def _carried_out(
     write_json(begun, {"key": key})
     before, started = (parameters(model), macs(model)), time.perf_counter()
     bench = Workshop(
-        run.original, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k)
+        run.teacher, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k)
     )
     outcome = step_of(step.kind).carry_out(model, step, bench)
     check(outcome.model, run.shapes)
@@ -171,8 +178,10 @@ def _carried_out(
         skipped=outcome.skipped,
         notes=outcome.notes,
     )
-    write_json(directory / "record.json", {"key": key, "record": record})
+    write_json(directory / "record.json", {"key": key, "record": record, "teaches": outcome.teaches})
     run.records.append(record)
+    if outcome.teaches:
+        run.teacher = again
     shutil.rmtree(directory / "graphs", ignore_errors=True)
     if (directory / "training" / "metrics.jsonl").exists():
         (directory / "training" / "metrics.jsonl").replace(directory / "metrics.jsonl")

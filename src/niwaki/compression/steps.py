@@ -23,7 +23,7 @@ Told = Callable[[int, int, Mapping[str, Any]], None]
 class Workshop:
     """What a step may need.
 
-    original:  the uncompressed model: the teacher
+    original:  the teacher: the uncompressed model, or what an earlier step made of it that `teaches`
     dataset:   the data, or None
     seed:      of this step
     directory: of this step
@@ -51,13 +51,17 @@ class Workshop:
 
 @dataclass
 class Outcome:
-    """What a step made. `graphs` are its exported files where it made them (integers live only there)."""
+    """What a step made. `graphs` are its exported files where it made them (integers live only there).
+
+    teaches: later steps imitate this model, for the original answers another question (fewer sampling steps)
+    """
 
     model: GenerativeModel
     graphs: dict[str, Path] = field(default_factory=dict)
     widths: dict[str, tuple[int, int]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    teaches: bool = False
 
 
 @dataclass(frozen=True)

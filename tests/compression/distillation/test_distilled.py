@@ -12,14 +12,10 @@ from compression import small_models
 from torch import Tensor, nn
 
 from niwaki.compression import FinetuneConfig, prune
-from niwaki.compression.distillation.distilled import (
-    DISTANCES,
-    Distilled,
-    on_latents,
-    on_noised_data,
-    spread_distance,
-)
+from niwaki.compression.distillation.distances import DISTANCES, spread_distance
+from niwaki.compression.distillation.distilled import Distilled
 from niwaki.compression.distillation.finetune import finetune
+from niwaki.compression.distillation.rules import on_latents, on_noised_data
 from niwaki.contract import Batch, CallError, Context, GenerativeModel, Graph, Port
 from niwaki.data import Split
 

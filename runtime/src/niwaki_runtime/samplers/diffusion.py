@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -48,13 +48,17 @@ class Diffusion(Sampler):
 
     shape:            of one sample
     graph:            name of the denoiser
-    solver:           `ddpm`, `ddim` or `dpmpp_2m`
+    solver:           `ddpm`, `ddpm_large`, `ddim` or `dpmpp_2m`
     steps:            network calls per sample
     train_steps:      timesteps of the forward process in training
-    schedule:         `cosine` or `linear`
+    schedule:         `cosine`, `linear` or `scaled_linear`, perhaps with its range of β: `linear(0.0001, 0.02)`
     prediction:       what the network says: `v`, `epsilon` or `x0`
-    spacing:          which timesteps are visited: `trailing`, `linspace` or `leading`
+    spacing:          which timesteps are visited: `trailing`, `linspace` or `leading`; more in `SPACINGS`
+    offset:           added to every visited timestep
+    last:             where sampling ends: `clean` (α = 1), or at timestep `zero`, which keeps a little noise
     clip:             bound of |x₀| at every step, 0 for none
+    consistent:       whether ε follows an x₀ that was clipped, so that x = α x₀ + σ ε still holds
+    start_scale:      standard deviation of the noise that sampling starts from
     conditions:       names of the conditions, in the order of the denoiser's inputs
     null:             the value of each integer condition that means "nothing asked" (for guidance)
     encoders:         condition → graph that encodes it, once per sample
@@ -72,7 +76,11 @@ class Diffusion(Sampler):
     schedule: str = "cosine"
     prediction: str = "v"
     spacing: str = "trailing"
+    offset: int = 0
+    last: Literal["clean", "zero"] = "clean"
     clip: float = 1.0
+    consistent: bool = True
+    start_scale: float = 1.0
     conditions: tuple[str, ...] = ()
     null: dict[str, int] = field(default_factory=dict)
     encoders: dict[str, str] = field(default_factory=dict)
@@ -88,7 +96,9 @@ class Diffusion(Sampler):
             )
         if self.guidance != 1.0 and not set(self.conditions) & set(self.null):
             raise CallError("guidance needs a condition with a null value, and this model has none")
-        timesteps(self.spacing, self.train_steps, self.steps)  # raises for a bad one
+        if self.last not in ("clean", "zero"):
+            raise CallError(f"sampling ends 'clean' or at timestep 'zero', not at '{self.last}'")
+        timesteps(self.spacing, self.train_steps, self.steps, self.offset)  # raises for a bad one
         alpha_bars(self.schedule, self.train_steps)
 
     def __call__(
@@ -100,7 +110,7 @@ class Diffusion(Sampler):
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
-        times = timesteps(self.spacing, self.train_steps, self.steps)
+        times = timesteps(self.spacing, self.train_steps, self.steps, self.offset)
         levels = [self.level(t) for t in (*times, -1)]
         predict = self._predictor(graphs, noise, conditions)
 
@@ -111,7 +121,7 @@ class Diffusion(Sampler):
                 x0 = x0.clip(
                     -self.clip, self.clip
                 )  # the method: the namespaces' functions cost ten times as much
-                eps = (x - a * x0) / s
+                eps = (x - a * x0) / s if self.consistent else eps
             if progress:
                 progress(i + 1, self.steps)
             return x0, eps
@@ -123,13 +133,23 @@ class Diffusion(Sampler):
             after = float(times[i + 1]) if i + 1 < len(times) else -1.0
             return project(x, after, i) if project else x
 
-        return SOLVERS[self.solver](model, noise.normal(self.shape), levels, fresh, projected)
+        start = noise.normal(self.shape)
+        if self.start_scale != 1.0:
+            start = start * self.start_scale
+        return SOLVERS[self.solver](model, start, levels, fresh, projected)
 
     def level(self, t: float) -> tuple[float, float]:
-        """(α, σ) at timestep `t`; (1, 0) at −1, where the sample is clean."""
-        if t < 0:
+        """(α, σ) at timestep `t`; at −1, where sampling ends, (1, 0) or what timestep 0 has.
+
+        Between two timesteps σ/α is interpolated.
+        """
+        if t < 0 and self.last == "clean":
             return 1.0, 0.0
-        bar = alpha_bars(self.schedule, self.train_steps)[int(t)]
+        bars, t = alpha_bars(self.schedule, self.train_steps), max(t, 0)
+        bar, share = bars[int(t)], t % 1.0
+        if share:
+            ratio = [math.sqrt(1.0 / b - 1.0) for b in (bar, bars[int(t) + 1])]
+            bar = 1.0 / (1.0 + ((1.0 - share) * ratio[0] + share * ratio[1]) ** 2)
         return math.sqrt(bar), math.sqrt(1.0 - bar)
 
     def _predictor(

@@ -30,15 +30,20 @@ def ddim(
     fresh: Callable[[int], Array],
     project: Callable[[Array, int], Array],
     eta: float = 0.0,
+    large: bool = False,
 ) -> Array:
-    """Song, Meng & Ermon 2021, Equations 12 and 16; η = 0 is deterministic, η = 1 is DDPM's posterior."""
+    """Song, Meng & Ermon 2021, Equations 12 and 16; η = 0 is deterministic, η = 1 is DDPM's posterior.
+
+    large: the noise has the variance β of the forward step instead of the posterior's β̃
+    """
     for i, ((a, s), (a_next, s_next)) in enumerate(pairwise(levels)):
         x0, eps = model(x, i)
         # σ(η) = η √((1−ᾱ')/(1−ᾱ)) √(1−ᾱ/ᾱ')
-        noise = eta * (s_next / s) * math.sqrt(max(1.0 - (a / a_next) ** 2, 0.0))
+        step = math.sqrt(max(1.0 - (a / a_next) ** 2, 0.0))  # √β of all that lies between the two times
+        noise = eta * (s_next / s) * step
         x = a_next * x0 + math.sqrt(max(s_next**2 - noise**2, 0.0)) * eps
         if noise > 0.0:
-            x = x + noise * fresh(i)
+            x = x + (step if large else noise) * fresh(i)
         x = project(x, i)
     return x
 
@@ -71,10 +76,27 @@ def dpmpp_2m(
     return x
 
 
+def consistency(
+    model: Model,
+    x: Array,
+    levels: Levels,
+    fresh: Callable[[int], Array],
+    project: Callable[[Array, int], Array],
+) -> Array:
+    """Multistep consistency sampling, Song et al. 2023, Algorithm 1: jump to the end, and add fresh noise."""
+    for i, (a_next, s_next) in enumerate(levels[1:]):
+        x0, _ = model(x, i)
+        x = x0 if s_next == 0.0 else a_next * x0 + s_next * fresh(i)
+        x = project(x, i)
+    return x
+
+
 SOLVERS: dict[str, Callable[..., Array]] = {
     "ddim": ddim,
     "ddpm": partial(
         ddim, eta=1.0
     ),  # ancestral sampling with the posterior variance β̃ (Ho et al. 2020, Equation 7)
+    "ddpm_large": partial(ddim, eta=1.0, large=True),  # the same with the variance β (Section 3.2)
     "dpmpp_2m": dpmpp_2m,
+    "consistency": consistency,
 }

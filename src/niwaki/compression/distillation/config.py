@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from niwaki.compression.step_config import Step
 
-__all__ = ["FinetuneConfig"]
+__all__ = ["DistillConfig", "FinetuneConfig"]
 
 
 class FinetuneConfig(Step):
@@ -23,6 +23,11 @@ class FinetuneConfig(Step):
     spread:      weight of the difference in the distances between samples, for graphs that make samples;
                  it rises over the first half
     own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
+    features:    weight of the distance between what happens inside the two networks, over `layers` layers
+    adversarial: weight of a new critic that tells the student's samples from the teacher's, for models that
+                 bring none; it learns at `own_lr`
+    temperature: of soft targets, for models of tokens
+    teachers:    directories of further saved models (`model.json`), averaged with the uncompressed one
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -40,6 +45,11 @@ class FinetuneConfig(Step):
     distance: Literal["l1", "l2", "l1l2"] = "l1l2"
     spread: float = Field(default=10.0, ge=0)
     own: float = Field(default=0.1, ge=0)
+    features: float = Field(default=0.0, ge=0)
+    layers: int = Field(default=4, ge=1)
+    adversarial: float = Field(default=0.0, ge=0)
+    temperature: float = Field(default=1.0, gt=0)
+    teachers: tuple[str, ...] = ()
 
     def refusal(self, earlier: Sequence[Step]) -> str:
         if any(step.kind == "quantize" for step in earlier):
@@ -48,3 +58,35 @@ class FinetuneConfig(Step):
                 "put 'quantize' last"
             )
         return ""
+
+
+class DistillConfig(FinetuneConfig):
+    """A student of another kind: smaller, or with fewer network evaluations per sample.
+
+    student:     changes of the model's own config (`{width: 32}`): a fresh, smaller model of the same family
+                 is taught from nothing
+    evaluations: sampling steps of a diffusion model afterwards
+    method:      `progressive` halves the steps until they are few enough (Salimans & Ho 2022), `steps` being
+                 the training of all halvings; `consistency` learns to jump to the end from anywhere (Song et
+                 al. 2023)
+    other settings: as in `finetune`
+    """
+
+    kind: Literal["distill"] = "distill"  # type: ignore[assignment]
+    student: dict[str, Any] = Field(default_factory=dict)
+    evaluations: int = Field(default=0, ge=0)
+    method: Literal["progressive", "consistency"] = "progressive"
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if bool(self.student) == bool(self.evaluations):
+            raise ValueError(
+                "distill needs either 'student' (a smaller model of the same family) or 'evaluations' (fewer "
+                "steps of a diffusion model); for both, write two steps"
+            )
+        return self
+
+    def refusal(self, earlier: Sequence[Step]) -> str:
+        if self.student and any(step.kind in ("prune", "share", "finetune") for step in earlier):
+            return "starts a fresh student, which throws away what the steps before it made; put it first"
+        return super().refusal(earlier)

@@ -1,4 +1,4 @@
-"""Training a pruned model on, taught by the uncompressed one: same noise, same condition, same outputs.
+"""Training a compressed model on, taught by the uncompressed one: same noise, same condition, same outputs.
 
 Hinton, Vinyals & Dean 2015, for generators as in Aguinaldo et al. 2019 and Li et al. 2020 ("GAN
 Compression"). The rule is chosen by a graph's role: what the two networks are asked, and so compared at.
@@ -6,119 +6,31 @@ Compression"). The rule is chosen by a graph's role: what the two networks are a
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from niwaki.compression.config import FinetuneConfig
+from niwaki.compression.distillation.config import FinetuneConfig
+from niwaki.compression.distillation.critic import Critic, critic_loss, fooling_loss
+from niwaki.compression.distillation.distances import DISTANCES, soft_targets, spread_distance
+from niwaki.compression.distillation.features import FeatureTaps
+from niwaki.compression.distillation.rules import RULES
+from niwaki.compression.distillation.teachers import Teachers, answers
+from niwaki.compression.distillation.tokens import autoregressive_leg, forced_logits, has_sequences
 from niwaki.compression.forward import losses
-from niwaki.contract import (
-    Batch,
-    CallError,
-    Context,
-    GenerativeModel,
-    Graph,
-    NiwakiError,
-    Phase,
-    Port,
-    Trainable,
-)
-from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
+from niwaki.contract import Batch, CallError, Context, GenerativeModel, NiwakiError, Phase, Trainable
 
-__all__ = ["Distilled", "asks"]
+__all__ = ["Distilled"]
 
-Asks = Callable[[GenerativeModel, str, Graph, Batch, Context], tuple[Tensor, ...] | None]
-"""(teacher, name of the graph, graph, batch, ctx) → inputs that both are given; None where the rule does not
-apply."""
+SAMPLES = ("generator", "decoder", "translator")
+"""Roles whose outputs are samples: how far they lie from each other matters, and a critic can look at
+them."""
 
-_ROLES: dict[str, Asks] = {}
-
-
-def asks(*roles: str) -> Callable[[Asks], Asks]:
-    """Decorator: how graphs of these roles are compared."""
-
-    def enter(function: Asks) -> Asks:
-        for role in roles:
-            _ROLES[role] = function
-        return function
-
-    return enter
-
-
-@asks("generator", "decoder", "translator")
-def on_latents(
-    teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
-) -> tuple[Tensor, ...]:
-    """Fresh latents, and the batch's own classes and conditions: where the sampler will call it."""
-    latent = any(
-        isinstance(s, OneShot) and s.graph == name and s.latent is not None for s in _legs(teacher.sampler())
-    )
-    return tuple(_value(p, teacher, batch, ctx, noise=latent and i == 0) for i, p in enumerate(graph.inputs))
-
-
-@asks("denoiser")
-def on_noised_data(
-    teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
-) -> tuple[Tensor, ...] | None:
-    """x_t = α_t x₀ + σ_t ε of real x₀ at uniform t, some labels dropped where the sampler guides."""
-    sampler = next(
-        (s for s in _legs(teacher.sampler()) if isinstance(s, Diffusion) and s.graph == name), None
-    )
-    if sampler is None or batch.x.shape[1:] != sampler.shape:
-        return None
-    n, device = len(batch), batch.x.device
-    bars = torch.tensor(alpha_bars(sampler.schedule, sampler.train_steps), dtype=torch.float32, device=device)
-    t = torch.randint(0, sampler.train_steps, (n,), generator=ctx.rng, device=device)
-    bar = bars[t].reshape(-1, *[1] * (batch.x.ndim - 1))
-    noise = torch.randn(batch.x.shape, generator=ctx.rng, device=device)
-    inputs = [bar.sqrt() * batch.x + (1.0 - bar).sqrt() * noise, t.float()]
-    graphs = teacher.graphs()
-    for condition, port in zip(sampler.conditions, graph.inputs[2:], strict=True):
-        if condition in sampler.encoders:
-            encoder = graphs[sampler.encoders[condition]]
-            value = encoder(
-                _value(replace(encoder.inputs[0], name=condition), teacher, batch, ctx, noise=False)
-            )
-        else:
-            value = _value(port, teacher, batch, ctx, noise=False)
-            if condition in sampler.null:
-                drop = torch.rand((n,), generator=ctx.rng, device=device) < 0.1
-                value = torch.where(drop.reshape(-1, *[1] * (value.ndim - 1)), sampler.null[condition], value)
-        inputs.append(value)
-    return tuple(inputs)
-
-
-def _legs(sampler: Sampler) -> Iterator[Sampler]:
-    if isinstance(sampler, Cascade):
-        for leg in sampler.legs:
-            yield from _legs(leg)
-    else:
-        yield sampler
-
-
-def _value(port: Port, model: GenerativeModel, batch: Batch, ctx: Context, *, noise: bool) -> Tensor:
-    """What an input is given: the batch's own where the batch has it, else random values of its kind."""
-    n, device = len(batch), batch.x.device
-    shape = tuple(n if axis == port.batch_axis else s for axis, s in enumerate(port.shape))
-    if port.name in batch.condition:
-        return batch.condition[port.name]
-    if port.high:
-        if (
-            len(shape) == 1
-            and batch.y is not None
-            and port.high in (model.spec.classes, model.spec.classes + 1)
-        ):
-            return batch.y
-        return torch.randint(0, port.high, shape, generator=ctx.rng, device=device)
-    if not noise and port.shape[1:] == model.spec.shape:
-        return batch.x
-    return torch.randn(shape, generator=ctx.rng, device=device)
+CRITIC = "distill_critic"
+"""Name of the phase that trains the critic of `adversarial`."""
 
 
 class Distilled(Trainable):
@@ -130,12 +42,21 @@ class Distilled(Trainable):
     Raises CallError where neither a rule nor a loss applies.
     """
 
-    def __init__(self, student: GenerativeModel, teacher: GenerativeModel, config: FinetuneConfig) -> None:
+    def __init__(
+        self,
+        student: GenerativeModel,
+        teacher: GenerativeModel | Sequence[GenerativeModel],
+        config: FinetuneConfig,
+    ) -> None:
         super().__init__()
         self.student, self.config = student, config
-        # In a tuple, so that it is no submodule: not trained, not averaged, not in checkpoints.
-        self._teacher = (teacher.eval().requires_grad_(False),)
-        self._taught = {n: g.role for n, g in student.graphs().items() if g.role in _ROLES}
+        # Not a submodule: not trained, not averaged, not in checkpoints.
+        self.teachers = Teachers([teacher] if isinstance(teacher, GenerativeModel) else teacher)
+        self._taught = {
+            n: g.role
+            for n, g in student.graphs().items()
+            if g.role in RULES or autoregressive_leg(student, n) is not None
+        }
         self._own = config.own > 0 and _has_loss(student)
         if not self._taught and not self._own:
             roles = sorted({g.role for g in student.graphs().values()})
@@ -144,14 +65,29 @@ class Distilled(Trainable):
                 "and the model has no loss of its own"
             )
         self._at = self._assign() if self._own else dict.fromkeys(self._taught, "distill")
+        self._taps = {
+            n: FeatureTaps(student, self.teacher, n, config.layers)
+            for n, role in self._taught.items()
+            if config.features > 0 and role in RULES
+        }
+        self._judged = [n for n, role in self._taught.items() if role in SAMPLES]
+        if config.adversarial > 0:
+            if not self._judged:
+                raise CallError(
+                    "'adversarial' needs a graph that makes samples (a generator or decoder), and this model "
+                    f"has {', '.join(sorted(set(self._taught.values())))}"
+                )
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(0)  # the same critic in every resumed training
+                self.critic = Critic(student.spec)
         self._norms = [m for m in student.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
     @property
     def teacher(self) -> GenerativeModel:
-        return self._teacher[0]
+        return self.teachers.first
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self.teacher._apply(fn, recurse)  # the teacher goes where the student goes
+        self.teachers.apply(fn)  # they go where the student goes
         return super()._apply(fn, recurse)
 
     def _assign(self) -> dict[str, str]:
@@ -165,6 +101,10 @@ class Distilled(Trainable):
         return found
 
     def phases(self) -> tuple[Phase, ...]:
+        critic = (Phase(CRITIC, ("critic",)),) if self.config.adversarial > 0 else ()
+        return (*critic, *self._students())
+
+    def _students(self) -> tuple[Phase, ...]:
         if not self._own:
             graphs = self.student.graphs()
             wanted = {id(p) for name in self._taught for p in graphs[name].module.parameters()}
@@ -188,6 +128,8 @@ class Distilled(Trainable):
             # evaluation.
             for norm in self._norms:
                 norm.eval()
+        if phase == CRITIC:
+            return {CRITIC: sum((self._judge(n, batch, ctx) for n in self._judged), torch.zeros(()))}
         taught = [name for name, at in self._at.items() if at == phase]
         terms: dict[str, Tensor] = {}
         if self._own:
@@ -199,50 +141,61 @@ class Distilled(Trainable):
         return terms
 
     def _lessons(self, name: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """What a graph is taught: its outputs' distance from the teacher's at the same inputs, and the spread
-        of its samples. {} where no rule says what to ask."""
-        teacher = self.teacher.graphs()[name]
-        with torch.no_grad():
-            inputs = _ROLES[teacher.role](self.teacher, name, teacher, batch, ctx)
-            if inputs is None:
+        """What a graph is taught: its outputs' distance from the teacher's at the same inputs, and where
+        asked that of its features, the spread of its samples and a critic's opinion. {} where no rule
+        applies."""
+        config, role, weight = self.config, self._taught[name], max(self.config.outputs, 1e-8)
+        if role not in RULES:
+            if not has_sequences(self.student, name, batch):
                 return {}
-            inputs = (*inputs, *(_zeros(s, len(batch), batch.x.device) for s in teacher.state))
-            wanted = teacher(*inputs)
-        made = self.student.graphs()[name](*inputs)
-        both = zip(*(o if isinstance(o, tuple | list) else (o,) for o in (made, wanted)), strict=True)
-        pairs = [(a.float(), b.float()) for a, b in both]
-        distance = torch.stack([DISTANCES[self.config.distance](a, b) for a, b in pairs]).mean()
-        terms = {f"distill_{name}": max(self.config.outputs, 1e-8) * distance}
-        if self.config.spread > 0 and ctx.progress > 0 and teacher.role in SPREAD and len(pairs[0][0]) > 1:
+            made = forced_logits(self.student, name, batch, ctx)
+            wanted = self.teachers.mean(lambda t: forced_logits(t, name, batch, ctx))
+            return {f"distill_{name}": weight * soft_targets(made, wanted, config.temperature)}
+        inputs = self._asked(name, batch, ctx)
+        if inputs is None:
+            return {}
+        graphs, taps = (self.teacher.graphs()[name], self.student.graphs()[name]), self._taps.get(name)
+        terms: dict[str, Tensor] = {}
+        if taps is None:
+            pairs = list(zip(answers(graphs[1], inputs), self.teachers(name, inputs), strict=True))
+        else:
+            with taps.recording(graphs[0]) as theirs:
+                said = self.teachers(name, inputs)
+            with taps.recording(graphs[1]) as own:
+                pairs = list(zip(answers(graphs[1], inputs), said, strict=True))
+            terms[f"features_{name}"] = config.features * taps.distance(own, theirs)
+        distance = torch.stack([DISTANCES[config.distance](a, b) for a, b in pairs]).mean()
+        terms[f"distill_{name}"] = weight * distance
+        if role in SAMPLES and config.spread > 0 and ctx.progress > 0 and len(batch) > 1:
             spread = torch.stack([spread_distance(a, b) for a, b in pairs]).mean()
             # First what a sample is, then how far from the others: samples that are wrong have no place yet.
-            terms[f"spread_{name}"] = self.config.spread * min(1.0, 2.0 * ctx.progress) * spread
+            terms[f"spread_{name}"] = config.spread * min(1.0, 2.0 * ctx.progress) * spread
+        if role in SAMPLES and config.adversarial > 0:
+            opinion = fooling_loss(self.critic(pairs[0][0], batch.y))
+            terms[f"adversarial_{name}"] = config.adversarial * opinion
         return terms
+
+    def _judge(self, name: str, batch: Batch, ctx: Context) -> Tensor:
+        """What the critic learns from the samples of one graph."""
+        inputs = self._asked(name, batch, ctx)
+        if inputs is None:
+            raise CallError(f"the critic of 'adversarial' has no inputs for the graph '{name}'")
+        with torch.no_grad():
+            made = answers(self.student.graphs()[name], inputs)[0]
+        wanted = self.teachers(name, inputs)[0]
+        return critic_loss(self.critic(wanted, batch.y), self.critic(made, batch.y))
+
+    @torch.no_grad()
+    def _asked(self, name: str, batch: Batch, ctx: Context) -> tuple[Tensor, ...] | None:
+        """What both are asked, by the rule of the graph's role, with an empty state."""
+        graph = self.teacher.graphs()[name]
+        inputs = RULES[graph.role](self.teacher, name, graph, batch, ctx)
+        if inputs is None:
+            return None
+        return (*inputs, *(_zeros(s, len(batch), batch.x.device) for s in graph.state))
 
     def after_step(self, ctx: Context) -> None:
         self.student.after_step(ctx)
-
-
-SPREAD = ("generator", "decoder", "translator")
-"""Roles whose outputs are samples: how far they lie from each other matters."""
-
-DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "l1": F.l1_loss,
-    "l2": F.mse_loss,
-    "l1l2": lambda a, b: F.l1_loss(a, b) + F.mse_loss(a, b),
-}
-
-
-def spread_distance(made: Tensor, wanted: Tensor) -> Tensor:
-    """Mean | ‖sᵢ−sⱼ‖ − ‖tᵢ−tⱼ‖ | /√d over the pairs of a batch: how far the distances between samples
-    are from the teacher's, in the units of a sample's values, as the distance to the teacher itself.
-
-    The best answer of a small network to a squared error is the mean of what it cannot tell apart: samples
-    move together and fewer real ones are reached. Relational distillation (Park et al. 2019, "Relational
-    knowledge distillation", eq. 5) sees that, sample by sample.
-    """
-    a, b = made.flatten(1), wanted.flatten(1)
-    return (F.pdist(a) - F.pdist(b)).abs().mean() / math.sqrt(a.shape[1])
 
 
 def _zeros(state: Any, n: int, device: torch.device) -> Tensor:

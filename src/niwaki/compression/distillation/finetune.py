@@ -1,18 +1,30 @@
-"""The step that trains on: the one trainer, on a student and its teacher."""
+"""Training on: the one trainer, on a student and its teachers."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from niwaki.compression.config import FinetuneConfig
+from niwaki.compression.distillation.config import FinetuneConfig
 from niwaki.compression.distillation.distilled import Distilled
-from niwaki.contract import GenerativeModel
+from niwaki.contract import GenerativeModel, Trainable
+from niwaki.models.io import load_model
+from niwaki.nn.sparse import held
 from niwaki.training import TrainConfig, fit
 
-__all__ = ["finetune"]
+__all__ = ["Taught", "finetune", "train_on"]
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+
+
+class Taught(Protocol):
+    """A student in training: what is trained, and how fast each of its optimizers learns."""
+
+    student: GenerativeModel
+
+    def rates(self) -> dict[str, float]: ...
 
 
 def finetune(
@@ -23,25 +35,45 @@ def finetune(
     *,
     seed: int,
     directory: Path | None = None,
-    progress: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
 ) -> GenerativeModel:
     """A copy of `student`, trained to say what `teacher` says (`niwaki.compression.distillation.distilled`).
 
     split:     the training split, a `niwaki.data.Split`
+    config:    `config.teachers` are loaded and asked beside `teacher`
     directory: of checkpoints; a training that was interrupted there is resumed
     """
-    both = Distilled(copy.deepcopy(student), copy.deepcopy(teacher), config)
-    shared = ("steps", "batch", "betas", "warmup", "clip", "ema", "precision", "device")
+    teachers = [copy.deepcopy(teacher), *(load_model(Path(path)) for path in config.teachers)]
+    both = Distilled(copy.deepcopy(student), teachers, config)
+    return train_on(both, split, config, seed=seed, directory=directory, progress=progress)
+
+
+def train_on(
+    both: Taught,
+    split: Any,
+    config: FinetuneConfig,
+    *,
+    seed: int,
+    steps: int | None = None,
+    directory: Path | None = None,
+    progress: Progress | None = None,
+) -> GenerativeModel:
+    """Train `both` (a `Trainable`) as `config` says, for `steps` instead of its own where given; returns the
+    student on the CPU, with averaged weights, in eval mode."""
+    assert isinstance(both, Trainable)
+    steps = steps or config.steps
+    shared = ("betas", "warmup", "clip", "ema", "precision", "device")
     settings = TrainConfig.model_validate(
         {
             **{name: getattr(config, name) for name in shared},
+            "steps": steps,
             "batch": min(config.batch, len(split)),
             "lr": both.rates(),
-            "checkpoint_every": max(config.steps // 4, 50) if directory else 0,
-            "log_every": max(1, min(50, config.steps // 10)),
+            "checkpoint_every": max(steps // 4, 50) if directory else 0,
+            "log_every": max(1, min(50, steps // 10)),
         }
     )
-    fit(
-        both, split, settings, seed=seed, directory=directory, resume=directory is not None, progress=progress
-    )
+    resume = directory is not None
+    with held(both.student):  # what was pruned weight by weight stays zero
+        fit(both, split, settings, seed=seed, directory=directory, resume=resume, progress=progress)
     return both.student.cpu().eval()

@@ -55,7 +55,7 @@ class DdpmConfig(ModelConfig):
     train_steps: int = Field(1000, ge=2)
     label_drop: float = Field(0.1, ge=0, lt=1)
     conditional: bool | None = None
-    solver: Literal["ddpm", "ddim", "dpmpp_2m"] = "ddim"
+    solver: Literal["ddpm", "ddim", "dpmpp_2m", "consistency"] = "ddim"
     steps: int = Field(30, ge=1)
     guidance: float = 1.0
     spacing: Literal["trailing", "linspace", "leading"] = "trailing"

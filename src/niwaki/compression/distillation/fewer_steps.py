@@ -1,0 +1,181 @@
+"""Diffusion in fewer steps: a student whose one step is worth several of its teacher's.
+
+Times, levels and predictions are those of the sampler (`niwaki_runtime.samplers`); every sample of a batch
+has its own time. A guided teacher is imitated as it is guided, so that the student needs one call per step.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from niwaki.compression.distillation.config import DistillConfig
+from niwaki.compression.distillation.rules import asked_conditions, legs, noise_levels
+from niwaki.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
+from niwaki_runtime.samplers import Diffusion
+from niwaki_runtime.samplers.diffusion import to_x0_eps
+from niwaki_runtime.samplers.schedules import timesteps
+
+__all__ = ["Consistency", "FewerSteps", "Progressive", "diffusion_of"]
+
+
+def diffusion_of(model: GenerativeModel) -> Diffusion:
+    """The model's sampler. Raises CallError where it is not one diffusion."""
+    found = list(legs(model.sampler()))
+    if len(found) != 1 or not isinstance(found[0], Diffusion):
+        raise CallError(f"'{model.name}' does not sample by one diffusion, so it has no steps to save")
+    return found[0]
+
+
+class FewerSteps(Trainable):
+    """A student, the frozen teacher that it starts from, and the times between which they step.
+
+    visits: how many times the grid has; the student is asked at all of them
+    """
+
+    def __init__(
+        self, student: GenerativeModel, teacher: GenerativeModel, config: DistillConfig, visits: int
+    ) -> None:
+        super().__init__()
+        self.student, self.config = student, config
+        self._teacher = (teacher.eval().requires_grad_(False),)  # in a tuple: no submodule
+        self.sampler = replace(diffusion_of(teacher), spacing="trailing", steps=visits)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        self._teacher[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def phases(self) -> tuple[Phase, ...]:
+        module = self.student.graphs()[self.sampler.graph].module
+        wanted = {id(p) for p in module.parameters()}
+        names = tuple(f"student.{n}" for n, p in self.student.named_parameters() if id(p) in wanted)
+        return (Phase("distill", names),)
+
+    def rates(self) -> dict[str, float]:
+        return {"distill": self.config.lr}
+
+    def after_step(self, ctx: Context) -> None:
+        self.student.after_step(ctx)
+
+    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        grid = timesteps("trailing", self.sampler.train_steps, self.sampler.steps)
+        n, device = len(batch), batch.x.device
+        at = torch.randint(0, self._starts(), (n,), generator=ctx.rng, device=device) * self._stride()
+        eps = torch.randn(batch.x.shape, generator=ctx.rng, device=device)
+        walk = _Walk(self, grid, device, batch, ctx)
+        a, s = walk.levels(at)
+        x = a * batch.x + s * eps
+        return {f"distill_{self.config.method}": self._distance(walk, x, at)}
+
+    def _starts(self) -> int:
+        """How many places of the grid the student is asked at."""
+        return self.sampler.steps
+
+    def _stride(self) -> int:
+        return 1
+
+    @abstractmethod
+    def _distance(self, walk: _Walk, x: Tensor, at: Tensor) -> Tensor:
+        """What is minimised, for noised samples `x` at the places `at` of the grid."""
+
+
+class _Walk:
+    """Steps along the grid for one batch, each sample at its own place."""
+
+    def __init__(
+        self, both: FewerSteps, grid: tuple[float, ...], device: torch.device, batch: Batch, ctx: Context
+    ) -> None:
+        self.sampler, self.student, self.teacher = both.sampler, both.student, both._teacher[0]
+        self.times = torch.tensor([round(t) for t in grid], device=device)
+        alphas, sigmas = noise_levels(self.sampler, device)
+        clean = torch.ones(1, device=device), torch.zeros(1, device=device)  # behind the last place
+        self.alphas, self.sigmas = (
+            torch.cat([alphas[self.times], clean[0]]),
+            torch.cat([sigmas[self.times], clean[1]]),
+        )
+        graph = self.teacher.graphs()[self.sampler.graph]
+        with torch.no_grad():
+            self.asked = asked_conditions(self.teacher, self.sampler, graph, batch, ctx, 0.0)
+            self.empty = (
+                asked_conditions(self.teacher, self.sampler, graph, batch, ctx, 1.0)
+                if self.sampler.guidance != 1.0
+                else []
+            )
+
+    def levels(self, at: Tensor) -> tuple[Tensor, Tensor]:
+        """α and σ at places of the grid, to be broadcast against samples."""
+        shape = (-1, *[1] * len(self.sampler.shape))
+        return self.alphas[at].reshape(shape), self.sigmas[at].reshape(shape)
+
+    def predicted(
+        self, model: GenerativeModel, x: Tensor, at: Tensor, guidance: float
+    ) -> tuple[Tensor, Tensor]:
+        """(x₀, ε) as the sampler would see them, clipped where it clips."""
+        graph, t = model.graphs()[self.sampler.graph], self.times[at].float()
+        out = graph(x, t, *self.asked).float()
+        if guidance != 1.0:
+            free = graph(x, t, *self.empty).float()
+            out = free + guidance * (out - free)
+        a, s = self.levels(at)
+        x0, eps = to_x0_eps(self.sampler.prediction, x, out, a, s)  # type: ignore[arg-type]
+        if self.sampler.clip > 0.0 and model is self.teacher:
+            x0 = x0.clip(-self.sampler.clip, self.sampler.clip)
+            eps = (x - a * x0) / s
+        return x0, eps
+
+    @torch.no_grad()
+    def taught(self, x: Tensor, at: Tensor) -> Tensor:
+        """One DDIM step of the (guided) teacher: x at the next place of the grid."""
+        x0, eps = self.predicted(self.teacher, x, at, self.sampler.guidance)
+        a, s = self.levels(at + 1)
+        return a * x0 + s * eps
+
+
+class Progressive(FewerSteps):
+    """One step of the student does what two of the teacher do (Salimans & Ho 2022, Algorithm 2).
+
+    steps: of the student; the teacher takes twice as many
+    """
+
+    def __init__(
+        self, student: GenerativeModel, teacher: GenerativeModel, config: DistillConfig, steps: int
+    ) -> None:
+        super().__init__(student, teacher, config, 2 * steps)
+
+    def _starts(self) -> int:
+        return self.sampler.steps // 2
+
+    def _stride(self) -> int:
+        return 2  # trailing times of N steps are every other one of 2N
+
+    def _distance(self, walk: _Walk, x: Tensor, at: Tensor) -> Tensor:
+        there = walk.taught(walk.taught(x, at), at + 1)
+        (a, s), (a_end, s_end) = walk.levels(at), walk.levels(at + 2)
+        # The x₀ from which one DDIM step leads to the same place: x'' = α'' x₀ + (σ''/σ) (x − α x₀)
+        target = (there - (s_end / s) * x) / (a_end - (s_end / s) * a)
+        made, _ = walk.predicted(walk.student, x, at, 1.0)
+        weight = (a / s).square().clamp_min(1.0)  # truncated SNR, Section 4
+        return (weight * (made - target).square()).mean()
+
+
+class Consistency(FewerSteps):
+    """From anywhere on the teacher's path the student says the same end (Song et al. 2023, Algorithm 2).
+
+    The student that is believed is itself without gradient (μ = 0), and the distance the pseudo-Huber of
+    Song & Dhariwal 2023, Section 3.3. At the clean end x₀ = x holds for every prediction type, as a sample's
+    noise vanishes: no boundary has to be forced.
+    """
+
+    def _distance(self, walk: _Walk, x: Tensor, at: Tensor) -> Tensor:
+        later = walk.taught(x, at)
+        last = (at + 1 == self.sampler.steps).reshape(-1, *[1] * (x.ndim - 1))
+        with torch.no_grad():
+            believed, _ = walk.predicted(walk.student, later, (at + 1).clamp(max=self.sampler.steps - 1), 1.0)
+            target = torch.where(last, later, believed)
+        made, _ = walk.predicted(walk.student, x, at, 1.0)
+        c = 0.00054 * x[0].numel() ** 0.5
+        return ((made - target).flatten(1).square().sum(1) + c * c).sqrt().mean() - c

@@ -1,0 +1,120 @@
+"""What a network and its teacher are asked, so that answers can be compared: one rule per role of graphs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from niwaki.contract import Batch, Context, GenerativeModel, Graph, Port
+from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
+from niwaki_runtime.samplers.schedules import alpha_bars
+
+__all__ = ["RULES", "asked_conditions", "asks", "legs", "noise_levels", "value_of"]
+
+Asks = Callable[[GenerativeModel, str, Graph, Batch, Context], tuple[Tensor, ...] | None]
+"""(teacher, name of the graph, graph, batch, ctx) → inputs that both are given; None where the rule does not
+apply."""
+
+RULES: dict[str, Asks] = {}
+
+
+def asks(*roles: str) -> Callable[[Asks], Asks]:
+    """Decorator: how graphs of these roles are compared."""
+
+    def enter(function: Asks) -> Asks:
+        for role in roles:
+            RULES[role] = function
+        return function
+
+    return enter
+
+
+@asks("generator", "decoder", "translator")
+def on_latents(
+    teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
+) -> tuple[Tensor, ...]:
+    """Fresh latents, and the batch's own classes and conditions: where the sampler will call it."""
+    latent = any(
+        isinstance(s, OneShot) and s.graph == name and s.latent is not None for s in legs(teacher.sampler())
+    )
+    return tuple(
+        value_of(p, teacher, batch, ctx, noise=latent and i == 0) for i, p in enumerate(graph.inputs)
+    )
+
+
+@asks("denoiser")
+def on_noised_data(
+    teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
+) -> tuple[Tensor, ...] | None:
+    """x_t = α_t x₀ + σ_t ε of real x₀ at uniform t, some labels dropped where the sampler guides."""
+    sampler = next((s for s in legs(teacher.sampler()) if isinstance(s, Diffusion) and s.graph == name), None)
+    if sampler is None or batch.x.shape[1:] != sampler.shape:
+        return None
+    n, device = len(batch), batch.x.device
+    t = torch.randint(0, sampler.train_steps, (n,), generator=ctx.rng, device=device)
+    a, s = (v[t].reshape(-1, *[1] * (batch.x.ndim - 1)) for v in noise_levels(sampler, device))
+    noise = torch.randn(batch.x.shape, generator=ctx.rng, device=device)
+    return a * batch.x + s * noise, t.float(), *asked_conditions(teacher, sampler, graph, batch, ctx, 0.1)
+
+
+def noise_levels(sampler: Diffusion, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """α and σ of every training timestep, each `(train_steps,)` float32."""
+    bars = torch.tensor(alpha_bars(sampler.schedule, sampler.train_steps), dtype=torch.float64)
+    return bars.sqrt().float().to(device), (1.0 - bars).sqrt().float().to(device)
+
+
+def asked_conditions(
+    teacher: GenerativeModel, sampler: Diffusion, graph: Graph, batch: Batch, ctx: Context, drop: float
+) -> list[Tensor]:
+    """The denoiser's conditions for the samples of a batch, encoded where the sampler encodes them.
+
+    drop: share of those that have a null value which is replaced by it
+    """
+    n, device = len(batch), batch.x.device
+    graphs, values = teacher.graphs(), []
+    for condition, port in zip(sampler.conditions, graph.inputs[2:], strict=True):
+        if condition in sampler.encoders:
+            encoder = graphs[sampler.encoders[condition]]
+            value = encoder(
+                value_of(replace(encoder.inputs[0], name=condition), teacher, batch, ctx, noise=False)
+            )
+        else:
+            value = value_of(port, teacher, batch, ctx, noise=False)
+            if condition in sampler.null:
+                coins = torch.rand((n,), generator=ctx.rng, device=device) < drop
+                value = torch.where(
+                    coins.reshape(-1, *[1] * (value.ndim - 1)), sampler.null[condition], value
+                )
+        values.append(value)
+    return values
+
+
+def legs(sampler: Sampler) -> Iterator[Sampler]:
+    """The samplers that follow each other in a cascade; a plain one is its own only leg."""
+    if isinstance(sampler, Cascade):
+        for leg in sampler.legs:
+            yield from legs(leg)
+    else:
+        yield sampler
+
+
+def value_of(port: Port, model: GenerativeModel, batch: Batch, ctx: Context, *, noise: bool) -> Tensor:
+    """What an input is given: the batch's own where the batch has it, else random values of its kind."""
+    n, device = len(batch), batch.x.device
+    shape = tuple(n if axis == port.batch_axis else s for axis, s in enumerate(port.shape))
+    if port.name in batch.condition:
+        return batch.condition[port.name]
+    if port.high:
+        if (
+            len(shape) == 1
+            and batch.y is not None
+            and port.high in (model.spec.classes, model.spec.classes + 1)
+        ):
+            return batch.y
+        return torch.randint(0, port.high, shape, generator=ctx.rng, device=device)
+    if not noise and port.shape[1:] == model.spec.shape:
+        return batch.x
+    return torch.randn(shape, generator=ctx.rng, device=device)

@@ -1,0 +1,192 @@
+"""A diffusion student that needs fewer steps, and a student that is smaller from the start."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from compression import small_models
+from compression.distillation.test_distilled import batch, context, split
+from torch import Tensor, nn
+
+import niwaki_runtime
+from niwaki.compression import CompressConfig, DistillConfig, FinetuneConfig, PruneConfig, compress
+from niwaki.compression.distillation.fewer_steps import Consistency, Progressive, _Walk, diffusion_of
+from niwaki.compression.distillation.student import smaller, with_sampling
+from niwaki.contract import Batch, CallError, GenerativeModel
+from niwaki.models import build
+from niwaki.models.io import load_model
+from niwaki_runtime.samplers.schedules import timesteps
+
+DATA = SimpleNamespace(train=split(), fingerprint="test")
+QUICK = {"lr": 1e-3, "batch": 64, "ema": 0.9, "precision": "fp32", "device": "cpu"}
+
+
+def ddpm(**config: object) -> GenerativeModel:
+    """A small U-Net of ours, with weights that say something."""
+    torch.manual_seed(0)
+    settings = {"widths": [8, 8], "blocks": 1, "attention": [], "groups": 4, "steps": 8, **config}
+    model = build("ddpm", settings, small_models.IMAGE).eval()
+    for p in model.parameters():
+        if p.ndim > 1:
+            nn.init.normal_(p, std=0.5 / p[0].numel() ** 0.5)
+    return model
+
+
+class Ideal(nn.Module):
+    """The exact denoiser of data that is one point: x₀ = c whatever is asked, said as v."""
+
+    def __init__(self, model: GenerativeModel) -> None:
+        super().__init__()
+        self.levels = (model.alphas, model.sigmas)
+        self.c = nn.Parameter(torch.linspace(-0.9, 0.9, 64).reshape(1, 1, 8, 8))
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        a, s = (v[t.long()].reshape(-1, 1, 1, 1) for v in self.levels)
+        return (a * x - self.c) / s  # v = (α x − x₀) / σ
+
+
+def ideal() -> GenerativeModel:
+    model = ddpm()
+    model.denoiser = Ideal(model)
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [lambda s, t, c: Progressive(s, t, c, 4), lambda s, t, c: Consistency(s, t, c, 8)]
+)
+def test_where_one_step_is_enough_there_is_nothing_to_learn(make: object) -> None:
+    """All data at one point: the path is straight, so one step does what two do, and all jumps meet."""
+    model = ideal()
+    config = DistillConfig(evaluations=4)
+    both = make(model, model, config)  # type: ignore[operator]
+    data = Batch(x=model.denoiser.c.detach().expand(64, 1, 8, 8), y=torch.arange(64) % 10)
+    loss = both.loss("distill", data, context())
+    assert float(next(iter(loss.values()))) == pytest.approx(0.0, abs=1e-5)
+
+
+def test_one_step_to_the_progressive_target_arrives_where_two_of_the_teacher_do() -> None:
+    teacher = ddpm(steps=8)
+    both = Progressive(copy.deepcopy(teacher), teacher, DistillConfig(evaluations=4), 4)
+    assert both.sampler.steps == 8
+    data, ctx = batch(64), context()
+    grid = timesteps("trailing", 1000, 8)
+    assert grid[::2] == timesteps("trailing", 1000, 4)  # the student's times are every other one
+    walk = _Walk(both, grid, torch.device("cpu"), data, ctx)
+    at = (torch.arange(64) % 4) * 2
+    x = torch.randn(64, 1, 8, 8)
+    there = walk.taught(walk.taught(x, at), at + 1)
+    (a, s), (a_end, s_end) = walk.levels(at), walk.levels(at + 2)
+    target = (there - (s_end / s) * x) / (a_end - (s_end / s) * a)
+    eps = (x - a * target) / s
+    torch.testing.assert_close(a_end * target + s_end * eps, there, rtol=1e-4, atol=1e-4)
+
+
+def test_the_teachers_step_is_the_samplers_own() -> None:
+    """All samples started together walk the sampler's own path, guidance and clipping included."""
+    teacher = ddpm(steps=4, guidance=2.0)
+    both = Consistency(copy.deepcopy(teacher), teacher, DistillConfig(evaluations=2), 4)
+    y = torch.arange(6) % 10
+    data = Batch(x=torch.zeros(6, 1, 8, 8), y=y)
+    walk = _Walk(both, timesteps("trailing", 1000, 4), torch.device("cpu"), data, context())
+    from niwaki.backend import TorchBackend
+    from niwaki_runtime.samplers import Noise
+
+    x = Noise(TorchBackend(), 5, 0, 6).normal((1, 8, 8))
+    for i in range(4):
+        x = walk.taught(x, torch.full((6,), i))
+    torch.testing.assert_close(x, teacher.sample(6, seed=5, condition=y), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["progressive", "consistency"])
+def test_training_for_fewer_steps_comes_nearer_to_the_teachers_samples(method: str, tmp_path: Path) -> None:
+    teacher = ddpm(steps=8)
+    wanted = teacher.sample(256, seed=1)
+    plain = teacher.sample(256, seed=1, steps=2)
+    config = CompressConfig(
+        steps=(DistillConfig(evaluations=2, method=method, steps=160, **QUICK),), measure=False
+    )
+    made = compress(teacher, DATA, config, workdir=tmp_path, seed=0)
+    sampler = diffusion_of(made.model)
+    assert (sampler.steps, sampler.guidance) == (2, 1.0)
+    assert made.records[0].macs[1] * 4 == made.records[0].macs[0]
+    if method == "progressive":  # deterministic, so pairs can be compared
+        ours = made.model.sample(256, seed=1)
+        assert float((ours - wanted).square().mean()) < 0.8 * float((plain - wanted).square().mean())
+    again = load_model(tmp_path)
+    assert diffusion_of(again) == sampler
+    bundle = niwaki_runtime.load(made.bundle, precision="exact")
+    assert bundle.sampler.evaluations() == 2
+    ours = made.model.sample(4, seed=3).numpy()
+    assert bundle.sample(4, seed=3) == pytest.approx(ours, abs=1e-4)
+
+
+def test_later_steps_imitate_the_model_of_few_steps(tmp_path: Path) -> None:
+    """The model of many steps answers another question; led back to it, the student would forget."""
+    teacher = ddpm(steps=8, widths=[8, 16])
+    few = DistillConfig(evaluations=2, steps=60, **QUICK)
+    cut = PruneConfig(ratio=0.25, round_to=4, min_width=4)
+    tune = FinetuneConfig(steps=60, own=0.0, **QUICK)
+    plan = CompressConfig(steps=(few, cut, tune), measure=False)
+    made = compress(teacher, DATA, plan, workdir=tmp_path, seed=0)
+    first = load_model(tmp_path / "steps" / "1-distill")
+    x = teacher.graphs()["denoiser"].example(64, 5)
+    with torch.no_grad():
+        asked = [m.denoiser(*x) for m in (made.model, first, teacher)]
+    assert float((asked[0] - asked[1]).square().mean()) < 0.5 * float((asked[0] - asked[2]).square().mean())
+
+
+def test_a_smaller_student_of_the_same_family_is_taught_from_nothing(tmp_path: Path) -> None:
+    teacher = ddpm(widths=[16, 16])
+    step = DistillConfig(student={"widths": [8, 8]}, steps=40, own=0.0, **QUICK)
+    made = compress(teacher, DATA, CompressConfig(steps=(step,), measure=False), workdir=tmp_path, seed=0)
+    assert made.model.config.widths == (8, 8)
+    assert made.records[0].parameters[1] < made.records[0].parameters[0]
+    fresh = smaller(teacher, {"widths": [8, 8]})
+    data = batch(256)
+    x = torch.randn(256, 1, 8, 8), torch.full((256,), 500.0), data.y
+
+    def gap(model: GenerativeModel) -> float:
+        with torch.no_grad():
+            return float((model.eval().denoiser(*x) - teacher.denoiser(*x)).square().mean())
+
+    assert gap(made.model) < gap(fresh)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"width": [8]}, "has no setting 'width'; did you mean 'widths'"),
+        ({"widths": [32, 32]}, "make it smaller"),
+        ({"widths": "wide"}, "model.widths of 'ddpm'"),
+    ],
+)
+def test_a_student_that_cannot_be_is_refused(changes: dict[str, object], text: str) -> None:
+    with pytest.raises(CallError, match=text):
+        smaller(ddpm(widths=[16, 16]), changes)
+
+
+def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="either 'student'"):
+        DistillConfig()
+    with pytest.raises(ValueError, match="either 'student'"):
+        DistillConfig(student={"widths": [4]}, evaluations=2)
+    with pytest.raises(CallError, match="does not sample by one diffusion"):
+        diffusion_of(small_models.gan())
+    plan = CompressConfig(steps=(DistillConfig(evaluations=8, steps=2),), measure=False)
+    with pytest.raises(CallError, match="8 are not fewer"):
+        compress(ddpm(steps=8), DATA, plan, workdir=tmp_path, seed=0)
+    with pytest.raises(CallError, match="put it first"):
+        CompressConfig(steps=(FinetuneConfig(), DistillConfig(student={"widths": [8]})))
+
+
+def test_another_sampling_is_said_by_the_config() -> None:
+    model = ddpm()
+    with_sampling(model, steps=3, guidance=1.0, solver="ddim")
+    assert (model.config.steps, model.sampler().steps) == (3, 3)
+    fixed = small_models.ddpm()  # its config says nothing of steps
+    with pytest.raises(CallError, match="does not say 'steps'"):
+        with_sampling(fixed, steps=diffusion_of(fixed).steps - 1)
