@@ -11,6 +11,7 @@ from niwaki.compression.config import (
     FinetuneConfig,
     PruneConfig,
     QuantizeConfig,
+    SamplingConfig,
     StepConfig,
     check_order,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "Pruned",
     "QuantizeConfig",
     "Record",
+    "SamplingConfig",
     "StepConfig",
     "check_order",
     "compress",

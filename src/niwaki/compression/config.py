@@ -7,25 +7,29 @@ from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig
+from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig, SamplingConfig
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.quantization.config import QuantizeConfig
 from niwaki.compression.step_config import Step
+from niwaki.compression.storage.config import PackConfig, ShareConfig
 from niwaki_runtime.errors import CallError
 
 __all__ = [
     "CompressConfig",
     "DistillConfig",
     "FinetuneConfig",
+    "PackConfig",
     "PruneConfig",
     "QuantizeConfig",
+    "SamplingConfig",
+    "ShareConfig",
     "StepConfig",
     "check_order",
 ]
 
 
 StepConfig = Annotated[
-    PruneConfig | FinetuneConfig | DistillConfig | QuantizeConfig,
+    PruneConfig | FinetuneConfig | DistillConfig | SamplingConfig | ShareConfig | QuantizeConfig | PackConfig,
     Field(discriminator="kind"),
 ]
 
@@ -58,5 +62,7 @@ def check_order(steps: Sequence[Step]) -> None:
     """Raises CallError, with the reason, for an order that makes no sense."""
     for at, step in enumerate(steps):
         reason = step.refusal(steps[:at])
+        if not reason and any(s.kind == "pack" for s in steps[:at]):
+            reason = "comes after 'pack', which stores the bundle as it then is; put 'pack' last"
         if reason:
             raise CallError(f"step {at + 1} ('{step.kind}') {reason}")

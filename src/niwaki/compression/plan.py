@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 import niwaki_runtime
-from niwaki.compression.config import CompressConfig, PruneConfig, QuantizeConfig, StepConfig, check_order
+from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.reload import load_step, save_step
@@ -197,8 +197,8 @@ def _recovery(config: CompressConfig, k: int) -> StepConfig | None:
 def _refuse_nothing(
     step: StepConfig, before: GenerativeModel, after: GenerativeModel, outcome: Outcome
 ) -> None:
-    if isinstance(step, QuantizeConfig):
-        return  # its own step counts the integer operators
+    if step.kind in ("quantize", "sampling"):
+        return  # these look for themselves whether integers compute, and whether the sampler is another
     if isinstance(step, PruneConfig) and parameters(after) >= parameters(before):
         raise NiwakiError("pruning changed nothing: the model has as many parameters as before")
     if hash_tensors(after.state_dict()) == hash_tensors(before.state_dict()):

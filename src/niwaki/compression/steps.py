@@ -74,7 +74,7 @@ class Step:
 
 STEPS: dict[str, Step] = {}
 
-FOLDERS = ("pruning", "distillation", "quantization")
+FOLDERS = ("pruning", "distillation", "quantization", "storage")
 """Folders of this package whose module `step` registers steps."""
 
 

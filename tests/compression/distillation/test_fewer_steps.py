@@ -13,10 +13,18 @@ from compression.distillation.test_distilled import batch, context, split
 from torch import Tensor, nn
 
 import niwaki_runtime
-from niwaki.compression import CompressConfig, DistillConfig, FinetuneConfig, PruneConfig, compress
+from niwaki.compression import (
+    CompressConfig,
+    DistillConfig,
+    FinetuneConfig,
+    PruneConfig,
+    QuantizeConfig,
+    SamplingConfig,
+    compress,
+)
 from niwaki.compression.distillation.fewer_steps import Consistency, Progressive, _Walk, diffusion_of
 from niwaki.compression.distillation.student import smaller, with_sampling
-from niwaki.contract import Batch, CallError, GenerativeModel
+from niwaki.contract import Batch, CallError, GenerativeModel, NiwakiError
 from niwaki.models import build
 from niwaki.models.io import load_model
 from niwaki_runtime.samplers.schedules import timesteps
@@ -190,3 +198,20 @@ def test_another_sampling_is_said_by_the_config() -> None:
     fixed = small_models.ddpm()  # its config says nothing of steps
     with pytest.raises(CallError, match="does not say 'steps'"):
         with_sampling(fixed, steps=diffusion_of(fixed).steps - 1)
+
+
+def test_the_same_network_in_fewer_steps_needs_no_training(tmp_path: Path) -> None:
+    teacher = ddpm(steps=12)
+    step = SamplingConfig(evaluations=6, solver="dpmpp_2m")
+    made = compress(teacher, None, CompressConfig(steps=(step,), measure=False), workdir=tmp_path, seed=0)
+    assert (diffusion_of(made.model).steps, diffusion_of(made.model).solver) == (6, "dpmpp_2m")
+    assert made.records[0].notes == ("6 steps of dpmpp_2m instead of 12 of ddim",)
+    wanted = teacher.sample(16, seed=1, steps=6, solver="dpmpp_2m")
+    assert torch.equal(load_model(tmp_path).sample(16, seed=1), wanted)
+    same = CompressConfig(steps=(SamplingConfig(evaluations=12),), measure=False)
+    with pytest.raises(NiwakiError, match="changed nothing"):
+        compress(teacher, None, same, workdir=tmp_path / "same", seed=0)
+    with pytest.raises(CallError, match="put it before 'quantize'"):
+        CompressConfig(steps=(QuantizeConfig(), step))
+    with pytest.raises(ValueError, match="sampling needs"):
+        SamplingConfig()

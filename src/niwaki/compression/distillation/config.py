@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from niwaki.compression.step_config import Step
 
-__all__ = ["DistillConfig", "FinetuneConfig"]
+__all__ = ["DistillConfig", "FinetuneConfig", "SamplingConfig"]
 
 
 class FinetuneConfig(Step):
@@ -52,10 +52,10 @@ class FinetuneConfig(Step):
     teachers: tuple[str, ...] = ()
 
     def refusal(self, earlier: Sequence[Step]) -> str:
-        if any(step.kind == "quantize" for step in earlier):
+        if any(step.kind == "quantize" and getattr(step, "by", "nncf") == "nncf" for step in earlier):
             return (
                 "needs weights to change, but 'quantize' has made them integers in the exported graph; "
-                "put 'quantize' last"
+                "put 'quantize' last, or let it work on the torch model with 'backend: niwaki'"
             )
         return ""
 
@@ -90,3 +90,28 @@ class DistillConfig(FinetuneConfig):
         if self.student and any(step.kind in ("prune", "share", "finetune") for step in earlier):
             return "starts a fresh student, which throws away what the steps before it made; put it first"
         return super().refusal(earlier)
+
+
+class SamplingConfig(Step):
+    """Sample the same network otherwise, without training: fewer steps, a better solver.
+
+    evaluations: sampling steps of a diffusion model; 0 keeps them
+    solver:      `ddim`, `dpmpp_2m` …; none keeps it
+    spacing:     which timesteps are visited; none keeps it
+    """
+
+    kind: Literal["sampling"] = "sampling"
+    evaluations: int = Field(default=0, ge=0)
+    solver: str | None = None
+    spacing: str | None = None
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        if not (self.evaluations or self.solver or self.spacing):
+            raise ValueError("sampling needs 'evaluations', 'solver' or 'spacing'")
+        return self
+
+    def refusal(self, earlier: Sequence[Step]) -> str:
+        if any(step.kind == "quantize" for step in earlier):
+            return "comes after 'quantize', whose ranges follow the old steps; put it before 'quantize'"
+        return ""

@@ -7,12 +7,12 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig
+from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig, SamplingConfig
 from niwaki.compression.distillation.fewer_steps import Consistency, FewerSteps, Progressive, diffusion_of
 from niwaki.compression.distillation.finetune import Progress, finetune, train_on
 from niwaki.compression.distillation.student import smaller, with_sampling
 from niwaki.compression.steps import Outcome, Workshop, step
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.contract import CallError, GenerativeModel, NiwakiError
 
 __all__: list[str] = []
 
@@ -32,6 +32,19 @@ def _distill(model: GenerativeModel, config: DistillConfig, bench: Workshop) -> 
     made = (_halved if config.method == "progressive" else _consistent)(model, config, bench)
     after = f"{config.evaluations} steps instead of {before.evaluations()} network evaluations"
     return Outcome(made, notes=(after,), teaches=True)
+
+
+@step("sampling", lambda config: 1)
+def _sampling(model: GenerativeModel, config: SamplingConfig, bench: Workshop) -> Outcome:
+    before = diffusion_of(model)
+    made = copy.deepcopy(model)
+    asked = {"steps": config.evaluations or None, "solver": config.solver, "spacing": config.spacing}
+    with_sampling(made, **{name: value for name, value in asked.items() if value is not None})
+    after = diffusion_of(made)
+    if after == before:
+        raise NiwakiError(f"the step 'sampling' changed nothing: {before.steps} steps of {before.solver}")
+    told = f"{after.steps} steps of {after.solver} instead of {before.steps} of {before.solver}"
+    return Outcome(made, notes=(told,))
 
 
 def _trained(model: GenerativeModel, config: FinetuneConfig, bench: Workshop) -> GenerativeModel:
