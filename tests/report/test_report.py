@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from report.found import fitness
 
 from niwaki.contract import NiwakiError
 from niwaki.report import write_report
 from niwaki.report.gains import bars
-from niwaki.report.judgement import class_coverage, damage_of, quality, verdicts
+from niwaki.report.judgement import class_coverage, quality, verdicts
 from niwaki.report.record import measures, read_run
 from niwaki.store import read_json, write_json
 
@@ -103,7 +104,7 @@ def test_every_section_is_there(page: Page) -> None:
     links = [a["href"] for tag, a in page.tags if tag == "a"]
     sections = [f"#{a['id']}" for tag, a in page.tags if tag == "section"]
     assert links == sections
-    assert len(sections) == 11
+    assert len(sections) == 13
     assert "not measured" in page.text.lower()  # torch.compile's memory was not
     assert "No samples" not in page.text
 
@@ -172,21 +173,6 @@ def test_names_from_outside_cannot_become_markup(run: Path) -> None:
     assert f"{evil}.png" in page.text
 
 
-def test_the_most_changed_pairs_come_first(run: Path) -> None:
-    record = read_run(run)
-    damage, unit = damage_of(record)
-    assert damage is not None
-    assert "pixels" in unit
-    by_hand = np.abs(record.samples["after"] - record.samples["before"]).mean((1, 2, 3)) / 2
-    assert np.allclose(damage, by_hand)
-    given = np.arange(len(by_hand), dtype=np.float64)
-    np.savez(run / "samples.npz", **{**record.samples, "damage": given})
-    found, unit = damage_of(read_run(run))
-    assert found is not None
-    assert np.array_equal(found, given)
-    assert "features" in unit
-
-
 def test_bars_are_as_long_as_what_they_measure(run: Path) -> None:
     groups = dict(bars(read_run(run)))
     sizes = groups["Size on disk"]
@@ -227,6 +213,44 @@ def test_every_metric_is_listed_and_none_of_the_classes(run: Path) -> None:
         (r["axis"] for r in rows), key=("both", "fidelity", "diversity", "memory").index
     )
     assert {len(r["values"]) for r in rows} == {2}
+
+
+def test_metrics_that_are_not_to_be_trusted_are_grey(run: Path) -> None:
+    """A metric whose ladder failed in features that are fit as a whole, and all of those that are not."""
+    change(run / "evaluation.json", fitness={"random": fitness(density=["blur"], vendi=["modes"])})
+    grey = [(r["title"], r["where"]) for r in quality(read_run(run)) if r["grey"]]
+    assert grey == [("Density", "random")]
+    text = write_report(run).read_text()
+    assert text.count('<tr class="again unfit">') == 1
+    assert "because they did not follow known damage: Density (on blur)." in text, "only what is shown"
+    change(run / "evaluation.json", fitness={"random": fitness(fit=False), "classifier": fitness()})
+    assert {r["where"] for r in quality(read_run(run)) if r["grey"]} == {"random"}
+    assert "which is unfit." in write_report(run).read_text()
+    change(run / "evaluation.json", fitness={})
+    assert not any(r["grey"] for r in quality(read_run(run)))
+    assert "Grey, and not" not in write_report(run).read_text()
+
+
+@pytest.mark.parametrize("paired", [True, False, None])
+def test_samples_that_share_no_noise_are_no_pairs(run: Path, paired: bool | None) -> None:
+    comparison = read_json(run / "evaluation.json")["comparison"]
+    if paired is not None:
+        for axis in ("fidelity", "diversity"):
+            comparison[axis]["paired"] = paired
+    change(run / "evaluation.json", comparison=comparison)
+    told = [title for axis in verdicts(read_run(run)) for title, _ in axis.figures]
+    page = Page(write_report(run)).text
+    about = page[page.index("Was anything lost?") : page.index("Fidelity asks whether")]
+    if paired is False:
+        assert "samples of the smaller side" in told
+        assert "samples needed on each side to decide" in told
+        assert not any("pairs" in title for title in told)
+        assert "paired" not in about
+        assert "share no noise" in about
+    else:
+        assert "pairs of samples" in told
+        assert "pairs needed to decide" in told
+        assert "a paired test" in about
 
 
 def test_coverage_of_classes_in_all_shapes(run: Path) -> None:

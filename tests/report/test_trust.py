@@ -74,7 +74,7 @@ def test_findings_name_lost_modes_and_shifts_of_what_ships() -> None:
     assert "cluster 3 (all 3)" in said["Lost modes"][1]
     assert said["Lost modes"][1].endswith("and 1 more.")
     assert said["Lost modes"][2] == "bundle"
-    assert said["Shifts"] == ("open", "Against real samples: font Serif -3.1 points.", "trained model")
+    assert said["Shifts"] == ("open", "Against real samples: font Serif −3.1 points.", "trained model")
     assert said["Release"] == ("bad", "Held back: 2 samples are copies.", "bundle")
     assert said["Most changed"][0] == "good"
 

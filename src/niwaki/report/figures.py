@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["SERIES", "Chart", "curves", "histogram", "points", "training_charts"]
+__all__ = [
+    "AFTER",
+    "BEFORE",
+    "SERIES",
+    "Chart",
+    "Mark",
+    "curves",
+    "histogram",
+    "plane",
+    "points",
+    "training_charts",
+]
 
 # Colours that stand for CSS variables until the SVG is finished.
 PAINT = {
@@ -20,8 +33,12 @@ PAINT = {
     "#050505": "var(--c2)",
     "#060606": "var(--c3)",
     "#070707": "var(--c4)",
+    "#080808": "var(--good-soft)",
+    "#090909": "var(--after)",
+    "#0a0a0a": "var(--card)",
 }
-MUTED, LINE = "#020202", "#030303"
+INK, MUTED, LINE, SOFT, CARD = "#010101", "#020202", "#030303", "#080808", "#0a0a0a"
+BEFORE, AFTER = MUTED, "#090909"
 SERIES = ("#040404", "#050505", "#060606", "#070707")
 MOST_POINTS = 300
 
@@ -33,6 +50,19 @@ class Chart:
     title: str
     svg: str
     legend: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point of the plane with its intervals; an interval is None where it is not known."""
+
+    name: str
+    x: float
+    y: float
+    x_interval: tuple[float, float] | None = None
+    y_interval: tuple[float, float] | None = None
+    colour: str = BEFORE
+    shape: str = "o"
 
 
 def training_charts(records: Sequence[Mapping[str, float]]) -> list[Chart]:
@@ -102,6 +132,64 @@ def points(title: str, sets: Mapping[str, np.ndarray]) -> Chart:
         second = flat[:, 1] if flat.shape[1] > 1 else np.zeros(len(flat))
         axes.plot(flat[:, 0], second, ".", color=colour, markersize=3, alpha=0.6)
     return Chart(title, _svg(figure, title), tuple(sets))
+
+
+def plane(
+    title: str,
+    axes_titles: tuple[str, str],
+    marks: Sequence[Mark],
+    ideal: tuple[float, float] | None,
+    *,
+    most: tuple[float, float] = (math.inf, math.inf),
+    key: str = "",
+) -> Chart:
+    """Marks with their intervals as crosses.
+
+    ideal: what a perfect model scores on each axis; what lies beyond is its corner
+    most:  the largest value that exists on each axis; key: tells charts of equal titles apart
+    """
+    figure, axes = _axes(3.9, 3.2)
+    axes.grid(axis="x", color=LINE, linewidth=0.6)
+    ends = [_ends([_reach(m, i) for m in marks], ideal[i] if ideal else None, most[i]) for i in (0, 1)]
+    axes.set_xlim(ends[0])
+    axes.set_ylim(ends[1])
+    if ideal:
+        x, y = ideal
+        axes.fill_between([x, ends[0][1]], y, ends[1][1], color=SOFT, linewidth=0, zorder=0.5)
+        axes.plot([x, x], ends[1], color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+        axes.plot(ends[0], [y, y], color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+        axes.plot(x, y, "D", color=CARD, markeredgecolor=INK, markersize=6.5, zorder=5)
+    for first, second in pairwise(marks):
+        axes.plot([first.x, second.x], [first.y, second.y], color=LINE, linewidth=1.4, zorder=2)
+    for mark in marks:
+        for low_high, at in ((mark.x_interval, 0), (mark.y_interval, 1)):
+            if low_high is None:
+                continue
+            line = (low_high, [mark.y, mark.y]) if at == 0 else ([mark.x, mark.x], low_high)
+            axes.plot(*line, color=mark.colour, linewidth=1.6, solid_capstyle="butt", zorder=3)
+            axes.plot(*line, "|" if at == 0 else "_", color=mark.colour, markersize=7, zorder=3)
+        axes.plot(
+            mark.x, mark.y, mark.shape, color=mark.colour, markeredgecolor=CARD, markersize=8.5, zorder=4
+        )
+    axes.set_xlabel(f"{axes_titles[0]} →")
+    axes.set_ylabel(f"{axes_titles[1]} →")
+    axes.yaxis.label.set(color=MUTED, size=8)
+    axes.locator_params(axis="y", nbins=5)
+    return Chart(title, _svg(figure, title + key), tuple(m.name for m in marks))
+
+
+def _reach(mark: Mark, axis: int) -> tuple[float, ...]:
+    interval = (mark.x_interval, mark.y_interval)[axis]
+    return ((mark.x, mark.y)[axis], *(interval or ()))
+
+
+def _ends(found: Sequence[tuple[float, ...]], ideal: float | None, most: float) -> tuple[float, float]:
+    """Limits that leave room around everything, and beyond the ideal for its corner."""
+    values = [v for reach in found for v in reach] + ([] if ideal is None else [ideal])
+    low, high = min(values), max(values)
+    room = 0.14 * max(high - low, 0.02)
+    # a share ends at 1, a mark on that line is still drawn whole
+    return low - room, min(high + room, most + 0.3 * room) if math.isfinite(most) else high + room
 
 
 def _axes(width: float = 3.6, height: float = 2.1):  # type: ignore[no-untyped-def]  # matplotlib is imported lazily

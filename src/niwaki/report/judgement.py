@@ -1,4 +1,4 @@
-"""What compression cost: verdicts, metrics, coverage of each class, damage of each pair."""
+"""What compression cost: verdicts, metrics, coverage of each class."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
 from niwaki.report.record import Measure, RunRecord, measures
+from niwaki.report.trust import trusted
 from niwaki.report.words import (
     NONE,
     MetricWords,
@@ -20,7 +19,7 @@ from niwaki.report.words import (
     outcome_of,
 )
 
-__all__ = ["Axis", "best_measure", "class_coverage", "damage_of", "quality", "verdicts"]
+__all__ = ["Axis", "best_measure", "class_coverage", "paired", "quality", "verdicts"]
 
 PREFERRED = {
     "both": ("frechet", "kernel"),
@@ -49,13 +48,16 @@ class Axis:
 
 
 def best_measure(record: RunRecord, tree: str, axis: str) -> Measure | None:
-    """The metric that stands for an axis in the headline: the most telling, in the first features named."""
+    """The metric that stands for an axis in the headline: the most telling that is to be trusted, in the
+    first features named; one that is not only where there is no other."""
     found = measures(record.evaluation.get(tree))
     order = [str(e.get("name")) for e in record.evaluation.get("extractors", [])]
-    for stem in PREFERRED[axis]:
-        named = [m for m in found if m.metric in (stem, f"{stem}_distance")]
-        if named:
-            return min(named, key=lambda m: order.index(m.where) if m.where in order else len(order))
+    for believed in (True, False):
+        for stem in PREFERRED[axis]:
+            named = [m for m in found if m.metric in (stem, f"{stem}_distance")]
+            named = [m for m in named if trusted(record, m.where, m.metric) == believed]
+            if named:
+                return min(named, key=lambda m: order.index(m.where) if m.where in order else len(order))
     return None
 
 
@@ -66,6 +68,13 @@ def verdicts(record: RunRecord) -> list[Axis]:
         for axis, verdict in record.comparison.items()
         if isinstance(verdict, Mapping) and verdict.get("outcome")
     ]
+
+
+def paired(record: RunRecord) -> bool:
+    """Whether the verdicts are about pairs of the same noise, not about two sets that share none."""
+    return record.comparison.get("paired") is not False and not any(
+        isinstance(v, Mapping) and v.get("paired") is False for v in record.comparison.values()
+    )
 
 
 def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
@@ -83,10 +92,14 @@ def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
     p_value = verdict.get("p_adjusted", verdict.get("p_value"))
     if p_value is not None:
         figures.append(("p-value of no difference", number_text(p_value, 2)))
+    # samples that share no noise are no pairs
+    paired = verdict.get("paired") is not False
     if verdict.get("n"):
-        figures.append(("pairs of samples", count_text(_first(verdict["n"]))))
+        what = "pairs of samples" if paired else "samples of the smaller side"
+        figures.append((what, count_text(_first(verdict["n"]))))
     if verdict.get("n_needed"):
-        figures.append(("pairs needed to decide", f"about {count_text(verdict['n_needed'])}"))
+        what = "pairs needed to decide" if paired else "samples needed on each side to decide"
+        figures.append((what, f"about {count_text(verdict['n_needed'])}"))
     plain = Axis(
         axis,
         str(verdict["outcome"]),
@@ -140,6 +153,7 @@ def quality(record: RunRecord) -> list[dict[str, Any]]:
                 "says": words.says,
                 "better": words.better,
                 "again": False,
+                "grey": not trusted(record, shown.where, shown.metric),
                 "values": [number_text(m.value) if m else NONE for m in sides],
                 "intervals": [_interval(m) for m in sides],
                 "floor": number_text(shown.record["floor"]) if shown.record.get("floor") is not None else "–",
@@ -222,21 +236,3 @@ def _numbers(value: Any) -> dict[str, float]:
         if isinstance(number, int | float) and not isinstance(number, bool):
             out[str(key)] = float(number)
     return out
-
-
-def damage_of(record: RunRecord) -> tuple[np.ndarray | None, str]:
-    """How far each pair of samples lies apart `(n,)`, and in what unit."""
-    kept = record.samples
-    before, after = kept.get("before"), kept.get("after")
-    given = kept.get("damage")
-    if given is not None and before is not None and given.shape == (len(before),):
-        return (
-            given,
-            "distance in features; 1 is as different as two neighbouring real samples are",
-        )
-    if before is None or after is None:
-        return None, ""
-    spec = record.spec
-    span = (spec.high - spec.low) if spec else 1.0
-    apart = np.abs(after.astype(np.float64) - before).reshape(len(before), -1).mean(1) / span
-    return apart, "mean difference of pixels, as a share of the value range"

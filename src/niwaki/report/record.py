@@ -14,7 +14,10 @@ import niwaki_runtime
 from niwaki.contract import BundleError, NiwakiError, SampleSpec
 from niwaki.store import read_json, read_jsonl
 
-__all__ = ["Measure", "RunRecord", "measures", "read_run"]
+__all__ = ["ORIGINALS", "Measure", "RunRecord", "measures", "read_run"]
+
+ORIGINALS = "originals.npz"
+"""Real samples that the page shows: `test`, `train`, and their places there: `test_index`, `train_index`."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class RunRecord:
     evaluation: dict[str, Any] = field(default_factory=dict)
     compression: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
+    originals: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     manifest: Any = None
     bundle: Path | None = None
     bundle_error: str = ""
@@ -95,6 +99,7 @@ def read_run(path: Path) -> RunRecord:
             setattr(record, name, read_json(path / f"{name}.json"))
     record.recipe = _recipe(path / "recipe.yaml")
     record.samples = _samples(path / "samples.npz")
+    record.originals = _originals(path / ORIGINALS, record.data.get("fingerprint"))
     record.bundle = _bundle(path, record.name)
     if record.bundle:
         try:
@@ -131,6 +136,18 @@ def _samples(path: Path) -> dict[str, np.ndarray]:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, EOFError) as error:
         raise NiwakiError(f"{path} cannot be read: {error}") from error
+
+
+def _originals(path: Path, fingerprint: Any) -> dict[str, dict[int, np.ndarray]]:
+    """By split and position; nothing where they are of other data than the run's."""
+    kept = _samples(path)
+    if str(kept.get("fingerprint", "")) != fingerprint:
+        return {}
+    return {
+        split: dict(zip(kept[f"{split}_index"].tolist(), kept[split], strict=True))
+        for split in ("test", "train")
+        if split in kept and f"{split}_index" in kept
+    }
 
 
 def _bundle(path: Path, name: str) -> Path | None:

@@ -1,17 +1,28 @@
-"""What stands beside the numbers: whether the judges may be trusted, which modes are lost, what has shifted,
-whether the model may be released, and what the most changed samples share."""
+"""What stands beside the numbers: whether the judges may be trusted and with which metrics, which modes are
+lost, what has shifted, whether the model may be released, and what the most changed samples share."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from niwaki.report import figures
-from niwaki.report.record import RunRecord
-from niwaki.report.words import metric_words
+from niwaki.report.record import RunRecord, measures
+from niwaki.report.words import metric_words, sentence_list
 
-__all__ = ["findings", "judges", "unfit"]
+__all__ = [
+    "SIDES",
+    "distrusted",
+    "findings",
+    "found_of",
+    "judges",
+    "mode_title",
+    "told_modes",
+    "trusted",
+    "unfit",
+]
 
 SIDES = (("bundle", "bundle"), ("trained", "trained model"))
+LACKS = {True: "lost (surely less than half of what it should be)", False: "reduced (surely too little)"}
 NAMED = 5
 """Lost modes, or shifts, that are named in a sentence."""
 
@@ -19,6 +30,36 @@ NAMED = 5
 def unfit(record: RunRecord) -> set[str]:
     """Extractors that did not pass their ladders: what they say is shown grey."""
     return {name for name, found in _fitness(record).items() if found.get("fit") is False}
+
+
+def trusted(record: RunRecord, extractor: str, metric: str) -> bool:
+    """Whether a metric may be believed in an extractor: neither the extractor failed nor the metric in it."""
+    found = _fitness(record).get(extractor) or {}
+    return found.get("fit") is not False and metric not in (found.get("distrusted") or {})
+
+
+def distrusted(record: RunRecord) -> list[str]:
+    """What is grey, and why: a sentence for each extractor that is no judge of some metric that is shown."""
+    shown = {m.metric for side, _ in SIDES for m in measures(record.evaluation.get(side))}
+    out = []
+    for name, found in _fitness(record).items():
+        failed = {m: on for m, on in (found.get("distrusted") or {}).items() if m in shown}
+        if found.get("fit") is False:
+            out.append(f"All of '{name}', which is unfit.")
+        elif failed:
+            told = [f"{metric_words(m).title} (on {sentence_list(list(on))})" for m, on in failed.items()]
+            out.append(f"In '{name}', because they did not follow known damage: {', '.join(told)}.")
+    return out
+
+
+def found_of(record: RunRecord, part: str) -> tuple[str, str, dict[str, Any]]:
+    """A part of what was found, about what ships, or where that was not judged about the trained model: its
+    side, what the side is called, and the finding; empty where there is none."""
+    for side, name in SIDES:
+        found = (record.evaluation.get(part) or {}).get(side)
+        if found and "left_out" not in found:
+            return side, name, dict(found)
+    return "", "", {}
 
 
 def judges(record: RunRecord) -> list[dict[str, Any]]:
@@ -45,7 +86,9 @@ def _fitness(record: RunRecord) -> dict[str, Any]:
 def _ladder(extractor: str, ladder: dict[str, Any]) -> figures.Chart:
     """The metrics that the ladder must move, each from its lowest to its highest value."""
     shown = {m: c for m, c in ladder["metrics"].items() if c["judged"]}
-    deciding = sorted(shown, key=lambda m: not shown[m]["decides"])[: len(figures.SERIES)]
+    # what decides, then what failed: nobody should have to look for it
+    order = sorted(shown, key=lambda m: (not shown[m]["decides"], shown[m]["passed"]))
+    deciding = order[: len(figures.SERIES)]
     series = {}
     for metric in deciding:
         values = shown[metric]["values"]
@@ -59,18 +102,16 @@ def _ladder(extractor: str, ladder: dict[str, Any]) -> figures.Chart:
 def findings(record: RunRecord) -> list[dict[str, str]]:
     """Sentences about what ships, or where that was not judged about the trained model: title, tone, text."""
     out = []
+    known = "modes" if found_of(record, "modes")[2] else "clusters"  # older runs know the clusters alone
     for part, title, say in (
-        ("clusters", "Lost modes", _clusters),
+        (known, "Lost modes", told_modes if known == "modes" else _clusters),
         ("bias", "Shifts", _bias),
         ("gate", "Release", _gate),
     ):
-        sides = record.evaluation.get(part) or {}
-        for side, name in SIDES:
-            found = sides.get(side)
-            if found and "left_out" not in found:
-                tone, text = say(found)
-                out.append({"title": title, "tone": tone, "text": text, "of": name})
-                break
+        _, name, found = found_of(record, part)
+        if found:
+            tone, text = say(found)
+            out.append({"title": title, "tone": tone, "text": text, "of": name})
     common = record.comparison.get("common") or {}
     if common.get("text"):
         tone = "open" if common.get("found") else "good"
@@ -80,15 +121,41 @@ def findings(record: RunRecord) -> list[dict[str, str]]:
     return out
 
 
+def told_modes(found: dict[str, Any]) -> tuple[str, str]:
+    """Tone and sentence about the modes that are lost or reduced."""
+    looked = [f"{n} {_plural(kind, n)}" for kind, n in (found.get("looked_at") or {}).items() if n]
+    kinds = {lost: [mode_title(m) for m in found["found"] if m["lost"] == lost] for lost in LACKS}
+    parts = [f"{LACKS[lost]}: {_some(names)}" for lost, names in kinds.items() if names]
+    if not parts:
+        return (
+            "good",
+            f"None of the {sentence_list(looked)} of the test split certainly gets less than it should.",
+        )
+    return ("bad" if kinds[True] else "open"), f"Of {sentence_list(looked)}: {'; '.join(parts)}."
+
+
+def mode_title(mode: dict[str, Any]) -> str:
+    """`class 8`; a cluster says what it is."""
+    return f"class {mode['name']}" if mode["kind"] == "class" else str(mode["name"])
+
+
+def _plural(kind: str, n: int) -> str:
+    return kind if n == 1 else {"class": "classes"}.get(kind, f"{kind}s")
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + more
+
+
 def _clusters(found: dict[str, Any]) -> tuple[str, str]:
     lost = found.get("dropped") or []
     known = {c["index"]: c["name"] for c in found["clusters"]}
     names = [str(known.get(i, i)) for i in lost]
     if not names:
         of = f"{len(found['clusters'])} clusters of the test split"
-        return "good", f"None of {of} is certainly made too rarely."
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return "bad", f"Made less than half as often as they should be: {', '.join(names[:NAMED])}{more}."
+        return "good", f"None of {of} is certainly made less than half as often as it should be."
+    return "bad", f"Made less than half as often as they should be: {_some(names)}."
 
 
 def _bias(found: dict[str, Any]) -> tuple[str, str]:
@@ -96,7 +163,8 @@ def _bias(found: dict[str, Any]) -> tuple[str, str]:
     if not clear:
         kinds = ", ".join(found["distances"])
         return "good", f"No value of {kinds} is certainly more or less frequent than among real samples."
-    parts = [f"{s['attribute']} {s['name']} {100 * s['shift']:+.1f} points" for s in clear[:NAMED]]
+    shifts = [f"{100 * s['shift']:+.1f}".replace("-", "−") for s in clear[:NAMED]]
+    parts = [f"{s['attribute']} {s['name']} {by} points" for s, by in zip(clear, shifts, strict=False)]
     more = f" and {len(clear) - NAMED} more" if len(clear) > NAMED else ""
     return "open", f"Against real samples: {'; '.join(parts)}{more}."
 

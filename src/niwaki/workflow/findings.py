@@ -15,11 +15,12 @@ from niwaki.contract import CallError, NiwakiError
 from niwaki.data import Dataset
 from niwaki.evaluation import Evaluation
 from niwaki.store import hash_json, jsonable, read_json, write_json
+from niwaki.workflow.modes import lost_modes
 from niwaki.workflow.reporter import Reporter
 
 __all__ = ["FINDINGS", "findings", "fitness"]
 
-FINDINGS = ("clusters", "bias", "gate")
+FINDINGS = ("clusters", "bias", "gate", "modes")
 K = 5
 """Training neighbours that say which attribute a sample has."""
 CLUSTERS, ENOUGH = 20, 25
@@ -39,7 +40,9 @@ def findings(
 
     clusters: which modes of the test split are made too rarely (`coverage_per_cluster`)
     bias:     shifts of class and attribute frequencies (`attribute_shift`); None where the data have neither
-    gate:     whether the model may be released (`memorisation_gate`)
+    gate:     whether the model may be released (`memorisation_gate`), and the scale of its distances: how
+              far a test sample is from its nearest training sample (`usual`, the median)
+    modes:    which clusters and classes get less than they should, and which samples show it (`lost_modes`)
     One that refuses these samples is `{"left_out": reason}`.
     """
     n, first = evaluation.n, extractors[0]
@@ -48,9 +51,11 @@ def findings(
     made = {
         "clusters": lambda: _clusters(generated, dataset, first, seed),
         "bias": lambda: _bias(samples, generated, labels, dataset, extractors, seed),
-        "gate": lambda: _gate(evaluation),
+        "gate": lambda: _gate(evaluation, dataset, first),
     }
-    return {name: _or_reason(make) for name, make in made.items()}
+    found = {name: _or_reason(make) for name, make in made.items()}
+    found["modes"] = _or_reason(lambda: lost_modes(generated, found["clusters"], evaluation, dataset, first))
+    return found
 
 
 def _or_reason(make: Any) -> Any:
@@ -145,11 +150,16 @@ def _vote(of: np.ndarray, train: np.ndarray, known: torch.Tensor) -> np.ndarray:
     return votes.argmax(1)
 
 
-def _gate(evaluation: Evaluation) -> dict[str, Any]:
+def _gate(evaluation: Evaluation, dataset: Dataset, extractor: Any) -> dict[str, Any]:
+    from niwaki.evaluation.arrays import pair
     from niwaki.evaluation.gate import memorisation_gate
+    from niwaki.evaluation.samples import split_features
+    from niwaki.evaluation.sweep import Pairs
 
     found: dict[str, Any] = jsonable(memorisation_gate(evaluation.copies))
-    return found
+    sides = (split_features(extractor, dataset, split) for split in (evaluation.split, "train"))
+    apart = Pairs(*pair(*sides)).nearest(1).d2[:, 0].sqrt()
+    return {**found, "usual": float(apart.median()), "features": extractor.name}
 
 
 def fitness(

@@ -7,6 +7,7 @@ from typing import Any
 
 from niwaki import __version__
 from niwaki.report import write_report
+from niwaki.workflow.originals import keep_originals
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.session import Session, open_session
 
@@ -37,5 +38,6 @@ def report_leg(session: Session, *, again: bool = False) -> bool:
         return False
     session.reporter.stage("report", run.report.name)
     with run.working("report", inputs, (run.report,)):
+        keep_originals(session)
         write_report(run.path)
     return True

@@ -1,0 +1,122 @@
+"""Pictures of samples: a sheet of what ships, pairs of the same noise, and the pairs that changed most."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from niwaki.report import figures, pictures, words
+from niwaki.report.record import RunRecord
+
+__all__ = ["damage_gallery", "damage_of", "pairs", "samples"]
+
+SAMPLES, PAIRS, WORST, USUAL = 60, 12, 12, 4  # and at least one sample of each class
+QUANTILES = (("half of all pairs", "0.5"), ("90 %", "0.9"), ("99 %", "0.99"))
+
+
+def samples(record: RunRecord) -> dict[str, Any]:
+    """A sheet of samples of what the run ended with; a chart where they are no pictures."""
+    kept, spec = record.samples, record.spec
+    side = "after" if "after" in kept else "before"
+    if side not in kept or spec is None:
+        return {}
+    of = "the compressed bundle on its engine" if side == "after" else "the trained model"
+    chosen = kept[side]
+    if not pictures.drawable(spec):
+        sets: dict[str, np.ndarray] = {k: kept[k] for k in ("before", "after") if k in kept}
+        return {"of": of, "chart": figures.points("first two coordinates", sets), "tiles": [], "columns": 0}
+    index = pictures.spread(_labels(record), len(chosen), max(SAMPLES, spec.classes))
+    classes = spec.classes if _labels(record) is not None else 0
+    tiles = [(pictures.picture(chosen[i], spec), _caption(record, i)) for i in index]
+    return {"of": of, "tiles": tiles, "columns": classes if 5 <= classes <= 12 else 0, "chart": None}
+
+
+def pairs(record: RunRecord) -> list[dict[str, str]]:
+    """Some pairs, the classes in turn."""
+    if not _paired(record):
+        return []
+    damage, _ = damage_of(record)
+    index = pictures.spread(_labels(record), len(record.samples["before"]), PAIRS)
+    return [_pair(record, i, damage) for i in index]
+
+
+def damage_gallery(record: RunRecord) -> dict[str, Any]:
+    """The pairs that compression moved furthest, ranked; those in the middle of the ranking, to compare them
+    with; how far all moved; and what the most changed have in common. Empty where there are no pairs."""
+    damage, unit = damage_of(record)
+    if damage is None or not len(damage):
+        return {}
+    shown = _paired(record)
+    order = np.argsort(-damage, kind="stable")
+    middle = max(0, (len(order) - USUAL) // 2)
+    pixel = _pixel(record)
+    worst, usual = order[:WORST], order[middle : middle + USUAL]
+    enough = len(order) >= 2 * (WORST + USUAL)
+    return {
+        "unit": unit,
+        "n": words.count_text(len(order)),
+        "worst": [_pair(record, int(i), damage, rank) for rank, i in enumerate(worst, 1)] if shown else [],
+        "usual": [_pair(record, int(i), damage) for i in usual] if shown and enough else [],
+        "chart": figures.histogram("damage", damage, unit.split("; ")[0]) if len(order) >= 8 else None,
+        "figures": [
+            *((name, words.number_text(float(np.quantile(damage, float(q))), 2)) for name, q in QUANTILES),
+            ("the most changed", words.number_text(float(damage.max()), 2)),
+            ("pixels of the most changed", f"{100 * float(pixel[order[0]]):.1f} % of the value range"),
+        ],
+        "common": str((record.comparison.get("common") or {}).get("text") or ""),
+    }
+
+
+def damage_of(record: RunRecord) -> tuple[np.ndarray | None, str]:
+    """How far each pair of samples lies apart `(n,)`, and in what unit."""
+    kept = record.samples
+    before, after = kept.get("before"), kept.get("after")
+    given = kept.get("damage")
+    if given is not None and before is not None and given.shape == (len(before),):
+        return (
+            given,
+            "distance in features; 1 is as different as two neighbouring real samples are",
+        )
+    if before is None or after is None:
+        return None, ""
+    return _pixel(record), "mean difference of pixels, as a share of the value range"
+
+
+def _pixel(record: RunRecord) -> np.ndarray:
+    """Mean difference of the values of each pair, as a share of their range `(n,)`."""
+    before, after, spec = record.samples["before"], record.samples.get("after"), record.spec
+    if after is None:
+        return np.zeros(len(before))
+    span = (spec.high - spec.low) if spec else 1.0
+    return np.asarray(np.abs(after.astype(np.float64) - before).reshape(len(before), -1).mean(1) / span)
+
+
+def _labels(record: RunRecord) -> np.ndarray | None:
+    labels = record.samples.get("labels")
+    return None if labels is None else labels.astype(int)
+
+
+def _caption(record: RunRecord, i: int) -> str:
+    labels = _labels(record)
+    return f"sample {i}" if labels is None else record.class_name(int(labels[i]))
+
+
+def _paired(record: RunRecord) -> bool:
+    return {"before", "after"} <= record.samples.keys() and pictures.drawable(record.spec)
+
+
+def _pair(record: RunRecord, i: int, damage: np.ndarray | None, rank: int = 0) -> dict[str, str]:
+    spec, kept = record.spec, record.samples
+    assert spec is not None
+    before, after = kept["before"][i], kept["after"][i]
+    nearest = kept.get("nearest")
+    caption = _caption(record, i)
+    return {
+        "before": pictures.picture(before, spec),
+        "after": pictures.picture(after, spec),
+        "difference": pictures.difference(before, after, spec),
+        "nearest": pictures.picture(nearest[i], spec) if nearest is not None and len(nearest) > i else "",
+        "caption": f"{rank}. {caption}" if rank else caption,
+        "note": "" if damage is None else words.number_text(float(damage[i]), 2),
+    }
