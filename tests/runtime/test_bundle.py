@@ -278,8 +278,8 @@ class TestRefused:
 
     def test_a_newer_schema(self, bundle: Make) -> None:
         path = bundle("one_shot")
-        rewrite(path, lambda r: r.update(schema=2))
-        refused(path, "schema 2 .* up to 1; install a newer niwaki-runtime")
+        rewrite(path, lambda r: r.update(schema=3))
+        refused(path, "schema 3 .* up to 2; install a newer niwaki-runtime")
 
     @pytest.mark.parametrize("key", ["spec", "sampler", "graphs", "files", "sha256"])
     def test_a_manifest_that_lacks_something(self, key: str, bundle: Make) -> None:

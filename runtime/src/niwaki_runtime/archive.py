@@ -22,12 +22,14 @@ def pack(directory: Path | str, out: Path | str) -> Path:
     directory, out = Path(directory), Path(out)
     manifest = read_manifest((directory / MANIFEST).read_bytes())
     out.parent.mkdir(parents=True, exist_ok=True)
+    coded = {p.file for p in manifest.packed.values()}
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
             for name in (MANIFEST, *sorted(manifest.files)):
                 entry = zipfile.ZipInfo(name, _EPOCH)
-                entry.compress_type = zipfile.ZIP_DEFLATED
+                # What is entropy-coded already would not shrink again.
+                entry.compress_type = zipfile.ZIP_STORED if name in coded else zipfile.ZIP_DEFLATED
                 entry.external_attr = 0o644 << 16
                 with open(directory / name, "rb") as source, archive.open(entry, "w") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
@@ -41,7 +43,8 @@ def unpack(path: Path, directory: Path) -> Manifest:
     """Extract the bundle in the zip `path` into the empty `directory`.
 
     Only files that the manifest lists are written, each under its checked name, and never more bytes than the
-    manifest promises. Raises BundleError for a zip that swells, lacks a file, or names one outside.
+    manifest promises; packed weights stay packed. Raises BundleError for a zip that swells, lacks a file, or
+    names one outside.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
@@ -13,7 +14,8 @@ from niwaki_runtime import archive
 from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
 from niwaki_runtime.errors import BundleError, CallError
 from niwaki_runtime.external import external_files
-from niwaki_runtime.manifest import MANIFEST, Manifest, hash_file, read_manifest, safe_path
+from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, hash_file, read_manifest, safe_path
+from niwaki_runtime.packed import expand
 from niwaki_runtime.samplers import Noise, NumpyBackend, Sampler
 from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
 
@@ -151,17 +153,29 @@ def inspect(path: Path | str) -> Manifest:
 
 
 def _read(path: Path, use: Callable[[Path, Manifest], Any]) -> Any:
-    """`use(directory, manifest)` once every file is verified; a zip is unpacked for as long as that takes."""
+    """`use(directory, manifest)` once every file is verified; a zip or packed weights are unpacked for as
+    long as that takes."""
     if path.is_dir():
         manifest = _manifest(path)
         _verify(path, manifest)
-        return use(path, manifest)
-    if not path.is_file():
+        if not manifest.packed:
+            _verify_graphs(path, manifest)
+            return use(path, manifest)
+    elif not path.is_file():
         raise BundleError(f"{path} does not exist")
     with tempfile.TemporaryDirectory(prefix="niwaki-", ignore_cleanup_errors=True) as temporary:
         directory = Path(temporary)
-        manifest = archive.unpack(path, directory)
-        _verify(directory, manifest)
+        if path.is_dir():
+            _copy_graphs(path, directory, manifest)
+        else:
+            manifest = archive.unpack(path, directory)
+            _verify(directory, manifest)
+        for name, entry in manifest.packed.items():
+            source = path if path.is_dir() else directory
+            expand(
+                _inside(source, entry.file), _inside(directory, name), FileEntry(entry.sha256, entry.bytes)
+            )
+        _verify_graphs(directory, manifest)
         return use(directory, manifest)
 
 
@@ -178,7 +192,7 @@ def _verify(directory: Path, manifest: Manifest) -> None:
     """Every file is there, inside the bundle, and byte for byte what was written."""
     root = directory.resolve()
     for name, entry in manifest.files.items():
-        file = directory.joinpath(*safe_path(name).parts)
+        file = _inside(directory, name)
         if not file.is_file():
             raise BundleError(f"the bundle lacks {name}; copy or export it again")
         if not file.resolve().is_relative_to(root):
@@ -187,9 +201,30 @@ def _verify(directory: Path, manifest: Manifest) -> None:
             raise BundleError(
                 f"{name} is not what was written (its hash differs); copy or export the bundle again"
             )
+
+
+def _inside(directory: Path, name: str) -> Path:
+    return directory.joinpath(*safe_path(name).parts)
+
+
+def _copy_graphs(path: Path, directory: Path, manifest: Manifest) -> None:
+    """All but packed weights into the empty `directory`: engines want the unpacked ones beside the graphs."""
+    packed = {entry.file for entry in manifest.packed.values()}
+    try:
+        for name in manifest.files:
+            if name not in packed:
+                _inside(directory, name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(_inside(path, name), _inside(directory, name))
+    except OSError as error:
+        raise BundleError(f"{path} could not be unpacked: {error.strerror or error}") from error
+
+
+def _verify_graphs(directory: Path, manifest: Manifest) -> None:
+    """No graph reads weights from a file that is not listed."""
+    known = {*manifest.files, *manifest.packed}
     for graph in sorted({g.file for g in manifest.graphs.values()}):
         for other in external_files(directory / graph):
-            if (PurePosixPath(graph).parent / other).as_posix() not in manifest.files:
+            if (PurePosixPath(graph).parent / other).as_posix() not in known:
                 raise BundleError(
                     f"{graph} reads {other!r}, which the manifest does not list; do not trust it"
                 )

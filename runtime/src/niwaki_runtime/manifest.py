@@ -1,8 +1,9 @@
-"""What a bundle says about itself: `manifest.json`, schema 1. The workshop writes it, the device reads it.
+"""What a bundle says about itself: `manifest.json`, schema 2. The workshop writes it, the device reads it.
 
 A manifest names every file of the bundle with its size and SHA-256, and ends in a digest of its own content,
 so that a changed byte is found wherever it is. (That finds accidents, not forgers: who can write the files
-can write the digest.)
+can write the digest.) Schema 2 adds `packed`: weights that lie there entropy-coded. A bundle without any is
+written as schema 1, which every runtime reads.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ __all__ = [
     "GraphEntry",
     "InputEntry",
     "Manifest",
+    "PackedEntry",
     "hash_file",
     "inventory",
     "read_manifest",
@@ -35,7 +37,7 @@ __all__ = [
     "write_manifest",
 ]
 
-SCHEMA = 1
+SCHEMA = 2
 """The newest manifest that this runtime reads and writes."""
 
 MANIFEST = "manifest.json"
@@ -48,6 +50,13 @@ class FileEntry:
 
     sha256: str
     bytes: int
+
+
+@dataclass(frozen=True)
+class PackedEntry(FileEntry):
+    """A file that is not in the bundle but comes out of one that is: its hash and length, and which one."""
+
+    file: str
 
 
 @dataclass(frozen=True)
@@ -105,6 +114,7 @@ class Manifest:
 
     niwaki:     version that wrote it
     files:      every file but the manifest, by relative path
+    packed:     what is unpacked beside them when the bundle is loaded, by relative path
     measured:   figures taken on an engine (bytes, latencies, memory), plain JSON
     verdict:    what compression cost, plain JSON
     provenance: recipe, data fingerprint, seeds, signature: where it came from, plain JSON
@@ -117,14 +127,16 @@ class Manifest:
     graphs: Mapping[str, GraphEntry]
     conditions: Mapping[str, ConditionSpec] = field(default_factory=dict)
     files: Mapping[str, FileEntry] = field(default_factory=dict)
+    packed: Mapping[str, PackedEntry] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
     verdict: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, its own digest included."""
+        packed = {"packed": {k: asdict(p) for k, p in sorted(self.packed.items())}} if self.packed else {}
         record = {
-            "schema": SCHEMA,
+            "schema": 2 if packed else 1,
             "niwaki": self.niwaki,
             "name": self.name,
             "spec": self.spec.to_json(),
@@ -132,6 +144,7 @@ class Manifest:
             "sampler": self.sampler.to_json(),
             "graphs": {k: asdict(g) for k, g in self.graphs.items()},
             "files": {k: asdict(f) for k, f in sorted(self.files.items())},
+            **packed,
             "measured": dict(self.measured),
             "verdict": dict(self.verdict),
             "provenance": dict(self.provenance),
@@ -165,6 +178,10 @@ class Manifest:
                 sampler=sampler_from_json(record["sampler"]),
                 graphs={k: GraphEntry.from_json(g) for k, g in record["graphs"].items()},
                 files={k: FileEntry(str(f["sha256"]), int(f["bytes"])) for k, f in record["files"].items()},
+                packed={
+                    k: PackedEntry(str(p["sha256"]), int(p["bytes"]), str(p["file"]))
+                    for k, p in record.get("packed", {}).items()
+                },
                 measured=record.get("measured", {}),
                 verdict=record.get("verdict", {}),
                 provenance=record.get("provenance", {}),
@@ -177,6 +194,10 @@ class Manifest:
     def _check(self) -> None:
         for name in self.files:
             safe_path(name)
+        for name, packed in self.packed.items():
+            safe_path(name)
+            if name in self.files or packed.file not in self.files or packed.bytes < 0:
+                raise BundleError(f"the manifest contradicts itself about the packed file {name!r}")
         for name, graph in self.graphs.items():
             if graph.file not in self.files:
                 raise BundleError(f"the graph '{name}' needs {graph.file}, which the manifest does not list")

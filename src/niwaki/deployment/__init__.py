@@ -7,6 +7,7 @@ from niwaki.deployment.measure import Measurement, machine, measure_bundle, meas
 from niwaki.deployment.package import bundle_bytes, package
 from niwaki.deployment.parity import parity, record_calls
 from niwaki.deployment.quantize_onnx import quantize_onnx
+from niwaki.deployment.repack import pack_bundle
 from niwaki.deployment.timing import Latency, interleave
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "measure_bundle",
     "measure_model",
     "measure_together",
+    "pack_bundle",
     "package",
     "parity",
     "quantize_onnx",

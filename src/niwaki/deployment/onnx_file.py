@@ -15,12 +15,14 @@ from onnx import external_data_helper, numpy_helper
 from niwaki.contract import NiwakiError
 from niwaki.store import write_bytes
 
-__all__ = ["WEIGHTS", "producers", "read_onnx", "strip", "to_array", "write_graphs"]
+__all__ = ["SMALL", "WEIGHTS", "producers", "read_onnx", "strip", "to_array", "write_graphs"]
 
 WEIGHTS = "weights.bin"
 """Where the graphs of one directory keep what they share."""
 
-_SMALL = 1024  # bytes; smaller tensors stay in their graph
+SMALL = 1024
+"""Bytes; smaller tensors stay in their graph."""
+
 _LARGE = 1 << 30  # bytes; a graph with more weights keeps them outside (protobuf ends at 2 GiB)
 _ALIGN = 4096  # engines map weights page by page
 
@@ -79,15 +81,18 @@ def _key(tensor: onnx.TensorProto) -> str:
     return hashlib.sha256(head + tensor.raw_data).hexdigest()
 
 
-def write_graphs(models: Mapping[str, onnx.ModelProto], directory: Path | str) -> dict[str, Path]:
+def write_graphs(
+    models: Mapping[str, onnx.ModelProto], directory: Path | str, *, outside: bool = False
+) -> dict[str, Path]:
     """Write each model as `<name>.onnx` in `directory`; weights that several hold go to `weights.bin`, once.
 
     Weights are recognised by content, so a flow's forward and inverse share them whatever the exporter called
-    them. A single graph stays one file, unless it is too large for one. The models in memory are left with
-    references to the file. Raises NiwakiError where a file cannot be written.
+    them. A single graph stays one file, unless it is too large for one or all large tensors are wanted
+    `outside`. The models in memory are left with references to the file. Raises NiwakiError where a file
+    cannot be written.
     """
     directory = Path(directory)
-    held = {name: [t for t in m.graph.initializer if len(t.raw_data) >= _SMALL] for name, m in models.items()}
+    held = {name: [t for t in m.graph.initializer if len(t.raw_data) >= SMALL] for name, m in models.items()}
     times = Counter(key for tensors in held.values() for key in {_key(t) for t in tensors})
     places: dict[str, tuple[int, int]] = {}
     data = bytearray()
@@ -95,7 +100,7 @@ def write_graphs(models: Mapping[str, onnx.ModelProto], directory: Path | str) -
         large = sum(len(t.raw_data) for t in held[name]) > _LARGE
         for tensor in held[name]:
             key = _key(tensor)
-            if times[key] < 2 and not large:
+            if times[key] < 2 and not large and not outside:
                 continue
             if key not in places:
                 data += bytes(-len(data) % _ALIGN)

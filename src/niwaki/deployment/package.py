@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,9 @@ from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, near
 from niwaki.deployment.card import card
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
+from niwaki.deployment.packing import write_packed
 from niwaki.store import atomic_directory, jsonable, write_text
-from niwaki_runtime.archive import pack
+from niwaki_runtime.archive import pack as zip_bundle
 from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
 from niwaki_runtime.samplers import Sampler
 
@@ -31,6 +33,7 @@ def package(
     verdict: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
     archive: bool = True,
+    pack: bool = False,
 ) -> Path:
     """Write the bundle `out` from the exported (and perhaps quantized) ONNX files of `model`.
 
@@ -41,9 +44,11 @@ def package(
     verdict:    what compression cost
     provenance: recipe, data fingerprint, seeds
     archive:    one zip file, or a directory
+    pack:       weights entropy-coded, to be unpacked when the bundle is loaded: sparse, clustered and low-bit
+                ones become much smaller
     What was at `out` is replaced only when the new bundle is whole. Raises CallError for a graph that the
-    model does not have and NiwakiError where one that the sampler calls is missing or a file cannot be
-    written.
+    model does not have and NiwakiError where one that the sampler calls is missing, a file cannot be
+    written or packing would save nothing.
     """
     out = Path(out)
     declared = model.graphs()
@@ -68,9 +73,13 @@ def package(
     )
 
     def fill(directory: Path) -> None:
-        write_graphs(protos, directory)
+        packed = write_packed(protos, directory) if pack else {}
+        if not pack:
+            write_graphs(protos, directory)
         write_text(directory / "card.md", card(manifest))
-        write_manifest(directory, manifest)
+        if text := getattr(model, "tokenizer_json", ""):
+            write_text(directory / "tokenizer.json", text)
+        write_manifest(directory, replace(manifest, packed=packed))
 
     try:
         if not archive:
@@ -81,7 +90,7 @@ def package(
             raise CallError(f"{out} is a directory; remove it, or package with archive=False")
         with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
             fill(Path(temporary))
-            return pack(Path(temporary), out)
+            return zip_bundle(Path(temporary), out)
     except OSError as error:
         raise NiwakiError(f"{out} could not be written: {error.strerror or error}") from error
 

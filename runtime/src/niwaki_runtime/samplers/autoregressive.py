@@ -1,18 +1,21 @@
-"""Token after token, with the network's state carried along."""
+"""Token after token, with the network's state carried along; a prompt in strides of many tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers import tokens
-from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
+from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, State, register
 
-__all__ = ["Autoregressive"]
+__all__ = ["Autoregressive", "carry", "teacher_forced"]
+
+ABSENT = -1
+"""What stands in a prompt where it has ended."""
 
 
 @register
@@ -20,7 +23,10 @@ __all__ = ["Autoregressive"]
 class Autoregressive(Sampler):
     """logits, *state = graph(token, position, *conditions, *state), once per position.
 
-    length:      tokens to make
+    A state output of its input's shape replaces it; a shorter one holds the rows that are new, and is written
+    into it at the position (`carry`): a cache is then neither copied nor computed again by the engine.
+
+    length:      tokens to make, the prompt included
     first:       the token that stands before the first one
     graph:       name of the graph; its inputs are token `(n,)`, position `(1,)`, the conditions, then its
                  state
@@ -28,6 +34,11 @@ class Autoregressive(Sampler):
     temperature: 0 is greedy
     top_k:       0 keeps all
     top_p:       1 keeps all
+    prompt:      name of the condition that a sample begins with: `(n, P)`, after its end filled up with −1;
+                 samples may have prompts of different lengths
+    prefill:     name of the graph that reads `stride` tokens at once: tokens `(n, stride)`, position of the
+                 first `(1,)`, the conditions, then the same state; its logits are `(n, stride, V)`
+    stop:        the token after which a sample is over: the rest is filled with it; −1 never ends
     """
 
     kind: ClassVar[str] = "autoregressive"
@@ -38,6 +49,10 @@ class Autoregressive(Sampler):
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    prompt: str = ""
+    prefill: str = ""
+    stride: int = 1
+    stop: int = -1
 
     def __post_init__(self) -> None:
         if self.temperature < 0.0 or self.top_k < 0 or not 0.0 < self.top_p <= 1.0:
@@ -45,6 +60,8 @@ class Autoregressive(Sampler):
                 "temperature and top_k must not be negative and top_p must lie in (0, 1], "
                 f"not {self.temperature}, {self.top_k} and {self.top_p}"
             )
+        if self.length < 1 or self.stride < 1:
+            raise CallError(f"length and stride must be at least 1, not {self.length} and {self.stride}")
 
     def __call__(
         self,
@@ -57,27 +74,140 @@ class Autoregressive(Sampler):
     ) -> Array:
         graph, backend = graphs[self.graph], noise.backend
         asked = [conditions[name] for name in self.conditions]
-        state = [backend.asarray(s.zeros(noise.n)) for s in graph.state]
+        given = self._prompt(conditions, backend, noise.n)
+        made = np.full((noise.n, self.length), ABSENT, dtype=np.int64)
+        made[:, : given.shape[1]] = given
         token = np.full(noise.n, self.first, dtype=np.int64)
-        made = np.empty((noise.n, self.length), dtype=np.int64)
-        for position in range(self.length):
-            at = backend.asarray(np.array([position], dtype=np.int64))
-            out = graph(backend.asarray(token), at, *asked, *state)
-            logits, *state = out if isinstance(out, tuple) else (out,)
-            token = tokens.choose(
-                backend.numpy(logits),
+        state = [backend.asarray(s.zeros(noise.n)) for s in graph.state]
+        logits, state, begun = self._read(graphs, made, asked, state, backend)
+        done = np.zeros(noise.n, dtype=bool)
+        for position in range(begun, self.length):
+            if position > begun or logits is None:
+                out = graph(backend.asarray(token), _at(position, backend), *asked, *state)
+                fresh, *news = out if isinstance(out, tuple) else (out,)
+                state = carry(state, news, graph.state, position)
+                logits = backend.numpy(fresh)
+            chosen = tokens.choose(
+                logits,
                 noise.uniform(draw=position),
                 temperature=self.temperature,
                 top_k=self.top_k,
                 top_p=self.top_p,
             )
+            token = np.where(made[:, position] != ABSENT, made[:, position], chosen)
+            token = np.where(done, self.stop, token)
             made[:, position] = token
             if progress:
                 progress(position + 1, self.length)
+            # A prompt may hold the token itself: only what comes after the prompt ends a sample.
+            done = done | ((token == self.stop) & (position + 1 >= _lengths(given)))
+            if self.stop >= 0 and done.all():
+                made[:, position + 1 :] = self.stop
+                break
         return backend.asarray(made)
 
+    def _prompt(self, conditions: Mapping[str, Array], backend: Backend, n: int) -> np.ndarray:
+        """The prompts `(n, P)` int64, P ≤ length. Raises CallError where one has a gap."""
+        if not self.prompt:
+            return np.empty((n, 0), dtype=np.int64)
+        given = np.asarray(backend.numpy(conditions[self.prompt]), dtype=np.int64)[:, : self.length]
+        there = given != ABSENT
+        if (there[:, 1:] & ~there[:, :-1]).any():
+            raise CallError(
+                f"a prompt must be filled up with {ABSENT} after its end, not before or inside it"
+            )
+        return given
+
+    def _read(
+        self,
+        graphs: Mapping[str, Runner],
+        made: np.ndarray,
+        asked: Sequence[Array],
+        state: list[Array],
+        backend: Backend,
+    ) -> tuple[np.ndarray | None, list[Array], int]:
+        """Take in, by strides, what all prompts have: the logits of the next token, the state, its place.
+
+        The last stride is filled up; what it writes beyond the prompt is written again before it is read.
+        """
+        if not self.prefill:
+            return None, state, 0
+        known = (made != ABSENT).all(axis=0)
+        common = self.length if known.all() else int(known.argmin())
+        count = min(common + 1, self.length)  # tokens to feed: the first one and those of the prompts
+        fed = np.concatenate([np.full((len(made), 1), self.first), made[:, : count - 1]], axis=1)
+        graph, logits = graphs[self.prefill], None
+        for start in range(0, count, self.stride):
+            part = fed[:, start : start + self.stride]
+            used = part.shape[1]
+            part = np.pad(part, ((0, 0), (0, self.stride - used)), mode="edge")
+            out = graph(backend.asarray(part), _at(start, backend), *asked, *state)
+            rows, *news = out if isinstance(out, tuple) else (out,)
+            state = carry(state, news, graph.state, start)
+            logits = backend.numpy(rows[:, used - 1])
+        return logits, state, count - 1
+
     def graphs_used(self) -> tuple[str, ...]:
-        return (self.graph,)
+        return (self.graph, self.prefill) if self.prefill else (self.graph,)
 
     def evaluations(self) -> int:
         return self.length
+
+
+def carry(
+    old: Sequence[Array], new: Sequence[Array], declared: Sequence[State], position: int
+) -> list[Array]:
+    """The state after a call: `new`, or `old` with the rows of `new` written into it at `position`."""
+    after = []
+    for held, made, state in zip(old, new, declared, strict=True):
+        axis = next((i for i, (a, b) in enumerate(zip(held.shape, made.shape, strict=True)) if a != b), None)
+        if axis is None:
+            after.append(made)
+            continue
+        end = min(position + made.shape[axis], held.shape[axis])
+        rest = [slice(None)] * len(state.shape)
+        cut = list(rest)
+        rest[axis], cut[axis] = slice(position, end), slice(0, end - position)
+        held[tuple(rest)] = made[tuple(cut)]
+        after.append(held)
+    return after
+
+
+def teacher_forced(
+    graphs: Mapping[str, Runner],
+    sampler: Autoregressive,
+    x: np.ndarray,
+    backend: Backend,
+    conditions: Mapping[str, Array] | None = None,
+) -> np.ndarray:
+    """Logits `(n, length, V)` of every token of `x` `(n, length)` given those before it, from the graphs.
+
+    It is what two networks are compared by where one flipped token would end the pairing of their samples.
+    Uses the `prefill` graph where the sampler names one, else the decoding graph token by token.
+    """
+    asked = [(conditions or {})[name] for name in sampler.conditions]
+    fed = np.concatenate([np.full((len(x), 1), sampler.first), x[:, :-1]], axis=1).astype(np.int64)
+    stride = sampler.stride if sampler.prefill else 1
+    graph = graphs[sampler.prefill or sampler.graph]
+    state = [backend.asarray(s.zeros(len(x))) for s in graph.state]
+    parts = []
+    for start in range(0, fed.shape[1], stride):
+        part = fed[:, start : start + stride]
+        used = part.shape[1]
+        part = np.pad(part, ((0, 0), (0, stride - used)), mode="edge")
+        given = part if sampler.prefill else part[:, 0]
+        out = graph(backend.asarray(given), _at(start, backend), *asked, *state)
+        logits, *news = out if isinstance(out, tuple) else (out,)
+        state = carry(state, news, graph.state, start)
+        rows = backend.numpy(logits)
+        parts.append(rows[:, :used] if sampler.prefill else rows[:, None])
+    return np.concatenate(parts, axis=1)
+
+
+def _at(position: int, backend: Backend) -> Any:
+    return backend.asarray(np.array([position], dtype=np.int64))
+
+
+def _lengths(given: np.ndarray) -> np.ndarray:
+    """Tokens of each prompt `(n,)`."""
+    return (given != ABSENT).sum(axis=1)

@@ -38,7 +38,8 @@ Array = Any  # a numpy array or a torch tensor: whatever the backend makes
 class State:
     """What a graph carries from one call to the next (a KV cache, a row cache).
 
-    input, output: names of the graph's input and output that hold it
+    input, output: names of the graph's input and output that hold it; an output that is shorter along one
+                   axis holds the new rows, to be written at the position
     shape:         full shape, with the batch axis set to 1
     batch_axis:    where the samples are counted
     dtype:         numpy name

@@ -51,7 +51,7 @@ class Diffusion(Sampler):
     solver:           `ddpm`, `ddpm_large`, `ddim` or `dpmpp_2m`
     steps:            network calls per sample
     train_steps:      timesteps of the forward process in training
-    schedule:         `cosine`, `linear` or `scaled_linear`, perhaps with its range of β: `linear(0.0001, 0.02)`
+    schedule:         `cosine`, `linear` or `scaled_linear`; the latter two also as `linear(1e-4, 0.02)`
     prediction:       what the network says: `v`, `epsilon` or `x0`
     spacing:          which timesteps are visited: `trailing`, `linspace` or `leading`; more in `SPACINGS`
     offset:           added to every visited timestep

@@ -111,8 +111,8 @@ them; `linspace_exact` visits times between the trained ones, as its Euler solve
 
 @cache
 def timesteps(spacing: str, train: int, steps: int, offset: int = 0) -> tuple[float, ...]:
-    """The `steps` timesteps that are visited, from the noisiest down (Lin et al. 2024, Table 2), each `offset`
-    later. They are integers, but for `linspace_exact`."""
+    """The `steps` timesteps that are visited, from the noisiest down (Lin et al. 2024, Table 2), each
+    `offset` later. They are integers, but for `linspace_exact`."""
     if spacing not in SPACINGS:
         raise CallError(f"there is no timestep spacing '{spacing}'; {nearest(spacing, SPACINGS)}")
     if not 1 <= steps <= train:

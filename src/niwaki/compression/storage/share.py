@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -34,7 +35,11 @@ class Shared:
 
 
 def share(
-    model: GenerativeModel, *, clusters: int = 16, per: str = "layer", exclude: tuple[str, ...] = ()
+    model: GenerativeModel,
+    *,
+    clusters: int = 16,
+    per: Literal["layer", "channel"] = "layer",
+    exclude: tuple[str, ...] = (),
 ) -> GenerativeModel:
     """A copy of `model` whose convolutions and linear layers (those that sampling runs) have few weights.
 
