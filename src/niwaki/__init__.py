@@ -20,6 +20,8 @@ _WHERE = {
     "CallError": "niwaki_runtime.errors",
     "NiwakiError": "niwaki_runtime.errors",
     "adapt": "niwaki.adapters",
+    "adapt_language_model": "niwaki.adapters",
+    "adapt_pipeline": "niwaki.adapters",
     "compare": "niwaki.workflow.compare",
     "compress": "niwaki.workflow.compress",
     "evaluate": "niwaki.workflow.evaluate",
@@ -35,6 +37,8 @@ __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
     from niwaki.adapters import adapt as adapt
+    from niwaki.adapters import adapt_language_model as adapt_language_model
+    from niwaki.adapters import adapt_pipeline as adapt_pipeline
     from niwaki.recipe import load_recipe as load_recipe
     from niwaki.workflow.compare import compare as compare
     from niwaki.workflow.compress import compress as compress

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -29,7 +30,7 @@ from niwaki.store import read_json, read_tensors
 from niwaki_runtime.samplers import OneShot
 from niwaki_runtime.specs import Modality
 
-__all__ = ["Adapted", "AdaptedConfig", "adapt", "load_into", "rebuild"]
+__all__ = ["Adapted", "AdaptedConfig", "adapt", "call_factory", "load_into", "rebuild"]
 
 _RANK_MODALITY: dict[int, Modality] = {1: "vector", 2: "series", 3: "image", 4: "video"}
 
@@ -213,24 +214,39 @@ def _make(config: AdaptedConfig) -> nn.Module:
             "this adapted model names no factory: pass factory='package.module:function' to adapt, or build "
             "the module yourself and use load_into(adapt(module, …), directory)"
         )
-    try:
-        found = importlib.import_module(path)
-    except ImportError as error:
-        raise NiwakiError(f"the factory '{config.factory}' cannot be imported: {error}") from error
-    make: Callable[..., Any] | None = getattr(found, attribute, None)
-    if make is None:
-        raise NiwakiError(f"'{path}' has no '{attribute}'; {nearest(attribute, vars(found))}")
-    try:
-        module = make(**config.arguments)
-    except TypeError as error:
-        raise NiwakiError(
-            f"the factory '{config.factory}' cannot be called with {config.arguments}: {error}"
-        ) from error
+    module = call_factory(config.factory, config.arguments)
     if not isinstance(module, nn.Module):
         raise NiwakiError(
             f"the factory '{config.factory}' returned {type(module).__name__}, not an nn.Module"
         )
     return module
+
+
+def call_factory(factory: str, arguments: Mapping[str, Any]) -> Any:
+    """What `package.module:function` returns. The module may also lie in the current directory.
+
+    Raises NiwakiError where there is no such module or function, or it does not take the arguments.
+    """
+    path, _, attribute = factory.partition(":")
+    top = path.partition(".")[0]
+    here = str(Path.cwd())
+    if here not in sys.path and (Path(here, top).is_dir() or Path(here, f"{top}.py").is_file()):
+        sys.path.append(here)  # behind what is installed
+    try:
+        found = importlib.import_module(path)
+    except ImportError as error:
+        raise NiwakiError(f"the factory '{factory}' cannot be imported: {error}") from error
+    make: Callable[..., Any] | None = getattr(found, attribute, None)
+    if make is None:
+        raise NiwakiError(f"'{path}' has no '{attribute}'; {nearest(attribute, vars(found))}")
+    if not callable(make):
+        raise NiwakiError(f"'{factory}' is no function but a {type(make).__name__}")
+    try:
+        return make(**arguments)
+    except TypeError as error:
+        raise NiwakiError(
+            f"the factory '{factory}' cannot be called with {dict(arguments)}: {error}"
+        ) from error
 
 
 def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> Adapted:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
+from niwaki.cli.outside import OUTSIDE, Weights, refuse_for_runs
 
 __all__ = ["Data", "Engine", "Features", "Metrics", "Resize", "enter", "names_in"]
 
@@ -26,7 +27,7 @@ Features = Annotated[
 ]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option(help="What is measured: frechet, vendi, authenticity …; separated by commas."),
+    typer.Option(help="What is measured: frechet, vendi …, separated by commas, or all."),
 ]
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to that of the data.")]
 Engine = Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")]
@@ -43,7 +44,9 @@ def names_in(given: list[str] | None) -> list[str] | None:
     "against the test split.",
 )
 def evaluate(
-    what: Annotated[str, typer.Argument(metavar="RUN|BUNDLE|FOLDER|NPZ", help="What to judge.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|BUNDLE|FOLDER|NPZ", help=f"What to judge; also {OUTSIDE}.")
+    ],
     overrides: Overrides = None,
     against: Annotated[
         Path | None,
@@ -53,16 +56,26 @@ def evaluate(
     features: Features = None,
     metrics: Metrics = None,
     resize: Resize = False,
+    weights: Weights = None,
     engine: Engine = "auto",
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.workflow.evaluate import evaluate
+        from niwaki.workflow.outside import is_outside
+        from niwaki.workflow.outside_verbs import evaluate_outside
 
-        found = evaluate(
-            what, overrides or (), data=data, features=names_in(features), metrics=names_in(metrics),
-            against=against, resize=resize, engine=engine, reporter=work.reporter,
-        )  # fmt: skip
+        looked: dict[str, Any] = {"features": names_in(features), "metrics": names_in(metrics)}
+        if is_outside(what) and against is None:
+            found = evaluate_outside(
+                what, overrides or (), weights=weights, data=data, reporter=work.reporter, **looked
+            )
+        else:
+            refuse_for_runs(what, weights=weights)
+            found = evaluate(
+                what, overrides or (), data=data, against=against, resize=resize, engine=engine,
+                reporter=work.reporter, **looked,
+            )  # fmt: skip
 
         def draw(console: Any) -> None:
             from niwaki.cli.judged import draw_comparison, draw_evaluation

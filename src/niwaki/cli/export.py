@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
+from niwaki.cli.outside import OUTSIDE, Weights, opened
 
 __all__ = ["enter"]
 
@@ -17,18 +18,22 @@ __all__ = ["enter"]
     "Write the bundle of a run (compressed, where it is) or of a saved model, checked against torch.",
 )
 def export(
-    what: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="A run, or a model directory.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL", help=f"A run, or a model directory; also {OUTSIDE}.")
+    ],
     overrides: Overrides = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", help="For a model directory: the bundle. [dim]default: <name>.niwaki[/]"),
     ] = None,
+    weights: Weights = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.workflow.export import export
 
-        found = export(what, overrides or (), out=out, reporter=work.reporter)
+        source, rest = opened(what, overrides or (), weights)
+        found = export(source, rest, out=out, reporter=work.reporter)
 
         def draw(console: Any) -> None:
             from niwaki.report.words import bytes_text

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, adder, at_work
+from niwaki.cli.outside import OUTSIDE, Weights, opened, prompted
 
 __all__ = ["enter"]
 
@@ -17,7 +18,9 @@ __all__ = ["enter"]
     "Sample from a run, a model or a bundle into a picture (.png) or arrays (.npz, .npy).",
 )
 def sample(
-    what: Annotated[str, typer.Argument(metavar="RUN|MODEL|BUNDLE", help="What to sample from.")],
+    what: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL|BUNDLE", help=f"What to sample from; also {OUTSIDE}.")
+    ],
     options: Annotated[
         list[str] | None,
         typer.Argument(metavar="KEY=VALUE", help="The sampler's own options: steps=10 …"),
@@ -34,6 +37,7 @@ def sample(
             help="A class, by number or name; again for several; name=value for others.",
         ),
     ] = None,
+    weights: Weights = None,
     engine: Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Samples worked on at once.")] = None,
@@ -47,10 +51,12 @@ def sample(
         from niwaki.recipe import parse_override
         from niwaki.workflow.sample import sample
 
-        overrides = {".".join(path): value for path, value in map(parse_override, options or ())}
+        source, rest = opened(what, options or (), weights, device=device)
+        overrides = {".".join(path): value for path, value in map(parse_override, rest)}
         places = out or [Path("samples.png")]
+        asked = prompted(source, _condition(condition), n)
         made = sample(
-            what, n, seed=seed, start=start, condition=_condition(condition), engine=engine, device=device,
+            source, n, seed=seed, start=start, condition=asked, engine=engine, device=device,
                        batch=batch, out=places, reporter=work.reporter, **overrides,
         )  # fmt: skip
 

@@ -60,7 +60,7 @@ class _Source:
 Reader = TypeVar("Reader", bound=Callable[..., Pool])
 
 _SOURCES: dict[str, _Source] = {}
-_BUILT_IN = ("arrays", "digits", "folder", "glyphs", "patches")
+_BUILT_IN = ("arrays", "digits", "folder", "glyphs", "patches", "text")
 
 
 def register(name: str, options: type[Options] = Options) -> Callable[[Reader], Reader]:

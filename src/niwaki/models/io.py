@@ -36,7 +36,11 @@ FORMAT = 1
 ENCODER = "encoder"
 """`kind` of what is kept as a model is, but makes no samples: `niwaki.features` builds it."""
 
-_BUILDERS = {"adapted": "niwaki.adapters.module"}
+_BUILDERS = {
+    "adapted": "niwaki.adapters.module",
+    "language-model": "niwaki.adapters.language.adapt",
+    "pipeline": "niwaki.adapters.diffusers",
+}
 """Models that no registry builds: name → module whose `rebuild(config, spec)` makes them."""
 
 

@@ -10,10 +10,9 @@ from typing import Any
 
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, export_graphs, package, parity
-from niwaki.models.io import load_model
 from niwaki.recipe import Recipe
 from niwaki.store import read_json, write_json
-from niwaki.workflow.load import is_model
+from niwaki.workflow.load import is_model, load
 from niwaki.workflow.measure import measure_all
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.session import Session, hash_directory, open_session
@@ -36,7 +35,7 @@ def export(
     Raises NiwakiError where a graph cannot be exported or an engine does not compute what torch does.
     """
     if isinstance(what, GenerativeModel) or (isinstance(what, str | Path) and is_model(what)):
-        model = what if isinstance(what, GenerativeModel) else load_model(what)
+        model = what if isinstance(what, GenerativeModel) else _model(what)
         (reporter or Quiet()).stage("export", model.name)
         path = write_bundle(model, Path(out or f"{model.name}.niwaki"))
         return {"bundle": path, "bytes": bundle_bytes(path), "parity": check(model, path)}
@@ -50,6 +49,12 @@ def export(
         "parity": found["parity"],
         "measured": read_json(session.run.compression)["measured"],
     }
+
+
+def _model(path: str | Path) -> GenerativeModel:
+    model = load(path)
+    assert isinstance(model, GenerativeModel)  # a directory of a model is no bundle
+    return model
 
 
 def export_inputs(session: Session) -> dict[str, Any]:

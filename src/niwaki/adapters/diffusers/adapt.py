@@ -1,0 +1,113 @@
+"""`adapt_pipeline`: a diffusers pipeline, wherever it lies, as a model of niwaki."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+from niwaki.adapters.diffusers.config import PipelineConfig
+from niwaki.adapters.diffusers.folder import Parts, from_hub, read_folder, read_pipeline
+from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
+from niwaki.contract import CallError, SampleSpec, nearest
+
+__all__ = ["adapt_pipeline"]
+
+_SOLVERS = ("ddim", "ddpm", "dpmpp_2m", "euler")
+_GUIDANCE = {"StableDiffusionPipeline": 7.5, "DiTPipeline": 4.0}
+"""What these pipelines do unless told otherwise."""
+
+
+def adapt_pipeline(
+    source: Any,
+    *,
+    steps: int = 50,
+    guidance: float | None = None,
+    solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler"] | None = None,
+    captions: Sequence[str] = (),
+    spec: SampleSpec | None = None,
+) -> AdaptedPipeline:
+    """Make a model of niwaki out of a diffusers pipeline: DDPM, DDIM, Stable Diffusion or DiT.
+
+    source:   a pipeline folder (`save_pretrained`), a name on the hub, or a pipeline object
+    steps:    network calls per sample
+    guidance: weight of classifier-free guidance, 1 for none; None is the pipeline's own (7.5 for Stable
+              Diffusion, 4 for DiT)
+    solver:   instead of the pipeline's scheduler, on its noise schedule
+    captions: prompt of each class in turn: a text-to-image model is then asked for classes, as data with
+              labels need it; without them it is asked by `prompt`
+    spec:     of the data that its images answer to (`dataset.spec`): grey levels and class names
+    Sampling is that of the pipeline with the same noise, up to rounding; images are in −1 … 1, not clipped.
+    Raises CallError for what is no such pipeline, a setting of its scheduler without a counterpart here,
+    pickled weights and code of its own; NiwakiError for weights that do not fit.
+
+    >>> adapt_pipeline("runs/ddpm-folder", steps=20).sample(4, seed=0).shape  # doctest: +SKIP
+    torch.Size([4, 3, 32, 32])
+    """
+    parts = _parts(source)
+    if captions and "text_encoder" not in parts.networks:
+        raise CallError("captions are for pipelines with a text encoder, and this one has none")
+    if any(not isinstance(c, str) or not c.strip() for c in captions):
+        raise CallError("a caption must be a text that is not empty")
+    if solver is not None and solver not in _SOLVERS:
+        raise CallError(f"a pipeline has no solver '{solver}'; {nearest(str(solver), _SOLVERS)}")
+    config = PipelineConfig(
+        pipeline=parts.pipeline,
+        networks=parts.networks,
+        scheduler=parts.scheduler,
+        tokenizer=parts.tokenizer,
+        captions=tuple(captions),
+        solver=solver,
+        steps=steps,
+        guidance=_guidance(parts, guidance),
+    )
+    model = AdaptedPipeline(config, _spec(config, spec))
+    for name, part in model.parts().items():
+        part.load_state_dict(parts.weights[name])
+    return model.eval()
+
+
+def _parts(source: Any) -> Parts:
+    if not isinstance(source, str | Path):
+        if not hasattr(source, "components") or not hasattr(source, "scheduler"):
+            raise CallError(
+                f"a pipeline is a folder, a name on the hub or diffusers' object, not {type(source).__name__}"
+            )
+        return read_pipeline(source)
+    path = Path(source).expanduser()
+    if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
+        path = from_hub(str(source))
+    return read_folder(path)
+
+
+def _guidance(parts: Parts, told: float | None) -> float:
+    own = _GUIDANCE.get(parts.pipeline, 1.0)
+    # At or below 1 the pipelines do not guide at all.
+    return (
+        max(own if told is None else float(told), 1.0) if parts.pipeline in _GUIDANCE else float(told or 1.0)
+    )
+
+
+def _spec(config: PipelineConfig, told: SampleSpec | None) -> SampleSpec:
+    """What the pipeline's images are."""
+    settings = config.networks[config.denoiser].settings
+    height, width = size_of(settings["sample_size"])
+    channels = settings["in_channels"]
+    if "vae" in config.networks:
+        vae = config.networks["vae"].settings
+        larger = 2 ** (len(vae["block_out_channels"]) - 1)
+        channels, height, width = vae["out_channels"], larger * height, larger * width
+    shape = (int(channels), int(height), int(width))
+    classes = settings.get("num_embeds_ada_norm") or settings.get("num_class_embeds") or len(config.captions)
+    found = SampleSpec("image", shape, classes=int(classes), class_names=tuple(config.captions))
+    if told is None:
+        return found
+    if tuple(told.shape) != shape or (told.low, told.high) != (-1.0, 1.0):
+        raise CallError(
+            f"the pipeline makes images {shape} in −1 … 1, the spec is of {tuple(told.shape)} in "
+            f"{told.low:g} … {told.high:g}"
+        )
+    names = told.class_names if told.classes == classes else found.class_names
+    return replace(found, levels=told.levels, class_names=names)

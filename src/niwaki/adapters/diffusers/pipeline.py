@@ -1,0 +1,214 @@
+"""A diffusers pipeline as a model of niwaki: its networks are graphs, its scheduler is our own sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.adapters.diffusers.config import PipelineConfig
+from niwaki.adapters.diffusers.networks import Decoder, Denoiser, TextEncoder, build
+from niwaki.adapters.diffusers.scheduler import translate
+from niwaki.adapters.diffusers.tokens import tokenize
+from niwaki.contract import (
+    Batch,
+    CallError,
+    ConditionSpec,
+    Context,
+    GenerativeModel,
+    Graph,
+    Phase,
+    Port,
+    SampleSpec,
+)
+from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
+from niwaki_runtime.samplers.schedules import alpha_bars
+
+__all__ = ["AdaptedPipeline", "rebuild", "size_of"]
+
+_DROPPED = 0.1  # share of conditions that training leaves out where the model can be guided
+
+
+class AdaptedPipeline(GenerativeModel):
+    """A pipeline in niwaki's clothes, sampled as diffusers samples it (`niwaki.adapters.adapt_pipeline`).
+
+    graphs:     `denoiser`; `text` (role `encoder`) where it is asked by prompts; `decoder` of latents
+    conditions: `class`, or `prompt` (tokens; `sample` also takes text), or none
+    prunable:   all but the text encoder: nothing here teaches it again
+    """
+
+    name = "pipeline"
+    Config = PipelineConfig
+    config: PipelineConfig
+    alphas: Tensor
+    sigmas: Tensor
+
+    def __init__(self, config: PipelineConfig, spec: SampleSpec) -> None:
+        super().__init__()
+        self.config, self.spec = config, spec
+        component = config.networks[config.denoiser]
+        settings = component.settings
+        self.denoiser = Denoiser(component.kind, build(component))
+        self.text: TextEncoder | None = None
+        self.decoder: Decoder | None = None
+        self.conditions: dict[str, ConditionSpec] = {}
+        null: dict[str, int] = {}
+        if component.kind == "DiTTransformer2DModel":
+            classes = int(settings["num_embeds_ada_norm"])
+            self.conditions["class"] = ConditionSpec("class", classes, null=classes)
+            null = {"class": classes}
+        elif component.kind == "UNet2DModel" and settings.get("num_class_embeds"):
+            self.conditions["class"] = ConditionSpec("class", int(settings["num_class_embeds"]))
+        elif component.kind == "UNet2DConditionModel":
+            null = self._read(config)
+        if "vae" in config.networks:
+            self.decoder = Decoder(build(config.networks["vae"]))
+        self._null = null
+        diffusion = self._diffusion()
+        bars = torch.tensor(alpha_bars(diffusion.schedule, diffusion.train_steps), dtype=torch.float64)
+        self.register_buffer("alphas", bars.sqrt().float(), persistent=False)
+        self.register_buffer("sigmas", (1.0 - bars).sqrt().float(), persistent=False)
+
+    def _diffusion(self) -> Diffusion:
+        """The scheduler as our own sampler, as the config says now."""
+        config, settings = self.config, self.config.networks[self.config.denoiser].settings
+        told = translate(config.scheduler.kind, config.scheduler.settings, config.solver, config.spacing)
+        return Diffusion(
+            shape=(int(settings["in_channels"]), *size_of(settings["sample_size"])),
+            steps=config.steps,
+            conditions=tuple(self.conditions),
+            null=self._null,
+            encoders=dict.fromkeys(self.conditions, "text") if self.text is not None else {},
+            guidance=config.guidance,
+            **told,
+        )
+
+    def _read(self, config: PipelineConfig) -> dict[str, int]:
+        """The text encoder and what it may be asked; returns the null value of the condition."""
+        component = config.networks["text_encoder"]
+        empty = torch.from_numpy(tokenize(config.tokenizer, ""))
+        captions, null = None, int(component.settings["vocab_size"])
+        if config.captions:
+            captions, null = (
+                torch.from_numpy(tokenize(config.tokenizer, config.captions)),
+                len(config.captions),
+            )
+            self.conditions["class"] = ConditionSpec("class", null, null=null)
+        else:
+            self.conditions["prompt"] = ConditionSpec("tokens", null, tuple(empty.shape), null=null)
+        self.text = TextEncoder(build(component), empty, captions, null)
+        return dict.fromkeys(self.conditions, null)
+
+    @property
+    def prunable(self) -> tuple[str, ...]:
+        return ("denoiser", "decoder")
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The networks by their names in the pipeline."""
+        found: dict[str, nn.Module] = {self.config.denoiser: self.denoiser.network}
+        if self.text is not None:
+            found["text_encoder"] = self.text.network
+        if self.decoder is not None:
+            found["vae"] = self.decoder.vae
+        return found
+
+    def graphs(self) -> dict[str, Graph]:
+        shape = self._diffusion().shape
+        inputs = [Port("x", (1, *shape)), Port("t", (1,))]
+        found: dict[str, Graph] = {}
+        for name, condition in self.conditions.items():
+            high = condition.size + int(condition.null is not None)
+            asked = Port(name, (1, *condition.shape), "int64", high=high)
+            if self.text is None:
+                inputs.append(asked)
+                continue
+            found["text"] = Graph("encoder", self.text, (asked,), ("states",))
+            wide = self.config.networks["text_encoder"].settings["hidden_size"]
+            inputs.append(Port("states", (1, len(self.text.empty), int(wide))))
+        found["denoiser"] = Graph("denoiser", self.denoiser, tuple(inputs))
+        if self.decoder is not None:
+            found["decoder"] = Graph("decoder", self.decoder, (Port("latents", (1, *shape)),))
+        return found
+
+    def sampler(self) -> Sampler:
+        if self.decoder is None:
+            return self._diffusion()
+        decode = OneShot(latent=None, graph="decoder", conditions=("latents",))
+        return Cascade((self._diffusion(), decode), ("latents",))
+
+    def sample(self, n: int, *, seed: int, condition: Any = None, **rest: Any) -> Tensor:  # type: ignore[override]
+        """As `GenerativeModel.sample`. `condition` may also be a prompt, or a list of `n` of them, where the
+        model is asked by prompts."""
+        return super().sample(n, seed=seed, condition=self.asked(condition), **rest)
+
+    def asked(self, condition: Any) -> Any:
+        """Prompts in a condition as their tokens; everything else unchanged. Raises CallError for text where
+        the model takes none."""
+        if isinstance(condition, Mapping):
+            return {name: self.asked(value) for name, value in condition.items()}
+        prompts = [condition] if isinstance(condition, str) else condition
+        if not (isinstance(prompts, list | tuple) and prompts and all(isinstance(p, str) for p in prompts)):
+            return condition
+        if "prompt" not in self.conditions:
+            raise CallError("this pipeline is not asked by prompts; give a class number, or nothing")
+        return tokenize(self.config.tokenizer, condition if isinstance(condition, str) else list(prompts))
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Images `(n, *spec.shape)` → what the denoiser works on: their latents, or they themselves."""
+        return x if self.decoder is None else self.decoder.encode(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return z if self.decoder is None else self.decoder(z)
+
+    def phases(self) -> tuple[Phase, ...]:
+        found = (Phase("denoiser", ("denoiser", "text") if self.text is not None else ("denoiser",)),)
+        if self.decoder is None:
+            return found
+        names = ("decoder.vae.decoder", "decoder.vae.post_quant_conv")
+        kept = names if self.decoder.vae.post_quant_conv is not None else names[:1]
+        return (*found, Phase("decoder", kept, fresh_batch=False))
+
+    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """`denoiser`: E ‖target − prediction‖² over uniform timesteps (Ho, Jain & Abbeel 2020, Equation 14),
+        on latents where there are any. `decoder`: E ‖decode(encode(x)) − x‖²; the encoder stays as it is."""
+        with torch.no_grad():
+            x0 = self.encode(batch.x)
+        if phase == "decoder":
+            return {"reconstruction": (self.decode(x0) - batch.x).square().mean()}
+        n, device = len(batch), batch.x.device
+        t = torch.randint(0, len(self.alphas), (n,), generator=ctx.rng, device=device)
+        eps = torch.randn(x0.shape, generator=ctx.rng, device=device)
+        a, s = self.alphas[t, None, None, None], self.sigmas[t, None, None, None]
+        targets = {"epsilon": eps, "v": a * eps - s * x0, "x0": x0}
+        said = self.denoiser(a * x0 + s * eps, t.float(), *self._conditions_of(batch, ctx))
+        return {"denoiser": (said.float() - targets[self._diffusion().prediction]).square().mean()}
+
+    def _conditions_of(self, batch: Batch, ctx: Context) -> list[Tensor]:
+        """What the batch's samples are, some of it left out by a coin per sample; nothing where it is not
+        known."""
+        out = []
+        for name, spec in self.conditions.items():
+            value = batch.condition.get(name, batch.y if spec.kind == "class" else None)
+            if value is None and spec.null is None:
+                raise CallError(f"training this pipeline needs the condition '{name}' of every sample")
+            if spec.null is not None:
+                shape = (len(batch), *spec.shape)
+                nothing = torch.full(shape, spec.null, dtype=torch.int64, device=batch.x.device)
+                coins = torch.rand(len(batch), generator=ctx.rng, device=batch.x.device) < _DROPPED
+                drop = coins.reshape(-1, *[1] * len(spec.shape))
+                value = nothing if value is None else torch.where(drop, nothing, value)
+            out.append(value if self.text is None else self.text(value))
+        return [v for v in out if v is not None]
+
+
+def size_of(size: Any) -> tuple[int, int]:
+    """Height and width of what diffusers calls a sample_size."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
+
+
+def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> AdaptedPipeline:
+    """The adapted pipeline that `model.json` describes, with fresh weights."""
+    return AdaptedPipeline(PipelineConfig.model_validate(dict(config)), spec)

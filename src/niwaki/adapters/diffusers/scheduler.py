@@ -1,0 +1,163 @@
+"""A diffusers scheduler as our own `Diffusion`: schedule, prediction, times and solver, or a refusal."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+from niwaki.adapters.diffusers.quiet import quiet
+from niwaki.contract import CallError
+from niwaki_runtime.samplers.schedules import alpha_bars
+
+__all__ = ["SCHEDULERS", "translate"]
+
+_PREDICTIONS = {"epsilon": "epsilon", "v_prediction": "v", "sample": "x0"}
+_BY_SOLVER = {
+    "ddim": "DDIMScheduler",
+    "ddpm": "DDPMScheduler",
+    "dpmpp_2m": "DPMSolverMultistepScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "consistency": "DDIMScheduler",  # of a model distilled here: only its levels are taken
+}
+_REMEDY = "; name one of ours with solver=… (ddim, ddpm, dpmpp_2m, euler)"
+
+
+def translate(
+    kind: str, settings: Mapping[str, Any], solver: str | None = None, spacing: str | None = None
+) -> dict[str, Any]:
+    """The fields of `Diffusion` that do what the scheduler `kind` with these settings does.
+
+    solver:  `ddim`, `ddpm`, `dpmpp_2m`, `euler` or `consistency` on the noise schedule of the settings;
+             None is the scheduler's own
+    spacing: of the timesteps, instead of the scheduler's
+    Raises CallError, naming the setting, for one that has no counterpart.
+    """
+    return dict(_translated(kind, json.dumps(settings, sort_keys=True), solver, spacing))
+
+
+@lru_cache(maxsize=32)
+def _translated(kind: str, settings: str, solver: str | None, spacing: str | None) -> dict[str, Any]:
+    import diffusers
+
+    name = _BY_SOLVER[solver] if solver else kind
+    if name not in SCHEDULERS:
+        raise CallError(f"niwaki has no solver that does what {kind} does{_REMEDY}")
+    given = json.loads(settings)
+    with quiet():
+        told = dict(getattr(diffusers, name).from_config(given).config)
+    if name != kind:
+        # Another solver's own settings mean nothing to this one, and its defaults are not the pipeline's.
+        told |= {"thresholding": False, "algorithm_type": "dpmsolver++", "solver_order": 2}
+        told |= {"clip_sample": given.get("clip_sample", False)}
+    if spacing:
+        told["timestep_spacing"] = spacing
+    for setting in ("trained_betas", "rescale_betas_zero_snr", "thresholding"):
+        if told.get(setting):
+            raise CallError(f"the scheduler's '{setting}' has no counterpart in niwaki's sampler")
+    prediction = told["prediction_type"]
+    if prediction not in _PREDICTIONS:
+        raise CallError(f"niwaki's sampler knows no prediction_type '{prediction}'")
+    fields = {
+        "schedule": _schedule(told),
+        "train_steps": int(told["num_train_timesteps"]),
+        "prediction": _PREDICTIONS[prediction],
+        "offset": int(told.get("steps_offset", 0)) if told["timestep_spacing"] == "leading" else 0,
+        "spacing": told["timestep_spacing"],
+        "clip": 0.0,
+    }
+    own = {"solver": solver} if solver == "consistency" else {}
+    return {**fields, **SCHEDULERS[name](told, fields), **own}
+
+
+def _schedule(told: Mapping[str, Any]) -> str:
+    name = told["beta_schedule"]
+    if name == "squaredcos_cap_v2":
+        return "cosine"
+    if name in ("linear", "scaled_linear"):
+        return f"{name}({told['beta_start']!r}, {told['beta_end']!r})"
+    raise CallError(f"niwaki's sampler knows no beta_schedule '{name}'")
+
+
+def _clip(told: Mapping[str, Any]) -> float:
+    return float(told["clip_sample_range"]) if told["clip_sample"] else 0.0
+
+
+def _ddim(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Its pipelines leave ε as the network said it where x₀ is clipped."""
+    if told["timestep_spacing"] == "linspace":
+        # It steps by train // steps from times that lie further apart.
+        raise CallError(
+            "DDIMScheduler with timestep_spacing 'linspace' steps to times that it does not visit, which "
+            "niwaki's sampler does not; make it 'trailing' or 'leading'"
+        )
+    last = "clean" if told["set_alpha_to_one"] else "zero"
+    return {"solver": "ddim", "clip": _clip(told), "consistent": False, "last": last}
+
+
+def _ddpm(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    variance = told["variance_type"]
+    solvers = {"fixed_small": "ddpm", "fixed_small_log": "ddpm", "fixed_large": "ddpm_large"}
+    if variance not in solvers:
+        raise CallError(f"DDPMScheduler's variance_type '{variance}' has no counterpart in niwaki's sampler")
+    return {"solver": solvers[variance], "clip": _clip(told)}
+
+
+_OTHER_SIGMAS = (
+    "use_karras_sigmas",
+    "use_exponential_sigmas",
+    "use_beta_sigmas",
+    "use_lu_lambdas",
+    "use_flow_sigmas",
+)
+
+
+def _needs(told: Mapping[str, Any], name: str, **wanted: Any) -> None:
+    """Raises CallError for the first setting that is not as the translation needs it."""
+    for setting, value in {**dict.fromkeys(_OTHER_SIGMAS, False), **wanted}.items():
+        if setting in told and told[setting] != value and not (value is False and told[setting] is None):
+            raise CallError(
+                f"{name}'s {setting} {told[setting]!r} has no counterpart in niwaki's sampler, only {value!r}"
+            )
+
+
+def _dpm(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """DPM-Solver++(2M); of order 1 it is DDIM (Lu et al. 2022, Section 3)."""
+    if told["solver_order"] not in (1, 2):
+        raise CallError(f"niwaki has DPM-Solver++ of order 1 and 2, not {told['solver_order']}")
+    _needs(told, "DPMSolverMultistepScheduler", algorithm_type="dpmsolver++", solver_type="midpoint",
+           final_sigmas_type="zero", lambda_min_clipped=-math.inf, variance_type=None)  # fmt: skip
+    spacing = told["timestep_spacing"]
+    return {
+        "solver": "dpmpp_2m" if told["solver_order"] == 2 else "ddim",
+        "spacing": spacing if spacing == "trailing" else f"{spacing}_open",
+    }
+
+
+def _euler(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Euler's step in x/α by σ/α is DDIM's (Song, Meng & Ermon 2021, Equation 14)."""
+    _needs(
+        told, "EulerDiscreteScheduler", interpolation_type="linear", timestep_type="discrete",
+    )  # fmt: skip
+    if fields["prediction"] == "x0":
+        raise CallError("EulerDiscreteScheduler has no prediction_type 'sample'")
+    spacing = told["timestep_spacing"]
+    start = alpha_bars(fields["schedule"], fields["train_steps"])[-1]
+    return {
+        "solver": "ddim",
+        "spacing": "linspace_exact" if spacing == "linspace" else spacing,
+        "last": "clean" if told["final_sigmas_type"] == "zero" else "zero",
+        # Where its first time is the last one trained, it starts from pure noise: σ ε without the α x₀.
+        "start_scale": 1.0 if spacing == "leading" else math.sqrt(1.0 - start),
+    }
+
+
+SCHEDULERS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]] = {
+    "DDIMScheduler": _ddim,
+    "DDPMScheduler": _ddpm,
+    "DPMSolverMultistepScheduler": _dpm,
+    "EulerDiscreteScheduler": _euler,
+}
+"""Schedulers that can be translated: (settings, fields so far) → more fields."""

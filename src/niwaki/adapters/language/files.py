@@ -1,0 +1,160 @@
+"""Weights, configuration and tokenizer from a folder or the hub: safetensors and JSON, never a pickle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+
+from niwaki.contract import CallError, NiwakiError
+from niwaki.store import read_json
+
+__all__ = ["load_network", "package", "quiet", "tokenizer_of"]
+
+_FILES = (
+    *("config.json", "model*.safetensors", "model.safetensors.index.json"),
+    *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "tokenizer.model"),
+)
+"""What is fetched from the hub."""
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+
+
+def load_network(source: str) -> Any:
+    """The causal language model in a folder or on the hub, every weight from its files.
+
+    Raises CallError for pickled weights, code of its own, another kind of model or a missing package;
+    NiwakiError for what cannot be had or read.
+    """
+    transformers = package("transformers")
+    folder = _folder(source)
+    record = read_json(folder / "config.json")
+    kind = record.get("model_type")
+    if not _known(kind):
+        own = " (it brings code of its own, which is not run)" if "auto_map" in record else ""
+        raise CallError(f"'{source}' holds a model of the type '{kind}', no causal language model known{own}")
+    with quiet(transformers):
+        try:
+            network, report = transformers.AutoModelForCausalLM.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+        except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+            first = str(error).split("\n")[0]
+            raise NiwakiError(f"'{source}' could not be loaded as a language model: {first}") from error
+    missing = sorted(report["missing_keys"])
+    if missing:  # transformers would draw them at random
+        raise NiwakiError(f"'{source}' lacks {len(missing)} weights, '{missing[0]}' among them")
+    return network
+
+
+def _known(kind: Any) -> bool:
+    """Whether `transformers` itself has a causal language model of this type."""
+    names = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+    return kind in names
+
+
+def _folder(source: str) -> Path:
+    """Where the files lie; those of a hub name are fetched, or taken from the hub's cache."""
+    path = Path(source).expanduser()
+    if path.is_file():
+        _refuse_pickle(path)
+        raise CallError(f"'{path}' is a file; name the folder that holds config.json and model.safetensors")
+    if not path.is_dir():
+        if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
+            raise CallError(f"there is no folder '{path}'")
+        path = _fetch(source)
+    if not any(path.glob("*.safetensors")):
+        for file in sorted(path.iterdir()):
+            _refuse_pickle(file)
+        raise NiwakiError(f"there are no weights in '{source}': model.safetensors is missing")
+    return path
+
+
+def _refuse_pickle(path: Path) -> None:
+    """Raises CallError, with the way out, where `path` is a file of pickled weights by its name."""
+    if path.suffix.lower() in _PICKLES and path.is_file():
+        raise CallError(
+            f"'{path}' holds pickled weights, and a pickle can run any program when it is read; where you "
+            'trust it, convert it once and name the new folder: python -c "from transformers import '
+            f"AutoModelForCausalLM as A; A.from_pretrained('{path.parent}').save_pretrained('NEW_FOLDER')\""
+        )
+
+
+def _fetch(name: str) -> Path:
+    hub = package("huggingface_hub")
+    try:
+        return Path(hub.snapshot_download(name, allow_patterns=list(_FILES)))
+    except Exception as error:  # the client raises whatever its transport raises
+        raise NiwakiError(
+            f"'{name}' is not a folder here and could not be had from the hub: there is no network, no model "
+            "of that name, or no access to it; fetch it elsewhere with "
+            f"`hf download {name} --local-dir FOLDER` and name that folder"
+        ) from error
+
+
+def tokenizer_of(source: Any) -> str:
+    """The text of a tokenizer.json; empty where `source` is a folder or a model without one.
+
+    source: a folder, a hub name, a file, the text itself, or a tokenizer of `tokenizers` or `transformers`
+    Raises CallError for what is none of them.
+    """
+    inner = getattr(source, "backend_tokenizer", source)
+    if hasattr(inner, "to_str"):
+        return str(inner.to_str())
+    if isinstance(source, str) and source.lstrip().startswith("{"):
+        return source
+    if not isinstance(source, str | Path):
+        if hasattr(source, "parameters"):
+            return ""  # a network knows no tokenizer
+        raise CallError(f"a {type(source).__name__} is no tokenizer; give a tokenizer.json")
+    path = Path(source).expanduser()
+    if path.is_file():
+        read_json(path)  # says what is wrong with it
+        return path.read_text(encoding="utf-8")
+    folder = path if path.is_dir() else _folder(str(source))
+    if (folder / "tokenizer.json").is_file():
+        return tokenizer_of(folder / "tokenizer.json")
+    if not any((folder / name).exists() for name in ("vocab.json", "tokenizer.model")):
+        return ""
+    transformers = package("transformers")
+    with quiet(transformers):
+        try:
+            made = transformers.AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
+        except Exception as error:  # a tokenizer may want any of several packages
+            raise NiwakiError(f"the tokenizer in '{folder}' cannot be read: {error}") from error
+    return tokenizer_of(made)
+
+
+def package(name: str) -> Any:
+    """Imported where it is needed: it takes seconds, and only language models want it."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise CallError(
+            f"language models are read by the package '{name}', which is not installed: "
+            "pip install 'niwaki[hub]'"
+        ) from error
+
+
+@contextmanager
+def quiet(transformers: Any) -> Iterator[None]:
+    """Without its bars and reports: what matters of them is raised here."""
+    logging = transformers.utils.logging
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()

@@ -1,0 +1,53 @@
+"""What the verbs share about models that niwaki did not train."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["OUTSIDE", "Weights", "opened", "prompted", "refuse_for_runs"]
+
+OUTSIDE = "package.module:function, which makes it, or the folder of a diffusers pipeline"
+
+Weights = Annotated[
+    Path | None,
+    typer.Option(metavar="SAFETENSORS", help="The weights for what package.module:function makes, by name."),
+]
+
+
+def opened(
+    what: str, overrides: Sequence[str], weights: Path | None, *, device: str = "cpu"
+) -> tuple[Any, list[str]]:
+    """A model of no run, loaded with its `model.*` overrides, and the other overrides; runs, model
+    directories and bundles are handed on as they are."""
+    from niwaki.workflow.outside import is_outside, load_outside, split
+
+    if not is_outside(what):
+        refuse_for_runs(what, weights=weights)
+        return what, list(overrides)
+    from niwaki.training.hardware import choose_device
+
+    told, rest = split(overrides)
+    return load_outside(what, weights=weights, told=told).to(choose_device(device)), rest
+
+
+def refuse_for_runs(what: str, **given: Any) -> None:
+    """Raises CallError for an option that only a model of no run takes."""
+    from niwaki_runtime.errors import CallError
+
+    for name, value in given.items():
+        if value is not None:
+            raise CallError(
+                f"--{name} is for package.module:function or a pipeline's folder, and {what} is neither"
+            )
+
+
+def prompted(source: Any, condition: Any, n: int) -> Any:
+    """Prompts as tokens, in turn, where `source` is asked by them; any other condition as it is."""
+    if "prompt" not in getattr(source, "conditions", {}) or not isinstance(condition, str | list):
+        return condition
+    tokens = source.asked(condition)
+    return tokens if isinstance(condition, str) else tokens[[i % len(tokens) for i in range(n)]]

@@ -1,0 +1,56 @@
+"""The documentation that every CPython carries: the texts of `help()`, and the docstrings of its library."""
+
+from __future__ import annotations
+
+import ast
+import platform
+import sys
+import sysconfig
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["documents", "version"]
+
+_LEFT_OUT = ("test", "idlelib", "lib2to3", "turtledemo", "pydoc_data", "ensurepip", "site-packages", "this")
+
+
+def version() -> str:
+    """What the texts depend on."""
+    return f"{platform.python_implementation()} {platform.python_version()}"
+
+
+def documents(docstrings: bool = True) -> Iterator[str]:
+    """One text per topic of `help()`, then one per module: its docstrings, each under the name it belongs to.
+
+    Nothing is imported: docstrings are read from the sources.
+    """
+    from pydoc_data.topics import topics
+
+    for name in sorted(topics):
+        yield topics[name]
+    root = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(root.rglob("*.py")) if docstrings else ():
+        parts = path.relative_to(root).with_suffix("").parts
+        public = not any(p in _LEFT_OUT or (p.startswith("_") and p != "__init__") for p in parts)
+        if public and parts[0] in sys.stdlib_module_names and "test" not in parts[-1]:
+            yield _docstrings(path, ".".join(p for p in parts if p != "__init__"))
+
+
+def _docstrings(path: Path, module: str) -> str:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError, OSError):  # some files are there to be wrong
+        return ""
+    found = []
+
+    def walk(node: ast.AST, name: str) -> None:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text:
+                found.append(f"{name}\n{text}")
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                walk(child, f"{name}.{child.name}")
+
+    walk(tree, module)
+    return "\n\n".join(found)

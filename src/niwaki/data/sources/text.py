@@ -1,0 +1,214 @@
+"""Text in windows of tokens: your files, or the documentation that comes with CPython.
+
+Texts are cut into passages at blank lines; the hash of a passage decides its split, so that no passage, and
+no copy of one, lies in two. Within a split the passages follow each other, an END token between them, and
+are cut into windows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from niwaki.contract import CallError, SampleSpec
+from niwaki.data.audit import Finding, shortened
+from niwaki.data.cache import cached
+from niwaki.data.config import DataConfig, Options, Pool, Progress, register
+from niwaki.data.sources import python_docs
+from niwaki.data.sources.tokens import BYTES, byte_tokenizer, encode, learned_tokenizer
+from niwaki.data.splitting import SPLITS, by_hash
+from niwaki.store import hash_bytes
+
+__all__ = ["DocsOptions", "TextOptions", "passages", "text", "tokenizer_json"]
+
+VERSION = 1  # of the reading: a change here makes cached windows stale
+EXTENSIONS = ("txt", "md", "rst", "text")
+PASSAGE = 600  # characters from which on a passage ends at the next blank line
+
+
+class DocsOptions(Options):
+    """Settings of `python-docs`.
+
+    length:     tokens of one window
+    vocabulary: 256 takes bytes as tokens; more learns byte pairs from the training split
+    docstrings: those of the standard library too, not only the topics of `help()`
+    """
+
+    length: int = Field(default=256, ge=8, le=65536)
+    vocabulary: int = Field(default=BYTES, ge=BYTES, le=100_000)
+    docstrings: bool = True
+
+
+class TextOptions(Options):
+    """Settings of `text`.
+
+    path:       a file of UTF-8 text, or a folder of them (.txt, .md, .rst)
+    length:     tokens of one window
+    vocabulary: 256 takes bytes as tokens; more learns byte pairs from the training split
+    """
+
+    path: str
+    length: int = Field(default=256, ge=8, le=65536)
+    vocabulary: int = Field(default=BYTES, ge=BYTES, le=100_000)
+
+
+def passages(documents: Iterable[str]) -> list[str]:
+    """Paragraphs, joined until a passage has PASSAGE characters; NUL, which means END here, is left out."""
+    found: list[str] = []
+    for document in documents:
+        held: list[str] = []
+        for paragraph in document.replace("\0", "").replace("\r\n", "\n").split("\n\n"):
+            held.append(paragraph)
+            if sum(map(len, held)) >= PASSAGE:
+                found.append("\n\n".join(held).strip("\n"))
+                held = []
+        if any(p.strip() for p in held):
+            found.append("\n\n".join(held).strip("\n"))
+    return [p for p in found if p.strip()]
+
+
+def _windows(pieces: Sequence[str], options: Any, fractions: Sequence[float], seed: int) -> dict[str, Tensor]:
+    """Windows `(n, length)`, their splits, the bytes of each, and the tokenizer's text."""
+    split = by_hash([hashlib.sha256(p.encode()).digest() for p in pieces], fractions, seed)
+    tokenizer = byte_tokenizer()
+    if options.vocabulary != BYTES:
+        own = [p for p, s in zip(pieces, split, strict=True) if s == 0]
+        tokenizer = learned_tokenizer(own, options.vocabulary)
+    rows = encode(pieces, tokenizer, options.vocabulary)
+    sizes = [_bytes_of(p, row) for p, row in zip(pieces, rows, strict=True)]
+    x, numbers, weights = [], [], []
+    for k in range(len(SPLITS)):
+        mine = np.flatnonzero(split == k)
+        if not len(mine):
+            continue
+        stream = np.concatenate([rows[i] for i in mine])
+        size = np.concatenate([sizes[i] for i in mine])
+        count = len(stream) // options.length
+        cut = count * options.length
+        x.append(stream[:cut].reshape(count, options.length))
+        weights.append(size[:cut].reshape(count, options.length).sum(1))
+        numbers.append(np.full(count, k))
+    stored = np.uint8 if options.vocabulary <= BYTES else np.int32
+    return {
+        "x": torch.from_numpy(np.concatenate(x).astype(stored)),
+        "split": torch.from_numpy(np.concatenate(numbers).astype(np.int64)),
+        "bytes": torch.from_numpy(np.rint(np.concatenate(weights)).astype(np.int64)),
+        "tokenizer": torch.frombuffer(bytearray(tokenizer.encode()), dtype=torch.uint8).clone(),
+    }
+
+
+def _bytes_of(passage: str, row: np.ndarray) -> np.ndarray:
+    """Bytes of text that each token of a passage stands for on average; its end counts as one."""
+    each = len(passage.encode()) / max(len(row) - 1, 1)
+    return np.append(np.full(len(row) - 1, each), 1.0)
+
+
+def _ingredients(config: DataConfig, options: Any, content: Any) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "content": content,
+        "options": options.model_dump(exclude={"path"}),
+        "fractions": list(config.fractions),
+        "seed": config.seed,
+    }
+
+
+def _pool(name: str, found: dict[str, Tensor], options: Any, findings: list[Finding]) -> Pool:
+    if not len(found["x"]):
+        raise CallError(f"the text is shorter than one window of {options.length} tokens")
+    return Pool(
+        name,
+        SampleSpec("text", (options.length,), levels=options.vocabulary),
+        found["x"],
+        attributes={"bytes": found["bytes"]},
+        assignment=found["split"].numpy(),
+        findings=findings,
+    )
+
+
+def _docs(config: DataConfig, options: DocsOptions) -> tuple[dict[str, Tensor], list[Finding]]:
+    return cached(
+        "python-docs",
+        _ingredients(config, options, python_docs.version()),
+        lambda: _windows(
+            passages(python_docs.documents(options.docstrings)), options, config.fractions, config.seed
+        ),
+    )
+
+
+def _files(path: str) -> tuple[list[tuple[str, bytes]], list[Finding]]:
+    """Name and content of every file. Raises CallError where there is none."""
+    root = Path(path).expanduser()
+    if not root.exists():
+        raise CallError(f"data.path '{path}' does not exist")
+    if root.is_file():
+        return [(root.name, root.read_bytes())], []
+    every = [p for p in sorted(root.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    files = [p for p in every if p.suffix.lower().lstrip(".") in EXTENSIONS]
+    if not files:
+        raise CallError(f"data.path '{path}' holds no text files ({', '.join(EXTENSIONS)})")
+    findings = []
+    if len(every) > len(files):
+        words = f"{len(every) - len(files)} files are not text by their names and were not read"
+        others = shortened(str(p.relative_to(root)) for p in every if p not in files)
+        findings.append(Finding("note", "other files", words, others))
+    return [(p.relative_to(root).as_posix(), p.read_bytes()) for p in files], findings
+
+
+def _read(config: DataConfig, options: TextOptions) -> tuple[dict[str, Tensor], list[Finding]]:
+    files, findings = _files(options.path)
+    documents, broken = [], []
+    for name, content in files:
+        try:
+            documents.append(content.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            broken.append(f"{name}: byte {error.start} is not UTF-8")
+    if broken:
+        words = f"{len(broken)} of {len(files)} files are not UTF-8 and were set aside"
+        findings.append(Finding("error", "unreadable", words, shortened(broken)))
+    if not documents:
+        raise CallError(f"none of the {len(files)} files in '{options.path}' is UTF-8 text")
+    found, remarks = cached(
+        "text",
+        _ingredients(config, options, [hash_bytes(content) for _, content in files]),
+        lambda: _windows(passages(documents), options, config.fractions, config.seed),
+    )
+    return found, findings + remarks
+
+
+@register("python-docs", DocsOptions)
+def docs(config: DataConfig, options: DocsOptions, progress: Progress | None) -> Pool:
+    """Windows `(n, length)` of tokens from CPython's documentation, of the version that runs."""
+    found, findings = _docs(config, options)
+    return _pool("python-docs", found, options, findings)
+
+
+@register("text", TextOptions)
+def text(config: DataConfig, options: TextOptions, progress: Progress | None) -> Pool:
+    """Windows `(n, length)` of tokens from a file or a folder of UTF-8 text.
+
+    Raises CallError for a path without text, or text shorter than a window.
+    """
+    found, findings = _read(config, options)
+    return _pool(Path(options.path).stem or "text", found, options, findings)
+
+
+def tokenizer_json(config: DataConfig) -> str:
+    """The text of the tokenizer.json that the windows of `config` were made with.
+
+    Raises CallError for a source that makes no tokens.
+    """
+    options = config.options()
+    if not isinstance(options, DocsOptions | TextOptions):
+        raise CallError(f"the data source '{config.source}' makes no tokens")
+    if options.vocabulary == BYTES:
+        return byte_tokenizer()
+    found, _ = _docs(config, options) if isinstance(options, DocsOptions) else _read(config, options)
+    return bytes(found["tokenizer"].numpy()).decode()

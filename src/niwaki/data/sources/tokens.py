@@ -1,0 +1,100 @@
+"""Text as tokens: bytes, or byte pairs learned from a text; both as a `tokenizer.json`.
+
+Sennrich, Haddow & Birch: Neural Machine Translation of Rare Words with Subword Units, ACL 2016
+(https://arxiv.org/abs/1508.07909); on bytes as in Radford et al.: Language Models are Unsupervised Multitask
+Learners, 2019.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache
+
+import numpy as np
+
+from niwaki.contract import CallError
+from niwaki_runtime.tokenizer import letters
+
+__all__ = ["BYTES", "END", "END_NAME", "byte_tokenizer", "encode", "learned_tokenizer"]
+
+BYTES = 256
+"""Vocabulary of plain bytes."""
+END = 0
+"""The token between two passages. As a byte it is NUL, which no text holds."""
+END_NAME = "<|endoftext|>"
+
+
+@cache
+def byte_tokenizer() -> str:
+    """The tokenizer.json in which every byte of UTF-8 is a token of the same number."""
+    vocabulary = {letter: b for b, letter in enumerate(letters()) if b != END}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return json.dumps(
+        {
+            "version": "1.0",
+            "truncation": None,
+            "padding": None,
+            "added_tokens": [{"id": END, "content": END_NAME, **flags}],
+            "normalizer": None,
+            "pre_tokenizer": level,
+            "post_processor": None,
+            "decoder": level,
+            "model": {
+                "type": "BPE",
+                "dropout": None,
+                "unk_token": None,
+                "continuing_subword_prefix": None,
+                "end_of_word_suffix": None,
+                "fuse_unk": False,
+                "byte_fallback": False,
+                "ignore_merges": False,
+                "vocab": {END_NAME: END, **vocabulary},
+                "merges": [],
+            },
+        },
+        ensure_ascii=False,
+    )
+
+
+def learned_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
+    """The tokenizer.json of byte pairs learned from `texts`: the passages' end, 256 bytes, then the merges.
+
+    Raises CallError where `tokenizers` is not installed, or the texts are too short for so many tokens.
+    """
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise CallError(
+            "tokens beyond bytes are learned by the package 'tokenizers', which is not installed: "
+            f"pip install 'niwaki[hub]', or leave data.vocabulary at {BYTES}"
+        ) from error
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_NAME],
+        initial_alphabet=sorted(letters()),
+        show_progress=False,
+    )
+    made.train_from_iterator(texts, trainer)
+    found = made.get_vocab_size()
+    if found < vocabulary:
+        raise CallError(
+            f"the texts yield {found} tokens only; set data.vocabulary to that, or give more text"
+        )
+    return str(made.to_str())
+
+
+def encode(passages: Sequence[str], tokenizer: str, vocabulary: int) -> list[np.ndarray]:
+    """The tokens of each passage, END after it: int64."""
+    if vocabulary == BYTES:
+        rows = [np.frombuffer(p.encode(), dtype=np.uint8).astype(np.int64) for p in passages]
+    else:
+        import tokenizers
+
+        made = tokenizers.Tokenizer.from_str(tokenizer)
+        rows = [np.array(e.ids, dtype=np.int64) for e in made.encode_batch(list(passages))]
+    return [np.append(row, END) for row in rows]

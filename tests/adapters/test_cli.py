@@ -1,0 +1,134 @@
+"""Models of no run on the command line: a factory with weights, a pipeline's folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import outside
+import pipelines
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from niwaki.adapters import adapt
+from niwaki.cli.main import status
+from niwaki.contract import CallError
+from niwaki.workflow.load import load
+from niwaki.workflow.outside import is_factory
+
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def niwaki(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = status([str(w) for w in words])
+        said = capsys.readouterr()
+        return code, said.out, said.err.strip().splitlines()[-1] if said.err.strip() else ""
+
+    return call
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    torch.manual_seed(7)
+    save_file(outside.OutsideDcgan().state_dict(), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+def test_samples_are_those_of_the_weights_in_the_file(niwaki: Call, weights: Path, tmp_path: Path) -> None:
+    code, _, error = niwaki(
+        "sample", "outside:make", "--weights", weights, "-n", 3, "--seed", 5, "--out", "s.npy"
+    )
+    assert code == 0, error
+    torch.manual_seed(7)
+    mine = adapt(outside.OutsideDcgan().eval(), latent=(20, 1, 1))
+    np.testing.assert_allclose(np.load(tmp_path / "s.npy"), mine.sample(3, seed=5).numpy(), atol=1e-6)
+
+
+def test_settings_of_adapt_are_overrides(niwaki: Call, tmp_path: Path) -> None:
+    words = ("sample", "outside:ClassGenerator", "model.latent=8", "model.classes=5", "-c", 4, "-n", 2)
+    code, _, error = niwaki(*words, "--out", "s.npz")
+    assert code == 0, error
+    assert np.load(tmp_path / "s.npz")["class"].tolist() == [4, 4]
+    code, _, error = niwaki("sample", "outside:make", "model.arguments.channels=1", "--out", "s.npy", "-n", 2)
+    assert code == 0, error
+    assert np.load(tmp_path / "s.npy").shape == (2, 1, 16, 16)
+
+
+def test_export_writes_a_bundle(niwaki: Call, weights: Path, tmp_path: Path) -> None:
+    code, out, error = niwaki("export", "outside:make", "--weights", weights, "--out", "m.niwaki", "--json")
+    assert code == 0, error
+    assert json.loads(out)["parity"]
+    assert load(tmp_path / "m.niwaki").sample(2, seed=0).shape == (2, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sample", "outsidr:make"], "'outsidr:make' cannot be imported"),
+        (["sample", "outside:mak"], "'outside' has no 'mak'; did you mean 'make'?"),
+        (["sample", "outside:not_a_module"], "returned int, not an nn.Module"),
+        (["sample", "outside:make", "model.latnt=3"], "no setting 'model.latnt'; did you mean 'latent'?"),
+        (["sample", "outside:ClassGenerator"], "say what shape the noise"),
+        (["sample", "outside:make", "model.latent=wide"], "model.latent=wide is not of its kind"),
+        (["sample", "outside:make", "--weights", "no.safetensors"], "no.safetensors does not exist"),
+        (["sample", "outside:make", "--weights", "w.pt"], "w.pt is a pickle"),
+        (["sample", "outside:make", "--weights", "short.safetensors"], "lacks the weights main.0.weight"),
+        (["sample", "outside:make", "--weights", "other.safetensors"], "it has main.0.weight (1,), not"),
+        (["compress", "outside:make"], "belongs to no run; name the data"),
+        (["compress", "outside:make", "--data", "digits", "train.steps=3"], "'model' and 'compress' only"),
+        (["compress", "outside:make", "--data", "digits", "compress.steps.0.ratio=2"], "compress.steps.0"),
+        (["compress", "outside:make", "--data", "digts"], "neither a data source nor a recipe"),
+        (["evaluate", "outside:make"], "belongs to no run; name the data"),
+        (["evaluate", "outside:make", "--data", "digits"], "shape"),
+        (["export", "nowhere", "--weights", "w.pt"], "--weights is for package.module:function"),
+    ],
+)
+def test_a_wrong_call_is_one_sentence(
+    niwaki: Call, weights: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    torch.save({}, tmp_path / "w.pt")
+    state: dict[str, Any] = outside.OutsideDcgan().state_dict()
+    save_file({k: v for k, v in state.items() if k != "main.0.weight"}, tmp_path / "short.safetensors")
+    save_file({**state, "main.0.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    code, out, error = niwaki(*words)
+    assert code in (1, 2)
+    assert out == ""
+    assert error.startswith("niwaki: ")
+    assert message in error
+
+
+def test_a_pipelines_folder_is_sampled_and_exported_and_refused_where_it_must(
+    niwaki: Call, tmp_path: Path
+) -> None:
+    pytest.importorskip("diffusers")
+    pipelines.text_to_image(tmp_path / "words").save_pretrained(tmp_path / "folder")
+    code, _, error = niwaki(
+        "sample", "folder", "model.steps=2", "-c", "a three", "-c", "a two", "-n", 3, "--out", "s.npz"
+    )
+    assert code == 0, error
+    asked = np.load(tmp_path / "s.npz")["prompt"]
+    assert asked.shape == (3, pipelines.LENGTH)
+    assert (asked[0] == asked[2]).all()
+    assert (asked[0] != asked[1]).any()
+    code, _, error = niwaki("sample", "folder", "--weights", "w.safetensors")
+    assert (code, "has its weights inside" in error) == (2, True)
+    code, _, error = niwaki("sample", "folder", "model.stepz=2")
+    assert "a pipeline has no setting 'model.stepz'; did you mean 'steps'?" in error
+
+
+def test_what_is_a_factory() -> None:
+    assert is_factory("nets:make")
+    assert is_factory("my.nets.gan:make_it")
+    for other in ("digits-gan", "runs/x", "C:\\x", "nets:", ":make", "a/b:c", "recipe.yaml"):
+        assert not is_factory(other)
+    with pytest.raises(CallError, match="does not exist"):
+        load("runs/x")
