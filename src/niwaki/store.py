@@ -11,7 +11,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,10 +27,12 @@ __all__ = [
     "append_jsonl",
     "atomic_directory",
     "hash_bytes",
+    "hash_directory",
     "hash_file",
     "hash_json",
     "hash_tensors",
     "jsonable",
+    "kept_json",
     "read_json",
     "read_jsonl",
     "read_tensors",
@@ -103,6 +105,28 @@ def read_json(path: Path | str) -> Any:
         raise NiwakiError(f"{path} is not readable JSON: {error}") from error
 
 
+def kept_json(
+    path: Path | None,
+    make: Callable[[], Any],
+    whole: Callable[[Any], bool] = lambda found: isinstance(found, dict),
+) -> Any:
+    """What a cache keeps at `path`, or what `make` gives, kept there from now on; None keeps nothing.
+
+    whole: whether what was read is what was kept; a damaged or foreign file is made again
+    """
+    if path is not None and path.exists():
+        try:
+            found = read_json(path)
+        except NiwakiError:
+            found = None
+        if found is not None and whole(found):
+            return found
+    made = make()
+    if path is not None:
+        write_json(path, made)
+    return made
+
+
 def append_jsonl(path: Path | str, *records: Mapping[str, Any]) -> None:
     """Add lines to a log. A line cut short by a kill is skipped by `read_jsonl`."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -171,6 +195,14 @@ def hash_bytes(data: bytes) -> str:
 def hash_file(path: Path | str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_directory(path: Path) -> str:
+    """SHA-256 over the names and contents of all files under `path` (or of the file that it is)."""
+    if path.is_file():
+        return hash_file(path)
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return hash_bytes("\n".join(f"{p.relative_to(path)} {hash_file(p)}" for p in files).encode())
 
 
 def hash_json(value: Any) -> str:

@@ -6,10 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from evaluation.scenes import CENTRES, MODES, D, scene
 
 from niwaki.evaluation import compare
-from niwaki.evaluation.margins import FIDELITY, SHARE, Costs, Margin, margins_of
+from niwaki.evaluation.margins import DIVERSITY, FIDELITY, SHARE, Margin, diversity_margin, fidelity_margin
+from niwaki.evaluation.neighbourhood import neighbourhood, reach
 from niwaki.evaluation.paired import Change
+from niwaki.evaluation.planted import drop_sets, dropped
 from niwaki.evaluation.result import Z95
 from niwaki.evaluation.verdict import decide
 
@@ -75,27 +78,87 @@ def test_a_margin_within_its_noise_decides_nothing() -> None:
         assert lost.margin_noise == 0.1 / Z95 + 1e-6
 
 
-def test_the_noise_of_a_margin_is_its_spread_over_repeats() -> None:
+def test_the_noise_of_the_margin_of_fidelity_is_its_spread_over_repeats() -> None:
     rng = np.random.default_rng(0)
-    found = []
-    for _ in range(400):
-        share = rng.uniform(0.03, 0.07, 15)
-        lost = 0.4 * share + 0.01 * rng.normal(size=15)
-        found.append(margins_of([Costs(rng.normal(0.6, 1.0, 200), lost, share)]))
-    for axis, truth in (("fidelity", SHARE * 0.6), ("diversity", SHARE * 0.4)):
-        values = np.array([f[axis].value for f in found])
-        noises = np.array([f[axis].noise for f in found])
-        assert values.mean() == pytest.approx(truth, rel=0.05)
-        assert np.sqrt((noises**2).mean()) == pytest.approx(values.std(ddof=1), rel=0.15)
+    found = [fidelity_margin(rng.normal(0.6, 1.0, 200)) for _ in range(400)]
+    values, noises = (np.array([getattr(m, name) for m in found]) for name in ("value", "noise"))
+    assert values.mean() == pytest.approx(SHARE * 0.6, rel=0.05)
+    assert np.sqrt((noises**2).mean()) == pytest.approx(values.std(ddof=1), rel=0.15)
 
 
-def test_extractors_share_the_ruined_samples_so_that_their_average_is_tested() -> None:
+def test_sets_of_modes_hold_about_the_share() -> None:
+    mode = np.repeat(np.arange(6), [7, 22, 34, 54, 44, 839])
+    sets = drop_sets(mode, 0.05, 0)
+    held = np.bincount(mode) / 1000
+    assert all(0.04 <= held[one].sum() <= 0.06 for one in sets)
+    assert {tuple(np.flatnonzero(one)) for one in sets} == {(3,), (4,), (0, 2), (0, 4), (1, 2)}
+    halves = np.repeat([0, 1], [920, 80])
+    assert drop_sets(halves, 0.05, 0).tolist() == [[False, True]], "the nearest, of at most twice the share"
+    assert len(drop_sets(np.repeat([0, 1], 500), 0.05, 0)) == 0
+    assert len(drop_sets(np.zeros(90, int), 0.05, 0)) == 0
+    many = drop_sets(np.repeat(np.arange(40), 10), 0.05, 0)
+    assert len(many) == 100, "not all 780"
+    assert np.array_equal(many, drop_sets(np.repeat(np.arange(40), 10), 0.05, 0))
+
+
+def test_what_is_dropped_is_made_no_more_and_all_else_stays() -> None:
+    mode = np.repeat([3, 5, 9], [10, 20, 30])
+    made = dropped(mode, np.array([False, True, False]), np.random.default_rng(0))
+    assert 5 not in mode[made]
+    np.testing.assert_array_equal(made[mode != 5], np.flatnonzero(mode != 5))
+
+
+@pytest.fixture(scope="module")
+def of_modes() -> Margin:
+    """Of the twenty modes of `scenes`, each about 5 %."""
+    rng = np.random.default_rng(0)
+    mode = rng.integers(0, MODES, 600)
+    real = CENTRES[rng.integers(0, MODES, 300)] + rng.normal(size=(300, D))
+    before = CENTRES[mode] + rng.normal(size=(600, D))
+    return diversity_margin([neighbourhood(real, before)], [mode], 300, 0)
+
+
+def test_hardly_any_lost_mode_passes_as_none(of_modes: Margin) -> None:
+    assert of_modes.calibrated
+    lost, intact = ([scene("drop", share, 600, 300, s)[1] for s in range(60)] for share in (0.05, 0.0))
+    assert of_modes.value < np.mean([c.delta for c in lost])
+    passed = [c.interval()[1] < of_modes.value for c in lost]
+    assert np.mean(passed) <= 0.12  # more than 7 of 60 at 5 % has a chance of 2 %
+    assert np.mean([c.interval()[1] < of_modes.value for c in intact]) > 0.95
+
+
+def test_what_passes_is_decided_by_the_cheapest_mode_and_not_by_the_average() -> None:
+    """Every other mode lies on its neighbour, so that losing it costs nothing."""
     rng = np.random.default_rng(1)
-    common = rng.normal(0.5, 1.0, 300)
-    parts = [Costs(common + s * 3.0, np.full(4, 0.02), np.full(4, 0.05)) for s in (-1, 1)]
-    both = margins_of(parts)
-    assert both["fidelity"].value == pytest.approx(SHARE * common.mean())
-    assert both["diversity"] == Margin(pytest.approx(SHARE * 0.4), pytest.approx(0.0, abs=1e-12))
+    centres = 6 * rng.normal(size=(20, 4))
+    centres[1::2] = centres[::2]
+    mode = rng.integers(0, 20, 800)
+    real = centres[rng.integers(0, 20, 300)] + rng.normal(size=(300, 4))
+    place = neighbourhood(real, centres[mode] + rng.normal(size=(800, 4)))
+    whole = np.array(
+        [reach(place.counts(mode // 2 != c), int((mode // 2 != c).sum()), 300).mean() for c in range(10)]
+    )
+    average = (reach(place.counts(), 800, 300).mean() - whole).mean() / 2
+    assert diversity_margin([place], [mode], 300, 0).value < 0.6 * average
+
+
+def test_where_dropping_modes_costs_nothing_there_is_no_margin_of_diversity() -> None:
+    rng = np.random.default_rng(2)
+    real, before = rng.normal(size=(200, 3)), 0.01 * rng.normal(size=(400, 3))
+    margin = diversity_margin([neighbourhood(real, before)], [rng.integers(0, 20, 400)], 200, 0)
+    assert not margin.calibrated
+    assert diversity_margin([neighbourhood(real, before)], [np.zeros(400, int)], 200, 0) == Margin(0.0)
+
+
+def test_too_few_real_samples_of_a_mode_give_no_margin_and_say_how_many_would() -> None:
+    rng = np.random.default_rng(3)
+    real, before = rng.normal(size=(199, 3)), rng.normal(size=(398, 3))
+    margin = diversity_margin([neighbourhood(real, before)], [rng.integers(0, 20, 398)], 199, 0)
+    assert margin == Margin(0.0, fewest=400)
+    change = Change(0.5, 0.3, 1e-4, 1e-4, 0.0, 0.01, (0.2,))
+    found = decide(DIVERSITY, change, margin.value, 398, 1.0, ["f"], "s", fewest=margin.fewest)
+    assert (found.outcome, found.n_needed) == ("inconclusive", 400)
+    assert "from 400 samples on" in found.text
 
 
 def test_good_samples_have_margins_well_above_their_noise(digits: Any) -> None:

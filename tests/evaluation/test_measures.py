@@ -8,12 +8,14 @@ import pytest
 from evaluation.vectors import Identity, vector_dataset
 
 from niwaki.contract import CallError
-from niwaki.evaluation import EvaluateConfig, evaluate
+from niwaki.evaluation import EvaluateConfig, evaluate, gram, kernel_distance, manifold
 from niwaki.evaluation.authenticity import authenticity
+from niwaki.evaluation.cmmd import cmmd
 from niwaki.evaluation.inception_score import inception_score
-from niwaki.evaluation.measures import DEFAULT, Seen, check_metrics, measure, measures
+from niwaki.evaluation.measures import DEFAULT, check_metrics, measure, measures
 from niwaki.evaluation.mind import mind
 from niwaki.evaluation.samples import drawn_alike
+from niwaki.evaluation.seen import Seen
 from niwaki.evaluation.vendi import vendi_score
 from niwaki.store import jsonable
 
@@ -64,6 +66,47 @@ def test_a_metric_is_what_its_function_gives_and_its_floor_what_training_samples
     assert found["authenticity"].floor > 0.2
 
 
+def test_one_sweep_feeds_every_neighbour_and_kernel_metric(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    real, generated = rng.normal(size=(90, 6)), 1.2 * rng.normal(size=(70, 6)) + 0.2
+    train = rng.normal(size=(120, 6))
+    sweeps = []
+    whole = gram.gram_pass
+    monkeypatch.setattr(gram, "gram_pass", lambda *a, **o: (sweeps.append(1), whole(*a, **o))[1])
+    names = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "realism",
+             "rarity", "kernel", "cmmd")  # fmt: skip
+    out = measure(Seen(real, generated, train[:70], train), names)
+    assert len(sweeps) == 2, "one for the samples, one for their floor"
+    alone = {
+        **manifold(real, generated, 5).results(),
+        "kernel": kernel_distance(real, generated),
+        "cmmd": cmmd(real, generated),
+    }
+    floors = {
+        **manifold(real, train[:70], 5).results(),
+        "kernel": kernel_distance(real, train[:70]),
+        "cmmd": cmmd(real, train[:70]),
+    }
+    for name in names:
+        found, expected = out.found[name], alone[name]
+        assert found.signature == expected.signature, name
+        size = 1.0 if name not in ("kernel", "cmmd") else {"kernel": 30.0, "cmmd": 10.0}[name]
+        tolerance = {"rel": 1e-12} if size == 1.0 else {"abs": 1e-8 * size}
+        assert found.value == pytest.approx(expected.value, **tolerance), name
+        assert found.floor == pytest.approx(floors[name].value, **tolerance), name
+        np.testing.assert_allclose(found.per_sample, expected.per_sample, rtol=1e-10, atol=1e-7 * size)
+
+
+def test_no_kernel_is_summed_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 4))
+    asked = []
+    whole = gram.gram_pass
+    monkeypatch.setattr(gram, "gram_pass", lambda *a, **o: (asked.append(o["kernels"]), whole(*a, **o))[1])
+    measure(Seen(x[:30], x[30:], x[20:50], x), ("precision", "frechet"))
+    assert asked == [[], []]
+
+
 def test_copies_are_worse_than_the_floor_of_every_metric_of_memory(digits: Any) -> None:
     copies = digits.dataset.train.values()[:300]
     found = evaluate(
@@ -102,6 +145,7 @@ def test_what_features_do_not_allow_is_left_out_with_its_reason() -> None:
     [
         (("frechett",), "there is no metric 'frechett'; did you mean 'frechet'?"),
         (("vendi", "vendi"), "each only once"),
+        (("all", "vendi"), "name no other beside it"),
         ((), "at least one"),
         ("vendi", "must be a list"),
     ],
@@ -122,3 +166,12 @@ def test_metrics_that_need_what_is_not_there() -> None:
         evaluate(x, None, dataset, [Identity()], metrics=("inception_score",))
     with pytest.raises(CallError, match="compares images"):
         evaluate(x, None, dataset, [Identity()], metrics=("ms_ssim",))
+
+
+def test_all_are_those_that_the_data_and_the_extractors_allow() -> None:
+    rng = np.random.default_rng(0)
+    dataset = vector_dataset(rng, np.zeros((2, 6)), (120, 100, 100))
+    found = evaluate(rng.normal(size=(100, 6)), None, dataset, [Identity()], metrics=("all",))
+    told = set(found.metrics["identity"]) | set(found.left_out.get("identity", {}))
+    assert told == set(measures()) - {"inception_score", "ms_ssim"}
+    assert EvaluateConfig(metrics=["all"]).metrics == ("all",)

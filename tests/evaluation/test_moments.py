@@ -6,7 +6,15 @@ import torch
 
 from niwaki.contract import CallError
 from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.moments import Moments, Transport, frechet_from_moments, merged, transport
+from niwaki.evaluation.moments import (
+    Moments,
+    Transport,
+    _congruent,
+    _squared,
+    frechet_from_moments,
+    merged,
+    transport,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -54,6 +62,19 @@ def test_the_distance_from_moments_equals_the_one_from_features(n: int, m: int, 
     y = RNG.normal(size=(m, d)) + 0.3
     found = frechet_from_moments(Moments(d).add(x), Moments(d).add(y))
     assert found == pytest.approx(frechet_distance(x, y).value, rel=1e-9)
+
+
+def test_the_short_cuts_equal_the_products() -> None:
+    x = torch.from_numpy(RNG.normal(size=(60, 7)))
+    square = _squared(x)
+    torch.testing.assert_close(square, x.T @ x, rtol=1e-13, atol=1e-13)
+    assert torch.equal(square, square.T), "a half is mirrored"
+    a, b = square, _squared(torch.from_numpy(RNG.normal(size=(60, 7))))
+    for lower in (torch.linalg.cholesky(a), torch.linalg.cholesky(a).contiguous()):
+        kept = b.clone()
+        found = _congruent(b, lower)
+        torch.testing.assert_close(found.tril(), (lower.T @ b @ lower).tril(), rtol=1e-12, atol=1e-12)
+        assert torch.equal(b, kept)
 
 
 def test_dead_and_doubled_features_cost_no_more_than_promised() -> None:

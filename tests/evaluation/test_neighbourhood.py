@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from niwaki.evaluation.neighbourhood import CLIP, neighbourhood, reach, reach_table
+from niwaki.evaluation.gram import gram_metrics
+from niwaki.evaluation.neighbourhood import CLIP, neighbourhood, neighbourhoods, reach, reach_table
 from niwaki.evaluation.paired import closeness_change, reach_change, reach_influence
 
 RNG = np.random.default_rng(0)
@@ -43,6 +44,22 @@ def test_closeness_equals_its_definition() -> None:
     near = np.argsort(d, axis=1)[:, :5]
     expected = np.log(radius[near] / np.take_along_axis(d, near, 1)).max(1).clip(-CLIP, CLIP)
     np.testing.assert_allclose(neighbourhood(real, generated).closeness, expected, rtol=1e-10)
+
+
+def test_several_sets_at_once_and_the_sweep_of_all_metrics_give_the_same() -> None:
+    real, sets = RNG.normal(size=(70, 6)), [RNG.normal(size=(n, 6)) * (1 + n / 50) for n in (20, 33, 41)]
+    sets[2][4] = real[3]  # a copy, and ties with it
+    sets[2][5] = real[3]
+    together = neighbourhoods(real, sets, k=4)
+    for one, place in zip(sets, together, strict=True):
+        alone = neighbourhood(real, one, k=4)
+        swept = gram_metrics(real, one, k=4, claims=True, block=16).neighbourhood
+        for found in (place, swept):
+            np.testing.assert_array_equal(found.claims, alone.claims)
+            np.testing.assert_array_equal(found.distance, alone.distance)
+            np.testing.assert_array_equal(found.closeness, alone.closeness)
+            assert found.real == 70
+    assert gram_metrics(real, sets[0]).neighbourhood is None
 
 
 def test_copies_and_ruins_count_as_one_sample_each() -> None:

@@ -1,6 +1,6 @@
 """How often the verdict is wrong, and what it takes to see planted damage: the tables of docs/evaluation.md.
 
-`PYTHONPATH=tests python -m evaluation.verdict_table [repeats] [repeats of the error rates]`
+`PYTHONPATH=tests python -m evaluation.verdict_table [repeats] [repeats of the error rates] [blur+noise+drop]`
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from evaluation.mixtures import mixtures
 from evaluation.scenes import rates
 
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.evaluation.margins import DIVERSITY, FIDELITY, K, Margin, margins_of, planted_costs
-from niwaki.evaluation.neighbourhood import neighbourhood
+from niwaki.evaluation.margins import DIVERSITY, FIDELITY, K, Margin, calibrate
+from niwaki.evaluation.neighbourhood import neighbourhoods
 from niwaki.evaluation.paired import Change, closeness_change, reach_change
-from niwaki.evaluation.planted import blur, find_modes
+from niwaki.evaluation.planted import blur, dropped, find_modes
 from niwaki.evaluation.samples import split_features
 from niwaki.evaluation.unpaired import closeness_difference, draws, reach_difference
 from niwaki.evaluation.verdict import decide
@@ -29,18 +29,25 @@ POOL = 4000
 SIZES = (300, 1000, 2000)
 BLURS = (0.3, 0.35, 0.4, 0.45, 0.5)
 DROPS = (0.05, 0.1, 0.2)
+DRAWS = 4
+"""Margins, and ways to cut modes, that the repeats take in turns."""
 OUTCOMES = ("no loss", "inconclusive", "loss")
 
 
 @dataclass
 class Pool:
-    """Samples of one good generator, as each extractor sees them, and the same ones damaged."""
+    """Samples of one good generator, as each extractor sees them, and the same ones damaged.
+
+    modes:   by which modes are dropped, of other k-means runs than the margin is measured with
+    margins: by number of samples, each measured on others
+    """
 
     real: list[np.ndarray]
     clean: list[np.ndarray]
+    noisy: list[np.ndarray]
     blurred: dict[float, list[np.ndarray]]
-    modes: np.ndarray
-    margins: dict[str, Margin]
+    modes: list[np.ndarray]
+    margins: dict[int, list[dict[str, Margin]]]
 
 
 def make_pool(dataset: Dataset) -> Pool:
@@ -48,34 +55,38 @@ def make_pool(dataset: Dataset) -> Pool:
     rng = np.random.default_rng(SEED)
     x, _ = mixtures(dataset.train.values().numpy(), dataset.train.y.numpy(), POOL, rng)
     clean = [e(x) for e in extractors]
-    modes = find_modes(split_features(extractors[0], dataset, "train"), clean[0], 20, SEED)
-    costs = [
-        planted_costs(e, x[:1000], f[:1000], modes[:1000], len(dataset.test), dataset, SEED)
-        for e, f in zip(extractors, clean, strict=True)
-    ]
+    train = split_features(extractors[0], dataset, "train")
+    margins: dict[int, list[dict[str, Margin]]] = {n: [] for n in SIZES}
+    for n in SIZES:
+        for seed in range(DRAWS):
+            some = rng.permutation(POOL)[:n]
+            size = min(len(dataset.test), n // 2)
+            seen = [f[some] for f in clean]
+            margins[n].append(calibrate(extractors, x[some], seen, dataset, size, seed))
+    noise = 0.04 * rng.normal(size=x.shape).astype(np.float32)
     return Pool(
         [split_features(e, dataset, "test") for e in extractors],
         clean,
+        [e(x + noise) for e in extractors],
         {s: [e(blur(x, s, (2, 3))) for e in extractors] for s in BLURS},
-        modes,
-        margins_of(costs),
+        [find_modes(train, clean[0], 20, 100 + s) for s in range(DRAWS)],
+        margins,
     )
 
 
-def dropped(pool: Pool, share: float, rng: np.random.Generator) -> np.ndarray:
+def without(modes: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
     """For each sample the one that is made in its place when whole modes, drawn afresh, are never made; they
     hold the share within 1 % of the samples."""
-    names, sizes = np.unique(pool.modes, return_counts=True)
+    sizes = np.bincount(modes)
     while True:
-        order = rng.permutation(len(names))
+        order = rng.permutation(len(sizes))
         held = np.cumsum(sizes[order]) / POOL
         last = int(np.abs(held - share).argmin())
         if abs(held[last] - share) <= 0.01:
             break
-    gone = np.isin(pool.modes, names[order[: last + 1]])
-    out = np.arange(POOL)
-    out[gone] = rng.choice(np.flatnonzero(~gone), int(gone.sum()))
-    return out
+    gone = np.zeros(len(sizes), bool)
+    gone[order[: last + 1]] = True
+    return dropped(modes, gone[np.unique(modes)], rng)
 
 
 def changes(pool: Pool, kind: str, strength: float, n: int, paired: bool, seed: int) -> Change:
@@ -88,12 +99,14 @@ def changes(pool: Pool, kind: str, strength: float, n: int, paired: bool, seed: 
     damaged = pool.clean
     if kind == "blur":
         damaged = pool.blurred[strength]
+    elif kind == "noise":
+        damaged = pool.noisy
     else:
-        second = dropped(pool, strength, rng)[second]
-    places = [
-        (neighbourhood(real[chosen], before[first], K), neighbourhood(real[chosen], after[second], K))
-        for real, before, after in zip(pool.real, pool.clean, damaged, strict=True)
-    ]
+        second = without(pool.modes[seed % DRAWS], strength, rng)[second]
+    places = []
+    for real, before, after in zip(pool.real, pool.clean, damaged, strict=True):
+        b, a = neighbourhoods(real[chosen], [before[first], after[second]], K)
+        places.append((b, a))
     if paired:
         swaps = rng.integers(0, 2, (1, n)).astype(bool)
         return closeness_change(places, swaps) if kind == "blur" else reach_change(places, swaps, size)
@@ -105,11 +118,11 @@ def changes(pool: Pool, kind: str, strength: float, n: int, paired: bool, seed: 
 
 def power(pool: Pool, kind: str, strength: float, n: int, paired: bool, repeats: int) -> str:
     axis = FIDELITY if kind == "blur" else DIVERSITY
-    margin = pool.margins[axis.name]
-    found = [
-        decide(axis, changes(pool, kind, strength, n, paired, s), margin.value, n, 1.0, ["a", "b"], "")
-        for s in range(repeats)
-    ]
+    found = []
+    for s in range(repeats):
+        margin = pool.margins[n][s % DRAWS][axis.name]
+        change = changes(pool, kind, strength, n, paired, s)
+        found.append(decide(axis, change, margin.value, n, 1.0, ["a", "b"], "", noise=margin.noise))
     outcomes = [v.outcome for v in found]
     shares = " / ".join(f"{100 * outcomes.count(o) / repeats:.0f}" for o in OUTCOMES)
     needed = [v.n_needed for v in found if v.outcome == "inconclusive"]
@@ -119,36 +132,45 @@ def power(pool: Pool, kind: str, strength: float, n: int, paired: bool, repeats:
     return f"{shares}{half}"
 
 
-def table(pool: Pool, repeats: int) -> Iterator[str]:
+def table(pool: Pool, repeats: int, kinds: str) -> Iterator[str]:
     yield (
         "| planted | Δ / margin | "
         + " | ".join(f"{'paired' if p else 'unpaired'}, n = {n}" for p in (True, False) for n in SIZES)
         + " |"
     )
     yield "|---" * (2 + 2 * len(SIZES)) + "|"
-    for kind, strengths in (("blur", BLURS), ("drop", DROPS)):
+    for kind, strengths in (("blur", BLURS), ("noise", (0.02,)), ("drop", DROPS)):
+        if kind not in kinds.split("+"):
+            continue
         axis = FIDELITY if kind == "blur" else DIVERSITY
         for s in strengths:
             mean = np.mean([changes(pool, kind, s, 1000, True, i).delta for i in range(repeats)])
-            name = f"blur, σ = {s} pixels" if kind == "blur" else f"modes of {s:.0%} dropped"
+            margin = np.mean([m[axis.name].value for m in pool.margins[1000]])
+            name = {
+                "blur": f"blur, σ = {s} pixels",
+                "noise": f"noise of {s:.0%}, seen by diversity",
+                "drop": f"modes of {s:.0%} dropped",
+            }[kind]
             cells = [power(pool, kind, s, n, p, repeats) for p in (True, False) for n in SIZES]
-            yield f"| {name} | {mean / pool.margins[axis.name].value:.2f} | " + " | ".join(cells) + " |"
+            yield f"| {name} | {mean / margin:.2f} | " + " | ".join(cells) + " |"
 
 
-def main(repeats: int = 60, of_rates: int = 200) -> None:
+def main(repeats: str = "60", of_rates: str = "200", kinds: str = "blur+noise+drop") -> None:
     torch.set_num_threads(1)
-    if repeats:
+    if int(repeats):
         pool = make_pool(load(DataConfig(source="digits")))
-        told = {a: f"{m.value:.4f} ± {m.noise:.4f}" for a, m in pool.margins.items()}
-        print(f"digits, {repeats} repeats, margins {told}; no loss / inconclusive / loss in %", flush=True)
-        for line in table(pool, repeats):
+        print(f"digits, {repeats} repeats; no loss / inconclusive / loss in %", flush=True)
+        for n, found in pool.margins.items():
+            told = {a: ", ".join(f"{m[a].value:.4f} ± {m[a].noise:.4f}" for m in found) for a in found[0]}
+            print(f"margins at n = {n}: {told}", flush=True)
+        for line in table(pool, int(repeats), kinds):
             print(line, flush=True)
-    for after in (None, 900) if of_rates else ():
+    for after in (None, 900) if int(of_rates) else ():
         for kind in ("ruin", "drop"):
             for share in (0.0, 0.05, 0.1, 0.15):
-                found = rates(kind, share, 0.05, of_rates, n_after=after)
+                found = rates(kind, share, 0.05, int(of_rates), n_after=after)
                 print("paired" if after is None else "unpaired", kind, f"{share:.0%}", found, flush=True)
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*sys.argv[1:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import yaml
 from niwaki.cli.main import status
 from niwaki.contract import CallError
 from niwaki.data import Dataset
-from niwaki.features import build, load_encoder
+from niwaki.features import build, files_of, load_encoder
 from niwaki.recipe import dump_recipe, load_recipe, recipe_from
 from niwaki.store import read_json
 
@@ -73,6 +74,41 @@ def test_the_run_serves_as_features(run: Path, digits: Dataset) -> None:
     assert extractor.dim == 16
     assert extractor.probe == read_json(run / "run.json")["legs"]["train"]["probe"]
     assert load_encoder(run).config.width == 16
+
+
+def test_features_named_by_their_place_are_known_by_their_files(run: Path, tmp_path: Path) -> None:
+    assert files_of("random") == files_of("simclr") == files_of("nothing/there") == ""
+    assert files_of("dinov2:facebook/dinov2-base") == ""
+    shutil.copytree(run / "model", tmp_path / "model")
+    first = files_of(str(run))
+    assert len(first) == 64
+    assert files_of(str(tmp_path)) == files_of(str(tmp_path / "model")) == first
+    weights = tmp_path / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert files_of(str(tmp_path)) != first, "trained again"
+
+
+def test_an_evaluation_depends_on_the_encoder_that_looked(run: Path, tmp_path: Path) -> None:
+    from niwaki.workflow.evaluate import evaluate_inputs
+    from niwaki.workflow.reporter import Quiet
+    from niwaki.workflow.rundir import RunDirectory
+    from niwaki.workflow.session import Session
+
+    shutil.copytree(run / "model", tmp_path / "encoder" / "model")
+    made = {**TINY, "model": {"name": "dcgan"}, "name": "gan"}
+    features = {"evaluate": {"features": ["random", str(tmp_path / "encoder")]}}
+
+    def inputs(more: dict[str, Any]) -> dict[str, Any]:
+        return evaluate_inputs(
+            Session(RunDirectory.create(recipe_from({**made, **more}), tmp_path / "g"), Quiet())
+        )
+
+    before = inputs(features)
+    assert inputs(features) == before
+    assert "features" not in inputs({}), "what runs recorded before still holds"
+    weights = tmp_path / "encoder" / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    assert inputs(features) != before
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ def test_an_outside_dcgan_is_compressed_and_judged(tmp_path: Path) -> None:
         assert found["verdict"][axis]["outcome"] in ("no loss", "loss", "inconclusive")
         low, high = found["verdict"][axis]["interval"]
         assert low <= found["verdict"][axis]["delta"] <= high
+    assert (tmp_path / "small" / "margins.json").is_file(), "the margins are kept for the next compression"
     # The bundle that was judged is the bundle that is there, and it samples what the pruned model does.
     bundle = niwaki_runtime.load(found["bundle"])
     assert bundle.manifest.verdict["diversity"]["outcome"] == found["verdict"]["diversity"]["outcome"]
@@ -77,7 +79,16 @@ def test_an_outside_model_needs_data_of_its_shape(tmp_path: Path) -> None:
         niwaki.evaluate(model, data="glyphs")
 
 
-def test_evaluate_takes_a_model(tmp_path: Path) -> None:
+def test_evaluate_takes_a_model_and_finds_what_it_does_in_a_run(tmp_path: Path) -> None:
     model = niwaki.adapt(outside_dcgan(8), latent=(100, 1, 1))
-    found = niwaki.evaluate(model, data="digits", n=100, features=("random",), cache=tmp_path)
+    asked = {"n": 100, "features": ("random",), "cache": tmp_path}
+    found = niwaki.evaluate(model, data="digits", metrics=["frechet", "vendi"], **asked)
     assert found["n"] == 100
+    assert list(found["trained"]["random"]) == ["frechet", "vendi"]
+    assert found["extractors"][0]["name"] == "random"
+    assert "fit" in found["fitness"]["random"]
+    assert found["gate"]["trained"]["passed"] in (True, False)
+    assert "clusters" in found["clusters"]["trained"]
+    json.dumps(found, allow_nan=False)
+    with pytest.raises(CallError, match="did you mean 'vendi'"):
+        niwaki.evaluate(model, data="digits", metrics=["vendy"], **asked)

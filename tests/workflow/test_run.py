@@ -111,6 +111,15 @@ def test_the_judged_pairs_are_the_models_and_the_bundles_own_samples(finished: P
     assert len(labels) == len(before) == len(after)
 
 
+def test_the_margins_of_the_verdict_were_fixed_before_it(finished: Path) -> None:
+    kept, evaluation = read_json(finished / "margins.json"), read_json(finished / "evaluation.json")
+    assert evaluation["margins"] == kept
+    assert evaluation["comparison"]["calibration"]["key"] == kept["key"]
+    for axis in ("fidelity", "diversity"):
+        verdict = evaluation["comparison"][axis]
+        assert (verdict["margin"], verdict["margin_noise"]) == (kept[axis]["value"], kept[axis]["noise"])
+
+
 def test_the_bundle_states_its_own_size_verdict_and_origin(finished: Path) -> None:
     manifest = niwaki_runtime.inspect(finished / "tiny.niwaki")
     size = (finished / "tiny.niwaki").stat().st_size

@@ -6,6 +6,7 @@ from niwaki.evaluation.alpha_beta import AlphaBeta, alpha_beta
 from niwaki.evaluation.authenticity import authenticity
 from niwaki.evaluation.bias import AttributeShift, attribute_shift
 from niwaki.evaluation.bits_per_dim import bits_per_dim
+from niwaki.evaluation.calibration import Calibration, calibrated
 from niwaki.evaluation.clusters import ClusterCoverage, coverage_per_cluster
 from niwaki.evaluation.cmmd import cmmd
 from niwaki.evaluation.common import Common, damage_in_common
@@ -25,21 +26,26 @@ from niwaki.evaluation.kernel_sums import RBF, Polynomial
 from niwaki.evaluation.ladders import check_extractor
 from niwaki.evaluation.lsh import HashedPrecisionRecall, lsh_precision_recall
 from niwaki.evaluation.manifold import Manifold, manifold
+from niwaki.evaluation.measures import DEFAULT as DEFAULT_METRICS
+from niwaki.evaluation.measures import Measure, Measured, axes, check_metrics, measure, measures
 from niwaki.evaluation.mifid import MiFID, mifid
 from niwaki.evaluation.mind import mind
 from niwaki.evaluation.moments import Moments, frechet_from_moments
 from niwaki.evaluation.ms_ssim import ms_ssim_diversity
 from niwaki.evaluation.path_length import path_length
 from niwaki.evaluation.result import Result
+from niwaki.evaluation.seen import Seen
 from niwaki.evaluation.support import Support, support
 from niwaki.evaluation.tstr import SyntheticTraining, train_on_synthetic_test_on_real
 from niwaki.evaluation.vendi import vendi_score
 from niwaki.evaluation.verdict import Verdict
 
 __all__ = [
+    "DEFAULT_METRICS",
     "RBF",
     "AlphaBeta",
     "AttributeShift",
+    "Calibration",
     "ClusterCoverage",
     "Common",
     "Comparison",
@@ -55,18 +61,24 @@ __all__ = [
     "InceptionScore",
     "KernelTest",
     "Manifold",
+    "Measure",
+    "Measured",
     "MiFID",
     "Moments",
     "Polynomial",
     "Result",
+    "Seen",
     "Support",
     "SyntheticTraining",
     "Verdict",
     "alpha_beta",
     "attribute_shift",
     "authenticity",
+    "axes",
     "bits_per_dim",
+    "calibrated",
     "check_extractor",
+    "check_metrics",
     "cmmd",
     "compare",
     "copying_test",
@@ -83,6 +95,8 @@ __all__ = [
     "kernel_test",
     "lsh_precision_recall",
     "manifold",
+    "measure",
+    "measures",
     "memorisation_gate",
     "mifid",
     "mind",

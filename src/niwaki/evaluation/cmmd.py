@@ -6,6 +6,7 @@ Jayasumana et al., "Rethinking FID: towards a better evaluation metric for image
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -16,7 +17,7 @@ from niwaki.evaluation.arrays import pair
 from niwaki.evaluation.mmd import Kernel, discrepancy
 from niwaki.evaluation.result import Result, signature
 
-__all__ = ["cmmd", "directions"]
+__all__ = ["cmmd", "cmmd_of", "directions"]
 
 
 def cmmd(
@@ -52,16 +53,7 @@ def cmmd(
     x, y = directions(x, "real"), directions(y, "generated")
     n, m = len(x), len(y)
     found = discrepancy(x, y, _gaussian(sigma), block)
-    text = signature(
-        "cmmd",
-        sigma=f"{sigma:g}",
-        scale=f"{scale:g}",
-        estimator="v" if compat else "u",
-        d=x.shape[1],
-        real=n,
-        generated=m,
-        compat=compat,
-    )
+    text = _text(sigma, scale, x.shape[1], (n, m), compat)
     witness = scale * found.witness.cpu().numpy()
     if compat is None:
         value = scale * found.value
@@ -71,6 +63,21 @@ def cmmd(
     value = found.value + (1.0 - found.within_x) / n + (1.0 - found.within_y) / m
     floor = (1.0 - found.within_x) * (1.0 / n + 1.0 / m)
     return Result(scale * max(0.0, value), None, scale * floor, witness, (n, m), None, text)
+
+
+def cmmd_of(swept: Result, d: int, *, sigma: float = 10.0, scale: float = 1000.0) -> Result:
+    """The same from what the sweep found for the kernel `RBF(sigma)` of d features (`gram_metrics`)."""
+    low, high = swept.interval or (-math.inf, math.inf)
+    witness = None if swept.per_sample is None else scale * swept.per_sample
+    text = _text(sigma, scale, d, swept.n)
+    return Result(scale * swept.value, (scale * low, scale * high), 0.0, witness, swept.n, None, text)
+
+
+def _text(sigma: float, scale: float, d: int, n: tuple[int, int], compat: str | None = None) -> str:
+    return signature(
+        "cmmd", sigma=f"{sigma:g}", scale=f"{scale:g}", estimator="v" if compat else "u", d=d, real=n[0],
+        generated=n[1], compat=compat,
+    )  # fmt: skip
 
 
 def directions(x: Tensor, role: str) -> Tensor:

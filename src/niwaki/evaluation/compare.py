@@ -18,26 +18,21 @@ from niwaki.contract import CallError
 from niwaki.data import Dataset
 from niwaki.evaluation.accuracy import find_classifier, paired_accuracy
 from niwaki.evaluation.arrays import features
+from niwaki.evaluation.calibration import Calibration, calibrated, calibration_key
 from niwaki.evaluation.common import Common, damage_in_common
 from niwaki.evaluation.damage import Damage, damage
 from niwaki.evaluation.margins import (
     AXES,
     DIVERSITY,
     FIDELITY,
-    MOST_REAL,
-    MOST_TRAIN,
     SHARE,
-    Costs,
     K,
     Margin,
-    first_features,
     given_margins,
-    margins_of,
-    planted_costs,
+    real_size,
 )
-from niwaki.evaluation.neighbourhood import Neighbourhood, neighbourhood, reach
+from niwaki.evaluation.neighbourhood import Neighbourhood, neighbourhoods, reach
 from niwaki.evaluation.paired import closeness_change, reach_change
-from niwaki.evaluation.planted import find_modes
 from niwaki.evaluation.result import signature
 from niwaki.evaluation.samples import check_labels, check_samples, split_features
 from niwaki.evaluation.shares import holm
@@ -48,7 +43,6 @@ from niwaki.features import Classifier, Extractor
 
 __all__ = ["Comparison", "compare"]
 
-MODES = 20
 SWAPS = 999
 
 
@@ -63,6 +57,7 @@ class Comparison:
     per_class: reach of each class before and after
     accuracy:  share recognised as the asked class, before and after; empty without labels or classifier
     n, n_after: samples before and after
+    calibration: the margins by axis and what they were measured on
     common:    what the most damaged pairs have in common; None where nothing is paired
     """
 
@@ -79,6 +74,7 @@ class Comparison:
     n_after: int = 0
     paired: bool = True
     common: Common | None = None
+    calibration: Calibration | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -86,6 +82,7 @@ class Comparison:
             "diversity": self.diversity.to_json(),
             "damage": None if self.pairs is None else self.pairs.to_json(),
             "common": None if self.common is None else self.common.to_json(),
+            "calibration": None if self.calibration is None else self.calibration.to_json(),
             "lost": self.lost,
             "per_class": self.per_class,
             "accuracy": self.accuracy,
@@ -105,7 +102,6 @@ class _View:
     before: Neighbourhood
     after: Neighbourhood
     features: tuple[np.ndarray, np.ndarray, float]
-    costs: Costs
 
 
 def compare(
@@ -117,6 +113,7 @@ def compare(
     labels: Any = None,
     seed: int = 0,
     margins: Mapping[str, float] | None = None,
+    calibration: Calibration | None = None,
     paired: bool = True,
     labels_after: Any = None,
     latents: Any = None,
@@ -126,6 +123,8 @@ def compare(
     before, after: samples (n, *shape), (n', *shape) in the spec's range; n, n' ≥ 50
     labels:        what each sample before was asked to be `(n,)`
     margins:       `fidelity` and `diversity`, to use instead of the calibrated ones
+    calibration:   margins that `calibrated` measured for these samples before; of others they are measured
+                   anew
     paired:        row j of both was made from the same noise, so that n = n'; otherwise they share none
     labels_after:  unpaired: what each sample after was asked to be `(n',)`
     latents:       paired: the noise of each pair `(n, …)`, to see which region of it is damaged
@@ -140,32 +139,33 @@ def compare(
     n, least = len(before), min(len(before), len(after))
     labels, labels_after = check_labels(labels, n, spec), check_labels(labels_after, len(after), spec)
     rng = np.random.default_rng([seed, 0x7061])
-    chosen = _chosen(len(dataset.test), least, rng)
-    modes: np.ndarray | None = None
+    size = real_size(len(dataset.test), least)
+    chosen = np.sort(rng.permutation(len(dataset.test))[:size])
+    of_before, of_after = [e(before) for e in extractors], [e(after) for e in extractors]
+    key = calibration_key(before, dataset, extractors, seed=seed, size=size)
+    if calibration is None or calibration.key != key:
+        calibration = calibrated(before, dataset, extractors, seed=seed, size=size, of_before=of_before)
+    margin = {**calibration.margins, **given}
     views = []
-    for extractor in extractors:
-        of_before, of_after = extractor(before), extractor(after)
-        if modes is None:  # the same planted loss for every extractor
-            modes = find_modes(
-                first_features(extractor, dataset, "train", MOST_TRAIN), of_before, MODES, seed
-            )
-        costs = planted_costs(extractor, before, of_before, modes, len(chosen), dataset, seed)
+    for extractor, first, second in zip(extractors, of_before, of_after, strict=True):
         real = split_features(extractor, dataset, "test")[chosen]
-        places = neighbourhood(real, of_before, K), neighbourhood(real, of_after, K)
+        places = neighbourhoods(real, [first, second], K)
         unit = float(np.median(_own_distance(real)))
-        views.append(_View(extractor.name, *places, (of_before, of_after, unit), costs))
-    margin = {**margins_of([v.costs for v in views]), **given}
+        views.append(_View(extractor.name, places[0], places[1], (first, second, unit)))
     sizes = {"pairs": n} if paired else {"before": n, "after": len(after)}
     text = signature(
         "paired" if paired else "unpaired", k=K, share=SHARE, real=len(chosen), **sizes, seed=seed,
         swaps=SWAPS, features="+".join(f"{e.name}@{e.fingerprint[:8]}" for e in extractors),
-        data=dataset.fingerprint[:12],
+        data=dataset.fingerprint[:12], margins=key[:8],
     )  # fmt: skip
     names = spec.class_names or tuple(map(str, range(spec.classes)))
     classes = None if dataset.test.y is None else dataset.test.y.cpu().numpy()[chosen]
     fall, per_class, worst = _falls(views, len(chosen), classes, names)
     same = np.array_equal(before, after)
-    fidelity, diversity = _verdicts(views, len(chosen), margin, rng, text, worst, paired=paired, same=same)
+    fidelity, diversity = _verdicts(
+        views, len(chosen), margin, rng, text, worst, paired=paired, same=same,
+        stored=[] if not calibration.stored else [a for a in AXES if a not in given],
+    )  # fmt: skip
     pairs = damage(before, after, [v.features for v in views], spec, labels) if paired else None
     order = np.argsort(-fall, kind="stable")[:32]
     return Comparison(
@@ -184,6 +184,7 @@ def compare(
         common=None
         if pairs is None
         else damage_in_common(pairs.feature, labels=labels, names=names, latents=latents, seed=seed),
+        calibration=calibration,
     )
 
 
@@ -211,6 +212,7 @@ def _verdicts(
     *,
     paired: bool,
     same: bool,
+    stored: Sequence[str],
 ) -> tuple[Verdict, Verdict]:
     places = [(v.before, v.after) for v in views]
     n, n_after = len(views[0].before.claims), len(views[0].after.claims)
@@ -225,7 +227,7 @@ def _verdicts(
     fidelity, diversity = (
         decide(
             axis, change, margin[a].value, min(n, n_after), p, names, f"{text}|axis:{a}", told,
-            noise=margin[a].noise, identical=same,
+            noise=margin[a].noise, fewest=margin[a].fewest, identical=same, stored=a in stored,
         )
         for a, axis, change, p, told in zip(
             AXES, (FIDELITY, DIVERSITY), changes, adjusted, ("", worst), strict=True
@@ -249,17 +251,6 @@ def _accuracy(
     classifier, seen = extractors[place], views[place].features
     assert isinstance(classifier, Classifier)
     return accuracy_difference(classifier, (seen[0], labels), (seen[1], labels_after))
-
-
-def _chosen(real: int, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Which test samples serve: at most half as many as there are pairs, so that a draw of as many can be
-    repeated."""
-    size = min(real, n // 2, MOST_REAL)
-    if size <= 2 * K:
-        raise CallError(
-            f"{real} test samples and {n} pairs are too few for a verdict; at least {4 * K + 2} pairs"
-        )
-    return np.sort(rng.permutation(real)[:size])
 
 
 def _own_distance(real: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ class EvaluateConfig(BaseModel):
 
     features: extractors by name (`niwaki.features.names()`)
     n:        generated samples that are judged; None takes as many as the test split has
-    metrics:  by name (`niwaki.evaluation.measures.measures()`)
+    metrics:  by name (`niwaki.evaluation.measures.measures()`), or `all`
     seed:     of the samples and of everything random in the judgement
     """
 

@@ -15,9 +15,10 @@ from niwaki.data import Dataset
 from niwaki.evaluation.accuracy import find_classifier, recognised
 from niwaki.evaluation.copies import Copies, find_copies
 from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.measures import DEFAULT, K, Seen, axes, check_metrics, measure
+from niwaki.evaluation.measures import ALL, DEFAULT, axes, check_metrics, measure, measures
 from niwaki.evaluation.result import Result, signature, wilson
 from niwaki.evaluation.samples import check_labels, check_samples, drawn_alike, split_features
+from niwaki.evaluation.seen import K, Seen
 from niwaki.features import Classifier, Extractor
 
 __all__ = ["Evaluation", "evaluate"]
@@ -94,7 +95,7 @@ def evaluate(
 
     samples: `(n, *shape)` float32 in the spec's range, n ≥ 50
     labels:  the class that each was asked to be `(n,)`, or None
-    metrics: by name, from `measures()`
+    metrics: by name, from `measures()`; `("all",)` are all that the data and the extractors allow
     split:   real samples to judge by (`validation` while searching)
     seed:    which training samples are the reference
     If there are more samples than training samples, the first as many are judged: all is compared at equal n.
@@ -104,13 +105,7 @@ def evaluate(
     if not extractors:
         raise CallError("an evaluation needs at least one extractor")
     spec, real_split, place = dataset.spec, dataset.split(split), find_classifier(extractors)
-    names = check_metrics(metrics)
-    if "inception_score" in names and place is None:
-        raise CallError("the metric 'inception_score' needs the features 'classifier', and so labelled data")
-    if "ms_ssim" in names and spec.modality != "image":
-        raise CallError(
-            f"the metric 'ms_ssim' compares images, and the data are of modality '{spec.modality}'"
-        )
+    names = _allowed(metrics, place is not None, spec.modality)
     samples = check_samples(samples, spec, "generated")
     labels = check_labels(labels, len(samples), spec)
     n = min(len(samples), len(dataset.train))
@@ -154,6 +149,21 @@ def evaluate(
         {"generated": n, "real": len(real_split), "train": len(dataset.train)},
         {e.name: look.left_out for e, look in zip(extractors, looks, strict=True) if look.left_out},
     )
+
+
+def _allowed(metrics: Sequence[str], classifier: bool, modality: str) -> tuple[str, ...]:
+    """The metrics that are asked for; of `all` those that need nothing that is not there."""
+    names, missing = check_metrics(metrics), {}
+    if not classifier:
+        missing["inception_score"] = "needs the features 'classifier', and so labelled data"
+    if modality != "image":
+        missing["ms_ssim"] = f"compares images, and the data are of modality '{modality}'"
+    if names == (ALL,):
+        return tuple(name for name in measures() if name not in missing)
+    for name in names:
+        if name in missing:
+            raise CallError(f"the metric '{name}' {missing[name]}")
+    return names
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from niwaki.contract import CallError
 from niwaki.evaluation.gram_pass import gram_pass
 from niwaki.evaluation.kernel_sums import RBF, Kernel, Polynomial, distance
 from niwaki.evaluation.manifold import Manifold, checked, manifold_results
+from niwaki.evaluation.neighbourhood import Neighbourhood
 from niwaki.evaluation.ranks import ALONE, ranks
 from niwaki.evaluation.result import Result
 
@@ -18,10 +19,15 @@ __all__ = ["RBF", "GramMetrics", "Polynomial", "gram_metrics"]
 
 @dataclass(frozen=True)
 class GramMetrics:
-    """manifold: what `manifold` returns; kernels: a distance for each kernel, in the order asked for."""
+    """
+    manifold:      what `manifold` returns
+    kernels:       a distance for each kernel, in the order asked for
+    neighbourhood: what `neighbourhood` returns, where claims were asked for
+    """
 
     manifold: Manifold
     kernels: dict[Kernel, Result]
+    neighbourhood: Neighbourhood | None = None
 
     @property
     def kernel(self) -> Result:
@@ -43,6 +49,7 @@ def gram_metrics(
     k: int = 5,
     kernels: Sequence[Kernel] = (Polynomial(),),
     compat: str | None = None,
+    claims: bool = False,
     block: int | None = None,
     distributed: bool = True,
     progress: Callable[[int, int], None] | None = None,
@@ -52,6 +59,7 @@ def gram_metrics(
     real, generated: features (n, d), n > k and n ≥ 4; float32 and float64 are used where they lie
     k, compat:       as in `manifold`
     kernels:         `Polynomial` and `RBF`, none twice
+    claims:          whether the `neighbourhood` of every generated sample is wanted as well
     block:           side of a tile; memory beside the features is a few times (4·block × d) float32. None
                      takes one that suits the device
     distributed:     where torch.distributed is initialised, each process does its share of the pairs and all
@@ -72,6 +80,7 @@ def gram_metrics(
         rule,
         k,
         kernels=kernels,
+        claims=k if claims else 1,
         block=block,
         ranks=ranks() if distributed else ALONE,
         progress=progress,
@@ -79,4 +88,5 @@ def gram_metrics(
     return GramMetrics(
         manifold_results(counts, k, compat),
         {kernel: distance(*sums) for kernel, sums in zip(kernels, counts.kernels, strict=True)},
+        Neighbourhood.of(counts.own, counts.to_real) if claims else None,
     )

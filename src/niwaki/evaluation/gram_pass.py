@@ -42,7 +42,7 @@ class Counts:
     recalled: Tensor  # (N,) inside any generated ball
     least2: Tensor  # (M,) smallest squared radius around it, ∞ outside
     realism: Tensor  # (M,)
-    to_real: Nearest  # (M, …) of generated among real
+    to_real: Nearest  # (M, claims) of generated among real
     to_generated: Nearest  # (N, 1)
     kernels: list[tuple[KernelSums, KernelSums, KernelSums]]  # real-real, generated-generated, real-generated
 
@@ -54,13 +54,15 @@ def gram_pass(
     k: int,
     *,
     kernels: Sequence[Kernel] = (),
+    claims: int = 1,
     block: int | None = None,
     ranks: Ranks = ALONE,
     progress: Callable[[int, int], None] | None = None,
 ) -> Counts:
     """All counts of the neighbour metrics and the sums of all kernels.
 
-    x, y: real (N, d) and generated (M, d), checked, N > k and M > k
+    x, y:   real (N, d) and generated (M, d), checked, N > k and M > k
+    claims: how many real neighbours of each generated sample are kept
     Raises CallError where no real ball holds anything, or the processes were given different features.
     """
     block = default_block(x.device) if block is None else block
@@ -95,7 +97,7 @@ def gram_pass(
     half = median(radius2.sqrt())
     balls = Within(cross, radius2, strict=rule.strict, smaller2=radius2.clamp(max=half**2))
     recall = Within(cross, radius2_y, strict=rule.strict, of_y=True)
-    to_generated, to_real = Smallest(cross, 1), Smallest(cross, 1, of_y=True)
+    to_generated, to_real = Smallest(cross, 1), Smallest(cross, claims, of_y=True)
     # Balls no larger than the median: the large ones belong to outliers (Kynkäänniemi et al., section 5). A
     # ball of radius 0 reaches nothing. The smallest (d² + ε)/r² is the largest r²/(d² + ε).
     kept = (radius2.sqrt() <= half) & (radius2 > 1e-300)

@@ -25,10 +25,9 @@ from niwaki.evaluation.arrays import pair
 from niwaki.evaluation.copies import CLOSE
 from niwaki.evaluation.fitness import Fitness, Ladder, judge_curve
 from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.kernel import kernel_distance
-from niwaki.evaluation.manifold import manifold
+from niwaki.evaluation.gram import gram_metrics
 from niwaki.evaluation.margins import first_features
-from niwaki.evaluation.neighbourhood import neighbourhood, reach
+from niwaki.evaluation.neighbourhood import reach
 from niwaki.evaluation.planted import blur
 from niwaki.evaluation.result import signature
 from niwaki.evaluation.sweep import Pairs
@@ -138,14 +137,15 @@ def _climb(
 
 
 def _measure(real: np.ndarray, judged: np.ndarray, train: np.ndarray, kind: str) -> dict[str, float]:
-    place = neighbourhood(real, judged, K)
-    n = len(judged)
-    around = manifold(real, judged, K).results()
+    swept = gram_metrics(real, judged, k=K, claims=True)
+    place, n = swept.neighbourhood, len(judged)
+    assert place is not None
+    around = swept.manifold.results()
     found = {
         "closeness": float(place.closeness.mean()),
         "reach": float(reach(place.counts(), n, min(len(real), n // 2)).mean()),
         "frechet": frechet_distance(real, judged).value,
-        "kernel": kernel_distance(real, judged).value,
+        "kernel": swept.kernel.value,
         **{m: r.value for m, r in around.items() if m not in ("realism", "rarity")},
     }
     if kind == "copying":

@@ -14,8 +14,9 @@ import numpy as np
 from niwaki.contract import CallError, nearest
 from niwaki.data import Dataset
 from niwaki.evaluation.arrays import pair
-from niwaki.evaluation.neighbourhood import neighbourhood
-from niwaki.evaluation.planted import drop_costs, ruin
+from niwaki.evaluation.neighbourhood import Neighbourhood, neighbourhoods, reach
+from niwaki.evaluation.paired import reach_change
+from niwaki.evaluation.planted import drop_sets, dropped, find_modes, ruin
 from niwaki.evaluation.result import Z95
 from niwaki.evaluation.samples import split_features
 from niwaki.evaluation.sweep import Pairs
@@ -29,13 +30,14 @@ __all__ = [
     "MOST_REAL",
     "MOST_TRAIN",
     "SHARE",
-    "Costs",
     "K",
     "Margin",
+    "calibrate",
+    "diversity_margin",
+    "fidelity_margin",
     "first_features",
     "given_margins",
-    "margins_of",
-    "planted_costs",
+    "real_size",
 ]
 
 AXES = ("fidelity", "diversity")
@@ -46,6 +48,15 @@ MOST_REAL = 2000
 MOST_TRAIN = 4096
 MOST_RUINED = 500
 """Samples that are ruined for the margin of fidelity."""
+MODES = 20
+CUTS = 6
+"""Ways to cut the samples into modes: finer ones would cut modes into pieces, which cost less to lose."""
+LEVEL = 0.01
+"""Share of planted losses of modes that the margin of diversity lets pass as none. At 1 % of those among the
+real samples it is measured on, some 3 % pass among others (docs/evaluation.md)."""
+OF_A_MODE = 10
+"""Real samples that a mode of the allowed damage must hold: with fewer, its loss is too often missed."""
+LEAST = 1e-6
 
 FIDELITY = Axis(
     "fidelity",
@@ -60,17 +71,21 @@ DIVERSITY = Axis(
     "reach: share of real samples among the nearest of a generated one",
     "the share of real samples that are reached rose",
     "the share of real samples that are reached fell",
-    f"never making the modes of {SHARE:.0%} of the samples would cost",
+    f"never making whole modes with {SHARE:.0%} of the samples would cost",
     "leaving out whole modes of the samples before compression costs no diversity",
 )
 
 
 @dataclass(frozen=True)
 class Margin:
-    """A margin and the standard error of its calibration, 0 where the caller set it."""
+    """A margin and the standard error of its calibration, 0 where the caller set it.
+
+    fewest: samples before that a calibration needs, where there were fewer; else 0
+    """
 
     value: float
     noise: float = 0.0
+    fewest: int = 0
 
     @property
     def calibrated(self) -> bool:
@@ -78,64 +93,105 @@ class Margin:
         return self.value > Z95 * self.noise
 
 
-@dataclass(frozen=True)
-class Costs:
-    """What planted damage costs in one extractor's eyes; the same samples and modes for all of them.
-
-    ruined: closeness lost by each sample that was ruined `(some,)`
-    lost:   reach lost without each mode `(modes,)`
-    share:  of the samples in each mode `(modes,)`
-    """
-
-    ruined: np.ndarray
-    lost: np.ndarray
-    share: np.ndarray
-
-
-def planted_costs(
-    extractor: Extractor,
+def calibrate(
+    extractors: Sequence[Extractor],
     before: np.ndarray,
-    of_before: np.ndarray,
-    modes: np.ndarray,
-    size: int,
+    of_before: Sequence[np.ndarray],
     dataset: Dataset,
+    size: int,
     seed: int,
-) -> Costs:
-    """Measured among `size` real samples that are not of the test split.
+) -> dict[str, Margin]:
+    """Both margins, measured among `size` real samples that are not of the test split; the same damage and
+    the same real samples for every extractor.
 
-    before, of_before: samples and their features; modes: the mode of each `(n,)`
+    before, of_before: samples, and their features in each extractor
     """
-    reference = _reference(extractor, dataset, of_before, size, seed)
+    reference = _reference(extractors, dataset, of_before, size, seed)
     rng = np.random.default_rng([seed, 0x6D61])
     some = rng.permutation(len(before))[:MOST_RUINED]
-    whole = neighbourhood(reference, of_before, K)
-    ruined = neighbourhood(reference, extractor(ruin(before[some], dataset.spec, rng)), K)
-    return Costs(whole.closeness[some] - ruined.closeness, *drop_costs(whole, modes, len(reference)))
-
-
-def margins_of(costs: Sequence[Costs]) -> dict[str, Margin]:
-    """Both margins, of the costs averaged over the extractors, as the statistics are.
-
-    Noise: of fidelity the standard error of the mean over samples, of diversity the delete-one jackknife
-    over modes (the slope is a ratio of sums over them).
-    """
-    ruined = np.mean([c.ruined for c in costs], axis=0)
-    lost, share = np.mean([c.lost for c in costs], axis=0), costs[0].share
-    slope = noise = 0.0
-    if len(lost) >= 2:
-        slope = float(lost.sum() / share.sum())
-        without = (lost.sum() - lost) / (share.sum() - share)
-        noise = float(np.sqrt((len(lost) - 1) * without.var()))
-    error = float(ruined.std(ddof=1)) / len(ruined) ** 0.5
+    bad = ruin(before[some], dataset.spec, rng)
+    places, lost = [], []
+    for extractor, real, seen in zip(extractors, reference, of_before, strict=True):
+        whole, ruined = neighbourhoods(real, [seen, extractor(bad)], K)
+        places.append(whole)
+        lost.append(whole.closeness[some] - ruined.closeness)
+    train = first_features(extractors[0], dataset, "train", MOST_TRAIN)
+    cuts = [find_modes(train, of_before[0], MODES, seed + i) for i in range(CUTS)]
     return {
-        "fidelity": Margin(_above_rounding(SHARE * float(ruined.mean())), SHARE * error),
-        "diversity": Margin(_above_rounding(SHARE * slope), SHARE * noise),
+        "fidelity": fidelity_margin(np.mean(lost, axis=0)),
+        "diversity": diversity_margin(places, cuts, len(reference[0]), seed),
     }
+
+
+def fidelity_margin(lost: np.ndarray) -> Margin:
+    """Of the closeness that each ruined sample lost `(some,)`, averaged over the extractors as the statistic
+    is. Noise: the standard error of the mean."""
+    error = float(lost.std(ddof=1)) / len(lost) ** 0.5
+    return Margin(_above_rounding(SHARE * float(lost.mean())), SHARE * error)
+
+
+def diversity_margin(
+    places: Sequence[Neighbourhood], cuts: Sequence[np.ndarray], m: int, seed: int
+) -> Margin:
+    """The margin by which hardly any planted loss of modes would be called none.
+
+    places: of the samples before among the real ones, as each extractor sees them
+    cuts:   ways to cut them into modes: the mode of each `(n,)`
+    m:      samples of which the reach is taken
+
+    Whole modes that hold about 5 % are never made, by each way to cut, and the verdict's own interval is
+    taken of what that costs. The margin is the 1 % quantile of the upper ends, and at most the average cost.
+    The average alone would not do: modes differ, and half of all losses would lie below it.
+    Noise: that of the average cost, the largest of those of the ways to cut, in proportion. Where that cost
+    is within 1.96 times its own noise there is no margin: upper ends lie above 0 even so. Nor is there one
+    where so few real samples serve that a mode of 5 % has fewer than ten.
+    """
+    if SHARE * m < OF_A_MODE:
+        return Margin(0.0, fewest=round(2 * OF_A_MODE / SHARE))
+    found = [_planted_losses(places, modes, m, seed) for modes in cuts]
+    found = [losses for losses in found if len(losses[0]) > 1]
+    if not found:
+        return Margin(0.0)
+    cost, upper = (np.concatenate([f[i] for f in found]) for i in (0, 1))
+    mean, noise = float(cost.mean()), max(f[2] for f in found)
+    if mean <= Z95 * noise or mean <= LEAST:
+        return Margin(0.0, noise)
+    value = max(0.0, min(mean, float(np.quantile(upper, LEVEL))))
+    return Margin(value, noise * value / mean)
+
+
+def _planted_losses(
+    places: Sequence[Neighbourhood], modes: np.ndarray, m: int, seed: int
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """Of each set of modes that is never made: reach lost, the upper end of its interval, both `(sets,)` and
+    for 5 % of the samples; and the standard error of the mean loss: the delete-one jackknife over modes."""
+    rng, none = np.random.default_rng([seed, 0x6472]), np.zeros((1, len(modes)), bool)
+    names, index = np.unique(modes, return_inverse=True)
+    whole = np.mean([reach(p.counts(), len(modes), m).mean() for p in places])
+    used, cost, upper = [], [], []
+    for gone in drop_sets(modes, SHARE, seed):
+        keep = ~gone[index]
+        left = int(keep.sum())
+        if left < m:
+            continue
+        lost = whole - np.mean([reach(p.counts(keep), left, m).mean() for p in places])
+        # The interval's width is that of as many samples; its middle is not: those made in the place of the
+        # lost ones are doubles of others here, which by themselves reach less.
+        after = dropped(modes, gone, rng)
+        change = reach_change([(p, p.part(after)) for p in places], none, m)
+        scale = SHARE / (1.0 - left / len(modes))
+        used.append(gone)
+        cost.append(scale * lost)
+        upper.append(scale * (lost + change.interval()[1] - change.delta))
+    each, of_set = np.array(cost), np.array(used).reshape(len(used), len(names))
+    without = [each[~c].mean() for c in of_set.T if c.any() and not c.all()]
+    noise = float(np.sqrt((len(without) - 1) * np.var(without))) if len(without) > 1 else 0.0
+    return each, np.array(upper), noise
 
 
 def _above_rounding(value: float) -> float:
     """0 for what only rounding leaves: flat pictures are blurred into themselves."""
-    return value if value > 1e-6 else 0.0
+    return value if value > LEAST else 0.0
 
 
 def given_margins(margins: Mapping[str, float] | None) -> dict[str, Margin]:
@@ -148,6 +204,17 @@ def given_margins(margins: Mapping[str, float] | None) -> dict[str, Margin]:
     return {name: Margin(float(value)) for name, value in (margins or {}).items()}
 
 
+def real_size(real: int, n: int) -> int:
+    """How many of the test samples serve n pairs: at most half as many, so that a draw of as many can be
+    repeated. Raises CallError for too few."""
+    size = min(real, n // 2, MOST_REAL)
+    if size <= 2 * K:
+        raise CallError(
+            f"{real} test samples and {n} pairs are too few for a verdict; at least {4 * K + 2} pairs"
+        )
+    return size
+
+
 def first_features(extractor: Extractor, dataset: Dataset, split: str, most: int) -> np.ndarray:
     """Features of the first samples of a split (splits come shuffled)."""
     if len(dataset.split(split)) <= most:
@@ -156,24 +223,27 @@ def first_features(extractor: Extractor, dataset: Dataset, split: str, most: int
 
 
 def _reference(
-    extractor: Extractor, dataset: Dataset, of_before: np.ndarray, size: int, seed: int
-) -> np.ndarray:
-    """Real features to calibrate among, as many as serve of the test split: validation, filled up from train.
+    extractors: Sequence[Extractor], dataset: Dataset, of_before: Sequence[np.ndarray], size: int, seed: int
+) -> list[np.ndarray]:
+    """Real features to calibrate among, by extractor, of as many samples as serve of the test split:
+    validation, filled up from train.
 
     Training samples that a generated one copies are left out: a model that knows its training set by heart
     would look closer to it than it is to anything else, and widen its own margin.
     """
-    validation = first_features(extractor, dataset, "validation", size)
-    if len(validation) == size:
+    validation = [first_features(e, dataset, "validation", size) for e in extractors]
+    if len(validation[0]) == size:
         return validation
-    train = first_features(extractor, dataset, "train", MOST_TRAIN)
-    limit = np.quantile(_nearest(validation, train), 0.01)
-    order = np.random.default_rng([seed, 0x7661]).permutation(len(train))
-    order = order[_nearest(train, of_before)[order] >= limit]
-    filled = np.concatenate([validation, train[order[: size - len(validation)]]])
-    if len(filled) <= 4 * K:
+    train = [first_features(e, dataset, "train", MOST_TRAIN) for e in extractors]
+    fresh = np.ones(len(train[0]), bool)
+    for held, known, seen in zip(validation, train, of_before, strict=True):
+        fresh &= _nearest(known, seen) >= np.quantile(_nearest(held, known), 0.01)
+    order = np.random.default_rng([seed, 0x7661]).permutation(len(fresh))
+    order = order[fresh[order]][: size - len(validation[0])]
+    filled = [np.concatenate([held, known[order]]) for held, known in zip(validation, train, strict=True)]
+    if len(filled[0]) <= 4 * K:
         raise CallError(
-            f"only {len(filled)} real samples are left to measure margins on; give margins instead"
+            f"only {len(filled[0])} real samples are left to measure margins on; give margins instead"
         )
     return filled
 

@@ -9,44 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from niwaki.contract import CallError, nearest
 from niwaki.evaluation.result import Result
+from niwaki.evaluation.seen import K, Seen
 
-__all__ = ["DEFAULT", "Measure", "Measured", "Seen", "axes", "check_metrics", "measure", "measures"]
+__all__ = ["ALL", "DEFAULT", "Measure", "Measured", "axes", "check_metrics", "measure", "measures"]
 
-K = 5
+ALL = "all"
 GROUPS = 10
 """Of the jackknives that give intervals."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What one extractor sees of all that a metric may use.
-
-    real, generated: features `(n, d)`
-    reference:       features of as many training samples as there are generated ones: they stand in for those
-                     of a perfect model
-    train:           features of the whole training split
-    probabilities:   of the classes, of the generated samples `(n, classes)`; None without a classifier
-    of_reference:    the same of the reference
-    intervals:       whether they are wanted
-    """
-
-    real: np.ndarray
-    generated: np.ndarray
-    reference: np.ndarray
-    train: np.ndarray
-    seed: int = 0
-    probabilities: np.ndarray | None = None
-    of_reference: np.ndarray | None = None
-    intervals: bool = True
-
-    def ideal(self) -> Seen:
-        """The reference in the place of the generated samples."""
-        return replace(self, generated=self.reference, probabilities=self.of_reference, intervals=False)
-
 
 Compute = Callable[[Seen], dict[str, Result]]
 
@@ -94,9 +65,7 @@ def _register(own_floor: bool = False, **kinds: tuple[str, str]) -> Callable[[Co
     rarity=("", ""),
 )
 def _manifold(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.manifold import manifold
-
-    return manifold(seen.real, seen.generated, K).results()
+    return seen.sweep.manifold.results()
 
 
 @_register(frechet=("both", "lower"))
@@ -109,9 +78,7 @@ def _frechet(seen: Seen) -> dict[str, Result]:
 
 @_register(kernel=("both", "lower"))
 def _kernel(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.kernel import kernel_distance
-
-    return {"kernel": kernel_distance(seen.real, seen.generated)}
+    return {"kernel": seen.sweep.kernel}
 
 
 @_register(frechet_infinity=("both", "lower"))
@@ -123,9 +90,13 @@ def _frechet_infinity(seen: Seen) -> dict[str, Result]:
 
 @_register(cmmd=("both", "lower"))
 def _cmmd(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.cmmd import cmmd
+    from niwaki.evaluation.cmmd import cmmd, cmmd_of
+    from niwaki.evaluation.gram import RBF
 
-    return {"cmmd": cmmd(seen.real, seen.generated)}
+    swept = seen.sweep.kernels.get(RBF())
+    if swept is None:  # which says why not
+        return {"cmmd": cmmd(seen.real, seen.generated)}
+    return {"cmmd": cmmd_of(swept, seen.real.shape[1])}
 
 
 @_register(mind=("both", "lower"))
@@ -215,11 +186,15 @@ def measures() -> dict[str, Measure]:
 
 
 def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """Raises CallError for an unknown name (with the nearest one), a name given twice, and for none at
-    all."""
+    """`("all",)` or names. Raises CallError for an unknown name (with the nearest one), a name given twice,
+    and for none at all."""
     if isinstance(names, str):
         raise CallError(f"metrics must be a list of names, not the single name '{names}'")
+    if tuple(names) == (ALL,):
+        return (ALL,)
     for name in names:
+        if name == ALL:
+            raise CallError("'all' metrics are all there are: name no other beside it")
         if name not in _MEASURES:
             raise CallError(f"there is no metric '{name}'; {nearest(name, _MEASURES)}")
     if not names or len(set(names)) != len(names):
@@ -255,6 +230,9 @@ def measure(seen: Seen, names: Iterable[str], features: str = "") -> Measured:
     """
     out = Measured({}, {}, {})
     done: set[Compute] = set()
+    names = tuple(names)
+    seen = replace(seen, names=names)
+    perfect = seen.ideal()
     for name in names:
         row = _MEASURES[name]
         if row.compute is None or row.compute in done:
@@ -262,7 +240,7 @@ def measure(seen: Seen, names: Iterable[str], features: str = "") -> Measured:
         done.add(row.compute)
         try:
             found = row.compute(seen)
-            ideal = {} if row.own_floor else row.compute(seen.ideal())
+            ideal = {} if row.own_floor else row.compute(perfect)
         except CallError as error:
             if name in DEFAULT:
                 raise

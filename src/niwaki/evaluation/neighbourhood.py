@@ -16,17 +16,21 @@ whose expectation does not depend on n.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
 from scipy.special import gammaln
 
 from niwaki.contract import CallError
-from niwaki.evaluation.arrays import held_pair
+from niwaki.evaluation.arrays import held, held_pair
 from niwaki.evaluation.sweep import Pairs
+from niwaki.evaluation.topk import Nearest
 
-__all__ = ["CLIP", "Neighbourhood", "neighbourhood", "reach", "reach_table"]
+__all__ = ["CLIP", "Neighbourhood", "neighbourhood", "neighbourhoods", "reach", "reach_table"]
 
 CLIP = 2.0
 """|closeness| is cut here, a factor of 7.4: one copy or one ruin counts as one sample."""
@@ -52,21 +56,42 @@ class Neighbourhood:
         claims = self.claims if keep is None else self.claims[keep]
         return np.bincount(claims.ravel(), minlength=self.real)
 
+    @classmethod
+    def of(cls, own: Nearest, near: Nearest) -> Neighbourhood:
+        """own: of each real sample the k nearest real ones; near: those of each generated one."""
+        radius = own.d2[:, -1].sqrt()
+        radius = radius.clamp(max=float(radius.median()))
+        distance = near.d2.sqrt()
+        ratio = (radius[near.index].clamp(min=1e-300) / distance.clamp(min=1e-300)).log().amax(1)
+        closeness = torch.where(ratio.isfinite(), ratio, 0.0).clamp(-CLIP, CLIP)
+        return cls(
+            closeness.cpu().numpy(), near.index.cpu().numpy(), distance[:, 0].cpu().numpy(), len(own.d2)
+        )
 
-def neighbourhood(real: np.ndarray, generated: np.ndarray, k: int = 5) -> Neighbourhood:
+    def part(self, rows: slice | np.ndarray) -> Neighbourhood:
+        """Some of the generated samples, by a slice or by their numbers."""
+        return replace(
+            self, closeness=self.closeness[rows], claims=self.claims[rows], distance=self.distance[rows]
+        )
+
+
+def neighbourhood(real: Any, generated: Any, k: int = 5) -> Neighbourhood:
     """Features (N, d), (n, d) → the place of every generated sample. Raises CallError for N ≤ k or NaN."""
-    x, y = held_pair(real, generated)
+    return neighbourhoods(real, [generated], k)[0]
+
+
+def neighbourhoods(real: Any, sets: Sequence[Any], k: int = 5) -> list[Neighbourhood]:
+    """The same of several sets among one real one: real-real is swept once, and all sets against it in one
+    go."""
+    x = held(real, "real")
+    many = [held_pair(x, generated)[1] for generated in sets]
     if len(x) <= k:
         raise CallError(f"{len(x)} real samples are too few for {k} neighbours")
-    radius = Pairs(x).nearest(k).d2[:, -1].sqrt()
-    radius = radius.clamp(max=float(radius.median()))
-    near = Pairs(y, x).nearest(k)
-    distance = near.d2.sqrt()
-    ratio = (radius[near.index].clamp(min=1e-300) / distance.clamp(min=1e-300)).log().amax(1)
-    closeness = torch.where(ratio.isfinite(), ratio, 0.0).clamp(-CLIP, CLIP)
-    return Neighbourhood(
-        closeness.cpu().numpy(), near.index.cpu().numpy(), distance[:, 0].cpu().numpy(), len(x)
-    )
+    own = Pairs(x).nearest(k)
+    # each sample's neighbours are its own matter, whatever lies beside it
+    all_of_them = Neighbourhood.of(own, Pairs(torch.cat(many), x).nearest(k))
+    ends = np.cumsum([0] + [len(y) for y in many]).tolist()
+    return [all_of_them.part(slice(a, b)) for a, b in pairwise(ends)]
 
 
 def reach_table(n: int, m: int) -> np.ndarray:

@@ -1,21 +1,27 @@
 """Damage of known size, planted into good samples: what a margin is measured on.
 
-A margin of 5 % means: as bad as if 5 % of the samples were blurred beyond recognition (fidelity), as if modes
-that hold 5 % of the samples were never made (diversity). Both are the same at any number of samples.
+A margin of 5 % means: as bad as if 5 % of the samples were blurred beyond recognition (fidelity), as if whole
+modes that hold 5 % of the samples were never made (diversity).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 from sklearn.cluster import KMeans
 
 from niwaki.contract import SampleSpec
-from niwaki.evaluation.neighbourhood import Neighbourhood, reach
 
-__all__ = ["blur", "drop_costs", "find_modes", "ruin"]
+__all__ = ["blur", "drop_sets", "dropped", "find_modes", "ruin"]
+
+_TOGETHER = 2
+"""Modes in one planted loss."""
+_MOST = 100
+_FEW = 10
+"""Planted losses that are measured at most, and where none is of the right size."""
 
 
 def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:
@@ -46,17 +52,35 @@ def find_modes(real: np.ndarray, generated: np.ndarray, modes: int, seed: int) -
     return centres.predict(generated.astype(np.float32))
 
 
-def drop_costs(place: Neighbourhood, mode: np.ndarray, m: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reach lost without each mode, and the share of the samples it holds, both `(modes,)`: over the modes
-    that hold at least 1 % and leave m samples."""
-    n = len(mode)
-    whole = float(reach(place.counts(), n, m).mean())
-    lost, share = [], []
-    for one in np.unique(mode):
-        keep = mode != one
-        left = int(keep.sum())
-        if n - left < 0.01 * n or left < m:
-            continue
-        lost.append(whole - float(reach(place.counts(keep), left, m).mean()))
-        share.append(1.0 - left / n)
-    return np.array(lost), np.array(share)
+def drop_sets(mode: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Sets of whole modes that together hold about `share` of the samples: bool (sets, modes).
+
+    Every mode and every two of them within a fifth of the share, at most 100 of them, drawn; where there
+    are none, the few nearest to it that hold at most twice as much.
+    """
+    names, counts = np.unique(mode, return_counts=True)
+    held = counts / len(mode)
+    found = []
+    for size in range(1, min(_TOGETHER, len(names) - 1) + 1):
+        found += [
+            (abs(held[list(some)].sum() / share - 1), some) for some in combinations(range(len(names)), size)
+        ]
+    near = [some for off, some in found if off <= 0.2]
+    if not near:
+        near = [some for off, some in sorted(found)[:_FEW] if off <= 1.0]
+    if len(near) > _MOST:
+        chosen = np.random.default_rng([seed, 0x6472]).permutation(len(near))[:_MOST]
+        near = [near[i] for i in np.sort(chosen)]
+    sets = np.zeros((len(near), len(names)), bool)
+    for row, some in zip(sets, near, strict=True):
+        row[list(some)] = True
+    return sets
+
+
+def dropped(mode: np.ndarray, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The sample that is made in the place of each `(n,)` where modes, bool (modes,), are never made: itself,
+    or one of those that are left."""
+    lost = gone[np.unique(mode, return_inverse=True)[1]]
+    out = np.arange(len(mode))
+    out[lost] = rng.choice(np.flatnonzero(~lost), int(lost.sum()))
+    return out

@@ -41,7 +41,7 @@ class Verdict:
                 `inconclusive`; also where the margin is within 1.96 times its noise, unless nothing changed
     delta:      Δ
     interval:   95 %; at the margin itself each wrong outcome has a chance of at most 5 % (docs/evaluation.md)
-    margin:     the largest loss that counts as none; from planted damage, the same for any n
+    margin:     the largest loss that counts as none, from planted damage
     p_value:    share of random swaps of before and after (within pairs; unpaired: among all samples) that
                 give a Δ at least as large
     p_adjusted: the same after Holm's correction over the axes
@@ -87,13 +87,17 @@ def decide(
     worst: str = "",
     *,
     noise: float = 0.0,
+    fewest: int = 0,
     identical: bool = False,
+    stored: bool = False,
 ) -> Verdict:
     """The verdict on a change of n pairs, or of at least n samples on each side.
 
     names:     of the extractors, for the parts
     worst:     a sentence on where the loss sits, said unless there is none
     noise:     of the margin: one within 1.96 times its noise (also of 0) decides nothing
+    fewest:    pairs that a calibration needs, where there were too few; else 0
+    stored:    the margin was measured and kept before the samples after were made
     identical: the samples after are those before, bit by bit: no loss at any margin. A difference of 0
                between other samples is not: both may be ruined beyond what the statistic resolves
     """
@@ -103,11 +107,13 @@ def decide(
     calibrated = margin > Z95 * noise
     if not calibrated:
         outcome = "no loss" if identical else "inconclusive"
-    needed = _needed(change, margin, n) if outcome == "inconclusive" and calibrated else None
+    needed = _needed(change, margin, n) if calibrated else fewest or None
+    if outcome != "inconclusive":
+        needed = None
     if calibrated:
-        text = _sentence(axis, outcome, change, (low, high), margin, needed)
+        text = _sentence(axis, outcome, change, (low, high), margin, needed, stored)
     else:
-        text = _without_margin(axis, identical, change, (low, high))
+        text = _without_margin(axis, identical, change, (low, high), fewest)
     if worst and outcome != "no loss":
         text += f" {worst}"
     return Verdict(
@@ -148,9 +154,11 @@ def _sentence(
     interval: tuple[float, float],
     margin: float,
     needed: int | None,
+    stored: bool,
 ) -> str:
     what = _what(axis, change, interval)
-    limit = f"the margin of {margin:.3g}, which is what {axis.margin_means}"
+    kept = " that was stored beforehand" if stored else ""
+    limit = f"the margin of {margin:.3g}{kept}, which is what {axis.margin_means}"
     if outcome == "no loss":
         return f"No loss of {axis.name}: {what}, certainly less than {limit}."
     if outcome == "loss":
@@ -166,14 +174,16 @@ def _sentence(
     return f"Inconclusive on {axis.name}: {what}, which does not decide against {limit}. {settle}"
 
 
-def _without_margin(axis: Axis, identical: bool, change: Change, interval: tuple[float, float]) -> str:
+def _without_margin(
+    axis: Axis, identical: bool, change: Change, interval: tuple[float, float], fewest: int
+) -> str:
     if identical:
         return f"No loss of {axis.name}: every sample is the same after as before."
-    why = f"{axis.no_margin}, so no margin can be calibrated"
-    return (
-        f"Inconclusive on {axis.name}: {why}: train the model longer or pass margins=…. "
-        f"As far as it goes, {_what(axis, change, interval)}."
-    )
+    if fewest:
+        why = f"a margin can only be calibrated from {fewest} samples on, with half as many real ones"
+    else:
+        why = f"{axis.no_margin}, so no margin can be calibrated: train the model longer or pass margins=…"
+    return f"Inconclusive on {axis.name}: {why}. As far as it goes, {_what(axis, change, interval)}."
 
 
 def _what(axis: Axis, change: Change, interval: tuple[float, float]) -> str:

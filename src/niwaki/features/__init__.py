@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from niwaki.features.build import available, build, names
+from niwaki.features.build import available, build, files_of, names
 from niwaki.features.classifier import Classifier
 from niwaki.features.encoders import Encoder, EncoderConfig, build_encoder, encoder_names, register_encoder
 from niwaki.features.extractor import Extractor, NetworkExtractor
@@ -24,6 +24,7 @@ __all__ = [
     "build",
     "build_encoder",
     "encoder_names",
+    "files_of",
     "load_encoder",
     "module_extractor",
     "names",

@@ -15,8 +15,9 @@ from niwaki.features.extractor import Extractor, Progress
 from niwaki.features.pretrained import KINDS, is_pretrained, pretrained_extractor
 from niwaki.features.random import random_features
 from niwaki.features.selfsupervised import is_encoder, run_encoder, train_encoder
+from niwaki.store import hash_directory, hash_file, hash_json
 
-__all__ = ["available", "build", "names"]
+__all__ = ["available", "build", "files_of", "names"]
 
 Maker = Callable[..., Any]
 
@@ -107,6 +108,18 @@ def _kind(name: str) -> _Kind:
     if name not in known:
         raise CallError(f"there are no features '{name}'; {nearest(name, (*known, *KINDS))}")
     return known[name]
+
+
+def files_of(name: str) -> str:
+    """Hash of the files that features come from which are named by their place: an encoder's run, weights of
+    a pretrained network on this machine. Empty for those that follow from the data, the seed and settings."""
+    if is_pretrained(name):
+        source = Path(name.partition(":")[2])
+        return hash_directory(source) if source.exists() else ""
+    if name in _kinds() or not is_encoder(Path(name)):
+        return ""
+    place = Path(name) / "model" if (Path(name) / "model").is_dir() else Path(name)
+    return hash_json([hash_file(place / file) for file in ("model.json", "model.safetensors")])
 
 
 def names() -> tuple[str, ...]:

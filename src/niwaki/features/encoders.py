@@ -6,7 +6,6 @@ An encoder is one file: a class, a registered name, a config. Being registered i
 
 from __future__ import annotations
 
-import importlib
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -15,10 +14,11 @@ from typing import Any, TypeVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, SampleSpec, Trainable, nearest
+from niwaki.contract import CallError, SampleSpec, Trainable
 from niwaki.features.augment import Augment
 from niwaki.models.io import ENCODER
 from niwaki.models.registry import ModelConfig, checked
+from niwaki.registry import Registry
 
 __all__ = [
     "ContrastiveConfig",
@@ -32,8 +32,6 @@ __all__ = [
     "register_encoder",
     "registered_encoder",
 ]
-
-_BUILT_IN = ("niwaki.features.simclr", "niwaki.features.moco", "niwaki.features.mae")
 
 
 class EncoderConfig(ModelConfig):
@@ -88,33 +86,24 @@ class Encoder(Trainable):
 
 Kind = TypeVar("Kind", bound=type[Encoder])
 
-_ENCODERS: dict[str, type[Encoder]] = {}
+_ENCODERS: Registry[Encoder] = Registry(
+    "encoder", ("niwaki.features.simclr", "niwaki.features.moco", "niwaki.features.mae")
+)
 
 
 def register_encoder(name: str) -> Callable[[Kind], Kind]:
     """Class decorator. The class has `Config` (an EncoderConfig), takes `(config, spec)`, and gains
     `name`."""
-
-    def enter(cls: Kind) -> Kind:
-        cls.name = name
-        _ENCODERS[name] = cls
-        return cls
-
-    return enter
+    return _ENCODERS.register(name)
 
 
 def encoder_names() -> list[str]:
     """All registered encoders, the built-in ones loaded."""
-    for module in _BUILT_IN:
-        importlib.import_module(module)
-    return sorted(_ENCODERS)
+    return _ENCODERS.names()
 
 
 def registered_encoder(name: str) -> type[Encoder]:
     """Raises CallError with the nearest name where there is no such encoder."""
-    known = encoder_names()
-    if name not in known:
-        raise CallError(f"there is no encoder '{name}'; {nearest(name, known)}")
     return _ENCODERS[name]
 
 

@@ -15,7 +15,7 @@ from niwaki.features.extractor import NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
 from niwaki.features.probe import knn_accuracy, linear_accuracy
 from niwaki.models.io import ENCODER, fill, save_model
-from niwaki.store import hash_json, read_json, read_tensors, write_json
+from niwaki.store import hash_json, kept_json, read_json, read_tensors
 
 __all__ = [
     "EncoderExtractor",
@@ -181,12 +181,5 @@ def _kept_probe(extractor: EncoderExtractor, dataset: Dataset, cache: Path | Non
     """`probe`, from the cache where it was taken before."""
     key = hash_json([extractor.fingerprint, dataset.fingerprint])[:24]
     path = cache / "features" / f"{extractor.name}-probe-{key}.json" if cache else None
-    if path is not None and path.exists():
-        try:
-            return dict(read_json(path))
-        except (NiwakiError, TypeError, ValueError):
-            path.unlink(missing_ok=True)  # a damaged cache is made again
-    found = probe(extractor, dataset)
-    if path is not None:
-        write_json(path, found)
+    found: Probe = kept_json(path, lambda: probe(extractor, dataset))
     return found

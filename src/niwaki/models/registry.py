@@ -6,20 +6,21 @@ the CLI and in the property tests.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
+from niwaki.registry import Registry
 
 __all__ = ["ModelConfig", "build", "built_in", "checked", "config_of", "names", "register", "registered"]
 
 Model = TypeVar("Model", bound=type[GenerativeModel])
 
-_MODELS: dict[str, type[GenerativeModel]] = {}
-_BUILT_IN = ("niwaki.models.gan", "niwaki.models.vae", "niwaki.models.diffusion")
+_MODELS: Registry[GenerativeModel] = Registry(
+    "model", ("niwaki.models.gan", "niwaki.models.vae", "niwaki.models.diffusion")
+)
 
 
 class ModelConfig(BaseModel):
@@ -30,33 +31,21 @@ class ModelConfig(BaseModel):
 
 def register(name: str) -> Callable[[Model], Model]:
     """Class decorator. The class has `Config` (a ModelConfig), takes `(config, spec)`, and gains `name`."""
-
-    def enter(cls: Model) -> Model:
-        cls.name = name
-        _MODELS[name] = cls
-        return cls
-
-    return enter
+    return _MODELS.register(name)
 
 
 def names() -> list[str]:
     """All registered models, the built-in families loaded."""
-    for module in _BUILT_IN:
-        importlib.import_module(module)
-    return sorted(_MODELS)
+    return _MODELS.names()
 
 
 def built_in() -> list[str]:
     """The models that niwaki itself brings: what the property tests run over."""
-    return [name for name in names() if _MODELS[name].__module__.startswith("niwaki.")]
+    return _MODELS.own()
 
 
 def registered(name: str) -> type[GenerativeModel]:
     """Raises CallError with the nearest name where there is no such model."""
-    if name not in _MODELS:
-        known = names()
-        if name not in _MODELS:
-            raise CallError(f"there is no model '{name}'; {nearest(name, known)}")
     return _MODELS[name]
 
 

@@ -9,11 +9,15 @@ from typing import Any
 import numpy as np
 
 from niwaki.evaluation import compare as decide
+from niwaki.evaluation.calibration import calibration_key
+from niwaki.evaluation.margins import real_size
 from niwaki.store import jsonable
-from niwaki.workflow.evaluate import extractor_records, judged, setting_for
+from niwaki.workflow.evaluate import setting_for
 from niwaki.workflow.findings import FINDINGS, fitness
+from niwaki.workflow.judged import extractor_records, judged
+from niwaki.workflow.margins import keep_margins, kept_margins, margins_file
 from niwaki.workflow.reporter import Quiet, Reporter
-from niwaki.workflow.samples_of import Source, kind_of, samples_of
+from niwaki.workflow.samples_of import Source, home, kind_of, samples_of
 from niwaki.workflow.setting import as_overrides
 
 __all__ = ["compare"]
@@ -76,7 +80,16 @@ def compare(
     told: dict[str, Any] = {"labels": sides[0].labels}
     if not paired:
         told |= {"labels_after": sides[1].labels, "paired": False}
-    record["comparison"] = jsonable(decide(sides[0].x, sides[1].x, dataset, extractors, seed=seed, **told))
+    size = real_size(len(dataset.test), n)
+    key = calibration_key(sides[0].x, dataset, extractors, seed=seed, size=size)
+    own = setting.cache / "margins" / f"{key[:24]}.json"
+    run = home(before)
+    places = [own] if run is None else [margins_file(run), own]
+    known = [found for found in map(kept_margins, places) if found is not None and found.key == key]
+    told["calibration"] = known[0] if known else None
+    comparison = decide(sides[0].x, sides[1].x, dataset, extractors, seed=seed, **told)
+    keep_margins(own, comparison.calibration)
+    record["comparison"] = jsonable(comparison)
     record["fitness"] = fitness(dataset, extractors, cache=setting.cache, reporter=reporter)
     return record
 

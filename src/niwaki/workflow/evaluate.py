@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from niwaki.contract import CallError, GenerativeModel
-from niwaki.data import Dataset
-from niwaki.evaluation import Evaluation
-from niwaki.evaluation import evaluate as judge
+from niwaki.features import files_of
 from niwaki.recipe import Recipe, load_recipe
-from niwaki.store import jsonable, read_json, write_json
+from niwaki.store import read_json, write_json
 from niwaki.training.hardware import choose_device
-from niwaki.workflow.findings import findings, fitness
+from niwaki.workflow.findings import fitness
+from niwaki.workflow.judged import extractor_records, judged, judged_record
 from niwaki.workflow.kept import read_samples, write_samples
+from niwaki.workflow.margins import fix_margins, margins_file
 from niwaki.workflow.own import evaluate_model
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.samples_of import Source, home, kind_of, sample_model, samples_of
@@ -66,8 +64,7 @@ def evaluate(
     if isinstance(what, GenerativeModel):
         if data is None:
             raise CallError("to evaluate a model, name the data that it answers to: data=…")
-        if features:
-            own["features"] = features
+        own |= {key: names for key, names in (("features", features), ("metrics", metrics)) if names}
         return evaluate_model(what, data=data, reporter=reporter, **own)
     if own:
         raise TypeError(f"evaluate() got an unexpected argument '{next(iter(own))}'")
@@ -132,38 +129,13 @@ def _refuse(what: str | Path, data: Any, engine: str) -> None:
 
 def judge_source(source: Source, setting: Setting) -> dict[str, Any]:
     """The record of samples that no run keeps, under what they are called: `trained`, `bundle`, `samples`."""
-    extractors = setting.extractors
     setting.reporter.stage("evaluate", f"{len(source.x):,} samples of {source.path}")
-    evaluation, found = judged(
-        source.x, source.labels, setting.dataset, extractors,
+    record = judged_record(
+        source.x, source.labels, setting.dataset, setting.extractors,
         metrics=setting.evaluate.metrics, seed=setting.evaluate.seed, name=source.name,
+        cache=setting.cache, reporter=setting.reporter,
     )  # fmt: skip
-    return {
-        "n": evaluation.n,
-        "seed": setting.evaluate.seed,
-        **({"engine": source.engine} if source.engine else {}),
-        "source": source.to_json(),
-        "extractors": extractor_records(extractors),
-        "fitness": fitness(setting.dataset, extractors, cache=setting.cache, reporter=setting.reporter),
-        source.name: jsonable(evaluation),
-        **found,
-    }
-
-
-def judged(
-    samples: np.ndarray,
-    labels: np.ndarray | None,
-    dataset: Dataset,
-    extractors: Sequence[Any],
-    *,
-    metrics: Sequence[str],
-    seed: int,
-    name: str,
-) -> tuple[Evaluation, dict[str, Any]]:
-    """The evaluation of samples, and what else was found, each part under `name`: `clusters[name]` …"""
-    evaluation = judge(samples, labels, dataset, extractors, metrics=metrics, seed=seed)
-    parts = findings(samples, labels, evaluation, dataset, extractors, seed=seed)
-    return evaluation, {part: {name: found} for part, found in parts.items()}
+    return {**record, **({"engine": source.engine} if source.engine else {}), "source": source.to_json()}
 
 
 def evaluate_inputs(session: Session) -> dict[str, Any]:
@@ -173,7 +145,15 @@ def evaluate_inputs(session: Session) -> dict[str, Any]:
         "data": session.fingerprint(),
         "evaluate": session.recipe.evaluate.model_dump(mode="json"),
         "seed": session.recipe.seed,
+        **_looked_with(session.recipe.evaluate.features),
     }
+
+
+def _looked_with(features: Sequence[str]) -> dict[str, Any]:
+    """The files of features that are named by their place: an encoder that was trained again looks with other
+    eyes."""
+    found = {name: text for name in features if (text := files_of(name))}
+    return {"features": found} if found else {}
 
 
 def evaluate_leg(session: Session) -> bool:
@@ -185,17 +165,18 @@ def evaluate_leg(session: Session) -> bool:
     model, dataset, extractors, n = session.model, session.dataset, session.extractors, session.pairs
     with run.working("evaluate", inputs, (run.evaluation, run.samples)) as record:
         session.reporter.stage("evaluate", f"{n:,} samples of the trained model")
-        asked = session.condition(model.conditions, n)
+        asked, labels = session.ask(model.conditions, n)
         model.to(choose_device(session.recipe.train.device))
         before = sample_model(model, n, session.seed, asked, session.reporter)
         model.cpu()
-        labels = session.labels(n) if model.conditions else None
         write_samples(run.samples, before=before, labels=labels)
         evaluation, found = judged(
             before, labels, dataset, extractors,
             metrics=session.recipe.evaluate.metrics, seed=session.seed, name="trained",
         )  # fmt: skip
         fit = fitness(dataset, extractors, cache=session.cache, reporter=session.reporter)
+        session.reporter.stage("margins", "what counts as a loss, before anything is compressed")
+        margins = fix_margins(margins_file(run.path), before, dataset, extractors, seed=session.seed)
         write_json(
             run.evaluation,
             {
@@ -203,22 +184,10 @@ def evaluate_leg(session: Session) -> bool:
                 "seed": session.seed,
                 "extractors": extractor_records(extractors),
                 "fitness": fit,
+                "margins": margins,
                 "trained": evaluation,
                 **found,
             },
         )
         record["result"] = record["inputs"]
     return True
-
-
-def extractor_records(extractors: Sequence[Any]) -> list[dict[str, Any]]:
-    """What looked at the samples: name, fingerprint, width, a classifier's accuracy, an encoder's
-    probe."""
-    records = []
-    for e in extractors:
-        record = {"name": e.name, "fingerprint": e.fingerprint, "dim": e.dim}
-        for known in ("accuracy", "probe"):
-            if hasattr(e, known):
-                record[known] = getattr(e, known)
-        records.append(record)
-    return records

@@ -4,6 +4,7 @@ the extractors are fit to judge at all."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,10 @@ import numpy as np
 import torch
 
 from niwaki import __version__
-from niwaki.contract import CallError, NiwakiError
+from niwaki.contract import CallError
 from niwaki.data import Dataset
 from niwaki.evaluation import Evaluation
-from niwaki.store import hash_json, jsonable, read_json, write_json
+from niwaki.store import hash_json, jsonable, kept_json
 from niwaki.workflow.modes import lost_modes
 from niwaki.workflow.reporter import Reporter
 
@@ -171,27 +172,16 @@ def fitness(
     for extractor in extractors:
         key = hash_json([__version__, extractor.fingerprint, dataset.fingerprint, seed])[:24]
         path = None if cache is None else cache / "fitness" / f"{extractor.name}-{key}.json"
-        known = _known(path)
-        if known is None:
-            reporter.stage("ladders", f"is '{extractor.name}' fit to judge?")
-            known = _check(dataset, extractor, seed)
-            if path is not None:
-                write_json(path, known)
-        out[extractor.name] = known
+        out[extractor.name] = kept_json(
+            path,
+            partial(_check, dataset, extractor, seed, reporter),
+            lambda found: isinstance(found, dict) and "fit" in found,
+        )
     return out
 
 
-def _known(path: Path | None) -> dict[str, Any] | None:
-    if path is None or not path.exists():
-        return None
-    try:
-        found = read_json(path)
-    except NiwakiError:
-        return None  # a damaged cache is made again
-    return found if isinstance(found, dict) and "fit" in found else None
-
-
-def _check(dataset: Dataset, extractor: Any, seed: int) -> dict[str, Any]:
+def _check(dataset: Dataset, extractor: Any, seed: int, reporter: Reporter) -> dict[str, Any]:
+    reporter.stage("ladders", f"is '{extractor.name}' fit to judge?")
     from niwaki.evaluation.ladders import check_extractor
 
     try:

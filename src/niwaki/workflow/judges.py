@@ -13,7 +13,7 @@ from niwaki.contract import ConditionSpec
 from niwaki.data import Dataset
 from niwaki.workflow.reporter import Reporter
 
-__all__ = ["asked_of", "balanced_labels", "judges"]
+__all__ = ["Asking", "ask", "balanced_labels", "judges", "tell_findings"]
 
 
 def judges(
@@ -36,18 +36,49 @@ def judges(
     )
 
 
+def tell_findings(dataset: Dataset, reporter: Reporter) -> None:
+    """What the audit of the data found, but for notes."""
+    for finding in dataset.audit.findings:
+        if finding.level != "note":
+            reporter.note(f"data {finding.level}: {finding.text}")
+
+
+def ask(
+    conditions: Mapping[str, ConditionSpec], dataset: Dataset, n: int
+) -> tuple[dict[str, np.ndarray] | None, np.ndarray | None]:
+    """What is asked of a model with these conditions, and the class that each of n samples is asked to be
+    `(n,)`. The classes follow the test split's, so that generated and real samples are balanced alike. Both
+    None where it takes no class, or the data have none."""
+    labels = balanced_labels(dataset, n)
+    names = [name for name, spec in conditions.items() if spec.kind == "class"]
+    if labels is None or not names:
+        return None, None
+    return dict.fromkeys(names, labels), labels
+
+
 def balanced_labels(dataset: Dataset, n: int) -> np.ndarray | None:
-    """Classes that follow the test split's, so that generated and real samples are balanced alike `(n,)`;
-    None without."""
+    """Classes that follow the test split's `(n,)`; None without."""
     y = dataset.test.y
     return None if y is None else np.resize(y.cpu().numpy(), n)
 
 
-def asked_of(
-    conditions: Mapping[str, ConditionSpec], dataset: Dataset, n: int
-) -> dict[str, np.ndarray] | None:
-    """What is asked of a model with these conditions: the balanced classes. None where it takes none."""
-    labels = balanced_labels(dataset, n)
-    if labels is None:
-        return None
-    return {name: labels for name, spec in conditions.items() if spec.kind == "class"} or None
+class Asking:
+    """What a session and a setting, which have data, know of samples that are asked for."""
+
+    @property
+    def dataset(self) -> Dataset:
+        raise NotImplementedError
+
+    def labels(self, n: int) -> np.ndarray | None:
+        """Classes that follow the test split's; None without."""
+        return balanced_labels(self.dataset, n)
+
+    def condition(self, conditions: Mapping[str, ConditionSpec], n: int) -> dict[str, np.ndarray] | None:
+        """What is asked of a model that is judged."""
+        return self.ask(conditions, n)[0]
+
+    def ask(
+        self, conditions: Mapping[str, ConditionSpec], n: int
+    ) -> tuple[dict[str, np.ndarray] | None, np.ndarray | None]:
+        """The same, and the class of each sample."""
+        return ask(conditions, self.dataset, n)

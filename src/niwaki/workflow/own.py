@@ -14,14 +14,19 @@ from niwaki.data import load as load_data
 from niwaki.deployment import bundle_bytes, measure_together
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.measure import bundle_way
-from niwaki.evaluation import compare
-from niwaki.evaluation import evaluate as judge
+from niwaki.evaluation import DEFAULT_METRICS, Comparison, check_metrics, compare
+from niwaki.evaluation.text import TextComparison
 from niwaki.store import jsonable, write_json
-from niwaki.workflow.judges import asked_of, balanced_labels, judges
+from niwaki.workflow.judged import judged_record
+from niwaki.workflow.judges import ask, judges
+from niwaki.workflow.margins import keep_margins, kept_margins, margins_file
 from niwaki.workflow.measure import weight_bytes
 from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.samples_of import sample_model
 from niwaki.workflow.seal import seal
+from niwaki.workflow.text import is_text, judge_text
 from niwaki_runtime import load as load_bundle
+from niwaki_runtime.bundle import Bundle
 
 __all__ = ["compress_model", "evaluate_model"]
 
@@ -40,6 +45,7 @@ def compress_model(
     engine: str = "openvino",
     threads: int = 2,
     torch_compile: bool = False,
+    rounds: int = 30,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Carry out a plan on `model`, judge the bundle on its engine against the model, and measure both.
@@ -47,8 +53,10 @@ def compress_model(
     data:     a source by name, its settings, or a loaded data set; samples are compared with its test split
     out:      directory: `<name>.niwaki` (the bundle), `compressed/` (weights and steps), `compression.json`
     plan:     steps; default: prune half of the channels, fine-tune, quantize to int8
-    n:        pairs of samples that the verdict rests on
-    features: extractors that look at them; those that need labels are left out where there are none
+    n:        pairs of samples that the verdict rests on; of text: windows of the test split, at most
+    features: extractors that look at them; those that need labels are left out where there are none, and
+              text is read by the models themselves (`niwaki.evaluation.text`)
+    rounds:   timed calls per batch size
     Returns what `compression.json` holds: steps, `measured` (`before`, `after`), `verdict` by axis, `bundle`.
     Raises CallError where the model's samples are not of the data's shape, NiwakiError where a step fails.
     """
@@ -59,14 +67,12 @@ def compress_model(
     made = carry_out(
         model, dataset, config, workdir=out / "compressed", seed=seed, progress=counter(reporter)
     )
-    extractors = judges(dataset, features, seed=seed, cache=out / "cache", reporter=reporter)
-    asked = asked_of(model.conditions, dataset, n)
-    labels = balanced_labels(dataset, n) if asked else None
     small = load_bundle(made.bundle, engine=engine, threads=threads)
-    reporter.stage("verdict", f"{n:,} pairs of samples, torch and {small.engine}")
-    before = model.sample(n, seed=seed, condition=asked).float().cpu().numpy()
-    after = small.sample(n, seed=seed, condition=asked)
-    comparison = compare(before, after, dataset, extractors, labels=labels, seed=seed)
+    comparison: Comparison | TextComparison
+    if is_text(model):
+        comparison = judge_text(model, small, dataset, n=n, seed=seed, reporter=reporter)
+    else:
+        comparison = _judge_samples(model, small, dataset, features, out, n=n, seed=seed, reporter=reporter)
     verdict = {axis: jsonable(getattr(comparison, axis)) for axis in ("fidelity", "diversity")}
     reporter.stage("measure", f"{threads} threads")
     ways: dict[str, Any] = {
@@ -76,7 +82,7 @@ def compress_model(
     if torch_compile:
         ways["compiled"] = compiled_bf16(model)
     with torch_threads(threads):
-        latency = measure_together(ways, batches=(1, 16), progress=counter(reporter))
+        latency = measure_together(ways, batches=(1, 16), rounds=rounds, progress=counter(reporter))
     bundle = out / f"{out.name}.niwaki"
     seal(made.bundle, bundle, name=out.name, measured={"latency": latency["after"]}, verdict=verdict)
     measured: dict[str, Any] = {name: {"latency": by} for name, by in latency.items()}
@@ -87,11 +93,36 @@ def compress_model(
         "measured": jsonable(measured),
         "verdict": verdict,
         "comparison": jsonable(comparison),
-        "n": n,
+        "n": comparison.n,
         "seed": seed,
     }
     write_json(out / "compression.json", found)
     return {**found, "bundle": bundle}
+
+
+def _judge_samples(
+    model: GenerativeModel,
+    small: Bundle,
+    dataset: Dataset,
+    features: Sequence[str],
+    out: Path,
+    *,
+    n: int,
+    seed: int,
+    reporter: Reporter,
+) -> Comparison:
+    """Pairs of samples, as extractors see them; margins are kept in `out`."""
+    extractors = judges(dataset, features, seed=seed, cache=out / "cache", reporter=reporter)
+    asked, labels = ask(model.conditions, dataset, n)
+    reporter.stage("verdict", f"{n:,} pairs of samples, torch and {small.engine}")
+    before = sample_model(model, n, seed, asked, reporter)
+    after = small.sample(n, seed=seed, condition=asked)
+    kept = margins_file(out)
+    comparison = compare(
+        before, after, dataset, extractors, labels=labels, seed=seed, calibration=kept_margins(kept)
+    )
+    keep_margins(kept, comparison.calibration)
+    return comparison
 
 
 def evaluate_model(
@@ -101,25 +132,31 @@ def evaluate_model(
     n: int | None = None,
     seed: int = 0,
     features: Sequence[str] = ("classifier", "random"),
+    metrics: Sequence[str] = DEFAULT_METRICS,
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Fidelity and diversity of `model`'s samples against the test split of `data`.
 
-    n:     samples; default: as many as the test split has
-    cache: directory where extractors are kept for the next time
-    Raises CallError where the model's samples are not of the data's shape.
+    n:       samples; default: as many as the test split has
+    metrics: by name, or `("all",)`
+    cache:   directory where extractors are kept for the next time
+    Returns what a run's `evaluation.json` holds: the metrics under `trained`, what else was found, `fitness`.
+    Raises CallError where the model's samples are not of the data's shape, and for unknown names.
     """
     reporter = reporter or Quiet()
+    check_metrics(metrics)
     dataset = _dataset(data, model)
     n = n or len(dataset.test)
     place = None if cache is None else Path(cache)
     extractors = judges(dataset, features, seed=seed, cache=place, reporter=reporter)
-    asked = asked_of(model.conditions, dataset, n)
-    labels = balanced_labels(dataset, n) if asked else None
+    asked, labels = ask(model.conditions, dataset, n)
     reporter.stage("evaluate", f"{n:,} samples")
-    samples = model.sample(n, seed=seed, condition=asked, progress=counter(reporter)).float().cpu().numpy()
-    return dict(jsonable(judge(samples, labels, dataset, extractors, seed=seed)))
+    samples = sample_model(model, n, seed, asked, reporter)
+    return judged_record(
+        samples, labels, dataset, extractors,
+        metrics=metrics, seed=seed, name="trained", cache=place, reporter=reporter,
+    )  # fmt: skip
 
 
 def _steps(plan: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:

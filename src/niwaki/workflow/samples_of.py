@@ -124,8 +124,7 @@ def samples_of(
             f"{path} makes samples of shape {tuple(made.spec.shape)}, the data of "
             f"'{setting.data.source}' have {tuple(spec.shape)}; name others with --data"
         )
-    asked = setting.condition(dict(made.conditions), n)
-    labels = setting.labels(n) if made.conditions else None
+    asked, labels = setting.ask(dict(made.conditions), n)
     on = f"the bundle on {made.engine}" if kind == "bundle" else f"{path}"
     reporter.stage("sample", f"{n:,} samples of {on}")
     if kind == "bundle":

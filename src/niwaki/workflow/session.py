@@ -3,20 +3,18 @@ models)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from niwaki.contract import ConditionSpec, GenerativeModel, NiwakiError
+from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
 from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Recipe, check_data, load_recipe
-from niwaki.store import hash_bytes, hash_file, hash_json
-from niwaki.workflow.judges import asked_of, balanced_labels, judges
+from niwaki.store import hash_directory, hash_json
+from niwaki.workflow.judges import Asking, judges, tell_findings
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.rundir import RunDirectory, is_run, versions
 
@@ -53,7 +51,7 @@ def _refuse_encoder(recipe: Recipe, allowed: bool) -> None:
         raise not_sampled(recipe.model["name"])
 
 
-class Session:
+class Session(Asking):
     """One call's view of a run. Everything heavy is loaded when it is first asked for."""
 
     def __init__(self, run: RunDirectory, reporter: Reporter) -> None:
@@ -68,9 +66,7 @@ class Session:
         self.reporter.stage("data", self.recipe.data.source)
         dataset = load_data(self.recipe.data)
         check_data(self.recipe, dataset.spec)
-        for finding in dataset.audit.findings:
-            if finding.level != "note":
-                self.reporter.note(f"data {finding.level}: {finding.text}")
+        tell_findings(dataset, self.reporter)
         self.run.save(
             data={
                 "signature": self._signature(),
@@ -139,19 +135,3 @@ class Session:
     def pairs(self) -> int:
         """How many samples are judged: the config's n, or one for each of the test split."""
         return self.recipe.evaluate.n or len(self.dataset.test)
-
-    def labels(self, n: int) -> np.ndarray | None:
-        """Classes that follow the test split's; None without."""
-        return balanced_labels(self.dataset, n)
-
-    def condition(self, conditions: Mapping[str, ConditionSpec], n: int) -> dict[str, np.ndarray] | None:
-        """What is asked of a model that is judged."""
-        return asked_of(conditions, self.dataset, n)
-
-
-def hash_directory(path: Path) -> str:
-    """SHA-256 over the names and contents of all files under `path` (or of the file that it is)."""
-    if path.is_file():
-        return hash_file(path)
-    files = sorted(p for p in path.rglob("*") if p.is_file())
-    return hash_bytes("\n".join(f"{p.relative_to(path)} {hash_file(p)}" for p in files).encode())

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from niwaki.contract import CallError, ConditionSpec, nearest
+from niwaki.contract import CallError, nearest
 from niwaki.data import DataConfig, Dataset, cache_directory
 from niwaki.data import load as load_data
 from niwaki.data.config import source_names
 from niwaki.evaluation import EvaluateConfig
 from niwaki.recipe import Recipe, apply_overrides, find_recipe, load_recipe
 from niwaki.recipe.sentences import sentence
-from niwaki.workflow.judges import asked_of, balanced_labels, judges
+from niwaki.workflow.judges import Asking, judges, tell_findings
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.rundir import is_run
 
@@ -33,7 +32,7 @@ class _Sections(BaseModel):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
 
 
-class Setting:
+class Setting(Asking):
     """Data, extractors and the judgement's settings; loaded when first asked for.
 
     data, evaluate: as in a recipe
@@ -54,9 +53,7 @@ class Setting:
     def dataset(self) -> Dataset:
         self.reporter.stage("data", self.data.source)
         dataset = load_data(self.data)
-        for finding in dataset.audit.findings:
-            if finding.level != "note":
-                self.reporter.note(f"data {finding.level}: {finding.text}")
+        tell_findings(dataset, self.reporter)
         return dataset
 
     @cached_property
@@ -69,12 +66,6 @@ class Setting:
     def n(self) -> int:
         """Samples that are made for a judgement."""
         return self.evaluate.n or len(self.dataset.test)
-
-    def labels(self, n: int) -> np.ndarray | None:
-        return balanced_labels(self.dataset, n)
-
-    def condition(self, conditions: Mapping[str, ConditionSpec], n: int) -> dict[str, np.ndarray] | None:
-        return asked_of(conditions, self.dataset, n)
 
 
 def as_overrides(features: Sequence[str] | None, metrics: Sequence[str] | None) -> list[str]:

@@ -12,6 +12,7 @@ from niwaki.evaluation import evaluate as judge
 from niwaki.store import jsonable, read_json, write_json
 from niwaki.workflow.findings import findings
 from niwaki.workflow.kept import read_samples, write_samples
+from niwaki.workflow.margins import keep_margins, kept_margins, margins_file
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.seal import seal
 from niwaki.workflow.session import Session
@@ -40,8 +41,8 @@ def verdict_leg(session: Session) -> bool:
     dataset, extractors = session.dataset, session.extractors
     outputs = (run.evaluation, run.samples, run.bundle)
     with run.working("verdict", inputs, outputs) as record:
-        kept = read_samples(run.samples)
-        before, labels = kept["before"], kept.get("labels")
+        samples = read_samples(run.samples)
+        before, labels = samples["before"], samples.get("labels")
         n = len(before)
         bundle = load_bundle(
             run.bundle, engine=config.engine, precision=config.precision, threads=config.threads
@@ -67,7 +68,17 @@ def verdict_leg(session: Session) -> bool:
         )
         other = findings(after, labels, evaluation, dataset, extractors, seed=session.seed)
         nearest = dataset.train.values(torch.from_numpy(evaluation.copies.index)).cpu().numpy()
-        comparison = compare(before, after, dataset, extractors, labels=labels, seed=session.seed)
+        kept = margins_file(run.path)
+        comparison = compare(
+            before,
+            after,
+            dataset,
+            extractors,
+            labels=labels,
+            seed=session.seed,
+            calibration=kept_margins(kept),
+        )
+        keep_margins(kept, comparison.calibration)
         found = jsonable(comparison)
         write_samples(
             run.samples,
