@@ -28,7 +28,7 @@ from niwaki.store import read_json, read_tensors, write_tensors
 
 PRUNE = PruneConfig(ratio=0.5, round_to=1, min_width=2)
 TUNE = FinetuneConfig(steps=6, batch=32, precision="fp32", device="cpu", warmup=0)
-QUANTIZE = QuantizeConfig(calibration=24)
+QUANTIZE = QuantizeConfig(backend="nncf", calibration=24)
 
 
 def data() -> Any:

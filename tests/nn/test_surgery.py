@@ -241,10 +241,35 @@ def test_reordering_outputs_and_inputs_is_what_it_says(name: str) -> None:
     torch.testing.assert_close(layer(rows(x, order)), rows(before, order), rtol=1e-5, atol=1e-6)
 
 
-def shared() -> nn.Module:
-    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+def sharing() -> nn.Module:
+    model = nn.Sequential(Masked(), Masked())
     model[1].weight = model[0].weight
     return model
+
+
+def test_a_shared_parameter_is_cut_in_all_its_holders_and_stays_shared() -> None:
+    model = nn.Sequential(nn.Embedding(7, 12), nn.Linear(12, 7))
+    model[1].weight = model[0].weight
+    expected = F.linear(model[0](torch.arange(7))[:, SOME], model[0].weight[:, SOME], model[1].bias)
+    cut(model, Cut("0", "out", SOME))
+    assert model[1].weight is model[0].weight
+    assert (model[0].embedding_dim, model[1].in_features) == (5, 5)
+    torch.testing.assert_close(model(torch.arange(7)), expected)
+    model = nn.Sequential(nn.Linear(12, 12), nn.Linear(12, 12))
+    model[1].weight = model[0].weight
+    bias = model[1].bias.detach()
+    cut(model, Cut("0", "out", SOME))
+    assert model[1].weight is model[0].weight
+    assert torch.equal(model[1].bias, rows(bias, SOME, 0))  # what goes with it goes too
+
+
+def test_a_buffer_is_cut_as_a_bare_parameter_is() -> None:
+    model = nn.Sequential(Masked())
+    mask = model[0].mask.clone()
+    cut(model, Cut("0.mask", "1", SOME))
+    assert torch.equal(model[0].mask, rows(mask, SOME))
+    assert not isinstance(model[0].mask, nn.Parameter)
+    assert set(model.state_dict()) == {"0.weight", "0.bias", "0.mask"}
 
 
 @pytest.mark.parametrize(
@@ -259,7 +284,7 @@ def shared() -> nn.Module:
         (nn.Sequential(nn.ReLU()), Cut("0", "out", (0,)), "a ReLU cannot be cut"),
         (nn.Sequential(nn.PReLU()), Cut("0", "out", (0,)), "one slope"),
         (nn.Sequential(weight_norm(nn.Linear(4, 4))), Cut("0", "out", (0,)), "parametrized"),
-        (shared(), Cut("0", "out", (0,)), "shares its weights"),
+        (sharing(), Cut("0", "out", (0,)), "resizes itself and shares its weights"),
     ],
 )  # fmt: skip
 def test_an_impossible_cut_is_refused_in_one_sentence(model: nn.Module, one: Cut, text: str) -> None:

@@ -9,40 +9,50 @@ from niwaki.compression.config import (
     CompressConfig,
     DistillConfig,
     FinetuneConfig,
+    PackConfig,
     PruneConfig,
     QuantizeConfig,
     SamplingConfig,
+    ShareConfig,
     StepConfig,
     check_order,
 )
 
 if TYPE_CHECKING:
     from niwaki.compression.plan import Compressed, compress
-    from niwaki.compression.pruning.channels import Pruned, prune
+    from niwaki.compression.pruning.channels import Pruned
+    from niwaki.compression.pruning.entry import prune
     from niwaki.compression.record import Record
+    from niwaki.compression.storage.share import Shared, share
 
 __all__ = [
     "CompressConfig",
     "Compressed",
     "DistillConfig",
     "FinetuneConfig",
+    "PackConfig",
     "PruneConfig",
     "Pruned",
     "QuantizeConfig",
     "Record",
     "SamplingConfig",
+    "ShareConfig",
+    "Shared",
     "StepConfig",
     "check_order",
     "compress",
     "prune",
+    "share",
 ]
 
 _LAZY = {
     "Compressed": "plan",
     "Pruned": "pruning.channels",
     "Record": "record",
+    "Shared": "storage.share",
     "compress": "plan",
-    "prune": "pruning.channels",
+    "prune": "pruning.entry",
+    "share": "storage.share",
 }
 
 

@@ -15,11 +15,12 @@ import numpy as np
 import niwaki_runtime
 from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order
 from niwaki.compression.forward import check, shapes
+from niwaki.compression.pruning.sparsity_table import sparsity
 from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.reload import load_step, save_step
 from niwaki.compression.seeds import CHECK
 from niwaki.compression.steps import Outcome, Workshop, step_of
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
 from niwaki.models.io import model_record, save_model
 from niwaki.store import hash_json, hash_tensors, read_json, write_bytes, write_json
@@ -87,6 +88,8 @@ def compress(
     nothing or would leave a broken model.
     """
     check_order(config.steps)
+    if dataset is None and any(isinstance(s, PruneConfig) and s.trains for s in config.steps):
+        raise CallError("this pruning trains in between, so compress() needs a dataset")
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
     reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
@@ -98,7 +101,7 @@ def compress(
     current = original
     for k, step in enumerate(config.steps):
         key = hash_json([key, step, config.batches, config.measure])
-        directory = workdir / "steps" / f"{k + 1}-{step.kind}"
+        directory = _directory(run, k)
 
         def told(done: int, total: int, info: Mapping[str, Any], k: int = k, step: StepConfig = step) -> None:
             if progress:
@@ -106,14 +109,14 @@ def compress(
                 progress(share, sum(work), {"step": f"{k + 1}/{len(work)} {step.kind}", **info})
 
         told(0, 1, {})
-        found = _finished(run, step, directory, key)
+        found = _finished(run, k, directory, key)
         current = (
             found
             if found is not None
             else _carried_out(run, step, current, directory, key, k, seed, dataset, told)
         )
         told(1, 1, {})
-    last = workdir / "steps" / f"{len(config.steps)}-{config.steps[-1].kind}"
+    last = _directory(run, len(config.steps) - 1)
     bundle = workdir / "model.niwaki"
     write_bytes(bundle, (last / "model.niwaki").read_bytes())
     save_model(current, workdir)
@@ -122,12 +125,22 @@ def compress(
     return result
 
 
-def _finished(run: _Run, step: StepConfig, directory: Path, key: str) -> GenerativeModel | None:
+def _directory(run: _Run, k: int) -> Path:
+    return run.workdir / "steps" / f"{k + 1}-{run.config.steps[k].kind}"
+
+
+def _wants_bundle(run: _Run, k: int) -> bool:
+    """Whether the result of step k is packaged: to be measured, returned, or packed by the next step."""
+    steps = run.config.steps
+    return run.config.measure or k + 1 == len(steps) or steps[k + 1].kind == "pack"
+
+
+def _finished(run: _Run, k: int, directory: Path, key: str) -> GenerativeModel | None:
     """The model of a step that was carried out before, from the same weights and settings."""
     if not (directory / "record.json").exists():
         return None
     kept = read_json(directory / "record.json")
-    if kept.get("key") != key:
+    if kept.get("key") != key or (_wants_bundle(run, k) and not (directory / "model.niwaki").exists()):
         return None
     run.records.append(Record.from_json(kept["record"]))
     found = load_step(directory, run.original)
@@ -153,16 +166,15 @@ def _carried_out(
     directory.mkdir(parents=True, exist_ok=True)
     write_json(begun, {"key": key})
     before, started = (parameters(model), macs(model)), time.perf_counter()
+    previous = _directory(run, k - 1) / "model.niwaki" if k else None
     bench = Workshop(
-        run.teacher, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k)
+        run.teacher, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k), previous
     )
     outcome = step_of(step.kind).carry_out(model, step, bench)
     check(outcome.model, run.shapes)
     again = save_step(outcome.model, directory, run.original)
     _refuse_nothing(step, model, again, outcome)
-    bundle = (
-        _bundle(again, outcome, directory) if run.config.measure or k + 1 == len(run.config.steps) else None
-    )
+    bundle = outcome.bundle or (_bundle(again, outcome, directory) if _wants_bundle(run, k) else None)
     seconds = time.perf_counter() - started
     record = Record(
         kind=step.kind,
@@ -172,11 +184,12 @@ def _carried_out(
         bytes=bundle_bytes(bundle) if bundle else None,
         latency=_latency(run.config, bundle) if bundle else {},
         error=_error(run, again, bundle),
-        quantized={n: _brief(count_quantized(p)) for n, p in outcome.graphs.items()},
+        quantized=_quantized(outcome),
         seconds=seconds,
         widths=outcome.widths,
         skipped=outcome.skipped,
         notes=outcome.notes,
+        sparsity=_sparsity(step, again, run.original),
     )
     write_json(directory / "record.json", {"key": key, "record": record, "teaches": outcome.teaches})
     run.records.append(record)
@@ -197,12 +210,25 @@ def _recovery(config: CompressConfig, k: int) -> StepConfig | None:
 def _refuse_nothing(
     step: StepConfig, before: GenerativeModel, after: GenerativeModel, outcome: Outcome
 ) -> None:
-    if step.kind in ("quantize", "sampling"):
-        return  # these look for themselves whether integers compute, and whether the sampler is another
-    if isinstance(step, PruneConfig) and parameters(after) >= parameters(before):
+    if step.kind in ("quantize", "sampling", "pack"):
+        return  # these look for themselves whether integers compute, the sampler is another, bytes are saved
+    if isinstance(step, PruneConfig) and step.what == "weights":
+        if _zeros(after) <= _zeros(before):
+            raise NiwakiError("pruning changed nothing: as many weights are zero as before")
+    elif isinstance(step, PruneConfig) and parameters(after) >= parameters(before):
         raise NiwakiError("pruning changed nothing: the model has as many parameters as before")
     if hash_tensors(after.state_dict()) == hash_tensors(before.state_dict()):
         raise NiwakiError(f"the step '{step.kind}' changed nothing: all weights are as before")
+
+
+def _zeros(model: GenerativeModel) -> int:
+    return sum(row.zero for row in sparsity(model))
+
+
+def _sparsity(
+    step: StepConfig, model: GenerativeModel, original: GenerativeModel
+) -> tuple[dict[str, Any], ...]:
+    return tuple(row.to_json() for row in sparsity(model, original)) if step.kind == "prune" else ()
 
 
 def _bundle(model: GenerativeModel, outcome: Outcome, directory: Path) -> Path:
@@ -233,6 +259,13 @@ def _latency(config: CompressConfig, bundle: Path) -> dict[str, float]:
         return {}
     found = measure_bundle(bundle, batches=config.batches, rounds=config.rounds, memory=False)
     return {str(n): found.ms(n) for n in config.batches}
+
+
+def _quantized(outcome: Outcome) -> dict[str, dict[str, int]]:
+    if outcome.bundle:
+        told = niwaki_runtime.inspect(outcome.bundle).graphs
+        return {name: _brief(graph.quantized) for name, graph in told.items()}
+    return {name: _brief(count_quantized(path)) for name, path in outcome.graphs.items()}
 
 
 def _brief(counts: Mapping[str, int]) -> dict[str, int]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from niwaki.contract import GenerativeModel
+from niwaki.nn.quantized import Quantizer
 
 __all__ = ["Record", "macs", "parameters", "sampling_graphs"]
 
@@ -32,6 +33,8 @@ class Record:
     widths:          coupling → channels before and after (pruning)
     skipped:         coupling → why it kept its width (pruning)
     notes:           anything else worth knowing
+    sparsity:        layer by layer, weights, zeros and patterns after the step (pruning), as
+                     `niwaki.compression.pruning.sparsity_table.LayerSparsity.to_json` gives it
     """
 
     kind: str
@@ -46,6 +49,7 @@ class Record:
     widths: dict[str, tuple[int, int]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    sparsity: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -56,6 +60,7 @@ class Record:
         values = {k: v for k, v in record.items() if k in known}
         for name in ("parameters", "macs", "notes"):
             values[name] = tuple(values[name])
+        values["sparsity"] = tuple(values.get("sparsity", ()))
         values["widths"] = {k: tuple(v) for k, v in values["widths"].items()}
         return cls(**values)
 
@@ -71,7 +76,11 @@ def parameters(model: GenerativeModel) -> int:
     used: dict[int, int] = {}
     _watch(
         model,
-        lambda module, seen, out: used.update((id(p), p.numel()) for p in module.parameters(recurse=False)),
+        lambda module, seen, out: used.update(
+            (id(p), p.numel())
+            for p in module.parameters(recurse=False)
+            if not isinstance(module, Quantizer)  # scales belong to how weights are stored
+        ),
     )
     return sum(used.values())
 

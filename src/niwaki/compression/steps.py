@@ -30,6 +30,7 @@ class Workshop:
     condition: what calibration samples are asked for
     told:      progress of this step: (done, total, figures)
     recovery:  how to train between rounds of pruning
+    previous:  bundle of the step before, for steps that work on bundles; None for the first step
     """
 
     original: GenerativeModel
@@ -39,6 +40,7 @@ class Workshop:
     condition: Any
     told: Told
     recovery: Any = None
+    previous: Path | None = None
 
     def training_split(self) -> Any:
         """Raises CallError where the plan was given no data."""
@@ -53,6 +55,7 @@ class Workshop:
 class Outcome:
     """What a step made. `graphs` are its exported files where it made them (integers live only there).
 
+    bundle:  where the step makes the bundle itself, and leaves the model as it is
     teaches: later steps imitate this model, for the original answers another question (fewer sampling steps)
     """
 
@@ -62,6 +65,7 @@ class Outcome:
     skipped: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     teaches: bool = False
+    bundle: Path | None = None
 
 
 @dataclass(frozen=True)

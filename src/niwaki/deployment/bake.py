@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils import parametrize
 
 from niwaki.contract import NiwakiError
+from niwaki.nn.quantized import freeze, plain_weights, quantized_layers
 
 __all__ = ["bake"]
 
@@ -17,7 +18,7 @@ def bake(module: nn.Module) -> nn.Module:
     """A copy in eval mode, float32, contiguous, on the CPU; weight and spectral norms are computed in it.
 
     A parametrized weight would otherwise be computed at every call on the device, and int8 could not store
-    it. Raises NiwakiError where the module cannot be copied.
+    it. Quantized layers become integers and scales. Raises NiwakiError where the module cannot be copied.
     """
     try:
         copied = copy.deepcopy(module)
@@ -30,13 +31,9 @@ def bake(module: nn.Module) -> nn.Module:
     with torch.no_grad():
         for part in list(copied.modules()):
             if parametrize.is_parametrized(part):
-                # Original and copy share a class made for them, from which the weight would vanish for both.
-                made = type(part)
-                own = {k: v for k, v in vars(made).items() if k not in ("__dict__", "__weakref__")}
-                part.__class__ = type(made.__name__, made.__bases__, own)
-                names = list(part.parametrizations)  # type: ignore[arg-type]
-                for name in names:
-                    parametrize.remove_parametrizations(part, name, leave_parametrized=True)
+                plain_weights(part)
+        for layer in quantized_layers(copied).values():
+            freeze(layer)
         for p in copied.parameters():
             p.requires_grad_(False)
             p.data = p.data.contiguous()

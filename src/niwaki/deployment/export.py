@@ -22,6 +22,8 @@ from niwaki.deployment.bake import bake
 from niwaki.deployment.check import check_graph
 from niwaki.deployment.fold import fold_norms, fold_upsampling
 from niwaki.deployment.onnx_file import strip, write_graphs
+from niwaki.deployment.qdq import check_quantized, tidy, translations
+from niwaki.nn.quantized import quantized_layers
 
 __all__ = ["OPSET", "export_graphs", "to_onnx"]
 
@@ -82,7 +84,8 @@ def export_graphs(
     names:     which graphs; None is those that the sampler calls
     merge_upsampling: nearest upsampling and the 3×3 convolution after it become one ConvTranspose: the same
         values from fewer than half of the products, and 16 weights instead of 9
-    check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3
+    check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3; a quantized
+               one as `niwaki.deployment.qdq.check_quantized` says
     tolerance: largest error allowed, relative to the largest output (at least 1)
     Raises CallError for a graph that does not exist, and NiwakiError, naming the graph and the operator,
     where one cannot be exported or an engine does not compute what torch does.
@@ -99,7 +102,11 @@ def export_graphs(
             fold_upsampling(proto)
     paths = write_graphs(protos, directory)
     for name, path in paths.items():
-        if check:
+        if not check:
+            continue
+        if quantized_layers(modules[name]):
+            check_quantized(name, graphs[name], modules[name], path)
+        else:
             check_graph(name, graphs[name], modules[name], path, tolerance=tolerance)
     return paths
 
@@ -123,6 +130,7 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
                 opset_version=OPSET,
                 optimize=False,
                 verbose=False,
+                custom_translation_table=translations(),
             )
             assert program is not None
             _simplify(program.model)
@@ -131,6 +139,7 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
         raise NiwakiError(_why(name, error)) from error
     _check_batch(name, exported, graph)
     fold_norms(exported)
+    tidy(exported)
     try:
         onnx.checker.check_model(exported, full_check=exported.ByteSize() < 1 << 30)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -149,6 +158,8 @@ def _simplify(model: onnx_ir.Model) -> None:
 
     def worthwhile(node: onnx_ir.Node) -> bool | None:
         given = [v.const_value for v in node.inputs if v is not None]
+        if any(c is not None and c.dtype == onnx_ir.DataType.FLOAT16 for c in given):
+            return False  # half-precision weights are stored as they are
         if any(c is None for c in given) or any(o.shape is None for o in node.outputs):
             return None
         try:

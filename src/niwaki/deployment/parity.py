@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +17,35 @@ from niwaki_runtime.engines import available
 from niwaki_runtime.samplers import Noise
 from niwaki_runtime.specs import resolve
 
-__all__ = ["TOLERANCE", "Recorder", "parity", "record_calls"]
+__all__ = ["MOST_CALLS", "TOLERANCE", "Recorder", "parity", "record_calls", "sample_through"]
 
 TOLERANCE = 1e-4
 """Largest absolute error of a sample that a float bundle may have with `precision="exact"`."""
 
 
+MOST_CALLS = 64
+"""Calls of a graph that are remembered: with a cache, those of a long text would not fit into memory."""
+
+
 class Recorder:
-    """A graph that remembers what it was asked and what it said."""
+    """A graph that remembers what it was asked and what it said: in every call, or where there are more than
+    64 in every second, fourth …"""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
         self.state = graph.state
         self.calls: list[tuple[tuple[np.ndarray, ...], tuple[np.ndarray, ...]]] = []
+        self._seen, self._every = 0, 1
 
     def __call__(self, *inputs: Tensor) -> Any:
+        # Before the call: a sampler may write into the state that it was given.
+        asked = None if self._seen % self._every else _arrays(inputs)
         out = self.graph(*inputs)
-        made = tuple(out) if isinstance(out, tuple | list) else (out,)
-        self.calls.append((_arrays(inputs), _arrays(made)))
+        self._seen += 1
+        if asked is not None:
+            self.calls.append((asked, _arrays(out if isinstance(out, tuple | list) else (out,))))
+            if len(self.calls) > MOST_CALLS:
+                self.calls, self._every = self.calls[::2], 2 * self._every
         return out
 
 
@@ -42,7 +53,6 @@ def _arrays(tensors: Iterable[Tensor]) -> tuple[np.ndarray, ...]:
     return tuple(t.detach().cpu().numpy().copy() for t in tensors)
 
 
-@torch.no_grad()
 def record_calls(
     model: GenerativeModel,
     n: int,
@@ -52,9 +62,25 @@ def record_calls(
     condition: Any = None,
     **overrides: Any,
 ) -> tuple[np.ndarray, dict[str, Recorder]]:
-    """One sampling run of `model`: the samples, and every call of every graph on the way."""
-    sampler = model.sampler().override(**overrides)
+    """One sampling run of `model`: the samples, and the calls of every graph on the way (`Recorder`)."""
     graphs = {name: Recorder(graph) for name, graph in model.graphs().items()}
+    samples = sample_through(model, graphs, n, seed=seed, start=start, condition=condition, **overrides)
+    return samples, {name: graph for name, graph in graphs.items() if graph.calls}
+
+
+@torch.no_grad()
+def sample_through(
+    model: GenerativeModel,
+    graphs: Mapping[str, Callable[..., Any]],
+    n: int,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    condition: Any = None,
+    **overrides: Any,
+) -> np.ndarray:
+    """Samples of `model` by its own sampler, which calls `graphs` in the place of the model's."""
+    sampler = model.sampler().override(**overrides)
     backend = TorchBackend(next(model.parameters()).device)
     rows = {k: backend.asarray(v) for k, v in resolve(model.conditions, condition, start, n).items()}
     was_training = model.training
@@ -63,7 +89,7 @@ def record_calls(
         out = sampler(graphs, Noise(backend, seed, start, n), rows)
     finally:
         model.train(was_training)
-    return backend.numpy(out), {name: graph for name, graph in graphs.items() if graph.calls}
+    return backend.numpy(out)
 
 
 def parity(
@@ -82,7 +108,8 @@ def parity(
 
     Returns `{"engines": {engine: {precision: {"sample": e, "graphs": {name: e}, "steps": {name: [e, …]}}}},
     "exact": e, "fast": e, "tolerance", "passed", "n", "seed"}`, where every e is a largest absolute error:
-    `sample` after the whole run, `steps` of each call of a graph when it is given what torch was given there.
+    `sample` after the whole run, `steps` of each remembered call of a graph when it is given what torch was
+    given there.
     `passed` is exact ≤ tolerance; a quantized bundle differs by more, and that difference is the damage, not
     a defect.
     """

@@ -31,7 +31,15 @@ class Edit(Protocol):
     def from_json(cls, record: dict[str, Any]) -> Self: ...
 
 
-_KINDS = {"cut": "niwaki.nn.surgery:Cut"}
+_KINDS = {
+    "attribute": "niwaki.nn.attributes:SetAttribute",
+    "cut": "niwaki.nn.surgery:Cut",
+    "drop": "niwaki.nn.drop:Drop",
+    "plain": "niwaki.nn.plain:Plain",
+    "open_attention": "niwaki.nn.opened:Opened",
+    "quantize": "niwaki.nn.quantized_edit:Quantized",
+    "sparse": "niwaki.nn.sparse:Sparse",
+}
 """kind → the class, imported when it is met."""
 
 

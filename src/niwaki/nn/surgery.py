@@ -8,7 +8,8 @@ are known here, each by the table of its tensors and axes (`niwaki.nn.layouts`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -18,16 +19,16 @@ from torch import Tensor, nn
 from niwaki.contract import NiwakiError, nearest
 from niwaki.nn.layouts import Layout, layout_of
 
-__all__ = ["Cut", "cut", "find", "owner_of", "per_position", "reorder", "scale", "width"]
+__all__ = ["Cut", "cut", "find", "owner_of", "per_position", "reorder", "resized", "scale", "width"]
 
 
 @dataclass(frozen=True)
 class Cut:
     """Keep the positions `keep` along one side of a module (or of a bare parameter, by its dotted name).
 
-    module: dotted name, as in `named_modules()`; for a bare parameter as in `named_parameters()`
+    module: dotted name, as in `named_modules()`; for a bare parameter or buffer as in `named_parameters()`
     side:   `out` or `in`; layers whose input and output are one and the same width (norms, depthwise
-            convolutions, embeddings) have only `out`; a bare parameter takes the number of its axis
+            convolutions, embeddings) have only `out`; a bare parameter or buffer takes the number of its axis
     keep:   rising positions, counted before this cut
     """
 
@@ -48,12 +49,13 @@ class Cut:
         return cls(record["module"], record["side"], tuple(record["keep"]))
 
 
-def find(model: nn.Module, name: str) -> nn.Module | nn.Parameter:
-    """The submodule or the bare parameter of that dotted name. Raises NiwakiError with the nearest name."""
+def find(model: nn.Module, name: str) -> nn.Module | Tensor:
+    """The submodule, the bare parameter or the buffer of that dotted name. Raises NiwakiError with the
+    nearest name."""
     path, _, leaf = name.rpartition(".")
     try:
         holder = model.get_submodule(path)
-        found = holder._modules.get(leaf, holder._parameters.get(leaf))
+        found = holder._modules.get(leaf, holder._parameters.get(leaf, holder._buffers.get(leaf)))
     except AttributeError:
         found = None
     if found is not None:
@@ -68,9 +70,9 @@ def owner_of(model: nn.Module, name: str) -> tuple[nn.Module, str]:
     return model.get_submodule(path), leaf
 
 
-def width(module: nn.Module | nn.Parameter, side: str) -> int:
+def width(module: nn.Module | Tensor, side: str) -> int:
     """Positions along `side`. Raises NiwakiError for a module without such a side."""
-    if isinstance(module, nn.Parameter):
+    if isinstance(module, Tensor):
         return module.shape[_axis(module, side)]
     if callable(getattr(module, "resize", None)) and callable(getattr(module, "width", None)):
         return int(module.width(side))  # type: ignore[operator]
@@ -80,8 +82,9 @@ def width(module: nn.Module | nn.Parameter, side: str) -> int:
 def cut(model: nn.Module, one: Cut) -> None:
     """Resize one module in place; the kept slices of its weights stay as they are, bit for bit.
 
-    Raises NiwakiError for an unknown module or side, for positions that do not exist or do not rise, for
-    groups that would become unequal, and for parameters that two modules share.
+    A parameter that several modules share is cut in all of them at once, and stays shared.
+    Raises NiwakiError for an unknown module or side, for positions that do not exist or do not rise, and for
+    groups that would become unequal.
     """
     target = find(model, one.module)
     total = width(target, one.side)
@@ -90,32 +93,61 @@ def cut(model: nn.Module, one: Cut) -> None:
             f"a cut of '{one.module}' must keep rising positions within 0 … {total - 1} of side "
             f"'{one.side}', at least one"
         )
-    _refuse_shared(model, target, one.module)
     keep = torch.tensor(one.keep, dtype=torch.long)
-    if isinstance(target, nn.Parameter):
+    if isinstance(target, Tensor):
         holder, leaf = owner_of(model, one.module)
-        setattr(holder, leaf, _selected(target, keep, _axis(target, one.side)))
+        new = _selected(target, keep, _axis(target, one.side))
+        setattr(holder, leaf, new)
+        changed = [(target, new, _axis(target, one.side))]
     elif callable(getattr(target, "resize", None)):
+        before = list(target.parameters())
+        _refuse_shared(model, before, one.module)
         target.resize(one.side, one.keep)  # type: ignore[operator]
+        changed = []
     else:
-        _cut_known(target, one, keep)
+        changed = _cut_known(target, one, keep, {})
+    for old, new, axis in changed:
+        for name, module, leaf in list(_holders(model, old)):
+            _cut_tied(name, module, leaf, axis, one, keep, {id(old): new})
 
 
-def _cut_known(target: nn.Module, one: Cut, keep: Tensor) -> None:
+Changed = list[tuple[Tensor, Tensor, int]]
+"""Tensors before and after, with the axis of the cut."""
+
+
+def _cut_known(target: nn.Module, one: Cut, keep: Tensor, done: dict[int, Tensor]) -> Changed:
+    """Cut a layer of torch; tensors that another holder has had cut already are taken from `done`."""
     layout = layout_of(target, one.side)
     try:
         kept = layout.check(one.keep)
     except ValueError as error:
         raise NiwakiError(f"'{one.module}' ({type(target).__name__}) cannot be cut so: {error}") from None
-    for name, axis in layout.tensors:
+    changed: Changed = []
+    tensors = [*((n, axis, False) for n, axis in layout.tensors), *((n, 1, True) for n in layout.gathered)]
+    for name, axis, local in tensors:
         value = getattr(target, name)
         if value is not None:
-            setattr(target, name, _selected(value, keep, axis))
-    for name in layout.gathered:
-        value = getattr(target, name)
-        setattr(target, name, _gathered(value, keep, layout))
+            made = _gathered(value, keep, layout) if local else _selected(value, keep, axis)
+            setattr(target, name, done.get(id(value), made))
+            changed.append((value, getattr(target, name), axis))
     for name, number in kept.items():
         setattr(target, name, number)
+    return changed
+
+
+def _cut_tied(
+    name: str, module: nn.Module, leaf: str, axis: int, one: Cut, keep: Tensor, done: dict[int, Tensor]
+) -> None:
+    """Another holder of a cut parameter gets the same new one, and loses what goes with it."""
+    for side in ("out", "in"):
+        try:
+            layout = layout_of(module, side)
+        except NiwakiError:
+            continue
+        if (leaf, axis) in layout.tensors:
+            _cut_known(module, Cut(name, side, one.keep), keep, done)
+            return
+    setattr(module, leaf, *done.values())
 
 
 def _selected(value: Tensor, keep: Tensor, axis: int) -> Tensor:
@@ -135,15 +167,15 @@ def _gathered(value: Tensor, keep: Tensor, layout: Layout) -> Tensor:
     return nn.Parameter(part, requires_grad=value.requires_grad)
 
 
-def per_position(
-    module: nn.Module | nn.Parameter, side: str, value: Callable[[nn.Parameter], Tensor]
-) -> Tensor:
+def per_position(module: nn.Module | Tensor, side: str, value: Callable[[nn.Parameter], Tensor]) -> Tensor:
     """Σ of `value(parameter)` over all that belongs to each position of `side`: `(width,)`.
 
     value: an element-wise quantity with the parameter's own shape: p², p·∂L/∂p …
     """
-    if isinstance(module, nn.Parameter):
-        return value(module).movedim(_axis(module, side), 0).flatten(1).sum(1)
+    if isinstance(module, Tensor):
+        if not isinstance(module, nn.Parameter):
+            return torch.zeros(width(module, side), device=module.device)
+        return value(module).movedim(_axis(module, side), 0).reshape(width(module, side), -1).sum(1)
     layout = layout_of(module, side)
     total = torch.zeros(layout.width, device=next(module.parameters(), torch.empty(0)).device)
     for name, axis in layout.tensors:
@@ -157,11 +189,12 @@ def per_position(
 
 
 @torch.no_grad()
-def scale(module: nn.Module | nn.Parameter, side: str, factors: Tensor) -> None:
+def scale(module: nn.Module | Tensor, side: str, factors: Tensor) -> None:
     """Multiply all that belongs to each position of `side` by its factor `(width,)`, in place; 0 makes it
     dead."""
-    if isinstance(module, nn.Parameter):
-        module.movedim(_axis(module, side), -1).mul_(factors)
+    if isinstance(module, Tensor):
+        if module.is_floating_point():
+            module.movedim(_axis(module, side), -1).mul_(factors)
         return
     layout = layout_of(module, side)
     for name, axis in layout.tensors:
@@ -174,11 +207,11 @@ def scale(module: nn.Module | nn.Parameter, side: str, factors: Tensor) -> None:
 
 
 @torch.no_grad()
-def reorder(module: nn.Module | nn.Parameter, side: str, order: Sequence[int]) -> None:
+def reorder(module: nn.Module | Tensor, side: str, order: Sequence[int]) -> None:
     """Put position `order[i]` of `side` in place i, in place; groups of convolutions must stay among
     themselves."""
     index = torch.tensor(order, dtype=torch.long)
-    if isinstance(module, nn.Parameter):
+    if isinstance(module, Tensor):
         module.copy_(_selected(module, index, _axis(module, side)))
         return
     layout = layout_of(module, side)
@@ -191,23 +224,28 @@ def reorder(module: nn.Module | nn.Parameter, side: str, order: Sequence[int]) -
         value.copy_(_gathered(value, index, layout))
 
 
-def _axis(parameter: nn.Parameter, side: str) -> int:
+def _axis(parameter: Tensor, side: str) -> int:
     if not side.isdigit() or int(side) >= parameter.ndim:
         raise NiwakiError(f"a bare parameter is cut along an axis 0 … {parameter.ndim - 1}, not '{side}'")
     return int(side)
 
 
-def _refuse_shared(model: nn.Module, target: nn.Module | nn.Parameter, name: str) -> None:
-    """Cutting one holder of a shared parameter would silently untie it."""
-    own = (
-        {id(target)}
-        if isinstance(target, nn.Parameter)
-        else {id(p) for p in target.parameters(recurse=False)}
-    )
-    holders: dict[int, int] = {}
-    for module in model.modules():
-        for parameter in module._parameters.values():
-            if parameter is not None and id(parameter) in own:
-                holders[id(parameter)] = holders.get(id(parameter), 0) + 1
-    if any(count > 1 for count in holders.values()):
-        raise NiwakiError(f"'{name}' shares its weights with another module, so it cannot be cut alone")
+def _holders(model: nn.Module, parameter: Tensor) -> Iterator[tuple[str, nn.Module, str]]:
+    """Every (name, module, attribute) that holds this very parameter."""
+    for name, module in model.named_modules():
+        for leaf, value in module._parameters.items():
+            if value is parameter:
+                yield name, module, leaf
+
+
+def _refuse_shared(model: nn.Module, own: Sequence[Tensor], name: str) -> None:
+    """A module that resizes itself would silently untie what it shares."""
+    if any(len(list(_holders(model, p))) > 1 for p in own):
+        raise NiwakiError(f"'{name}' resizes itself and shares its weights, so it cannot be cut")
+
+
+def resized(module: nn.Module, side: str, keep: Sequence[int]) -> nn.Module:
+    """A copy of a module with a `resize` of its own, resized."""
+    made = copy.deepcopy(module)
+    made.resize(side, tuple(keep))  # type: ignore[operator]
+    return made

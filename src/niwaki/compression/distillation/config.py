@@ -57,6 +57,8 @@ class FinetuneConfig(Step):
                 "needs weights to change, but 'quantize' has made them integers in the exported graph; "
                 "put 'quantize' last, or let it work on the torch model with 'backend: niwaki'"
             )
+        if any(step.kind == "share" for step in earlier):
+            return "would pull apart the weights that 'share' made equal; put 'share' after it"
         return ""
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.distillation.config import DistillConfig
-from niwaki.compression.distillation.rules import asked_conditions, legs, noise_levels
+from niwaki.compression.distillation.rules import asked_conditions, clean_of, legs, noise_levels
 from niwaki.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
 from niwaki_runtime.samplers import Diffusion
 from niwaki_runtime.samplers.diffusion import to_x0_eps
@@ -24,9 +24,9 @@ __all__ = ["Consistency", "FewerSteps", "Progressive", "diffusion_of"]
 
 
 def diffusion_of(model: GenerativeModel) -> Diffusion:
-    """The model's sampler. Raises CallError where it is not one diffusion."""
-    found = list(legs(model.sampler()))
-    if len(found) != 1 or not isinstance(found[0], Diffusion):
+    """The one diffusion among the model's samplers. Raises CallError where there is none, or several."""
+    found = [leg for leg in legs(model.sampler()) if isinstance(leg, Diffusion)]
+    if len(found) != 1:
         raise CallError(f"'{model.name}' does not sample by one diffusion, so it has no steps to save")
     return found[0]
 
@@ -63,12 +63,15 @@ class FewerSteps(Trainable):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         grid = timesteps("trailing", self.sampler.train_steps, self.sampler.steps)
+        clean = clean_of(self._teacher[0], self.sampler, batch)
+        if clean is None:
+            raise CallError(f"the data are not what '{self.student.name}' takes noise from")
         n, device = len(batch), batch.x.device
         at = torch.randint(0, self._starts(), (n,), generator=ctx.rng, device=device) * self._stride()
-        eps = torch.randn(batch.x.shape, generator=ctx.rng, device=device)
+        eps = torch.randn(clean.shape, generator=ctx.rng, device=device)
         walk = _Walk(self, grid, device, batch, ctx)
         a, s = walk.levels(at)
-        x = a * batch.x + s * eps
+        x = a * clean + s * eps
         return {f"distill_{self.config.method}": self._distance(walk, x, at)}
 
     def _starts(self) -> int:

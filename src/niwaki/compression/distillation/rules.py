@@ -8,11 +8,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from niwaki.contract import Batch, Context, GenerativeModel, Graph, Port
+from niwaki.contract import Batch, Context, GenerativeModel, Graph, HasLatents, Port
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
 from niwaki_runtime.samplers.schedules import alpha_bars
 
-__all__ = ["RULES", "asked_conditions", "asks", "legs", "noise_levels", "value_of"]
+__all__ = ["RULES", "asked_conditions", "asks", "clean_of", "legs", "noise_levels", "value_of"]
 
 Asks = Callable[[GenerativeModel, str, Graph, Batch, Context], tuple[Tensor, ...] | None]
 """(teacher, name of the graph, graph, batch, ctx) → inputs that both are given; None where the rule does not
@@ -51,13 +51,26 @@ def on_noised_data(
 ) -> tuple[Tensor, ...] | None:
     """x_t = α_t x₀ + σ_t ε of real x₀ at uniform t, some labels dropped where the sampler guides."""
     sampler = next((s for s in legs(teacher.sampler()) if isinstance(s, Diffusion) and s.graph == name), None)
-    if sampler is None or batch.x.shape[1:] != sampler.shape:
+    clean = None if sampler is None else clean_of(teacher, sampler, batch)
+    if sampler is None or clean is None:
         return None
     n, device = len(batch), batch.x.device
     t = torch.randint(0, sampler.train_steps, (n,), generator=ctx.rng, device=device)
-    a, s = (v[t].reshape(-1, *[1] * (batch.x.ndim - 1)) for v in noise_levels(sampler, device))
-    noise = torch.randn(batch.x.shape, generator=ctx.rng, device=device)
-    return a * batch.x + s * noise, t.float(), *asked_conditions(teacher, sampler, graph, batch, ctx, 0.1)
+    a, s = (v[t].reshape(-1, *[1] * (clean.ndim - 1)) for v in noise_levels(sampler, device))
+    noise = torch.randn(clean.shape, generator=ctx.rng, device=device)
+    return a * clean + s * noise, t.float(), *asked_conditions(teacher, sampler, graph, batch, ctx, 0.1)
+
+
+@torch.no_grad()
+def clean_of(teacher: GenerativeModel, sampler: Diffusion, batch: Batch) -> Tensor | None:
+    """What the denoiser's noise is added to: the samples, or their latents where it works on latents; None
+    where the batch has neither."""
+    if batch.x.shape[1:] == sampler.shape:
+        return batch.x
+    if isinstance(teacher, HasLatents):
+        latents = teacher.encode(batch.x)
+        return latents if latents.shape[1:] == sampler.shape else None
+    return None
 
 
 def noise_levels(sampler: Diffusion, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

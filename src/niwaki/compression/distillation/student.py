@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from niwaki.compression.distillation.rules import legs
 from niwaki.compression.record import parameters
 from niwaki.contract import CallError, GenerativeModel, nearest
 from niwaki.models.io import build_record, model_record
@@ -50,4 +51,4 @@ def with_sampling(model: GenerativeModel, **changes: Any) -> None:
 
 
 def _differs(model: GenerativeModel, key: str, value: Any) -> bool:
-    return getattr(model.sampler(), key, None) != value
+    return all(getattr(leg, key, None) != value for leg in legs(model.sampler()))

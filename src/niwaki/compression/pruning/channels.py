@@ -12,12 +12,14 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.config import PruneConfig
-from niwaki.compression.forward import check, shapes
-from niwaki.compression.pruning.coupling import Coupling, couplings, cuts_of
+from niwaki.compression.forward import check, outputs, shapes
+from niwaki.compression.pruning.coupling import Coupling, couplings, cuts_of, together
 from niwaki.compression.pruning.importance import importance_of
 from niwaki.compression.pruning.trial import Trial
 from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.edits import apply_edits
+from niwaki.nn.edits import Edit, apply_edits
+from niwaki.nn.opened import Opened, openable
+from niwaki.nn.plain import Plain, parametrized
 
 __all__ = ["Pruned", "prune", "pruned"]
 
@@ -36,6 +38,7 @@ class Pruned:
     skipped: dict[str, str]
 
 
+Removed = tuple[Coupling, tuple[int, ...]]
 Recover = Callable[[GenerativeModel, int], GenerativeModel]
 
 
@@ -66,35 +69,133 @@ def pruned(
     Raises NiwakiError where nothing could be cut, or where a cut would leave a broken model.
     """
     model = copy.deepcopy(model).eval()
+    _made_plain(model)
     expected, criterion = shapes(model), importance_of(config.importance)
+    chosen: dict[str, Coupling] = {}
     plan: _Widths | None = None
     skipped: dict[str, str] = {}
     for k in range(1, config.rounds + 1):
-        found = couplings(model)
         if plan is None:
-            trial = Trial(model, seed)
-            found = [_excluded(model, trial.tried(c), config) for c in found]
-            skipped = {c.key: c.protected for c in found if c.protected}
-            plan = _Widths(config, {c.key: c.units for c in found if not c.protected})
-        found = [c for c in found if c.key in plan.before]
+            found, skipped = chosen_couplings(model, config, Trial(model, seed))
+            chosen = {c.key: c for c in found}
+            plan = _Widths(config, {c.key: c.units for c in found})
+        else:
+            found = _again(model, chosen)
         removed = plan.removed(found, criterion(model, found), config.ratio * k / config.rounds)
         if not removed:
             continue
-        reason = Trial(model, seed + k).refusal(removed)
-        if reason:
-            raise NiwakiError(
-                f"pruning would break the model: {reason}; exclude the layers it names with 'exclude'"
-            )
+        removed = _possible(Trial(model, seed + k), removed, skipped)
         cuts = cuts_of(model, removed)
         apply_edits(model, cuts)
         model.surgery = (*model.surgery, *cuts)
         check(model, expected)
         if recover is not None and k < config.rounds:
             model = recover(model, k)
-    widths = {c.key: (plan.before[c.key], c.units) for c in couplings(model) if plan and c.key in plan.before}
+    after = {c.key: c.units for c in _again(model, chosen)}
+    # A coupling of heads with one head left is none any more.
+    widths = {key: (before, after.get(key, 1)) for key, before in plan.before.items()} if plan else {}
     if not any(after < before for before, after in widths.values()):
         raise NiwakiError(_nothing(config, widths, skipped))
     return Pruned(model, widths, skipped)
+
+
+def _made_plain(model: GenerativeModel) -> None:
+    """Take off the weight and spectral norms of the layers that sampling uses and open torch's attention; the
+    outputs stay as they are."""
+    met: list[Edit] = []
+
+    def watched(edit: Edit) -> Callable[..., None]:
+        return lambda *_: met.append(edit)
+
+    handles = [
+        module.register_forward_pre_hook(watched(Plain(name) if parametrized(module) else Opened(name)))
+        for name, module in model.named_modules()
+        if parametrized(module) or openable(module)
+    ]
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # which would not call the modules
+    try:
+        outputs(model)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for handle in handles:
+            handle.remove()
+    edits = tuple(dict.fromkeys(met))
+    apply_edits(model, edits)
+    model.surgery = (*model.surgery, *edits)
+
+
+def chosen_couplings(
+    model: GenerativeModel, config: PruneConfig, trial: Trial
+) -> tuple[list[Coupling], dict[str, str]]:
+    """The couplings that may be cut, and why the others may not (by key).
+
+    Where channels of attention heads cannot be cut, or not exactly (the heads' width is in a scale), whole
+    heads are cut instead, if they can be.
+    """
+
+    def tried(found: list[Coupling]) -> list[Coupling]:
+        return [_excluded(model, trial.tried(_excluded(model, c, config)), config) for c in found]
+
+    fine = tried(couplings(model)) if config.heads != "only" else []
+    whole = couplings(model, heads=True) if config.heads != "never" else []
+    heads = [
+        c
+        for c in tried([c for c in whole if not all(f.exact for f in fine if f.overlaps(c)) or not fine])
+        if not c.protected
+    ]
+    heads = [c for c in heads if c.exact or not any(not f.protected for f in fine if f.overlaps(c))]
+    fine = [c for c in fine if not any(c.overlaps(h) for h in heads)]
+    for parts in _twins(fine):
+        both = trial.tried(together(parts))
+        if not both.protected:
+            fine = [c for c in fine if not any(c is p for p in parts)] + [both]
+    skipped = {c.key: c.protected for c in fine if c.protected}
+    return [c for c in (*fine, *heads) if not c.protected], skipped
+
+
+def _twins(found: list[Coupling]) -> list[list[Coupling]]:
+    """Couplings of one module that cannot be cut alone, and have as many units each."""
+    alike: dict[tuple[str, int], list[Coupling]] = {}
+    for c in found:
+        if c.protected.startswith("a trial cut"):
+            alike.setdefault((c.around, c.units), []).append(c)
+    return [parts for parts in alike.values() if len(parts) > 1]
+
+
+def _again(model: GenerativeModel, chosen: dict[str, Coupling]) -> list[Coupling]:
+    """The chosen couplings as they are now, narrower than before."""
+    found = couplings(model) + (
+        couplings(model, heads=True) if any(c.size > 1 for c in chosen.values()) else []
+    )
+    by_key = {c.key: c for c in found}
+    found += [together([by_key[k] for k in c.parts]) for c in chosen.values() if c.parts]
+    out = []
+    for one in found:
+        if one.key in chosen and one.size == chosen[one.key].size:
+            follows = tuple(f.now(model) for f in chosen[one.key].follows)
+            out.append(replace(one, follows=follows))
+    return out
+
+
+def _possible(trial: Trial, removed: list[Removed], skipped: dict[str, str]) -> list[Removed]:
+    """What can be cut together. What cannot is left out, with the reason in `skipped`.
+
+    Raises NiwakiError where nothing is left.
+    """
+    reason = trial.refusal(removed)
+    if not reason:
+        return removed
+    kept: list[Removed] = []
+    for one in removed:
+        refused = trial.refusal([*kept, one])
+        if refused:
+            skipped[one[0].key] = refused
+        else:
+            kept.append(one)
+    if not kept:
+        raise NiwakiError(f"pruning would break the model: {reason}")
+    return kept
 
 
 def _nothing(config: PruneConfig, widths: dict[str, tuple[int, int]], skipped: dict[str, str]) -> str:
@@ -154,9 +255,14 @@ class _Widths:
     def _rounded(self, coupling: Coupling, wanted: float) -> int:
         """The nearest width that engines like: a multiple of `round_to` and of the blocks."""
         before = self.before[coupling.key]
-        step = math.lcm(self.config.round_to, coupling.blocks)
+        if coupling.size > 1:  # heads: each is a width that engines like already
+            whole = math.ceil(
+                wanted / coupling.blocks - 1e-9
+            )  # of few heads rather one too many than too few
+            return min(coupling.units, max(1, whole) * coupling.blocks)
+        step = math.lcm(self.config.round_to, coupling.multiple)
         if step > before // 2:
-            step = coupling.blocks  # too narrow a layer for multiples
+            step = coupling.multiple  # too narrow a layer for multiples
             if self.config.round_to > 1 and before <= self.config.round_to:
                 return coupling.units
         least = -(-min(self.config.min_width, before) // step) * step

@@ -1,27 +1,29 @@
-"""Which channels can only be cut together: the dependency graph over all graphs of a model at once.
+"""Which channels can only be cut together: the labels of all graphs of a model, gathered into couplings.
 
-torch-pruning's DepGraph (Fang et al., "DepGraph: Towards Any Structural Pruning", CVPR 2023) finds the
-coupled layers by tracing autograd. It guesses where tensors are reshaped, concatenated or split, so nothing
-that it says is believed before `niwaki.compression.pruning.trial` has tried it.
+Nothing that is found here is believed before `niwaki.compression.pruning.trial` has tried it.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 import math
-import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import nn
 
-from niwaki.compression.pruning.tracing import Traced, bare_parameters, dependency_graph, own_layers
+from niwaki.compression.pruning.labels import Book
+from niwaki.compression.pruning.tracing import Side, Traced, trace
 from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.nn.attributes import SetAttribute
+from niwaki.nn.edits import Edit
 from niwaki.nn.surgery import Cut, find, width
 
-__all__ = ["Coupling", "Member", "couplings", "cuts_of"]
+__all__ = ["Coupling", "Follows", "Member", "couplings", "cuts_of", "together"]
 
 _FAILURES = (RuntimeError, ValueError, AssertionError, AttributeError, IndexError, TypeError, KeyError)
 
@@ -36,193 +38,229 @@ class Member:
 
 
 @dataclass(frozen=True)
+class Follows:
+    """A number noted in a module that must change in proportion to a coupling's units; `value` is today's."""
+
+    module: str
+    name: str
+    value: int
+    index: int | None = None
+
+    def now(self, model: nn.Module) -> Follows:
+        """With the value that `model` has."""
+        kept = vars(model.get_submodule(self.module))[self.name]
+        return replace(self, value=kept if self.index is None else kept[self.index])
+
+
+@dataclass(frozen=True)
 class Coupling:
     """Layers whose channels stand and fall together.
 
-    units:   how many channels can be chosen between
-    blocks:  equal stretches of units that must each keep the same number (grouped convolutions, group norms)
+    units:    how many channels (or heads) can be chosen between
+    blocks:   equal stretches of units that must each keep the same number (grouped convolutions, group norms)
     protected: why it must keep its width; empty where it may be cut
+    multiple: a width that norms over groups can divide
+    size:     channels per unit: 1, or those of a head
+    ordinal:  which of the couplings that begin in the same layer
+    follows:  numbers in modules that change in proportion
+    exact:    on trial, cutting dead units changed nothing at all
+    strict:   its channels are counted in stretches somewhere (heads, groups): only an exact trial shows that
+              a cut leaves the borders where they are
+    parts:    keys of the couplings that were put together, since they must keep as many units each
     """
 
     units: int
     members: tuple[Member, ...]
     blocks: int = 1
     protected: str = ""
+    multiple: int = 1
+    size: int = 1
+    ordinal: int = 0
+    follows: tuple[Follows, ...] = ()
+    exact: bool = False
+    strict: bool = False
+    parts: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Names the coupling across rounds of pruning: widths change, the layers in it do not."""
+        if self.parts:
+            return " + ".join(self.parts)
         first = min(self.members, key=lambda m: (m.side != "out", m.module))
-        return f"{first.module}:{first.side}"
+        heads = " (heads)" if self.size > 1 else ""
+        return f"{first.module}:{first.side}" + (f"#{self.ordinal}" if self.ordinal else "") + heads
 
     @property
     def layers(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(m.module for m in self.members))
 
+    @property
+    def around(self) -> str:
+        """The innermost module that holds all of its layers."""
+        paths = [m.module.split(".") for m in self.members]
+        common = itertools.takewhile(lambda parts: len(set(parts)) == 1, zip(*paths, strict=False))
+        return ".".join(parts[0] for parts in common)
 
-def couplings(model: GenerativeModel) -> list[Coupling]:
+    def overlaps(self, other: Coupling) -> bool:
+        mine = {(m.module, m.side, p) for m in self.members for u in m.positions for p in u}
+        return any((m.module, m.side, p) in mine for m in other.members for u in m.positions for p in u)
+
+
+def together(parts: list[Coupling]) -> Coupling:
+    """Couplings that must keep as many units each, as one. Their blocks stay as large as they are."""
+    places: dict[Side, list[tuple[int, ...]]] = {}
+    total = sum(c.units for c in parts)
+    at = 0
+    for part in parts:
+        for m in part.members:
+            places.setdefault((m.module, m.side), [()] * total)[at : at + part.units] = m.positions
+        at += part.units
+    members = tuple(Member(*side, tuple(positions)) for side, positions in places.items())
+    blocks = sum(c.blocks for c in parts)
+    multiple = math.lcm(blocks, *(c.multiple // c.blocks * blocks for c in parts))
+    keys = tuple(c.key for c in parts)
+    strict = any(c.strict for c in parts)
+    return Coupling(total, members, blocks, multiple=multiple, size=parts[0].size, strict=strict, parts=keys)
+
+
+def couplings(model: GenerativeModel, *, heads: bool = False) -> list[Coupling]:
     """All couplings of the layers that sampling uses; those that must keep their width with the reason.
 
+    heads: the couplings of whole heads instead (stretches of an axis that is split), where there are any
     Raises NiwakiError where the model cannot be traced.
     """
-    import torch_pruning as tp
-
-    traced = Traced(copy.deepcopy(model).eval())
-    for parameter in traced.parameters():
-        parameter.requires_grad_(parameter.is_floating_point())
-    graph = dependency_graph(tp)
-    bare = list(bare_parameters(traced.model))
     try:
-        with warnings.catch_warnings(), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            graph.build_dependency(
-                traced,
-                example_inputs=torch.zeros(1),
-                forward_fn=lambda m, x: m(x),
-                unwrapped_parameters=[(p, axis) for _, p, axis in bare],
-                customized_pruners=own_layers(traced.model),
-                verbose=False,
-            )
-            return list(_Reader(tp, graph, traced, {id(p): (n, a) for n, p, a in bare}).read())
+        traced = trace(copy.deepcopy(model).cpu().eval())
     except _FAILURES as error:
         raise NiwakiError(
             f"the model cannot be traced for pruning: {type(error).__name__}: {error}"
         ) from error
+    return _Gathering(traced, heads=heads).couplings()
 
 
-class _Reader:
-    """Turns torch-pruning's groups into couplings of names and positions."""
+class _Gathering:
+    """From components of labels to couplings of positions."""
 
-    def __init__(self, tp: Any, graph: Any, traced: Traced, bare: dict[int, tuple[str, int]]) -> None:
-        self.tp, self.graph, self.bare = tp, graph, bare
-        self.modules = dict(traced.model.named_modules())
-        self.names = {m: n for n, m in self.modules.items()}
-        self.gates = set(traced.gates.values())
-        self.shared = _shared(traced.model)
+    def __init__(self, traced: Traced, *, heads: bool) -> None:
+        self.book: Book = traced.book
+        fine = self.book.components()
+        self.of = self.book.components(rows=True) if heads else fine
+        self.of[0] = -1  # no label
+        self.heads, self.fine = heads, fine
+        self.places: dict[int, dict[Side, list[int]]] = {}
+        for side, nodes in traced.sides.items():
+            for position, unit in enumerate(self.of[nodes.numpy()]):
+                self.places.setdefault(int(unit), {}).setdefault(side, []).append(position)
+        self.stuck: dict[int, str] = {}
+        for labels, reason in self.book.stuck:
+            for unit in np.unique(self.of[labels.numpy()]):
+                self.stuck.setdefault(int(unit), reason)
 
-    def read(self) -> Iterator[Coupling]:
-        done: set[tuple[str, str]] = set()
-        for module in list(self.graph.module2node):
-            if not isinstance(module, nn.Module) or module not in self.names:
-                continue
-            pruner = self.graph.get_pruner_of_module(module)
-            if pruner is None or not self._has_weights(module) or (self.names[module], "out") in done:
-                continue
-            count = self.graph.get_out_channels(module)
-            if not count:
-                continue
-            try:
-                group = self.graph.get_pruning_group(module, pruner.prune_out_channels, list(range(count)))
-                coupling = self._coupling(self._rooted_at_narrowest(group, count))
-            except _FAILURES:
-                alone = Member(self.names[module], "out", tuple((u,) for u in range(count)))
-                reason = "what its channels are coupled to cannot be followed"
-                coupling = Coupling(count, (alone,), protected=reason)
-            done |= {(m.module, m.side) for m in coupling.members}
-            yield coupling
+    def couplings(self) -> list[Coupling]:
+        made = {int(u) for f in self.book.made for u in np.unique(self.of[f.numpy()])} - {-1}
+        alike: dict[object, list[int]] = {}
+        for unit in sorted(made & self.places.keys(), key=self._first):
+            seen = self.places[unit]
+            alike.setdefault(tuple(sorted((s, len(p)) for s, p in seen.items())), []).append(unit)
+        groups = list(alike.values())
+        grids = list(self._grids(self.book.grids))
+        for rows in grids:
+            inside = {u for row in rows for u in row}
+            met = [g for g in groups if inside & set(g)]
+            if len(met) > 1:
+                groups = [g for g in groups if not any(g is m for m in met)] + [[u for m in met for u in m]]
+        found = [self._coupling(g, grids, alike) for g in groups if not self.heads or self._coarse(g)]
+        seen_keys: Counter[str] = Counter()
+        out = []
+        for one in sorted(found, key=lambda c: c.key):
+            out.append(replace(one, ordinal=seen_keys[one.key]))
+            seen_keys[one.key] += 1
+        return out
 
-    def _has_weights(self, module: nn.Module) -> bool:
-        """Layers that make channels; norms only pass them on."""
-        own = callable(getattr(module, "resize", None))
-        return own or isinstance(module, nn.modules.conv._ConvNd | nn.Linear | nn.Embedding)
+    def _first(self, unit: int) -> tuple[str, str, int]:
+        side, positions = min(self.places[unit].items(), key=lambda p: (p[0][1] != "out", p[0][0]))
+        return (*side, positions[0])
 
-    def _rooted_at_narrowest(self, group: Any, count: int) -> Any:
-        """The same group seen from its narrowest layer, whose channels are the units to choose between."""
-        best, least = None, count
-        for i in range(len(group)):
-            distinct = len(set(group[i].idxs))
-            if group[i].dep.target.module in self.names and 0 < distinct < least:
-                best, least = group[i], distinct
-        if best is None:
-            return group
-        return self.graph.get_pruning_group(best.dep.target.module, best.dep.handler, sorted(set(best.idxs)))
+    def _coarse(self, group: list[int]) -> bool:
+        """Whether a unit of whole stretches holds several channels."""
+        nodes = np.flatnonzero(self.of == group[0])
+        return len(np.unique(self.fine[nodes])) > 1
 
-    def _coupling(self, group: Any) -> Coupling:
-        roots = sorted(set(group[0].idxs))
-        unit = {position: u for u, position in enumerate(roots)}
-        members: list[Member] = []
-        protected = "" if len(roots) > 1 else "it has one channel"
-        for i in range(len(group)):
-            item = group[i]
-            module, kind = item.dep.target.module, item.dep.target.type
-            if module in self.gates:
-                protected = protected or "it meets an input of a graph"
-                continue
-            if kind == self.tp.ops.OPTYPE.OUTPUT:
-                protected = protected or "it makes an output of a graph"
-                continue
-            name, side = self._name(module, item.dep.handler)
-            if not name:
-                continue  # an operation without weights
-            positions: list[list[int]] = [[] for _ in roots]
-            for position, root in zip(item.idxs, item.root_idxs, strict=True):
-                positions[unit[root]].append(int(position))
-            members.append(Member(name, side, tuple(tuple(sorted(p)) for p in positions)))
-            protected = protected or self._reason(module, name, side)
-        return Coupling(len(roots), tuple(members), self._blocks(members, len(roots)), protected)
+    def _grids(self, matrices: Iterable[torch.Tensor]) -> Iterable[list[set[int]]]:
+        """Rows of units, where they say something: rows that fall as a whole, or all alike, do not."""
+        seen = set()
+        for matrix in matrices:
+            rows = [frozenset(int(u) for u in row) - {-1} for row in self.of[matrix.numpy()]]
+            if max(map(len, rows)) > 1 and len(set(rows)) > 1 and tuple(rows) not in seen:
+                seen.add(tuple(rows))
+                yield [set(r) for r in rows]
 
-    def _name(self, module: Any, handler: Any) -> tuple[str, str]:
-        if isinstance(module, nn.Parameter):
-            name, axis = self.bare.get(id(module), ("", 0))
-            return name, str(axis)
-        name = self.names.get(module, "")
-        return name, "out" if self.graph.is_out_channel_pruning_fn(handler) else "in"
-
-    def _reason(self, module: Any, name: str, side: str) -> str:
-        parameters = [module] if isinstance(module, nn.Parameter) else list(module.parameters(recurse=False))
-        if any(id(p) in self.shared for p in parameters):
-            return f"'{name}' shares its weights with another module"
-        try:
-            width(module, side)
-        except NiwakiError as error:
-            return str(error)
-        return ""
-
-    def _blocks(self, members: list[Member], units: int) -> int:
-        """Stretches that must keep as many channels each: groups of convolutions, heads of attention (the
-        `heads` of the module around), and groups of norms where they are wide."""
-        blocks = 1
-        for member in members:
-            module = self.modules.get(member.module)
-            if any(p != (u,) for u, p in enumerate(member.positions)):
-                continue
-            around = self.modules.get(member.module.rpartition(".")[0])
-            heads = getattr(around, "heads", getattr(around, "num_heads", None))
-            if isinstance(heads, int) and self._inside(members, member.module):
-                blocks = math.lcm(blocks, heads)
-            if isinstance(module, nn.modules.conv._ConvNd):
-                if not module.groups == module.in_channels == module.out_channels:
-                    blocks = math.lcm(blocks, module.groups)
-            elif isinstance(module, nn.GroupNorm) and units // module.num_groups >= 4:
-                blocks = math.lcm(blocks, module.num_groups)
-        return blocks if units % blocks == 0 else 1
-
-    def _inside(self, members: list[Member], name: str) -> bool:
-        """Whether the coupling lies within one module: widths of heads, not the stream attention adds to."""
-        around = name.rpartition(".")[0]
-        return all(m.module.rpartition(".")[0] == around for m in members)
+    def _coupling(
+        self, group: list[int], grids: list[list[set[int]]], alike: dict[object, list[int]]
+    ) -> Coupling:
+        mine = set(group)
+        kind = {u: i for i, units in enumerate(alike.values()) for u in units}
+        binding = [rows for rows in grids if any(mine & row for row in rows)]
+        strict = bool(binding) or self.heads
+        multiple = 1
+        for rows in self._grids(self.book.norms):
+            inside = [row & mine for row in rows]
+            held = sum(map(len, inside))
+            if held == len(mine) and all(len(r) == len(inside[0]) for r in inside) and len(inside[0]) >= 4:
+                binding.append(rows)
+            elif held:
+                multiple = math.lcm(multiple, _divisor(len(mine), len(rows)))
+        cells: dict[object, list[int]] = {}
+        for unit in group:
+            rows_of = tuple(
+                (i, j) for i, rows in enumerate(binding) for j, row in enumerate(rows) if unit in row
+            )
+            cells.setdefault((kind[unit], rows_of), []).append(unit)
+        size = math.gcd(*map(len, cells.values()))
+        ordered = [u for cell in cells.values() for u in cell]
+        blocks = len(ordered) // size
+        reason = next((self.stuck[u] for u in ordered if u in self.stuck), "")
+        if size < 2:
+            reason = reason or (
+                "it has one channel" if len(ordered) == 1 else "its channels cannot be thinned evenly"
+            )
+        sides = dict.fromkeys(s for u in ordered for s in self.places[u])
+        members = tuple(
+            Member(*side, tuple(tuple(self.places[u].get(side, ())) for u in ordered)) for side in sides
+        )
+        each = max((len(p) for m in members for p in m.positions), default=1) if self.heads else 1
+        multiple = math.lcm(multiple, blocks)
+        return Coupling(len(ordered), members, blocks, reason, multiple, max(each, 1), strict=strict)
 
 
-def _shared(model: nn.Module) -> set[int]:
-    seen: dict[int, int] = {}
-    for module in model.modules():
-        for p in module._parameters.values():
-            if p is not None:
-                seen[id(p)] = seen.get(id(p), 0) + 1
-    return {k for k, count in seen.items() if count > 1}
+def _divisor(units: int, groups: int) -> int:
+    """Groups that a norm may be left with when its channels are thinned: wide ones, of which some remain."""
+    return max(
+        (d for d in range(1, groups + 1) if groups % d == 0 and units % d == 0 and units // d >= 4), default=1
+    )
 
 
-def cuts_of(model: nn.Module, removed: list[tuple[Coupling, tuple[int, ...]]]) -> tuple[Cut, ...]:
-    """One cut per layer and side that takes the `removed` units of all couplings away at once."""
-    gone: dict[tuple[str, str], set[int]] = {}
+def cuts_of(model: nn.Module, removed: list[tuple[Coupling, tuple[int, ...]]]) -> tuple[Edit, ...]:
+    """One cut per layer and side that takes the `removed` units of all couplings away at once, and the noted
+    numbers that follow.
+
+    Raises NiwakiError where a number would not stay whole.
+    """
+    gone: dict[Side, set[int]] = {}
+    numbers: list[Edit] = []
     for coupling, units in removed:
         for member in coupling.members:
             lost = gone.setdefault((member.module, member.side), set())
             for u in units:
                 lost.update(member.positions[u])
+        for one in coupling.follows:
+            left, rest = divmod(one.value * (coupling.units - len(units)), coupling.units)
+            if rest:
+                raise NiwakiError(f"'{one.module}.{one.name}' would not stay a whole number")
+            numbers.append(SetAttribute(one.module, one.name, left, one.index))
     cuts = []
     for (module, side), lost in gone.items():
         if lost:
             total = width(find(model, module), side)
             cuts.append(Cut(module, side, tuple(i for i in range(total) if i not in lost)))
-    return tuple(cuts)
+    return (*cuts, *numbers)

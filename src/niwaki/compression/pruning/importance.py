@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from niwaki.compression.forward import outputs
 from niwaki.compression.pruning.coupling import Coupling, Member
+from niwaki.compression.pruning.evidence import Evidence
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.contract import CallError, GenerativeModel, nearest
+from niwaki.nn.layouts import layout_of
 from niwaki.nn.surgery import find, per_position
 
 __all__ = ["Importance", "gathered", "importance", "importance_of"]
 
-Importance = Callable[[GenerativeModel, Sequence[Coupling]], list[Tensor]]
-"""(model, couplings) → one score per unit `(units,)` for each coupling; the highest are kept."""
+
+class Importance(Protocol):
+    """(model, couplings, evidence) → one score per unit `(units,)` for each coupling; the highest are kept.
+
+    evidence: what criteria that look at data are given; None is a default of theirs
+    """
+
+    def __call__(
+        self, model: GenerativeModel, couplings: Sequence[Coupling], evidence: Evidence | None = None, /
+    ) -> list[Tensor]: ...
+
 
 _CRITERIA: dict[str, Importance] = {}
 
@@ -56,7 +68,9 @@ def _add(total: Tensor, member: Member, each: Tensor) -> None:
 
 
 @importance("magnitude")
-def magnitude(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Tensor]:
+def magnitude(
+    model: GenerativeModel, couplings: Sequence[Coupling], evidence: Evidence | None = None
+) -> list[Tensor]:
     """Group L2 norm √(Σ w²) over all coupled slices, divided by its mean in the group (Fang et al. 2023,
     Section 3.3)."""
     scores = []
@@ -67,20 +81,23 @@ def magnitude(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Ten
 
 
 @importance("random")
-def random(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Tensor]:
+def random(
+    model: GenerativeModel, couplings: Sequence[Coupling], evidence: Evidence | None = None
+) -> list[Tensor]:
     """No criterion at all: what any other must beat."""
-    rng = torch.Generator().manual_seed(0)
+    rng = torch.Generator().manual_seed(evidence.seed if evidence else 0)
     return [torch.rand(c.units, generator=rng, dtype=torch.float64) for c in couplings]
 
 
 @importance("activation")
-def activation(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Tensor]:
+def activation(
+    model: GenerativeModel, couplings: Sequence[Coupling], evidence: Evidence | None = None
+) -> list[Tensor]:
     """√(Σ E[a²] ‖w‖²) over the layers that use a channel, divided by its mean in the group.
 
-    a is what the channel carries while the model samples, w the weights it meets: Sun et al. 2024 ("A Simple
-                                                                                   and
-    Effective Pruning Approach for Large Language Models"), for whole channels. Unlike the plain norm it is
-    not misled by layers before a normalization, whose scale means nothing.
+    a is what the channel carries while the model samples, w the weights it meets: Sun et al. 2024 ("A simple
+    and effective pruning approach for large language models"), for whole channels. Unlike the plain norm it
+    is not misled by layers before a normalization, whose scale means nothing.
     """
     power = _power(model, {m.module for c in couplings for m in c.members if m.side == "in"})
     scores = []
@@ -96,6 +113,70 @@ def activation(model: GenerativeModel, couplings: Sequence[Coupling]) -> list[Te
                 _add(total, member, energy * power[member.module])
         scores.append(total.sqrt() / total.sqrt().mean().clamp_min(1e-12))
     return scores
+
+
+@importance("taylor")
+def taylor(
+    model: GenerativeModel, couplings: Sequence[Coupling], evidence: Evidence | None = None
+) -> list[Tensor]:
+    """√mean (Σ w·∂L/∂w)² over batches, divided by its mean in the group; Σ over all coupled slices.
+
+    Molchanov et al. 2019, "Importance estimation for neural network pruning", eq. 8 for a group of weights:
+    what the loss changes to first order when they all become zero.
+    """
+    sums, count = [torch.zeros(c.units, dtype=torch.float64) for c in couplings], 0
+    for gradients in (evidence or Evidence()).gradients(model):
+        of = {id(p): gradients[n] for n, p in model.named_parameters() if n in gradients}
+        count += 1
+        for total, coupling in zip(sums, couplings, strict=True):
+            total += gathered(model, coupling, _times(of)).square()
+    scores = [(total / max(count, 1)).sqrt() for total in sums]
+    return [s / s.mean().clamp_min(1e-30) for s in scores]
+
+
+@importance("geometric_median")
+def geometric_median(
+    model: GenerativeModel, couplings: Sequence[Coupling], evidence: Evidence | None = None
+) -> list[Tensor]:
+    """Σ_v ‖w_u − w_v‖ over the filters that make the channels, divided by its mean in the group.
+
+    He et al. 2019, "Filter pruning via geometric median for deep convolutional neural networks acceleration",
+    eq. 4: a filter in the middle of the others can be replaced by them.
+    """
+    scores = []
+    for coupling in couplings:
+        squares = torch.zeros(coupling.units, coupling.units, dtype=torch.float64)
+        for member in coupling.members:
+            rows = _filters(find(model, member.module), member)
+            if rows is not None:
+                squares += torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist").square()
+        far = squares.sqrt().sum(1)
+        scores.append(far / far.mean().clamp_min(1e-30))
+    return scores
+
+
+def _times(gradients: Mapping[int, Tensor]) -> Callable[[Tensor], Tensor]:
+    """w → w·∂L/∂w, by the parameters' ids; 0 where there is no gradient."""
+
+    def product(p: Tensor) -> Tensor:
+        return p.detach() * gradients[id(p)] if id(p) in gradients else torch.zeros_like(p)
+
+    return product
+
+
+def _filters(module: nn.Module | Tensor, member: Member) -> Tensor | None:
+    """The weights that make each unit `(units, values)` float64; None where the layer makes none (a norm)."""
+    if isinstance(module, Tensor) or member.side != "out":
+        return None
+    layout = layout_of(module, "out") if not callable(getattr(module, "resize", None)) else None
+    axis = dict(layout.tensors).get("weight") if layout else None
+    weight = getattr(module, "weight", None)
+    if axis is None or not isinstance(weight, Tensor) or weight.ndim < 2:
+        return None
+    rows = weight.detach().double().cpu().movedim(axis, 0).flatten(1)
+    if len({len(p) for p in member.positions}) != 1:
+        return None
+    return torch.stack([rows[list(p)].flatten() for p in member.positions])
 
 
 def _power(model: GenerativeModel, names: set[str]) -> dict[str, Tensor]:

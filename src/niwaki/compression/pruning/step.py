@@ -1,21 +1,152 @@
-"""The step that prunes."""
+"""The step that prunes: which of the ways, by what the config asks for, and how it trains in between."""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
 from niwaki.compression.distillation.config import FinetuneConfig
-from niwaki.compression.distillation.finetune import finetune
+from niwaki.compression.distillation.distilled import Distilled
+from niwaki.compression.distillation.finetune import finetune, train_on
+from niwaki.compression.pruning.blocks import drop_blocks
 from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.pruning.config import PruneConfig
+from niwaki.compression.pruning.criteria import Movement
+from niwaki.compression.pruning.evidence import Evidence
+from niwaki.compression.pruning.learned import learned_channels, learned_weights
+from niwaki.compression.pruning.structured import cut_channels
+from niwaki.compression.pruning.weights import sparsified
 from niwaki.compression.steps import Outcome, Workshop, step
 from niwaki.contract import GenerativeModel
 
+__all__ = ["carry_out"]
 
-@step("prune", lambda config: 20 * config.rounds + config.recover * (config.rounds - 1))
-def _prune(model: GenerativeModel, config: PruneConfig, bench: Workshop) -> Outcome:
+Recover = Callable[[GenerativeModel, int], GenerativeModel]
+
+
+def _work(config: PruneConfig) -> int:
+    rounds = max(config.rounds, config.count)
+    trained = config.train * (config.rounds if config.method == "score" else 1)
+    return 20 * rounds + config.recover * (rounds - 1) + trained
+
+
+@step("prune", _work)
+def carry_out(
+    model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None = None
+) -> Outcome:
+    """Prune a copy of `model`.
+
+    recover: (model, round) → model, instead of `config.recover` steps of distillation
+    """
+    if config.train or (config.recover and recover is None):
+        bench.training_split()  # said before anything is done
+    if recover is None and config.recover:
+        recover = _recovery(config, bench)
+    return _WAYS[config.what](model, config, bench, recover)
+
+
+def _channels(
+    model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None
+) -> Outcome:
+    if config.method != "score":
+        split, settings = bench.training_split(), _settings(config, bench)
+        done, reached = learned_channels(
+            model, bench.original, split, config, settings, seed=bench.seed, progress=_told(config, bench)
+        )
+        notes = (f"{config.method} closed {reached:.1%} of the channels",)
+        return Outcome(done.model, widths=done.widths, skipped=done.skipped, notes=notes)
+    plain = config.ranking != "adaptive" and not config.ratios and config.schedule == "even"
+    if plain and config.importance not in ("taylor", "random"):
+        done = pruned(model, config, seed=bench.seed, recover=recover)
+    else:
+        done = cut_channels(model, config, seed=bench.seed, evidence=_evidence(bench), recover=recover)
+    return Outcome(done.model, widths=done.widths, skipped=done.skipped)
+
+
+def _weights(
+    model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None
+) -> Outcome:
+    notes: tuple[str, ...] = ()
+    if config.method == "l0":
+        split, settings = bench.training_split(), _settings(config, bench)
+        done, closed = learned_weights(
+            model, bench.original, split, config, settings, seed=bench.seed, progress=_told(config, bench)
+        )
+        notes = (f"l0 closed {closed:.1%} of the weights",)
+    else:
+        done = sparsified(
+            model,
+            config,
+            evidence=_evidence(bench),
+            recover=recover,
+            collect=_collect(config, bench) if config.train else None,
+        )
+    zeros = (
+        f"{done.zeros} of {done.total} weights are zero ({done.reached:.2%}; asked for {config.ratio:.2%})"
+    )
+    return Outcome(done.model, skipped=done.skipped, notes=(*notes, zeros))
+
+
+def _blocks(model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None) -> Outcome:
+    done = drop_blocks(model, config, condition=bench.condition, recover=recover)
+    notes = tuple(f"dropped '{name}': samples moved by {lost:.3g}" for name, lost in done.damage.items())
+    return Outcome(done.model, skipped=done.skipped, notes=notes)
+
+
+_WAYS: dict[str, Callable[[GenerativeModel, PruneConfig, Workshop, Recover | None], Outcome]] = {
+    "channels": _channels,
+    "weights": _weights,
+    "blocks": _blocks,
+}
+"""What is pruned → how."""
+
+
+def _settings(config: PruneConfig, bench: Workshop) -> FinetuneConfig:
+    """How to train in between: as the fine-tuning that follows in the plan, else as by default."""
+    return bench.recovery or FinetuneConfig()
+
+
+def _evidence(bench: Workshop) -> Evidence:
+    split = None if bench.dataset is None else bench.training_split()
+    return Evidence(split, seed=bench.seed, condition=bench.condition)
+
+
+def _recovery(config: PruneConfig, bench: Workshop) -> Recover:
     def recover(cut: GenerativeModel, k: int) -> GenerativeModel:
-        bench.told(k, config.rounds, {"round": k})
-        settings = (bench.recovery or FinetuneConfig()).model_copy(update={"steps": config.recover})
+        bench.told(k, max(config.rounds, config.count), {"round": k})
+        settings = _settings(config, bench).model_copy(update={"steps": config.recover})
         return finetune(cut, bench.original, bench.training_split(), settings, seed=bench.seed + k)
 
-    done = pruned(model, config, seed=bench.seed, recover=recover if config.recover else None)
-    return Outcome(done.model, widths=done.widths, skipped=done.skipped)
+    return recover
+
+
+def _collect(config: PruneConfig, bench: Workshop) -> Any:
+    """Training on, while the movement of the weights is collected."""
+
+    def collect(
+        model: GenerativeModel, names: list[str], k: int
+    ) -> tuple[GenerativeModel, dict[str, Tensor]]:
+        bench.told(k - 1, config.rounds, {"round": k})
+        student, settings = copy.deepcopy(model), _settings(config, bench)
+        both = Distilled(student, copy.deepcopy(bench.original), settings)
+        here = dict(student.named_parameters())
+        watched = Movement({n: here[n] for n in names})
+        try:
+            done = train_on(
+                both, bench.training_split(), settings, seed=bench.seed + 1000 + k, steps=config.train
+            )
+        finally:
+            watched.close()
+        return done, watched.scores
+
+    return collect
+
+
+def _told(config: PruneConfig, bench: Workshop) -> Callable[..., None]:
+    def told(done: int, total: int, info: Any) -> None:
+        bench.told(done, total, info)
+
+    return told

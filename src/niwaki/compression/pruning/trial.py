@@ -4,7 +4,8 @@ If the layers of a coupling are found rightly, silencing its channels everywhere
 the making and on the using side) and cutting them out give the same outputs. Where the network also looks at
 how many channels there are (a norm over pixels), putting them in another order everywhere still changes
 nothing. A wrong position makes an error of the size of the outputs in both, a forgotten layer one of shapes.
-So the layers that must keep their width are found, not listed.
+So the layers that must keep their width are found, not listed. Where channels are counted in stretches
+(heads, groups) only equal outputs will do: a noted number of heads may fit and put the borders elsewhere.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from torch import Tensor, nn
 
 from niwaki.compression.forward import losses, outputs
 from niwaki.compression.pruning.coupling import Coupling, cuts_of
+from niwaki.compression.pruning.noted import noted
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import find, owner_of, reorder, scale, width
+from niwaki.nn.surgery import find, reorder, scale, width
 
 __all__ = ["Trial"]
 
@@ -56,14 +58,24 @@ class Trial:
             self.trains = False  # its loss needs more than a plain batch: nothing can be said about it here
 
     def tried(self, coupling: Coupling) -> Coupling:
-        """The coupling, protected with the reason where some of its channels cannot be cut."""
+        """The coupling, protected with the reason where some of its channels cannot be cut; otherwise with
+        the numbers that must follow the cut."""
         if coupling.protected:
             return coupling
-        reason = self.refusal([(coupling, _some(coupling, self.rng))])
-        return replace(coupling, protected=reason) if reason else coupling
+        some = _some(coupling, self.rng)
+        reason = self.refusal([(coupling, some)])
+        if not reason:
+            return replace(coupling, exact=self.exact)
+        found = noted(self.model, coupling, lambda one: not self.refusal([(one, some)]))
+        if found is None:
+            return replace(coupling, protected=reason)
+        self.refusal([(found, some)])
+        return replace(found, exact=self.exact)
 
     def refusal(self, removed: list[tuple[Coupling, tuple[int, ...]]]) -> str:
-        """Why these units cannot be cut out; empty where they can."""
+        """Why these units cannot be cut out; empty where they can. `exact` is whether silencing them is the
+        same as cutting them out."""
+        self.exact = False
         try:
             whole = outputs(self.model)
             touched = {m.module for coupling, _ in removed for m in coupling.members}
@@ -80,7 +92,10 @@ class Trial:
                 if a.shape != b.shape or not torch.isfinite(b).all():
                     return f"a trial cut makes an output of shape {tuple(b.shape)} of one of {tuple(a.shape)}"
             if _same(silenced, cut):
+                self.exact = True
                 return ""
+            if len(removed) == 1 and removed[0][0].strict:
+                return "a trial cut moves the borders between its heads or groups"
             with _undone(self.model, touched):
                 for coupling, _ in removed:
                     self._shuffle(coupling)
@@ -106,27 +121,30 @@ class Trial:
 
 @contextmanager
 def _undone(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
-    """What happens to these modules and bare parameters is taken back: cheaper than copies."""
-    holders: dict[int, nn.Module] = {}
+    """What happens to these modules and bare parameters is taken back: cheaper than copies. Elsewhere tensors
+    and numbers may be replaced, but not written into."""
+    values: dict[int, tuple[Tensor, Tensor]] = {}
     for name in names:
         target = find(model, name)
-        inside = [owner_of(model, name)[0]] if isinstance(target, nn.Parameter) else list(target.modules())
-        holders.update((id(m), m) for m in inside)
+        for t in [target] if isinstance(target, Tensor) else [*target.parameters(), *target.buffers()]:
+            values[id(t)] = (t, t.detach().clone())
     kept = []
-    for module in holders.values():
-        values = {k: (v, v.detach().clone()) for k, v in module._parameters.items() if v is not None}
-        kept.append((module, dict(module.__dict__), values, dict(module._buffers)))
+    for module in model.modules():
+        lists = {k: list(v) for k, v in module.__dict__.items() if type(v) is list}
+        kept.append((module, dict(module.__dict__), lists, dict(module._parameters), dict(module._buffers)))
     try:
         yield
     finally:
-        for module, attributes, values, buffers in kept:
+        for module, attributes, lists, parameters, buffers in kept:
             module.__dict__.clear()
-            module.__dict__.update(attributes)
+            module.__dict__.update({**attributes, **lists})
+            module._parameters.clear()
+            module._parameters.update(parameters)
             module._buffers.clear()
             module._buffers.update(buffers)
-            for name, (parameter, value) in values.items():
-                parameter.data.copy_(value)
-                module._parameters[name] = parameter
+        with torch.no_grad():
+            for tensor, value in values.values():
+                tensor.copy_(value)
 
 
 def _same(expected: list[Tensor], got: list[Tensor]) -> bool:
@@ -145,7 +163,9 @@ def _close(a: Tensor, b: Tensor) -> bool:
 def _some(coupling: Coupling, rng: torch.Generator) -> tuple[int, ...]:
     """About two in five units, as many from every block, drawn at random."""
     size = coupling.units // coupling.blocks
-    count = min(max(1, round(0.4 * size)), size - 1)
+    step = coupling.multiple // coupling.blocks
+    count = size - max(step, min(round(0.6 * size / step) * step, size - step))
+    count = count or min(max(1, round(0.4 * size)), size - 1)
     chosen: list[int] = []
     for block in range(coupling.blocks):
         order = torch.randperm(size, generator=rng)[:count]
@@ -160,9 +180,7 @@ def _silence(model: nn.Module, coupling: Coupling, units: tuple[int, ...]) -> No
         lost = [p for u in units for p in member.positions[u]]
         factors = torch.ones(width(target, member.side))
         factors[lost] = 0.0
-        device = (
-            target.device if isinstance(target, nn.Parameter) else next(target.parameters(), factors).device
-        )
+        device = target.device if isinstance(target, Tensor) else next(target.parameters(), factors).device
         scale(target, member.side, factors.to(device))
 
 
@@ -197,12 +215,13 @@ def _randomized(model: GenerativeModel, rng: torch.Generator, size: float) -> Ge
 
 def _affine(axis: int) -> Callable[[Any, Tensor], Tensor]:
     def forward(self: Any, x: Tensor) -> Tensor:
+        shape = tuple(getattr(self, "normalized_shape", ()))
+        if shape and tuple(x.shape[-len(shape) :]) != shape:
+            raise ValueError(f"a norm over {shape} meets values of shape {tuple(x.shape)}")
         for name, combine in (("weight", torch.mul), ("bias", torch.add)):
             value = getattr(self, name, None)
             if value is not None:
-                shape = list(value.shape)
-                if axis == 1:
-                    shape += [1] * (x.ndim - 2)
+                shape = tuple(value.shape) + (1,) * (x.ndim - 2 if axis == 1 else 0)
                 x = combine(x, value.reshape(shape))
         return x
 

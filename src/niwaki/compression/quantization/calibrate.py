@@ -9,46 +9,109 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
+from niwaki.backend import TorchBackend
 from niwaki.compression.seeds import CALIBRATION
-from niwaki.contract import GenerativeModel
-from niwaki.deployment.parity import Recorder, record_calls
+from niwaki.contract import GenerativeModel, Graph
+from niwaki.deployment.parity import sample_through
+from niwaki_runtime.samplers import Autoregressive
+from niwaki_runtime.samplers.autoregressive import teacher_forced
+from niwaki_runtime.specs import resolve
 
 __all__ = ["calibration_inputs"]
+
+Inputs = dict[str, np.ndarray]
 
 
 def calibration_inputs(
     model: GenerativeModel, n: int, *, seed: int = 0, condition: Any = None, **overrides: Any
-) -> dict[str, list[dict[str, np.ndarray]]]:
+) -> dict[str, list[Inputs]]:
     """About `n` inputs of each graph, each a batch of one, from real sampling: graph → [input name → array].
 
     They are spread evenly over the calls (timesteps, positions) and over samples, whose classes follow each
-    other unless `condition` says otherwise.
+    other unless `condition` says otherwise. A graph that reads many tokens at once is given the samples
+    themselves, stride by stride: without prompts sampling would show it nothing but filling.
     overrides: fields of the sampler, as in `sample`
     """
-    calls = max(1, model.sampler().override(**overrides).evaluations())
-    samples = max(-(-n // calls), min(n, 32))
-    _, recorded = record_calls(model, samples, seed=CALIBRATION + seed, condition=condition, **overrides)
-    return {name: _spread(recorder, n) for name, recorder in recorded.items()}
+    sampler = model.sampler().override(**overrides)
+    samples = max(-(-n // max(1, sampler.evaluations())), min(n, 32))
+    graphs = {name: _Seen(graph, n) for name, graph in model.graphs().items()}
+    made = sample_through(model, graphs, samples, seed=CALIBRATION + seed, condition=condition, **overrides)
+    if isinstance(sampler, Autoregressive) and sampler.prefill:
+        graphs[sampler.prefill] = _Seen(model.graphs()[sampler.prefill], n)
+        _read_again(model, graphs, sampler, made, condition)
+    return {name: seen.spread() for name, seen in graphs.items() if seen.calls}
 
 
-def _spread(recorder: Recorder, n: int) -> list[dict[str, np.ndarray]]:
-    """n pairs of a call and a row of it, the calls in turn; no pair twice while there are others."""
-    graph, calls = recorder.graph, [inputs for inputs, _ in recorder.calls]
-    axes = [p.batch_axis for p in graph.inputs] + [s.batch_axis for s in graph.state]
+@torch.no_grad()
+def _read_again(
+    model: GenerativeModel,
+    graphs: dict[str, _Seen],
+    sampler: Autoregressive,
+    samples: np.ndarray,
+    condition: Any,
+) -> None:
+    backend = TorchBackend(next(model.parameters()).device)
+    rows = resolve(model.conditions, condition, 0, len(samples))
+    asked = {name: backend.asarray(rows[name]) for name in sampler.conditions}
+    was_training = model.training
+    model.eval()
+    try:
+        teacher_forced(graphs, sampler, samples, backend, asked)
+    finally:
+        model.train(was_training)
 
-    def rows(call: int) -> int:
-        return next((v.shape[a] for v, a in zip(calls[call], axes, strict=True) if a is not None), 1)
 
-    def one(call: int, row: int) -> dict[str, np.ndarray]:
+class _Seen:
+    """A graph that remembers rows of what it is asked, about `n` to twice as many and evenly, however often
+    it is called: all calls of a language model, with their caches, would be gigabytes.
+
+    Of call c the rows c, c + 1 … are kept, counted around: neighbouring calls show different samples, so that
+    every stretch of timesteps sees every class. Where there are too many, every call gives up half of its
+    rows; once each has one row left, every second call goes.
+    """
+
+    def __init__(self, graph: Graph, n: int) -> None:
+        self.graph, self.state, self.n = graph, graph.state, n
+        self.axes = [p.batch_axis for p in graph.inputs] + [s.batch_axis for s in graph.state]
+        self.calls: dict[int, list[Inputs]] = {}
+        self._count, self._every, self._rows = 0, 1, 1 << 30
+
+    def __call__(self, *inputs: Tensor) -> Any:
+        if self._count % self._every == 0:
+            self._keep(inputs)
+        self._count += 1
+        return self.graph(*inputs)
+
+    def _keep(self, inputs: tuple[Tensor, ...]) -> None:
+        batch = next((v.shape[a] for v, a in zip(inputs, self.axes, strict=True) if a is not None), 1)
+        self.calls[self._count] = [
+            self._row(inputs, (self._count + k) % batch) for k in range(min(batch, self._rows))
+        ]
+        while sum(map(len, self.calls.values())) > max(2 * self.n, 2):
+            longest = max(map(len, self.calls.values()))
+            if longest > 1:
+                self._rows = -(-longest // 2)
+                self.calls = {c: rows[: self._rows] for c, rows in self.calls.items()}
+            else:
+                self._every *= 2
+                self.calls = {c: rows for c, rows in self.calls.items() if c % self._every == 0}
+
+    def _row(self, inputs: tuple[Tensor, ...], row: int) -> Inputs:
+        named = zip(self.graph.input_names, self.axes, inputs, strict=True)
         return {
-            name: value if axis is None else np.take(value, [row], axis=axis)
-            for name, axis, value in zip(graph.input_names, axes, calls[call], strict=True)
+            name: (x if axis is None else x.narrow(axis, row, 1)).detach().cpu().numpy().copy()
+            for name, axis, x in named
         }
 
-    picked = []
-    for i in range(min(n, sum(map(rows, range(len(calls)))))):
-        call = i % len(calls)
-        # Neighbouring calls take different samples, so that every stretch of timesteps sees every class.
-        picked.append(one(call, (i // len(calls) + call) % rows(call)))
-    return picked
+    def spread(self) -> list[Inputs]:
+        """n of the rows, evenly over the calls: a first row of every call, then second ones …"""
+        held = list(self.calls.values())
+        picked: list[Inputs] = []
+        for k in range(max(map(len, held))):
+            row = [rows[k] for rows in held if len(rows) > k]
+            left = self.n - len(picked)
+            picked += row if len(row) <= left else [row[i * len(row) // left] for i in range(left)]
+        return picked

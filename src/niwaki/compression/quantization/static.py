@@ -9,8 +9,11 @@ from niwaki.compression.config import QuantizeConfig
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, quantize_onnx
+from niwaki.deployment.onnx_file import read_onnx
 
-__all__ = ["quantize"]
+__all__ = ["holds_attention", "quantize"]
+
+_MOVES = ("Cast", "Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze")
 
 
 def quantize(
@@ -37,7 +40,7 @@ def quantize(
             made[name],
             seen[name],
             preset=config.preset,
-            model_type=config.model_type,
+            model_type=_model_type(config, path),
             ignored=config.ignored,
         )
         counts = count_quantized(made[name])
@@ -46,3 +49,24 @@ def quantize(
                 f"quantizing changed nothing: no operator of the graph '{name}' computes on integers"
             )
     return made
+
+
+def _model_type(config: QuantizeConfig, path: Path) -> str | None:
+    """As asked, else `transformer` where the graph holds attention: without it a language model loses nearly
+    all, for a few features of its inputs are a hundred times as large as the others (Xiao et al.,
+    "SmoothQuant", 2023)."""
+    kind = config.model_type or ("transformer" if holds_attention(path) else "plain")
+    return None if kind == "plain" else kind
+
+
+def holds_attention(path: Path) -> bool:
+    """Whether a softmax of this graph weighs other values in a product, at most moved in between."""
+    nodes = read_onnx(path).graph.node
+    weights = {out for node in nodes if node.op_type == "Softmax" for out in node.output}
+    for node in nodes:  # in the order of computation
+        if weights & set(node.input):
+            if node.op_type in ("MatMul", "Einsum"):
+                return True
+            if node.op_type in _MOVES:
+                weights |= set(node.output)
+    return False

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from niwaki.compression.quantization.config import QuantizeConfig
+from collections.abc import Mapping
+
+from niwaki.compression.config import FinetuneConfig, QuantizeConfig
+from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.static import quantize
 from niwaki.compression.steps import Outcome, Workshop, step
-from niwaki.contract import GenerativeModel
-from niwaki.deployment import export_graphs
+from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.deployment import count_quantized, export_graphs
+from niwaki.nn.quantized import quantized_layers
+
+_SHARE = 0.1  # of the usual learning rate: rounded weights are already near their place
 
 
-@step("quantize", lambda config: 100)
+@step("quantize", lambda config: 100 + config.train)
 def _quantize(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> Outcome:
+    if config.by == "niwaki":
+        return _in_torch(model, config, bench)
     floats = export_graphs(model, bench.directory / "graphs")
     graphs = quantize(model, floats, bench.directory / "graphs" / "int8", config, condition=bench.condition)
     return Outcome(model, graphs=graphs)
+
+
+def _in_torch(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> Outcome:
+    made = quantize_model(model, config, condition=bench.condition)
+    trained = _trained(made.model, config, bench) if config.train else made.model
+    graphs = export_graphs(trained, bench.directory / "graphs")
+    asked_for_float = bool(config.layers or config.ignored)
+    for name, path in graphs.items():
+        layers = quantized_layers(trained.graphs()[name].module).values()
+        counts = count_quantized(path)
+        missing = any(layer.input_quantizer is not None for layer in layers) and not counts["quantized"]
+        if counts["total"] and (missing or not (layers or asked_for_float)):
+            raise NiwakiError(f"quantizing changed nothing: no operator of the graph '{name}' is quantized")
+    return Outcome(trained, graphs=graphs, skipped=made.skipped, notes=made.notes)
+
+
+def _trained(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> GenerativeModel:
+    from niwaki.compression.distillation.finetune import finetune
+
+    base = bench.recovery if isinstance(bench.recovery, FinetuneConfig) else FinetuneConfig(precision="fp32")
+    settings = base.model_copy(
+        update={"steps": config.train, "lr": base.lr * _SHARE, "own_lr": base.own_lr * _SHARE}
+    )
+
+    def told(done: int, total: int, info: Mapping[str, float]) -> None:
+        bench.told(done, total + 100, info)
+
+    split, directory = bench.training_split(), bench.directory / "training"
+    return finetune(
+        model, bench.original, split, settings, seed=bench.seed, directory=directory, progress=told
+    )

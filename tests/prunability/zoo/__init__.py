@@ -1,0 +1,20 @@
+"""Published architectures in small, by family. Importing it fills `CASES`."""
+
+from prunability.zoo import (
+    autoregressive,
+    backbones,
+    diffusers_models,
+    flows,
+    gans,
+    gans_translation,
+    ours,
+    transformers_models,
+    vaes,
+)
+from prunability.zoo.case import CASES, Case
+
+__all__ = [
+    "CASES", "Case", "autoregressive", "backbones", "diffusers_models", "flows", "gans",
+    "gans_translation", "ours",
+    "transformers_models", "vaes",
+]  # fmt: skip
