@@ -44,8 +44,9 @@ bench: bench-quality bench-compression bench-training bench-evaluation
 bench-quality: install
 	$(BIN)/python benchmarks/quality.py
 
-bench-compression: install
+bench-compression: dev
 	$(BIN)/python benchmarks/compression.py
+	$(BIN)/python benchmarks/during.py
 
 bench-training: install
 	$(BIN)/python benchmarks/training.py

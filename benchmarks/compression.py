@@ -1,170 +1,162 @@
-"""What compression gained: bytes, latency and memory of finished runs, by `benchmarks/PROTOCOL.md`.
+"""What compression gains and costs: every step alone, the best plan, and the peers, by `PROTOCOL.md`.
 
-    python benchmarks/compression.py                    # every recipe that compresses; trained if need be
-    python benchmarks/compression.py runs/glyphs-gan    # finished runs, or recipes, by name or path
-    python benchmarks/compression.py --json figures.json --rounds 60
+    python benchmarks/compression.py                          # all models; finished rows are kept
+    python benchmarks/compression.py --only glyphs-gan        # one model
+    python benchmarks/compression.py --rows "prune" "NNCF"    # rows whose names begin so, and the baselines
+    python benchmarks/compression.py --make                   # make and judge; nothing is timed
+    python benchmarks/compression.py --quick                  # a try-out: little training, few rounds
 
-Prints one table per run and writes all figures with their spread as JSON.
+Making and judging needs no quiet machine, timing does: `--make` first, then the same without. All rows of a
+model are timed in one process, in turns. Prints one table per model; JSON in benchmarks/results/compression/.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import Any
 
+from compression_rows.artefact import Artefact
+from compression_rows.models import MODELS, subject
+from compression_rows.rows import Row, carried_out, crashed, kept, rows
+from compression_rows.subject import Subject
+from compression_rows.table import table
+from compression_rows.timing import latencies, peak_memory
 from rich.console import Console
-from rich.table import Table
 
-from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.deployment import Latency, bundle_bytes, machine, measure_together
-from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
-from niwaki.deployment.measure import bundle_way
-from niwaki.deployment.memory import bundle_memory, model_memory
-from niwaki.models.io import load_model
-from niwaki.recipe import load_recipe
-from niwaki.store import jsonable, read_json, write_json
-from niwaki.workflow.measure import weight_bytes
-from niwaki.workflow.run import run
-from niwaki.workflow.rundir import RunDirectory, is_run
-from niwaki_runtime.bundle import inspect
+from niwaki.contract import NiwakiError
+from niwaki.deployment import machine
+from niwaki.store import hash_json, jsonable, read_json, write_json
 
-BATCHES = (1, 16)
-EAGER, COMPILED, SMALL = "torch eager float32", "torch.compile bf16", "openvino, compressed"
+RESULTS = Path("benchmarks/results/compression")
 
 
-def finished(what: str) -> RunDirectory:
-    """A run directory as it is; a recipe is run (which does nothing where all is done)."""
-    return RunDirectory.open(what) if is_run(what) else run(what)
+def chosen(subject: Subject, wanted: list[str]) -> list[Row]:
+    """The baselines, and the rows whose names begin with one of `wanted` (all of them without)."""
+    found = rows(subject)
+    return [r for r in found if not wanted or r.group == "baseline" or r.name.startswith(tuple(wanted))]
 
 
-def compressing_recipes() -> list[str]:
-    return [str(p) for p in sorted(Path("recipes").glob("*.yaml")) if load_recipe(p).compress is not None]
+def made(subject: Subject, row: Row, options: argparse.Namespace, say: Console) -> dict[str, Any]:
+    """The record of a row: the one that is kept, or a new one."""
+    known = None if options.again and (row.name in options.rows or not options.rows) else kept(subject, row)
+    if known is not None:
+        return known
+    say.print(f"{subject.name}: {row.name} …", highlight=False)
+    began = time.perf_counter()
+    if row.apart and not options.here:
+        command = [sys.executable, __file__, "--only", subject.name, "--one", row.name]
+        command += ["--threads", str(options.threads), *(["--quick"] if options.quick else [])]
+        subject.saved, subject.bundle, subject.before  # noqa: B018  (made here once, not in every process)
+        code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+        found = kept(subject, row) or crashed(subject, row, code)
+    else:
+        found = carried_out(subject, row, options.threads)
+    failure = f": {found['failure']}" if "failure" in found else ""
+    say.print(f"  {time.perf_counter() - began:.0f} s{failure}", highlight=False)
+    return found
 
 
-def figures(
-    directory: RunDirectory, rounds: int, threads: int, progress: Callable[[str], None]
-) -> dict[str, Any]:
-    """Everything about one run: `{"ways": {name: {bytes, memory_bytes, latency: {n: …}}}, …}`."""
-    model = load_model(directory.model)
-    original, small = directory.original_bundle, directory.bundle
-    bundles = {
-        "onnxruntime, float32": (original, "onnxruntime"),
-        "openvino, float32": (original, "openvino"),
-        "onnxruntime, compressed": (small, "onnxruntime"),
-        SMALL: (small, "openvino"),
-    }
-    progress(f"{directory.path}: latency")
-    latency = latencies(model, bundles, rounds, threads, progress)
-    ways: dict[str, dict[str, Any]] = {name: {"latency": by} for name, by in latency.items()}
-    progress(f"{directory.path}: memory")
-    ways[EAGER] |= {
-        "bytes": weight_bytes(model),
-        "memory_bytes": model_memory(directory.model, threads=threads, n=max(BATCHES)),
-    }
-    for name, (path, engine) in bundles.items():
-        used = bundle_memory(path, engine=engine, threads=threads, n=max(BATCHES))
-        ways[name] |= {"bytes": bundle_bytes(path), "memory_bytes": used}
-    manifest = inspect(small)
-    known = read_json(directory.compression) if directory.compression.exists() else {}
+def measured(
+    subject: Subject, records: list[dict[str, Any]], options: argparse.Namespace, say: Console
+) -> None:
+    """Latency and memory of all rows, in place; found again where the same rows were measured before."""
+    artefacts = {r["name"]: Artefact(**r["artefact"]) for r in records if "failure" not in r}
+    keys = sorted(r["key"] for r in records if "failure" not in r)
+    key = hash_json([keys, options.rounds, options.threads])
+    file = subject.directory / "timing.json"
+    known = read_json(file) if file.exists() else {}
+    if known.get("key") != key or options.again:
+        say.print(f"{subject.name}: latency of {len(artefacts)} ways, in turns", highlight=False)
+        began = time.perf_counter()
+
+        def step(done: int, total: int) -> None:
+            if done % 10 == 0:
+                say.print(f"  {done} of {total} rounds, {time.perf_counter() - began:.0f} s", highlight=False)
+
+        latency = latencies(artefacts, rounds=options.rounds, threads=options.threads, progress=step)
+        say.print(f"{subject.name}: memory in fresh processes", highlight=False)
+        memory: dict[str, int | None] = {}
+        for name, artefact in artefacts.items():
+            try:
+                repeats = 1 if options.quick else 3
+                memory[name] = peak_memory(artefact, threads=options.threads, repeats=repeats)
+            except NiwakiError as error:
+                say.print(f"  {name}: {error}", style="red", highlight=False)
+                memory[name] = None
+        known = {"key": key, "latency": latency, "memory": memory}
+        write_json(file, known)
+    for record in records:
+        if record["name"] in artefacts:
+            record["latency"] = known["latency"].get(record["name"], {})
+            record["memory_bytes"] = known["memory"][record["name"]]
+
+
+def one_model(name: str, options: argparse.Namespace, say: Console) -> dict[str, Any]:
+    """Everything about one model, as JSON."""
+    found = subject(name, options.quick, lambda text: say.print(text, highlight=False))
+    records = [
+        {**made(found, row, options, say), "key": hash_json([found.key, row.name, row.settings])}
+        for row in chosen(found, options.rows)
+    ]
+    if not options.make:
+        measured(found, records, options, say)
     return {
-        "run": directory.recipe.name,
-        "seed": directory.recipe.seed,
-        "rounds": rounds,
-        "threads": threads,
-        "evaluations": manifest.sampler.evaluations(),
-        "quantized": {name: dict(graph.quantized) for name, graph in manifest.graphs.items()},
-        "verdict": known.get("verdict", {}),
+        "model": name,
+        "quick": options.quick,
+        "n": found.n,
+        "seed": found.seed,
+        "rounds": options.rounds,
+        "threads": options.threads,
+        "tokens": found.model.spec.shape[0] if found.tokens else 0,
         "machine": machine(),
-        "ways": ways,
+        "rows": records,
     }
 
 
-def latencies(
-    model: GenerativeModel,
-    bundles: dict[str, tuple[Path, str]],
-    rounds: int,
-    threads: int,
-    progress: Callable[[str], None],
-) -> dict[str, dict[int, Latency]]:
-    ways: dict[str, Callable[[int], Any]] = {EAGER: eager_float32(model), COMPILED: compiled_bf16(model)}
-    for name, (path, engine) in bundles.items():
-        ways[name] = bundle_way(path, engine=engine, threads=threads)
-
-    def step(done: int, total: int) -> None:
-        if done % 10 == 0:
-            progress(f"  {done} of {total} rounds")
-
-    with torch_threads(threads):
-        return measure_together(ways, batches=BATCHES, rounds=rounds, progress=step)
-
-
-def table(found: dict[str, Any]) -> Table:
-    """Rows are ways to sample; × is against eager float32, in brackets against torch.compile."""
-    ways = found["ways"]
-    title = f"{found['run']}: {found['evaluations']} calls a sample, median of {found['rounds']} (quartiles)"
-    shown = Table(
-        "",
-        "bytes",
-        *(f"sample({n}), ms" for n in BATCHES),
-        *(f"× b{n}" for n in BATCHES),
-        "peak MB",
-        title=title,
-    )
-    for name, way in ways.items():
-        times = [way["latency"][n] for n in BATCHES]
-        ratios = []
-        for n, time in zip(BATCHES, times, strict=True):
-            slow, compiled = (ways[base]["latency"][n].median_ms for base in (EAGER, COMPILED))
-            ratios.append(f"{slow / time.median_ms:.1f} ({compiled / time.median_ms:.1f})")
-        size, memory = way.get("bytes"), way.get("memory_bytes")
-        size_text = "" if size is None else f"{size:,}"
-        if name == SMALL and size:
-            size_text += f" ({ways[EAGER]['bytes'] / size:.1f}×)"
-        shown.add_row(
-            name,
-            size_text,
-            *(f"{t.median_ms:.3f} ({t.low_ms:.3f}–{t.high_ms:.3f})" for t in times),
-            *ratios,
-            "" if memory is None else f"{memory / 1e6:.1f}",
-        )
-    return shown
+def single(options: argparse.Namespace) -> int:
+    """One row in this process, for the one that started it."""
+    found = subject(options.only[0], options.quick, lambda text: None)
+    row = next(r for r in rows(found) if r.name == options.one)
+    carried_out(found, row, options.threads)
+    return 0
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "what", nargs="*", help="run directories or recipes; every recipe that compresses by default"
-    )
-    parser.add_argument("--rounds", type=int, default=30, help="timed calls per figure")
+    parser.add_argument("--only", nargs="+", choices=list(MODELS), default=list(MODELS))
+    parser.add_argument("--rows", nargs="+", default=[], help="beginnings of names; baselines come along")
+    parser.add_argument("--make", action="store_true", help="make and judge the rows, time nothing")
+    parser.add_argument("--again", action="store_true", help="make kept rows anew")
+    parser.add_argument("--quick", action="store_true", help="a try-out: its figures mean nothing")
+    parser.add_argument("--here", action="store_true", help="no process of its own for what may crash")
+    parser.add_argument("--rounds", type=int, default=0, help="timed calls per figure (30)")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", type=Path, default=Path("benchmarks/results/compression.json"))
-    arguments = parser.parse_args()
-    told = Console(stderr=True)
-    shown = Console() if sys.stdout.isatty() else Console(width=150)
-    records = []
-    try:
-        for what in arguments.what or compressing_recipes():
-            told.print(f"{what}: run", highlight=False)
-            records.append(
-                figures(
-                    finished(what),
-                    arguments.rounds,
-                    arguments.threads,
-                    lambda text: told.print(text, highlight=False),
-                )
-            )
-            shown.print(table(records[-1]))
-    except NiwakiError as error:
-        told.print(str(error), style="red", highlight=False)
-        return 1
-    write_json(arguments.json, jsonable(records))
-    told.print(f"figures in {arguments.json}", highlight=False)
-    return 0
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    options.rounds = options.rounds or (2 if options.quick else 30)
+    if options.one:
+        return single(options)
+    say = Console(stderr=True)
+    shown = Console() if sys.stdout.isatty() else Console(width=220)
+    failed = 0
+    for name in options.only:
+        try:
+            found = one_model(name, options, say)
+        except NiwakiError as error:
+            say.print(f"{name}: {error}", style="red", highlight=False)
+            failed = 1
+            continue
+        shown.print(table(found))
+        out = RESULTS / f"{'quick-' if options.quick else ''}{name}.json"
+        write_json(out, jsonable(found))
+        say.print(f"figures in {out}", highlight=False)
+    return failed
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python benchmarks/language.py                 # about eight minutes on one core
     python benchmarks/language.py --steps 4000
+    python benchmarks/language.py --compress      # its weights on fewer bits; then pruned, and judged
 
 A Llama of `transformers` (four layers, bytes as tokens, 256 of them at once), trained by
 `niwaki.training.fit`; `language_model(steps, seed)` gives it, trained and kept under `runs/`, to the other
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,18 @@ from niwaki.adapters.language import (
     adapt_language_model,
     bits_per_token,
     bundle_bits_per_token,
+    forced_log_probs,
 )
+from niwaki.compression import CompressConfig, compress
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.sources.text import tokenizer_json
-from niwaki.deployment import export_graphs, package
+from niwaki.deployment import bundle_bytes, export_graphs, package
+from niwaki.deployment.timing import interleave
 from niwaki.models import load_model, save_model
 from niwaki.store import write_json
 from niwaki.training import TrainConfig, fit
+from niwaki.workflow.own import compress_model
+from niwaki_runtime.samplers import Autoregressive, NumpyBackend
 from niwaki_runtime.tokenizer import Tokenizer
 
 DATA = DataConfig(source="python-docs", length=256)
@@ -50,6 +57,22 @@ ARCHITECTURE: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": None,
 }
+
+
+QUANTIZED: dict[str, dict[str, Any]] = {
+    "int8 weights": {"backend": "niwaki", "mode": "weights"},
+    "int4 weights, groups of 32": {
+        "backend": "niwaki", "mode": "weights", "bits": 4, "granularity": "group", "group": 32,
+    },
+    "int8 weights, dynamic activations": {"backend": "niwaki", "mode": "dynamic"},
+    "static int8": {"backend": "niwaki"},
+    "static int8, NNCF": {"backend": "nncf"},
+}  # fmt: skip
+PLAN: list[dict[str, Any]] = [
+    {"kind": "prune", "ratio": 0.3},
+    {"kind": "finetune", "steps": 200, "batch": 24},
+    {"kind": "quantize", "backend": "niwaki", "mode": "weights"},
+]
 
 
 def fresh(seed: int = 0) -> LanguageModel:
@@ -90,6 +113,50 @@ def language_model(
     return model, dataset
 
 
+def quantized(model: LanguageModel, dataset: Dataset, x: torch.Tensor, out: Path) -> list[tuple[str, ...]]:
+    """Bits per byte by reading and by writing, bytes and milliseconds per token of each way, openvino, one
+    thread: the graph that reads strides, the one that writes token by token (on a few windows)."""
+    bundles = {
+        "float32": package(model, export_graphs(model, out / "float" / "graphs"), out / "float.niwaki")
+    }
+    for name, settings in QUANTIZED.items():
+        steps = [{"kind": "quantize", **settings}]
+        config = CompressConfig.model_validate({"steps": steps, "batches": (1,), "rounds": 1})
+        made = compress(model, dataset, config, workdir=out / name.replace(" ", "-"), seed=0)
+        bundles[name] = made.bundle
+    loaded = {name: niwaki_runtime.load(b, engine="openvino", threads=1) for name, b in bundles.items()}
+    ways = {name: partial(b.sample, 1, seed=0) for name, b in loaded.items()}
+    times = interleave(ways, rounds=10)
+    rows = []
+    for name, bundle in loaded.items():
+        sampler = bundle.sampler
+        assert isinstance(sampler, Autoregressive)
+        few, single = x[:8].numpy().astype(np.int64), sampler.override(prefill="")
+        log_p = forced_log_probs(bundle.graphs, single, few, NumpyBackend())
+        written = -np.take_along_axis(log_p, few[..., None], 2).mean() / np.log(2.0)
+        bits = bundle_bits_per_token(bundle, x)
+        rows.append((
+            name, f"{bits.mean():.4f}", f"{bundle_bits_per_token(bundle, x[:8]).mean():.3f} / {written:.3f}",
+            f"{bundle_bytes(bundles[name]) / 1e6:.2f}", f"{times[name].median_ms / sampler.length:.3f}",
+        ))  # fmt: skip
+    return rows
+
+
+def compressed(model: LanguageModel, dataset: Dataset, windows: int) -> dict[str, Any]:
+    """The table of quantizations, and the verdict on a plan."""
+    rows = quantized(model, dataset, dataset.test.x[:windows], Path("runs") / "language-quantized")
+    shown = Table("", "bits per byte", "of 8 windows, read / written", "MB", "ms per token")
+    for row in rows:
+        shown.add_row(*row)
+    Console().print(shown)
+    found = compress_model(
+        model, data=dataset, out=Path("runs") / "language-compressed", plan=PLAN, threads=1, rounds=3
+    )
+    for axis in ("fidelity", "diversity"):
+        Console().print(found["verdict"][axis]["text"], highlight=False)
+    return {"quantized": rows, **{k: found[k] for k in ("verdict", "measured", "n")}}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -97,6 +164,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--windows", type=int, default=256, help="of the test split, for bits per byte")
+    parser.add_argument("--compress", action="store_true")
     options = parser.parse_args()
     say = Console(stderr=True)
     began = time.perf_counter()
@@ -106,6 +174,9 @@ def main() -> int:
             say.print(f"{done}/{total}, {time.perf_counter() - began:.0f} s {info}", highlight=False)
 
     model, dataset = language_model(options.steps, options.seed, progress=told)
+    if options.compress:
+        write_json("benchmarks/results/language-compressed.json", compressed(model, dataset, options.windows))
+        return 0
     x = dataset.test.x[: options.windows]
     rows = {"random weights": bits_per_token(fresh(options.seed), x), "trained": bits_per_token(model, x)}
     out = Path("runs") / "language-bundle"

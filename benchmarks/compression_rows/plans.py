@@ -1,0 +1,120 @@
+"""Each step by itself, and the best plan that was written by hand, for every model of the benchmark."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compression_rows.artefact import Artefact
+from compression_rows.subject import Subject
+from niwaki.compression import CompressConfig, compress
+from niwaki.store import jsonable
+
+__all__ = ["BEST", "Plan", "made_by_plan", "plans", "pruning_of"]
+
+BEST = "best hand-written plan"
+Steps = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """steps: as in a recipe; stem: plans of the same stem begin alike, and share what was made before."""
+
+    name: str
+    steps: Steps
+    stem: str = ""
+
+
+def plans(subject: Subject) -> list[Plan]:
+    """The rows of one model. What a step needs to be judged fairly (a fine-tuning after 90 % of the weights
+    are gone) belongs to its row."""
+    tune: dict[str, Any] = {"kind": "finetune", "steps": subject.steps, "batch": subject.batch}
+    if subject.tokens:
+        tune |= {"own": 1.0, "lr": 1e-3}
+    elif not subject.diffusion:
+        tune |= {"own": 0.0}
+    prune = pruning_of(subject)
+    int8 = {"kind": "quantize", **({"model_type": "transformer"} if subject.tokens else {})}
+    few = {"train": max(4, subject.steps // 3)}
+    pack = {"kind": "pack"}
+    four = {"kind": "quantize", "mode": "weights", "bits": 4, "granularity": "group", "group": 32}
+    sparse = {"kind": "prune", "what": "weights", "ratio": 0.9, "ranking": "global"}
+    rows = [
+        Plan("pack", [pack]),
+        Plan("quantize (nncf)", [int8]),
+        Plan("quantize (own)", [{"kind": "quantize", "backend": "niwaki"}]),
+        Plan("quantization-aware", [{"kind": "quantize", "backend": "niwaki", **few}]),
+        Plan("4-bit weights", [four]),
+        Plan("4-bit weights, trained", [{**four, **few}]),
+        Plan("share 16", [{"kind": "share", "clusters": 16}]),
+        Plan("share 16 + pack", [{"kind": "share", "clusters": 16}, pack]),
+        Plan("prune channels", [prune], "main"),
+        Plan("prune + finetune", [prune, tune], "main"),
+        Plan("90 % sparse + finetune + pack", [sparse, tune, pack]),
+    ]
+    student = _student(subject)
+    if student:
+        rows.append(Plan("distill to a smaller one", [{**tune, "kind": "distill", "student": student}]))
+    if subject.tokens:
+        rows.append(Plan("8-bit weights", [{"kind": "quantize", "mode": "dynamic"}]))
+    if subject.diffusion:
+        few_steps = {"kind": "sampling", "evaluations": 6, "solver": "dpmpp_2m"}
+        teach: dict[str, Any] = {**tune, "kind": "distill"}
+        rows += [
+            Plan("6 steps, dpmpp_2m", [few_steps]),
+            Plan("4 steps, progressive", [{**teach, "evaluations": 4}]),
+            Plan("2 steps, consistency", [{**teach, "evaluations": 2, "method": "consistency"}]),
+        ]
+        return [*rows, Plan(BEST, [prune, tune, few_steps, int8, pack], "main")]
+    if subject.tokens:
+        # Pruned channels would be missed more than bits are: the matrices are 128 wide.
+        return [*rows, Plan(BEST, [{"kind": "quantize", "mode": "dynamic"}, pack])]
+    return [*rows, Plan(BEST, [prune, tune, int8, pack], "main")]
+
+
+def pruning_of(subject: Subject) -> dict[str, Any]:
+    """What the recipes found: how much each model can do without."""
+    prune: dict[str, Any] = {"kind": "prune", "ratio": 0.5, "importance": "activation"}
+    if subject.name == "digits-gan":
+        return {**prune, "ratio": 0.3}
+    if subject.diffusion:
+        return {"kind": "prune", "ratio": 0.6 if subject.name == "digits-ddpm" else 0.5, "round_to": 16}
+    if subject.tokens:
+        return {"kind": "prune", "ratio": 0.25}
+    return {**prune, "round_to": 16} if subject.name == "glyphs-gan" else prune
+
+
+def _student(subject: Subject) -> dict[str, Any]:
+    """Half as wide; {} for a model of no family of ours."""
+    config = subject.model.config.model_dump()
+    if subject.tokens:
+        network = dict(config["network"])
+        layers = network["num_hidden_layers"] // 2
+        network["num_hidden_layers"] = layers
+        if network.get("layer_types"):
+            network["layer_types"] = network["layer_types"][:layers]
+        return {"network": network}
+    if "widths" in config:
+        return {"widths": [w // 2 for w in config["widths"]]}
+    if "width" in config:
+        return {"width": config["width"] // 2, "max_width": config["max_width"] // 2}
+    return {}
+
+
+def made_by_plan(subject: Subject, plan: Plan, directory: Path) -> tuple[Artefact, dict[str, Any]]:
+    """Carry a plan out; its bundle is kept in `directory`. Returns it, and what each step did."""
+    # As good as untimed, but every step gets its bundle: rows are timed together, at the end.
+    config = CompressConfig.model_validate({"steps": list(plan.steps), "rounds": 1, "batches": (1,)})
+    workdir = subject.directory / "plans" / (plan.stem or directory.name)
+    made = compress(subject.model, subject.dataset, config, workdir=workdir, seed=subject.seed)
+    directory.mkdir(parents=True, exist_ok=True)
+    bundle = directory / "model.niwaki"
+    shutil.copyfile(made.bundle, bundle)
+    steps = [
+        {k: v for k, v in jsonable(r).items() if k not in ("sparsity", "widths", "skipped")}
+        for r in made.records
+    ]
+    return Artefact("bundle", str(bundle), "openvino"), {"steps": steps}
