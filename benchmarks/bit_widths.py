@@ -1,15 +1,15 @@
 """Which of the two goes first as bits shrink: fidelity or diversity, of models quantized after training.
 
-    python benchmarks/bit_widths.py                                     # all three models, n = 1000
-    python benchmarks/bit_widths.py --only runs/digits-gan --n 2000     # a run's directory, or a recipe's name
-    python benchmarks/bit_widths.py --draw                              # the picture from the kept figures
+    python benchmarks/bit_widths.py                                   # all three models, n = 1000
+    python benchmarks/bit_widths.py --only runs/digits-gan --n 2000   # a run's directory, or a recipe's name
+    python benchmarks/bit_widths.py --draw                            # the picture from the kept figures
 
 Weights and activations have the same bits (8 … 3), ranges come from real sampling, nothing is trained. The
-samples of every width are paired with the float model's: same noise, same classes. Fidelity and diversity are
-those of the verdict (`niwaki.evaluation.compare`: closeness and reach, means over extractors, 95 % intervals of
-the difference) and, absolute and in the classifier's features, precision, recall, density and coverage and
-Mordido's hashed precision and recall. Prints a table per model, writes benchmarks/results/bit_widths.json and
-docs/img/bit_widths.png. A finished model is kept until --again.
+samples of every width are paired with the float model's: same noise, same classes. Fidelity and diversity
+are those of the verdict (`niwaki.evaluation.compare`: closeness and reach, means over extractors, 95 %
+intervals of the difference) and, absolute and in the classifier's features, precision, recall, density and
+coverage and Mordido's hashed precision and recall. Prints a table per model, writes
+benchmarks/results/bit_widths.json and docs/img/bit_widths.png. A finished model is kept until --again.
 
 Gonçalo Mordido et al. 2021 found that low-bit GANs keep quality and lose diversity.
 """
@@ -87,9 +87,7 @@ def study(run: Path, n: int, seed: int, cache: Path, say: Console) -> dict[str, 
     for bits in BITS:
         began = time.perf_counter()
         after = draw(at(model, bits), n, seed, condition)
-        found = compare(
-            before, after, data, extractors, labels=labels, seed=seed, calibration=calibration
-        )
+        found = compare(before, after, data, extractors, labels=labels, seed=seed, calibration=calibration)
         calibration = found.calibration
         rows.append(
             {
@@ -101,7 +99,14 @@ def study(run: Path, n: int, seed: int, cache: Path, say: Console) -> dict[str, 
             }
         )
         say.print(f"{run.name}: {bits} bits, {time.perf_counter() - began:.0f} s", highlight=False)
-    return {"run": run.name, "model": recipe.model["name"], "n": n, "seed": seed, "real": len(real), "rows": rows}
+    return {
+        "run": run.name,
+        "model": recipe.model["name"],
+        "n": n,
+        "seed": seed,
+        "real": len(real),
+        "rows": rows,
+    }
 
 
 def shown(found: dict[str, Any]) -> Table:
@@ -150,6 +155,8 @@ def picture(every: dict[str, Any], path: Path) -> None:
         top.axhline(1, color="grey", lw=0.8, ls=":")
         top.axhline(0, color="grey", lw=0.8)
         top.set_yscale("symlog", linthresh=1)
+        top.set_yticks([-1, 0, 1, 2, 4], ["−1", "0", "1", "2", "4"])
+        top.set_yticks([], minor=True)
         top.set_title(f"{found['run']}, n = {found['n']}")
         kinds = [
             ("lsh_precision", "fidelity", "-"), ("lsh_recall", "diversity", "-"),
@@ -159,10 +166,12 @@ def picture(every: dict[str, Any], path: Path) -> None:
             x = [9 if r["bits"] == 32 else r["bits"] for r in rows]
             y = np.array([r[name]["value"] for r in rows])
             ends = np.array([r[name]["interval"] for r in rows]).T
-            bottom.errorbar(x, y, np.abs(ends - y), color=colours[side], ls=style, marker="o", ms=3, label=name)
+            bottom.errorbar(
+                x, y, np.abs(ends - y), color=colours[side], ls=style, marker="o", ms=3, label=name
+            )
         bottom.set_ylim(0, 1.02)
         bottom.set_xticks([9, *BITS], ["float", *map(str, BITS)])
-        bottom.invert_xaxis()
+        bottom.set_xlim(9.4, 2.6)
         bottom.set_xlabel("bits of weights and activations")
     grid[0][0].set_ylabel("loss, in margins of the verdict")
     grid[1][0].set_ylabel("against the test split")

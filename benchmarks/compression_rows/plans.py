@@ -44,7 +44,7 @@ def plans(subject: Subject) -> list[Plan]:
     sparse = {"kind": "prune", "what": "weights", "ratio": 0.9, "ranking": "global"}
     rows = [
         Plan("pack", [pack]),
-        Plan("quantize (nncf)", [int8]),
+        Plan("quantize (nncf)", [{**int8, "backend": "nncf"}]),
         Plan("quantize (own)", [{"kind": "quantize", "backend": "niwaki"}]),
         Plan("quantization-aware", [{"kind": "quantize", "backend": "niwaki", **few}]),
         Plan("4-bit weights", [four]),
@@ -65,10 +65,11 @@ def plans(subject: Subject) -> list[Plan]:
         teach: dict[str, Any] = {**tune, "kind": "distill"}
         rows += [
             Plan("6 steps, dpmpp_2m", [few_steps]),
-            Plan("4 steps, progressive", [{**teach, "evaluations": 4}]),
+            Plan("4 steps, progressive", [{**teach, "evaluations": 4, "lr": 5e-4}], "few"),
             Plan("2 steps, consistency", [{**teach, "evaluations": 2, "method": "consistency"}]),
         ]
-        return [*rows, Plan(BEST, [prune, tune, few_steps, int8, pack], "main")]
+        halved = {**teach, "evaluations": 4, "lr": 5e-4}
+        return [*rows, Plan(BEST, [halved, prune, tune, int8], "few")]
     if subject.tokens:
         # Pruned channels would be missed more than bits are: the matrices are 128 wide.
         return [*rows, Plan(BEST, [{"kind": "quantize", "mode": "dynamic"}, pack])]
@@ -79,7 +80,7 @@ def pruning_of(subject: Subject) -> dict[str, Any]:
     """What the recipes found: how much each model can do without."""
     prune: dict[str, Any] = {"kind": "prune", "ratio": 0.5, "importance": "activation"}
     if subject.name == "digits-gan":
-        return {**prune, "ratio": 0.3}
+        return {**prune, "ratio": 0.2}
     if subject.diffusion:
         return {"kind": "prune", "ratio": 0.6 if subject.name == "digits-ddpm" else 0.5, "round_to": 16}
     if subject.tokens:

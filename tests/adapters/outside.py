@@ -42,5 +42,19 @@ def make(channels: int = 3) -> nn.Module:
     return OutsideDcgan(channels)
 
 
+def tiny() -> nn.Module:
+    """8×8 images of one channel from a 1×1 latent of 12."""
+    return nn.Sequential(
+        nn.ConvTranspose2d(12, 16, 4, 1, 0, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, 1, 1, bias=False),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.ConvTranspose2d(16, 1, 4, 2, 1),
+        nn.Tanh(),
+    )
+
+
 def not_a_module() -> int:
     return 3

@@ -125,6 +125,54 @@ def test_a_pipelines_folder_is_sampled_and_exported_and_refused_where_it_must(
     assert "a pipeline has no setting 'model.stepz'; did you mean 'steps'?" in error
 
 
+PLAN = (
+    "compress.steps=[{kind: prune, ratio: 0.5, round_to: 1, min_width: 2}, "
+    "{kind: finetune, steps: 3, batch: 8}, {kind: quantize, calibration: 16}]",
+    "compress.measure=false",
+)
+
+
+def judged(niwaki: Call, tmp_path: Path, what: tuple[object, ...], settings: tuple[object, ...]) -> Path:
+    """Evaluated, compressed, exported, and what was made sampled again: the bundle's place."""
+    data = ("--data", "digits")
+    looks = ("--features", "random", "--metrics", "frechet", "evaluate.n=64")
+    code, out, error = niwaki("evaluate", *what, *settings, *data, *looks, "--json")
+    assert code == 0, error
+    assert "frechet" in out
+    code, out, error = niwaki(
+        "compress", *what, *settings, *data, *PLAN, "-n", 64, "--out", "small", "--json"
+    )
+    assert code == 0, error
+    found = json.loads(out)
+    assert [step["kind"] for step in found["steps"]] == ["prune", "finetune", "quantize"]
+    assert found["measured"]["after"]["bytes"] < found["measured"]["before"]["bytes"]
+    assert set(found["verdict"]) == {"fidelity", "diversity"}
+    code, _, error = niwaki("export", *what, *settings, "--out", "whole.niwaki", "--json")
+    assert code == 0, error
+    assert load(tmp_path / "whole.niwaki").sample(2, seed=0).shape == (2, 1, 8, 8)
+    code, _, error = niwaki("sample", tmp_path / found["bundle"], "-n", 3, "--seed", 1, "--out", "s.npy")
+    assert code == 0, error
+    assert np.isfinite(np.load(tmp_path / "s.npy")).all()
+    return tmp_path / str(found["bundle"])
+
+
+@pytest.mark.slow
+def test_a_factory_is_evaluated_compressed_and_exported(niwaki: Call, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    save_file(outside.tiny().state_dict(), tmp_path / "tiny.safetensors")
+    bundle = judged(niwaki, tmp_path, ("outside:tiny", "--weights", "tiny.safetensors"), ())
+    assert load(bundle).sample(2, seed=0).shape == (2, 1, 8, 8)
+
+
+@pytest.mark.slow
+def test_a_pipelines_folder_is_evaluated_compressed_and_exported(niwaki: Call, tmp_path: Path) -> None:
+    pytest.importorskip("diffusers")
+    pipelines.ddim().save_pretrained(tmp_path / "folder")
+    bundle = judged(niwaki, tmp_path, ("folder",), ("model.steps=2",))
+    made = load(bundle).sample(2, seed=0)
+    assert made.shape == (2, 1, 8, 8)
+
+
 def test_what_is_a_factory() -> None:
     assert is_factory("nets:make")
     assert is_factory("my.nets.gan:make_it")

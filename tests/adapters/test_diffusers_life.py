@@ -183,7 +183,7 @@ PLAN: list[dict[str, Any]] = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["unconditional", "text"])
+@pytest.mark.parametrize("kind", ["unconditional", "text", "classes"])
 def test_trained_on_digits_compressed_and_judged(kind: str, tmp_path: Path) -> None:
     digits = data.load(data.DataConfig(source="digits"))
     model = KINDS[kind](tmp_path / "words")

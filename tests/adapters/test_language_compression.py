@@ -25,10 +25,10 @@ from niwaki.adapters.language import (
     bundle_bits_per_token,
     forced_log_probs,
 )
-from niwaki.compression.config import QuantizeConfig
+from niwaki.compression.config import CompressConfig, QuantizeConfig
 from niwaki.compression.quantization.calibrate import _Seen, calibration_inputs
 from niwaki.compression.quantization.convert import quantize_model
-from niwaki.compression.quantization.static import holds_attention
+from niwaki.compression.quantization.static import holds_attention, quantize
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.contract import CallError
 from niwaki.data.sources.tokens import byte_tokenizer
@@ -37,7 +37,21 @@ from niwaki.deployment.parity import MOST_CALLS, Recorder, record_calls
 from niwaki.training import TrainConfig, fit
 from niwaki_runtime.samplers import Autoregressive, NumpyBackend
 
-WORDS = "the a model text of writes small tree bonsai prunes learns and then never much less grows".split()
+WORDS = [
+    "the",
+    "a",
+    "model",
+    "text",
+    "of",
+    "writes",
+    "small",
+    "tree",
+    "prunes",
+    "learns",
+    "and",
+    "never",
+    "grows",
+]
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +137,45 @@ def test_a_call_is_remembered_as_it_was_asked() -> None:
         assert key[:, :, place - 1].any() or place == 0
 
 
-def test_attention_is_found_where_it_is(tmp_path: Path) -> None:
-    graphs = export_graphs(adapted("gpt2"), tmp_path / "gpt2")
+@pytest.mark.parametrize(
+    ("operators", "held"),
+    [
+        (["MatMul", "Softmax", "Transpose", "MatMul"], True),
+        (["Softmax", "MatMul"], True),
+        (["MatMul", "Softmax"], False),
+        (["MatMul", "Softmax", "Relu", "MatMul"], False),
+        (["MatMul", "Transpose", "MatMul"], False),
+    ],
+)
+def test_attention_is_found_where_it_is(operators: list[str], held: bool, tmp_path: Path) -> None:
+    square = onnx.helper.make_tensor_value_info("v0", onnx.TensorProto.FLOAT, (4, 4))
+    nodes = [
+        onnx.helper.make_node(kind, [f"v{i}", "v0"] if kind == "MatMul" else [f"v{i}"], [f"v{i + 1}"])
+        for i, kind in enumerate(operators)
+    ]
+    out = onnx.helper.make_tensor_value_info(f"v{len(nodes)}", onnx.TensorProto.FLOAT, (4, 4))
+    onnx.save(
+        onnx.helper.make_model(onnx.helper.make_graph(nodes, "g", [square], [out])), tmp_path / "a.onnx"
+    )
+    assert holds_attention(tmp_path / "a.onnx") == held
+
+
+@pytest.mark.slow
+def test_a_language_model_is_smoothed_without_being_told(trained: LanguageModel, tmp_path: Path) -> None:
+    graphs = export_graphs(trained, tmp_path / "float")
     assert all(map(holds_attention, graphs.values()))
-    from compression import small_models
+    asked = [
+        QuantizeConfig(backend="nncf", calibration=32, model_type=m) for m in (None, "transformer", "plain")
+    ]
+    made = []
+    for i, config in enumerate(asked):
+        (tmp_path / str(i)).mkdir()
+        made.append(quantize(trained, graphs, tmp_path / str(i), config)["decode"].read_bytes())
+    assert made[0] == made[1]
+    assert made[0] != made[2]
 
-    assert not any(map(holds_attention, export_graphs(small_models.recurrent(), tmp_path / "r").values()))
 
-
+@pytest.mark.slow
 def test_int8_weights_are_stored_once(trained: LanguageModel, texts: data.Dataset, tmp_path: Path) -> None:
     x = texts.test.x[:64]
     before = bits_per_token(trained, x).mean()
@@ -158,17 +203,17 @@ def test_int8_weights_are_stored_once(trained: LanguageModel, texts: data.Datase
             assert abs(whole - single).mean() < 0.2  # both graphs were calibrated
 
 
+@pytest.mark.slow
 def test_compress_goes_to_the_end_with_a_verdict_on_text(
     trained: LanguageModel, texts: data.Dataset, tmp_path: Path
 ) -> None:
-    found = niwaki.compress(
-        trained, data=texts, out=tmp_path / "small", rounds=1, n=200,
-        plan=[
-            {"kind": "prune", "ratio": 0.3},
-            {"kind": "finetune", "steps": 20, "batch": 16},
-            {"kind": "quantize", "backend": "niwaki", "calibration": 64},
-        ],
-    )  # fmt: skip
+    steps = [
+        {"kind": "prune", "ratio": 0.3},
+        {"kind": "finetune", "steps": 20, "batch": 16},
+        {"kind": "quantize", "backend": "niwaki", "calibration": 64},
+    ]
+    plan = CompressConfig.model_validate({"steps": steps, "measure": False, "rounds": 1, "batches": (1,)})
+    found = niwaki.compress(trained, data=texts, out=tmp_path / "small", rounds=1, n=200, plan=plan)
     assert [s["kind"] for s in found["steps"]] == ["prune", "finetune", "quantize"]
     assert "the test text took" in found["verdict"]["fidelity"]["text"]
     for axis in ("fidelity", "diversity"):

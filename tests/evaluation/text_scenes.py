@@ -32,13 +32,15 @@ def damaged(kind: str, amount: float, n: int, seed: int) -> TextComparison:
     tokens, log_p = windows(n, rng)
     before = taken(log_p, tokens)
     after = before + 0.02 * rng.normal(size=before.shape)  # rounding, different at every token
-    if kind == "random":
+    if kind == "random" and amount:
         after = mixed(after, SHARE[tokens], amount)
     elif amount:
-        # Parts of exactly the amount: several of them are lost together, the last one for some windows only.
-        part = vocabularies(SHARE, rng, 1)[0]
-        held = float(SHARE[part].sum())
-        some = rng.random(n) < amount / held
+        part = np.zeros(LEVELS, bool)
+        while (
+            SHARE[part].sum() < amount
+        ):  # parts that hold enough are lost, in as many windows as make it exact
+            part |= vocabularies(SHARE, rng, 1)[0]
+        some = rng.random(n) < amount / SHARE[part].sum()
         gone = np.maximum(without(log_p, tokens, part), -60.0)
         after = np.where(some[:, None], gone, after)
     return compare_text(before, np.minimum(after, 0.0), margins, seed=seed)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig, SamplingConfig
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.quantization.config import QuantizeConfig
+from niwaki.compression.sensitivity.config import SensitivityConfig
 from niwaki.compression.step_config import Step
 from niwaki.compression.storage.config import PackConfig, ShareConfig
 from niwaki_runtime.errors import CallError
@@ -22,6 +23,7 @@ __all__ = [
     "PruneConfig",
     "QuantizeConfig",
     "SamplingConfig",
+    "SensitivityConfig",
     "ShareConfig",
     "StepConfig",
     "check_order",
@@ -41,6 +43,8 @@ class CompressConfig(BaseModel):
     batches: batch sizes at which each step's result is timed
     rounds:  timed calls per batch size
     measure: export, package and time the result of every step; if off, only that of the last one
+    sensitivity: what each layer costs when it alone is pruned or rounded, measured before the steps. No step:
+             it changes no model
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,6 +55,7 @@ class CompressConfig(BaseModel):
     batches: tuple[int, ...] = (1, 16)
     rounds: int = Field(default=15, ge=1)
     measure: bool = True
+    sensitivity: SensitivityConfig | None = None
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 
 from torch import nn
 
@@ -19,9 +20,10 @@ from niwaki.compression.step_config import Step
 from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment.fast_path import OffPath, off_fast_path
 from niwaki.nn.quantized import LayerBits, is_quantizable, quantized_layers
+from niwaki.store import hash_json, read_json, write_json
 from niwaki_runtime.engines import available
 
-__all__ = ["forewarned"]
+__all__ = ["forewarned", "forewarned_once"]
 
 
 def forewarned(
@@ -41,9 +43,21 @@ def forewarned(
         if isinstance(step, QuantizeConfig) and engine in available():
             try:
                 found += _quantized(model, step, engine)
-            except NiwakiError as error:
+            except (NiwakiError, RuntimeError, ValueError) as error:  # a courtesy must not cost the plan
                 found.append(OffPath("", "quantize", "trial", f"it could not be tried: {error}"))
     return tuple(found)
+
+
+def forewarned_once(
+    model: GenerativeModel, steps: Sequence[Step], engine: str, path: Path, key: str
+) -> tuple[OffPath, ...]:
+    """The same, from `path` where it was found for this `key` (of the model), plan and engine before."""
+    key = hash_json([key, *steps, engine])
+    if path.exists() and (kept := read_json(path)).get("key") == key:
+        return tuple(OffPath.from_json(record) for record in kept["warnings"])
+    found = forewarned(model, steps, engine=engine)
+    write_json(path, {"key": key, "warnings": [one.to_json() for one in found]})
+    return found
 
 
 def _quantized(model: GenerativeModel, step: QuantizeConfig, engine: str) -> list[OffPath]:

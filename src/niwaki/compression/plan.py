@@ -14,6 +14,7 @@ import numpy as np
 
 import niwaki_runtime
 from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order
+from niwaki.compression.forewarned import forewarned_once
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.pruning.sparsity_table import sparsity
 from niwaki.compression.record import Record, macs, parameters
@@ -22,6 +23,7 @@ from niwaki.compression.seeds import CHECK
 from niwaki.compression.steps import Outcome, Workshop, step_of
 from niwaki.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
+from niwaki.deployment.fast_path import OffPath
 from niwaki.models.io import model_record, save_model
 from niwaki.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 
@@ -39,14 +41,20 @@ class Compressed:
     model:   the pruned and trained-on torch model, read back from disk (float: integers live in the bundle)
     bundle:  the deployable result, quantized where the plan says so
     records: one per step
+    warnings: what of the plan the engine computes more slowly than a step suggests
     """
 
     model: GenerativeModel
     bundle: Path
     records: list[Record]
+    warnings: tuple[OffPath, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {"bundle": self.bundle.name, "steps": [r.to_json() for r in self.records]}
+        return {
+            "bundle": self.bundle.name,
+            "warnings": [warning.to_json() for warning in self.warnings],
+            "steps": [record.to_json() for record in self.records],
+        }
 
 
 @dataclass
@@ -75,6 +83,8 @@ def compress(
     seed: int,
     condition: Any = None,
     progress: Progress | None = None,
+    engine: str = "openvino",
+    warn: Callable[[OffPath], None] | None = None,
 ) -> Compressed:
     """Carry out the plan `config` on `model`, which stays as it is.
 
@@ -84,6 +94,8 @@ def compress(
                again
     condition: what samples for calibration and checks are asked for; None is the model's default
     progress:  called with (work done, work in all, figures)
+    engine:    which one the plan is for: `openvino`, `onnxruntime`
+    warn:      called before the first step with every operator that will leave that engine's fast path
     Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step did
     nothing or would leave a broken model.
     """
@@ -97,6 +109,10 @@ def compress(
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
+    warnings = forewarned_once(original, config.steps, engine, workdir / "warnings.json", key)
+    if warn:
+        for warning in warnings:
+            warn(warning)
     work = [step_of(step.kind).work(step) for step in config.steps]
     current = original
     for k, step in enumerate(config.steps):
@@ -120,7 +136,7 @@ def compress(
     bundle = workdir / "model.niwaki"
     write_bytes(bundle, (last / "model.niwaki").read_bytes())
     save_model(current, workdir)
-    result = Compressed(current, bundle, run.records)
+    result = Compressed(current, bundle, run.records, warnings)
     write_json(workdir / "compression.json", result)
     return result
 

@@ -11,9 +11,8 @@ import copy
 import math
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import onnx
@@ -21,20 +20,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
+from niwaki.contract import CallError, GenerativeModel, Graph, nearest
 from niwaki.deployment.bake import bake
-from niwaki.deployment.counting import quantized_nodes, weighted_nodes
-from niwaki.deployment.executed import _KINDS, _NUMBERS, _text
+from niwaki.deployment.counting import quantized_nodes
 from niwaki.deployment.export import to_onnx
 from niwaki.deployment.onnx_file import producers, read_onnx, write_graphs
-from niwaki.nn.quantized import LayerBits, QuantizedLayer, Quantizer, fit_weights, quantize_layer
+from niwaki.deployment.ran import READERS, Ran
+from niwaki.nn.quantized import LayerBits, Quantizer, fit_weights, quantize_layer
 from niwaki.nn.quantized_math import affine_scale, symmetric_scale
 
 __all__ = ["OffPath", "layer_macs", "off_fast_path"]
-
-_NORMS = ("MVN", "NormalizeL2", "GroupNormalization", "InstanceNormalization", "LayerNormalization", "RMS")
-_FLOATS = ("Conv", "ConvTranspose", "FusedConv", "FusedGemm", "FusedMatMul", "Gemm", "MatMul")
-"""What onnxruntime's optimised graph calls operators with weights where they compute in float."""
 
 
 @dataclass(frozen=True)
@@ -70,19 +65,6 @@ class OffPath:
         return f"{self.operator} '{self.module}'{size}{graph}{share}: {self.reason}"
 
 
-@dataclass
-class _Run:
-    """What an engine made of a file. integer: names of operators computed on integers; float: of those in
-    float, where the engine keeps their names; counts: of the former by type; norms, products: how many run in
-    float."""
-
-    integer: set[str] = field(default_factory=set)
-    float: set[str] = field(default_factory=set)
-    counts: Counter[str] = field(default_factory=Counter)
-    norms: int = 0
-    products: int = 0
-
-
 def off_fast_path(
     model: GenerativeModel, asked: Mapping[str, LayerBits], *, engine: str = "openvino"
 ) -> list[OffPath]:
@@ -92,8 +74,8 @@ def off_fast_path(
     Raises CallError for an engine or a layer that there is not, NiwakiError where the trial model cannot be
     exported or opened.
     """
-    if engine not in _READERS:
-        raise CallError(f"there is no engine '{engine}'; {nearest(engine, _READERS)}")
+    if engine not in READERS:
+        raise CallError(f"there is no engine '{engine}'; {nearest(engine, READERS)}")
     made = copy.deepcopy(model).cpu().eval()
     macs = layer_macs(made)
     total = sum(macs.values()) or 1
@@ -106,7 +88,7 @@ def off_fast_path(
             used = made.sampler().graphs_used()
             protos = {n: to_onnx(n, graphs[n], bake(graphs[n].module)) for n in used}
             for name, path in write_graphs(protos, folder).items():
-                run = _READERS[engine](path)
+                run = READERS[engine](path)
                 kept = {n: names[id(m)] for n, m in graphs[name].module.named_modules() if id(m) in names}
                 found += _left(name, read_onnx(path), run, engine, kept, macs, total)
     return [one for one in found if one is not None]
@@ -116,7 +98,7 @@ def _stored(
     model: nn.Module, name: str, bits: LayerBits, engine: str, macs: Mapping[str, int], total: int
 ) -> OffPath | None:
     """A layer whose weights alone are integers, where that makes nothing faster."""
-    layer = model.get_submodule(name)
+    layer: Any = model.get_submodule(name)
     if bits.input or isinstance(layer, nn.Embedding):
         return None
     if engine == "openvino" and not isinstance(layer, _ConvNd):
@@ -202,7 +184,7 @@ def _examples(model: GenerativeModel, n: int = 3) -> None:
 def _left(
     graph: str,
     file: onnx.ModelProto,
-    run: _Run,
+    run: Ran,
     engine: str,
     names: Mapping[str, str],
     macs: Mapping[str, int],
@@ -210,16 +192,16 @@ def _left(
 ) -> list[OffPath]:
     found = []
     asked = quantized_nodes(file)
-    for kind, many in Counter(n.op_type for n in asked).items():
-        alike = [n for n in asked if n.op_type == kind]
-        slow = [n for n in alike if n.name in run.float or (engine == "openvino" and n.name not in run.integer)]
-        if engine == "openvino" and run.counts[kind] >= many:
-            slow = []  # all of them run on integers; some have lost their names on the way
+    for kind, nodes in _by_kind(asked).items():
+        if run.slow is None:
+            slow = [n for n in nodes if n.name in run.float]
+        else:  # what was merged away is not slow: no more than really ran in float
+            slow = [n for n in nodes if n.name not in run.integer][: run.slow[kind]]
         for node in slow:
             weight, shape = _weight(file, node)
             module = names.get(weight.rpartition(".")[0], weight or node.name)
             share = macs[module] / total if module in macs else None
-            found.append(OffPath(graph, kind, module, _why(engine, kind, file, node), shape, share))
+            found.append(OffPath(graph, node.op_type, module, _why(engine, kind, file, node), shape, share))
     if run.products:
         reason = f"{engine} multiplies two activations in float, and converts before and after"
         found.append(OffPath(graph, "MatMul", f"{run.products} products", reason))
@@ -227,6 +209,14 @@ def _left(
         reason = "computed in float among integers: values are converted before and after"
         found.append(OffPath(graph, "norm over the sample", f"{run.norms} operators", reason))
     return found
+
+
+def _by_kind(nodes: list[onnx.NodeProto]) -> dict[str, list[onnx.NodeProto]]:
+    """Linear layers are one kind, as Gemm or as MatMul."""
+    kinds: dict[str, list[onnx.NodeProto]] = {}
+    for node in nodes:
+        kinds.setdefault("Gemm" if node.op_type == "MatMul" else node.op_type, []).append(node)
+    return kinds
 
 
 def _weight(file: onnx.ModelProto, node: onnx.NodeProto) -> tuple[str, tuple[int, ...]]:
@@ -244,70 +234,13 @@ def _why(engine: str, kind: str, file: onnx.ModelProto, node: onnx.NodeProto) ->
     if engine == "onnxruntime":
         if kind == "ConvTranspose":
             return "onnxruntime has no integer kernel for it, and computes in float"
-        return "onnxruntime multiplies integers only where the result becomes integers at once; here it does not"
+        return (
+            "onnxruntime multiplies integers only where the result becomes integers at once; here it does not"
+        )
     if kind == "ConvTranspose":
         source = producers(file).get(node.input[0])
         zeros = {t.name: t for t in file.graph.initializer}
-        if source is not None and len(source.input) > 2 and source.input[2] in zeros:
-            if onnx.numpy_helper.to_array(zeros[source.input[2]]).any():
-                return "openvino computes it in float where its input has a zero point"
+        zero = zeros.get(source.input[2]) if source is not None and len(source.input) > 2 else None
+        if zero is not None and onnx.numpy_helper.to_array(zero).any():
+            return "openvino computes it in float where its input has a zero point"
     return "openvino computes it in float on this machine"
-
-
-def _openvino(path: Path) -> _Run:
-    import openvino
-
-    try:
-        core = openvino.Core()
-        model = core.read_model(str(path))
-        model.reshape(
-            {
-                port.any_name: [1 if d.is_dynamic else d.get_length() for d in port.partial_shape]
-                for port in model.inputs
-            }
-        )
-        ran = core.compile_model(model, "CPU", {}).get_runtime_model().get_ordered_ops()
-    except RuntimeError as error:
-        raise NiwakiError(f"openvino cannot compile {path}: {str(error).strip().splitlines()[-1]}") from error
-    run = _Run()
-    for operator in ran:
-        info = operator.get_rt_info()
-        layer = _text(info, "layerType")
-        number = _NUMBERS.get(_text(info, "runtimePrecision"), "")
-        kind = _KINDS.get(layer)
-        if kind and number == "int8":
-            run.counts[kind] += 1
-            run.integer |= _originals(_text(info, "originalLayersNames").split(","))
-        elif kind == "MatMul":
-            run.products += 1
-        elif layer.startswith(_NORMS):
-            run.norms += 1
-    # openvino may call a linear layer either way
-    run.counts["MatMul"] = run.counts["Gemm"] = run.counts["MatMul"] + run.counts["Gemm"]
-    return run
-
-
-def _originals(names: Iterable[str]) -> set[str]:
-    return {name.split("/")[0] for name in names}
-
-
-def _onnxruntime(path: Path) -> _Run:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(path.with_suffix(".optimised"))
-    try:
-        onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # it raises classes of its own for whatever it does not like
-        raise NiwakiError(f"onnxruntime cannot open {path}: {str(error).splitlines()[0]}") from error
-    original, made = read_onnx(path), onnx.load(options.optimized_model_filepath)
-    weighted = {n.name for n in weighted_nodes(original)}
-    run = _Run(float={n.name for n in made.graph.node if n.op_type in _FLOATS})
-    run.products = sum(n.op_type == "MatMul" and n.name not in weighted for n in original.graph.node)
-    run.norms = sum(n.op_type.startswith(_NORMS) for n in made.graph.node)
-    return run
-
-
-_READERS: dict[str, Callable[[Path], _Run]] = {"openvino": _openvino, "onnxruntime": _onnxruntime}
-"""Engine → what it makes of a file."""

@@ -80,13 +80,14 @@ def sample_through(
     **overrides: Any,
 ) -> np.ndarray:
     """Samples of `model` by its own sampler, which calls `graphs` in the place of the model's."""
+    runners: Any = graphs
     sampler = model.sampler().override(**overrides)
     backend = TorchBackend(next(model.parameters()).device)
     rows = {k: backend.asarray(v) for k, v in resolve(model.conditions, condition, start, n).items()}
     was_training = model.training
     model.eval()
     try:
-        out = sampler(graphs, Noise(backend, seed, start, n), rows)
+        out = sampler(runners, Noise(backend, seed, start, n), rows)
     finally:
         model.train(was_training)
     return backend.numpy(out)

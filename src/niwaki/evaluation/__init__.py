@@ -32,10 +32,13 @@ from niwaki.evaluation.mifid import MiFID, mifid
 from niwaki.evaluation.mind import mind
 from niwaki.evaluation.moments import Moments, frechet_from_moments
 from niwaki.evaluation.ms_ssim import ms_ssim_diversity
+from niwaki.evaluation.ngrams import distinct_n, repetition
 from niwaki.evaluation.path_length import path_length
 from niwaki.evaluation.result import Result
 from niwaki.evaluation.seen import Seen
 from niwaki.evaluation.support import Support, support
+from niwaki.evaluation.text import TextComparison, compare_text
+from niwaki.evaluation.text_margins import text_margins
 from niwaki.evaluation.tstr import SyntheticTraining, train_on_synthetic_test_on_real
 from niwaki.evaluation.vendi import vendi_score
 from niwaki.evaluation.verdict import Verdict
@@ -70,6 +73,7 @@ __all__ = [
     "Seen",
     "Support",
     "SyntheticTraining",
+    "TextComparison",
     "Verdict",
     "alpha_beta",
     "attribute_shift",
@@ -81,9 +85,11 @@ __all__ = [
     "check_metrics",
     "cmmd",
     "compare",
+    "compare_text",
     "copying_test",
     "coverage_per_cluster",
     "damage_in_common",
+    "distinct_n",
     "evaluate",
     "feature_likelihood_divergence",
     "frechet_distance",
@@ -102,7 +108,9 @@ __all__ = [
     "mind",
     "ms_ssim_diversity",
     "path_length",
+    "repetition",
     "support",
+    "text_margins",
     "train_on_synthetic_test_on_real",
     "vendi_score",
 ]

@@ -205,7 +205,9 @@ def quantize_layer(layer: nn.Module, bits: LayerBits) -> QuantizedLayer:
     layer.input_quantizer = None
     if bits.input:
         signed = bits.input == "signed"
-        layer.input_quantizer = Quantizer(*grid(bits.input_bits, symmetric=False, signed=signed), signed=signed)
+        layer.input_quantizer = Quantizer(
+            *grid(bits.input_bits, symmetric=False, signed=signed), signed=signed
+        )
     layer.to(weight.device)
     return layer
 
@@ -258,7 +260,8 @@ def freeze(layer: QuantizedLayer) -> None:
         q = layer.input_quantizer
         held = torch.int8 if q.signed else torch.uint8
         whole = q.low == torch.iinfo(held).min and q.high == torch.iinfo(held).max
-        ends = None if whole else tuple(float((end - q.zero) * q.scale) for end in (q.low, q.high))
+        low, high = (float((end - q.zero) * q.scale) for end in (q.low, q.high))
+        ends = None if whole else (low, high)
         layer.input_quantizer = FrozenInput(q.scale, q.zero.to(held), ends)
 
 

@@ -41,7 +41,7 @@ def _(q: Tensor, scale: Tensor, zero: Tensor, axis: int) -> Tensor:
 
 
 class FrozenInput(nn.Module):
-    """An activation through 8 bits, per tensor; through fewer where `ends` of a smaller grid clip it before."""
+    """An activation through 8 bits, per tensor; through fewer where `ends` clip it before."""
 
     scale: Tensor
     zero: Tensor

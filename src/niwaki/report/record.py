@@ -51,6 +51,7 @@ class RunRecord:
     metrics: list[dict[str, Any]] = field(default_factory=list)
     evaluation: dict[str, Any] = field(default_factory=dict)
     compression: dict[str, Any] = field(default_factory=dict)
+    sensitivity: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     originals: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     manifest: Any = None
@@ -94,7 +95,7 @@ def read_run(path: Path) -> RunRecord:
         raise NiwakiError(f"{path} is not a run directory (it has no run.json)")
     record = RunRecord(path, read_json(path / "run.json"))
     record.metrics = read_jsonl(path / "metrics.jsonl")
-    for name in ("evaluation", "compression"):
+    for name in ("evaluation", "compression", "sensitivity"):
         if (path / f"{name}.json").exists():
             setattr(record, name, read_json(path / f"{name}.json"))
     record.recipe = _recipe(path / "recipe.yaml")

@@ -8,7 +8,18 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from niwaki import __version__
-from niwaki.report import facts, figures, gains, gallery, judgement, memory, modes, plane, trust
+from niwaki.report import (
+    facts,
+    figures,
+    gains,
+    gallery,
+    judgement,
+    memory,
+    modes,
+    plane,
+    sensitivity,
+    trust,
+)
 from niwaki.report.record import RunRecord, read_run
 from niwaki.store import write_text
 
@@ -57,6 +68,8 @@ def context(record: RunRecord) -> dict[str, Any]:
         "coverage": judgement.class_coverage(record),
         "bars": gains.bars(record),
         "steps": gains.steps(record),
+        "layers": sensitivity.heat(record),
+        "off_path": sensitivity.off_path(record),
         "verdicts": judgement.verdicts(record),
         "paired": judgement.paired(record),
         "plane": plane.planes(record),

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from niwaki.compression import SensitivityConfig
 from niwaki.compression import compress as carry_out
 from niwaki.contract import CallError, GenerativeModel
 from niwaki.recipe import Recipe
 from niwaki.store import jsonable, read_json, write_json
+from niwaki.workflow.findings import fitness
 from niwaki.workflow.own import compress_model
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.session import Session, hash_directory, open_session
@@ -65,6 +67,8 @@ def compress_leg(session: Session) -> bool:
         return False
     model, dataset = session.model, session.dataset
     with run.working("compress", inputs, (run.compressed, run.compression)) as record:
+        if plan.sensitivity is not None:
+            _look_at_layers(session, plan.sensitivity)
         session.reporter.stage("compress", " → ".join(step.kind for step in plan.steps))
         made = carry_out(
             model,
@@ -73,12 +77,37 @@ def compress_leg(session: Session) -> bool:
             workdir=run.compressed,
             seed=session.recipe.seed,
             progress=counter(session.reporter),
+            engine=session.recipe.export.engine,
+            warn=lambda found: session.reporter.note(f"off the fast path: {found}"),
         )
         write_json(
             run.compression,
-            {"plan": plan, "seed": session.recipe.seed, "steps": [jsonable(r) for r in made.records]},
+            {
+                "plan": plan,
+                "seed": session.recipe.seed,
+                "warnings": [w.to_json() for w in made.warnings],
+                "steps": [jsonable(r) for r in made.records],
+            },
         )
         record["bundle"] = str(made.bundle.relative_to(run.path))
         record["parameters"] = sum(p.numel() for p in made.model.parameters())
         record["result"] = hash_directory(made.bundle)
     return True
+
+
+def _look_at_layers(session: Session, config: SensitivityConfig) -> None:
+    """`sensitivity.json`: what each layer costs; an interrupted measurement goes on."""
+    from niwaki.compression.sensitivity.measure import sensitivity
+
+    found = fitness(session.dataset, session.extractors, cache=session.cache, reporter=session.reporter)
+    session.reporter.stage("layers", "what each of them costs when it alone is pruned or rounded")
+    sensitivity(
+        session.model,
+        session.dataset,
+        config,
+        extractors=session.extractors,
+        fit={name: record.get("fit") for name, record in found.items()},
+        seed=session.seed,
+        path=session.run.path / "sensitivity.json",
+        progress=counter(session.reporter),
+    )

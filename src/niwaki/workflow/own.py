@@ -65,7 +65,14 @@ def compress_model(
     config = plan if isinstance(plan, CompressConfig) else CompressConfig.model_validate(_steps(plan))
     reporter.stage("compress", " → ".join(step.kind for step in config.steps))
     made = carry_out(
-        model, dataset, config, workdir=out / "compressed", seed=seed, progress=counter(reporter)
+        model,
+        dataset,
+        config,
+        workdir=out / "compressed",
+        seed=seed,
+        progress=counter(reporter),
+        engine=engine,
+        warn=lambda found: reporter.note(f"off the fast path: {found}"),
     )
     small = load_bundle(made.bundle, engine=engine, threads=threads)
     comparison: Comparison | TextComparison

@@ -71,7 +71,7 @@ def judge_text(
         ]
         return np.concatenate(rows)
 
-    share = frequencies(dataset.train.x.numpy(), model.spec.levels)
+    share = frequencies(dataset.train.x.cpu().numpy(), model.spec.levels)
     was_training = model.training
     model.eval()
     try:
@@ -91,7 +91,7 @@ def judge_text(
 
 
 def _windows(dataset: Dataset, split: str, most: int) -> np.ndarray:
-    x = dataset.split(split).x[:most].numpy().astype(np.int64)
+    x = dataset.split(split).x[:most].cpu().numpy().astype(np.int64)
     if len(x) < FEWEST:
         raise CallError(
             f"the {split} split of '{dataset.name}' has {len(x)} windows; a verdict on text needs {FEWEST}"

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.compression import FinetuneConfig, PruneConfig
 from niwaki.compression.forward import outputs
-from niwaki.compression.pruning.channels import chosen_couplings
+from niwaki.compression.pruning.choice import chosen_couplings
 from niwaki.compression.pruning.gated import ChannelGates, Gated, WeightGates
 from niwaki.compression.pruning.hard_concrete import HardConcrete, gate, hard_concrete, open_probability
 from niwaki.compression.pruning.lasso import Shrinking, shrunk

@@ -146,6 +146,31 @@ def test_fewer_bits_err_more_and_weights_stay_on_their_grid(tmp_path: Path) -> N
     assert errors[0] < 0.03
 
 
+@pytest.mark.parametrize("name", ["upsampling", "transposed"])
+def test_inputs_of_fewer_bits_have_fewer_levels_and_the_files_compute_the_same(
+    name: str, tmp_path: Path
+) -> None:
+    model, errors = lively(name), []
+    wanted = model.sample(64, seed=1)
+    for bits in (8, 5, 3):
+        made = quantize_model(model, config(activations=bits)).model
+        errors.append(float((made.sample(64, seed=1) - wanted).abs().mean() / wanted.std()))
+        for q in [m.input_quantizer for m in quantized_layers(made).values()]:
+            assert isinstance(q, Quantizer)
+            assert q(torch.linspace(-9, 9, 5000)).unique().numel() <= 2**bits
+            assert q.high - q.low == 2**bits - 1
+        path = export_graphs(made, tmp_path / str(bits))["generator"]
+        view = made.graphs()["generator"]
+        engines = check_quantized("generator", view, bake(view.module), path)
+        assert min(engines.values()) < 1e-5
+        # A value in the middle of two steps may be rounded either way, and a step of 3 bits is a large one.
+        assert max(engines.values()) < (0.01 if bits == 8 else 0.05)
+    assert errors == sorted(errors)
+    save_model(made, tmp_path / "model")
+    assert torch.equal(load_model(tmp_path / "model").sample(4, seed=7), made.sample(4, seed=7))
+    assert "with 8-bit weights and 3-bit inputs" in quantize_model(model, config(activations=3)).notes[0]
+
+
 class IdleBody(small_models.UpsampleGenerator):
     """With a layer that no graph calls, and one whose input is always zero."""
 

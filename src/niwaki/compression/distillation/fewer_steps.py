@@ -43,7 +43,7 @@ class FewerSteps(Trainable):
         super().__init__()
         self.student, self.config = student, config
         self._teacher = (teacher.eval().requires_grad_(False),)  # in a tuple: no submodule
-        self.sampler = replace(diffusion_of(teacher), spacing="trailing", steps=visits)
+        self.sampler = replace(diffusion_of(teacher), spacing="trailing", offset=0, steps=visits)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._teacher[0]._apply(fn, recurse)
@@ -95,11 +95,9 @@ class _Walk:
         self.sampler, self.student, self.teacher = both.sampler, both.student, both._teacher[0]
         self.times = torch.tensor([round(t) for t in grid], device=device)
         alphas, sigmas = noise_levels(self.sampler, device)
-        clean = torch.ones(1, device=device), torch.zeros(1, device=device)  # behind the last place
-        self.alphas, self.sigmas = (
-            torch.cat([alphas[self.times], clean[0]]),
-            torch.cat([sigmas[self.times], clean[1]]),
-        )
+        end = torch.tensor(self.sampler.level(-1), device=device)  # behind the last place
+        self.alphas = torch.cat([alphas[self.times], end[:1]])
+        self.sigmas = torch.cat([sigmas[self.times], end[1:]])
         graph = self.teacher.graphs()[self.sampler.graph]
         with torch.no_grad():
             self.asked = asked_conditions(self.teacher, self.sampler, graph, batch, ctx, 0.0)
@@ -127,7 +125,7 @@ class _Walk:
         x0, eps = to_x0_eps(self.sampler.prediction, x, out, a, s)  # type: ignore[arg-type]
         if self.sampler.clip > 0.0 and model is self.teacher:
             x0 = x0.clip(-self.sampler.clip, self.sampler.clip)
-            eps = (x - a * x0) / s
+            eps = (x - a * x0) / s if self.sampler.consistent else eps
         return x0, eps
 
     @torch.no_grad()

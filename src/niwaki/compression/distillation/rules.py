@@ -89,19 +89,13 @@ def asked_conditions(
     n, device = len(batch), batch.x.device
     graphs, values = teacher.graphs(), []
     for condition, port in zip(sampler.conditions, graph.inputs[2:], strict=True):
-        if condition in sampler.encoders:
-            encoder = graphs[sampler.encoders[condition]]
-            value = encoder(
-                value_of(replace(encoder.inputs[0], name=condition), teacher, batch, ctx, noise=False)
-            )
-        else:
-            value = value_of(port, teacher, batch, ctx, noise=False)
-            if condition in sampler.null:
-                coins = torch.rand((n,), generator=ctx.rng, device=device) < drop
-                value = torch.where(
-                    coins.reshape(-1, *[1] * (value.ndim - 1)), sampler.null[condition], value
-                )
-        values.append(value)
+        encoder = graphs[sampler.encoders[condition]] if condition in sampler.encoders else None
+        given = port if encoder is None else replace(encoder.inputs[0], name=condition)
+        value = value_of(given, teacher, batch, ctx, noise=False)
+        if condition in sampler.null:
+            coins = torch.rand((n,), generator=ctx.rng, device=device) < drop
+            value = torch.where(coins.reshape(-1, *[1] * (value.ndim - 1)), sampler.null[condition], value)
+        values.append(value if encoder is None else encoder(value))
     return values
 
 

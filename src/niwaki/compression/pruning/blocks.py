@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.compression.forward import check, losses, shapes
+from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.slots import slots_of
 from niwaki.compression.record import parameters, sampling_graphs
@@ -23,8 +23,6 @@ __all__ = ["Dropped", "candidates", "damage", "drop_blocks"]
 
 _SAMPLES = 32
 _FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError, AttributeError)
-
-Recover = Callable[[GenerativeModel, int], GenerativeModel]
 
 
 @dataclass(frozen=True)

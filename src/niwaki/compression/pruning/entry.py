@@ -7,8 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig
-from niwaki.compression.pruning.step import Recover, carry_out
+from niwaki.compression.pruning.step import carry_out
 from niwaki.compression.steps import Workshop
 from niwaki.contract import GenerativeModel
 

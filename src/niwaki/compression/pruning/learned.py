@@ -12,14 +12,14 @@ from torch import Tensor
 from niwaki.compression.distillation.config import FinetuneConfig
 from niwaki.compression.distillation.finetune import train_on
 from niwaki.compression.forward import check, shapes
-from niwaki.compression.pruning.channels import Pruned, _made_plain
+from niwaki.compression.pruning.channels import Pruned, pruned
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.coupling import Coupling
 from niwaki.compression.pruning.gated import ChannelGates, Gated, WeightGates
 from niwaki.compression.pruning.lasso import Shrinking
 from niwaki.compression.pruning.patterns import keep_global
+from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.slots import slots
-from niwaki.compression.pruning.structured import cut_channels
 from niwaki.compression.pruning.weights import Sparsified, gone, make_sparse
 from niwaki.contract import GenerativeModel, NiwakiError
 
@@ -79,7 +79,7 @@ def learned_channels(
         _refuse_missed(config, sum(int(c.sum()) for c in both.closed) / sum(c.units for c in free))
         return both.student, both.scores(), {c.key: z for c, z in zip(free, both.closed, strict=True)}
 
-    return cut_channels(model, config, seed=seed, learn=learn), reached
+    return pruned(model, config, seed=seed, learn=learn), reached
 
 
 def learned_weights(
@@ -94,7 +94,7 @@ def learned_weights(
 ) -> tuple[Sparsified, float]:
     """As `learned_channels`, with a gate on every single weight."""
     model = copy.deepcopy(model).eval()
-    _made_plain(model)
+    make_plain(model)
     expected = shapes(model)
     found, skipped = slots(model, config.exclude)
     if not found:

@@ -12,19 +12,16 @@ from niwaki.compression.distillation.config import FinetuneConfig
 from niwaki.compression.distillation.distilled import Distilled
 from niwaki.compression.distillation.finetune import finetune, train_on
 from niwaki.compression.pruning.blocks import drop_blocks
-from niwaki.compression.pruning.channels import pruned
+from niwaki.compression.pruning.channels import Recover, pruned
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.criteria import Movement
 from niwaki.compression.pruning.evidence import Evidence
 from niwaki.compression.pruning.learned import learned_channels, learned_weights
-from niwaki.compression.pruning.structured import cut_channels
 from niwaki.compression.pruning.weights import sparsified
 from niwaki.compression.steps import Outcome, Workshop, step
 from niwaki.contract import GenerativeModel
 
 __all__ = ["carry_out"]
-
-Recover = Callable[[GenerativeModel, int], GenerativeModel]
 
 
 def _work(config: PruneConfig) -> int:
@@ -58,11 +55,7 @@ def _channels(
         )
         notes = (f"{config.method} closed {reached:.1%} of the channels",)
         return Outcome(done.model, widths=done.widths, skipped=done.skipped, notes=notes)
-    plain = config.ranking != "adaptive" and not config.ratios and config.schedule == "even"
-    if plain and config.importance not in ("taylor", "random"):
-        done = pruned(model, config, seed=bench.seed, recover=recover)
-    else:
-        done = cut_channels(model, config, seed=bench.seed, evidence=_evidence(bench), recover=recover)
+    done = pruned(model, config, seed=bench.seed, evidence=_evidence(bench), recover=recover)
     return Outcome(done.model, widths=done.widths, skipped=done.skipped)
 
 

@@ -10,19 +10,18 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.forward import check, shapes
-from niwaki.compression.pruning.channels import _made_plain
+from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig, nm
 from niwaki.compression.pruning.criteria import criterion_of
 from niwaki.compression.pruning.evidence import Evidence
 from niwaki.compression.pruning.patterns import erk, keep_global, keep_highest, keep_n_of_m, lamp
+from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.schedules import SCHEDULES
 from niwaki.compression.pruning.slots import Slot, check_ratios, ratio_of, slots
 from niwaki.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.nn.sparse import Sparse, patterns
 
 __all__ = ["Sparsified", "choose", "make_sparse", "sparsified"]
-
-Recover = Callable[[GenerativeModel, int], GenerativeModel]
 
 Collect = Callable[[GenerativeModel, list[str], int], tuple[GenerativeModel, dict[str, Tensor]]]
 """(model, names of weights, round) → the model trained on, and the movement of these weights meanwhile."""
@@ -65,7 +64,7 @@ def sparsified(
     Raises NiwakiError where nothing became zero.
     """
     model = copy.deepcopy(model).eval()
-    _made_plain(model)
+    make_plain(model)
     expected, evidence = shapes(model), evidence or Evidence()
     found, skipped = _found(model, config)
     before = _zeros(found)

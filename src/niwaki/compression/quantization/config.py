@@ -53,8 +53,8 @@ class QuantizeConfig(Step):
     method:      weights become the `nearest` level, or the number of samples that hit them (`monte_carlo`:
                  Mordido et al. 2019), which makes small ones zero
     samples:     of `monte_carlo`, for each weight; `bits` is the most that the counts may need
-    equalize:    channels of a layer and of the one that reads them get equal ranges (Nagel et al. 2019), where
-                 the error on the calibration inputs falls
+    equalize:    channels of a layer and of the one that reads them get equal ranges (Nagel et al. 2019),
+                 where the error on the calibration inputs falls
     smooth:      α of SmoothQuant (Xiao et al. 2023), 0 is without: large inputs of a channel become large
                  weights, where the error falls; 0.5 is usual
     correct:     whether biases take back the mean error of rounded weights; on the digits GAN it gained

@@ -40,9 +40,9 @@ class Conversion:
 def quantize_model(model: GenerativeModel, config: QuantizeConfig, *, condition: Any = None) -> Conversion:
     """A copy of `model` whose layers round their weights, and their inputs where `config` says so.
 
-    Batch norms go into the layers before them first; then come `equalize` and `smooth`. Ranges come from the inputs that real sampling gives
-    (`niwaki.compression.quantization.calibrate`). The copy trains, saves, reloads and exports as the model
-    does.
+    Batch norms go into the layers before them first; then come `equalize` and `smooth`. Ranges come from the
+    inputs that real sampling gives (`niwaki.compression.quantization.calibrate`). The copy trains, saves,
+    reloads and exports as the model does.
     condition: what calibration samples are asked for; None is the classes in turn
     Raises CallError for a layer that the model does not have and for a model that is quantized already,
     NiwakiError where no layer is left to quantize.

@@ -29,9 +29,10 @@ _CLOSE = 1e-4
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, _BatchNorm)
 _POSITIVE = {
     "relu", "relu_", "leaky_relu", "leaky_relu_", "prelu", "_prelu_kernel",
-    "view", "_unsafe_view", "reshape", "transpose", "permute", "t", "squeeze", "unsqueeze", "expand", "clone",
-    "contiguous", "alias", "slice", "select", "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d",
-    "upsample_bilinear2d", "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d", "mean",
+    "view", "_unsafe_view", "reshape", "transpose", "permute", "t", "squeeze", "unsqueeze", "expand",
+    "clone", "contiguous", "alias", "slice", "select", "mean",
+    "upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d",
+    "max_pool2d_with_indices", "avg_pool2d", "_adaptive_avg_pool2d",
     "constant_pad_nd", "reflection_pad2d", "replication_pad2d",
 }  # fmt: skip
 """Operators of torch with f(s·x) = s·f(x), channel by channel."""

@@ -1,8 +1,7 @@
 """Monte-Carlo quantization: a weight becomes the number of samples that hit it.
 
-Mordido, Van Keirsbilck & Keller, "Instant quantization of neural networks using Monte Carlo methods", NeurIPS
-2019 workshop on energy-efficient machine learning (https://arxiv.org/abs/1905.12253). Small weights are mostly
-missed, so that quantizing prunes at once.
+Mordido, Van Keirsbilck & Keller, "Instant quantization of neural networks using Monte Carlo methods", 2019
+(https://arxiv.org/abs/1905.12253). Small weights are mostly missed, so that quantizing prunes at once.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from niwaki.contract import NiwakiError
 from niwaki.nn.quantized import QuantizedLayer, Quantizer
@@ -43,9 +41,9 @@ class Sampled:
 
 
 def hit_counts(weights: np.ndarray, samples: int, offset: float) -> np.ndarray:
-    """How many of K stratified samples of p_i = |w_i| / Σ|w| fall on each of the weights (n,), with their sign.
+    """How many of K stratified samples of p_i = |w_i| / Σ|w| fall on each of the weights (n,), signed.
 
-    The samples are u_k = (k + ξ)/K, k = 0 … K−1 (section 3.1), with one `offset` ξ in 0 … 1 for all: a weight
+    The samples are u_k = (k + ξ)/K, k = 0 … K−1 with one `offset` ξ in 0 … 1 for all: a weight
     is hit ⌊K·p_i⌋ or ⌈K·p_i⌉ times, K·p_i times in expectation over ξ, and all of them K times. Weights of
     zero are never hit; nor is anything where all are zero.
     """
@@ -65,7 +63,7 @@ def sample_weights(layer: QuantizedLayer, samples: float, rng: np.random.Generat
     """Make the layer's weights w_i = n_i · Σ|w|/K, with n_i hits of K samples, in place: levels of its grid.
 
     samples: K by weight. Each scale of the grid (layer, channel, group) is a distribution of its own. Where
-             the largest weight could be hit more often than the grid counts, K is as large as the grid allows.
+             the largest weight could be hit more often than the grid counts, K is what the grid allows.
     Raises NiwakiError for a layer whose grid is not symmetric.
     """
     quantizer, weight = layer.weight_quantizer, layer._parameters["weight"]

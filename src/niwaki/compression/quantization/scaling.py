@@ -1,4 +1,4 @@
-"""Channels made alike before they are rounded: exact in float, and kept only where rounding then errs less."""
+"""Channels made alike before they are rounded: exact in float, kept only where rounding then errs less."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def input_reach(model: GenerativeModel, items: Items, names: Sequence[str]) -> d
 
         return see
 
-    handles = [
-        model.get_submodule(n).register_forward_pre_hook(hook(n), with_kwargs=True) for n in names
-    ]
+    handles = [model.get_submodule(n).register_forward_pre_hook(hook(n), with_kwargs=True) for n in names]
     try:
         for graph, inputs in _inputs(model, items, len):
             graph(*inputs)

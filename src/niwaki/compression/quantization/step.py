@@ -12,7 +12,7 @@ from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, export_graphs
 from niwaki.nn.quantized import quantized_layers
 
-_SHARE = 0.1  # of the usual learning rate: rounded weights are already near their place
+_SHARE = 0.1  # of the usual learning rate, at 4 bits: rounded weights are already near their place
 
 
 @step("quantize", lambda config: 100 + config.train)
@@ -41,9 +41,10 @@ def _in_torch(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -
 def _trained(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> GenerativeModel:
     from niwaki.compression.distillation.finetune import finetune
 
-    base = bench.recovery if isinstance(bench.recovery, FinetuneConfig) else FinetuneConfig(precision="fp32")
+    base = bench.recovery if isinstance(bench.recovery, FinetuneConfig) else _taught(model)
+    share = _share(config)
     settings = base.model_copy(
-        update={"steps": config.train, "lr": base.lr * _SHARE, "own_lr": base.own_lr * _SHARE}
+        update={"steps": config.train, "lr": base.lr * share, "own_lr": base.own_lr * share}
     )
 
     def told(done: int, total: int, info: Mapping[str, float]) -> None:
@@ -53,3 +54,22 @@ def _trained(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) ->
     return finetune(
         model, bench.original, split, settings, seed=bench.seed, directory=directory, progress=told
     )
+
+
+def _taught(model: GenerativeModel) -> FinetuneConfig:
+    """By the outputs alone, where a rule compares them: the model's own loss gained nothing on the digits GAN
+    (4 bits: error 0.031 with, 0.030 without) and took three times as long."""
+    from niwaki.compression.distillation.rules import RULES
+    from niwaki.compression.distillation.tokens import autoregressive_leg
+
+    ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.graphs().items())
+    made = FinetuneConfig(precision="fp32")
+    return made.model_copy(update={"own": 0.0}) if ruled else made
+
+
+def _share(config: QuantizeConfig) -> float:
+    """Halved with every bit more, as the steps of the grid are: at 8 bits larger rates undo more than they
+    mend (digits GAN: error 0.0057 with 2e-4, 0.0051 with 1e-5)."""
+    every = [config.of(""), *map(config.of, config.layers)]
+    bits = min((one.bits for one in every if one is not None and one.bits <= 8), default=8)
+    return _SHARE * 2.0 ** min(4 - bits, 0)

@@ -17,7 +17,6 @@ from niwaki.compression.pruning.coupling import Coupling, couplings
 from niwaki.compression.pruning.entry import prune
 from niwaki.compression.pruning.evidence import Evidence
 from niwaki.compression.pruning.importance import importance_of
-from niwaki.compression.pruning.structured import cut_channels
 from niwaki.contract import Batch, CallError, GenerativeModel
 from niwaki.data import Split
 from niwaki.nn.surgery import find, scale, width
@@ -72,7 +71,7 @@ def test_taylor_spares_what_the_loss_needs_whatever_its_size() -> None:
         model.generator.conv2.weight[:, :4] = 0
     kept = {}
     for name in ("magnitude", "taylor"):
-        done = cut_channels(model, config(ratio=0.25, importance=name), evidence=Evidence(batches=2))
+        done = pruned(model, config(ratio=0.25, importance=name), evidence=Evidence(batches=2))
         kept[name] = next(c.keep for c in done.model.surgery if c.module == "generator.norm1")
     assert set(range(4)) <= set(kept["magnitude"])
     assert not set(range(4)) & set(kept["taylor"])
@@ -89,12 +88,12 @@ def test_the_geometric_median_prefers_filters_that_no_other_can_replace() -> Non
 
 def test_layers_lose_what_they_are_given_and_the_rest_the_ratio() -> None:
     model = small_models.gan()
-    done = cut_channels(model, config(ratio=0.5, ratios={"generator.conv1": 0.75, "generator.conv2": 0.0}))
+    done = pruned(model, config(ratio=0.5, ratios={"generator.conv1": 0.75, "generator.conv2": 0.0}))
     assert done.widths["generator.conv1:out"] == (16, 4)
     assert done.widths["generator.conv2:out"] == (16, 16)
     assert done.widths["generator.start:out"] == (16, 8)
     with pytest.raises(CallError, match=r"did you mean 'generator.conv1'"):
-        cut_channels(model, config(ratios={"generator.conv11": 0.5}))
+        pruned(model, config(ratios={"generator.conv11": 0.5}))
 
 
 def test_adaptive_shares_meet_the_ratio_and_differ() -> None:
@@ -103,18 +102,32 @@ def test_adaptive_shares_meet_the_ratio_and_differ() -> None:
         model.generator.conv1.weight[3:] *= 0.01
         model.generator.norm1.weight[3:] = 0.01
         model.generator.conv2.weight[:, 3:] *= 0.01
-    done = cut_channels(model, config(ratio=0.4, ranking="adaptive"))
+    done = pruned(model, config(ratio=0.4, ranking="adaptive"))
     before, after = (sum(w[i] for w in done.widths.values()) for i in (0, 1))
     assert after == pytest.approx(0.6 * before, abs=3)
     assert done.widths["generator.conv1:out"][1] <= 6 < done.widths["generator.conv2:out"][1]
 
 
-def test_plain_settings_cut_what_the_plain_way_cuts() -> None:
-    for make in (small_models.gan, small_models.recurrent):
-        for settings in ({"ratio": 0.5}, {"ratio": 0.5, "ranking": "global", "rounds": 2}):
-            one, two = (way(make(), config(**settings)) for way in (pruned, cut_channels))
-            assert one.widths == two.widths
-            assert one.model.surgery == two.model.surgery
+def test_shares_that_are_all_the_ratio_cut_what_the_ratio_cuts() -> None:
+    for make, graph in ((small_models.gan, "generator"), (small_models.recurrent, "cell")):
+        for rounds in (1, 2):
+            plain = pruned(make(), config(ratio=0.5, rounds=rounds))
+            named = pruned(make(), config(ratio=0.5, rounds=rounds, ratios={graph: 0.5}))
+            assert named.widths == plain.widths
+            assert named.model.surgery == plain.model.surgery
+
+
+def test_what_was_learned_decides_and_what_was_not_learned_stays() -> None:
+    model = small_models.gan()
+    best = torch.arange(16.0).flip(0)
+
+    def learn(whole: GenerativeModel, free: list[Coupling]) -> tuple[GenerativeModel, dict, dict]:
+        assert {"generator.conv1:out", "generator.conv2:out"} <= {c.key for c in free}
+        return whole, {"generator.conv1:out": best}, {"generator.conv1:out": 5}
+
+    done = pruned(model, config(ratio=0.5), learn=learn)
+    assert {k for k, (before, after) in done.widths.items() if after < before} == {"generator.conv1:out"}
+    assert next(c.keep for c in done.model.surgery if c.module == "generator.norm1") == tuple(range(5))
 
 
 def test_the_schedule_cuts_most_at_first() -> None:
@@ -124,7 +137,7 @@ def test_the_schedule_cuts_most_at_first() -> None:
         seen.append(model.generator.conv1.out_channels)
         return model
 
-    done = cut_channels(small_models.gan(), config(ratio=0.5, rounds=2, schedule="cubic"), recover=recover)
+    done = pruned(small_models.gan(), config(ratio=0.5, rounds=2, schedule="cubic"), recover=recover)
     assert seen == [9]  # 16 · (1 − ½ · 0.875)
     assert done.model.generator.conv1.out_channels == 8
 

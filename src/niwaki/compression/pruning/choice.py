@@ -1,0 +1,86 @@
+"""Which couplings may be cut, and where they are after a cut."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from niwaki.compression.pruning.config import PruneConfig
+from niwaki.compression.pruning.coupling import Coupling, couplings, together
+from niwaki.compression.pruning.trial import Trial
+from niwaki.contract import GenerativeModel
+
+__all__ = ["again", "chosen_couplings"]
+
+
+def chosen_couplings(
+    model: GenerativeModel, config: PruneConfig, trial: Trial
+) -> tuple[list[Coupling], dict[str, str]]:
+    """The couplings that may be cut, and why the others may not (by key).
+
+    Where channels of attention heads cannot be cut, or not exactly (the heads' width is in a scale), whole
+    heads are cut instead, if they can be.
+    """
+
+    def tried(found: list[Coupling]) -> list[Coupling]:
+        return [_excluded(model, trial.tried(_excluded(model, c, config)), config) for c in found]
+
+    fine = tried(couplings(model)) if config.heads != "only" else []
+    whole = couplings(model, heads=True) if config.heads != "never" else []
+    heads = [
+        c
+        for c in tried([c for c in whole if not all(f.exact for f in fine if f.overlaps(c)) or not fine])
+        if not c.protected
+    ]
+    heads = [c for c in heads if c.exact or not any(not f.protected for f in fine if f.overlaps(c))]
+    fine = [c for c in fine if not any(c.overlaps(h) for h in heads)]
+    for parts in _twins(fine):
+        both = trial.tried(together(parts))
+        if not both.protected:
+            fine = [c for c in fine if not any(c is p for p in parts)] + [both]
+    skipped = {c.key: c.protected for c in fine if c.protected}
+    return [c for c in (*fine, *heads) if not c.protected], skipped
+
+
+def _twins(found: list[Coupling]) -> list[list[Coupling]]:
+    """Couplings of one module that cannot be cut alone, and have as many units each."""
+    alike: dict[tuple[str, int], list[Coupling]] = {}
+    for c in found:
+        if c.protected.startswith("a trial cut"):
+            alike.setdefault((c.around, c.units), []).append(c)
+    return [parts for parts in alike.values() if len(parts) > 1]
+
+
+def again(model: GenerativeModel, chosen: dict[str, Coupling]) -> list[Coupling]:
+    """The chosen couplings as they are now, narrower than before."""
+    found = couplings(model) + (
+        couplings(model, heads=True) if any(c.size > 1 for c in chosen.values()) else []
+    )
+    by_key = {c.key: c for c in found}
+    found += [together([by_key[k] for k in c.parts]) for c in chosen.values() if c.parts]
+    out = []
+    for one in found:
+        if one.key in chosen and one.size == chosen[one.key].size:
+            follows = tuple(f.now(model) for f in chosen[one.key].follows)
+            out.append(replace(one, follows=follows))
+    return out
+
+
+def _excluded(model: GenerativeModel, coupling: Coupling, config: PruneConfig) -> Coupling:
+    """The coupling, protected where the user excludes one of its layers or the model does not offer them all.
+
+    A model may declare `prunable`, names (or beginnings of names) of modules, as an attribute or a method.
+    """
+    if coupling.protected:
+        return coupling
+    offered = getattr(model, "prunable", None)
+    offered = offered() if callable(offered) else offered
+    for layer in coupling.layers:
+        if any(_under(layer, name) for name in config.exclude):
+            return replace(coupling, protected=f"'{layer}' is excluded")
+        if offered is not None and not any(_under(layer, name) for name in offered):
+            return replace(coupling, protected=f"the model does not offer '{layer}' for pruning")
+    return coupling
+
+
+def _under(layer: str, name: str) -> bool:
+    return layer == name or layer.startswith(name + ".")

@@ -1,0 +1,102 @@
+"""The heat map of layers: what a cell says, in figures, colour and words; and what was said beforehand."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from niwaki.report import write_report
+from niwaki.report.record import read_run
+from niwaki.report.sensitivity import heat, off_path
+from niwaki.store import read_json, write_json
+
+
+def entry(
+    layer: str, technique: str, strength: float, fidelity: float, diversity: float, **more: Any
+) -> dict:
+    axes = {"fidelity": fidelity, "diversity": diversity}
+    found = {a: {"value": v, "interval": [v - 0.2, v + 0.2]} for a, v in axes.items()}
+    return {
+        "layer": layer, "technique": technique, "strength": strength, **found, "n": 400, "confirmed": False,
+        "parameters": 0, "macs": 0, "bytes": 0, "together": [], "reason": "", **more,
+    }  # fmt: skip
+
+
+ENTRIES = [
+    entry("g.start", "prune", 0.75, 4.2, 0.3, confirmed=True, n=1500),
+    entry("g.start", "weights", 4, 0.4, 1.3),
+    entry("g.start", "weights", 8, -0.04, 0.0),
+    entry("g.last", "weights", 4, 0.2, -1.5),
+    entry("g.last", "weights", 8, 0.0, 0.1),
+    {**entry("g.last", "prune", 0.75, 0, 0), "fidelity": None, "diversity": None, "reason": "too narrow"},
+]
+
+
+@pytest.fixture
+def run(finished: Path, tmp_path: Path) -> Path:
+    made = Path(shutil.copytree(finished, tmp_path / "run"))
+    write_json(
+        made / "sensitivity.json", {"layers": ["g.start", "g.last"], "entries": ENTRIES, "margins": {}}
+    )
+    return made
+
+
+def test_cells_stand_by_layer_and_strength(run: Path) -> None:
+    found = heat(read_run(run))
+    assert found is not None
+    assert found.groups == (("channels cut", 1), ("weight bits", 2))
+    assert found.columns == ("75%", "8", "4")
+    fidelity, diversity = found.panels
+    assert [[c.text for c in row.cells] for row in fidelity.rows] == [["4.2", "0", "0.4"], ["·", "0", "0.2"]]
+    assert [[c.text for c in row.cells] for row in diversity.rows] == [
+        ["0.3", "0", "1.3"],
+        ["·", "0.1", "−1.5"],
+    ]
+    assert [row.short for row in fidelity.rows] == ["start", "last"]
+
+
+def test_colour_tells_loss_from_gain_and_ends_at_three_margins(run: Path) -> None:
+    found = heat(read_run(run))
+    assert found is not None
+    fidelity, diversity = found.panels
+    worst, gain = fidelity.rows[0].cells[0], diversity.rows[1].cells[2]
+    assert "--bad" in worst.style
+    assert "100%" in worst.style
+    assert worst.tone == "strong sure"
+    assert "--good" in gain.style
+    assert "50%" in gain.style
+
+
+def test_words_say_what_the_colours_show(run: Path) -> None:
+    found = heat(read_run(run))
+    assert found is not None
+    text = " ".join(found.sentences)
+    assert "Fidelity suffers most in start: cutting 75 % of the channels costs 4.2 margins." in text
+    assert "Diversity suffers most in start: 4-bit weights cost 1.3 margins (not measured again)." in text
+    assert "weights of 8 / 4 bits cost more than a margin in 0 / 1 of 2 layers" in text
+    assert (found.pairs, found.more) == (400, 1500)
+
+
+def test_the_page_has_both_panels_and_the_warnings(run: Path) -> None:
+    compression = read_json(run / "compression.json")
+    warning = {
+        "graph": "generator", "operator": "ConvTranspose", "module": "g.start",
+        "shape": [8, 4, 2, 2], "share": 0.4, "reason": "it has a zero point",
+    }  # fmt: skip
+    write_json(run / "compression.json", {**compression, "warnings": [warning]})
+    (warned,) = off_path(read_run(run))
+    assert (warned.what, warned.share) == ("ConvTranspose g.start 8×4×2×2", "40% of the arithmetic")
+    page = write_report(run).read_text()
+    assert 'href="#layers"' in page
+    assert len(re.findall(r'class="heat"', page)) == 2
+    assert "it has a zero point." in page
+
+
+def test_a_run_without_it_has_no_such_section(finished: Path) -> None:
+    record = read_run(finished)
+    assert heat(record) is None
+    assert off_path(record) == []
