@@ -28,7 +28,7 @@ _FORMAT = 1
 _WRITES_OVER = {"evaluate": ("verdict",), "compress": ("export", "verdict"), "export": ("verdict",)}
 """Legs whose files another leg completes (figures, verdicts): done again, they take the other's work away."""
 _PACKAGES = (
-    "niwaki", "niwaki-runtime", "torch", "numpy", "lightning-fabric", "torch-pruning", "nncf", "onnx",
+    "niwaki", "niwaki-runtime", "torch", "numpy", "lightning-fabric", "nncf", "onnx",
     "onnxscript", "onnxruntime", "openvino", "safetensors", "pydantic", "scikit-learn", "scipy", "matplotlib",
 )  # fmt: skip
 

@@ -102,10 +102,6 @@ def pruned(
     return Pruned(model, widths, skipped)
 
 
-# Until `niwaki.compression.sensitivity.trials` uses the new names.
-_made_plain, _Widths = make_plain, Shares
-
-
 def _possible(trial: Trial, removed: list[Removed], skipped: dict[str, str]) -> list[Removed]:
     """What can be cut together. What cannot is left out, with the reason in `skipped`.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +13,11 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from niwaki.compression.config import PruneConfig
 from niwaki.compression.forward import check, outputs, shapes
-from niwaki.compression.pruning.channels import _made_plain, _Widths, chosen_couplings
+from niwaki.compression.pruning.choice import chosen_couplings
 from niwaki.compression.pruning.coupling import Coupling, cuts_of
 from niwaki.compression.pruning.importance import importance_of
-from niwaki.compression.pruning.shares import makers
+from niwaki.compression.pruning.plainly import make_plain
+from niwaki.compression.pruning.shares import Shares, makers
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.norms import fold_norms
@@ -87,7 +89,7 @@ def _cuts(
     model: GenerativeModel, config: SensitivityConfig, order: dict[str, int], seed: int
 ) -> Iterator[Tried]:
     plain = copy.deepcopy(model).cpu().eval()
-    _made_plain(plain)
+    make_plain(plain)
     settings = PruneConfig(round_to=1, min_width=1, importance=config.importance)
     free, _ = chosen_couplings(plain, settings, Trial(plain, seed))
     scores = importance_of(config.importance)(plain, free)
@@ -110,7 +112,7 @@ def _cut(
     expected: list[tuple[int, ...]],
 ) -> Callable[[], GenerativeModel]:
     def make() -> GenerativeModel:
-        removed = _Widths(settings, {coupling.key: coupling.units}).removed([coupling], [score], ratio)
+        removed = Shares(settings, {coupling.key: coupling.units}).removed([coupling], [score], ratio)
         if not removed:
             raise NiwakiError("too narrow to lose that many channels")
         made = copy.deepcopy(plain)
