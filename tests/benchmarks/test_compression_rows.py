@@ -60,9 +60,9 @@ def test_every_plan_is_one_that_compress_takes(gan: Subject, ddpm: Subject) -> N
 
 def test_plans_of_one_stem_begin_alike_and_grow(gan: Subject, ddpm: Subject) -> None:
     """Their steps are found again by hash: a shorter one after a longer would throw steps away."""
-    for subject in (gan, ddpm):
-        shared = [list(p.steps) for p in plans(subject) if p.stem == "main"]
-        assert len(shared) == 3
+    for subject, stem, count in ((gan, "main", 3), (ddpm, "main", 2), (ddpm, "few", 2)):
+        shared = [list(p.steps) for p in plans(subject) if p.stem == stem]
+        assert len(shared) == count
         for shorter, longer in itertools.pairwise(shared):
             assert longer[: len(shorter)] == shorter
             assert len(longer) > len(shorter)
