@@ -76,7 +76,7 @@ class ZooModel(GenerativeModel):
 
     def __init__(self, config: ZooConfig, spec: SampleSpec) -> None:
         super().__init__()
-        make, self.ports = _MODULES[config.case]
+        make, self.ports = _MODULES[config.case or next(iter(_MODULES))]
         self.config, self.spec, self.conditions = config, spec, {}
         self.network = make()
         for p in self.network.parameters():  # what starts at zero would hide what hangs on it
