@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from niwaki.compression.config import PruneConfig, QuantizeConfig
-from niwaki.compression.quantization.convert import _chosen
+from niwaki.compression.quantization.convert import chosen_layers
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import observe
 from niwaki.compression.step_config import Step
@@ -80,7 +80,7 @@ def _asked(model: GenerativeModel, step: QuantizeConfig) -> tuple[dict[str, Laye
         for name, graph in model.graphs().items()
         if name in model.sampler().graphs_used()
     }
-    layers, skipped = _chosen(model, step, observe(model, examples, is_quantizable))
+    layers, skipped = chosen_layers(model, step, observe(model, examples, is_quantizable))
     closed = [
         OffPath(
             "", type(m).__name__, name, "its weights cannot be taken out of it: it stays in float",

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from niwaki.contract import NiwakiError
 
-__all__ = ["count_executed"]
+__all__ = ["KINDS", "NUMBERS", "count_executed", "runtime_text"]
 
-_KINDS = {
+KINDS = {
     "Convolution": "Conv",
     "Deconvolution": "ConvTranspose",
     "FullyConnected": "Gemm",
@@ -18,6 +18,9 @@ _KINDS = {
     "MatMul": "MatMul",
 }
 """openvino's names for operators with weights; what it still calls MatMul are products of activations."""
+
+NUMBERS = {"i8": "int8", "u8": "int8", "f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+"""openvino's names for types of numbers."""
 
 
 def count_executed(path: Path | str, *, batch: int = 1) -> dict[str, Counter[str]]:
@@ -44,16 +47,16 @@ def count_executed(path: Path | str, *, batch: int = 1) -> dict[str, Counter[str
     found: dict[str, Counter[str]] = {}
     for operator in compiled.get_runtime_model().get_ordered_ops():
         info = operator.get_rt_info()
-        kind = _KINDS.get(_text(info, "layerType"))
+        kind = KINDS.get(runtime_text(info, "layerType"))
         if kind is not None:
-            number = _NUMBERS.get(_text(info, "runtimePrecision"), _text(info, "runtimePrecision"))
+            number = NUMBERS.get(
+                runtime_text(info, "runtimePrecision"), runtime_text(info, "runtimePrecision")
+            )
             found.setdefault(kind, Counter())[number] += 1
     return found
 
 
-_NUMBERS = {"i8": "int8", "u8": "int8", "f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-
-
-def _text(info: object, key: str) -> str:
+def runtime_text(info: object, key: str) -> str:
+    """What openvino says of an executed operator under `key`."""
     value = info[key]  # type: ignore[index]
     return str(value.astype(str) if hasattr(value, "astype") else value)

@@ -11,7 +11,7 @@ import onnx
 
 from niwaki.contract import NiwakiError
 from niwaki.deployment.counting import weighted_nodes
-from niwaki.deployment.executed import _KINDS, _NUMBERS, _text
+from niwaki.deployment.executed import KINDS, NUMBERS, runtime_text
 from niwaki.deployment.onnx_file import read_onnx
 
 __all__ = ["READERS", "Ran"]
@@ -56,10 +56,10 @@ def _openvino(path: Path) -> Ran:
     assert run.slow is not None
     for operator in ran:
         info = operator.get_rt_info()
-        layer = _text(info, "layerType")
-        kind, number = _KINDS.get(layer), _NUMBERS.get(_text(info, "runtimePrecision"))
+        layer = runtime_text(info, "layerType")
+        kind, number = KINDS.get(layer), NUMBERS.get(runtime_text(info, "runtimePrecision"))
         if kind and number == "int8":
-            run.integer |= _originals(_text(info, "originalLayersNames").split(","))
+            run.integer |= _originals(runtime_text(info, "originalLayersNames").split(","))
         elif kind == "MatMul":
             run.products += 1
         elif kind:

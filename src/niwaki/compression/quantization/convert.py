@@ -56,7 +56,7 @@ def quantize_model(model: GenerativeModel, config: QuantizeConfig, *, condition:
         model, config.calibration if static else _FEW, seed=config.seed, condition=condition
     )
     seen = observe(made, items, is_quantizable)
-    layers, skipped = _chosen(made, config, seen)
+    layers, skipped = chosen_layers(made, config, seen)
     if not layers:
         raise NiwakiError(
             "there is no layer to quantize: all were left in float or are never called by sampling"
@@ -95,7 +95,7 @@ def _rounded(
     return model, notes
 
 
-def _chosen(
+def chosen_layers(
     model: GenerativeModel, config: QuantizeConfig, seen: dict[str, Seen]
 ) -> tuple[dict[str, LayerBits], dict[str, str]]:
     """The layers to quantize, and why not the others of the networks that sampling uses."""
