@@ -60,7 +60,7 @@ def _outside(quick: bool, say: Say) -> Subject:
 MODELS: dict[str, Callable[[bool, Say], Subject]] = {
     "digits-gan": _recipe("digits-gan", 4000, 2500, 128),
     "glyphs-gan": _recipe("glyphs-gan", 2000, 3000, 64),
-    "digits-ddpm": _recipe("digits-ddpm", 1000, 900, 64),
+    "digits-ddpm": _recipe("digits-ddpm", 3000, 900, 64),
     "glyphs-ddpm": _recipe("glyphs-ddpm", 1000, 800, 32),
     "language": _language,
     "outside-dcgan": _outside,
