@@ -9,10 +9,8 @@ people see; Jayasumana et al., "Rethinking FID", CVPR 2024 (https://arxiv.org/ab
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from torch import Tensor, nn
 from niwaki.contract import CallError, NiwakiError
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.weights import Loaded, refuse_pickle
+from niwaki.hub_folder import folder_of, package, quiet
 from niwaki.store import read_json
 
 __all__ = ["load_clip", "load_dinov2"]
@@ -35,6 +34,7 @@ _CLIP_INPUT = Preprocess(
     std=(0.26862954, 0.26130258, 0.27577711),
 )
 _FILES = ("config.json", "preprocessor_config.json", "model*.safetensors", "model.safetensors.index.json")
+_WHO = "DINOv2 and CLIP are loaded"
 """What is fetched from the hub: no pickles and no programs."""
 _SHAPING = (
     "model_type",
@@ -68,7 +68,7 @@ def load_dinov2(source: str) -> Loaded:
     Raises CallError for pickled weights, another model and where `transformers` is missing; NiwakiError for
     what cannot be had or read.
     """
-    folder = _folder(source)
+    folder = folder_of(source, _FILES, refuse_pickle, _WHO)
     model = _model(folder, _DINOV2, "dinov2")
     made = _preprocess(folder, _IMAGENET, None)
     return Loaded(Output(model, "pooler_output"), int(model.config.hidden_size), made, _settings(model))
@@ -80,40 +80,11 @@ def load_clip(source: str) -> Loaded:
 
     source, errors: as of `load_dinov2`
     """
-    folder = _folder(source)
+    folder = folder_of(source, _FILES, refuse_pickle, _WHO)
     model = _model(folder, _CLIP, "clip")
     # Its positions are learned for one size, so that the configuration decides and not the processor's file.
     made = _preprocess(folder, _CLIP_INPUT, int(model.config.image_size))
     return Loaded(Output(model, "image_embeds"), int(model.config.projection_dim), made, _settings(model))
-
-
-def _folder(source: str) -> Path:
-    """Where the files lie; those of a hub name are fetched, or taken from the hub's cache."""
-    path = Path(source).expanduser()
-    refuse_pickle(path)
-    if path.is_file():
-        raise CallError(f"'{path}' is a file; name the folder that holds config.json and model.safetensors")
-    if not path.is_dir():
-        if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
-            raise CallError(f"there is no folder '{path}'")
-        path = _fetch(source)
-    if not any(path.glob("*.safetensors")):
-        for file in sorted(path.glob("pytorch_model*")) + sorted(path.iterdir()):
-            refuse_pickle(file)
-        raise NiwakiError(f"there are no weights in '{source}': model.safetensors is missing")
-    return path
-
-
-def _fetch(name: str) -> Path:
-    hub = _package("huggingface_hub")
-    try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(_FILES)))
-    except Exception as error:  # the client raises whatever its transport raises
-        raise NiwakiError(
-            f"'{name}' is not a folder here and could not be had from the hub: there is no network, no model "
-            "of that name, or no access to it; fetch it elsewhere with "
-            f"`hf download {name} --local-dir FOLDER` and name that folder"
-        ) from error
 
 
 def _model(folder: Path, classes: Mapping[str, str], kind: str) -> Any:
@@ -124,8 +95,8 @@ def _model(folder: Path, classes: Mapping[str, str], kind: str) -> Any:
         raise CallError(f"'{folder}' holds a model of the type '{found}', not {' or '.join(classes)}")
     # A whole CLIP's configuration says beside the towers, and not reliably inside them, how wide they end.
     changes = {key: record[key] for key in ("projection_dim",) if found == "clip" and key in record}
-    transformers = _package("transformers")
-    with _quiet(transformers):
+    transformers = package("transformers", _WHO)
+    with quiet(transformers, transformers.utils.logging.ERROR):
         try:
             model, report = getattr(transformers, classes[found]).from_pretrained(
                 folder,
@@ -165,29 +136,3 @@ def _preprocess(folder: Path, default: Preprocess, side: int | None) -> Preproce
 def _settings(model: Any) -> dict[str, Any]:
     config = model.config.to_dict()
     return {"version": 1, **{key: config[key] for key in _SHAPING if key in config}}
-
-
-def _package(name: str) -> Any:
-    """Imported where it is needed: it takes seconds, and only these two extractors want it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise CallError(
-            f"DINOv2 and CLIP are loaded by the package '{name}', which is not installed: "
-            "pip install 'niwaki[hub]'"
-        ) from error
-
-
-@contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
-    """Without its bars and reports: what matters of them is raised here."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from contextlib import AbstractContextManager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
 
+from niwaki import hub_folder
 from niwaki.contract import CallError, NiwakiError
 from niwaki.store import read_json
 
@@ -19,6 +20,7 @@ _FILES = (
     *("config.json", "model*.safetensors", "model.safetensors.index.json"),
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "tokenizer.model"),
 )
+_WHO = "language models are read"
 """What is fetched from the hub."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
@@ -30,7 +32,7 @@ def load_network(source: str) -> Any:
     NiwakiError for what cannot be had or read.
     """
     transformers = package("transformers")
-    folder = _folder(source)
+    folder = hub_folder.folder_of(source, _FILES, _refuse_pickle, _WHO)
     record = read_json(folder / "config.json")
     kind = record.get("model_type")
     if not _known(kind):
@@ -60,23 +62,6 @@ def _known(kind: Any) -> bool:
     return kind in names
 
 
-def _folder(source: str) -> Path:
-    """Where the files lie; those of a hub name are fetched, or taken from the hub's cache."""
-    path = Path(source).expanduser()
-    if path.is_file():
-        _refuse_pickle(path)
-        raise CallError(f"'{path}' is a file; name the folder that holds config.json and model.safetensors")
-    if not path.is_dir():
-        if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
-            raise CallError(f"there is no folder '{path}'")
-        path = _fetch(source)
-    if not any(path.glob("*.safetensors")):
-        for file in sorted(path.iterdir()):
-            _refuse_pickle(file)
-        raise NiwakiError(f"there are no weights in '{source}': model.safetensors is missing")
-    return path
-
-
 def _refuse_pickle(path: Path) -> None:
     """Raises CallError, with the way out, where `path` is a file of pickled weights by its name."""
     if path.suffix.lower() in _PICKLES and path.is_file():
@@ -85,18 +70,6 @@ def _refuse_pickle(path: Path) -> None:
             'trust it, convert it once and name the new folder: python -c "from transformers import '
             f"AutoModelForCausalLM as A; A.from_pretrained('{path.parent}').save_pretrained('NEW_FOLDER')\""
         )
-
-
-def _fetch(name: str) -> Path:
-    hub = package("huggingface_hub")
-    try:
-        return Path(hub.snapshot_download(name, allow_patterns=list(_FILES)))
-    except Exception as error:  # the client raises whatever its transport raises
-        raise NiwakiError(
-            f"'{name}' is not a folder here and could not be had from the hub: there is no network, no model "
-            "of that name, or no access to it; fetch it elsewhere with "
-            f"`hf download {name} --local-dir FOLDER` and name that folder"
-        ) from error
 
 
 def tokenizer_of(source: Any) -> str:
@@ -118,7 +91,7 @@ def tokenizer_of(source: Any) -> str:
     if path.is_file():
         read_json(path)  # says what is wrong with it
         return path.read_text(encoding="utf-8")
-    folder = path if path.is_dir() else _folder(str(source))
+    folder = path if path.is_dir() else hub_folder.folder_of(str(source), _FILES, _refuse_pickle, _WHO)
     if (folder / "tokenizer.json").is_file():
         return tokenizer_of(folder / "tokenizer.json")
     if not any((folder / name).exists() for name in ("vocab.json", "tokenizer.model")):
@@ -135,26 +108,10 @@ def tokenizer_of(source: Any) -> str:
 
 
 def package(name: str) -> Any:
-    """Imported where it is needed: it takes seconds, and only language models want it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise CallError(
-            f"language models are read by the package '{name}', which is not installed: "
-            "pip install 'niwaki[hub]'"
-        ) from error
+    """A package that language models are read by. Raises CallError where it is missing."""
+    return hub_folder.package(name, _WHO)
 
 
-@contextmanager
-def quiet(transformers: Any) -> Iterator[None]:
-    """Without its bars and reports: what matters of them is raised here."""
-    logging = transformers.utils.logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity(logging.CRITICAL)
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
+def quiet(transformers: Any) -> AbstractContextManager[None]:
+    """Without a word from `transformers`: what matters is raised here."""
+    return hub_folder.quiet(transformers, logging.CRITICAL)
