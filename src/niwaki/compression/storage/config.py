@@ -19,7 +19,8 @@ class ShareConfig(Step):
 
     clusters: different weights that stay, at most; 16 take 4 bits. Zero, where it occurs, is one of them
     per:      one set of values for each `layer`, or one for each output `channel`
-    exclude:  names (or beginnings of names) of modules that stay as they are
+    exclude:  names (or beginnings of names) of modules that keep their weights (a batch norm that follows
+              still goes into them)
     """
 
     kind: Literal["share"] = "share"

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.pruning.slots import slots
+from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.storage.clusters import centres, nearest_centre
 from niwaki.compression.storage.config import ShareConfig
 from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.nn.quantized_edit import Quantized
 
 __all__ = ["Shared", "share", "shared"]
 
@@ -43,6 +45,7 @@ def share(
 ) -> GenerativeModel:
     """A copy of `model` whose convolutions and linear layers (those that sampling runs) have few weights.
 
+    Batch norms go into the layers before them first: each channel's factor would make new values of the few.
     clusters: different values per layer (or per output channel), 2 … 256; zero is one of them where it occurs
     Raises NiwakiError where every layer has no more than that already.
     """
@@ -52,7 +55,10 @@ def share(
 @torch.no_grad()
 def shared(model: GenerativeModel, config: ShareConfig) -> Shared:
     """Cluster the weights (Han et al. 2016, "Deep Compression", arXiv:1510.00149, section 3)."""
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(model).eval()
+    folded = fold_norms(model)
+    if folded:
+        model.surgery = (*model.surgery, Quantized(folded=folded))
     found, skipped = slots(model, config.exclude)
     errors: dict[str, float] = {}
     for name, slot in found.items():
