@@ -12,6 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from niwaki.adapters.errors import first_line
 from niwaki.contract import (
     Batch,
     CallError,
@@ -26,6 +27,7 @@ from niwaki.contract import (
     nearest,
 )
 from niwaki.nn.edits import apply_edits, edit_from_json
+from niwaki.nn.settings import Temperature
 from niwaki.store import read_json, read_tensors
 from niwaki_runtime.samplers import OneShot
 from niwaki_runtime.specs import Modality
@@ -43,6 +45,7 @@ class AdaptedConfig(BaseModel):
     condition: how the module wants its classes, `index` or `one_hot`
     factory:   `package.module:function` that makes the module with fresh weights; "" where none was given
     arguments: keyword arguments of the factory, as JSON
+    temperature: standard deviation of the noise when sampling
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -52,6 +55,7 @@ class AdaptedConfig(BaseModel):
     condition: Literal["index", "one_hot"] = "index"
     factory: str = ""
     arguments: dict[str, Any] = {}
+    temperature: Temperature = 1.0
 
 
 class OneHot(nn.Module):
@@ -102,7 +106,8 @@ class Adapted(GenerativeModel):
         return {"generator": Graph("generator", self.generator, tuple(inputs))}
 
     def sampler(self) -> OneShot:
-        return OneShot(latent=self.config.latent, conditions=tuple(self.conditions))
+        c = self.config
+        return OneShot(latent=c.latent, conditions=tuple(self.conditions), temperature=c.temperature)
 
 
 def adapt(
@@ -180,7 +185,7 @@ def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) ->
             else f"; if it starts with a convolution, try latent=({config.latent[0]}, 1, 1)"
         )
         raise CallError(
-            f"the module does not take inputs of shape {shapes}{hint}: {_first_line(error)}"
+            f"the module does not take inputs of shape {shapes}{hint}: {first_line(error)}"
         ) from error
     finally:
         module.train(was_training)
@@ -200,10 +205,6 @@ def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) ->
             f"the module's samples reach from {least:.3g} to {most:.3g}; give their range as low and high"
         )
     return tuple(int(s) for s in out.shape[1:])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _make(config: AdaptedConfig) -> nn.Module:

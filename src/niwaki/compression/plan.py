@@ -24,6 +24,7 @@ from niwaki.compression.steps import Outcome, Workshop, step_of
 from niwaki.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
 from niwaki.deployment.fast_path import OffPath
+from niwaki.features import Extractor
 from niwaki.models.io import model_record, save_model
 from niwaki.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 
@@ -84,7 +85,8 @@ def compress(
     condition: Any = None,
     progress: Progress | None = None,
     engine: str = "openvino",
-    warn: Callable[[OffPath], None] | None = None,
+    warn: Callable[[tuple[OffPath, ...]], None] | None = None,
+    looks: Extractor | None = None,
 ) -> Compressed:
     """Carry out the plan `config` on `model`, which stays as it is.
 
@@ -95,7 +97,10 @@ def compress(
     condition: what samples for calibration and checks are asked for; None is the model's default
     progress:  called with (work done, work in all, figures)
     engine:    which one the plan is for: `openvino`, `onnxruntime`
-    warn:      called before the first step with every operator that will leave that engine's fast path
+    warn:      called once, before the first step, with every operator that will leave that engine's fast
+               path; not where there are none
+    looks:     as which samples are compared by steps that match them (`sampling` with a matched temperature);
+               None compares their values
     Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step did
     nothing or would leave a broken model.
     """
@@ -110,13 +115,14 @@ def compress(
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
     warnings = forewarned_once(original, config.steps, engine, workdir / "warnings.json", key)
-    if warn:
-        for warning in warnings:
-            warn(warning)
+    if warn and warnings:
+        warn(warnings)
     work = [step_of(step.kind).work(step) for step in config.steps]
     current = original
     for k, step in enumerate(config.steps):
         key = hash_json([key, step, config.batches, config.measure])
+        if looks is not None and getattr(step, "looks", False):
+            key = hash_json([key, looks.fingerprint])
         directory = _directory(run, k)
 
         def told(done: int, total: int, info: Mapping[str, Any], k: int = k, step: StepConfig = step) -> None:
@@ -129,7 +135,7 @@ def compress(
         current = (
             found
             if found is not None
-            else _carried_out(run, step, current, directory, key, k, seed, dataset, told)
+            else _carried_out(run, step, current, directory, key, k, seed, dataset, told, looks)
         )
         told(1, 1, {})
     last = _directory(run, len(config.steps) - 1)
@@ -175,6 +181,7 @@ def _carried_out(
     seed: int,
     dataset: Any,
     told: Callable[[int, int, Mapping[str, Any]], None],
+    looks: Extractor | None,
 ) -> GenerativeModel:
     begun = directory / "begun.json"
     if directory.exists() and not (begun.exists() and read_json(begun).get("key") == key):
@@ -184,7 +191,15 @@ def _carried_out(
     before, started = (parameters(model), macs(model)), time.perf_counter()
     previous = _directory(run, k - 1) / "model.niwaki" if k else None
     bench = Workshop(
-        run.teacher, dataset, seed + k, directory, run.condition, told, _recovery(run.config, k), previous
+        run.teacher,
+        dataset,
+        seed + k,
+        directory,
+        run.condition,
+        told,
+        _recovery(run.config, k),
+        previous,
+        looks,
     )
     outcome = step_of(step.kind).carry_out(model, step, bench)
     check(outcome.model, run.shapes)

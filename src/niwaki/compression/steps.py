@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from niwaki.contract import CallError, GenerativeModel
 
 __all__ = ["FOLDERS", "STEPS", "Outcome", "Step", "Workshop", "step", "step_of"]
@@ -31,6 +33,7 @@ class Workshop:
     told:      progress of this step: (done, total, figures)
     recovery:  how to train between rounds of pruning
     previous:  bundle of the step before, for steps that work on bundles; None for the first step
+    looks:     samples → features, for steps that compare samples as a judge sees them; None without one
     """
 
     original: GenerativeModel
@@ -41,6 +44,7 @@ class Workshop:
     told: Told
     recovery: Any = None
     previous: Path | None = None
+    looks: Callable[[np.ndarray], np.ndarray] | None = None
 
     def training_split(self) -> Any:
         """Raises CallError where the plan was given no data."""

@@ -13,6 +13,7 @@ from niwaki.contract import CallError, GenerativeModel
 from niwaki.recipe import Recipe
 from niwaki.store import jsonable, read_json, write_json
 from niwaki.workflow.findings import fitness
+from niwaki.workflow.off_path import tell_off_path
 from niwaki.workflow.own import compress_model
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.session import Session, hash_directory, open_session
@@ -78,7 +79,8 @@ def compress_leg(session: Session) -> bool:
             seed=session.recipe.seed,
             progress=counter(session.reporter),
             engine=session.recipe.export.engine,
-            warn=lambda found: session.reporter.note(f"off the fast path: {found}"),
+            warn=lambda found: tell_off_path(found, session.reporter),
+            looks=session.extractors[0] if any(getattr(s, "looks", False) for s in plan.steps) else None,
         )
         write_json(
             run.compression,

@@ -21,6 +21,7 @@ from niwaki.workflow.judged import judged_record
 from niwaki.workflow.judges import ask, judges
 from niwaki.workflow.margins import keep_margins, kept_margins, margins_file
 from niwaki.workflow.measure import weight_bytes
+from niwaki.workflow.off_path import tell_off_path
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.samples_of import sample_model
 from niwaki.workflow.seal import seal
@@ -63,6 +64,9 @@ def compress_model(
     reporter, out = reporter or Quiet(), Path(out)
     dataset = _dataset(data, model)
     config = plan if isinstance(plan, CompressConfig) else CompressConfig.model_validate(_steps(plan))
+    extractors: list[Any] = []
+    if not is_text(model):
+        extractors = judges(dataset, features, seed=seed, cache=out / "cache", reporter=reporter)
     reporter.stage("compress", " → ".join(step.kind for step in config.steps))
     made = carry_out(
         model,
@@ -72,14 +76,15 @@ def compress_model(
         seed=seed,
         progress=counter(reporter),
         engine=engine,
-        warn=lambda found: reporter.note(f"off the fast path: {found}"),
+        warn=lambda found: tell_off_path(found, reporter),
+        looks=next(iter(extractors), None),
     )
     small = load_bundle(made.bundle, engine=engine, threads=threads)
     comparison: Comparison | TextComparison
     if is_text(model):
         comparison = judge_text(model, small, dataset, n=n, seed=seed, reporter=reporter)
     else:
-        comparison = _judge_samples(model, small, dataset, features, out, n=n, seed=seed, reporter=reporter)
+        comparison = _judge_samples(model, small, dataset, extractors, out, n=n, seed=seed, reporter=reporter)
     verdict = {axis: jsonable(getattr(comparison, axis)) for axis in ("fidelity", "diversity")}
     reporter.stage("measure", f"{threads} threads")
     ways: dict[str, Any] = {
@@ -111,7 +116,7 @@ def _judge_samples(
     model: GenerativeModel,
     small: Bundle,
     dataset: Dataset,
-    features: Sequence[str],
+    extractors: Sequence[Any],
     out: Path,
     *,
     n: int,
@@ -119,7 +124,6 @@ def _judge_samples(
     reporter: Reporter,
 ) -> Comparison:
     """Pairs of samples, as extractors see them; margins are kept in `out`."""
-    extractors = judges(dataset, features, seed=seed, cache=out / "cache", reporter=reporter)
     asked, labels = ask(model.conditions, dataset, n)
     reporter.stage("verdict", f"{n:,} pairs of samples, torch and {small.engine}")
     before = sample_model(model, n, seed, asked, reporter)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -95,25 +95,34 @@ class DistillConfig(FinetuneConfig):
 
 
 class SamplingConfig(Step):
-    """Sample the same network otherwise, without training: fewer steps, a better solver.
+    """Sample the same network otherwise, without training: fewer steps, a better solver, another temperature.
 
     evaluations: sampling steps of a diffusion model; 0 keeps them
     solver:      `ddim`, `dpmpp_2m` …; none keeps it
     spacing:     which timesteps are visited; none keeps it
+    temperature: standard deviation of the noise of a generator or decoder; `match` finds the one at which
+                 samples lie as far from each other as the uncompressed model's
+                 (`niwaki.compression.distillation.temperature`)
     """
 
     kind: Literal["sampling"] = "sampling"
     evaluations: int = Field(default=0, ge=0)
     solver: str | None = None
     spacing: str | None = None
+    temperature: Annotated[float, Field(gt=0)] | Literal["match"] | None = None
+
+    @property
+    def looks(self) -> bool:
+        """Whether it compares samples as an extractor sees them."""
+        return self.temperature == "match"
 
     @model_validator(mode="after")
     def _something(self) -> Self:
-        if not (self.evaluations or self.solver or self.spacing):
-            raise ValueError("sampling needs 'evaluations', 'solver' or 'spacing'")
+        if not (self.evaluations or self.solver or self.spacing or self.temperature):
+            raise ValueError("sampling needs 'evaluations', 'solver', 'spacing' or 'temperature'")
         return self
 
     def refusal(self, earlier: Sequence[Step]) -> str:
         if any(step.kind == "quantize" for step in earlier):
-            return "comes after 'quantize', whose ranges follow the old steps; put it before 'quantize'"
+            return "comes after 'quantize', whose ranges follow the old sampling; put it before 'quantize'"
         return ""

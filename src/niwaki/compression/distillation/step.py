@@ -11,6 +11,7 @@ from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig
 from niwaki.compression.distillation.fewer_steps import Consistency, FewerSteps, Progressive, diffusion_of
 from niwaki.compression.distillation.finetune import Progress, finetune, train_on
 from niwaki.compression.distillation.student import smaller, with_sampling
+from niwaki.compression.distillation.temperature import matched_temperature
 from niwaki.compression.steps import Outcome, Workshop, step
 from niwaki.contract import CallError, GenerativeModel, NiwakiError
 
@@ -36,15 +37,33 @@ def _distill(model: GenerativeModel, config: DistillConfig, bench: Workshop) -> 
 
 @step("sampling", lambda config: 1)
 def _sampling(model: GenerativeModel, config: SamplingConfig, bench: Workshop) -> Outcome:
-    before = diffusion_of(model)
-    made = copy.deepcopy(model)
+    made, notes = copy.deepcopy(model), list[str]()
     asked = {"steps": config.evaluations or None, "solver": config.solver, "spacing": config.spacing}
-    with_sampling(made, **{name: value for name, value in asked.items() if value is not None})
-    after = diffusion_of(made)
-    if after == before:
-        raise NiwakiError(f"the step 'sampling' changed nothing: {before.steps} steps of {before.solver}")
-    told = f"{after.steps} steps of {after.solver} instead of {before.steps} of {before.solver}"
-    return Outcome(made, notes=(told,))
+    asked = {name: value for name, value in asked.items() if value is not None}
+    if asked:
+        before = diffusion_of(model)
+        with_sampling(made, **asked)
+        after = diffusion_of(made)
+        notes.append(f"{after.steps} steps of {after.solver} instead of {before.steps} of {before.solver}")
+    if config.temperature is not None:
+        notes.append(_tempered(made, config, bench))
+    if made.sampler() == model.sampler():
+        raise NiwakiError(f"the step 'sampling' changed nothing: {'; '.join(notes)}")
+    return Outcome(made, notes=tuple(notes))
+
+
+def _tempered(made: GenerativeModel, config: SamplingConfig, bench: Workshop) -> str:
+    if not config.looks:
+        with_sampling(made, temperature=config.temperature)
+        return f"temperature {config.temperature:g}"
+    found, share = matched_temperature(
+        made, bench.original, looks=bench.looks, condition=bench.condition, seed=bench.seed
+    )
+    with_sampling(made, temperature=found)
+    return (
+        f"temperature {found:g}: samples lay at {share:.3f} of the uncompressed model's distances from each "
+        "other"
+    )
 
 
 def _trained(model: GenerativeModel, config: FinetuneConfig, bench: Workshop) -> GenerativeModel:

@@ -13,6 +13,7 @@ from niwaki.models.gan.losses import discriminator_loss, generator_loss, r1_pena
 from niwaki.models.gan.networks import Discriminator, Generator
 from niwaki.models.registry import ModelConfig, register
 from niwaki.nn.images import image_shape, labels_of
+from niwaki.nn.settings import Temperature
 from niwaki_runtime.samplers import OneShot
 
 __all__ = ["Dcgan", "DcganConfig"]
@@ -32,6 +33,7 @@ class DcganConfig(ModelConfig):
     r1:            γ of γ/2 · E‖∇D‖²
     r1_every:      R1 is computed in every so many steps, and weighted by as much
     conditional:   use the labels; None is wherever there are any
+    temperature:   standard deviation of z when sampling; below 1 trades diversity for fidelity
     """
 
     latent: int = Field(64, ge=1)
@@ -47,6 +49,7 @@ class DcganConfig(ModelConfig):
     r1: float = Field(1.0, ge=0)
     r1_every: int = Field(16, ge=1)
     conditional: bool | None = None
+    temperature: Temperature = 1.0
 
 
 @register("dcgan")
@@ -151,4 +154,5 @@ class Dcgan(GenerativeModel):
         return {"generator": Graph("generator", self.generator, tuple(inputs))}
 
     def sampler(self) -> OneShot:
-        return OneShot(latent=(self.config.latent,), conditions=tuple(self.conditions))
+        c = self.config
+        return OneShot(latent=(c.latent,), conditions=tuple(self.conditions), temperature=c.temperature)

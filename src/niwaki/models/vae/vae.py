@@ -24,6 +24,7 @@ from niwaki.models.registry import ModelConfig, register
 from niwaki.models.vae.likelihoods import LIKELIHOODS, kl_to_standard
 from niwaki.models.vae.networks import Decoder, Encoder
 from niwaki.nn.images import image_shape, labels_of, to_signed, to_unit
+from niwaki.nn.settings import Temperature
 from niwaki_runtime import noise
 from niwaki_runtime.samplers import OneShot
 
@@ -41,6 +42,7 @@ class VaeConfig(ModelConfig):
     beta:        weight of the KL term; 1 is the ELBO
     warmup:      share of training over which β rises from 0
     conditional: use the labels; None is wherever there are any
+    temperature: standard deviation of z when sampling; below 1 trades diversity for fidelity
     """
 
     latent: int = Field(16, ge=1)
@@ -52,6 +54,7 @@ class VaeConfig(ModelConfig):
     beta: float = Field(1.0, ge=0)
     warmup: float = Field(0.0, ge=0, le=1)
     conditional: bool | None = None
+    temperature: Temperature = 1.0
 
 
 @register("vae")
@@ -173,4 +176,5 @@ class Vae(GenerativeModel):
         return {"decoder": Graph("decoder", self.decoder, tuple(inputs))}
 
     def sampler(self) -> OneShot:
-        return OneShot(latent=(self.config.latent,), graph="decoder", conditions=tuple(self.conditions))
+        c, asked = self.config, tuple(self.conditions)
+        return OneShot(latent=(c.latent,), graph="decoder", conditions=asked, temperature=c.temperature)
