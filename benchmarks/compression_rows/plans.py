@@ -16,6 +16,7 @@ from niwaki.store import jsonable
 __all__ = ["BEST", "Plan", "made_by_plan", "plans", "pruning_of"]
 
 BEST = "best hand-written plan"
+MATCHED: Mapping[str, Any] = {"kind": "sampling", "temperature": "match"}
 Steps = Sequence[Mapping[str, Any]]
 
 
@@ -73,19 +74,18 @@ def plans(subject: Subject) -> list[Plan]:
     if subject.tokens:
         # Pruned channels would be missed more than bits are: the matrices are 128 wide.
         return [*rows, Plan(BEST, [{"kind": "quantize", "mode": "dynamic"}, pack])]
-    return [*rows, Plan(BEST, [prune, tune, int8, pack], "main")]
+    rows.append(Plan("prune + finetune + temperature", [prune, tune, MATCHED], "main"))
+    return [*rows, Plan(BEST, [prune, tune, MATCHED, int8], "main")]
 
 
 def pruning_of(subject: Subject) -> dict[str, Any]:
     """What the recipes found: how much each model can do without."""
-    prune: dict[str, Any] = {"kind": "prune", "ratio": 0.5, "importance": "activation"}
-    if subject.name == "digits-gan":
-        return {**prune, "ratio": 0.2}
     if subject.diffusion:
         return {"kind": "prune", "ratio": 0.6 if subject.name == "digits-ddpm" else 0.5, "round_to": 16}
     if subject.tokens:
         return {"kind": "prune", "ratio": 0.25}
-    return {**prune, "round_to": 16} if subject.name == "glyphs-gan" else prune
+    ratio, multiple = {"digits-gan": (0.75, 8), "glyphs-gan": (0.68, 16)}.get(subject.name, (0.6, 16))
+    return {"kind": "prune", "ratio": ratio, "importance": "activation", "round_to": multiple}
 
 
 def _student(subject: Subject) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from compression_rows.artefact import Artefact, opened
 from compression_rows.engine_peers import nncf_alone, onnxruntime_static
-from compression_rows.plans import made_by_plan, plans
+from compression_rows.plans import made_by_plan, plans, pruning_of
 from compression_rows.quality import distances, judged
 from compression_rows.subject import Subject
 from compression_rows.timing import BATCHES
@@ -53,12 +53,13 @@ def rows(subject: Subject) -> list[Row]:
     ]
     for plan in plans(subject):
         found.append(Row(plan.name, "plan", partial(_plan, plan=plan), jsonable(list(plan.steps))))
+    cut = [subject.steps, pruning_of(subject)]
     found += [
         Row("NNCF PTQ alone", "peer", nncf_alone),
         Row("onnxruntime static int8", "peer", onnxruntime_static),
         *(Row(f"torchao {w} + compile", "peer", torchao_way(w), apart=True) for w in WAYS),
-        Row("torch-pruning + finetune", "peer", pruned_alone, [subject.steps]),
-        Row("torch-pruning + NNCF PTQ", "peer", pruned_and_nncf, [subject.steps]),
+        Row("torch-pruning + finetune", "peer", pruned_alone, cut),
+        Row("torch-pruning + NNCF PTQ", "peer", pruned_and_nncf, cut),
     ]
     return found
 

@@ -28,6 +28,7 @@ from niwaki.workflow.seal import seal
 from niwaki.workflow.text import is_text, judge_text
 from niwaki_runtime import load as load_bundle
 from niwaki_runtime.bundle import Bundle
+from niwaki_runtime.samplers import OneShot
 
 __all__ = ["compress_model", "evaluate_model"]
 
@@ -53,7 +54,8 @@ def compress_model(
 
     data:     a source by name, its settings, or a loaded data set; samples are compared with its test split
     out:      directory: `<name>.niwaki` (the bundle), `compressed/` (weights and steps), `compression.json`
-    plan:     steps; default: prune half of the channels, fine-tune, quantize to int8
+    plan:     steps; default: prune half of the channels, fine-tune, match the temperature of a generator,
+              quantize to int8
     n:        pairs of samples that the verdict rests on; of text: windows of the test split, at most
     features: extractors that look at them; those that need labels are left out where there are none, and
               text is read by the models themselves (`niwaki.evaluation.text`)
@@ -63,7 +65,7 @@ def compress_model(
     """
     reporter, out = reporter or Quiet(), Path(out)
     dataset = _dataset(data, model)
-    config = plan if isinstance(plan, CompressConfig) else CompressConfig.model_validate(_steps(plan))
+    config = plan if isinstance(plan, CompressConfig) else CompressConfig.model_validate(_steps(plan, model))
     extractors: list[Any] = []
     if not is_text(model):
         extractors = judges(dataset, features, seed=seed, cache=out / "cache", reporter=reporter)
@@ -170,8 +172,14 @@ def evaluate_model(
     )  # fmt: skip
 
 
-def _steps(plan: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
-    return {} if plan is None else {"steps": plan}
+def _steps(plan: Sequence[Mapping[str, Any]] | None, model: GenerativeModel) -> dict[str, Any]:
+    """The plan, or what suits most models: a generator's samples are also given their distances back."""
+    if plan is not None:
+        return {"steps": plan}
+    steps, sampler = [{"kind": "prune"}, {"kind": "finetune"}], model.sampler()
+    if isinstance(sampler, OneShot) and sampler.latent is not None:
+        steps.append({"kind": "sampling", "temperature": "match"})
+    return {"steps": [*steps, {"kind": "quantize"}]}
 
 
 def _dataset(data: Data, model: GenerativeModel) -> Dataset:
