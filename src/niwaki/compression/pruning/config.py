@@ -182,11 +182,19 @@ class PruneConfig(Step):
         return bool(self.recover or self.train)
 
     def refusal(self, earlier: Sequence[Step]) -> str:
-        if any(step.kind == "quantize" for step in earlier):
+        rounded = next((step for step in earlier if step.kind == "quantize"), None)
+        if rounded is not None and getattr(rounded, "by", "nncf") == "nncf":
             return (
                 "needs weights to change, but 'quantize' has made them integers in the exported graph; "
-                "put 'quantize' last"
+                "put 'quantize' last, or let it work on the torch model with 'backend: niwaki'"
             )
+        if rounded is not None and self.what != "weights":
+            return (
+                f"would take {self.what} out of layers whose ranges 'quantize' has measured; put it before "
+                "(single weights can be pruned while the network computes with rounded ones)"
+            )
+        if rounded is not None and self.method != "score":
+            return f"learns gates of weights ('{self.method}') that 'quantize' has hidden; put it before"
         pattern = next((s.pattern for s in earlier if isinstance(s, PruneConfig) and s.pattern), "")
         if pattern and self.what == "channels":
             return f"would tear the pattern {pattern} apart, which counts neighbours; cut channels before it"

@@ -81,14 +81,14 @@ def ran(model: GenerativeModel) -> list[nn.Module]:
 def slots_of(module: nn.Module) -> Iterator[Slot]:
     """The tensors of a layer in which inputs meet outputs."""
     if isinstance(module, nn.Linear):
-        yield Slot(_parameter(module.weight), 1, module.in_features)
+        yield Slot(_weight(module), 1, module.in_features)
     elif isinstance(module, _ConvNd):
         inputs = module.in_channels // module.groups
-        yield Slot(_parameter(module.weight), 0 if module.transposed else 1, inputs)
+        yield Slot(_weight(module), 0 if module.transposed else 1, inputs)
     elif isinstance(module, nn.MultiheadAttention):  # calls its projections as functions
         if module.in_proj_weight is not None:
-            yield Slot(_parameter(module.in_proj_weight), 1, module.embed_dim)
-        yield Slot(_parameter(module.out_proj.weight), 1, module.embed_dim)
+            yield Slot(module.in_proj_weight, 1, module.embed_dim)
+        yield Slot(_weight(module.out_proj), 1, module.embed_dim)
     elif isinstance(module, nn.RNNBase):
         for name, p in module.named_parameters(recurse=False):
             if name.startswith("weight"):
@@ -98,10 +98,12 @@ def slots_of(module: nn.Module) -> Iterator[Slot]:
         yield Slot(weight, 0, weight.shape[0])
 
 
-def _parameter(weight: Any) -> nn.Parameter:
-    """A weight that a norm computes is none; `slots` finds that out by its name."""
-    found: nn.Parameter = weight
-    return found
+def _weight(module: nn.Module) -> nn.Parameter:
+    """The parameter, also of a quantized layer, whose `weight` is the rounded one. What a norm computes is no
+    parameter; `slots` finds that out by its name."""
+    held = module._parameters.get("weight")
+    found: Any = module.weight if held is None else held
+    return found  # type: ignore[no-any-return]
 
 
 def ratio_of(name: str, ratio: float, ratios: dict[str, float]) -> float:
