@@ -50,8 +50,9 @@ class QuantizeConfig(Step):
     symmetric:   weights on a grid around zero; others only where products are float
     layers:      mixed precision: a module's name, or how names begin → what is different, or `float`
     observer:    where ranges end: `minmax`, `percentile` (99.9 %), `mse` (least squared error)
-    method:      weights become the `nearest` level, or the number of samples that hit them (`monte_carlo`:
-                 Mordido et al. 2019), which makes small ones zero
+    method:      weights become the `nearest` level; levels whose errors cancel on the layer's calibration
+                 inputs (`adaptive`: Frantar et al. 2023, layer by layer, without training); or the number of
+                 samples that hit them (`monte_carlo`: Mordido et al. 2019), which makes small ones zero
     samples:     of `monte_carlo`, for each weight; `bits` is the most that the counts may need
     equalize:    channels of a layer and of the one that reads them get equal ranges (Nagel et al. 2019),
                  where the error on the calibration inputs falls
@@ -80,7 +81,7 @@ class QuantizeConfig(Step):
     symmetric: bool = True
     layers: dict[str, LayerConfig | Literal["float"]] = Field(default_factory=dict)
     observer: Literal["minmax", "percentile", "mse"] = "mse"
-    method: Literal["nearest", "monte_carlo"] = "nearest"
+    method: Literal["nearest", "adaptive", "monte_carlo"] = "nearest"
     samples: float = Field(default=1.0, gt=0, le=1024)
     equalize: bool = False
     smooth: float = Field(default=0.0, ge=0, le=1)
@@ -119,7 +120,7 @@ class QuantizeConfig(Step):
         theirs = self._set(self._THEIRS)
         if theirs and (own or self.by == "niwaki"):
             raise CallError(f"'{theirs[0]}' is said of the backend 'nncf', which makes static int8 alone")
-        if self.method == "nearest" and self._set(["samples"]):
+        if self.method != "monte_carlo" and self._set(["samples"]):
             raise CallError("'samples' is said of the method 'monte_carlo'")
         for name, one in {"": self.of(""), **{n: self.of(n) for n in self.layers}}.items():
             where = f" for '{name}'" if name else ""

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from niwaki.compression.quantization.adaptive import Adapted, adapt_layers
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.config import LayerConfig, QuantizeConfig
 from niwaki.compression.quantization.correct import correct_biases
@@ -51,9 +52,9 @@ def quantize_model(model: GenerativeModel, config: QuantizeConfig, *, condition:
         raise CallError("the model is quantized already")
     made = copy.deepcopy(model).cpu().eval()
     folded = fold_norms(made)
-    static = config.mode == "static"
+    seeing = config.mode == "static" or config.method == "adaptive"
     items = calibration_inputs(
-        model, config.calibration if static else _FEW, seed=config.seed, condition=condition
+        model, config.calibration if seeing else _FEW, seed=config.seed, condition=condition
     )
     seen = observe(made, items, is_quantizable)
     layers, skipped = chosen_layers(made, config, seen)
@@ -74,9 +75,12 @@ def quantize_model(model: GenerativeModel, config: QuantizeConfig, *, condition:
     whole = copy.deepcopy(made)
     made, sampled = _rounded(made, layers, config, seen)
     made.surgery = (*model.surgery, Quantized(layers, folded))
+    adapted = adapt_layers(made, whole, items) if config.method == "adaptive" else {}
     corrected = correct_biases(made, whole, items) if config.correct else 0
     notes = _notes(layers, folded, corrected)
-    return Conversion(made, skipped, (*notes, *(one.text for one in scaled), *sampled))
+    return Conversion(
+        made, skipped, (*notes, *(one.text for one in scaled), *sampled, *_adapted_notes(adapted))
+    )
 
 
 def _rounded(
@@ -88,7 +92,7 @@ def _rounded(
     if config.method == "monte_carlo":
         _, notes = sample_layers(quantized_layers(model), config.samples, config.seed)
     for name, layer in quantized_layers(model).items():
-        if config.method == "nearest":
+        if config.method != "monte_carlo":
             fit_weights(layer, config.observer)
         if isinstance(layer.input_quantizer, Quantizer):
             _fit_input(layer.input_quantizer, seen[name], config.observer)
@@ -172,3 +176,13 @@ def _notes(
     notes += [f"{len(folded)} batch norms folded into the layers before them"] if folded else []
     notes += [f"{corrected} biases corrected"] if corrected else []
     return tuple(notes)
+
+
+def _adapted_notes(adapted: dict[str, Adapted]) -> tuple[str, ...]:
+    if not adapted:
+        return ()
+    shares = sorted(a.now / a.nearest for a in adapted.values() if a.nearest > 0)
+    middle = shares[len(shares) // 2] if shares else 1.0
+    return (
+        f"rounding of {len(adapted)} layers adapted to their inputs: squared error × {middle:.2f} (median)",
+    )
