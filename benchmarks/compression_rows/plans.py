@@ -48,7 +48,7 @@ def plans(subject: Subject) -> list[Plan]:
         Plan("quantize (nncf)", [{**int8, "backend": "nncf"}]),
         Plan("quantize (own)", [{"kind": "quantize", "backend": "niwaki"}]),
         Plan("quantization-aware", [{"kind": "quantize", "backend": "niwaki", **few}]),
-        Plan("4-bit weights", [four]),
+        Plan("4-bit weights", [{**four, "method": "adaptive"}]),
         Plan("4-bit weights, trained", [{**four, **few}], "four"),
         Plan("4-bit weights, trained + pack", [{**four, **few}, pack], "four"),
         Plan("share 16", [{"kind": "share", "clusters": 16}]),
@@ -75,8 +75,11 @@ def plans(subject: Subject) -> list[Plan]:
     if subject.tokens:
         # Pruned channels would be missed more than bits are: the matrices are 128 wide.
         return [*rows, Plan(BEST, [{"kind": "quantize", "mode": "dynamic"}, pack])]
-    rows.append(Plan("prune + finetune + temperature", [prune, tune, MATCHED], "main"))
-    return [*rows, Plan(BEST, [prune, tune, MATCHED, int8], "main")]
+    matched = [prune, tune, MATCHED]
+    rows.append(Plan("prune + finetune + temperature", matched, "main"))
+    rows.append(Plan("prune + finetune + temperature + int8", [*matched, int8], "main"))
+    last = {"kind": "quantize", "bits": 4, "method": "adaptive"}
+    return [*rows, Plan(BEST, [*matched, last, pack], "main")]
 
 
 def pruning_of(subject: Subject) -> dict[str, Any]:
