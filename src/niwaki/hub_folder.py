@@ -10,7 +10,10 @@ from typing import Any
 
 from niwaki_runtime.errors import CallError, NiwakiError
 
-__all__ = ["folder_of", "package", "quiet"]
+__all__ = ["PICKLES", "fetched", "folder_of", "package", "quiet"]
+
+PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+"""Endings of files that may hold pickles, which can run any program when they are read."""
 
 
 def folder_of(source: str, files: Sequence[str], refuse_pickle: Callable[[Path], None], who: str) -> Path:
@@ -28,7 +31,7 @@ def folder_of(source: str, files: Sequence[str], refuse_pickle: Callable[[Path],
     if not path.is_dir():
         if path.is_absolute() or source.startswith((".", "~")) or source.count("/") > 1:
             raise CallError(f"there is no folder '{path}'")
-        path = _fetched(source, files, who)
+        path = fetched(source, files, who)
     if not any(path.glob("*.safetensors")):
         for file in sorted(path.glob("pytorch_model*")) + sorted(path.iterdir()):
             refuse_pickle(file)
@@ -36,7 +39,12 @@ def folder_of(source: str, files: Sequence[str], refuse_pickle: Callable[[Path],
     return path
 
 
-def _fetched(name: str, files: Sequence[str], who: str) -> Path:
+def fetched(name: str, files: Sequence[str], who: str) -> Path:
+    """The folder of a hub name, downloaded or from the hub's cache.
+
+    files: patterns of what is fetched
+    Raises CallError where the package that fetches is missing, NiwakiError where the folder cannot be had.
+    """
     hub = package("huggingface_hub", who)
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(files)))
@@ -62,9 +70,10 @@ def package(name: str, who: str) -> Any:
 
 
 @contextmanager
-def quiet(transformers: Any, level: int) -> Iterator[None]:
-    """Without its bars, and without reports below `level`: what matters of them is raised by the caller."""
-    logging = transformers.utils.logging
+def quiet(library: Any, level: int) -> Iterator[None]:
+    """Without the bars of diffusers or transformers, and without reports below `level`: what matters of them
+    is raised by the caller."""
+    logging = library.utils.logging
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity(level)
     logging.disable_progress_bar()

@@ -124,7 +124,7 @@ def text_to_image(directory: Path, scheduler: Any = None) -> Any:
     )
 
 
-def dit(classes: int = 1000) -> Any:
+def dit(classes: int = 1000, scheduler: Any = None) -> Any:
     """Class-conditional transformer on 4×4×4 latents, with a learned variance as the published ones have."""
     from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel
 
@@ -141,7 +141,7 @@ def dit(classes: int = 1000) -> Any:
     )
     for block in network.transformer_blocks:  # so that classes are seen in samples of an untrained network
         torch.nn.init.normal_(block.norm1.emb.class_embedder.embedding_table.weight)
-    return quietly(DiTPipeline(network, vae(), DDIMScheduler(clip_sample=False)))
+    return quietly(DiTPipeline(network, vae(), scheduler or DDIMScheduler(clip_sample=False)))
 
 
 def quietly(pipeline: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,25 @@ def test_a_folder_and_an_object_are_the_same_model(folder: Path) -> None:
     a, b = adapt_pipeline(folder, steps=2), adapt_pipeline(pipelines.ddim(), steps=2)
     assert torch.equal(a.sample(2, seed=0), b.sample(2, seed=0))
     assert a.spec == SampleSpec("image", (1, 8, 8))
+
+
+def test_a_name_on_the_hub_is_fetched_without_pickles_and_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def fetch(name: str, *, allow_patterns: list[str]) -> str:
+        asked.extend(allow_patterns)
+        if name != "their/pipeline":
+            raise OSError("no network")
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", fetch)
+    a, b = adapt_pipeline("their/pipeline", steps=2), adapt_pipeline(folder, steps=2)
+    assert torch.equal(a.sample(2, seed=0), b.sample(2, seed=0))
+    assert not any(fnmatch(f, p) for p in asked for f in ("unet/model.bin", "unet/my_unet.py", "x.ckpt"))
+    with pytest.raises(NiwakiError, match="could not be had from the hub"):
+        adapt_pipeline("another/pipeline")
 
 
 def test_the_pipeline_stays_as_it_is(tmp_path: Path) -> None:

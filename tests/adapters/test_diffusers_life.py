@@ -177,7 +177,7 @@ def test_an_even_cut_is_a_folder(tmp_path: Path) -> None:
 
 PLAN: list[dict[str, Any]] = [
     {"kind": "prune", "ratio": 0.3, "round_to": 1, "min_width": 4},
-    {"kind": "finetune", "steps": 200, "batch": 64, "lr": 1e-3},
+    {"kind": "finetune", "steps": 120, "batch": 64, "lr": 1e-3},
     {"kind": "quantize", "calibration": 64},
 ]
 
@@ -188,7 +188,7 @@ def test_trained_on_digits_compressed_and_judged(kind: str, tmp_path: Path) -> N
     digits = data.load(data.DataConfig(source="digits"))
     model = KINDS[kind](tmp_path / "words")
     before = losses(model)
-    settings = TrainConfig(steps=400, batch=64, lr=2e-3, ema=0.99)
+    settings = TrainConfig(steps=240, batch=64, lr=2e-3, ema=0.99)
     fit(model, digits.train, settings, seed=0)
     model.eval()
     real = Batch(x=digits.test.values()[:256], y=digits.test.y[:256])

@@ -170,6 +170,6 @@ def test_a_plan_says_it_before_the_first_step_and_keeps_it(tmp_path: Path) -> No
         warn=said.append, progress=lambda *_: said.append("at work"),
     )  # fmt: skip
     assert [w.operator for w in made.warnings] == ["prune"]
-    assert said[0] == made.warnings[0]
+    assert said[0] == made.warnings
     assert said[1] == "at work"
     assert read_json(tmp_path / "compression.json")["warnings"] == [made.warnings[0].to_json()]

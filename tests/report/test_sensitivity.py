@@ -27,7 +27,7 @@ def entry(
 
 
 ENTRIES = [
-    entry("g.start", "prune", 0.75, 4.2, 0.3, confirmed=True, n=1500),
+    entry("g.start", "prune", 0.75, 29.0, 0.3, confirmed=True, n=1500),
     entry("g.start", "weights", 4, 0.4, 1.3),
     entry("g.start", "weights", 8, -0.04, 0.0),
     entry("g.last", "weights", 4, 0.2, -1.5),
@@ -50,8 +50,9 @@ def test_cells_stand_by_layer_and_strength(run: Path) -> None:
     assert found is not None
     assert found.groups == (("channels cut", 1), ("weight bits", 2))
     assert found.columns == ("75%", "8", "4")
+    assert found.starts == (1,)
     fidelity, diversity = found.panels
-    assert [[c.text for c in row.cells] for row in fidelity.rows] == [["4.2", "0", "0.4"], ["·", "0", "0.2"]]
+    assert [[c.text for c in row.cells] for row in fidelity.rows] == [["29", "0", "0.4"], ["·", "0", "0.2"]]
     assert [[c.text for c in row.cells] for row in diversity.rows] == [
         ["0.3", "0", "1.3"],
         ["·", "0.1", "−1.5"],
@@ -59,26 +60,39 @@ def test_cells_stand_by_layer_and_strength(run: Path) -> None:
     assert [row.short for row in fidelity.rows] == ["start", "last"]
 
 
-def test_colour_tells_loss_from_gain_and_ends_at_three_margins(run: Path) -> None:
+def test_colour_tells_loss_from_gain_by_the_logarithm_and_ends_at_thirty_margins(run: Path) -> None:
     found = heat(read_run(run))
     assert found is not None
     fidelity, diversity = found.panels
-    worst, gain = fidelity.rows[0].cells[0], diversity.rows[1].cells[2]
-    assert "--bad" in worst.style
-    assert "100%" in worst.style
-    assert worst.tone == "strong sure"
-    assert "--good" in gain.style
-    assert "50%" in gain.style
+    worst, none, little = fidelity.rows[0].cells
+    gain = diversity.rows[1].cells[2]
+    assert worst.style == "--tone: var(--bad); --much: 99%"  # log 30 / log 31
+    assert worst.tone == "strong again"
+    assert none.tone == "vague"  # its interval holds 0
+    assert little.tone == ""
+    assert gain.style == "--tone: var(--good); --much: 27%"  # log 2.5 / log 31
 
 
 def test_words_say_what_the_colours_show(run: Path) -> None:
     found = heat(read_run(run))
     assert found is not None
     text = " ".join(found.sentences)
-    assert "Fidelity suffers most in start: cutting 75 % of the channels costs 4.2 margins." in text
+    assert "Fidelity suffers most in start: cutting 75 % of the channels costs 29 margins." in text
     assert "Diversity suffers most in start: 4-bit weights cost 1.3 margins (not measured again)." in text
-    assert "weights of 8 / 4 bits cost more than a margin in 0 / 1 of 2 layers" in text
+    assert "weights of 8 / 4 bits surely cost more than a margin in 0 / 1 of 2 layers" in text
     assert (found.pairs, found.more) == (400, 1500)
+
+
+def test_what_may_be_chance_is_not_said_to_cost_a_margin(run: Path) -> None:
+    record = read_json(run / "sensitivity.json")
+    for one in record["entries"]:
+        one["diversity"] = one["diversity"] and {"value": 5.0, "interval": [0.9, 9.0]}
+    write_json(run / "sensitivity.json", record)
+    found = heat(read_run(run))
+    assert found is not None
+    text = " ".join(found.sentences)
+    assert "No single layer surely costs a margin of diversity" in text
+    assert "weights of 8 / 4 bits surely cost more than a margin in 0 / 0 of 2 layers" in text
 
 
 def test_the_page_has_both_panels_and_the_warnings(run: Path) -> None:

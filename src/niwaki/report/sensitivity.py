@@ -3,6 +3,7 @@ what was said beforehand to leave the engine's fast path."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,12 @@ __all__ = ["Cell", "Heat", "Panel", "Warned", "heat", "off_path"]
 
 AXES = ("fidelity", "diversity")
 GROUPS = {"prune": "channels cut", "weights": "weight bits", "activations": "in"}
-FULL = 3.0
-"""Margins lost at which the colour is full."""
+FULL = 30.0
+"""Margins lost at which the colour is full: what is cut and not trained on costs many."""
 
-_KEY = (("a gain", -1.5), ("no change", 0.0), ("a margin lost", 1.0), (f"{FULL:g} or more", FULL))
+_KEY = (("a gain", -2.0), ("no change", 0.0), ("a margin lost", 1.0), ("5", 5.0), (f"{FULL:g} or more", FULL))
+_STRONG = 0.7
+"""Share of the full colour on which figures are white."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,13 @@ class Panel:
 @dataclass(frozen=True)
 class Heat:
     """The section: both panels, the columns with the groups above them, the key of the colours, and in words
-    what it says. pairs, more: samples of a trial, and of those that were repeated."""
+    what it says. starts: columns that begin a group, but for the first. pairs, more: samples of a trial, and
+    of those that were repeated."""
 
     panels: tuple[Panel, ...]
     groups: tuple[tuple[str, int], ...]
     columns: tuple[str, ...]
+    starts: tuple[int, ...]
     key: tuple[tuple[str, str], ...]
     sentences: tuple[str, ...]
     pairs: int
@@ -77,6 +82,7 @@ def heat(record: RunRecord) -> Heat | None:
     at = {(e["layer"], e["technique"], e["strength"]): e for e in entries}
     layers = [name for name in found["layers"] if any(e["layer"] == name for e in entries)]
     short = _short(layers)
+    starts = tuple(i for i, (technique, _) in enumerate(places) if i and places[i - 1][0] != technique)
     panels = tuple(
         Panel(
             axis,
@@ -94,6 +100,7 @@ def heat(record: RunRecord) -> Heat | None:
         panels,
         groups,
         tuple(f"{s:.0%}" if t == "prune" else f"{s:g}" for t, s in places),
+        starts,
         tuple((text, _colour(value)) for text, value in _KEY),
         _sentences(entries, short),
         min(e["n"] for e in entries),
@@ -120,9 +127,12 @@ def _cell(entry: Mapping[str, Any] | None, axis: str) -> Cell:
         return Cell("·")
     value, (low, high) = entry[axis]["value"], entry[axis]["interval"]
     title = f"{value:.2f} margins, 95 % interval {low:.2f} … {high:.2f}, {entry['n']} samples"
-    tone = " ".join(
-        word for word, holds in (("strong", value > 0.8 * FULL), ("sure", entry["confirmed"])) if holds
-    )
+    words = {
+        "strong": _share(value) > _STRONG,
+        "vague": low <= 0 <= high,
+        "again": entry["confirmed"],
+    }
+    tone = " ".join(word for word, holds in words.items() if holds)
     return Cell(_number(value), tone, _colour(value), title.replace("-", "−"))
 
 
@@ -134,19 +144,23 @@ def _number(value: float) -> str:
 
 def _colour(value: float) -> str:
     """Rust for a loss, green for a gain, the paper between; full at `FULL` margins."""
-    much = min(abs(value) / FULL, 1.0)
-    return f"--tone: var(--{'bad' if value > 0 else 'good'}); --much: {100 * much:.0f}%"
+    return f"--tone: var(--{'bad' if value > 0 else 'good'}); --much: {100 * _share(value):.0f}%"
+
+
+def _share(value: float) -> float:
+    """Of the full colour: log(1 + |v|), so that a margin and ten can both be told from none."""
+    return min(math.log1p(abs(value)) / math.log1p(FULL), 1.0)
 
 
 def _sentences(entries: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -> tuple[str, ...]:
-    """The most sensitive layer of each axis, and in how many layers each technique costs a margin."""
+    """The most sensitive layer of each axis, and in how many layers each technique surely costs a margin."""
     out = []
     for axis in AXES:
-        worst = max(entries, key=lambda e: e[axis]["value"])
-        value = worst[axis]["value"]
-        if value <= 1:
-            out.append(f"No single layer costs a margin of {axis}, however hard it was pressed.")
+        worst = max((e for e in entries if _surely(e, axis)), key=lambda e: e[axis]["value"], default=None)
+        if worst is None:
+            out.append(f"No single layer surely costs a margin of {axis}, however hard it was pressed.")
             continue
+        value = worst[axis]["value"]
         again = "" if worst["confirmed"] else " (not measured again)"
         costs = "costs" if worst["technique"] == "prune" else "cost"
         out.append(
@@ -159,18 +173,24 @@ def _sentences(entries: Sequence[Mapping[str, Any]], short: Mapping[str, str]) -
     return tuple(out)
 
 
+def _surely(entry: Mapping[str, Any], axis: str) -> bool:
+    """Whether the whole interval lies beyond the margin."""
+    return bool(entry[axis]["interval"][0] > 1)
+
+
 def _tally(technique: str, entries: Sequence[Mapping[str, Any]]) -> str:
-    """`Weights of 8 / 4 bits cost more than a margin in 0 / 3 of 12 layers`; empty where it was not tried."""
+    """`Weights of 8 / 4 bits surely cost more than a margin in 0 / 3 of 12 layers`; empty where it was not
+    tried."""
     of = [e for e in entries if e["technique"] == technique]
     strengths = _ordered(technique, {e["strength"] for e in of})
     if not strengths:
         return ""
-    over = [[max(e[a]["value"] for a in AXES) > 1 for e in of if e["strength"] == s] for s in strengths]
+    over = [[any(_surely(e, a) for a in AXES) for e in of if e["strength"] == s] for s in strengths]
     named = " / ".join(f"{100 * s:.0f}" if technique == "prune" else f"{s:g}" for s in strengths)
     doing = {
-        "prune": f"Cutting {named} % of the channels costs",
-        "weights": f"Weights of {named} bits cost",
-        "activations": f"Inputs of {named} bits cost",
+        "prune": f"Cutting {named} % of the channels surely costs",
+        "weights": f"Weights of {named} bits surely cost",
+        "activations": f"Inputs of {named} bits surely cost",
     }[technique]
     counts = " / ".join(str(sum(o)) for o in over)
     return f"{doing} more than a margin in {counts} of {max(map(len, over))} layers"

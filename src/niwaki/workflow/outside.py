@@ -15,13 +15,12 @@ from niwaki.adapters import adapt, adapt_pipeline
 from niwaki.adapters.diffusers.folder import is_pipeline
 from niwaki.adapters.module import call_factory
 from niwaki.contract import CallError, GenerativeModel, NiwakiError, SampleSpec, nearest
+from niwaki.hub_folder import PICKLES
 from niwaki.models.io import fill
 from niwaki.recipe import parse_override
 from niwaki.store import read_tensors
 
 __all__ = ["is_factory", "is_outside", "load_outside", "split"]
-
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 def is_factory(what: Any) -> bool:
@@ -115,7 +114,7 @@ def _known(told: Mapping[str, Any], function: Any, what: str) -> None:
 
 
 def _fill(module: nn.Module, path: Path) -> None:
-    if path.suffix in _PICKLES:
+    if path.suffix.lower() in PICKLES:
         raise CallError(
             f"{path} is a pickle, which can run any code when it is read; if you trust it, convert it: "
             'python -c "import torch, safetensors.torch as s; '

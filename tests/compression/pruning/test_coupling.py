@@ -209,3 +209,47 @@ def test_dead_heads_are_cut_without_a_trace() -> None:
     assert find(model, "network.qkv").out_features == 36  # type: ignore[union-attr]
     for a, b in zip(outputs(model), before, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+@registered("vector", floats("x", 6))
+class TimesVector(nn.Module):
+    """One number per sample, a product with a bare vector: h·w."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Linear(6, 12), nn.Linear(12, 3)
+        self.gate = nn.Parameter(torch.randn(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = torch.tanh(self.first(x))
+        return self.last(h) * torch.sigmoid(h @ self.gate)[:, None]
+
+
+def test_a_product_with_a_vector_is_followed() -> None:
+    model = model_of("vector")
+    one = having(couplings(model), ("first", "out"), ("last", "in"))
+    assert not one.protected
+    assert places(one, "gate", "0") == tuple((i,) for i in range(12))
+    assert not Trial(model).tried(one).protected
+
+
+@registered("torchscript", floats("x", 6))
+class PartlyScript(nn.Module):
+    """Compiled layers among others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.middle, self.last = nn.Linear(6, 12), nn.Linear(12, 10), nn.Linear(10, 3)
+        self.compiled = torch.jit.script(nn.Sequential(nn.Linear(12, 12), nn.ReLU()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(torch.relu(self.middle(self.compiled(torch.relu(self.first(x))))))
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # of copied TorchScript
+def test_layers_beside_torchscript_are_cut_and_those_in_it_are_not() -> None:
+    done = pruned(model_of("torchscript"), PruneConfig(ratio=0.5, round_to=1, min_width=2))
+    assert done.widths == {"network.middle:out": (10, 5)}
+    script = "it lies in TorchScript, whose layers cannot be changed"
+    assert [key for key, reason in done.skipped.items() if reason == script]
+    assert done.model.network.first.out_features == 12

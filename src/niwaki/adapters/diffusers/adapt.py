@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 from niwaki.adapters.diffusers.config import PipelineConfig
-from niwaki.adapters.diffusers.folder import Parts, from_hub, read_folder, read_pipeline
+from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
 from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.hub_folder import fetched
 
 __all__ = ["adapt_pipeline"]
 
+_FILES = ("*.json", "*.safetensors", "*.txt")
+"""What is fetched from the hub: no pickles and no code."""
 _SOLVERS = ("ddim", "ddpm", "dpmpp_2m", "euler")
 _GUIDANCE = {"StableDiffusionPipeline": 7.5, "DiTPipeline": 4.0}
 """What these pipelines do unless told otherwise."""
@@ -78,7 +81,7 @@ def _parts(source: Any) -> Parts:
         return read_pipeline(source)
     path = Path(source).expanduser()
     if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
-        path = from_hub(str(source))
+        path = fetched(str(source), _FILES, "pipelines are fetched")
     return read_folder(path)
 
 

@@ -18,11 +18,11 @@ from niwaki.adapters.diffusers.config import NETWORKS, PIPELINES, Component, pla
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.adapters.diffusers.tokens import read_files
 from niwaki.contract import CallError, NiwakiError, nearest
+from niwaki.hub_folder import PICKLES
 from niwaki.store import read_json
 
-__all__ = ["Parts", "from_hub", "is_pipeline", "read_folder", "read_pipeline"]
+__all__ = ["Parts", "is_pipeline", "read_folder", "read_pipeline"]
 
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack")
 _SILENT = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that make no samples: they are left out."""
 
@@ -168,7 +168,7 @@ def _variant(directory: Path, pipeline: Path) -> str | None:
     names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
     safe = [n for n in names if n.endswith((".safetensors", ".safetensors.index.json"))]
     if not safe:
-        pickles = sorted(n for n in names if n.endswith(_PICKLES))
+        pickles = sorted(n for n in names if n.endswith((*PICKLES, ".msgpack")))
         if not pickles:
             raise CallError(f"{directory} holds no weights")
         raise CallError(
@@ -184,18 +184,3 @@ def _variant(directory: Path, pipeline: Path) -> str | None:
 def _settings(network: nn.Module) -> dict[str, Any]:
     config: Any = network.config
     return plain(config.to_dict() if hasattr(config, "to_dict") else config)
-
-
-def from_hub(name: str) -> Path:
-    """The folder of a pipeline on the hub, downloaded without its pickles and its code."""
-    try:
-        from huggingface_hub import snapshot_download
-    except ImportError as error:
-        raise NiwakiError(
-            f"a pipeline by name needs huggingface_hub: pip install niwaki[hub] ({error})"
-        ) from error
-    try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.txt"]))
-    except Exception as error:  # the hub's many
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise NiwakiError(f"{name} is no folder here and could not be had from the hub: {first}") from error

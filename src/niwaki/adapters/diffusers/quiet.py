@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
+
+from niwaki import hub_folder
 
 __all__ = ["quiet"]
 
@@ -23,19 +25,7 @@ def quiet() -> Iterator[None]:
         for logger in map(logging.getLogger, _LOGGERS):
             after.callback(logger.setLevel, logger.level)
             logger.setLevel(logging.CRITICAL)
-        import diffusers.utils.logging as theirs
-
-        libraries: list[Any] = [theirs]
-        try:
-            import transformers.utils.logging as others
-
-            libraries.append(others)
-        except ImportError:
-            pass  # only text encoders need it
-        for library in libraries:
-            after.callback(library.set_verbosity, library.get_verbosity())
-            library.set_verbosity(logging.ERROR)
-        if len(libraries) == 2 and libraries[1].is_progress_bar_enabled():
-            after.callback(libraries[1].enable_progress_bar)
-            libraries[1].disable_progress_bar()
+        after.enter_context(hub_folder.quiet(import_module("diffusers"), logging.ERROR))
+        with suppress(ImportError):  # only text encoders need it
+            after.enter_context(hub_folder.quiet(import_module("transformers"), logging.ERROR))
         yield

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from niwaki.adapters.errors import first_line
 from niwaki.adapters.language import attention
 from niwaki.adapters.language.files import load_network, package, quiet, tokenizer_of
 from niwaki.adapters.language.model import LanguageConfig, LanguageModel
@@ -109,7 +110,7 @@ def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> LanguageModel:
             network = transformers.AutoModelForCausalLM.from_config(settings, trust_remote_code=False)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise NiwakiError(
-            f"the installed transformers does not build a '{kind}' language model: {_first_line(error)}"
+            f"the installed transformers does not build a '{kind}' language model: {first_line(error)}"
         ) from error
     return LanguageModel(_ours(network.float()), checked, spec)
 
@@ -173,7 +174,7 @@ def _check(model: LanguageModel, x: Tensor, expected: Tensor) -> None:
     except CallError:
         raise
     except Exception as error:  # whatever its author's code raises when it is called in another way
-        raise _unfit(model.network, _first_line(error)) from error
+        raise _unfit(model.network, first_line(error)) from error
     wanted = expected.float().cpu().numpy()
     worst = max(abs(whole - wanted).max(), abs(single - wanted[:, : single.shape[1]]).max()) / scale
     if not worst <= _CLOSE:  # NaN is not close either
@@ -182,7 +183,3 @@ def _check(model: LanguageModel, x: Tensor, expected: Tensor) -> None:
 
 def _unfit(network: nn.Module, reason: str) -> CallError:
     return CallError(f"{type(network).__name__} cannot be run with a cache of fixed length: {reason}")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

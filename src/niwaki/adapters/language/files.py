@@ -11,6 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from niwaki import hub_folder
+from niwaki.adapters.errors import first_line
 from niwaki.contract import CallError, NiwakiError
 from niwaki.store import read_json
 
@@ -20,9 +21,8 @@ _FILES = (
     *("config.json", "model*.safetensors", "model.safetensors.index.json"),
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "tokenizer.model"),
 )
-_WHO = "language models are read"
 """What is fetched from the hub."""
-_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
+_WHO = "language models are read"
 
 
 def load_network(source: str) -> Any:
@@ -48,8 +48,9 @@ def load_network(source: str) -> Any:
                 output_loading_info=True,
             )
         except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
-            first = str(error).split("\n")[0]
-            raise NiwakiError(f"'{source}' could not be loaded as a language model: {first}") from error
+            raise NiwakiError(
+                f"'{source}' could not be loaded as a language model: {first_line(error)}"
+            ) from error
     missing = sorted(report["missing_keys"])
     if missing:  # transformers would draw them at random
         raise NiwakiError(f"'{source}' lacks {len(missing)} weights, '{missing[0]}' among them")
@@ -64,7 +65,7 @@ def _known(kind: Any) -> bool:
 
 def _refuse_pickle(path: Path) -> None:
     """Raises CallError, with the way out, where `path` is a file of pickled weights by its name."""
-    if path.suffix.lower() in _PICKLES and path.is_file():
+    if path.suffix.lower() in hub_folder.PICKLES and path.is_file():
         raise CallError(
             f"'{path}' holds pickled weights, and a pickle can run any program when it is read; where you "
             'trust it, convert it once and name the new folder: python -c "from transformers import '

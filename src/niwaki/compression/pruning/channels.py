@@ -24,6 +24,9 @@ from niwaki.nn.edits import apply_edits
 
 __all__ = ["Learn", "Pruned", "Recover", "pruned"]
 
+_REASONS = 3
+"""As many are said where nothing can be cut."""
+
 Recover = Callable[[GenerativeModel, int], GenerativeModel]
 """(model, round) → the model trained on."""
 
@@ -128,7 +131,12 @@ def _nothing(config: PruneConfig, widths: dict[str, tuple[int, int]], skipped: d
             f"pruning cut nothing: with round_to={config.round_to} and min_width={config.min_width} no width "
             f"changes at ratio {config.ratio}; lower them or raise the ratio"
         )
-    first = next(iter(skipped.items()), None)
-    return "pruning cut nothing: no layer may change its width" + (
-        f" (of '{first[0]}': {first[1]})" if first else ""
-    )
+    if not skipped:
+        return "pruning cut nothing: no layer of the model makes channels of its own"
+    whose: dict[str, str] = {}  # reason → the first that has it
+    for key, reason in skipped.items():
+        whose.setdefault(reason, key)
+    # Causes before what a trial met, and last what goes without saying: that inputs and outputs stay.
+    order = sorted(whose, key=lambda r: 2 if r.endswith("of a graph") else r.startswith("a trial cut"))
+    shown = "; ".join(f"'{whose[reason]}': {reason}" for reason in order[:_REASONS])
+    return f"pruning cut nothing: no layer may change its width ({shown})"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import nn
 
 from niwaki.compression.forward import outputs
@@ -94,6 +95,9 @@ def _numbers(module: nn.Module) -> Iterator[tuple[str, int, int | None]]:
 
 
 def _known(module: nn.Module) -> bool:
+    """Whether what it notes is known, or cannot be changed."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return True
     try:
         layout_of(module, "out")
     except NiwakiError:

@@ -41,6 +41,15 @@ def _linear(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     _matmul(to, x, turned, out, a["bias"])
 
 
+@rule("mv")
+def _mv(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
+    """(n, k)·(k): a matrix of one column."""
+    column, made = a["vec"].unsqueeze(1), out.unsqueeze(1)
+    to.note(column, to.of(a["vec"]).each(lambda f: f.unsqueeze(1)))
+    _matmul(to, a["self"], column, made)
+    to.note(out, to.of(made).each(lambda f: f.squeeze(1)))
+
+
 @rule("convolution", "_convolution", "mkldnn_convolution", "convolution_overrideable")
 def _conv(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     """out[n, g, o] = Σ_i w[g, o, i]·x[n, g, i]: places and taps fall together, groups stand side by side."""

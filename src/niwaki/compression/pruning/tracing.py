@@ -39,6 +39,9 @@ class Traced(TorchDispatchMode):
         self.counted: dict[nn.Module, tuple[Tensor, int]] = {}
         for name, module in model.named_modules():
             self._label(name, module)
+            if isinstance(module, torch.jit.ScriptModule):
+                for value in [*module._parameters.values(), *module._buffers.values()]:
+                    self.book.keep(self.of(value), "it lies in TorchScript, whose layers cannot be changed")
 
     def _meet(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A norm without weights still counts the channels that it meets."""

@@ -130,6 +130,8 @@ def _undone(model: nn.Module, names: Iterable[str]) -> Iterator[None]:
             values[id(t)] = (t, t.detach().clone())
     kept = []
     for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            continue  # nothing in it is ever replaced
         lists = {k: list(v) for k, v in module.__dict__.items() if type(v) is list}
         kept.append((module, dict(module.__dict__), lists, dict(module._parameters), dict(module._buffers)))
     try:
