@@ -80,8 +80,7 @@ def plans(subject: Subject) -> list[Plan]:
     matched = [prune, tune, MATCHED]
     rows.append(Plan("prune + finetune + temperature", matched, "main"))
     rows.append(Plan("prune + finetune + temperature + int8", [*matched, int8], "main"))
-    last = {"kind": "quantize", "bits": 4, "method": "adaptive"}
-    return [*rows, Plan(BEST, [*matched, last, pack], "main")]
+    return [*rows, Plan(BEST, [*matched, {"kind": "quantize", "bits": 4, **few}, pack], "main")]
 
 
 def pruning_of(subject: Subject) -> dict[str, Any]:

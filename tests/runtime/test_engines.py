@@ -183,3 +183,30 @@ def test_wrong_calls_and_missing_engines(
     monkeypatch.setattr(importlib.util, "find_spec", lambda *a: None)
     with pytest.raises(NiwakiError, match="no inference engine is installed"):
         resolve_engine("auto")
+
+
+def test_multiply_adds_by_hand() -> None:
+    """What decides whether one thread is enough: matrix products, and convolutions of every kind."""
+    openvino = pytest.importorskip("openvino")
+    from openvino import opset13 as ops
+
+    from niwaki_runtime.engines.openvino import multiply_adds
+
+    def constant(*shape: int) -> Any:
+        return ops.constant(np.zeros(shape, np.float32))
+
+    def count(shape: tuple[int, ...], build: Callable[[Any], Any]) -> int:
+        x = ops.parameter(shape, np.float32)
+        return int(multiply_adds(openvino.Model([build(x)], [x])))
+
+    zero, one, pad = [0, 0], [1, 1], [1, 1]
+    assert count((3, 5), lambda x: ops.matmul(x, constant(5, 7), False, False)) == 3 * 5 * 7
+    assert count((5, 3), lambda x: ops.matmul(x, constant(7, 5), True, True)) == 3 * 5 * 7
+    assert count((2, 4, 6, 6), lambda x: ops.convolution(x, constant(8, 4, 3, 3), [2, 2], pad, pad, one)) == (
+        2 * 8 * 3 * 3 * 4 * 9
+    )
+    grouped = lambda x: ops.group_convolution(x, constant(4, 2, 1, 3, 3), one, pad, pad, one)  # noqa: E731
+    assert count((1, 4, 6, 6), grouped) == 8 * 36 * 9
+    up = lambda x: ops.convolution_backprop_data(x, constant(4, 5, 2, 2), [2, 2], None, zero, zero)  # noqa: E731
+    assert count((1, 4, 6, 6), up) == 36 * 4 * 5 * 4
+    assert count((3, 5), ops.relu) == 0

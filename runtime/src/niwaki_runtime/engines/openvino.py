@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ import numpy as np
 from niwaki_runtime.engines.base import Binding, GraphRunner, Tensor, register
 from niwaki_runtime.errors import NiwakiError
 
-__all__ = ["OpenVino"]
+__all__ = ["OpenVino", "multiply_adds"]
+
+_ALONE = 8_000_000
+"""Multiply-adds of a call below which one thread is faster: another one takes longer to wake than it saves."""
 
 
 @cache
@@ -46,7 +50,8 @@ class _Request(Binding):
 
 @register("openvino", rank=0)
 class OpenVino(GraphRunner):
-    """Compiled anew for each set of input shapes: on tiny graphs, fixed ones are a quarter faster."""
+    """Compiled anew for each set of input shapes: on tiny graphs, fixed ones are a quarter faster, and so is
+    one thread."""
 
     def _open(self, source: Path, precision: str, threads: int | None) -> tuple[list[Tensor], list[Tensor]]:
         try:
@@ -69,7 +74,10 @@ class OpenVino(GraphRunner):
         try:
             model = self._model.clone()
             model.reshape({i: list(shape) for i, shape in zip(order, shapes, strict=True)})
-            compiled = _core().compile_model(model, "CPU", self._options)
+            options = dict(self._options)
+            if multiply_adds(model) < _ALONE:
+                options["INFERENCE_NUM_THREADS"] = 1
+            compiled = _core().compile_model(model, "CPU", options)
         except RuntimeError as error:
             raise NiwakiError(f"openvino cannot compile '{self._name}': {_first_line(error)}") from error
         for port in compiled.outputs:
@@ -80,9 +88,43 @@ class OpenVino(GraphRunner):
         return _Request(compiled, order, [self._output_index[t.name] for t in self.outputs])
 
 
+_CONVOLUTIONS = {
+    "Convolution": ("out", 1),  # weights (out, in, …): each output value sums over all but the first axis
+    "GroupConvolution": ("out", 2),  # (groups, out, in, …)
+    "ConvolutionBackpropData": ("in", 1),  # (in, out, …): each input value goes into as many products
+    "GroupConvolutionBackpropData": ("in", 2),
+}
+
+
+def multiply_adds(model: Any) -> int:
+    """Of one call of an `openvino.Model` with fixed shapes, in its convolutions and matrix products; what has
+    loops inside counts as large."""
+    total = 0
+    for op in model.get_ops():
+        kind = op.get_type_name()
+        if kind == "MatMul":
+            rows, columns = ([*op.input(0).get_partial_shape()] * 2)[-2:]
+            across = rows if op.get_attributes()["transpose_a"] else columns
+            total += _count(op.output(0)) * (_ALONE if across.is_dynamic else across.get_length())
+        elif kind in _CONVOLUTIONS:
+            side, axes = _CONVOLUTIONS[kind]
+            weights = [d.get_length() for d in op.input(1).get_partial_shape()]
+            moved = op.output(0) if side == "out" else op.input(0)
+            total += _count(moved) * math.prod(weights[axes:])
+        elif kind.endswith("Sequence") or kind in ("TensorIterator", "Loop", "If", "Einsum"):
+            total += _ALONE
+    return total
+
+
 def _tensor(port: Any) -> Tensor:
     shape = tuple(None if d.is_dynamic else d.get_length() for d in port.partial_shape)
     return Tensor(port.any_name, shape, np.dtype(port.element_type.to_dtype()))
+
+
+def _count(port: Any) -> int:
+    """Elements; where a shape is not known before the run, so many that they count as large."""
+    shape = port.get_partial_shape()
+    return _ALONE if shape.is_dynamic else math.prod(d.get_length() for d in shape)
 
 
 def _first_line(error: Exception) -> str:
