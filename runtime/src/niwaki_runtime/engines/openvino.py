@@ -15,7 +15,7 @@ from niwaki_runtime.errors import NiwakiError
 __all__ = ["OpenVino", "multiply_adds"]
 
 _ALONE = 8_000_000
-"""Multiply-adds of a call below which one thread is faster: another one takes longer to wake than it saves."""
+"""Multiply-adds of a call below which one thread is faster: waking another takes longer than it saves."""
 
 
 @cache
