@@ -38,7 +38,7 @@ def pairs(record: RunRecord) -> list[dict[str, str]]:
         return []
     damage, _ = damage_of(record)
     index = pictures.spread(_labels(record), len(record.samples["before"]), PAIRS)
-    return [_pair(record, i, damage) for i in index]
+    return [_pair(record, i, damage, original=True) for i in index]
 
 
 def damage_gallery(record: RunRecord) -> dict[str, Any]:
@@ -106,11 +106,14 @@ def _paired(record: RunRecord) -> bool:
     return {"before", "after"} <= record.samples.keys() and pictures.drawable(record.spec)
 
 
-def _pair(record: RunRecord, i: int, damage: np.ndarray | None, rank: int = 0) -> dict[str, str]:
+def _pair(
+    record: RunRecord, i: int, damage: np.ndarray | None, rank: int = 0, *, original: bool = False
+) -> dict[str, str]:
+    """original: beside it the nearest training sample, which is kept for the first samples alone."""
     spec, kept = record.spec, record.samples
     assert spec is not None
     before, after = kept["before"][i], kept["after"][i]
-    nearest = kept.get("nearest")
+    nearest = kept.get("nearest") if original else None
     caption = _caption(record, i)
     return {
         "before": pictures.picture(before, spec),
