@@ -75,7 +75,7 @@ def test_the_own_recipes_are_found_by_name_and_are_whole() -> None:
         ("compress.steps.0.ratio=2", "'compress.steps.0.ratio' must be less than 1, not 2"),
         ("compress.steps.0.kind=prun", "'compress.steps.0.kind' cannot be 'prun'; did you mean 'prune'?"),
         ("compress.steps=[]", "'compress.steps' must be a list of at least 1, not []"),
-        ("compress.steps=[{kind: quantize}, {kind: prune}]", "put 'quantize' last"),
+        ("compress.steps=[{kind: quantize}, {kind: prune}]", "'quantize' has measured; put it before"),
         ("compress.steps=[{ratio: 0.5}]", "the recipe must set 'compress.steps.0.kind'"),
         ("export.engine=onnx", "'export.engine' cannot be 'onnx'; did you mean 'onnxruntime'?"),
         ("export.batches=[0]", "'export.batches': must be batch sizes of at least 1"),
