@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from compression_rows.artefact import Artefact, way_of
-from niwaki.contract import NiwakiError
 from niwaki.deployment import measure_together
 from niwaki.deployment.baselines import torch_threads
+from niwaki.deployment.memory import peak_above_empty
 
 __all__ = ["BATCHES", "latencies", "peak_memory"]
 
@@ -49,23 +45,6 @@ def peak_memory(artefact: Artefact, *, threads: int, repeats: int = 3) -> int | 
     the peak would be the compiler's. Raises NiwakiError where the process fails."""
     if artefact.kind == "torch" and artefact.engine != "eager":
         return None
-    folder = Path(__file__).parent.parent
-    found = []
-    for _ in range(repeats):
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "compression_rows.peak",
-                json.dumps([artefact.to_json(), threads, max(BATCHES)]),
-            ],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(folder)},
-        )
-        if done.returncode:
-            last = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
-            raise NiwakiError(f"the process whose memory was to be measured failed: {last[0]}")
-        empty, full = json.loads(done.stdout.strip().splitlines()[-1])
-        found.append(full - empty)
-    return int(median(found))
+    program, told = ["-m", "compression_rows.peak"], [artefact.to_json(), threads, max(BATCHES)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return peak_above_empty(program, told, repeats, environment)

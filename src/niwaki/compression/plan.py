@@ -72,6 +72,7 @@ class _Run:
     reference: np.ndarray
     condition: Any
     shapes: list[tuple[int, ...]]
+    looks: Extractor | None
     records: list[Record] = field(default_factory=list)
 
 
@@ -110,7 +111,7 @@ def compress(
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
     reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
-    run = _Run(original, original, config, workdir, reference, condition, shapes(original))
+    run = _Run(original, original, config, workdir, reference, condition, shapes(original), looks)
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
@@ -121,7 +122,7 @@ def compress(
     current = original
     for k, step in enumerate(config.steps):
         key = hash_json([key, step, config.batches, config.measure])
-        if looks is not None and getattr(step, "looks", False):
+        if looks is not None and step.looks:
             key = hash_json([key, looks.fingerprint])
         directory = _directory(run, k)
 
@@ -135,7 +136,7 @@ def compress(
         current = (
             found
             if found is not None
-            else _carried_out(run, step, current, directory, key, k, seed, dataset, told, looks)
+            else _carried_out(run, step, current, directory, key, k, seed, dataset, told)
         )
         told(1, 1, {})
     last = _directory(run, len(config.steps) - 1)
@@ -181,7 +182,6 @@ def _carried_out(
     seed: int,
     dataset: Any,
     told: Callable[[int, int, Mapping[str, Any]], None],
-    looks: Extractor | None,
 ) -> GenerativeModel:
     begun = directory / "begun.json"
     if directory.exists() and not (begun.exists() and read_json(begun).get("key") == key):
@@ -190,16 +190,9 @@ def _carried_out(
     write_json(begun, {"key": key})
     before, started = (parameters(model), macs(model)), time.perf_counter()
     previous = _directory(run, k - 1) / "model.niwaki" if k else None
+    recovery, condition = _recovery(run.config, k), run.condition
     bench = Workshop(
-        run.teacher,
-        dataset,
-        seed + k,
-        directory,
-        run.condition,
-        told,
-        _recovery(run.config, k),
-        previous,
-        looks,
+        run.teacher, dataset, seed + k, directory, condition, told, recovery, previous, run.looks
     )
     outcome = step_of(step.kind).carry_out(model, step, bench)
     check(outcome.model, run.shapes)

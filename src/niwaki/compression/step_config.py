@@ -16,6 +16,11 @@ class Step(BaseModel):
 
     kind: str
 
+    @property
+    def looks(self) -> bool:
+        """Whether it compares samples as an extractor sees them."""
+        return False
+
     def refusal(self, earlier: Sequence[Step]) -> str:
         """Why this step makes no sense after `earlier`, as the end of a sentence; empty where it does."""
         return ""

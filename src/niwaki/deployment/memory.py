@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
 from niwaki.contract import NiwakiError
 
-__all__ = ["bundle_memory", "model_memory"]
+__all__ = ["bundle_memory", "model_memory", "peak_above_empty"]
 
 # VmHWM belongs to the process image; ru_maxrss would start at what the parent had when it forked.
 _PEAK = """
@@ -44,13 +45,21 @@ print(json.dumps([empty, peak()]))
 """
 
 
-def _above(code: str, arguments: list[object], repeats: int) -> int:
-    """Median over fresh processes of the peak above the empty one, in bytes."""
+def peak_above_empty(
+    program: Sequence[str],
+    arguments: Sequence[object],
+    repeats: int = 3,
+    environment: Mapping[str, str] | None = None,
+) -> int:
+    """Median over fresh processes of the peak above the empty one, in bytes.
+
+    program:   what follows `python`: it gets `arguments` as JSON, and prints `[empty, peak]`
+    Raises NiwakiError where it fails.
+    """
     found = []
     for _ in range(repeats):
-        done = subprocess.run(
-            [sys.executable, "-c", _PEAK + code, json.dumps(arguments)], capture_output=True, text=True
-        )
+        command = [sys.executable, *program, json.dumps(list(arguments))]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
         if done.returncode:
             last = done.stderr.strip().splitlines()[-1:] or ["it was killed"]
             raise NiwakiError(f"the process whose memory was to be measured failed: {last[0]}")
@@ -69,9 +78,9 @@ def bundle_memory(
     repeats: int = 3,
 ) -> int:
     """Bytes that loading a bundle and making `n` samples takes at its peak, above numpy and the engine."""
-    return _above(_BUNDLE, [str(path), engine, precision, threads, n], repeats)
+    return peak_above_empty(["-c", _PEAK + _BUNDLE], [str(path), engine, precision, threads, n], repeats)
 
 
 def model_memory(directory: Path | str, *, threads: int = 2, n: int = 16, repeats: int = 3) -> int:
     """The same for a saved torch model (`save_model`), above torch alone."""
-    return _above(_MODEL, [str(directory), threads, n], repeats)
+    return peak_above_empty(["-c", _PEAK + _MODEL], [str(directory), threads, n], repeats)

@@ -10,10 +10,9 @@ from torch import nn
 
 from niwaki.contract import CallError
 from niwaki.features.preprocess import Preprocess
+from niwaki.hub_folder import PICKLES
 
 __all__ = ["Loaded", "refuse_pickle"]
-
-_PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle"})
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Loaded:
 
 def refuse_pickle(path: Path) -> None:
     """Raises CallError, with the way out, where `path` is a file of pickled weights by its name."""
-    if path.suffix.lower() not in _PICKLES or path.is_dir():
+    if path.suffix.lower() not in PICKLES or path.is_dir():
         return
     made = path.with_name("model" if path.name == "pytorch_model.bin" else path.stem)
     raise CallError(

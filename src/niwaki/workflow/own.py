@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from niwaki.compression import CompressConfig
+from niwaki.compression import CompressConfig, SamplingConfig
 from niwaki.compression import compress as carry_out
 from niwaki.contract import CallError, GenerativeModel
 from niwaki.data import DataConfig, Dataset
@@ -65,7 +65,7 @@ def compress_model(
     """
     reporter, out = reporter or Quiet(), Path(out)
     dataset = _dataset(data, model)
-    config = plan if isinstance(plan, CompressConfig) else CompressConfig.model_validate(_steps(plan, model))
+    config = _config(plan, model)
     extractors: list[Any] = []
     if not is_text(model):
         extractors = judges(dataset, features, seed=seed, cache=out / "cache", reporter=reporter)
@@ -172,14 +172,19 @@ def evaluate_model(
     )  # fmt: skip
 
 
-def _steps(plan: Sequence[Mapping[str, Any]] | None, model: GenerativeModel) -> dict[str, Any]:
-    """The plan, or what suits most models: a generator's samples are also given their distances back."""
+def _config(
+    plan: CompressConfig | Sequence[Mapping[str, Any]] | None, model: GenerativeModel
+) -> CompressConfig:
+    """The plan, or the default one, in which a generator's samples are also given their distances back."""
+    if isinstance(plan, CompressConfig):
+        return plan
     if plan is not None:
-        return {"steps": plan}
-    steps, sampler = [{"kind": "prune"}, {"kind": "finetune"}], model.sampler()
-    if isinstance(sampler, OneShot) and sampler.latent is not None:
-        steps.append({"kind": "sampling", "temperature": "match"})
-    return {"steps": [*steps, {"kind": "quantize"}]}
+        return CompressConfig.model_validate({"steps": plan})
+    config, sampler = CompressConfig(), model.sampler()
+    if not isinstance(sampler, OneShot) or sampler.latent is None:
+        return config
+    *steps, last = config.steps
+    return CompressConfig(steps=(*steps, SamplingConfig(temperature="match"), last))
 
 
 def _dataset(data: Data, model: GenerativeModel) -> Dataset:

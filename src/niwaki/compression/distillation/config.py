@@ -113,7 +113,6 @@ class SamplingConfig(Step):
 
     @property
     def looks(self) -> bool:
-        """Whether it compares samples as an extractor sees them."""
         return self.temperature == "match"
 
     @model_validator(mode="after")
