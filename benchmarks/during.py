@@ -63,6 +63,7 @@ def arms(total: int) -> dict[str, tuple[dict[str, Any], int, Steps]]:
     qat, first = total // 10, total * 4 // 10
     early = total // 4
     rest = total - qat
+    own_qat = {"kind": "quantize", "backend": "niwaki", "train": qat}
     own_int8: Steps = [{"kind": "quantize", "backend": "niwaki"}, adversarial(qat, 1e-4)]
     rounds, each = 5, max(1, total // 20)
     prune = {"kind": "prune", "ratio": RATIO, "importance": "activation"}
@@ -74,7 +75,12 @@ def arms(total: int) -> dict[str, tuple[dict[str, Any], int, Steps]]:
         "after: prune, distil, QAT": (
             {},
             first,
-            [prune, taught(rest - first), {"kind": "quantize", "backend": "niwaki", "train": qat}],
+            [prune, taught(rest - first), own_qat],
+        ),
+        "after: prune, distil, temperature, QAT": (
+            {},
+            first,
+            [prune, taught(rest - first), {"kind": "sampling", "temperature": "match"}, own_qat],
         ),
         "during: gradual pruning, QAT": (
             {},
@@ -130,7 +136,7 @@ def one(
     """One arm with one seed: made, judged, kept."""
     changes, steps, plan = arm
     key = hash_json([name, changes, steps, plan, seed, n, dataset.fingerprint, recipe.train])
-    label = "".join(c if c.isalnum() else "-" for c in name.split(",")[0])
+    label = "-".join("".join(c if c.isalnum() else " " for c in name).split())
     file = out / f"{label}-{seed}.json"
     if file.exists() and (known := read_json(file)).get("key") == key:
         return dict(known)
@@ -140,7 +146,7 @@ def one(
     work = out / f"{label}-{seed}"
     if plan:
         config = CompressConfig.model_validate({"steps": plan, "measure": False})
-        made = compress(model, dataset, config, workdir=work, seed=seed)
+        made = compress(model, dataset, config, workdir=work, seed=seed, looks=extractor)
         bundle, model = made.bundle, made.model
     else:
         shutil.rmtree(work, ignore_errors=True)

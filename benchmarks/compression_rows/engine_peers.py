@@ -12,7 +12,7 @@ import numpy as np
 from compression_rows.artefact import Artefact
 from compression_rows.subject import Subject
 from niwaki.compression.quantization.calibrate import calibration_inputs
-from niwaki.contract import GenerativeModel
+from niwaki.contract import GenerativeModel, first_line
 from niwaki.deployment.nncf_quiet import quiet_nncf
 from niwaki.deployment.onnx_file import read_onnx
 from niwaki_runtime.engines import open_graph
@@ -139,7 +139,7 @@ def _preprocessed(path: Path, directory: Path) -> tuple[Path, str]:
         quant_pre_process(whole, out, skip_symbolic_shape=True)
     except Exception as error:  # its exceptions share no base class
         out.unlink(missing_ok=True)
-        return path, f"pre-processing failed: {str(error).splitlines()[0][:120]}"
+        return path, f"pre-processing failed: {first_line(error)[:120]}"
     finally:
         whole.unlink()
     return out, "done"

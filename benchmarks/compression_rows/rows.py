@@ -18,6 +18,7 @@ from compression_rows.subject import Subject
 from compression_rows.timing import BATCHES
 from compression_rows.torch_pruning_peer import pruned_alone, pruned_and_nncf
 from compression_rows.torchao_peer import WAYS, torchao_way
+from niwaki.contract import first_line
 from niwaki.store import hash_json, jsonable, read_json, write_json
 
 __all__ = ["COMPILED", "EAGER", "Row", "carried_out", "crashed", "kept", "rows", "slug"]
@@ -122,8 +123,7 @@ def carried_out(subject: Subject, row: Row, threads: int) -> dict[str, Any]:
                 bundle.sample(n, seed=1, batch=n)
             record["quality"] = judged(subject, bundle)
     except Exception as error:  # peers raise whatever they like
-        lines = str(error).strip().splitlines() or [""]
-        record["failure"] = f"{type(error).__name__}: {lines[0][:300]}"
+        record["failure"] = f"{type(error).__name__}: {first_line(error)[:300]}"
     record["seconds"] = time.perf_counter() - began
     write_json(_file(subject, row), jsonable({**record, "key": _key(subject, row)}))
     return record

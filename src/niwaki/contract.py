@@ -15,7 +15,7 @@ from torch import Tensor
 from niwaki.backend import TorchBackend
 from niwaki.graph import Graph, Port, View
 from niwaki.trainable import Batch, Context, Phase, Trainable
-from niwaki_runtime.errors import BundleError, CallError, NiwakiError, nearest
+from niwaki_runtime.errors import BundleError, CallError, NiwakiError, first_line, nearest
 from niwaki_runtime.samplers import Noise, Sampler, State
 from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
 
@@ -36,6 +36,7 @@ __all__ = [
     "State",
     "Trainable",
     "View",
+    "first_line",
     "nearest",
 ]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = ["BundleError", "CallError", "NiwakiError", "nearest"]
+__all__ = ["BundleError", "CallError", "NiwakiError", "first_line", "nearest"]
 
 
 class NiwakiError(Exception):
@@ -22,6 +22,15 @@ class CallError(NiwakiError):
 
 class BundleError(NiwakiError):
     """A bundle is incomplete, altered, unsafe, or newer than this runtime."""
+
+
+def first_line(error: Exception) -> str:
+    """What other people's code says when it fails: the first line, or the kind where there is no text.
+
+    >>> first_line(ValueError("no such width\\nTraceback …"))
+    'no such width'
+    """
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

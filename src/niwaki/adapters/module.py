@@ -12,7 +12,6 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from niwaki.adapters.errors import first_line
 from niwaki.contract import (
     Batch,
     CallError,
@@ -24,6 +23,7 @@ from niwaki.contract import (
     Phase,
     Port,
     SampleSpec,
+    first_line,
     nearest,
 )
 from niwaki.nn.edits import apply_edits, edit_from_json

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from niwaki.contract import CallError, NiwakiError, nearest
+from niwaki.contract import CallError, NiwakiError, first_line, nearest
 from niwaki.deployment.counting import count_quantized, quantized_nodes, weighted_nodes
 from niwaki.deployment.integers import (
     quantize_embeddings,
@@ -77,7 +77,7 @@ def quantize_onnx(
                 ignored_scope=nncf.IgnoredScope(names=skip, validate=False) if skip else None,
             )
         except Exception as error:  # NNCF raises whatever its engine raised
-            raise NiwakiError(f"{path_in} cannot be quantized: {str(error).splitlines()[0]}") from error
+            raise NiwakiError(f"{path_in} cannot be quantized: {first_line(error)}") from error
     store_integers(made)
     symmetric_inputs(made)
     unsigned_activations(made)

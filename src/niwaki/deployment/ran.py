@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from niwaki.contract import NiwakiError
+from niwaki.contract import NiwakiError, first_line
 from niwaki.deployment.counting import weighted_nodes
 from niwaki.deployment.executed import KINDS, NUMBERS, runtime_text
 from niwaki.deployment.onnx_file import read_onnx
@@ -82,7 +82,7 @@ def _onnxruntime(path: Path) -> Ran:
     try:
         onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # it raises classes of its own for whatever it does not like
-        raise NiwakiError(f"onnxruntime cannot open {path}: {str(error).splitlines()[0]}") from error
+        raise NiwakiError(f"onnxruntime cannot open {path}: {first_line(error)}") from error
     original, made = read_onnx(path), onnx.load(options.optimized_model_filepath)
     weighted = {n.name for n in weighted_nodes(original)}
     run = Ran(float={n.name for n in made.graph.node if n.op_type in _FLOATS})

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from niwaki.contract import CallError
+from niwaki.contract import CallError, first_line
 
 __all__ = ["parse_yaml"]
 
@@ -45,7 +45,7 @@ def parse_yaml(text: str, what: str) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        problem = getattr(error, "problem", None) or first_line(error)
         raise CallError(f"{what}{line}: this is not YAML ({problem})") from None
     except (ValueError, RecursionError) as error:  # 2001-13-45 looks like a date and is none
         raise CallError(f"{what}: this is not YAML ({error})") from None

@@ -57,7 +57,7 @@ class OpenVino(GraphRunner):
         try:
             self._model = _core().read_model(source)
         except RuntimeError as error:
-            raise NiwakiError(f"openvino cannot read {source}: {_first_line(error)}") from error
+            raise NiwakiError(f"openvino cannot read {source}: {_last_line(error)}") from error
         self._options: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY"}
         if precision == "exact":
             # Otherwise bfloat16 or float16 inside where the CPU has units for it.
@@ -79,7 +79,7 @@ class OpenVino(GraphRunner):
                 options["INFERENCE_NUM_THREADS"] = 1
             compiled = _core().compile_model(model, "CPU", options)
         except RuntimeError as error:
-            raise NiwakiError(f"openvino cannot compile '{self._name}': {_first_line(error)}") from error
+            raise NiwakiError(f"openvino cannot compile '{self._name}': {_last_line(error)}") from error
         for port in compiled.outputs:
             if port.partial_shape.is_dynamic:
                 raise NiwakiError(
@@ -127,7 +127,7 @@ def _count(port: Any) -> int:
     return _ALONE if shape.is_dynamic else math.prod(d.get_length() for d in shape)
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     """The last sentence of OpenVINO's message: the ones before name its own source files."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

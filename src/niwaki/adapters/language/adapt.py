@@ -11,13 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.adapters.errors import first_line
 from niwaki.adapters.language import attention
 from niwaki.adapters.language.files import load_network, package, quiet, tokenizer_of
 from niwaki.adapters.language.model import LanguageConfig, LanguageModel
 from niwaki.adapters.language.plain import plain_layers
 from niwaki.backend import TorchBackend
-from niwaki.contract import CallError, NiwakiError, SampleSpec
+from niwaki.contract import CallError, NiwakiError, SampleSpec, first_line
 from niwaki_runtime.samplers.autoregressive import teacher_forced
 
 __all__ = ["adapt_language_model", "rebuild"]

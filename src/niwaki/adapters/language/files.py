@@ -11,8 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from niwaki import hub_folder
-from niwaki.adapters.errors import first_line
-from niwaki.contract import CallError, NiwakiError
+from niwaki.contract import CallError, NiwakiError, first_line
 from niwaki.store import read_json
 
 __all__ = ["load_network", "package", "quiet", "tokenizer_of"]

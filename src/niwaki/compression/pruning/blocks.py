@@ -15,7 +15,7 @@ from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.slots import slots_of
 from niwaki.compression.record import parameters, sampling_graphs
 from niwaki.compression.seeds import CALIBRATION
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.contract import GenerativeModel, NiwakiError, first_line
 from niwaki.nn.drop import Drop
 from niwaki.training.stages import under
 
@@ -163,8 +163,7 @@ def _tried(
                 losses(trial)
             options.append((damage(reference, _samples(trial, condition)), drop))
         except (NiwakiError, *_FAILURES) as error:
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            skipped[drop.module] = f"without it the model fails: {text}"
+            skipped[drop.module] = f"without it the model fails: {first_line(error)}"
     able = {d.module for _, d in options}
     for path in [p for p in skipped if p in able]:
         del skipped[path]  # one of its two ways works

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from niwaki.compression.forward import losses, outputs
 from niwaki.compression.pruning.coupling import Coupling, cuts_of
 from niwaki.compression.pruning.noted import noted
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.contract import GenerativeModel, NiwakiError, first_line
 from niwaki.nn.edits import apply_edits
 from niwaki.nn.surgery import find, reorder, scale, width
 
@@ -102,7 +102,7 @@ class Trial:
                 if _same(whole, outputs(self.model)):
                     return ""
         except _FAILURES as error:
-            return f"a trial cut fails: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+            return f"a trial cut fails: {first_line(error)}"
         return "its channels are not interchangeable: a trial cut changes what the others compute"
 
     def _shuffle(self, coupling: Coupling) -> None:

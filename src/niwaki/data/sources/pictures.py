@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from niwaki_runtime.errors import first_line
+
 __all__ = ["BROKEN", "ENLARGED", "read_picture"]
 
 BROKEN, ENLARGED = 1, 2
@@ -28,7 +30,7 @@ def read_picture(path: Path, size: int, channels: int, background: int) -> tuple
             picture = _mode(picture, channels, background)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         # PIL raises all of these for broken files; its texts may name the path, which the caller has already
-        return None, (str(error).splitlines() or ["broken"])[0].replace(str(path), path.name)
+        return None, first_line(error).replace(str(path), path.name)
     scale = size / min(picture.size)
     width, height = (max(size, round(side * scale)) for side in picture.size)
     picture = picture.resize((width, height), Image.Resampling.LANCZOS)
