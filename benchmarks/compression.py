@@ -7,7 +7,8 @@
     python benchmarks/compression.py --quick                  # a try-out: little training, few rounds
 
 Making and judging needs no quiet machine, timing does: `--make` first, then the same without. All rows of a
-model are timed in one process, in turns. Prints one table per model; JSON in benchmarks/results/compression/.
+model are timed in one process, in turns. Prints one table per model; JSON and Markdown in
+benchmarks/results/compression/.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from compression_rows.artefact import Artefact
+from compression_rows.markdown import markdown
 from compression_rows.models import MODELS, subject
 from compression_rows.rows import Row, carried_out, crashed, kept, rows
 from compression_rows.subject import Subject
@@ -29,7 +31,7 @@ from rich.console import Console
 
 from niwaki.contract import NiwakiError
 from niwaki.deployment import machine
-from niwaki.store import hash_json, jsonable, read_json, write_json
+from niwaki.store import hash_json, jsonable, read_json, write_json, write_text
 
 RESULTS = Path("benchmarks/results/compression")
 
@@ -155,6 +157,7 @@ def main() -> int:
         shown.print(table(found))
         out = RESULTS / f"{'quick-' if options.quick else ''}{name}.json"
         write_json(out, jsonable(found))
+        write_text(out.with_suffix(".md"), markdown(found))
         say.print(f"figures in {out}", highlight=False)
     return failed
 

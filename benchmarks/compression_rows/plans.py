@@ -41,7 +41,7 @@ def plans(subject: Subject) -> list[Plan]:
     int8 = {"kind": "quantize", **({"model_type": "transformer"} if subject.tokens else {})}
     # The whole network costs several times as much per step as the pruned one.
     few = {"train": max(4, min(subject.steps // 3, 800))}
-    whole = {**tune, "steps": min(subject.steps, 5000)}
+    whole = {**tune, "steps": min(subject.steps, 2500)}
     pack = {"kind": "pack"}
     four = {"kind": "quantize", "mode": "weights", "bits": 4, "granularity": "group", "group": 32}
     sparse = {"kind": "prune", "what": "weights", "ratio": 0.9, "ranking": "global"}

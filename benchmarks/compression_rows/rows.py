@@ -16,7 +16,7 @@ from compression_rows.plans import made_by_plan, plans, pruning_of
 from compression_rows.quality import distances, judged
 from compression_rows.subject import Subject
 from compression_rows.timing import BATCHES
-from compression_rows.torch_pruning_peer import pruned_alone, pruned_and_nncf
+from compression_rows.torch_pruning_peer import pruned_alone, pruned_and_nncf, tuning_steps
 from compression_rows.torchao_peer import WAYS, torchao_way
 from niwaki.contract import first_line
 from niwaki.store import hash_json, jsonable, read_json, write_json
@@ -54,7 +54,7 @@ def rows(subject: Subject) -> list[Row]:
     ]
     for plan in plans(subject):
         found.append(Row(plan.name, "plan", partial(_plan, plan=plan), jsonable(list(plan.steps))))
-    cut = [subject.steps, pruning_of(subject)]
+    cut = [tuning_steps(subject), pruning_of(subject)]
     found += [
         Row("NNCF PTQ alone", "peer", nncf_alone),
         Row("onnxruntime static int8", "peer", onnxruntime_static),

@@ -1,7 +1,8 @@
 """torch-pruning by itself: its magnitude pruner at our ratio, then plain training, on openvino.
 
 As its documentation has it: the user names the output layer and the attention's heads; the model's own loss
-trains on (the distance to the uncompressed model where it has none), as many steps as our fine-tuning.
+trains on (the distance to the uncompressed model where it has none), as many steps as our fine-tuning, at
+most 5000: a step of the own loss of a GAN, whose critic is as large as ever, takes several times as long.
 """
 
 from __future__ import annotations
@@ -23,10 +24,14 @@ from niwaki.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import export_graphs, package
 from niwaki.training import TrainConfig, fit
 
-__all__ = ["pruned_alone", "pruned_and_nncf"]
+__all__ = ["pruned_alone", "pruned_and_nncf", "tuning_steps"]
 
 _KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
 _made: dict[str, GenerativeModel] = {}
+
+
+def tuning_steps(subject: Subject) -> int:
+    return min(subject.steps, 5000)
 
 
 def pruned_alone(subject: Subject, directory: Path) -> tuple[Artefact, dict[str, Any]]:
@@ -123,7 +128,7 @@ def _heads(root: nn.Module) -> dict[nn.Module, int]:
 
 
 def _tuned(subject: Subject, model: GenerativeModel) -> GenerativeModel:
-    steps, batch = subject.steps, subject.batch
+    steps, batch = tuning_steps(subject), subject.batch
     if model.name == "adapted":
         return _to_teacher(subject, model)
     one_shot = not subject.diffusion and not subject.tokens
@@ -146,7 +151,7 @@ def _to_teacher(subject: Subject, model: GenerativeModel) -> GenerativeModel:
     student, teacher = (next(iter(m.graphs().values())) for m in (model, subject.model.eval()))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3, betas=(0.9, 0.99))
     model.train()
-    for _ in range(subject.steps):
+    for _ in range(tuning_steps(subject)):
         z = [torch.randn(subject.batch, *port.shape[1:]) for port in student.inputs]
         with torch.no_grad():
             wanted = teacher(*z)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from compression_rows import rows as rows_module
 from compression_rows.artefact import Artefact, NumpyRunner, opened, way_of
+from compression_rows.markdown import markdown
 from compression_rows.plans import BEST, plans
 from compression_rows.rows import Row, carried_out, crashed, kept, rows, slug
 from compression_rows.subject import Subject
@@ -185,3 +186,30 @@ def test_table_has_ratios_of_the_same_run_and_says_what_failed() -> None:
     assert "(4.0×)" in lines["mine"]
     assert "LOSS" in lines["mine"]
     assert "failed: it crashed" in lines["theirs"]
+
+
+def test_the_page_has_a_line_per_row_and_leaves_out_what_was_not_measured() -> None:
+    verdict = {
+        "fidelity": {"outcome": "no loss", "delta": -0.5, "interval": [-0.75, -0.25], "margin": 0.125},
+        "diversity": {"outcome": "loss", "delta": 0.5, "interval": [0.25, 0.75], "margin": 0.25},
+    }
+    time = {"median_ms": 2.0, "low_ms": 1.0, "high_ms": 3.0, "runs": 3}
+    mine = {"name": BEST, "group": "plan", "bytes": 1000, "quality": {"verdict": verdict}}
+    records: list[dict[str, Any]] = [
+        {"name": rows_module.EAGER, "group": "baseline", "bytes": 4000, "quality": {}},
+        mine,
+        {"name": "theirs", "group": "peer", "failure": "it crashed"},
+    ]
+    found = {"model": "m", "n": 1, "seed": 0, "rows": records}
+    untimed = markdown(found).splitlines()
+    assert untimed[0].endswith("margins: fidelity 0.1250, diversity 0.2500.")
+    assert (
+        "| **best hand-written plan** | 1 000 (4.0 ×) | no loss: −0.5000 (−0.7500 … −0.2500) |" in untimed[5]
+    )
+    assert "**loss**: 0.5000" in untimed[5]
+    mine |= {"latency": {"1": time, "16": time}, "memory_bytes": None}
+    records[0] |= {"latency": {"1": {**time, "median_ms": 8.0}, "16": time}, "memory_bytes": 10**7}
+    timed = markdown(found).splitlines()
+    assert {line.count("|") for line in timed[2:]} == {10}  # every row is as wide as the head
+    assert "2 (1–3) | 4.0 | 2 (1–3) | 1.0 | – |" in timed[5]
+    assert "fails: it crashed" in timed[6]
