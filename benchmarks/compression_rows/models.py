@@ -61,7 +61,7 @@ MODELS: dict[str, Callable[[bool, Say], Subject]] = {
     "digits-gan": _recipe("digits-gan", 4000, 4000, 128),
     "glyphs-gan": _recipe("glyphs-gan", 3000, 10000, 64),
     "digits-ddpm": _recipe("digits-ddpm", 3000, 900, 64),
-    "glyphs-ddpm": _recipe("glyphs-ddpm", 1000, 800, 32),
+    "glyphs-ddpm": _recipe("glyphs-ddpm", 800, 800, 32),
     "language": _language,
     "outside-dcgan": _outside,
 }

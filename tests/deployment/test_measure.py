@@ -33,6 +33,24 @@ def test_calls_take_turns_and_each_is_warmed_before_it_is_timed() -> None:
         interleave({}, rounds=3)
 
 
+def test_long_calls_are_warmed_up_twice_and_go_without_the_untimed_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, made = 0.0, {"long": 0, "short": 0}
+
+    def call(name: str, seconds: float) -> None:
+        nonlocal now
+        made[name] += 1
+        now += seconds
+
+    monkeypatch.setattr("niwaki.deployment.timing.time.perf_counter", lambda: now)
+    calls = {"long": lambda: call("long", 0.5), "short": lambda: call("short", 0.125)}
+    found = interleave(calls, rounds=3, warm=5, pause=0.0)
+    assert made == {"long": 2 + 3, "short": 5 + 2 * 3}
+    assert (found["long"].median_ms, found["short"].median_ms) == (500.0, 125.0)
+    assert found["long"].runs == found["short"].runs == 3
+
+
 def test_the_baseline_is_the_model_itself(build: Callable) -> None:
     model = build("denoiser").train()
     np.testing.assert_array_equal(eager_float32(model)(3), model.sample(3, seed=0))

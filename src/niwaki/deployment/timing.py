@@ -14,6 +14,7 @@ from niwaki.contract import CallError
 __all__ = ["Latency", "interleave"]
 
 _PAUSE = 0.02  # seconds; a library's threads spin for a while after a call and would slow the next one down
+_LONG = 0.2  # seconds; a colder cache and a few milliseconds of others' spinning are nothing in such a call
 
 
 @dataclass(frozen=True)
@@ -45,23 +46,37 @@ def interleave(
     """Time each call once per round, all in turns: what the machine does meanwhile hits all of them alike.
 
     Every timed call follows a pause and an untimed call of its own: it finds its code and weights in the
-    cache, and no other library's threads spinning on its cores. The order rotates from round to round.
+    cache, and no other library's threads spinning on its cores. The order rotates from round to round. Calls
+    that last 0.2 s and more are warmed up twice instead of `warm` times, and then go without the untimed one.
     """
     if rounds < 1 or not calls:
         raise CallError("timing needs something to time and at least one round")
     names = list(calls)
-    for name in names:
-        for _ in range(warm):
-            calls[name]()
+    long = {name for name in names if _warmed_up(calls[name], warm) >= _LONG}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for k in range(rounds):
         for name in names[k % len(names) :] + names[: k % len(names)]:
             call = calls[name]
             time.sleep(pause)
-            call()
-            started = time.perf_counter()
-            call()
-            seconds[name].append(time.perf_counter() - started)
+            if name not in long:
+                call()
+            seconds[name].append(_duration(call))
         if progress:
             progress(k + 1, rounds)
     return {name: Latency.of(values) for name, values in seconds.items()}
+
+
+def _duration(call: Callable[[], Any]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def _warmed_up(call: Callable[[], Any], times: int) -> float:
+    """Seconds of the last of `times` calls, or of the second where it is long: the first one compiles."""
+    last = 0.0
+    for k in range(times):
+        last = _duration(call)
+        if k >= 1 and last >= _LONG:
+            break
+    return last
