@@ -15,7 +15,6 @@ import onnx
 import pytest
 import torch
 from compression import small_models
-from compression.test_plan import data
 from pydantic import ValidationError
 from torch import Tensor, nn
 
@@ -267,38 +266,6 @@ def test_corrected_biases_make_every_layer_s_mean_that_of_the_float_model() -> N
         torch.testing.assert_close(means[1][name], mean, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("steps", ["train", "joint"])
-def test_training_with_rounded_weights_brings_the_samples_back(steps: str, tmp_path: Path) -> None:
-    model = lively("upsampling")
-    tune = FinetuneConfig(
-        steps=60, batch=64, precision="fp32", device="cpu", warmup=0, own=0.0, spread=0.0, lr=2e-3
-    )
-    low = config(bits=3)
-    wanted = model.sample(64, seed=1)
-
-    def error(other: GenerativeModel) -> float:
-        return float((other.sample(64, seed=1) - wanted).abs().mean() / wanted.std())
-
-    if steps == "train":
-        from niwaki.compression.distillation.finetune import finetune
-
-        before = quantize_model(model, low).model
-        after = finetune(before, model, data().train, tune, seed=0)
-    else:
-        plan = CompressConfig(steps=(PruneConfig(ratio=0.3, round_to=1), low, tune), measure=False)
-        made = compress(model, data(), plan, workdir=tmp_path, seed=0)
-        before, after = load_model(tmp_path / "steps" / "2-quantize"), made.model
-        assert made.records[-1].quantized["generator"]["quantized"] == 4
-        assert made.records[-1].error < 0.8 * made.records[1].error
-    assert error(after) < 0.8 * error(before)
-    scales = [
-        {n: m.log_scale.clone() for n, m in one.named_modules() if isinstance(m, Quantizer)}
-        for one in (before, after)
-    ]
-    assert all((scales[0][n] != scales[1][n]).any() for n in scales[0])  # scales are learned, too
-    assert all(isinstance(m.weight_quantizer, Quantizer) for m in quantized_layers(after).values())
-
-
 @pytest.mark.parametrize("mode", ["weights", "dynamic"])
 def test_weights_alone_are_stored_small_and_multiplied_as_floats(mode: str, tmp_path: Path) -> None:
     model = lively("hard")
@@ -361,6 +328,7 @@ def test_what_makes_no_sense_is_refused_beforehand() -> None:
         ({"model_type": "transformer"}, "'model_type' is said of the backend 'nncf'"),
         ({"backend": "auto", "preset": "performance", "bits": 4}, "'preset' is said of the backend 'nncf'"),
         ({"layers": {"a": {"granularity": "group"}}}, "for 'a'"),
+        ({"batch": 8}, "'batch' is said of the training"),
     ):
         with pytest.raises((CallError, ValidationError), match=reason):
             config(**settings)

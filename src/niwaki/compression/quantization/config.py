@@ -62,6 +62,7 @@ class QuantizeConfig(Step):
                  nothing at 8 and at 4 bits, and biases that differ from place to place pack worse
     train:       steps of training with rounded weights and activations, taught by the uncompressed model, in
                  which scales are learned
+    batch:       of `train`; None is that of the `finetune` which follows in the plan, or 128
     calibration: inputs of each graph that ranges are taken from
     seed:        of the calibration samples; disjoint from every evaluation seed by construction
     ignored:     modules to leave in float
@@ -87,6 +88,7 @@ class QuantizeConfig(Step):
     smooth: float = Field(default=0.0, ge=0, le=1)
     correct: bool = False
     train: int = Field(default=0, ge=0)
+    batch: int | None = Field(default=None, ge=1)
     calibration: int = Field(default=300, ge=8)
     seed: int = Field(default=0, ge=0, lt=2**16)
     ignored: tuple[str, ...] = ()
@@ -108,6 +110,7 @@ class QuantizeConfig(Step):
         "smooth",
         "correct",
         "train",
+        "batch",
     )
 
     _THEIRS: ClassVar[tuple[str, ...]] = ("preset", "model_type")
@@ -120,6 +123,8 @@ class QuantizeConfig(Step):
         theirs = self._set(self._THEIRS)
         if theirs and (own or self.by == "niwaki"):
             raise CallError(f"'{theirs[0]}' is said of the backend 'nncf', which makes static int8 alone")
+        if self.batch is not None and not self.train:
+            raise CallError("'batch' is said of the training; say 'train: STEPS', too")
         if self.method != "monte_carlo" and self._set(["samples"]):
             raise CallError("'samples' is said of the method 'monte_carlo'")
         for name, one in {"": self.of(""), **{n: self.of(n) for n in self.layers}}.items():

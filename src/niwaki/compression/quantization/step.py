@@ -43,9 +43,8 @@ def _trained(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) ->
 
     base = bench.recovery if isinstance(bench.recovery, FinetuneConfig) else _taught(model)
     share = _share(config)
-    settings = base.model_copy(
-        update={"steps": config.train, "lr": base.lr * share, "own_lr": base.own_lr * share}
-    )
+    rates = {"lr": base.lr * share, "own_lr": base.own_lr * share}
+    settings = base.model_copy(update={"steps": config.train, "batch": config.batch or base.batch, **rates})
 
     def told(done: int, total: int, info: Mapping[str, float]) -> None:
         bench.told(done, total + 100, info)
