@@ -81,8 +81,8 @@ def plans(subject: Subject) -> list[Plan]:
         longer = {**tune, "steps": 4 * subject.steps}
         return [*rows, Plan(BEST, [prune, longer, few_steps, int8], "main")]
     if subject.tokens:
-        # Pruned channels would be missed more than bits are: the matrices are 128 wide.
-        return [*rows, Plan(BEST, [{"kind": "quantize", "mode": "dynamic"}, pack])]
+        # Pruned channels are missed more than bits are: the matrices are 128 wide. Of int8 inputs, too.
+        return [*rows, Plan(BEST, [{**four, **few}, pack], "four")]
     matched = [prune, tune, MATCHED]
     rows.append(Plan("prune + finetune + temperature", matched, "main"))
     rows.append(Plan("prune + finetune + temperature + int8", [*matched, int8], "main"))
