@@ -79,7 +79,7 @@ def plans(subject: Subject) -> list[Plan]:
             return [*rows, Plan(BEST, [halved, prune, tune, int8], "few")]
         # Four steps of letters take longer to learn than those of digits; a better solver needs no training.
         longer = {**tune, "steps": 4 * subject.steps}
-        return [*rows, Plan(BEST, [prune, longer, few_steps, int8], "main")]
+        return [*rows, Plan(BEST, [prune, longer, {**few_steps, "evaluations": 8}, int8], "main")]
     if subject.tokens:
         # Pruned channels are missed more than bits are: the matrices are 128 wide. Of int8 inputs, too.
         return [*rows, Plan(BEST, [{**four, **few}, pack], "four")]
