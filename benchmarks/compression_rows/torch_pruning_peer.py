@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import copy
 import itertools
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ from niwaki.training import TrainConfig, fit
 __all__ = ["pruned_alone", "pruned_and_nncf", "tuning_steps"]
 
 _KINDS = (nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
+_LIMIT = 120  # seconds for finding what is cut together; ours takes a few
 _made: dict[str, GenerativeModel] = {}
 
 
@@ -67,20 +71,37 @@ def _pruned(subject: Subject) -> GenerativeModel:
     before = parameters(model)
     root, inputs = _traced(model)
     layers = [m for m in root.modules() if isinstance(m, _KINDS)]
-    pruner = tp.pruner.MagnitudePruner(
-        root,
-        inputs,
-        importance=tp.importance.GroupMagnitudeImportance(p=2),
-        pruning_ratio=settings["ratio"],
-        ignored_layers=[layers[-1], *_reshaped(root)],  # the output; by hand, as torch-pruning asks
-        num_heads=_heads(root),
-        round_to=settings.get("round_to", 8),
-    )
-    pruner.step()
+    with _limited(_LIMIT):
+        pruner = tp.pruner.MagnitudePruner(
+            root,
+            inputs,
+            importance=tp.importance.GroupMagnitudeImportance(p=2),
+            pruning_ratio=settings["ratio"],
+            ignored_layers=[layers[-1], *_reshaped(root)],  # the output; by hand, as torch-pruning asks
+            num_heads=_heads(root),
+            round_to=settings.get("round_to", 8),
+        )
+        pruner.step()
     if parameters(model) >= before:
         raise NiwakiError("torch-pruning cut nothing")
     model.sample(2, seed=0)
     return model
+
+
+@contextmanager
+def _limited(seconds: int) -> Iterator[None]:
+    """torch-pruning 1.6 does not come to an end with a Llama of four layers (15 minutes were tried)."""
+
+    def stop(*_: Any) -> None:
+        raise NiwakiError(f"torch-pruning did not find what is cut together within {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class _Whole(nn.Module):
