@@ -208,8 +208,10 @@ def test_the_page_has_a_line_per_row_and_leaves_out_what_was_not_measured() -> N
     )
     assert "**loss**: 0.5000" in untimed[5]
     mine |= {"latency": {"1": time, "16": time}, "memory_bytes": None}
-    records[0] |= {"latency": {"1": {**time, "median_ms": 8.0}, "16": time}, "memory_bytes": 10**7}
+    slow = {"median_ms": 1450.4, "low_ms": 999.0, "high_ms": 1600.0, "runs": 3}
+    records[0] |= {"latency": {"1": {**time, "median_ms": 8.0}, "16": slow}, "memory_bytes": 10**7}
     timed = markdown(found).splitlines()
     assert {line.count("|") for line in timed[2:]} == {10}  # every row is as wide as the head
-    assert "2 (1–3) | 4.0 | 2 (1–3) | 1.0 | – |" in timed[5]
+    assert "2 (1–3) | 4.0 | 2 (1–3) | 725.2 | – |" in timed[5]
+    assert "1450 (999–1600)" in timed[4]
     assert "fails: it crashed" in timed[6]
