@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compression_rows.rows import slug
 from rich.console import Console
 from rich.table import Table
 
@@ -136,7 +137,7 @@ def one(
     """One arm with one seed: made, judged, kept."""
     changes, steps, plan = arm
     key = hash_json([name, changes, steps, plan, seed, n, dataset.fingerprint, recipe.train])
-    label = "-".join("".join(c if c.isalnum() else " " for c in name).split())
+    label = slug(name)
     file = out / f"{label}-{seed}.json"
     if file.exists() and (known := read_json(file)).get("key") == key:
         return dict(known)

@@ -7,6 +7,7 @@ from typing import Any
 
 from compression_rows.plans import BEST
 from compression_rows.rows import EAGER
+from compression_rows.table import milliseconds
 from compression_rows.timing import BATCHES
 
 __all__ = ["markdown"]
@@ -69,13 +70,7 @@ def _times(row: Mapping[str, Any], base: Mapping[str, Any], n: int) -> tuple[str
     own, first = (r.get("latency", {}).get(str(n)) for r in (row, base))
     if own is None or first is None:
         return "–", ""
-    median, low, high = (_digits(own[k]) for k in ("median_ms", "low_ms", "high_ms"))
-    return f"{median} ({low}–{high})", "" if row is base else f"{first['median_ms'] / own['median_ms']:.1f}"
-
-
-def _digits(x: float) -> str:
-    """Three that count, and never 1.45e+03."""
-    return f"{x:.3g}" if x < 1000 else f"{x:.0f}"
+    return milliseconds(own), "" if row is base else f"{first['median_ms'] / own['median_ms']:.1f}"
 
 
 def _axis(found: Mapping[str, Any] | None) -> str:

@@ -69,12 +69,12 @@ def plans(subject: Subject) -> list[Plan]:
     if subject.diffusion:
         few_steps = {"kind": "sampling", "evaluations": 6, "solver": "dpmpp_2m"}
         teach: dict[str, Any] = {**tune, "kind": "distill"}
+        halved = {**teach, "evaluations": 4, "lr": 5e-4}
         rows += [
             Plan("6 steps, dpmpp_2m", [few_steps]),
-            Plan("4 steps, progressive", [{**teach, "evaluations": 4, "lr": 5e-4}], "few"),
+            Plan("4 steps, progressive", [halved], "few"),
             Plan("2 steps, consistency", [{**teach, "evaluations": 2, "method": "consistency"}]),
         ]
-        halved = {**teach, "evaluations": 4, "lr": 5e-4}
         if subject.name == "digits-ddpm":
             return [*rows, Plan(BEST, [halved, prune, tune, int8], "few")]
         # Four steps of letters take longer to learn than those of digits; a better solver needs no training.

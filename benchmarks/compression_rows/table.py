@@ -10,7 +10,7 @@ from rich.table import Table
 from compression_rows.rows import COMPILED, EAGER
 from compression_rows.timing import BATCHES
 
-__all__ = ["table"]
+__all__ = ["milliseconds", "table"]
 
 _FIGURES = {
     "frechet": "Fréchet",
@@ -66,7 +66,16 @@ def table(found: Mapping[str, Any]) -> Table:
 
 def _time(row: Mapping[str, Any], n: int) -> str:
     t = row.get("latency", {}).get(str(n))
-    return "" if t is None else f"{t['median_ms']:.3g} ({t['low_ms']:.3g}–{t['high_ms']:.3g})"
+    return "" if t is None else milliseconds(t)
+
+
+def milliseconds(latency: Mapping[str, Any]) -> str:
+    """Median (quartiles): three digits that count, and never 1.45e+03."""
+    median, low, high = (
+        f"{x:.3g}" if x < 1000 else f"{x:.0f}"
+        for x in (latency[k] for k in ("median_ms", "low_ms", "high_ms"))
+    )
+    return f"{median} ({low}–{high})"
 
 
 def _ratios(row: Mapping[str, Any], by: Mapping[str, Any], n: int) -> str:

@@ -35,6 +35,7 @@ _made: dict[str, GenerativeModel] = {}
 
 
 def tuning_steps(subject: Subject) -> int:
+    """Of the pruned model with its own loss."""
     return min(subject.steps, 5000)
 
 
@@ -90,7 +91,8 @@ def _pruned(subject: Subject) -> GenerativeModel:
 
 @contextmanager
 def _limited(seconds: int) -> Iterator[None]:
-    """torch-pruning 1.6 does not come to an end with a Llama of four layers (15 minutes were tried)."""
+    """NiwakiError after so long: torch-pruning 1.6 does not come to an end with a Llama of four layers, in 15
+    minutes that were tried."""
 
     def stop(*_: Any) -> None:
         raise NiwakiError(f"torch-pruning did not find what is cut together within {seconds} s")
