@@ -29,14 +29,14 @@ from rich.table import Table
 
 from niwaki.compression import QuantizeConfig
 from niwaki.compression.quantization.convert import quantize_model
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import read_json, write_json
 from niwaki.data import load
 from niwaki.deployment import machine
 from niwaki.evaluation import compare, lsh_precision_recall, manifold
-from niwaki.evaluation.samples import split_features
+from niwaki.evaluation.statistics.samples import split_features
 from niwaki.models.io import load_model
 from niwaki.recipe import load_recipe
-from niwaki.store import read_json, write_json
 from niwaki.workflow.judges import ask, judges
 from niwaki.workflow.reporter import Quiet
 

@@ -29,9 +29,9 @@ from compression_rows.table import table
 from compression_rows.timing import latencies, peak_memory
 from rich.console import Console
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import hash_json, jsonable, read_json, write_json, write_text
 from niwaki.deployment import machine
-from niwaki.store import hash_json, jsonable, read_json, write_json, write_text
 
 RESULTS = Path("benchmarks/results/compression")
 

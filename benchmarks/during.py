@@ -27,17 +27,17 @@ from rich.table import Table
 import niwaki_runtime
 from niwaki.compression import CompressConfig, compress
 from niwaki.compression.record import parameters
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import hash_json, read_json, write_json
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
 from niwaki.deployment import bundle_bytes, export_graphs, machine, package
 from niwaki.evaluation import frechet_distance, manifold
-from niwaki.evaluation.samples import split_features
+from niwaki.evaluation.statistics.samples import split_features
 from niwaki.features import build as build_extractors
 from niwaki.models.io import load_model, save_model
 from niwaki.models.registry import build
 from niwaki.recipe import Recipe, load_recipe
-from niwaki.store import hash_json, read_json, write_json
 from niwaki.training import fit
 from niwaki.workflow.judges import ask
 

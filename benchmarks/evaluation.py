@@ -38,10 +38,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from niwaki.core.store import write_json
 from niwaki.deployment import machine
-from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.gram import gram_metrics
-from niwaki.store import write_json
+from niwaki.evaluation.metrics.frechet import frechet_distance
+from niwaki.evaluation.metrics.gram import gram_metrics
 
 WAYS = ("niwaki", "prdc", "frechet", "sqrtm", "gemm")
 GEMM = 4096

@@ -32,12 +32,12 @@ from niwaki.adapters.language import (
     forced_log_probs,
 )
 from niwaki.compression import CompressConfig, compress
+from niwaki.core.store import write_json
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.sources.text import tokenizer_json
 from niwaki.deployment import bundle_bytes, export_graphs, package
 from niwaki.deployment.timing import interleave
 from niwaki.models import load_model, save_model
-from niwaki.store import write_json
 from niwaki.training import TrainConfig, fit
 from niwaki.workflow.own import compress_model
 from niwaki_runtime.samplers import Autoregressive, NumpyBackend

@@ -20,13 +20,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from niwaki.contract import GenerativeModel, HasLikelihood, NiwakiError
+from niwaki.core.contract import GenerativeModel, HasLikelihood, NiwakiError
+from niwaki.core.store import write_json
 from niwaki.data import Dataset
 from niwaki.deployment import machine
 from niwaki.evaluation import frechet_distance, manifold
-from niwaki.evaluation.samples import drawn_alike
+from niwaki.evaluation.statistics.samples import drawn_alike
 from niwaki.features import build
-from niwaki.store import write_json
 from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.run import run
 from niwaki.workflow.rundir import RunDirectory, is_run

@@ -29,7 +29,7 @@ from sanity_checks.data import DATA, Scale
 from sanity_checks.metrics import METRICS, measure
 from sanity_checks.published import CHECKS, PUBLISHED
 
-from niwaki.store import write_json
+from niwaki.core.store import write_json
 
 Measure = Callable[[np.ndarray, np.ndarray, int], dict[str, float]]
 Values = dict[str, dict[str, Any]]

@@ -32,12 +32,12 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
+from niwaki.core.store import write_json
 from niwaki.data import Split, load
 from niwaki.deployment import machine
 from niwaki.models.registry import build
 from niwaki.recipe import Recipe, load_recipe
-from niwaki.store import write_json
 from niwaki.training import TrainConfig, fit
 from niwaki.training.hardware import choose_device
 

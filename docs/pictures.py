@@ -9,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
+from niwaki.core.store import read_json
 from niwaki.data import DataConfig, Dataset, Split, load
-from niwaki.store import read_json
 
 HERE = Path(__file__).parent / "img"
 GAP = 2

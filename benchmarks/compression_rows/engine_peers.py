@@ -12,7 +12,7 @@ import numpy as np
 from compression_rows.artefact import Artefact
 from compression_rows.subject import Subject
 from niwaki.compression.quantization.calibrate import calibration_inputs
-from niwaki.contract import GenerativeModel, first_line
+from niwaki.core.contract import GenerativeModel, first_line
 from niwaki.deployment.nncf_quiet import quiet_nncf
 from niwaki.deployment.onnx_file import read_onnx
 from niwaki_runtime.engines import open_graph

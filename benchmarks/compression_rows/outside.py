@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from niwaki.adapters import adapt
 from niwaki.adapters.module import Adapted
+from niwaki.core.store import read_tensors, write_tensors
 from niwaki.data import Dataset
-from niwaki.store import read_tensors, write_tensors
 
 __all__ = ["STEPS", "adapted", "generator"]
 

@@ -11,7 +11,7 @@ from typing import Any
 from compression_rows.artefact import Artefact
 from compression_rows.subject import Subject
 from niwaki.compression import CompressConfig, compress
-from niwaki.store import jsonable
+from niwaki.core.store import jsonable
 
 __all__ = ["BEST", "Plan", "made_by_plan", "plans", "pruning_of"]
 

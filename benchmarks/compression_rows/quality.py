@@ -10,9 +10,9 @@ import numpy as np
 from compression_rows.subject import Subject
 from compression_rows.timing import BATCHES
 from compression_rows.tokens import tokens_judged
+from niwaki.core.store import jsonable
 from niwaki.evaluation import compare, frechet_distance, manifold
-from niwaki.evaluation.samples import split_features
-from niwaki.store import jsonable
+from niwaki.evaluation.statistics.samples import split_features
 from niwaki.workflow.margins import keep_margins, kept_margins
 from niwaki_runtime.bundle import Bundle
 

@@ -18,8 +18,8 @@ from compression_rows.subject import Subject
 from compression_rows.timing import BATCHES
 from compression_rows.torch_pruning_peer import pruned_alone, pruned_and_nncf, tuning_steps
 from compression_rows.torchao_peer import WAYS, torchao_way
-from niwaki.contract import first_line
-from niwaki.store import hash_json, jsonable, read_json, write_json
+from niwaki.core.contract import first_line
+from niwaki.core.store import hash_json, jsonable, read_json, write_json
 
 __all__ = ["COMPILED", "EAGER", "Row", "carried_out", "crashed", "kept", "rows", "slug"]
 

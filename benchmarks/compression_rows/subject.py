@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
+from niwaki.core.store import hash_json, hash_tensors
 from niwaki.data import Dataset
 from niwaki.deployment import export_graphs, package
 from niwaki.models.io import save_model
-from niwaki.store import hash_json, hash_tensors
 from niwaki.workflow.judges import ask, judges
 from niwaki.workflow.measure import weight_bytes
 from niwaki.workflow.reporter import Quiet

@@ -13,8 +13,8 @@ import numpy as np
 from compression_rows.subject import Subject
 from compression_rows.timing import BATCHES
 from niwaki.adapters.language import bits_per_token, bundle_bits_per_token
-from niwaki.contract import CallError
-from niwaki.evaluation.result import mean_interval
+from niwaki.core.contract import CallError
+from niwaki.evaluation.statistics.result import mean_interval
 from niwaki_runtime.bundle import Bundle
 
 __all__ = ["distinct", "paired_verdict", "tokens_judged"]

@@ -23,7 +23,7 @@ from compression_rows.engine_peers import nncf_files
 from compression_rows.plans import pruning_of
 from compression_rows.subject import Subject
 from niwaki.compression.record import parameters
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import export_graphs, package
 from niwaki.training import TrainConfig, fit
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from compression_rows.artefact import Artefact
 from compression_rows.subject import Subject
 from niwaki.compression.quantization.calibrate import calibration_inputs
-from niwaki.contract import GenerativeModel, Graph, NiwakiError
+from niwaki.core.contract import GenerativeModel, Graph, NiwakiError
 from niwaki.models.io import load_model
 
 __all__ = ["WAYS", "networks", "torchao_way"]

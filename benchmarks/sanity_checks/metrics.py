@@ -8,12 +8,12 @@ from functools import partial
 
 import numpy as np
 
-from niwaki.contract import CallError
-from niwaki.evaluation.alpha_beta import alpha_beta
-from niwaki.evaluation.lsh import lsh_precision_recall
-from niwaki.evaluation.manifold import manifold
-from niwaki.evaluation.neighbourhood import neighbourhood, reach
-from niwaki.evaluation.support import support
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.alpha_beta import alpha_beta
+from niwaki.evaluation.metrics.lsh import lsh_precision_recall
+from niwaki.evaluation.metrics.manifold import manifold
+from niwaki.evaluation.metrics.support import support
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, reach
 
 __all__ = ["METRICS", "measure", "standardised"]
 

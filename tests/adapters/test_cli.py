@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from niwaki.adapters import adapt
 from niwaki.cli.main import status
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.workflow.load import load
 from niwaki.workflow.outside import is_factory
 

@@ -18,7 +18,7 @@ from niwaki.compression import CompressConfig, DistillConfig, SamplingConfig, co
 from niwaki.compression.distillation.fewer_steps import diffusion_of
 from niwaki.compression.distillation.rules import asked_conditions
 from niwaki.compression.steps import Outcome, Workshop, step_of
-from niwaki.contract import Batch, CallError, Context
+from niwaki.core.contract import Batch, CallError, Context
 from niwaki.data import Dataset
 from niwaki.models import load_model, save_model
 

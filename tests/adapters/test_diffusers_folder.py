@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from niwaki.adapters import adapt_pipeline
-from niwaki.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, NiwakiError, SampleSpec
 
 pytest.importorskip("diffusers")
 

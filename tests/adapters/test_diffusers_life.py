@@ -17,11 +17,11 @@ import niwaki
 import niwaki_runtime
 from niwaki import data
 from niwaki.adapters import AdaptedPipeline, adapt_pipeline, save_pipeline
-from niwaki.contract import Batch, CallError, Context, HasLatents
+from niwaki.core.contract import Batch, CallError, Context, HasLatents
 from niwaki.deployment import export_graphs, package
 from niwaki.models import load_model, save_model
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import Cut
+from niwaki.surgery.cuts import Cut
+from niwaki.surgery.edits import apply_edits
 from niwaki.training import TrainConfig, fit
 
 diffusers = pytest.importorskip("diffusers")

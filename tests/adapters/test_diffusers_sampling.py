@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from niwaki.adapters import adapt_pipeline
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki_runtime import noise
 
 diffusers = pytest.importorskip("diffusers")

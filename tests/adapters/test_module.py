@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.adapters import Adapted, adapt, load_into
-from niwaki.contract import Batch, CallError, Context, NiwakiError, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, NiwakiError, SampleSpec
 from niwaki.models import load_model, save_model
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import Cut
+from niwaki.surgery.cuts import Cut
+from niwaki.surgery.edits import apply_edits
 from niwaki_runtime import noise
 
 CUTS = (

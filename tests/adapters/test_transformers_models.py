@@ -13,8 +13,8 @@ import transformers
 from small_language import CONFIGS, LENGTH, LEVELS, adapted, network
 
 from niwaki.adapters.language import adapt_language_model, bits_per_token
-from niwaki.backend import TorchBackend
-from niwaki.contract import Batch, CallError, Context, HasLikelihood, SampleSpec
+from niwaki.core.backend import TorchBackend
+from niwaki.core.contract import Batch, CallError, Context, HasLikelihood, SampleSpec
 from niwaki.data import Split
 from niwaki.training import TrainConfig, fit
 from niwaki_runtime.samplers.autoregressive import teacher_forced

@@ -21,7 +21,7 @@ from compression_rows.tokens import distinct, paired_verdict
 from rich.console import Console
 
 from niwaki.compression import CompressConfig
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, load
 from niwaki.models.registry import build
 

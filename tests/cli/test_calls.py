@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from niwaki.cli.main import VERBS
-from niwaki.store import read_json
+from niwaki.core.store import read_json
 
 
 @pytest.mark.parametrize("words", [(), *((verb,) for verb in VERBS)])

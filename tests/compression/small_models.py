@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import (
+from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,

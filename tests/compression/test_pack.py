@@ -13,7 +13,7 @@ from compression import small_models
 import niwaki_runtime
 from niwaki.compression import CompressConfig, FinetuneConfig, QuantizeConfig, check_order, compress
 from niwaki.compression.storage.config import PackConfig, ShareConfig
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.deployment import bundle_bytes
 
 SHARE, PACK = ShareConfig(clusters=8), PackConfig()

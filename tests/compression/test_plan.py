@@ -21,10 +21,10 @@ from niwaki.compression import CompressConfig, FinetuneConfig, PruneConfig, Quan
 from niwaki.compression import steps as steps_module
 from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.steps import Outcome, Step, Workshop, step_of
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import read_json, read_tensors, write_tensors
 from niwaki.data import Split
 from niwaki.models import load_model
-from niwaki.store import read_json, read_tensors, write_tensors
 
 PRUNE = PruneConfig(ratio=0.5, round_to=1, min_width=2)
 TUNE = FinetuneConfig(steps=6, batch=32, precision="fp32", device="cpu", warmup=0)

@@ -17,7 +17,7 @@ from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.storage.clusters import centres, nearest_centre
 from niwaki.compression.storage.config import ShareConfig
 from niwaki.compression.storage.share import share, shared
-from niwaki.contract import GenerativeModel, NiwakiError, SampleSpec
+from niwaki.core.contract import GenerativeModel, NiwakiError, SampleSpec
 from niwaki.deployment import bundle_bytes, export_graphs, package
 from niwaki.deployment.repack import pack_bundle
 from niwaki.models.gan.dcgan import Dcgan, DcganConfig

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, View
+from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, View
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
 

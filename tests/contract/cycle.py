@@ -5,7 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, ConditionSpec, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
+from niwaki.core.contract import (
+    Batch,
+    ConditionSpec,
+    Context,
+    GenerativeModel,
+    Graph,
+    Phase,
+    Port,
+    SampleSpec,
+)
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from niwaki import data
-from niwaki.contract import GenerativeModel, SampleSpec
+from niwaki.core.contract import GenerativeModel, SampleSpec
 from niwaki.data import Split
 from niwaki.models.registry import build
 from niwaki.training import StageConfig, TrainConfig

@@ -6,7 +6,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, ConditionSpec, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
+from niwaki.core.contract import (
+    Batch,
+    ConditionSpec,
+    Context,
+    GenerativeModel,
+    Graph,
+    Phase,
+    Port,
+    SampleSpec,
+)
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import Diffusion, Sampler
 from niwaki_runtime.samplers.schedules import alpha_bars

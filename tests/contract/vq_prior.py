@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, State, View
+from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, State, View
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import Autoregressive, Cascade, OneShot, Sampler
 

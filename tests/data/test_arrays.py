@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
 
 RNG = np.random.default_rng(0)

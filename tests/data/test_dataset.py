@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.data import Dataset, Split
 
 

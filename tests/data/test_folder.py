@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.sources.pictures import read_picture
 

@@ -11,7 +11,7 @@ from matplotlib.ft2font import FT2Font
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, cache_directory, load
 from niwaki.data.sources.fonts import CHARACTERS, FAMILIES, distance_fields, font_file
 from niwaki.data.sources.glyphs import FILL, GlyphsOptions, jitters, render

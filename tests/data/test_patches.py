@@ -7,7 +7,7 @@ import pytest
 from sklearn.datasets import load_sample_images
 from sklearn.utils import Bunch
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.sources.patches import regions
 from niwaki.data.splitting import hash_samples

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data.splitting import by_hash, hash_samples, shares
 
 FRACTIONS = (0.7, 0.1, 0.2)

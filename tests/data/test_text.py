@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, Feeder, load
 from niwaki.data.sources import python_docs
 from niwaki.data.sources.text import PASSAGE, passages, tokenizer_json

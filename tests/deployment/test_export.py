@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, Port
+from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, Port
 from niwaki.deployment import export_graphs
 from niwaki.deployment.bake import bake
 from niwaki.deployment.check import check_graph, graph_errors, open_runner

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from niwaki.compression import CompressConfig, PruneConfig, QuantizeConfig, compress
 from niwaki.compression.forewarned import forewarned, forewarned_once
-from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, Port, SampleSpec
+from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, Port, SampleSpec
+from niwaki.core.store import read_json
 from niwaki.deployment.fast_path import OffPath, layer_macs, off_fast_path
-from niwaki.nn.quantized import LayerBits
-from niwaki.store import read_json
+from niwaki.surgery.quantized import LayerBits
 from niwaki_runtime.samplers import OneShot, Sampler
 
 x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="what openvino does on x86")

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import jsonable
 from niwaki.deployment import Latency, Measurement, interleave, measure_bundle, measure_model, package
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.memory import _PEAK, bundle_memory, peak_above_empty
-from niwaki.store import jsonable
 
 
 def test_median_and_quartiles_in_milliseconds() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import niwaki_runtime
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.deployment import bundle_bytes, package, quantize_onnx
 from niwaki_runtime.errors import BundleError
 from niwaki_runtime.samplers import OneShot

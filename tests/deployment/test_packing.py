@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import niwaki_runtime
-from niwaki.contract import CallError, Graph, NiwakiError, Port, SampleSpec
+from niwaki.core.contract import CallError, Graph, NiwakiError, Port, SampleSpec
 from niwaki.deployment import bundle_bytes, export_graphs, package, quantize_onnx
 from niwaki.deployment.onnx_file import read_onnx, to_array
 from niwaki.deployment.packing import PACKED

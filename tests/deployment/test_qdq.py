@@ -15,13 +15,13 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from niwaki.contract import Graph, NiwakiError, Port
+from niwaki.core.contract import Graph, NiwakiError, Port
 from niwaki.deployment import count_executed, count_quantized, export_graphs
 from niwaki.deployment.bake import bake
 from niwaki.deployment.export import to_onnx
 from niwaki.deployment.onnx_file import write_graphs
 from niwaki.deployment.qdq import check_quantized, tidy
-from niwaki.nn.quantized import LayerBits, fit_weights, is_quantizable, quantize_layer
+from niwaki.surgery.quantized import LayerBits, fit_weights, is_quantizable, quantize_layer
 
 x86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="what openvino does on x86")
 

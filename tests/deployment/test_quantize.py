@@ -16,7 +16,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, Port
+from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, Port
 from niwaki.deployment import count_executed, count_quantized, quantize_onnx
 from niwaki.deployment.bake import bake
 from niwaki.deployment.check import open_runner

@@ -10,7 +10,7 @@ from evaluation.mixtures import mixtures
 
 from niwaki.data import DataConfig, load
 from niwaki.evaluation import Verdict, compare
-from niwaki.evaluation.planted import blur
+from niwaki.evaluation.equivalence.planted import blur
 from niwaki.features import build
 
 SEED = 0

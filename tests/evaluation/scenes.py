@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from niwaki.evaluation.compare import DIVERSITY, FIDELITY
-from niwaki.evaluation.neighbourhood import neighbourhood
-from niwaki.evaluation.paired import Change, closeness_change, reach_change
-from niwaki.evaluation.unpaired import closeness_difference, draws, reach_difference
-from niwaki.evaluation.verdict import decide
+from niwaki.evaluation.equivalence.compare import DIVERSITY, FIDELITY
+from niwaki.evaluation.equivalence.paired import Change, closeness_change, reach_change
+from niwaki.evaluation.equivalence.unpaired import closeness_difference, draws, reach_difference
+from niwaki.evaluation.equivalence.verdict import decide
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhood
 
 MODES, D = 20, 6
 CENTRES = 3 * np.random.default_rng(99).normal(size=(MODES, D))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.alpha_beta import alpha_beta
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.alpha_beta import alpha_beta
 
 
 def distances(x: np.ndarray, y: np.ndarray) -> np.ndarray:

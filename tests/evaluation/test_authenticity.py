@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from niwaki.contract import CallError
-from niwaki.evaluation.authenticity import authenticity
+from niwaki.core.contract import CallError
+from niwaki.evaluation.memorization.authenticity import authenticity
 
 
 def slow(train: np.ndarray, generated: np.ndarray) -> np.ndarray:

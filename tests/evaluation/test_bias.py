@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.stats import chi2_contingency
 
-from niwaki.contract import CallError
-from niwaki.evaluation import shares
-from niwaki.evaluation.bias import attribute_shift
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.bias import attribute_shift
+from niwaki.evaluation.statistics import shares
 
 
 def draw(shares_of: list[float], n: int, seed: int) -> np.ndarray:

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.stats import multivariate_normal
 
-from niwaki.contract import CallError
-from niwaki.evaluation.bits_per_dim import bits_per_dim
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.bits_per_dim import bits_per_dim
 
 
 @pytest.mark.parametrize(

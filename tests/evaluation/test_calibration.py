@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.evaluation import Calibration, calibrated, compare
-from niwaki.evaluation.calibration import calibration_key
+from niwaki.evaluation.equivalence.calibration import calibration_key
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def test_a_kept_margin_is_the_one_that_would_be_measured_and_the_verdict_says_so
     anew = judge(digits)
     assert anew.calibration.stored is False
     assert "stored beforehand" not in anew.diversity.text
-    room = sys.modules["niwaki.evaluation.compare"]  # the package's own `compare` is the function
+    room = sys.modules["niwaki.evaluation.equivalence.compare"]  # the package's own `compare` is the function
     monkeypatch.setattr(room, "calibrated", lambda *_, **__: pytest.fail("it was known"))
     kept = judge(digits, calibration=known)
     for axis in ("fidelity", "diversity"):

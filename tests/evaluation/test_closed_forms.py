@@ -6,13 +6,13 @@ from math import comb
 import numpy as np
 import pytest
 
-from niwaki.contract import CallError
-from niwaki.evaluation.closed_forms import (
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.manifold import manifold
+from niwaki.evaluation.statistics.closed_forms import (
     clipped_coverage_share,
     expected_clipped_coverage,
     expected_coverage,
 )
-from niwaki.evaluation.manifold import manifold
 
 
 def slow_clipped(n: int, m: int, k: int) -> float:

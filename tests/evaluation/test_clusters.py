@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation import manifold, shares
-from niwaki.evaluation.clusters import coverage_per_cluster
+from niwaki.core.contract import CallError
+from niwaki.evaluation import manifold
+from niwaki.evaluation.metrics.clusters import coverage_per_cluster
+from niwaki.evaluation.statistics import shares
 
 CENTRES = 20 * np.random.default_rng(99).normal(size=(10, 4))
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.cmmd import cmmd
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.cmmd import cmmd
 
 RNG = np.random.default_rng(1)
 

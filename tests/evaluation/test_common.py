@@ -8,9 +8,9 @@ from math import comb
 import numpy as np
 import pytest
 
-from niwaki.contract import CallError
-from niwaki.evaluation.common import damage_in_common
-from niwaki.store import jsonable
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
+from niwaki.evaluation.equivalence.common import damage_in_common
 
 
 def test_the_p_value_of_a_class_is_the_count_of_all_draws() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
 from niwaki.evaluation import compare
-from niwaki.evaluation.planted import blur
-from niwaki.store import jsonable
+from niwaki.evaluation.equivalence.planted import blur
 
 
 def judge(digits: Any, after: np.ndarray, n: int = 800, **options: Any) -> Any:

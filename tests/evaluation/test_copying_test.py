@@ -7,8 +7,8 @@ import pytest
 from scipy.stats import mannwhitneyu
 from sklearn.cluster import KMeans
 
-from niwaki.contract import CallError
-from niwaki.evaluation.copying_test import _share_below, _z, copying_test
+from niwaki.core.contract import CallError
+from niwaki.evaluation.memorization.copying_test import _share_below, _z, copying_test
 
 
 def sets(seed: int = 0, n: int = 400, m: int = 300, d: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

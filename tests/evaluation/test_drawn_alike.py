@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.evaluation.samples import drawn_alike
+from niwaki.evaluation.statistics.samples import drawn_alike
 
 
 @pytest.fixture(scope="module")

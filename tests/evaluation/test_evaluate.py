@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from evaluation.vectors import Identity, vector_dataset
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
 from niwaki.evaluation import evaluate, frechet_distance
-from niwaki.evaluation.samples import drawn_alike
-from niwaki.store import jsonable
+from niwaki.evaluation.statistics.samples import drawn_alike
 
 
 @pytest.fixture(scope="module")

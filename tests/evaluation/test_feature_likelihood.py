@@ -7,9 +7,14 @@ import pytest
 import torch
 from scipy.special import logsumexp
 
-from niwaki.contract import CallError
-from niwaki.evaluation import feature_likelihood
-from niwaki.evaluation.feature_likelihood import _FITS, _bandwidths, _nll, feature_likelihood_divergence
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics import feature_likelihood
+from niwaki.evaluation.metrics.feature_likelihood import (
+    _FITS,
+    _bandwidths,
+    _nll,
+    feature_likelihood_divergence,
+)
 
 
 def sets(seed: int = 0, d: int = 5, m: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ import pytest
 import scipy.linalg
 import torch
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.evaluation import frechet_distance
 
 RNG = np.random.default_rng(3)

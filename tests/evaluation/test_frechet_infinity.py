@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.frechet_infinity import frechet_distance_infinity
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.frechet import frechet_distance
+from niwaki.evaluation.metrics.frechet_infinity import frechet_distance_infinity
 
 RNG = np.random.default_rng(8)
 

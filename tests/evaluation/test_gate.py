@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from niwaki.contract import CallError
-from niwaki.evaluation.copies import Copies, find_copies
-from niwaki.evaluation.gate import memorisation_gate
-from niwaki.store import jsonable
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
+from niwaki.evaluation.extractor_checks.gate import memorisation_gate
+from niwaki.evaluation.memorization.copies import Copies, find_copies
 
 
 def found(rng: np.random.Generator, generated: np.ndarray, train: np.ndarray, test: int = 200) -> Copies:

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.evaluation import kernel_distance, manifold
-from niwaki.evaluation.cmmd import cmmd
-from niwaki.evaluation.gram import RBF, GramMetrics, Polynomial, gram_metrics
-from niwaki.evaluation.kernel_sums import KernelSums
-from niwaki.evaluation.ranks import ALONE
-from niwaki.evaluation.sweep import Pairs, sweep
-from niwaki.evaluation.tiles import Tiles, norms
-from niwaki.evaluation.topk import Smallest
-from niwaki.evaluation.within import Within
+from niwaki.evaluation.metrics.cmmd import cmmd
+from niwaki.evaluation.metrics.gram import RBF, GramMetrics, Polynomial, gram_metrics
+from niwaki.evaluation.pairwise.kernel_sums import KernelSums
+from niwaki.evaluation.pairwise.ranks import ALONE
+from niwaki.evaluation.pairwise.sweep import Pairs, sweep
+from niwaki.evaluation.pairwise.tiles import Tiles, norms
+from niwaki.evaluation.pairwise.topk import Smallest
+from niwaki.evaluation.pairwise.within import Within
 
 
 def exact(x: np.ndarray, y: np.ndarray) -> np.ndarray:

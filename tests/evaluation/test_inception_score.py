@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.inception_score import inception_score
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.inception_score import inception_score
 
 RNG = np.random.default_rng(4)
 

@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.stats import kstest
 
-from niwaki.contract import CallError
-from niwaki.evaluation.kernel import KernelSubsets, kernel_distance, kernel_test, polynomial
-from niwaki.evaluation.mmd import discrepancy
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.kernel import KernelSubsets, kernel_distance, kernel_test, polynomial
+from niwaki.evaluation.pairwise.mmd import discrepancy
 
 
 def k(a: np.ndarray, b: np.ndarray) -> float:

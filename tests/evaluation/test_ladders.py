@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from evaluation.vectors import Identity, vector_dataset
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
 from niwaki.data import Dataset
-from niwaki.evaluation.fitness import judge_curve
-from niwaki.evaluation.ladders import STRENGTHS, check_extractor, corrupt
+from niwaki.evaluation.extractor_checks.fitness import judge_curve
+from niwaki.evaluation.extractor_checks.ladders import STRENGTHS, check_extractor, corrupt
 from niwaki.features import build
-from niwaki.store import jsonable
 
 
 class Constant(Identity):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from niwaki.contract import CallError
-from niwaki.evaluation.lsh import _Hasher, lsh_precision_recall
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.lsh import _Hasher, lsh_precision_recall
 
 
 def gaussians(seed: int, n: int, m: int, d: int) -> tuple[np.ndarray, np.ndarray]:

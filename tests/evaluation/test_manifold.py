@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from prdc import compute_prdc
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.evaluation import manifold
 
 

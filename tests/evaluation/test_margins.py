@@ -9,12 +9,19 @@ import pytest
 from evaluation.scenes import CENTRES, MODES, D, scene
 
 from niwaki.evaluation import compare
-from niwaki.evaluation.margins import DIVERSITY, FIDELITY, SHARE, Margin, diversity_margin, fidelity_margin
-from niwaki.evaluation.neighbourhood import neighbourhood, reach
-from niwaki.evaluation.paired import Change
-from niwaki.evaluation.planted import drop_sets, dropped
-from niwaki.evaluation.result import Z95
-from niwaki.evaluation.verdict import decide
+from niwaki.evaluation.equivalence.margins import (
+    DIVERSITY,
+    FIDELITY,
+    SHARE,
+    Margin,
+    diversity_margin,
+    fidelity_margin,
+)
+from niwaki.evaluation.equivalence.paired import Change
+from niwaki.evaluation.equivalence.planted import drop_sets, dropped
+from niwaki.evaluation.equivalence.verdict import decide
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, reach
+from niwaki.evaluation.statistics.result import Z95
 
 
 def judge(digits: Any, before: np.ndarray, after: np.ndarray, **options: Any) -> Any:

@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 from evaluation.vectors import Identity, vector_dataset
 
-from niwaki.contract import CallError
-from niwaki.evaluation import EvaluateConfig, evaluate, gram, kernel_distance, manifold
-from niwaki.evaluation.authenticity import authenticity
-from niwaki.evaluation.cmmd import cmmd
-from niwaki.evaluation.inception_score import inception_score
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
+from niwaki.evaluation import EvaluateConfig, evaluate, kernel_distance, manifold
 from niwaki.evaluation.measures import DEFAULT, check_metrics, measure, measures
-from niwaki.evaluation.mind import mind
-from niwaki.evaluation.samples import drawn_alike
+from niwaki.evaluation.memorization.authenticity import authenticity
+from niwaki.evaluation.metrics import gram
+from niwaki.evaluation.metrics.cmmd import cmmd
+from niwaki.evaluation.metrics.inception_score import inception_score
+from niwaki.evaluation.metrics.mind import mind
+from niwaki.evaluation.metrics.vendi import vendi_score
 from niwaki.evaluation.seen import Seen
-from niwaki.evaluation.vendi import vendi_score
-from niwaki.store import jsonable
+from niwaki.evaluation.statistics.samples import drawn_alike
 
 MEMORY = {"authenticity", "copying_test", "mifid", "feature_likelihood", "feature_likelihood_gap"}
 

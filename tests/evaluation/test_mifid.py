@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.mifid import mifid
+from niwaki.core.contract import CallError
+from niwaki.evaluation.memorization.mifid import mifid
+from niwaki.evaluation.metrics.frechet import frechet_distance
 
 RNG = np.random.default_rng(6)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.mind import mind
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.mind import mind
 
 RNG = np.random.default_rng(2)
 
@@ -29,7 +29,7 @@ def test_on_the_line_it_is_thrice_the_transport_cost(n: int, m: int) -> None:
 @pytest.mark.parametrize("directions", [50, 5])
 def test_equals_a_loop_over_the_directions(directions: int) -> None:
     """The quadratic part of a basis adds up: checked against the sum over the same directions."""
-    from niwaki.evaluation.mind import _orthogonal
+    from niwaki.evaluation.metrics.mind import _orthogonal
 
     x, y = RNG.normal(size=(40, 8)), RNG.normal(size=(25, 8)) * 1.5
     u = _orthogonal(directions, 8, torch.Generator().manual_seed(3)).numpy()
@@ -55,7 +55,7 @@ def test_a_larger_spread_has_a_closed_form() -> None:
 
 
 def test_directions_are_uniform() -> None:
-    from niwaki.evaluation.mind import _orthogonal
+    from niwaki.evaluation.metrics.mind import _orthogonal
 
     u = _orthogonal(30_000, 3, torch.Generator().manual_seed(0)).numpy()
     np.testing.assert_allclose((u**2).mean(0), 1 / 3, atol=0.01)

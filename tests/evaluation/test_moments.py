@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.moments import (
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.frechet import frechet_distance
+from niwaki.evaluation.metrics.moments import (
     Moments,
     Transport,
     _congruent,

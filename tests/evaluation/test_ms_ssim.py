@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.ms_ssim import ms_ssim, ms_ssim_diversity
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.ms_ssim import ms_ssim, ms_ssim_diversity
 
 WEIGHTS = np.array([0.0448, 0.2856, 0.3001, 0.2363, 0.1333])
 

@@ -5,9 +5,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from niwaki.evaluation.gram import gram_metrics
-from niwaki.evaluation.neighbourhood import CLIP, neighbourhood, neighbourhoods, reach, reach_table
-from niwaki.evaluation.paired import closeness_change, reach_change, reach_influence
+from niwaki.evaluation.equivalence.paired import closeness_change, reach_change, reach_influence
+from niwaki.evaluation.metrics.gram import gram_metrics
+from niwaki.evaluation.pairwise.neighbourhood import CLIP, neighbourhood, neighbourhoods, reach, reach_table
 
 RNG = np.random.default_rng(0)
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import CallError
-from niwaki.evaluation.path_length import path_length
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.path_length import path_length
 
 EPSILON = 1e-4
 

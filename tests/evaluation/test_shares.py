@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from niwaki.contract import CallError
-from niwaki.evaluation import shares
-from niwaki.evaluation.result import Z95, wilson
+from niwaki.core.contract import CallError
+from niwaki.evaluation.statistics import shares
+from niwaki.evaluation.statistics.result import Z95, wilson
 
 
 def test_published_intervals_of_differences_are_reproduced() -> None:

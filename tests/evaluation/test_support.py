@@ -5,9 +5,9 @@ import pytest
 import torch
 from scipy.stats import nbinom
 
-from niwaki.contract import CallError
-from niwaki.evaluation.grid import Grid
-from niwaki.evaluation.support import support
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.grid import Grid
+from niwaki.evaluation.metrics.support import support
 
 
 def slow(real: np.ndarray, generated: np.ndarray, k: int, level: float, ratio: float) -> tuple[float, float]:

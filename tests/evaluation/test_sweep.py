@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.evaluation.sweep import Pairs
+from niwaki.evaluation.pairwise.sweep import Pairs
 
 
 def exact(x: np.ndarray, y: np.ndarray) -> np.ndarray:

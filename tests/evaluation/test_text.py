@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from evaluation.text_scenes import LENGTH, LEVELS, SHARE, damaged, rates, taken, windows
 
-from niwaki.contract import CallError
-from niwaki.evaluation.margins import Margin
-from niwaki.evaluation.neighbourhood import Neighbourhood
-from niwaki.evaluation.ngrams import distinct_n, repetition
-from niwaki.evaluation.paired import closeness_change
-from niwaki.evaluation.text import DRAWS, bits, compare_text, mean_change, reach_of_text
-from niwaki.evaluation.text_margins import frequencies, mixed, text_margins, vocabularies, without
-from niwaki.store import jsonable
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
+from niwaki.evaluation.equivalence.margins import Margin
+from niwaki.evaluation.equivalence.paired import closeness_change
+from niwaki.evaluation.equivalence.text import DRAWS, bits, compare_text, mean_change, reach_of_text
+from niwaki.evaluation.equivalence.text_margins import frequencies, mixed, text_margins, vocabularies, without
+from niwaki.evaluation.metrics.ngrams import distinct_n, repetition
+from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood
 
 MARGINS = {"fidelity": Margin(0.05), "diversity": Margin(0.04)}
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from niwaki.evaluation import compare
-from niwaki.evaluation.neighbourhood import neighbourhood, reach
-from niwaki.evaluation.planted import blur
+from niwaki.evaluation.equivalence.planted import blur
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, reach
 
 D = 6
 CENTRES = 20 * np.random.default_rng(0).normal(size=(10, D))

@@ -7,10 +7,10 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from niwaki.contract import CallError
-from niwaki.evaluation import shares
-from niwaki.evaluation.result import wilson
-from niwaki.evaluation.tstr import train_on_synthetic_test_on_real
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.tstr import train_on_synthetic_test_on_real
+from niwaki.evaluation.statistics import shares
+from niwaki.evaluation.statistics.result import wilson
 
 
 def blobs(n: int, seed: int, spread: float = 1.0, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ def test_balanced_accuracy_is_the_mean_over_classes() -> None:
 
 def test_the_balanced_interval_covers_the_truth() -> None:
     """Hits with known chances per class, through the same combination."""
-    from niwaki.evaluation.tstr import _accuracy
+    from niwaki.evaluation.metrics.tstr import _accuracy
 
     rng = np.random.default_rng(11)
     truth = np.repeat([0, 1, 2], [150, 60, 30])

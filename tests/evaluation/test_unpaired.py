@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
 from niwaki.evaluation import compare
-from niwaki.evaluation.neighbourhood import Neighbourhood, neighbourhood, reach
-from niwaki.evaluation.unpaired import _of_the_draw, closeness_difference, draws, reach_difference
-from niwaki.store import jsonable
+from niwaki.evaluation.equivalence.unpaired import _of_the_draw, closeness_difference, draws, reach_difference
+from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, neighbourhood, reach
 
 
 def places(

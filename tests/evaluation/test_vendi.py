@@ -7,8 +7,8 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.stats import entropy, ortho_group
 
-from niwaki.contract import CallError
-from niwaki.evaluation.vendi import vendi_score
+from niwaki.core.contract import CallError
+from niwaki.evaluation.metrics.vendi import vendi_score
 
 ORDERS = [0.0, 0.3, 1.0, 2.0, 7.0, math.inf]
 

@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
-from niwaki.evaluation.compare import FIDELITY
-from niwaki.evaluation.paired import Change
-from niwaki.evaluation.shares import holm
-from niwaki.evaluation.verdict import decide
+from niwaki.evaluation.equivalence.compare import FIDELITY
+from niwaki.evaluation.equivalence.paired import Change
+from niwaki.evaluation.equivalence.verdict import decide
+from niwaki.evaluation.statistics.shares import holm
 
 
 def change(delta: float, error: float, real: float = 0.0) -> Change:
@@ -59,8 +59,8 @@ def test_holm() -> None:
 
 def test_a_lopsided_mean_is_bounded_on_both_sides() -> None:
     """Means of 300 differences of which 4 % are large: each end must be passed in about 2.5 % of repeats."""
-    from niwaki.evaluation.neighbourhood import Neighbourhood
-    from niwaki.evaluation.paired import closeness_change
+    from niwaki.evaluation.equivalence.paired import closeness_change
+    from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood
 
     rng = np.random.default_rng(0)
     claims, swaps = np.zeros((300, 1), np.int64), np.zeros((1, 300), bool)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from niwaki.evaluation.text import TextComparison, compare_text
-from niwaki.evaluation.text_margins import mixed, text_margins, vocabularies, without
+from niwaki.evaluation.equivalence.text import TextComparison, compare_text
+from niwaki.evaluation.equivalence.text_margins import mixed, text_margins, vocabularies, without
 
 LEVELS, LENGTH = 64, 32
 ZIPF = 1.0 / np.arange(2, LEVELS + 2)

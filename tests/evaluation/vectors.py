@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 from niwaki.data import Dataset, Split
 
 

@@ -15,13 +15,13 @@ from evaluation.mixtures import mixtures
 from evaluation.scenes import rates
 
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.evaluation.margins import DIVERSITY, FIDELITY, K, Margin, calibrate
-from niwaki.evaluation.neighbourhood import neighbourhoods
-from niwaki.evaluation.paired import Change, closeness_change, reach_change
-from niwaki.evaluation.planted import blur, dropped, find_modes
-from niwaki.evaluation.samples import split_features
-from niwaki.evaluation.unpaired import closeness_difference, draws, reach_difference
-from niwaki.evaluation.verdict import decide
+from niwaki.evaluation.equivalence.margins import DIVERSITY, FIDELITY, K, Margin, calibrate
+from niwaki.evaluation.equivalence.paired import Change, closeness_change, reach_change
+from niwaki.evaluation.equivalence.planted import blur, dropped, find_modes
+from niwaki.evaluation.equivalence.unpaired import closeness_difference, draws, reach_difference
+from niwaki.evaluation.equivalence.verdict import decide
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhoods
+from niwaki.evaluation.statistics.samples import split_features
 from niwaki.features import build
 
 SEED = 0

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from niwaki.contract import SampleSpec
-from niwaki.features.augment import Augment, _affine, _sample, augment
+from niwaki.core.contract import SampleSpec
+from niwaki.nn.augment.views import Augment, _affine, _sample, augment
 
 NOTHING = Augment(
     shift=0, crop=1, zoom=0, rotate=0, brightness=0, contrast=0, cutout=0, amplitude=0, jitter=0, mask=0

@@ -8,7 +8,7 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import Dataset
 from niwaki.features import Classifier, available, build, classifier, fitting
 from niwaki.features.classifier import ClassifierNetwork, _shifted
@@ -106,7 +106,7 @@ def test_shifts_are_whole_and_repeat_the_edge() -> None:
 
 
 def test_every_parameter_receives_a_gradient() -> None:
-    from niwaki.contract import Batch, Context
+    from niwaki.core.contract import Batch, Context
 
     dataset = toy((1, 12, 12))
     network = ClassifierNetwork(dataset.spec)

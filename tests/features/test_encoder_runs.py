@@ -11,11 +11,11 @@ import pytest
 import yaml
 
 from niwaki.cli.main import status
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.store import read_json
 from niwaki.data import Dataset
 from niwaki.features import build, files_of, load_encoder
 from niwaki.recipe import dump_recipe, load_recipe, recipe_from
-from niwaki.store import read_json
 
 TINY: dict[str, Any] = {
     "data": {"source": "digits"},

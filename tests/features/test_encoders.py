@@ -11,7 +11,7 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.contract import Batch, CallError, Context, NiwakiError, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, NiwakiError, SampleSpec
 from niwaki.data import Dataset
 from niwaki.features import (
     EncoderExtractor,

@@ -10,10 +10,10 @@ import torch
 from features.toys import toy
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import write_tensors
 from niwaki.features.inception import INCEPTION_INPUT, Inception, load_inception
 from niwaki.features.pretrained import InceptionExtractor, pretrained_extractor
-from niwaki.store import write_tensors
 
 SMALL = 16
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.contract import Batch, CallError, Context, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, SampleSpec
 from niwaki.features.encoders import build_encoder
 from niwaki.features.mae import Mae, hidden_patches, masked_error, random_mask
 from niwaki.features.patches import choose_patch, patchify, positions, unpatchify

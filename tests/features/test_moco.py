@@ -9,7 +9,7 @@ import torch
 from features.toys import toy
 from torch import Tensor
 
-from niwaki.contract import Batch, Context
+from niwaki.core.contract import Batch, Context
 from niwaki.features.encoders import build_encoder
 from niwaki.features.moco import Moco
 from niwaki.training import TrainConfig, fit

@@ -8,7 +8,7 @@ import torch
 from features.toys import toy
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.features.module import module_extractor
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.pretrained import Pretrained

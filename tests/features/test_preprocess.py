@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.features.preprocess import Preprocess, resize
 
 SIZES = [

@@ -13,13 +13,13 @@ from features.tiny import clip, dinov2, saved
 from features.toys import toy
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import write_tensors
 from niwaki.data import Dataset
 from niwaki.features import Extractor
 from niwaki.features.inception import Inception
 from niwaki.features.preprocess import Preprocess, resize
 from niwaki.features.pretrained import KINDS, is_pretrained, pretrained_extractor
-from niwaki.store import write_tensors
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import Dataset
 from niwaki.features import build
 
@@ -56,8 +56,8 @@ def test_members_lie_on_spheres_of_their_own(digits: Dataset) -> None:
 
 def test_blur_moves_features_away_the_more_the_stronger_it_is(digits: Dataset) -> None:
     """What a plain random network fails: its blurred digits crowd in the middle of the real ones."""
-    from niwaki.evaluation.neighbourhood import neighbourhood
-    from niwaki.evaluation.planted import blur
+    from niwaki.evaluation.equivalence.planted import blur
+    from niwaki.evaluation.pairwise.neighbourhood import neighbourhood
 
     (extractor,) = build(["random"], digits)
     real = extractor.of_split(digits, "test")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 from niwaki.data import Dataset, Split
 
 

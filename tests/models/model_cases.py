@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from niwaki import models
-from niwaki.contract import Batch, Context, GenerativeModel, SampleSpec
+from niwaki.core.contract import Batch, Context, GenerativeModel, SampleSpec
 
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6, "width": 8, "max_width": 16, "features": 16},

@@ -6,7 +6,7 @@ import pytest
 import torch
 from model_cases import batch, context, make
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.models.diffusion.process import TARGETS, drop_labels, levels, noised
 from niwaki_runtime.samplers.diffusion import to_x0_eps
 

@@ -134,7 +134,7 @@ def test_the_critic_learns_from_the_samples_that_the_generator_has_just_made() -
 
 @pytest.mark.parametrize(("size", "start"), [(8, 4), (32, 4), (64, 4), (28, 7), (6, 6)])
 def test_images_of_any_even_history_start_at_their_smallest_half(size: int, start: int) -> None:
-    from niwaki.contract import SampleSpec
+    from niwaki.core.contract import SampleSpec
 
     model = make("dcgan", SampleSpec("image", (3, size, size)))
     assert model.generator.stem[1].height == start
@@ -143,7 +143,7 @@ def test_images_of_any_even_history_start_at_their_smallest_half(size: int, star
 
 def test_other_ranges_are_filled_whole() -> None:
     """An output far out in tanh's tails reaches the ends of the spec's own range."""
-    from niwaki.contract import SampleSpec
+    from niwaki.core.contract import SampleSpec
 
     model = make("dcgan", SampleSpec("image", (1, 8, 8), low=0.0, high=5.0))
     with torch.no_grad():

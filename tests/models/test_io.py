@@ -8,11 +8,11 @@ import pytest
 import torch
 from model_cases import make
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import read_json, read_tensors, write_json, write_tensors
 from niwaki.models import load_model, save_model
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import Cut
-from niwaki.store import read_json, read_tensors, write_json, write_tensors
+from niwaki.surgery.cuts import Cut
+from niwaki.surgery.edits import apply_edits
 
 CUTS = (
     Cut("generator.body.1", "out", (0, 2, 3, 6)),

@@ -14,7 +14,7 @@ import torch
 from model_cases import DIGITS, PATCHES, SMALL, TALL, VARIANTS, batch, context, make, step
 
 from niwaki import models
-from niwaki.contract import CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import CallError, GenerativeModel, SampleSpec
 from niwaki_runtime.samplers import sampler_from_json
 
 CASES: list[tuple[str, SampleSpec, dict[str, Any]]] = [

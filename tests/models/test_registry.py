@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from niwaki.contract import CallError
-from niwaki.registry import Registry
+from niwaki.core.contract import CallError
+from niwaki.core.registry import Registry
 
 
 class Thing:
@@ -31,7 +31,7 @@ def test_a_class_is_known_by_the_name_it_was_entered_under() -> None:
 
 def test_built_in_modules_are_imported_when_names_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     imported: list[str] = []
-    monkeypatch.setattr("niwaki.registry.importlib.import_module", imported.append)
+    monkeypatch.setattr("niwaki.core.registry.importlib.import_module", imported.append)
     things: Registry[Thing] = Registry("thing", ("a.b", "c"))
     things.register("cup")(Thing)
     assert things["cup"] is Thing

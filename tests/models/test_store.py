@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from niwaki.store import hash_directory, kept_json, write_json
+from niwaki.core.store import hash_directory, kept_json, write_json
 
 
 def test_what_is_kept_is_made_once_and_again_where_it_is_damaged(tmp_path: Path) -> None:

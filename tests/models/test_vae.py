@@ -10,7 +10,7 @@ from model_cases import DIGITS, batch, context, make
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
-from niwaki.contract import CallError, HasLatents, HasLikelihood, SampleSpec
+from niwaki.core.contract import CallError, HasLatents, HasLikelihood, SampleSpec
 from niwaki.models.vae.likelihoods import bernoulli, gaussian, kl_to_standard
 
 

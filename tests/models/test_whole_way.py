@@ -10,7 +10,7 @@ from model_cases import VARIANTS, batch, make, step
 
 from niwaki import models
 from niwaki.compression import prune
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 from niwaki.deployment import export_graphs, package, parity
 from niwaki.models import load_model, save_model
 

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations as new
 
-from niwaki.contract import NiwakiError
-from niwaki.nn.attributes import SetAttribute
-from niwaki.nn.edits import apply_edits, edit_from_json
-from niwaki.nn.opened import Opened
-from niwaki.nn.plain import Plain
+from niwaki.core.contract import NiwakiError
+from niwaki.surgery.attributes import SetAttribute
+from niwaki.surgery.edits import apply_edits, edit_from_json
+from niwaki.surgery.remove_parametrization import Plain
+from niwaki.surgery.unfused_attention import Opened
 
 
 def replayed(make: Callable[[], nn.Module], done: nn.Module, edit: object) -> nn.Module:

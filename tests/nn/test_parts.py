@@ -10,13 +10,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from niwaki.contract import CallError, SampleSpec
-from niwaki.nn.attention import Attention2d, attend
-from niwaki.nn.blocks import UPSAMPLING, Unflatten, conv_norm, conv_up, pyramid
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.embedding import Sinusoidal
-from niwaki.nn.images import Squash, to_signed, to_unit
-from niwaki.nn.surgery import Cut
+from niwaki.core.contract import CallError, SampleSpec
+from niwaki.nn.layers.attention import Attention2d, attend
+from niwaki.nn.layers.blocks import UPSAMPLING, Unflatten, conv_norm, conv_up, pyramid
+from niwaki.nn.layers.embedding import Sinusoidal
+from niwaki.nn.layers.images import Squash, to_signed, to_unit
+from niwaki.surgery.cuts import Cut
+from niwaki.surgery.edits import apply_edits
 
 
 def attention(channels: int = 16, heads: int = 4) -> Attention2d:

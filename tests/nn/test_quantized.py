@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
-from niwaki.contract import NiwakiError
-from niwaki.nn.edits import apply_edits, edit_from_json
-from niwaki.nn.quantized import (
+from niwaki.core.contract import NiwakiError
+from niwaki.surgery.edits import apply_edits, edit_from_json
+from niwaki.surgery.quantized import (
     LayerBits,
     Quantizer,
     fit_weights,
@@ -23,9 +23,9 @@ from niwaki.nn.quantized import (
     quantize_layer,
     quantized_layers,
 )
-from niwaki.nn.quantized_edit import Quantized
-from niwaki.nn.quantized_fold import absorb
-from niwaki.nn.quantized_math import OBSERVERS, affine_scale, fake_quantize, grid, symmetric_scale
+from niwaki.surgery.quantized_edit import Quantized
+from niwaki.surgery.quantized_fold import absorb
+from niwaki.surgery.quantized_math import OBSERVERS, affine_scale, fake_quantize, grid, symmetric_scale
 
 LAYERS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(24, 10), (3, 24)),

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from niwaki.contract import NiwakiError
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import Cut, cut, per_position, reorder, scale, width
+from niwaki.core.contract import NiwakiError
+from niwaki.surgery.cuts import Cut, cut, per_position, reorder, scale, width
+from niwaki.surgery.edits import apply_edits
 
 EVEN = (0, 3, 4, 5, 9, 10)  # two of each four: equal in three groups of four
 SOME = (0, 2, 3, 7, 11)

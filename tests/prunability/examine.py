@@ -16,7 +16,7 @@ from prunability.zoo import Case
 from niwaki.compression import PruneConfig
 from niwaki.compression.forward import outputs
 from niwaki.compression.pruning.channels import pruned
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import export_graphs
 from niwaki.deployment.bake import bake
 from niwaki.deployment.check import graph_errors, open_runner

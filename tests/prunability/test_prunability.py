@@ -14,7 +14,7 @@ from prunability.zoo import CASES
 
 from niwaki.compression import prune
 from niwaki.compression.forward import outputs
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
 
 
 @pytest.fixture(scope="module")

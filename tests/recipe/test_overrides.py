@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.recipe import apply_overrides, parse_override
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.recipe import check_data, dump_recipe, find_recipe, load_recipe, recipe_from
 
 TINY = {

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
+from niwaki.core.store import jsonable, write_json
 from niwaki.data import DataConfig, load
-from niwaki.store import jsonable, write_json
 
 N = 180
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.store import read_json, write_json
+from niwaki.core.store import read_json, write_json
 
 TEST, TRAIN = (4, 9, 2, 30, 17, 5), (11, 3, 8)
 """Positions of the originals that are kept with a run."""

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from report.found import change
 
+from niwaki.core.store import read_json
 from niwaki.report import write_report
 from niwaki.report.gallery import damage_gallery, damage_of, samples
 from niwaki.report.record import read_run
-from niwaki.store import read_json
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 from report.found import TRAIN, change, fitness, keep_copies, keep_originals
 from report.test_pictures import opened
 
+from niwaki.core.store import read_json
 from niwaki.report import write_report
 from niwaki.report.memory import copies, positions
 from niwaki.report.record import read_run
-from niwaki.store import read_json
 
 
 @pytest.fixture

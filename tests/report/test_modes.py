@@ -10,11 +10,11 @@ import pytest
 from report.found import TEST, change, found_modes, keep_originals, mode
 from report.test_pictures import opened
 
+from niwaki.core.store import read_json, write_json
 from niwaki.report import trust, write_report
 from niwaki.report.modes import modes, positions
 from niwaki.report.originals import wanted
 from niwaki.report.record import read_run
-from niwaki.store import read_json, write_json
 
 CLUSTER = mode("cluster", "cluster 3 (90 % 8)", lost=True)
 

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 from niwaki.report.pictures import RUST, difference, drawable, picture, spread
 
 GREY = SampleSpec("image", (1, 16, 16))

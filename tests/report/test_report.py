@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from report.found import fitness
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import read_json, write_json
 from niwaki.report import write_report
 from niwaki.report.gains import bars
 from niwaki.report.judgement import class_coverage, quality, verdicts
 from niwaki.report.record import measures, read_run
-from niwaki.store import read_json, write_json
 
 FILES = ("recipe.yaml", "metrics.jsonl", "evaluation.json", "compression.json", "samples.npz")
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
+from niwaki.core.store import read_json, write_json
 from niwaki.report import write_report
 from niwaki.report.record import read_run
 from niwaki.report.sensitivity import heat, off_path
-from niwaki.store import read_json, write_json
 
 
 def entry(

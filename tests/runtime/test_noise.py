@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
-from niwaki import device_noise
-from niwaki.backend import TorchBackend
+from niwaki.core import device_noise
+from niwaki.core.backend import TorchBackend
 from niwaki_runtime import noise
 
 WORD = (1 << 64) - 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.backend import TorchBackend
+from niwaki.core.backend import TorchBackend
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers import (
     Autoregressive,

@@ -12,7 +12,7 @@ sys.path.insert(
     0, str(Path(__file__).parent)
 )  # `training_toys` is shared with the processes that tests start
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 from niwaki.data import Split
 
 

@@ -15,7 +15,7 @@ import torch
 from training_process import STEP, config, split
 from training_toys import Adversaries, Regression
 
-from niwaki.store import read_jsonl, read_tensors
+from niwaki.core.store import read_jsonl, read_tensors
 from niwaki.training import TrainConfig, fit
 from niwaki.training.checkpoint import list_checkpoints
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from training_toys import Poisoned, Regression
 
-from niwaki.contract import Batch, SampleSpec
+from niwaki.core.contract import Batch, SampleSpec
+from niwaki.core.store import read_tensors
 from niwaki.data import Feeder, Split
-from niwaki.store import read_tensors
 from niwaki.training import NotFinite, TrainConfig, fit
 from niwaki.training.checkpoint import list_checkpoints
 from niwaki.training.nonfinite import all_finite

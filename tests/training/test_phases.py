@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from training_toys import Adversaries, Regression, TwoStages
 
-from niwaki.contract import Phase
+from niwaki.core.contract import Phase
 from niwaki.data import Feeder
 from niwaki.training import StageConfig, TrainConfig, fit
 from niwaki.training.step import Stepper

@@ -6,7 +6,7 @@ import pytest
 import torch
 from training_toys import Adversaries, Images, Regression
 
-from niwaki.contract import Batch
+from niwaki.core.contract import Batch
 from niwaki.training import TrainConfig, fit
 from niwaki.training.hardware import choose_precision, has_bf16
 from niwaki.training.optimizers import build_optimizer, optimizer_names

@@ -10,8 +10,8 @@ import pytest
 import torch
 from training_toys import Adversaries, Regression, TwoStages
 
+from niwaki.core.store import read_json, read_jsonl, read_tensors
 from niwaki.data import Feeder
-from niwaki.store import read_json, read_jsonl, read_tensors
 from niwaki.training import Interrupted, StageConfig, TrainConfig, fit
 from niwaki.training.checkpoint import list_checkpoints
 from niwaki_runtime.errors import CallError, NiwakiError
@@ -63,7 +63,7 @@ def same_end(a, b):
 def whole(tmp_path_factory):
     """An uninterrupted training."""
     x = torch.randn(96, 4, generator=torch.Generator().manual_seed(7))
-    from niwaki.contract import SampleSpec
+    from niwaki.core.contract import SampleSpec
     from niwaki.data import Split
 
     directory = tmp_path_factory.mktemp("whole")

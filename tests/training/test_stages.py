@@ -7,7 +7,7 @@ import pytest
 import torch
 from training_toys import TwoStages
 
-from niwaki.store import hash_tensors, write_tensors
+from niwaki.core.store import hash_tensors, write_tensors
 from niwaki.training import StageConfig, TrainConfig, fit
 from niwaki.training.checkpoint import list_checkpoints
 from niwaki.training.weights import stored_weights

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from training_toys import Adversaries, Regression
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 from niwaki.data import Split
 from niwaki.training import Interrupted, TrainConfig, fit
 

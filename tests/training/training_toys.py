@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, Context, Phase, Trainable
+from niwaki.core.contract import Batch, Context, Phase, Trainable
 
 
 class Regression(Trainable):

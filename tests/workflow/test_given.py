@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.workflow.given import read_arrays, read_folder
 
 GREY = SampleSpec("image", (1, 8, 8), levels=17, classes=3, class_names=("ant", "bee", "cow"))

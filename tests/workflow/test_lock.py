@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
 from niwaki.workflow.lock import locked
 
 HOLDER = """

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from evaluation.vectors import Identity, vector_dataset
 
+from niwaki.core.store import read_json
 from niwaki.data import Dataset
 from niwaki.evaluation import calibrated, compare
-from niwaki.store import read_json
 from niwaki.workflow import margins as room
 from niwaki.workflow.margins import fix_margins, keep_margins, kept_margins
 

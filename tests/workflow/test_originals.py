@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.contract import NiwakiError, SampleSpec
+from niwaki.core.contract import NiwakiError, SampleSpec
+from niwaki.core.store import write_json
 from niwaki.data import Dataset, Split
 from niwaki.report.record import read_run
-from niwaki.store import write_json
 from niwaki.workflow import originals as room
 from niwaki.workflow.originals import keep_originals
 

@@ -13,7 +13,7 @@ from torch import nn
 import niwaki
 import niwaki_runtime
 from niwaki import data
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 
 def outside_dcgan(width: int = 32) -> nn.Module:

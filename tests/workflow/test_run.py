@@ -15,9 +15,9 @@ import pytest
 import yaml
 
 import niwaki_runtime
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.store import read_json
 from niwaki.recipe import load_recipe, recipe_from
-from niwaki.store import read_json
 from niwaki.training import Interrupted
 from niwaki.workflow.evaluate import evaluate
 from niwaki.workflow.export import export

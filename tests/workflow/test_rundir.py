@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import read_json
 from niwaki.recipe import Recipe, load_recipe, recipe_from
-from niwaki.store import read_json
 from niwaki.workflow.rundir import RunDirectory
 
 

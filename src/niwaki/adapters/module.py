@@ -12,7 +12,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
-from niwaki.contract import (
+from niwaki.core.contract import (
     Batch,
     CallError,
     ConditionSpec,
@@ -26,9 +26,9 @@ from niwaki.contract import (
     first_line,
     nearest,
 )
-from niwaki.nn.edits import apply_edits, edit_from_json
-from niwaki.nn.settings import Temperature
-from niwaki.store import read_json, read_tensors
+from niwaki.core.store import read_json, read_tensors
+from niwaki.nn.layers.settings import Temperature
+from niwaki.surgery.edits import apply_edits, edit_from_json
 from niwaki_runtime.samplers import OneShot
 from niwaki_runtime.specs import Modality
 

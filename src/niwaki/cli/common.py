@@ -54,7 +54,7 @@ class Work:
         """Print `record` as JSON, or let `draw` write it for people on a rich console."""
         self.reporter.close()
         if self.as_json:
-            from niwaki.store import jsonable
+            from niwaki.core.store import jsonable
 
             self.stdout.write(json.dumps(jsonable(record), ensure_ascii=False, allow_nan=False) + "\n")
         else:

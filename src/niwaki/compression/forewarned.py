@@ -17,10 +17,10 @@ from niwaki.compression.quantization.convert import chosen_layers
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import observe
 from niwaki.compression.step_config import Step
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import hash_json, read_json, write_json
 from niwaki.deployment.fast_path import OffPath, off_fast_path
-from niwaki.nn.quantized import LayerBits, is_quantizable, quantized_layers
-from niwaki.store import hash_json, read_json, write_json
+from niwaki.surgery.quantized import LayerBits, is_quantizable, quantized_layers
 from niwaki_runtime.engines import available
 
 __all__ = ["forewarned", "forewarned_once"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from niwaki.contract import Batch, Context, GenerativeModel, Graph, NiwakiError, SampleSpec
+from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, NiwakiError, SampleSpec
 
 __all__ = ["check", "example_batch", "losses", "outputs", "shapes"]
 

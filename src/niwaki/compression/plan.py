@@ -21,12 +21,12 @@ from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.reload import load_step, save_step
 from niwaki.compression.seeds import CHECK
 from niwaki.compression.steps import Outcome, Workshop, step_of
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
 from niwaki.deployment.fast_path import OffPath
 from niwaki.features import Extractor
 from niwaki.models.io import model_record, save_model
-from niwaki.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 
 __all__ = ["Compressed", "compress"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from niwaki.contract import GenerativeModel
-from niwaki.nn.quantized import Quantizer
+from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.quantized import Quantizer
 
 __all__ = ["Record", "macs", "parameters", "sampling_graphs"]
 

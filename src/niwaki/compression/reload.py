@@ -9,7 +9,7 @@ import torch
 
 from niwaki.adapters import Adapted, load_into
 from niwaki.compression.forward import outputs
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.models.io import load_model, save_model
 
 __all__ = ["load_step", "save_step"]

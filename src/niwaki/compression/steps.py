@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
 
 __all__ = ["FOLDERS", "STEPS", "Outcome", "Step", "Workshop", "step", "step_of"]
 

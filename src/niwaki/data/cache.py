@@ -12,9 +12,9 @@ from typing import Any
 
 from torch import Tensor
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import hash_json, read_tensors, write_tensors
 from niwaki.data.audit import Finding
-from niwaki.store import hash_json, read_tensors, write_tensors
 
 __all__ = ["cache_directory", "cached"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, SampleSpec, nearest
 from niwaki.data.audit import Finding
 
 __all__ = ["DataConfig", "Options", "Pool", "Progress", "register", "registered", "source_names"]

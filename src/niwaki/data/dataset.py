@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from niwaki.contract import Batch, CallError, SampleSpec, nearest
+from niwaki.core.contract import Batch, CallError, SampleSpec, nearest
 from niwaki.data.audit import Audit
 
 __all__ = ["Dataset", "Split"]

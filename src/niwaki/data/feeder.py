@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.contract import Batch, CallError
+from niwaki.core.contract import Batch, CallError
 from niwaki.data.dataset import Split
 
 __all__ = ["Feeder", "permutation"]

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.store import hash_json, hash_tensors
 from niwaki.data import audit
 from niwaki.data.audit import Audit, Finding
 from niwaki.data.config import DataConfig, Pool, Progress, registered
 from niwaki.data.dataset import Dataset, Split
 from niwaki.data.feeder import permutation
 from niwaki.data.splitting import EXTRA, SPLITS, by_hash, hash_samples
-from niwaki.store import hash_json, hash_tensors
 
 __all__ = ["load"]
 

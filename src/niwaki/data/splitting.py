@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 __all__ = ["EXTRA", "SPLITS", "by_hash", "hash_samples", "shares"]
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from niwaki.contract import NiwakiError
-from niwaki.nn.quantized import freeze, plain_weights, quantized_layers
+from niwaki.core.contract import NiwakiError
+from niwaki.surgery.quantized import freeze, plain_weights, quantized_layers
 
 __all__ = ["bake"]
 

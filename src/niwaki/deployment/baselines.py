@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.backend import TorchBackend
-from niwaki.contract import GenerativeModel, Graph
+from niwaki.core.backend import TorchBackend
+from niwaki.core.contract import GenerativeModel, Graph
 from niwaki_runtime.samplers import Noise
 from niwaki_runtime.specs import resolve
 

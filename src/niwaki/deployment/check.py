@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from niwaki.contract import Graph, NiwakiError
+from niwaki.core.contract import Graph, NiwakiError
 from niwaki_runtime.engines import GraphRunner, available, open_graph
 
 __all__ = ["check_graph", "graph_errors", "open_runner"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
 
 __all__ = ["KINDS", "NUMBERS", "count_executed", "runtime_text"]
 

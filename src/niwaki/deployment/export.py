@@ -17,13 +17,13 @@ import torch
 from onnxscript import optimizer
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
+from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
 from niwaki.deployment.bake import bake
 from niwaki.deployment.check import check_graph
 from niwaki.deployment.fold import fold_norms, fold_upsampling
 from niwaki.deployment.onnx_file import strip, write_graphs
 from niwaki.deployment.qdq import check_quantized, tidy, translations
-from niwaki.nn.quantized import quantized_layers
+from niwaki.surgery.quantized import quantized_layers
 
 __all__ = ["OPSET", "export_graphs", "to_onnx"]
 

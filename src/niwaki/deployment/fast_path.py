@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from niwaki.contract import CallError, GenerativeModel, Graph, nearest
+from niwaki.core.contract import CallError, GenerativeModel, Graph, nearest
 from niwaki.deployment.bake import bake
 from niwaki.deployment.counting import quantized_nodes
 from niwaki.deployment.export import to_onnx
 from niwaki.deployment.onnx_file import producers, read_onnx, write_graphs
 from niwaki.deployment.ran import READERS, Ran
-from niwaki.nn.quantized import LayerBits, Quantizer, fit_weights, quantize_layer
-from niwaki.nn.quantized_math import affine_scale, symmetric_scale
+from niwaki.surgery.quantized import LayerBits, Quantizer, fit_weights, quantize_layer
+from niwaki.surgery.quantized_math import affine_scale, symmetric_scale
 
 __all__ = ["OffPath", "layer_macs", "off_fast_path"]
 

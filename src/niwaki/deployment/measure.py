@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import niwaki_runtime
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.memory import bundle_memory, model_memory
 from niwaki.deployment.package import bundle_bytes

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
 
 __all__ = ["bundle_memory", "model_memory", "peak_above_empty"]
 

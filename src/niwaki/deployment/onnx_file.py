@@ -12,8 +12,8 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import external_data_helper, numpy_helper
 
-from niwaki.contract import NiwakiError
-from niwaki.store import write_bytes
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import write_bytes
 
 __all__ = ["SMALL", "WEIGHTS", "producers", "read_onnx", "strip", "to_array", "write_graphs"]
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from niwaki import __version__
-from niwaki.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
+from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
+from niwaki.core.store import atomic_directory, jsonable, write_text
 from niwaki.deployment.card import card
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
 from niwaki.deployment.packing import write_packed
-from niwaki.store import atomic_directory, jsonable, write_text
 from niwaki_runtime.archive import pack as zip_bundle
 from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
 from niwaki_runtime.samplers import Sampler

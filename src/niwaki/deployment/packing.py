@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import write_bytes
 from niwaki.deployment.onnx_file import SMALL, WEIGHTS, write_graphs
-from niwaki.store import write_bytes
 from niwaki_runtime.manifest import PackedEntry
 from niwaki_runtime.packing import Piece, packed
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 import niwaki_runtime
-from niwaki.backend import TorchBackend
-from niwaki.contract import GenerativeModel, Graph
+from niwaki.core.backend import TorchBackend
+from niwaki.core.contract import GenerativeModel, Graph
 from niwaki_runtime.engines import available
 from niwaki_runtime.samplers import Noise
 from niwaki_runtime.specs import resolve

@@ -17,7 +17,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from niwaki.contract import Graph, NiwakiError
+from niwaki.core.contract import Graph, NiwakiError
 from niwaki.deployment.check import open_runner
 from niwaki.deployment.onnx_file import producers, to_array
 from niwaki_runtime.engines import available

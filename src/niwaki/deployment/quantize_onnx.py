@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import onnx
 
-from niwaki.contract import CallError, NiwakiError, first_line, nearest
+from niwaki.core.contract import CallError, NiwakiError, first_line, nearest
+from niwaki.core.store import write_bytes
 from niwaki.deployment.counting import count_quantized, quantized_nodes, weighted_nodes
 from niwaki.deployment.integers import (
     quantize_embeddings,
@@ -20,7 +21,6 @@ from niwaki.deployment.integers import (
 )
 from niwaki.deployment.nncf_quiet import quiet_nncf
 from niwaki.deployment.onnx_file import producers, read_onnx, strip
-from niwaki.store import write_bytes
 
 __all__ = ["PRESETS", "quantize_onnx"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import onnx
 
-from niwaki.contract import NiwakiError, first_line
+from niwaki.core.contract import NiwakiError, first_line
 from niwaki.deployment.counting import weighted_nodes
 from niwaki.deployment.executed import KINDS, NUMBERS, runtime_text
 from niwaki.deployment.onnx_file import read_onnx

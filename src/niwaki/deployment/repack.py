@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.deployment.onnx_file import read_onnx
 from niwaki.deployment.package import bundle_bytes
 from niwaki.deployment.packing import write_packed

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 __all__ = ["Latency", "interleave"]
 

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-from niwaki.evaluation.alpha_beta import AlphaBeta, alpha_beta
-from niwaki.evaluation.authenticity import authenticity
-from niwaki.evaluation.bias import AttributeShift, attribute_shift
-from niwaki.evaluation.bits_per_dim import bits_per_dim
-from niwaki.evaluation.calibration import Calibration, calibrated
-from niwaki.evaluation.clusters import ClusterCoverage, coverage_per_cluster
-from niwaki.evaluation.cmmd import cmmd
-from niwaki.evaluation.common import Common, damage_in_common
-from niwaki.evaluation.compare import Comparison, compare
 from niwaki.evaluation.config import EvaluateConfig
-from niwaki.evaluation.copying_test import CopyingTest, copying_test
+from niwaki.evaluation.equivalence.calibration import Calibration, calibrated
+from niwaki.evaluation.equivalence.common import Common, damage_in_common
+from niwaki.evaluation.equivalence.compare import Comparison, compare
+from niwaki.evaluation.equivalence.text import TextComparison, compare_text
+from niwaki.evaluation.equivalence.text_margins import text_margins
+from niwaki.evaluation.equivalence.verdict import Verdict
 from niwaki.evaluation.evaluate import Evaluation, evaluate
-from niwaki.evaluation.feature_likelihood import FeatureLikelihood, feature_likelihood_divergence
-from niwaki.evaluation.fitness import Fitness
-from niwaki.evaluation.frechet import frechet_distance
-from niwaki.evaluation.frechet_infinity import FrechetInfinity, frechet_distance_infinity
-from niwaki.evaluation.gate import Gate, memorisation_gate
-from niwaki.evaluation.gram import GramMetrics, gram_metrics
-from niwaki.evaluation.inception_score import InceptionScore, inception_score
-from niwaki.evaluation.kernel import KernelTest, kernel_distance, kernel_test
-from niwaki.evaluation.kernel_sums import RBF, Polynomial
-from niwaki.evaluation.ladders import check_extractor
-from niwaki.evaluation.lsh import HashedPrecisionRecall, lsh_precision_recall
-from niwaki.evaluation.manifold import Manifold, manifold
+from niwaki.evaluation.extractor_checks.fitness import Fitness
+from niwaki.evaluation.extractor_checks.gate import Gate, memorisation_gate
+from niwaki.evaluation.extractor_checks.ladders import check_extractor
 from niwaki.evaluation.measures import DEFAULT as DEFAULT_METRICS
 from niwaki.evaluation.measures import Measure, Measured, axes, check_metrics, measure, measures
-from niwaki.evaluation.mifid import MiFID, mifid
-from niwaki.evaluation.mind import mind
-from niwaki.evaluation.moments import Moments, frechet_from_moments
-from niwaki.evaluation.ms_ssim import ms_ssim_diversity
-from niwaki.evaluation.ngrams import distinct_n, repetition
-from niwaki.evaluation.path_length import path_length
-from niwaki.evaluation.result import Result
+from niwaki.evaluation.memorization.authenticity import authenticity
+from niwaki.evaluation.memorization.copying_test import CopyingTest, copying_test
+from niwaki.evaluation.memorization.mifid import MiFID, mifid
+from niwaki.evaluation.metrics.alpha_beta import AlphaBeta, alpha_beta
+from niwaki.evaluation.metrics.bias import AttributeShift, attribute_shift
+from niwaki.evaluation.metrics.bits_per_dim import bits_per_dim
+from niwaki.evaluation.metrics.clusters import ClusterCoverage, coverage_per_cluster
+from niwaki.evaluation.metrics.cmmd import cmmd
+from niwaki.evaluation.metrics.feature_likelihood import FeatureLikelihood, feature_likelihood_divergence
+from niwaki.evaluation.metrics.frechet import frechet_distance
+from niwaki.evaluation.metrics.frechet_infinity import FrechetInfinity, frechet_distance_infinity
+from niwaki.evaluation.metrics.gram import GramMetrics, gram_metrics
+from niwaki.evaluation.metrics.inception_score import InceptionScore, inception_score
+from niwaki.evaluation.metrics.kernel import KernelTest, kernel_distance, kernel_test
+from niwaki.evaluation.metrics.lsh import HashedPrecisionRecall, lsh_precision_recall
+from niwaki.evaluation.metrics.manifold import Manifold, manifold
+from niwaki.evaluation.metrics.mind import mind
+from niwaki.evaluation.metrics.moments import Moments, frechet_from_moments
+from niwaki.evaluation.metrics.ms_ssim import ms_ssim_diversity
+from niwaki.evaluation.metrics.ngrams import distinct_n, repetition
+from niwaki.evaluation.metrics.path_length import path_length
+from niwaki.evaluation.metrics.support import Support, support
+from niwaki.evaluation.metrics.tstr import SyntheticTraining, train_on_synthetic_test_on_real
+from niwaki.evaluation.metrics.vendi import vendi_score
+from niwaki.evaluation.pairwise.kernel_sums import RBF, Polynomial
 from niwaki.evaluation.seen import Seen
-from niwaki.evaluation.support import Support, support
-from niwaki.evaluation.text import TextComparison, compare_text
-from niwaki.evaluation.text_margins import text_margins
-from niwaki.evaluation.tstr import SyntheticTraining, train_on_synthetic_test_on_real
-from niwaki.evaluation.vendi import vendi_score
-from niwaki.evaluation.verdict import Verdict
+from niwaki.evaluation.statistics.result import Result
 
 __all__ = [
     "DEFAULT_METRICS",

@@ -10,15 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import Dataset
-from niwaki.evaluation.accuracy import find_classifier, recognised
-from niwaki.evaluation.copies import Copies, find_copies
-from niwaki.evaluation.frechet import frechet_distance
 from niwaki.evaluation.measures import ALL, DEFAULT, axes, check_metrics, measure, measures
-from niwaki.evaluation.result import Result, signature, wilson
-from niwaki.evaluation.samples import check_labels, check_samples, drawn_alike, split_features
+from niwaki.evaluation.memorization.copies import Copies, find_copies
+from niwaki.evaluation.metrics.accuracy import find_classifier, recognised
+from niwaki.evaluation.metrics.frechet import frechet_distance
 from niwaki.evaluation.seen import K, Seen
+from niwaki.evaluation.statistics.result import Result, signature, wilson
+from niwaki.evaluation.statistics.samples import check_labels, check_samples, drawn_alike, split_features
 from niwaki.features import Classifier, Extractor
 
 __all__ = ["Evaluation", "evaluate"]
@@ -211,7 +211,7 @@ def _ms_ssim(
     samples: np.ndarray, labels: np.ndarray | None, dataset: Dataset, order: np.ndarray, seed: int
 ) -> Result:
     """Within the classes where they are known, beside training samples'."""
-    from niwaki.evaluation.ms_ssim import ms_ssim_diversity
+    from niwaki.evaluation.metrics.ms_ssim import ms_ssim_diversity
 
     spec, train, index = dataset.spec, dataset.train, torch.from_numpy(order)
     classes = train.y[index].cpu().numpy() if labels is not None and train.y is not None else None

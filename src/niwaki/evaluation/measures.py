@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from niwaki.contract import CallError, nearest
-from niwaki.evaluation.result import Result
+from niwaki.core.contract import CallError, nearest
 from niwaki.evaluation.seen import K, Seen
+from niwaki.evaluation.statistics.result import Result
 
 __all__ = ["ALL", "DEFAULT", "Measure", "Measured", "axes", "check_metrics", "measure", "measures"]
 
@@ -70,7 +70,7 @@ def _manifold(seen: Seen) -> dict[str, Result]:
 
 @_register(frechet=("both", "lower"))
 def _frechet(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.frechet import frechet_distance
+    from niwaki.evaluation.metrics.frechet import frechet_distance
 
     groups = min(GROUPS, min(len(seen.real), len(seen.generated)) // 2) if seen.intervals else 0
     return {"frechet": frechet_distance(seen.real, seen.generated, groups=groups)}
@@ -83,15 +83,15 @@ def _kernel(seen: Seen) -> dict[str, Result]:
 
 @_register(frechet_infinity=("both", "lower"))
 def _frechet_infinity(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.frechet_infinity import frechet_distance_infinity
+    from niwaki.evaluation.metrics.frechet_infinity import frechet_distance_infinity
 
     return {"frechet_infinity": frechet_distance_infinity(seen.real, seen.generated, seed=seen.seed)}
 
 
 @_register(cmmd=("both", "lower"))
 def _cmmd(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.cmmd import cmmd, cmmd_of
-    from niwaki.evaluation.gram import RBF
+    from niwaki.evaluation.metrics.cmmd import cmmd, cmmd_of
+    from niwaki.evaluation.metrics.gram import RBF
 
     swept = seen.sweep.kernels.get(RBF())
     if swept is None:  # which says why not
@@ -101,14 +101,14 @@ def _cmmd(seen: Seen) -> dict[str, Result]:
 
 @_register(mind=("both", "lower"))
 def _mind(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.mind import mind
+    from niwaki.evaluation.metrics.mind import mind
 
     return {"mind": mind(seen.real, seen.generated, seed=seen.seed)}
 
 
 @_register(inception_score=("both", "higher"))
 def _inception_score(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.inception_score import inception_score
+    from niwaki.evaluation.metrics.inception_score import inception_score
 
     if seen.probabilities is None:
         return {}  # of the classifier's row alone
@@ -117,21 +117,21 @@ def _inception_score(seen: Seen) -> dict[str, Result]:
 
 @_register(lsh_precision=("fidelity", "higher"), lsh_recall=("diversity", "higher"))
 def _lsh(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.lsh import lsh_precision_recall
+    from niwaki.evaluation.metrics.lsh import lsh_precision_recall
 
     return lsh_precision_recall(seen.real, seen.generated, seed=seen.seed).results()
 
 
 @_register(alpha_precision=("fidelity", "higher"), beta_recall=("diversity", "higher"))
 def _alpha_beta(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.alpha_beta import alpha_beta
+    from niwaki.evaluation.metrics.alpha_beta import alpha_beta
 
     return alpha_beta(seen.real, seen.generated, k=K).results()
 
 
 @_register(vendi=("diversity", "higher"))
 def _vendi(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.vendi import vendi_score
+    from niwaki.evaluation.metrics.vendi import vendi_score
 
     groups = 2 * GROUPS if seen.intervals else 0
     return {"vendi": vendi_score(seen.generated, groups=groups, seed=seen.seed)}
@@ -139,14 +139,14 @@ def _vendi(seen: Seen) -> dict[str, Result]:
 
 @_register(own_floor=True, authenticity=("memory", "higher"))
 def _authenticity(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.authenticity import authenticity
+    from niwaki.evaluation.memorization.authenticity import authenticity
 
     return {"authenticity": authenticity(seen.train, seen.generated, test=seen.real)}
 
 
 @_register(own_floor=True, copying_test=("memory", "higher"))
 def _copying_test(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.copying_test import copying_test
+    from niwaki.evaluation.memorization.copying_test import copying_test
 
     return {"copying_test": copying_test(seen.train, seen.real, seen.generated, seed=seen.seed).score}
 
@@ -155,7 +155,7 @@ def _copying_test(seen: Seen) -> dict[str, Result]:
     own_floor=True, feature_likelihood=("both", "lower"), feature_likelihood_gap=("memory", "lower")
 )  # fmt: skip
 def _feature_likelihood(seen: Seen) -> dict[str, Result]:
-    from niwaki.evaluation.feature_likelihood import feature_likelihood_divergence
+    from niwaki.evaluation.metrics.feature_likelihood import feature_likelihood_divergence
 
     found = feature_likelihood_divergence(seen.train, seen.real, seen.generated, seed=seen.seed)
     return {"feature_likelihood": found.divergence, "feature_likelihood_gap": found.gap}
@@ -165,8 +165,8 @@ def _feature_likelihood(seen: Seen) -> dict[str, Result]:
 def _mifid(seen: Seen) -> dict[str, Result]:
     """Its floor: as far from the test split as training samples are, and as near to the training split as
     test samples are."""
-    from niwaki.evaluation.frechet import frechet_distance
-    from niwaki.evaluation.mifid import mifid
+    from niwaki.evaluation.memorization.mifid import mifid
+    from niwaki.evaluation.metrics.frechet import frechet_distance
 
     found = mifid(seen.train, seen.generated, fid=frechet_distance(seen.real, seen.generated))
     ideal = mifid(seen.train, seen.real, fid=frechet_distance(seen.real, seen.reference))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from niwaki.evaluation.gram import GramMetrics
+    from niwaki.evaluation.metrics.gram import GramMetrics
 
 __all__ = ["K", "Seen"]
 
@@ -43,7 +43,7 @@ class Seen:
     @cached_property
     def sweep(self) -> GramMetrics:
         """What feeds every neighbour and kernel metric: one pass over all pairs."""
-        from niwaki.evaluation.gram import RBF, Polynomial, gram_metrics
+        from niwaki.evaluation.metrics.gram import RBF, Polynomial, gram_metrics
 
         kernels: list[Polynomial | RBF] = [Polynomial()] if "kernel" in self.names else []
         if "cmmd" in self.names and all(x.any(1).all() for x in (self.real, self.generated)):

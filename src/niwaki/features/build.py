@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from niwaki.contract import CallError, nearest
+from niwaki.core.contract import CallError, nearest
+from niwaki.core.store import hash_directory, hash_file, hash_json
 from niwaki.data import Dataset
 from niwaki.features.classifier import train_classifier
 from niwaki.features.encoders import encoder_names, registered_encoder
@@ -15,7 +16,6 @@ from niwaki.features.extractor import Extractor, Progress
 from niwaki.features.pretrained import KINDS, is_pretrained, pretrained_extractor
 from niwaki.features.random import random_features
 from niwaki.features.selfsupervised import is_encoder, run_encoder, train_encoder
-from niwaki.store import hash_directory, hash_file, hash_json
 
 __all__ = ["available", "build", "files_of", "names"]
 

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, CallError, Context, Phase, SampleSpec, Trainable
+from niwaki.core.contract import Batch, CallError, Context, Phase, SampleSpec, Trainable
+from niwaki.core.store import hash_json
 from niwaki.data import Dataset
 from niwaki.features.extractor import Array, NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
-from niwaki.store import hash_json
 
 __all__ = ["Classifier", "ClassifierNetwork", "train_classifier"]
 

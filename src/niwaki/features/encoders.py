@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, SampleSpec, Trainable
-from niwaki.features.augment import Augment
+from niwaki.core.contract import CallError, SampleSpec, Trainable
+from niwaki.core.registry import Registry
 from niwaki.models.io import ENCODER
 from niwaki.models.registry import ModelConfig, checked
-from niwaki.registry import Registry
+from niwaki.nn.augment.views import Augment
 
 __all__ = [
     "ContrastiveConfig",

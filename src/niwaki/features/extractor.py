@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.store import hash_bytes, hash_json, hash_tensors, read_tensors, write_tensors
 from niwaki.data import Dataset
-from niwaki.store import hash_bytes, hash_json, hash_tensors, read_tensors, write_tensors
 
 __all__ = ["Array", "Extractor", "NetworkExtractor", "Progress", "pick_device"]
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from torch import nn
 
-from niwaki.contract import NiwakiError, Trainable
+from niwaki.core.contract import NiwakiError, Trainable
+from niwaki.core.store import read_tensors, write_tensors
 from niwaki.data import Dataset
 from niwaki.features.extractor import Progress, pick_device
-from niwaki.store import read_tensors, write_tensors
 
 __all__ = ["fitted"]
 

@@ -17,11 +17,11 @@ from typing import Any
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.hub_folder import folder_of, package, quiet
+from niwaki.core.store import read_json
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.weights import Loaded, refuse_pickle
-from niwaki.hub_folder import folder_of, package, quiet
-from niwaki.store import read_json
 
 __all__ = ["load_clip", "load_dinov2"]
 

@@ -17,10 +17,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import read_tensors
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.weights import Loaded, refuse_pickle
-from niwaki.store import read_tensors
 
 __all__ = ["INCEPTION_INPUT", "Inception", "load_inception"]
 

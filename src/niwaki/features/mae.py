@@ -8,10 +8,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, CallError, Context, Phase, SampleSpec
-from niwaki.features.augment import Augment, augment
+from niwaki.core.contract import Batch, CallError, Context, Phase, SampleSpec
 from niwaki.features.encoders import Encoder, EncoderConfig, register_encoder
 from niwaki.features.patches import Block, choose_patch, patchify, positions
+from niwaki.nn.augment.views import Augment, augment
 
 __all__ = ["Mae", "MaeConfig", "hidden_patches", "masked_error", "random_mask"]
 

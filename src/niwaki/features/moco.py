@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, Context, Phase, SampleSpec
-from niwaki.features.augment import augment
+from niwaki.core.contract import Batch, Context, Phase, SampleSpec
 from niwaki.features.contrastive import info_nce
 from niwaki.features.encoders import ContrastiveConfig, Encoder, backbone, projector, register_encoder
+from niwaki.nn.augment.views import augment
 
 __all__ = ["Moco", "MocoConfig"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, SampleSpec, nearest
 from niwaki.features.extractor import pick_device
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.pretrained import Prepared, Pretrained

@@ -8,8 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, SampleSpec
-from niwaki.nn.attention import attend
+from niwaki.core.contract import CallError, SampleSpec
+from niwaki.nn.layers.attention import attend
 
 __all__ = ["Block", "choose_patch", "patchify", "positions", "unpatchify"]
 

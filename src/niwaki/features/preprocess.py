@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, SampleSpec, nearest
 
 __all__ = ["Preprocess", "resize"]
 

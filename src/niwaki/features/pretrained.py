@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, SampleSpec, nearest
 from niwaki.data import Dataset
 from niwaki.features.extractor import Array, NetworkExtractor
 from niwaki.features.hub import load_clip, load_dinov2

@@ -9,7 +9,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 __all__ = ["knn_accuracy", "linear_accuracy"]
 

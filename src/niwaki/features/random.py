@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.data import Dataset
 from niwaki.features.extractor import NetworkExtractor
 

@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 
-from niwaki.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.store import hash_json, kept_json, read_json, read_tensors
 from niwaki.data import Dataset
 from niwaki.features.encoders import Encoder, build_encoder, registered_encoder
 from niwaki.features.extractor import NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
 from niwaki.features.probe import knn_accuracy, linear_accuracy
 from niwaki.models.io import ENCODER, fill, save_model
-from niwaki.store import hash_json, kept_json, read_json, read_tensors
 
 __all__ = [
     "EncoderExtractor",

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from niwaki.contract import Batch, Context, Phase, SampleSpec
-from niwaki.features.augment import augment
+from niwaki.core.contract import Batch, Context, Phase, SampleSpec
 from niwaki.features.contrastive import nt_xent
 from niwaki.features.encoders import ContrastiveConfig, Encoder, backbone, projector, register_encoder
+from niwaki.nn.augment.views import augment
 
 __all__ = ["SimClr", "SimClrConfig"]
 

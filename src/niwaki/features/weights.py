@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.hub_folder import PICKLES
 from niwaki.features.preprocess import Preprocess
-from niwaki.hub_folder import PICKLES
 
 __all__ = ["Loaded", "refuse_pickle"]
 

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from niwaki.contract import CallError, GenerativeModel, NiwakiError, nearest
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, nearest
+from niwaki.core.store import read_json, read_tensors, write_json, write_tensors
 from niwaki.models import registry
-from niwaki.nn.edits import apply_edits, edit_from_json
-from niwaki.store import read_json, read_tensors, write_json, write_tensors
+from niwaki.surgery.edits import apply_edits, edit_from_json
 from niwaki_runtime.specs import SampleSpec
 
 __all__ = [

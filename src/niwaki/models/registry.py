@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
-from niwaki.registry import Registry
+from niwaki.core.contract import CallError, GenerativeModel, SampleSpec, nearest
+from niwaki.core.registry import Registry
 
 __all__ = ["ModelConfig", "build", "built_in", "checked", "config_of", "names", "register", "registered"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, SampleSpec, nearest
 from niwaki.features.encoders import encoder_config, encoder_names
 from niwaki.models import registry
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.recipe.strict_yaml import parse_yaml
 
 __all__ = ["apply_overrides", "parse_override"]

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from niwaki.contract import CallError, nearest
+from niwaki.core.contract import CallError, nearest
+from niwaki.core.store import jsonable
 from niwaki.recipe.overrides import apply_overrides
 from niwaki.recipe.schema import Recipe
 from niwaki.recipe.sentences import sentence
 from niwaki.recipe.strict_yaml import parse_yaml
-from niwaki.store import jsonable
 
 __all__ = ["dump_recipe", "find_recipe", "load_recipe", "recipe_from"]
 

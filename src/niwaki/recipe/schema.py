@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from niwaki.compression import CompressConfig
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import DataConfig
 from niwaki.evaluation import EvaluateConfig
 from niwaki.features.encoders import encoder_names

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ValidationError
 
-from niwaki.contract import nearest
+from niwaki.core.contract import nearest
 
 __all__ = ["sentence"]
 

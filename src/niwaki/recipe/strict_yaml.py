@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from niwaki.contract import CallError, first_line
+from niwaki.core.contract import CallError, first_line
 
 __all__ = ["parse_yaml"]
 

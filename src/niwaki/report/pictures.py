@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 
 __all__ = ["difference", "drawable", "picture", "spread"]
 

@@ -11,8 +11,8 @@ import numpy as np
 import yaml
 
 import niwaki_runtime
-from niwaki.contract import BundleError, NiwakiError, SampleSpec
-from niwaki.store import read_json, read_jsonl
+from niwaki.core.contract import BundleError, NiwakiError, SampleSpec
+from niwaki.core.store import read_json, read_jsonl
 
 __all__ = ["ORIGINALS", "Measure", "RunRecord", "measures", "read_run"]
 

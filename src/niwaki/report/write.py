@@ -8,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from niwaki import __version__
+from niwaki.core.store import write_text
 from niwaki.report import (
     facts,
     figures,
@@ -21,7 +22,6 @@ from niwaki.report import (
     trust,
 )
 from niwaki.report.record import RunRecord, read_run
-from niwaki.store import write_text
 
 __all__ = ["write_report"]
 

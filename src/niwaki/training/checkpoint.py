@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from niwaki.store import (
+from niwaki.core.store import (
     atomic_directory,
     hash_file,
     hash_json,

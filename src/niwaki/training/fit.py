@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from niwaki.contract import Trainable
+from niwaki.core.contract import Trainable
 from niwaki.data import Feeder, Split
 from niwaki.training.checkpoint import Checkpoint, clean, latest, list_checkpoints
 from niwaki.training.config import TrainConfig

@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from niwaki.contract import Trainable
-from niwaki.store import append_jsonl
+from niwaki.core.contract import Trainable
+from niwaki.core.store import append_jsonl
 from niwaki.training.checkpoint import Checkpoint, latest, save_checkpoint
 from niwaki.training.ema import Ema
 from niwaki.training.hardware import compile_networks

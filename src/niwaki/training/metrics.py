@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from niwaki.store import jsonable, read_jsonl, write_text
+from niwaki.core.store import jsonable, read_jsonl, write_text
 
 __all__ = ["Sums", "truncate_log"]
 

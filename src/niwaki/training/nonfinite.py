@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import Batch
+from niwaki.core.contract import Batch
 from niwaki_runtime.errors import NiwakiError
 
 __all__ = ["NotFinite", "Searcher", "all_finite"]

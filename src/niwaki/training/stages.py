@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from niwaki.contract import Phase, Trainable
-from niwaki.store import hash_tensors
+from niwaki.core.contract import Phase, Trainable
+from niwaki.core.store import hash_tensors
 from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.optimizers import build_optimizer
 from niwaki_runtime.errors import CallError, nearest

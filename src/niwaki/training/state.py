@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from niwaki.contract import Trainable
+from niwaki.core.contract import Trainable
 from niwaki.training.checkpoint import Checkpoint, differences, model_shapes
 from niwaki.training.config import TrainConfig
 from niwaki.training.ema import Ema

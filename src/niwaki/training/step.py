@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, CallError, Context, Phase, Trainable
+from niwaki.core.contract import Batch, CallError, Context, Phase, Trainable
 from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.schedule import ema_decay, lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage

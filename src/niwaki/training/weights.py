@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from niwaki.store import read_tensors
+from niwaki.core.store import read_tensors
 from niwaki.training.checkpoint import latest, read_checkpoint
 from niwaki.training.stages import under
 from niwaki_runtime.errors import NiwakiError, nearest

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from niwaki.contract import HasLatents, HasLikelihood, SampleSpec
+from niwaki.core.contract import HasLatents, HasLikelihood, SampleSpec
 from niwaki.features.encoders import encoder_names, registered_encoder
 from niwaki.models.registry import build, names, registered
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.store import jsonable
 from niwaki.evaluation import compare as decide
-from niwaki.evaluation.calibration import calibration_key
-from niwaki.evaluation.margins import real_size
-from niwaki.store import jsonable
+from niwaki.evaluation.equivalence.calibration import calibration_key
+from niwaki.evaluation.equivalence.margins import real_size
 from niwaki.workflow.evaluate import setting_for
 from niwaki.workflow.findings import FINDINGS, fitness
 from niwaki.workflow.judged import extractor_records, judged

@@ -9,9 +9,9 @@ from typing import Any
 
 from niwaki.compression import SensitivityConfig
 from niwaki.compression import compress as carry_out
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
+from niwaki.core.store import jsonable, read_json, write_json
 from niwaki.recipe import Recipe
-from niwaki.store import jsonable, read_json, write_json
 from niwaki.workflow.findings import fitness
 from niwaki.workflow.off_path import tell_off_path
 from niwaki.workflow.own import compress_model

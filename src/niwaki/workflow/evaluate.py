@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
+from niwaki.core.store import read_json, write_json
 from niwaki.features import files_of
 from niwaki.recipe import Recipe, load_recipe
-from niwaki.store import read_json, write_json
 from niwaki.training.hardware import choose_device
 from niwaki.workflow.findings import fitness
 from niwaki.workflow.judged import extractor_records, judged, judged_record

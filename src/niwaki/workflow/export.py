@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import read_json, write_json
 from niwaki.deployment import bundle_bytes, export_graphs, package, parity
 from niwaki.recipe import Recipe
-from niwaki.store import read_json, write_json
 from niwaki.workflow.load import is_model, load
 from niwaki.workflow.measure import measure_all
 from niwaki.workflow.reporter import Quiet, Reporter

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from niwaki import __version__
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
+from niwaki.core.store import hash_json, jsonable, kept_json
 from niwaki.data import Dataset
 from niwaki.evaluation import Evaluation
-from niwaki.store import hash_json, jsonable, kept_json
 from niwaki.workflow.modes import lost_modes
 from niwaki.workflow.reporter import Reporter
 
@@ -68,8 +68,8 @@ def _or_reason(make: Any) -> Any:
 
 def _clusters(generated: np.ndarray, dataset: Dataset, extractor: Any, seed: int) -> dict[str, Any]:
     """The clusters' numbers without a signature each: one for all."""
-    from niwaki.evaluation.clusters import coverage_per_cluster
-    from niwaki.evaluation.samples import split_features
+    from niwaki.evaluation.metrics.clusters import coverage_per_cluster
+    from niwaki.evaluation.statistics.samples import split_features
 
     y = dataset.test.y
     fewest = min(len(dataset.test), len(generated))
@@ -102,9 +102,9 @@ def _bias(
     """The class as the classifier recognises it, on both sides, so that its errors are the same on both;
     without one the class that was asked for. Further attributes by a vote of the nearest training samples, on
     both sides too: how often that is right on the test split is part of the record."""
-    from niwaki.evaluation.accuracy import find_classifier
-    from niwaki.evaluation.bias import attribute_shift
-    from niwaki.evaluation.samples import split_features
+    from niwaki.evaluation.metrics.accuracy import find_classifier
+    from niwaki.evaluation.metrics.bias import attribute_shift
+    from niwaki.evaluation.statistics.samples import split_features
 
     real: dict[str, np.ndarray] = {}
     made: dict[str, np.ndarray] = {}
@@ -140,8 +140,8 @@ def _bias(
 
 def _vote(of: np.ndarray, train: np.ndarray, known: torch.Tensor) -> np.ndarray:
     """The commonest value among the nearest training samples, the smallest of equally common ones."""
-    from niwaki.evaluation.arrays import pair
-    from niwaki.evaluation.sweep import Pairs
+    from niwaki.evaluation.pairwise.sweep import Pairs
+    from niwaki.evaluation.statistics.arrays import pair
 
     near = Pairs(*pair(of, train)).nearest(K).index.cpu().numpy()
     values = known.cpu().numpy()[near]
@@ -152,10 +152,10 @@ def _vote(of: np.ndarray, train: np.ndarray, known: torch.Tensor) -> np.ndarray:
 
 
 def _gate(evaluation: Evaluation, dataset: Dataset, extractor: Any) -> dict[str, Any]:
-    from niwaki.evaluation.arrays import pair
-    from niwaki.evaluation.gate import memorisation_gate
-    from niwaki.evaluation.samples import split_features
-    from niwaki.evaluation.sweep import Pairs
+    from niwaki.evaluation.extractor_checks.gate import memorisation_gate
+    from niwaki.evaluation.pairwise.sweep import Pairs
+    from niwaki.evaluation.statistics.arrays import pair
+    from niwaki.evaluation.statistics.samples import split_features
 
     found: dict[str, Any] = jsonable(memorisation_gate(evaluation.copies))
     sides = (split_features(extractor, dataset, split) for split in (evaluation.split, "train"))
@@ -182,7 +182,7 @@ def fitness(
 
 def _check(dataset: Dataset, extractor: Any, seed: int, reporter: Reporter) -> dict[str, Any]:
     reporter.stage("ladders", f"is '{extractor.name}' fit to judge?")
-    from niwaki.evaluation.ladders import check_extractor
+    from niwaki.evaluation.extractor_checks.ladders import check_extractor
 
     try:
         found: dict[str, Any] = jsonable(check_extractor(extractor, dataset, seed=seed))

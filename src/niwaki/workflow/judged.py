@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.store import jsonable
 from niwaki.data import Dataset
 from niwaki.evaluation import Evaluation
 from niwaki.evaluation import evaluate as judge
-from niwaki.store import jsonable
 from niwaki.workflow.findings import findings, fitness
 from niwaki.workflow.reporter import Reporter
 

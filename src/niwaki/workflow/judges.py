@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.contract import ConditionSpec
+from niwaki.core.contract import ConditionSpec
 from niwaki.data import Dataset
 from niwaki.workflow.reporter import Reporter
 

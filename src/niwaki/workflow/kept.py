@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.contract import NiwakiError
-from niwaki.store import write_bytes
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import write_bytes
 
 __all__ = ["read_samples", "write_samples"]
 

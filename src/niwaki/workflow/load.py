@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.models.io import load_model
 from niwaki.workflow.outside import is_outside, load_outside
 from niwaki.workflow.rundir import RunDirectory, is_run

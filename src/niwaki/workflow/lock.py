@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
 
 try:
     import fcntl

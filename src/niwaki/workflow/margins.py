@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import read_json, write_json
 from niwaki.data import Dataset
-from niwaki.evaluation.calibration import Calibration, calibrated, calibration_key
-from niwaki.store import read_json, write_json
+from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
 
 __all__ = ["fix_margins", "keep_margins", "kept_margins", "margins_file"]
 

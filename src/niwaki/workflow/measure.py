@@ -9,7 +9,7 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 from niwaki.deployment import Measurement, bundle_bytes, machine, measure_together
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.measure import bundle_way

@@ -37,9 +37,9 @@ def lost_modes(
     apart:    distance between both, in that of the real sample to its k-th real neighbour: above 1 it is not
               covered
     """
-    from niwaki.evaluation.arrays import pair
-    from niwaki.evaluation.samples import split_features
-    from niwaki.evaluation.sweep import Pairs
+    from niwaki.evaluation.pairwise.sweep import Pairs
+    from niwaki.evaluation.statistics.arrays import pair
+    from niwaki.evaluation.statistics.samples import split_features
 
     real = split_features(first, dataset, evaluation.split)
     x, y = pair(real, generated)
@@ -86,7 +86,7 @@ def _classes(
     evaluation: Evaluation, dataset: Dataset, name: str, real: np.ndarray, apart: np.ndarray
 ) -> list[dict[str, Any]]:
     """Those of which fewer real samples are covered than training samples would cover."""
-    from niwaki.evaluation.shares import bonferroni, ratio
+    from niwaki.evaluation.statistics.shares import bonferroni, ratio
 
     y = dataset.split(evaluation.split).y
     if y is None:

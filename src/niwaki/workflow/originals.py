@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
 from niwaki.data import load as load_data
 from niwaki.report.originals import ORIGINALS, wanted
 from niwaki.report.record import read_run

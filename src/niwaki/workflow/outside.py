@@ -14,11 +14,11 @@ from torch import nn
 from niwaki.adapters import adapt, adapt_pipeline
 from niwaki.adapters.diffusers.folder import is_pipeline
 from niwaki.adapters.module import call_factory
-from niwaki.contract import CallError, GenerativeModel, NiwakiError, SampleSpec, nearest
-from niwaki.hub_folder import PICKLES
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, SampleSpec, nearest
+from niwaki.core.hub_folder import PICKLES
+from niwaki.core.store import read_tensors
 from niwaki.models.io import fill
 from niwaki.recipe import parse_override
-from niwaki.store import read_tensors
 
 __all__ = ["is_factory", "is_outside", "load_outside", "split"]
 

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from niwaki.compression import CompressConfig
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.recipe import apply_overrides, parse_override
 from niwaki.training.hardware import choose_device
 from niwaki.workflow.evaluate import judge_source

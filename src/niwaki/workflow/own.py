@@ -8,15 +8,15 @@ from typing import Any
 
 from niwaki.compression import CompressConfig, SamplingConfig
 from niwaki.compression import compress as carry_out
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
+from niwaki.core.store import jsonable, write_json
 from niwaki.data import DataConfig, Dataset
 from niwaki.data import load as load_data
 from niwaki.deployment import bundle_bytes, measure_together
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.measure import bundle_way
 from niwaki.evaluation import DEFAULT_METRICS, Comparison, check_metrics, compare
-from niwaki.evaluation.text import TextComparison
-from niwaki.store import jsonable, write_json
+from niwaki.evaluation.equivalence.text import TextComparison
 from niwaki.workflow.judged import judged_record
 from niwaki.workflow.judges import ask, judges
 from niwaki.workflow.margins import keep_margins, kept_margins, margins_file
@@ -58,7 +58,7 @@ def compress_model(
               quantize to int8
     n:        pairs of samples that the verdict rests on; of text: windows of the test split, at most
     features: extractors that look at them; those that need labels are left out where there are none, and
-              text is read by the models themselves (`niwaki.evaluation.text`)
+              text is read by the models themselves (`niwaki.evaluation.equivalence.text`)
     rounds:   timed calls per batch size
     Returns what `compression.json` holds: steps, `measured` (`before`, `after`), `verdict` by axis, `bundle`.
     Raises CallError where the model's samples are not of the data's shape, NiwakiError where a step fails.

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 
 __all__ = ["grid_png", "grid_size"]
 

@@ -16,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import hash_json, read_json, write_json, write_text
 from niwaki.recipe import Recipe, dump_recipe, load_recipe
-from niwaki.store import hash_json, read_json, write_json, write_text
 from niwaki.workflow.lock import locked
 
 __all__ = ["LEGS", "RunDirectory", "is_run", "versions"]

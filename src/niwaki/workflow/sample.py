@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from niwaki.contract import CallError, GenerativeModel, SampleSpec, nearest
-from niwaki.store import write_bytes
+from niwaki.core.contract import CallError, GenerativeModel, SampleSpec, nearest
+from niwaki.core.store import write_bytes
 from niwaki.training.hardware import choose_device
 from niwaki.workflow.load import load
 from niwaki.workflow.pictures import grid_png

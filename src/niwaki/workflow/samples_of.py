@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.training.hardware import choose_device
 from niwaki.workflow.given import Given, is_arrays, read_arrays, read_folder
 from niwaki.workflow.kept import read_samples

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from niwaki.core.store import jsonable, write_text
 from niwaki.deployment.card import card
-from niwaki.store import jsonable, write_text
 from niwaki_runtime.archive import pack, unpack
 from niwaki_runtime.manifest import write_manifest
 

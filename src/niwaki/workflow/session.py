@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import hash_directory, hash_json
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
 from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Recipe, check_data, load_recipe
-from niwaki.store import hash_directory, hash_json
 from niwaki.workflow.judges import Asking, judges, tell_findings
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.rundir import RunDirectory, is_run, versions

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from niwaki.contract import CallError, nearest
+from niwaki.core.contract import CallError, nearest
 from niwaki.data import DataConfig, Dataset, cache_directory
 from niwaki.data import load as load_data
 from niwaki.data.config import source_names

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from niwaki.store import read_json
+from niwaki.core.store import read_json
 from niwaki.workflow.rundir import LEGS, RunDirectory
 
 __all__ = ["summary"]

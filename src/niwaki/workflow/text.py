@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from niwaki.adapters.language.scores import forced_log_probs
-from niwaki.backend import TorchBackend
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.backend import TorchBackend
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.data import Dataset
-from niwaki.evaluation.ngrams import distinct_n, repetition
-from niwaki.evaluation.text import FEWEST, TextComparison, compare_text
-from niwaki.evaluation.text_margins import frequencies, text_margins
+from niwaki.evaluation.equivalence.text import FEWEST, TextComparison, compare_text
+from niwaki.evaluation.equivalence.text_margins import frequencies, text_margins
+from niwaki.evaluation.metrics.ngrams import distinct_n, repetition
 from niwaki.workflow.reporter import Reporter
 from niwaki_runtime.bundle import Bundle
 from niwaki_runtime.samplers import Autoregressive, NumpyBackend

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from niwaki.contract import CallError, GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.data import Dataset
 from niwaki.features import Encoder, build_encoder
 from niwaki.features.selfsupervised import probe_encoder

@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import jsonable, read_json, write_json
 from niwaki.evaluation import compare
 from niwaki.evaluation import evaluate as judge
-from niwaki.store import jsonable, read_json, write_json
 from niwaki.workflow.findings import findings
 from niwaki.workflow.kept import read_samples, write_samples
 from niwaki.workflow.margins import keep_margins, kept_margins, margins_file

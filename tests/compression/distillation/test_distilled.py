@@ -16,7 +16,7 @@ from niwaki.compression.distillation.distances import DISTANCES, spread_distance
 from niwaki.compression.distillation.distilled import Distilled
 from niwaki.compression.distillation.finetune import finetune
 from niwaki.compression.distillation.rules import on_latents, on_noised_data
-from niwaki.contract import Batch, CallError, Context, GenerativeModel, Graph, Port
+from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, Graph, Port
 from niwaki.data import Split
 
 

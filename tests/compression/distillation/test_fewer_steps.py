@@ -24,7 +24,7 @@ from niwaki.compression import (
 )
 from niwaki.compression.distillation.fewer_steps import Consistency, Progressive, _Walk, diffusion_of
 from niwaki.compression.distillation.student import smaller, with_sampling
-from niwaki.contract import Batch, CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import Batch, CallError, GenerativeModel, NiwakiError
 from niwaki.models import build
 from niwaki.models.io import load_model
 from niwaki_runtime.samplers.schedules import timesteps
@@ -100,7 +100,7 @@ def test_the_teachers_step_is_the_samplers_own() -> None:
     y = torch.arange(6) % 10
     data = Batch(x=torch.zeros(6, 1, 8, 8), y=y)
     walk = _Walk(both, timesteps("trailing", 1000, 4), torch.device("cpu"), data, context())
-    from niwaki.backend import TorchBackend
+    from niwaki.core.backend import TorchBackend
     from niwaki_runtime.samplers import Noise
 
     x = Noise(TorchBackend(), 5, 0, 6).normal((1, 8, 8))

@@ -14,7 +14,7 @@ import niwaki
 import niwaki_runtime
 from niwaki.compression import CompressConfig, SamplingConfig, compress
 from niwaki.compression.distillation.temperature import matched_temperature, mean_distance
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 
 
 def scaled(factor: float) -> GenerativeModel:

@@ -19,7 +19,7 @@ from niwaki.compression.distillation.features import FeatureTaps, feature_distan
 from niwaki.compression.distillation.finetune import finetune
 from niwaki.compression.distillation.teachers import Teachers
 from niwaki.compression.distillation.tokens import forced_logits
-from niwaki.contract import Batch, CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import Batch, CallError, GenerativeModel, SampleSpec
 from niwaki.data import Split
 from niwaki.models.io import save_model
 

@@ -16,9 +16,9 @@ from niwaki.compression import CompressConfig, PruneConfig, compress
 from niwaki.compression.pruning.blocks import candidates, damage, drop_blocks
 from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.record import parameters
-from niwaki.contract import NiwakiError
+from niwaki.core.contract import NiwakiError
 from niwaki.models import load_model, save_model
-from niwaki.nn.drop import Drop, Passed
+from niwaki.surgery.drop import Drop, Passed
 
 
 class Block(nn.Module):

@@ -15,15 +15,15 @@ from torch import Tensor, nn
 from niwaki.compression import PruneConfig, prune
 from niwaki.compression.forward import losses, outputs
 from niwaki.compression.pruning.channels import pruned
-from niwaki.compression.pruning.coupling import Coupling, couplings, cuts_of
-from niwaki.compression.pruning.importance import importance_of
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, cuts_of
+from niwaki.compression.pruning.importance.channels import importance_of
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.seeds import CALIBRATION
-from niwaki.contract import CallError, GenerativeModel, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, SampleSpec
 from niwaki.models import load_model, save_model
 from niwaki.models.registry import build, built_in
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import find, scale, width
+from niwaki.surgery.cuts import find, scale, width
+from niwaki.surgery.edits import apply_edits
 
 SMALL = {
     "ddpm": {"widths": (16, 32), "blocks": 1, "groups": 4, "attention": (4,), "heads": 2, "steps": 3},

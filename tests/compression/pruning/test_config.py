@@ -8,7 +8,7 @@ import pytest
 
 from niwaki.compression import FinetuneConfig, PruneConfig, check_order
 from niwaki.compression.pruning.config import nm
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 
 @pytest.mark.parametrize(

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from niwaki.compression import PruneConfig
 from niwaki.compression.forward import outputs
 from niwaki.compression.pruning.channels import pruned
-from niwaki.compression.pruning.coupling import Coupling, couplings, cuts_of, together
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, cuts_of, together
 from niwaki.compression.pruning.trial import Trial
-from niwaki.contract import CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import CallError, GenerativeModel, SampleSpec
 from niwaki.models import load_model, save_model
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import find, width
+from niwaki.surgery.cuts import find, width
+from niwaki.surgery.edits import apply_edits
 
 
 def model_of(name: str) -> ZooModel:

@@ -12,9 +12,9 @@ import torch
 from compression import small_models
 from torch import Tensor, nn
 
-from niwaki.compression.pruning.criteria import Movement, criterion_of
-from niwaki.compression.pruning.evidence import Evidence
-from niwaki.contract import Batch
+from niwaki.compression.pruning.importance.criteria import Movement, criterion_of
+from niwaki.compression.pruning.importance.evidence import Evidence
+from niwaki.core.contract import Batch
 
 
 class Linear(small_models.SmallGan):

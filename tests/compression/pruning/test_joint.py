@@ -13,11 +13,11 @@ from compression import small_models
 
 import niwaki_runtime
 from niwaki.compression import CompressConfig, compress
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.data import Split
 from niwaki.models import load_model
 from niwaki.models.registry import build
-from niwaki.nn.quantized import quantized_layers
+from niwaki.surgery.quantized import quantized_layers
 
 
 def _data() -> Any:

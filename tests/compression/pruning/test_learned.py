@@ -13,13 +13,18 @@ from torch import Tensor, nn
 from niwaki.compression import FinetuneConfig, PruneConfig
 from niwaki.compression.forward import outputs
 from niwaki.compression.pruning.choice import chosen_couplings
-from niwaki.compression.pruning.gated import ChannelGates, Gated, WeightGates
-from niwaki.compression.pruning.hard_concrete import HardConcrete, gate, hard_concrete, open_probability
-from niwaki.compression.pruning.lasso import Shrinking, shrunk
-from niwaki.compression.pruning.learned import learned_channels, learned_weights
+from niwaki.compression.pruning.learned.gated import ChannelGates, Gated, WeightGates
+from niwaki.compression.pruning.learned.hard_concrete import (
+    HardConcrete,
+    gate,
+    hard_concrete,
+    open_probability,
+)
+from niwaki.compression.pruning.learned.lasso import Shrinking, shrunk
+from niwaki.compression.pruning.learned.training import learned_channels, learned_weights
 from niwaki.compression.pruning.slots import slots
 from niwaki.compression.pruning.trial import Trial
-from niwaki.contract import Context, GenerativeModel, NiwakiError
+from niwaki.core.contract import Context, GenerativeModel, NiwakiError
 from niwaki.data import Split
 
 TUNE = FinetuneConfig(batch=32, precision="fp32", device="cpu", warmup=0)

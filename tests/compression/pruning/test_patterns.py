@@ -8,7 +8,7 @@ import torch
 from niwaki.compression.pruning.patterns import erk, keep_global, keep_highest, keep_n_of_m, lamp
 from niwaki.compression.pruning.schedules import cubic, even
 from niwaki.compression.pruning.shares import adaptive
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 
 def test_schedules_begin_at_nothing_and_end_at_the_ratio() -> None:

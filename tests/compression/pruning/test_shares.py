@@ -13,13 +13,13 @@ from torch import Tensor
 
 from niwaki.compression import CompressConfig, PruneConfig, compress
 from niwaki.compression.pruning.channels import pruned
-from niwaki.compression.pruning.coupling import Coupling, couplings
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings
 from niwaki.compression.pruning.entry import prune
-from niwaki.compression.pruning.evidence import Evidence
-from niwaki.compression.pruning.importance import importance_of
-from niwaki.contract import Batch, CallError, GenerativeModel
+from niwaki.compression.pruning.importance.channels import importance_of
+from niwaki.compression.pruning.importance.evidence import Evidence
+from niwaki.core.contract import Batch, CallError, GenerativeModel
 from niwaki.data import Split
-from niwaki.nn.surgery import find, scale, width
+from niwaki.surgery.cuts import find, scale, width
 
 FREE = {"round_to": 1, "min_width": 1}
 

@@ -21,11 +21,11 @@ from niwaki.compression.pruning.slots import slots
 from niwaki.compression.pruning.sparsity_table import LayerSparsity, sparsity, table
 from niwaki.compression.pruning.weights import sparsified
 from niwaki.compression.steps import Outcome, Step
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.data import Split
 from niwaki.models import load_model, save_model
 from niwaki.models.registry import build, built_in
-from niwaki.nn.sparse import Sparse, held, masks, patterns
+from niwaki.surgery.sparse import Sparse, held, masks, patterns
 
 TUNE = FinetuneConfig(steps=6, batch=32, precision="fp32", device="cpu", warmup=0)
 MAKERS = [small_models.gan, small_models.ddpm, small_models.flow, small_models.recurrent]

@@ -20,12 +20,12 @@ from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.design import from_rows, input_rows, weight_rows
 from niwaki.compression.quantization.norms import fold_norms
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki.deployment import export_graphs
 from niwaki.deployment.bake import bake
 from niwaki.deployment.qdq import check_quantized
-from niwaki.nn.quantized import LayerBits, Quantizer, fit_weights, quantize_layer, quantized_layers
-from niwaki.nn.sparse import Sparse
+from niwaki.surgery.quantized import LayerBits, Quantizer, fit_weights, quantize_layer, quantized_layers
+from niwaki.surgery.sparse import Sparse
 
 LAYERS: dict[str, tuple[Callable[[], Any], tuple[int, ...]]] = {
     "linear": (lambda: nn.Linear(12, 5), (6, 12)),

@@ -32,13 +32,13 @@ from niwaki.compression.quantization.correct import correct_biases
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import calls, observe
 from niwaki.compression.record import macs, parameters
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, export_graphs
 from niwaki.deployment.bake import bake
 from niwaki.deployment.qdq import check_quantized
 from niwaki.models import load_model
 from niwaki.models.io import save_model
-from niwaki.nn.quantized import Quantizer, is_quantizable, quantized_layers
+from niwaki.surgery.quantized import Quantizer, is_quantizable, quantized_layers
 
 SHAPES: dict[str, Callable[[], GenerativeModel]] = {
     "upsampling": small_models.gan,

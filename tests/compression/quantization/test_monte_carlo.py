@@ -16,11 +16,11 @@ from torch import Tensor, nn
 from niwaki.compression import QuantizeConfig
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.monte_carlo import hit_counts, sample_weights
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.deployment import export_graphs
 from niwaki.models import load_model
 from niwaki.models.io import save_model
-from niwaki.nn.quantized import LayerBits, Quantizer, quantize_layer, quantized_layers
+from niwaki.surgery.quantized import LayerBits, Quantizer, quantize_layer, quantized_layers
 
 
 def slow_counts(weights: np.ndarray, samples: int, offset: float) -> np.ndarray:

@@ -24,7 +24,7 @@ from niwaki.compression.quantization.scaling import (
     scale_where_it_helps,
     smoothing,
 )
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 
 
 class Chain(nn.Module):

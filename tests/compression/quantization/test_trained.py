@@ -12,9 +12,9 @@ from compression.test_plan import data
 from niwaki.compression import CompressConfig, FinetuneConfig, PruneConfig, compress
 from niwaki.compression.distillation import finetune as finetuning
 from niwaki.compression.quantization.convert import quantize_model
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 from niwaki.models import load_model
-from niwaki.nn.quantized import Quantizer, quantized_layers
+from niwaki.surgery.quantized import Quantizer, quantized_layers
 
 
 @pytest.mark.parametrize("steps", ["train", "joint"])

@@ -19,10 +19,10 @@ from niwaki.compression.sensitivity.measure import _mattering, sensitivity
 from niwaki.compression.sensitivity.scale import cheapest
 from niwaki.compression.sensitivity.suggestion import suggest
 from niwaki.compression.sensitivity.trials import layers_in_order, trials
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import read_json, write_json
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.nn.quantized import quantized_layers
-from niwaki.store import read_json, write_json
+from niwaki.surgery.quantized import quantized_layers
 
 SMALL = SensitivityConfig(
     ratios=(0.25, 0.75),

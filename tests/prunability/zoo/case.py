@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
+from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from prunability.zoo.case import Calls, case, floats, whole
 from torch import Tensor, nn
 
-from niwaki.contract import Port
+from niwaki.core.contract import Port
 
 IMAGE, TIME = floats("x", 3, 8, 8), floats("t")
 

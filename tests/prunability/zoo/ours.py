@@ -9,7 +9,7 @@ from compression import small_models
 from contract import shapes
 from prunability.zoo.case import add
 
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 from niwaki.models.registry import build
 
 SMALL = {

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from niwaki.adapters.diffusers.config import PipelineConfig
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
-from niwaki.contract import CallError, SampleSpec, nearest
-from niwaki.hub_folder import fetched
+from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.hub_folder import fetched
 
 __all__ = ["adapt_pipeline"]
 

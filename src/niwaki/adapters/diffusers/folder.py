@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from niwaki.adapters.diffusers.config import NETWORKS, PIPELINES, Component, plain
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.adapters.diffusers.tokens import read_files
-from niwaki.contract import CallError, NiwakiError, nearest
-from niwaki.hub_folder import PICKLES
-from niwaki.store import read_json
+from niwaki.core.contract import CallError, NiwakiError, nearest
+from niwaki.core.hub_folder import PICKLES
+from niwaki.core.store import read_json
 
 __all__ = ["Parts", "is_pipeline", "read_folder", "read_pipeline"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from niwaki.adapters.diffusers.config import NETWORKS, Component
 from niwaki.adapters.diffusers.quiet import quiet
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 
 __all__ = ["Decoder", "Denoiser", "TextEncoder", "build"]
 

@@ -12,7 +12,7 @@ from niwaki.adapters.diffusers.config import PipelineConfig
 from niwaki.adapters.diffusers.networks import Decoder, Denoiser, TextEncoder, build
 from niwaki.adapters.diffusers.scheduler import translate
 from niwaki.adapters.diffusers.tokens import tokenize
-from niwaki.contract import (
+from niwaki.core.contract import (
     Batch,
     CallError,
     ConditionSpec,

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 
-from niwaki import hub_folder
+from niwaki.core import hub_folder
 
 __all__ = ["quiet"]
 

@@ -14,8 +14,8 @@ from niwaki.adapters.diffusers.networks import build
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.adapters.diffusers.tokens import write_files
-from niwaki.contract import CallError
-from niwaki.store import atomic_directory, write_json
+from niwaki.core.contract import CallError
+from niwaki.core.store import atomic_directory, write_json
 
 __all__ = ["save_pipeline"]
 

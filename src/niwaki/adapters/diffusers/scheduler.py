@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from niwaki.adapters.diffusers.quiet import quiet
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki_runtime.samplers.schedules import alpha_bars
 
 __all__ = ["SCHEDULERS", "translate"]

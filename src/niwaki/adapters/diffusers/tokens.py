@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 
 __all__ = ["FILES", "read_files", "tokenize", "write_files"]
 

@@ -15,8 +15,8 @@ from niwaki.adapters.language import attention
 from niwaki.adapters.language.files import load_network, package, quiet, tokenizer_of
 from niwaki.adapters.language.model import LanguageConfig, LanguageModel
 from niwaki.adapters.language.plain import plain_layers
-from niwaki.backend import TorchBackend
-from niwaki.contract import CallError, NiwakiError, SampleSpec, first_line
+from niwaki.core.backend import TorchBackend
+from niwaki.core.contract import CallError, NiwakiError, SampleSpec, first_line
 from niwaki_runtime.samplers.autoregressive import teacher_forced
 
 __all__ = ["adapt_language_model", "rebuild"]

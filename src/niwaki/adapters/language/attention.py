@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 __all__ = ["NAME", "Cache", "Held", "attention", "register"]
 

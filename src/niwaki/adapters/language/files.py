@@ -10,9 +10,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from niwaki import hub_folder
-from niwaki.contract import CallError, NiwakiError, first_line
-from niwaki.store import read_json
+from niwaki.core import hub_folder
+from niwaki.core.contract import CallError, NiwakiError, first_line
+from niwaki.core.store import read_json
 
 __all__ = ["load_network", "package", "quiet", "tokenizer_of"]
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from niwaki.adapters.language.attention import Cache
-from niwaki.contract import (
+from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,

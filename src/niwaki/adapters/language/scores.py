@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from niwaki.adapters.language.model import LanguageModel
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki_runtime.bundle import Bundle
 from niwaki_runtime.samplers import Autoregressive, NumpyBackend
 from niwaki_runtime.samplers.autoregressive import teacher_forced

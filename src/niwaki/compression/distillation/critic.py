@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 
 __all__ = ["Critic", "critic_loss", "fooling_loss"]
 

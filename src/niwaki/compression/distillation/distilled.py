@@ -21,7 +21,7 @@ from niwaki.compression.distillation.rules import RULES
 from niwaki.compression.distillation.teachers import Teachers, answers
 from niwaki.compression.distillation.tokens import autoregressive_leg, forced_logits, has_sequences
 from niwaki.compression.forward import losses
-from niwaki.contract import Batch, CallError, Context, GenerativeModel, NiwakiError, Phase, Trainable
+from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, NiwakiError, Phase, Trainable
 
 __all__ = ["Distilled"]
 

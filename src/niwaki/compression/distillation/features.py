@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from niwaki.contract import GenerativeModel, Graph
+from niwaki.core.contract import GenerativeModel, Graph
 
 __all__ = ["FeatureTaps", "feature_distance"]
 

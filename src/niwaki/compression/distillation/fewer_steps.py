@@ -15,7 +15,7 @@ from torch import Tensor
 
 from niwaki.compression.distillation.config import DistillConfig
 from niwaki.compression.distillation.rules import asked_conditions, clean_of, legs, noise_levels
-from niwaki.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
+from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
 from niwaki_runtime.samplers import Diffusion
 from niwaki_runtime.samplers.diffusion import to_x0_eps
 from niwaki_runtime.samplers.schedules import timesteps

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 from niwaki.compression.distillation.config import FinetuneConfig
 from niwaki.compression.distillation.distilled import Distilled
-from niwaki.contract import GenerativeModel, Trainable
+from niwaki.core.contract import GenerativeModel, Trainable
 from niwaki.models.io import load_model
-from niwaki.nn.sparse import held
+from niwaki.surgery.sparse import held
 from niwaki.training import TrainConfig, fit
 
 __all__ = ["Taught", "finetune", "train_on"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from niwaki.contract import Batch, Context, GenerativeModel, Graph, HasLatents, Port
+from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, HasLatents, Port
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
 from niwaki_runtime.samplers.schedules import alpha_bars
 

@@ -13,7 +13,7 @@ from niwaki.compression.distillation.finetune import Progress, finetune, train_o
 from niwaki.compression.distillation.student import smaller, with_sampling
 from niwaki.compression.distillation.temperature import matched_temperature
 from niwaki.compression.steps import Outcome, Workshop, step
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 
 __all__: list[str] = []
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from niwaki.compression.distillation.rules import legs
 from niwaki.compression.record import parameters
-from niwaki.contract import CallError, GenerativeModel, nearest
+from niwaki.core.contract import CallError, GenerativeModel, nearest
 from niwaki.models.io import build_record, model_record
 
 __all__ = ["smaller", "with_sampling"]

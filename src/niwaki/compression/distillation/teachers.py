@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from niwaki.contract import CallError, GenerativeModel, Graph
+from niwaki.core.contract import CallError, GenerativeModel, Graph
 
 __all__ = ["Teachers", "answers"]
 

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from niwaki.contract import CallError, ConditionSpec, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel, NiwakiError
 from niwaki_runtime.samplers import OneShot
 
 __all__ = ["LIMITS", "matched_temperature", "mean_distance"]

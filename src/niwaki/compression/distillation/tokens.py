@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.distillation.rules import legs, value_of
-from niwaki.contract import Batch, Context, GenerativeModel
+from niwaki.core.contract import Batch, Context, GenerativeModel
 from niwaki_runtime.samplers import Autoregressive
 
 __all__ = ["autoregressive_leg", "forced_logits", "has_sequences"]

@@ -15,8 +15,8 @@ from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.slots import slots_of
 from niwaki.compression.record import parameters, sampling_graphs
 from niwaki.compression.seeds import CALIBRATION
-from niwaki.contract import GenerativeModel, NiwakiError, first_line
-from niwaki.nn.drop import Drop
+from niwaki.core.contract import GenerativeModel, NiwakiError, first_line
+from niwaki.surgery.drop import Drop
 from niwaki.training.stages import under
 
 __all__ = ["Dropped", "candidates", "damage", "drop_blocks"]

@@ -11,16 +11,16 @@ from torch import Tensor
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.pruning.choice import again, chosen_couplings
 from niwaki.compression.pruning.config import PruneConfig
-from niwaki.compression.pruning.coupling import Coupling, cuts_of
-from niwaki.compression.pruning.evidence import Evidence
-from niwaki.compression.pruning.importance import importance_of
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, cuts_of
+from niwaki.compression.pruning.importance.channels import importance_of
+from niwaki.compression.pruning.importance.evidence import Evidence
 from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.schedules import SCHEDULES
 from niwaki.compression.pruning.shares import Removed, Shares, makers
 from niwaki.compression.pruning.slots import check_ratios
 from niwaki.compression.pruning.trial import Trial
-from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.edits import apply_edits
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.surgery.edits import apply_edits
 
 __all__ = ["Learn", "Pruned", "Recover", "pruned"]
 

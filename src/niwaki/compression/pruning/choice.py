@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from niwaki.compression.pruning.config import PruneConfig
-from niwaki.compression.pruning.coupling import Coupling, couplings, together
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, together
 from niwaki.compression.pruning.trial import Trial
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 
 __all__ = ["again", "chosen_couplings"]
 

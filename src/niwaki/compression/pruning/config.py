@@ -160,9 +160,9 @@ class PruneConfig(Step):
         if self.what == "blocks":
             return
         if self.what == "weights":
-            from niwaki.compression.pruning.criteria import criterion_of as known
+            from niwaki.compression.pruning.importance.criteria import criterion_of as known
         else:
-            from niwaki.compression.pruning.importance import importance_of as known  # type: ignore[assignment]
+            from niwaki.compression.pruning.importance.channels import importance_of as known  # type: ignore[assignment]
         known(self.importance)  # torch is wanted only now
         if self.ranking not in _RANKINGS[self.what]:
             raise CallError(

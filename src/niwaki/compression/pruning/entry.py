@@ -11,7 +11,7 @@ from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.step import carry_out
 from niwaki.compression.steps import Workshop
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 
 __all__ = ["prune"]
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 __all__ = ["erk", "keep_global", "keep_highest", "keep_n_of_m", "lamp"]
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import torch
 
 from niwaki.compression.forward import outputs
-from niwaki.contract import GenerativeModel
-from niwaki.nn.edits import Edit, apply_edits
-from niwaki.nn.opened import Opened, openable
-from niwaki.nn.plain import Plain, parametrized
+from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.edits import Edit, apply_edits
+from niwaki.surgery.remove_parametrization import Plain, parametrized
+from niwaki.surgery.unfused_attention import Opened, openable
 
 __all__ = ["make_plain"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.pruning.config import PruneConfig
-from niwaki.compression.pruning.coupling import Coupling
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling
 from niwaki.compression.pruning.slots import ratio_of
 
 __all__ = ["Removed", "Shares", "adaptive", "makers"]

@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from niwaki.compression.record import sampling_graphs
-from niwaki.contract import CallError, GenerativeModel, nearest
+from niwaki.core.contract import CallError, GenerativeModel, nearest
 from niwaki.training.stages import under
 
 __all__ = ["Slot", "check_ratios", "ran", "ratio_of", "slots", "slots_of"]

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from niwaki.compression.pruning.slots import ran, slots_of
-from niwaki.contract import GenerativeModel
-from niwaki.nn.drop import Drop
-from niwaki.nn.sparse import patterns
+from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.drop import Drop
+from niwaki.surgery.sparse import patterns
 
 __all__ = ["LayerSparsity", "sparsity", "table"]
 

@@ -14,12 +14,12 @@ from niwaki.compression.distillation.finetune import finetune, train_on
 from niwaki.compression.pruning.blocks import drop_blocks
 from niwaki.compression.pruning.channels import Recover, pruned
 from niwaki.compression.pruning.config import PruneConfig
-from niwaki.compression.pruning.criteria import Movement
-from niwaki.compression.pruning.evidence import Evidence
-from niwaki.compression.pruning.learned import learned_channels, learned_weights
+from niwaki.compression.pruning.importance.criteria import Movement
+from niwaki.compression.pruning.importance.evidence import Evidence
+from niwaki.compression.pruning.learned.training import learned_channels, learned_weights
 from niwaki.compression.pruning.weights import sparsified
 from niwaki.compression.steps import Outcome, Workshop, step
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 
 __all__ = ["carry_out"]
 

@@ -22,11 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.compression.forward import losses, outputs
-from niwaki.compression.pruning.coupling import Coupling, cuts_of
-from niwaki.compression.pruning.noted import noted
-from niwaki.contract import GenerativeModel, NiwakiError, first_line
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.surgery import find, reorder, scale, width
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, cuts_of
+from niwaki.compression.pruning.dependencies.width_attributes import noted
+from niwaki.core.contract import GenerativeModel, NiwakiError, first_line
+from niwaki.surgery.cuts import find, reorder, scale, width
+from niwaki.surgery.edits import apply_edits
 
 __all__ = ["Trial"]
 

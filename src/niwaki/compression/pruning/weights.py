@@ -12,14 +12,14 @@ from torch import Tensor
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig, nm
-from niwaki.compression.pruning.criteria import criterion_of
-from niwaki.compression.pruning.evidence import Evidence
+from niwaki.compression.pruning.importance.criteria import criterion_of
+from niwaki.compression.pruning.importance.evidence import Evidence
 from niwaki.compression.pruning.patterns import erk, keep_global, keep_highest, keep_n_of_m, lamp
 from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.schedules import SCHEDULES
 from niwaki.compression.pruning.slots import Slot, check_ratios, ratio_of, slots
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
-from niwaki.nn.sparse import Sparse, patterns
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.surgery.sparse import Sparse, patterns
 
 __all__ = ["Sparsified", "choose", "make_sparse", "sparsified"]
 
@@ -59,7 +59,7 @@ def sparsified(
     """Make `config.ratio` of the weights of a copy of `model` zero, in `config.rounds` rounds.
 
     evidence: what `taylor` looks at; by default the model's own samples
-    recover:  training on, after each round but the last; it must keep the zeros (`niwaki.nn.sparse.held`)
+    recover:  training on, after each round but the last; it must keep the zeros (`surgery.sparse.held`)
     collect:  training on for `movement`, before each round
     Raises NiwakiError where nothing became zero.
     """

@@ -18,9 +18,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from niwaki.compression.quantization.design import from_rows, input_rows, weight_rows
 from niwaki.compression.quantization.ranges import Items, calls
-from niwaki.contract import GenerativeModel
-from niwaki.nn.quantized import QuantizedLayer, Quantizer, quantized_layers
-from niwaki.nn.sparse import masks
+from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.quantized import QuantizedLayer, Quantizer, quantized_layers
+from niwaki.surgery.sparse import masks
 
 __all__ = ["Adapted", "adapt_layers", "moments", "round_columns"]
 

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.backend import TorchBackend
 from niwaki.compression.seeds import CALIBRATION
-from niwaki.contract import GenerativeModel, Graph
+from niwaki.core.backend import TorchBackend
+from niwaki.core.contract import GenerativeModel, Graph
 from niwaki.deployment.parity import sample_through
 from niwaki_runtime.samplers import Autoregressive
 from niwaki_runtime.samplers.autoregressive import teacher_forced

@@ -18,10 +18,10 @@ from niwaki.compression.quantization.monte_carlo import sample_layers
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import Seen, observe
 from niwaki.compression.quantization.scaling import Scaled, scale_where_it_helps
-from niwaki.contract import CallError, GenerativeModel, NiwakiError, nearest
-from niwaki.nn.quantized import LayerBits, Quantizer, fit_weights, is_quantizable, quantized_layers
-from niwaki.nn.quantized_edit import Quantized
-from niwaki.nn.quantized_math import affine_scale, symmetric_scale
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, nearest
+from niwaki.surgery.quantized import LayerBits, Quantizer, fit_weights, is_quantizable, quantized_layers
+from niwaki.surgery.quantized_edit import Quantized
+from niwaki.surgery.quantized_math import affine_scale, symmetric_scale
 
 __all__ = ["Conversion", "quantize_model"]
 

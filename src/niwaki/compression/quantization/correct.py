@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from niwaki.compression.quantization.ranges import Items, calls
-from niwaki.contract import GenerativeModel
-from niwaki.nn.quantized import quantized_layers
+from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.quantized import quantized_layers
 
 __all__ = ["correct_biases"]
 

@@ -18,10 +18,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from niwaki.compression.forward import outputs
-from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.layouts import depthwise, layout_of
-from niwaki.nn.plain import parametrized
-from niwaki.nn.surgery import scale
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.surgery.cuts import scale
+from niwaki.surgery.layouts import depthwise, layout_of
+from niwaki.surgery.remove_parametrization import parametrized
 
 __all__ = ["Link", "find_links", "rescale"]
 

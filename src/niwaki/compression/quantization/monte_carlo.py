@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from niwaki.contract import NiwakiError
-from niwaki.nn.quantized import QuantizedLayer, Quantizer
+from niwaki.core.contract import NiwakiError
+from niwaki.surgery.quantized import QuantizedLayer, Quantizer
 
 __all__ = ["Sampled", "hit_counts", "sample_layers", "sample_weights"]
 

@@ -13,8 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
 from niwaki.compression.forward import outputs
-from niwaki.contract import GenerativeModel
-from niwaki.nn.quantized_fold import absorb, unfit
+from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.quantized_fold import absorb, unfit
 
 __all__ = ["fold_norms"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import GenerativeModel, Graph
+from niwaki.core.contract import GenerativeModel, Graph
 
 __all__ = ["Seen", "calls", "observe"]
 

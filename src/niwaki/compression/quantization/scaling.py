@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from niwaki.compression.quantization.links import Link, find_links, rescale
 from niwaki.compression.quantization.ranges import Items, calls
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 
 __all__ = ["Scaled", "equalizing", "input_reach", "output_errors", "scale_where_it_helps", "smoothing"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from niwaki.compression.config import QuantizeConfig
 from niwaki.compression.quantization.calibrate import calibration_inputs
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, quantize_onnx
 from niwaki.deployment.onnx_file import read_onnx
 

@@ -8,9 +8,9 @@ from niwaki.compression.config import FinetuneConfig, QuantizeConfig
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.static import quantize
 from niwaki.compression.steps import Outcome, Workshop, step
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, export_graphs
-from niwaki.nn.quantized import quantized_layers
+from niwaki.surgery.quantized import quantized_layers
 
 _SHARE = 0.1  # of the usual learning rate, at 4 bits: rounded weights are already near their place
 

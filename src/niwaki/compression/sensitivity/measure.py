@@ -13,11 +13,11 @@ from niwaki.compression.sensitivity.config import SensitivityConfig
 from niwaki.compression.sensitivity.entry import Entry, Sensitivity
 from niwaki.compression.sensitivity.scale import Scale, cheapest, drawn
 from niwaki.compression.sensitivity.trials import Tried, layers_in_order, trials
-from niwaki.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import hash_json, hash_tensors, read_json, write_json
 from niwaki.data import Dataset
 from niwaki.features import Extractor, build
 from niwaki.models.io import model_record
-from niwaki.store import hash_json, hash_tensors, read_json, write_json
 
 __all__ = ["sensitivity"]
 

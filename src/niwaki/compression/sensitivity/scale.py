@@ -8,12 +8,20 @@ from typing import Any
 import numpy as np
 
 from niwaki.compression.sensitivity.entry import Damage
-from niwaki.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.data import Dataset
-from niwaki.evaluation.margins import AXES, MOST_REAL, SHARE, K, calibrate, first_features, given_margins
-from niwaki.evaluation.neighbourhood import neighbourhoods
-from niwaki.evaluation.paired import Change, closeness_change, reach_change
-from niwaki.evaluation.samples import check_samples
+from niwaki.evaluation.equivalence.margins import (
+    AXES,
+    MOST_REAL,
+    SHARE,
+    K,
+    calibrate,
+    first_features,
+    given_margins,
+)
+from niwaki.evaluation.equivalence.paired import Change, closeness_change, reach_change
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhoods
+from niwaki.evaluation.statistics.samples import check_samples
 from niwaki.features import Extractor
 
 __all__ = ["SAMPLES", "Scale", "cheapest", "drawn"]

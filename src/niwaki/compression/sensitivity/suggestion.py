@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from niwaki.compression.sensitivity.entry import Entry, Sensitivity
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 
 __all__ = ["Suggestion", "suggest"]
 

@@ -14,8 +14,8 @@ from torch.nn.modules.conv import _ConvTransposeNd
 from niwaki.compression.config import PruneConfig
 from niwaki.compression.forward import check, outputs, shapes
 from niwaki.compression.pruning.choice import chosen_couplings
-from niwaki.compression.pruning.coupling import Coupling, cuts_of
-from niwaki.compression.pruning.importance import importance_of
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, cuts_of
+from niwaki.compression.pruning.importance.channels import importance_of
 from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.shares import Shares, makers
 from niwaki.compression.pruning.trial import Trial
@@ -23,9 +23,9 @@ from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import Seen, observe
 from niwaki.compression.sensitivity.config import SensitivityConfig
-from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.edits import apply_edits
-from niwaki.nn.quantized import (
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.surgery.edits import apply_edits
+from niwaki.surgery.quantized import (
     LayerBits,
     Quantizer,
     fit_weights,
@@ -33,7 +33,7 @@ from niwaki.nn.quantized import (
     quantize_layer,
     quantized_layers,
 )
-from niwaki.nn.quantized_math import affine_scale, symmetric_scale
+from niwaki.surgery.quantized_math import affine_scale, symmetric_scale
 
 __all__ = ["Tried", "layers_in_order", "trials"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 from niwaki.deployment import bundle_bytes, export_graphs, package
 from niwaki.deployment.repack import pack_bundle
 

@@ -14,8 +14,8 @@ from niwaki.compression.pruning.slots import slots
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.storage.clusters import centres, nearest_centre
 from niwaki.compression.storage.config import ShareConfig
-from niwaki.contract import GenerativeModel, NiwakiError
-from niwaki.nn.quantized_edit import Quantized
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.surgery.quantized_edit import Quantized
 
 __all__ = ["Shared", "share", "shared"]
 

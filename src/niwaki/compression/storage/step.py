@@ -6,7 +6,7 @@ from niwaki.compression.steps import Outcome, Workshop, step
 from niwaki.compression.storage.config import PackConfig, ShareConfig
 from niwaki.compression.storage.pack import packed_bundle
 from niwaki.compression.storage.share import shared
-from niwaki.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel
 
 
 @step("share", lambda config: 20)

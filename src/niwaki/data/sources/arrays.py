@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, SampleSpec, nearest
 from niwaki.data.audit import Finding
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from niwaki.contract import SampleSpec
+from niwaki.core.contract import SampleSpec
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 
 __all__ = ["digits"]

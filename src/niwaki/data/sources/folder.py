@@ -13,12 +13,12 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.store import hash_file
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.sources.pictures import BROKEN, ENLARGED, read_picture
-from niwaki.store import hash_file
 
 __all__ = ["FolderOptions", "folder"]
 

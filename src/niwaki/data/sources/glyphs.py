@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.store import hash_file
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.sources.fonts import CHARACTERS, EM, FAMILIES, GRID, distance_fields, font_file
 from niwaki.data.splitting import EXTRA, shares
-from niwaki.store import hash_file
 
 __all__ = ["GlyphsOptions", "glyphs", "jitters", "render"]
 

@@ -11,7 +11,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.splitting import shares
 

@@ -17,14 +17,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.store import hash_bytes
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.sources import python_docs
 from niwaki.data.sources.tokens import BYTES, byte_tokenizer, encode, learned_tokenizer
 from niwaki.data.splitting import SPLITS, by_hash
-from niwaki.store import hash_bytes
 
 __all__ = ["DocsOptions", "TextOptions", "passages", "text", "tokenizer_json"]
 

@@ -13,7 +13,7 @@ from functools import cache
 
 import numpy as np
 
-from niwaki.contract import CallError
+from niwaki.core.contract import CallError
 from niwaki_runtime.tokenizer import letters
 
 __all__ = ["BYTES", "END", "END_NAME", "byte_tokenizer", "encode", "learned_tokenizer"]

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.contract import (
+from niwaki.core.contract import (
     Batch,
     CallError,
     ConditionSpec,
@@ -22,7 +22,7 @@ from niwaki.contract import (
 from niwaki.models.diffusion.process import TARGETS, drop_labels, levels, noised
 from niwaki.models.diffusion.unet import UNet
 from niwaki.models.registry import ModelConfig, register
-from niwaki.nn.images import image_shape, labels_of
+from niwaki.nn.layers.images import image_shape, labels_of
 from niwaki_runtime.samplers import Diffusion
 
 __all__ = ["Ddpm", "DdpmConfig"]

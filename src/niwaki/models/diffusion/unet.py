@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from niwaki.contract import CallError
-from niwaki.nn.attention import Attention2d
-from niwaki.nn.blocks import faint
-from niwaki.nn.embedding import Sinusoidal
+from niwaki.core.contract import CallError
+from niwaki.nn.layers.attention import Attention2d
+from niwaki.nn.layers.blocks import faint
+from niwaki.nn.layers.embedding import Sinusoidal
 
 __all__ = ["ResidualBlock", "UNet"]
 

@@ -8,12 +8,21 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.contract import Batch, ConditionSpec, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
+from niwaki.core.contract import (
+    Batch,
+    ConditionSpec,
+    Context,
+    GenerativeModel,
+    Graph,
+    Phase,
+    Port,
+    SampleSpec,
+)
 from niwaki.models.gan.losses import discriminator_loss, generator_loss, r1_penalty
 from niwaki.models.gan.networks import Discriminator, Generator
 from niwaki.models.registry import ModelConfig, register
-from niwaki.nn.images import image_shape, labels_of
-from niwaki.nn.settings import Temperature
+from niwaki.nn.layers.images import image_shape, labels_of
+from niwaki.nn.layers.settings import Temperature
 from niwaki_runtime.samplers import OneShot
 
 __all__ = ["Dcgan", "DcganConfig"]

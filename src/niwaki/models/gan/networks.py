@@ -7,8 +7,8 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from niwaki.nn.blocks import Unflatten, conv_down, conv_norm, conv_up, pyramid
-from niwaki.nn.images import Squash
+from niwaki.nn.layers.blocks import Unflatten, conv_down, conv_norm, conv_up, pyramid
+from niwaki.nn.layers.images import Squash
 
 __all__ = ["Discriminator", "Generator", "MinibatchDeviation", "widths"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from niwaki.nn.blocks import Unflatten, conv_norm, conv_up, pyramid
-from niwaki.nn.images import Squash
+from niwaki.nn.layers.blocks import Unflatten, conv_norm, conv_up, pyramid
+from niwaki.nn.layers.images import Squash
 
 __all__ = ["Decoder", "Encoder", "Unit"]
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.contract import (
+from niwaki.core.contract import (
     Batch,
     CallError,
     ConditionSpec,
@@ -23,8 +23,8 @@ from niwaki.contract import (
 from niwaki.models.registry import ModelConfig, register
 from niwaki.models.vae.likelihoods import LIKELIHOODS, kl_to_standard
 from niwaki.models.vae.networks import Decoder, Encoder
-from niwaki.nn.images import image_shape, labels_of, to_signed, to_unit
-from niwaki.nn.settings import Temperature
+from niwaki.nn.layers.images import image_shape, labels_of, to_signed, to_unit
+from niwaki.nn.layers.settings import Temperature
 from niwaki_runtime import noise
 from niwaki_runtime.samplers import OneShot
 

@@ -1,0 +1,1 @@
+"""Pruning by training: gates and group lasso."""

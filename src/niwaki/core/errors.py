@@ -1,0 +1,7 @@
+"""What can go wrong, in one sentence each: the errors of `niwaki_runtime`, under niwaki's own roof."""
+
+from __future__ import annotations
+
+from niwaki_runtime.errors import BundleError, CallError, NiwakiError, first_line, nearest
+
+__all__ = ["BundleError", "CallError", "NiwakiError", "first_line", "nearest"]

@@ -1,0 +1,1 @@
+"""Non-inferiority tests of samples before and after, against margins calibrated on planted damage."""

@@ -1,0 +1,1 @@
+"""Whether a model copies its training samples."""

@@ -1,0 +1,1 @@
+"""One metric a file: features in, a `Result` out."""

@@ -1,0 +1,1 @@
+"""Distances and kernels of all pairs, block by block: neighbours, kernel sums, ranks."""

@@ -1,0 +1,1 @@
+"""What every metric stands on: results with intervals, arrays, shares, closed forms, samples."""

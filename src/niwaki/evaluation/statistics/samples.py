@@ -1,0 +1,73 @@
+"""Samples and labels as the judgement takes them, checked once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from niwaki.core.contract import CallError, SampleSpec
+from niwaki.data import Dataset
+from niwaki.features import Extractor
+
+__all__ = ["check_labels", "check_samples", "drawn_alike", "split_features"]
+
+
+def check_samples(x: Any, spec: SampleSpec, role: str, least: int = 50) -> np.ndarray:
+    """float32 `(n, *shape)`. Raises CallError for another shape, too few samples, NaN or infinity."""
+    array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    array = array.astype(np.float32, copy=False)
+    if array.shape[1:] != tuple(spec.shape):
+        raise CallError(f"the {role} samples have the shape {array.shape[1:]}, the data {tuple(spec.shape)}")
+    if len(array) < least:
+        raise CallError(f"at least {least} {role} samples are needed for a judgement, not {len(array)}")
+    bad = ~np.isfinite(array).reshape(len(array), -1).all(1)
+    if bad.any():
+        first = int(bad.argmax())
+        raise CallError(f"{int(bad.sum())} {role} samples hold NaN or infinity, the first is sample {first}")
+    return array
+
+
+def check_labels(labels: Any, n: int, spec: SampleSpec) -> np.ndarray | None:
+    """int64 `(n,)`, or None. Raises CallError for another length or a class that the data do not have."""
+    if labels is None:
+        return None
+    array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.shape != (n,):
+        raise CallError(f"there must be one label for each of the {n} samples, not {array.shape}")
+    array = array.astype(np.int64)
+    if spec.classes and (array.min() < 0 or array.max() >= spec.classes):
+        raise CallError(f"the labels must be 0 … {spec.classes - 1}, not {array.min()} … {array.max()}")
+    return array
+
+
+def split_features(
+    extractor: Extractor, dataset: Dataset, split: str, index: np.ndarray | None = None
+) -> np.ndarray:
+    """Features of a split, or of its samples at `index`, from the extractor's cache where it keeps one."""
+    kept = getattr(extractor, "of_split", None)
+    if kept is not None:
+        return np.asarray(kept(dataset, split, index))
+    return extractor(dataset.split(split).values(None if index is None else torch.from_numpy(index)))
+
+
+def drawn_alike(dataset: Dataset, labels: np.ndarray | None, n: int, seed: int) -> np.ndarray:
+    """Positions of n training samples, without repetition, in random order; of the same classes as `labels`
+    where there are any.
+
+    How often each class occurs moves the distance of two sets of many classes more than anything else, and a
+    reference drawn at random would be worse for that alone. Where a class runs out, others fill up.
+    """
+    rng = np.random.default_rng([seed, 0x7265])
+    order = rng.permutation(len(dataset.train))
+    if labels is None or dataset.train.y is None:
+        return order[:n]
+    y = dataset.train.y.cpu().numpy()[order]
+    taken = np.zeros(len(order), bool)
+    for c, count in zip(*np.unique(labels[:n], return_counts=True), strict=True):
+        taken[np.flatnonzero(y == c)[:count]] = True
+    rest = np.flatnonzero(~taken)[: n - int(taken.sum())]
+    taken[rest] = True
+    return order[taken]

@@ -1,0 +1,55 @@
+"""Checks and conversions that every image model shares."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from niwaki.core.contract import Batch, CallError, SampleSpec
+
+__all__ = ["Squash", "image_shape", "labels_of", "to_signed", "to_unit"]
+
+
+def image_shape(spec: SampleSpec, model: str) -> tuple[int, int, int]:
+    """(C, H, W) of an image spec. Raises CallError where the samples are not images of at least 4×4."""
+    if spec.modality != "image" or len(spec.shape) != 3:
+        raise CallError(
+            f"'{model}' makes images (C, H, W); this data set holds {spec.modality} of shape {spec.shape}"
+        )
+    channels, height, width = spec.shape
+    if min(height, width) < 4:
+        raise CallError(f"'{model}' needs images of at least 4×4 pixels, not {height}×{width}")
+    return channels, height, width
+
+
+def labels_of(batch: Batch, classes: int, model: str) -> Tensor | None:
+    """The batch's labels where the model is conditional, else None. Raises CallError where it has none."""
+    if classes and batch.y is None:
+        raise CallError(
+            f"'{model}' is conditional, and the batch has no labels; set conditional: false for this data"
+        )
+    return batch.y if classes else None
+
+
+def to_unit(x: Tensor, spec: SampleSpec) -> Tensor:
+    """[low, high] → [0, 1]"""
+    return (x - spec.low) / (spec.high - spec.low)
+
+
+def to_signed(x: Tensor, spec: SampleSpec) -> Tensor:
+    """[low, high] → [−1, 1]; no operation where that is the range already."""
+    if (spec.low, spec.high) == (-1.0, 1.0):
+        return x
+    return 2.0 * to_unit(x, spec) - 1.0
+
+
+class Squash(nn.Module):
+    """tanh into [low, high]."""
+
+    def __init__(self, low: float, high: float) -> None:
+        super().__init__()
+        self.middle = (high + low) / 2.0
+        self.scale = (high - low) / 2.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.tanh()
+        return x if (self.middle, self.scale) == (0.0, 1.0) else self.middle + self.scale * x

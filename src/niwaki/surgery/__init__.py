@@ -1,0 +1,1 @@
+"""Edits of a module's structure and their replay; quantized and sparse modules."""
