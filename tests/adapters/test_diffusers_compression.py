@@ -132,12 +132,12 @@ def test_what_is_dropped_is_what_the_sampler_calls_nothing(digits: Dataset, tmp_
     """Captions are encoded: nothing asked is the encoded empty prompt, as the guided sampler asks it."""
     model = KINDS["text"](tmp_path / "words")
     sampler, graph = diffusion_of(model), model.graphs()["denoiser"]
-    batch = Batch(x=digits.train.values()[:6], y=digits.train.y[:6])
+    batch = Batch({"x": digits.train.values()[:6], "class": digits.train.y[:6]})
     ctx = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(0))
     (asked,) = asked_conditions(model, sampler, graph, batch, ctx, 0.0)
     (empty,) = asked_conditions(model, sampler, graph, batch, ctx, 1.0)
     assert model.text is not None
-    assert torch.equal(asked, model.text(batch.y))
+    assert torch.equal(asked, model.text(batch["class"]))
     assert torch.equal(empty, model.text(torch.full((6,), 10)))
 
 

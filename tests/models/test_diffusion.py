@@ -6,7 +6,7 @@ import pytest
 import torch
 from model_cases import batch, context, make
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.models.diffusion.process import TARGETS, drop_labels, levels, noised
 from niwaki_runtime.samplers.diffusion import to_x0_eps
 
@@ -108,7 +108,7 @@ def test_guidance_moves_along_the_difference_that_the_label_makes() -> None:
 
 def test_the_loss_of_a_perfect_denoiser_is_zero() -> None:
     """With the data at one point, ε = (x_t − α x₀)/σ is known: a network that says so has no loss left."""
-    model = make("ddpm", SampleSpec("image", (1, 8, 8)), prediction="epsilon")
+    model = make("ddpm", DataSpec.of("image", (1, 8, 8)), prediction="epsilon")
     data = batch(model.spec)
     a, s = model.alphas, model.sigmas
 
@@ -123,7 +123,7 @@ def test_the_loss_of_a_perfect_denoiser_is_zero() -> None:
 
 def test_every_timestep_is_trained() -> None:
     """Uniform over 0 … T−1, both ends included: χ² of 20 000 draws stays below its 99.99 % point."""
-    model = make("ddpm", SampleSpec("image", (1, 8, 8)))
+    model = make("ddpm", DataSpec.of("image", (1, 8, 8)))
     seen = torch.zeros(50)
 
     class Listening(torch.nn.Module):
@@ -144,4 +144,4 @@ def test_settings_that_cannot_be_are_refused() -> None:
     with pytest.raises(CallError, match="cannot be halved 4 times"):
         make("ddpm", widths=(8, 8, 8, 8, 8))
     with pytest.raises(CallError, match="−1 … 1"):
-        make("ddpm", SampleSpec("image", (1, 8, 8), low=0.0, high=1.0))
+        make("ddpm", DataSpec.of("image", (1, 8, 8), low=0.0, high=1.0))

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from niwaki_runtime.errors import BundleError, CallError
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.member import read_member
 
 if TYPE_CHECKING:
     from niwaki_runtime.bundle import Bundle
@@ -108,20 +106,9 @@ def tokenizer_of(bundle: Bundle) -> Tokenizer:
 
     >>> tokenizer_of(bundle).decode(bundle.sample(1, seed=0)[0])  # doctest: +SKIP
     """
-    entry = bundle.manifest.files.get(FILE)
-    if entry is None:
+    if FILE not in bundle.manifest.files:
         raise CallError(f"{bundle!r} has no tokenizer: its samples stay numbers")
-    try:
-        if bundle.path.is_dir():
-            data = (bundle.path / FILE).read_bytes()
-        else:
-            with zipfile.ZipFile(bundle.path) as archive, archive.open(FILE) as file:
-                data = file.read(entry.bytes + 1)
-    except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise BundleError(f"{FILE} in {bundle.path} cannot be read: {error}") from error
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise BundleError(f"{FILE} in {bundle.path} was changed after it was written; copy the bundle again")
-    return Tokenizer(data)
+    return Tokenizer(read_member(bundle.path, bundle.manifest, FILE))
 
 
 def _kinds(decoder: Any) -> Iterator[str]:

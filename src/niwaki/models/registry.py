@@ -11,16 +11,14 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from niwaki.core.contract import CallError, GenerativeModel, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel, nearest
 from niwaki.core.registry import Registry
 
 __all__ = ["ModelConfig", "build", "built_in", "checked", "config_of", "names", "register", "registered"]
 
 Model = TypeVar("Model", bound=type[GenerativeModel])
 
-_MODELS: Registry[GenerativeModel] = Registry(
-    "model", ("niwaki.models.gan", "niwaki.models.vae", "niwaki.models.diffusion")
-)
+_MODELS: Registry[GenerativeModel] = Registry("model", ("niwaki.models",))
 
 
 class ModelConfig(BaseModel):
@@ -70,7 +68,7 @@ def checked(config: type[ModelConfig], name: str, values: Mapping[str, Any]) -> 
         raise CallError(f"model.{key} of '{name}': {first['msg']}, not {first['input']!r}") from None
 
 
-def build(name: str, config: Mapping[str, Any] | ModelConfig, spec: SampleSpec) -> GenerativeModel:
+def build(name: str, config: Mapping[str, Any] | ModelConfig, spec: DataSpec) -> GenerativeModel:
     """A fresh model for samples of `spec`, weights drawn from torch's global generator."""
     checked = config if isinstance(config, ModelConfig) else config_of(name, config)
     return registered(name)(checked, spec)

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 import niwaki_runtime
-from niwaki.core.contract import BundleError, NiwakiError, SampleSpec
+from niwaki.core.contract import BundleError, DataSpec, NiwakiError
 from niwaki.core.store import read_json, read_jsonl
 
 __all__ = ["ORIGINALS", "Measure", "RunRecord", "measures", "read_run"]
@@ -67,10 +67,10 @@ class RunRecord:
         return dict(self.run.get("data") or {})
 
     @property
-    def spec(self) -> SampleSpec | None:
+    def spec(self) -> DataSpec | None:
         """Of the samples; from the run's data or, where it has none, from the bundle."""
         if self.data.get("spec"):
-            return SampleSpec.from_json(self.data["spec"])
+            return DataSpec.from_json(self.data["spec"])
         return None if self.manifest is None else self.manifest.spec
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig
 from niwaki.data.config import registered
 
@@ -50,7 +50,7 @@ def is_arrays(path: str | Path) -> bool:
 
 def read_folder(
     path: Path,
-    spec: SampleSpec,
+    spec: DataSpec,
     *,
     background: int = 255,
     resize: bool = False,
@@ -111,7 +111,7 @@ def _same_size(path: Path, names: list[str], size: int) -> None:
 
 
 def _classes(
-    y: torch.Tensor | None, names: tuple[str, ...], spec: SampleSpec
+    y: torch.Tensor | None, names: tuple[str, ...], spec: DataSpec
 ) -> tuple[np.ndarray | None, list[str]]:
     """The subfolders' labels as the data count them."""
     if y is None:
@@ -125,7 +125,7 @@ def _classes(
     return place[y.numpy()], []
 
 
-def read_arrays(path: Path, spec: SampleSpec, *, resize: bool = False) -> Given:
+def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> Given:
     """Samples under `samples` (or `x`, or the first array), labels under `labels` (or `y`, `class`).
 
     uint8 are grey levels 0 … 255 (or 0 … levels − 1, where none is larger and the data have fewer); floats
@@ -172,7 +172,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise CallError(f"{path} is not a whole npy or npz file: {error}") from None
 
 
-def _shaped(x: np.ndarray, path: Path, spec: SampleSpec, resize: bool) -> tuple[np.ndarray, list[str]]:
+def _shaped(x: np.ndarray, path: Path, spec: DataSpec, resize: bool) -> tuple[np.ndarray, list[str]]:
     """The samples with the spec's shape."""
     shape, given = tuple(spec.shape), x.shape[1:]
     if x.dtype != np.uint8 and x.dtype.kind != "f":
@@ -201,7 +201,7 @@ def _shaped(x: np.ndarray, path: Path, spec: SampleSpec, resize: bool) -> tuple[
     raise CallError(f"{path} holds samples of shape {given}, the data have {shape}")
 
 
-def _ranged(x: np.ndarray, path: Path, spec: SampleSpec) -> tuple[np.ndarray, list[str]]:
+def _ranged(x: np.ndarray, path: Path, spec: DataSpec) -> tuple[np.ndarray, list[str]]:
     """float32 in the spec's range."""
     if x.dtype == np.uint8:
         fewer = spec.levels if spec.modality == "image" and spec.levels < 256 else 0
@@ -223,7 +223,7 @@ def _ranged(x: np.ndarray, path: Path, spec: SampleSpec) -> tuple[np.ndarray, li
     return x, []
 
 
-def _stretched(share: np.ndarray, spec: SampleSpec) -> np.ndarray:
+def _stretched(share: np.ndarray, spec: DataSpec) -> np.ndarray:
     """From 0 … 1 to the spec's range."""
     out: Any = share.astype(np.float32) * np.float32(spec.high - spec.low) + np.float32(spec.low)
     return np.asarray(out)

@@ -50,7 +50,7 @@ def ask(
     `(n,)`. The classes follow the test split's, so that generated and real samples are balanced alike. Both
     None where it takes no class, or the data have none."""
     labels = balanced_labels(dataset, n)
-    names = [name for name, spec in conditions.items() if spec.kind == "class"]
+    names = [name for name, spec in conditions.items() if spec.is_label]
     if labels is None or not names:
         return None, None
     return dict.fromkeys(names, labels), labels

@@ -14,7 +14,7 @@ from torch import nn
 from niwaki.adapters import adapt, adapt_pipeline
 from niwaki.adapters.diffusers.folder import is_pipeline
 from niwaki.adapters.module import call_factory
-from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiError, nearest
 from niwaki.core.hub_folder import PICKLES
 from niwaki.core.store import read_tensors
 from niwaki.models.io import fill
@@ -39,7 +39,7 @@ def load_outside(
     *,
     weights: str | Path | None = None,
     told: Mapping[str, Any] | None = None,
-    spec: SampleSpec | None = None,
+    spec: DataSpec | None = None,
 ) -> GenerativeModel:
     """The model that a factory makes, or that lies in a pipeline's folder.
 

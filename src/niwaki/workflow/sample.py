@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from niwaki.core.contract import CallError, GenerativeModel, SampleSpec, nearest
+from niwaki.core.contract import CallError, GenerativeModel, ValueSpec
 from niwaki.core.store import write_bytes
 from niwaki.training.hardware import choose_device
 from niwaki.workflow.load import load
@@ -34,7 +34,7 @@ class Samples:
     x: np.ndarray
     condition: dict[str, np.ndarray]
     seed: int
-    spec: SampleSpec
+    spec: ValueSpec
     start: int = 0
 
     def write(self, path: str | Path) -> Path:
@@ -92,9 +92,9 @@ def sample(
     source = load(what, engine=engine) if isinstance(what, str | Path) else what
     if isinstance(what, str | Path) and isinstance(source, GenerativeModel):
         source.to(choose_device(device))
-    asked = by_name(condition, source.spec)
+    asked = condition
     if isinstance(condition, list | tuple) and all(isinstance(c, str) for c in condition):
-        asked = np.resize(asked, n)  # several classes by name: in turn
+        asked = [condition[i % len(condition)] for i in range(n)]  # several classes by name: in turn
     reporter.stage("sample", f"{n} of seed {seed}")
     keywords: dict[str, Any] = {} if batch is None else {"batch": batch}
     x = source.sample(
@@ -102,24 +102,13 @@ def sample(
     )
     if isinstance(x, Tensor):
         x = x.float().cpu().numpy() if x.is_floating_point() else x.cpu().numpy()
-    samples = Samples(np.asarray(x), resolve(source.conditions, asked, start, n), seed, source.spec, start)
+    samples = Samples(
+        np.asarray(x),
+        resolve(source.conditions, asked, start, n),
+        seed,
+        source.program("sample").output,
+        start,
+    )
     for place in places:
         samples.write(place)
     return samples
-
-
-def by_name(condition: Any, spec: SampleSpec) -> Any:
-    """Class names as their numbers; everything else unchanged. Raises CallError for a name that is none."""
-    if isinstance(condition, str):
-        if condition in spec.class_names:
-            return spec.class_names.index(condition)
-        if condition.lstrip("-").isdigit():
-            return int(condition)
-        if spec.class_names:
-            raise CallError(f"there is no class '{condition}'; {nearest(condition, spec.class_names)}")
-        raise CallError(f"'{condition}' is no class; give a number from 0 to {spec.classes - 1}")
-    if isinstance(condition, list | tuple):
-        return np.array([by_name(c, spec) for c in condition])
-    if isinstance(condition, dict):
-        return {k: by_name(v, spec) for k, v in condition.items()}
-    return condition

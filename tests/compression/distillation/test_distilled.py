@@ -26,7 +26,7 @@ def context(progress: float = 0.0) -> Context:
 
 def batch(n: int = 32) -> Batch:
     torch.manual_seed(1)
-    return Batch(x=torch.rand(n, 1, 8, 8) * 2 - 1, y=torch.arange(n) % 10)
+    return Batch({"x": torch.rand(n, 1, 8, 8) * 2 - 1, "class": torch.arange(n) % 10})
 
 
 def split(n: int = 256) -> Split:
@@ -52,7 +52,7 @@ def silent() -> Silent:
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn(make: object) -> None:
     model = make().eval()  # type: ignore[operator]
     both = Distilled(copy.deepcopy(model), model, FinetuneConfig()).eval()
-    data = batch() if model.spec.modality == "image" else Batch(x=torch.randn(8, 6))
+    data = batch() if model.spec.modality == "image" else Batch({"x": torch.randn(8, 6)})
     found = {
         k: v for p in both.phases() for k, v in both.loss(p.name, data, context()).items() if "distill" in k
     }
@@ -62,7 +62,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn(make: object) -> No
 
 def test_a_denoiser_is_asked_about_noised_data_at_every_noise_level() -> None:
     model = small_models.ddpm()
-    data = Batch(x=torch.full((4096, 1, 8, 8), 0.5), y=torch.arange(4096) % 10)
+    data = Batch({"x": torch.full((4096, 1, 8, 8), 0.5), "class": torch.arange(4096) % 10})
     x, t, y = on_noised_data(model, "denoiser", model.graphs()["denoiser"], data, context())
     assert t.min() >= 0
     assert t.max() <= 999

@@ -71,7 +71,7 @@ def test_where_one_step_is_enough_there_is_nothing_to_learn(make: object) -> Non
     model = ideal()
     config = DistillConfig(evaluations=4)
     both = make(model, model, config)  # type: ignore[operator]
-    data = Batch(x=model.denoiser.c.detach().expand(64, 1, 8, 8), y=torch.arange(64) % 10)
+    data = Batch({"x": model.denoiser.c.detach().expand(64, 1, 8, 8), "class": torch.arange(64) % 10})
     loss = both.loss("distill", data, context())
     assert float(next(iter(loss.values()))) == pytest.approx(0.0, abs=1e-5)
 
@@ -98,7 +98,7 @@ def test_the_teachers_step_is_the_samplers_own() -> None:
     teacher = ddpm(steps=4, guidance=2.0)
     both = Consistency(copy.deepcopy(teacher), teacher, DistillConfig(evaluations=2), 4)
     y = torch.arange(6) % 10
-    data = Batch(x=torch.zeros(6, 1, 8, 8), y=y)
+    data = Batch({"x": torch.zeros(6, 1, 8, 8), "class": y})
     walk = _Walk(both, timesteps("trailing", 1000, 4), torch.device("cpu"), data, context())
     from niwaki.core.backend import TorchBackend
     from niwaki_runtime.samplers import Noise

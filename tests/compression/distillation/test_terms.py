@@ -19,7 +19,7 @@ from niwaki.compression.distillation.features import FeatureTaps, feature_distan
 from niwaki.compression.distillation.finetune import finetune
 from niwaki.compression.distillation.teachers import Teachers
 from niwaki.compression.distillation.tokens import forced_logits
-from niwaki.core.contract import Batch, CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import Batch, CallError, DataSpec, GenerativeModel
 from niwaki.data import Split
 from niwaki.models.io import save_model
 
@@ -65,7 +65,7 @@ def test_features_of_other_widths_are_compared_by_the_similarity_of_samples() ->
 def test_equal_networks_have_equal_features(make: object) -> None:
     model = make().eval()  # type: ignore[operator]
     both = Distilled(copy.deepcopy(model), model, FinetuneConfig(features=2.0, **OFF)).eval()
-    data = batch() if model.spec.modality == "image" else Batch(x=torch.randn(8, 6))
+    data = batch() if model.spec.modality == "image" else Batch({"x": torch.randn(8, 6)})
     terms = both.loss(both.phases()[0].name, data, context())
     found = {k: float(v.detach()) for k, v in terms.items() if k.startswith("features_")}
     assert found
@@ -94,7 +94,7 @@ def test_features_teach_what_the_outputs_do_not_reach() -> None:
 
 def tokens(n: int = 16) -> Batch:
     x = torch.randint(0, 7, (n, 5), generator=torch.Generator().manual_seed(2))
-    return Batch(x=x)
+    return Batch({"x": x})
 
 
 def test_soft_targets_are_the_kl_divergence_by_definition() -> None:
@@ -119,7 +119,7 @@ def test_a_model_of_tokens_is_stepped_over_real_sequences() -> None:
     # causal: what comes later does not matter
     changed = data.x.clone()
     changed[:, 3:] = 0
-    again = forced_logits(model, "decode", Batch(x=changed), context())
+    again = forced_logits(model, "decode", Batch({"x": changed}), context())
     assert torch.equal(again[:, :4], logits[:, :4])
 
 
@@ -154,7 +154,7 @@ def test_soft_targets_bring_a_smaller_model_of_tokens_to_its_teacher() -> None:
 @pytest.mark.parametrize("classes", [0, 4])
 def test_a_critic_scores_samples_of_any_shape(shape: tuple[int, ...], classes: int) -> None:
     kind = {1: "vector", 2: "series", 3: "image", 4: "video"}[len(shape)]
-    critic = Critic(SampleSpec(kind, shape, classes=classes))
+    critic = Critic(DataSpec.of(kind, shape, classes=classes))
     y = torch.arange(5) % classes if classes else None
     x = torch.randn(5, *shape, requires_grad=True)
     scores = critic(x, y)

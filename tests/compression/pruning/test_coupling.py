@@ -16,7 +16,7 @@ from niwaki.compression.forward import outputs
 from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, cuts_of, together
 from niwaki.compression.pruning.trial import Trial
-from niwaki.core.contract import CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel
 from niwaki.models import load_model, save_model
 from niwaki.surgery.cuts import find, width
 from niwaki.surgery.edits import apply_edits
@@ -24,7 +24,7 @@ from niwaki.surgery.edits import apply_edits
 
 def model_of(name: str) -> ZooModel:
     torch.manual_seed(0)
-    return ZooModel(ZooConfig(case=f"test-coupling-{name}"), SampleSpec("vector", (4,)))
+    return ZooModel(ZooConfig(case=f"test-coupling-{name}"), DataSpec.of("vector", (4,)))
 
 
 def registered(name: str, *inputs: object) -> Callable[[type[nn.Module]], type[nn.Module]]:

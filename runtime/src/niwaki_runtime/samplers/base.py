@@ -152,6 +152,10 @@ class Sampler:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
 
+    def parts(self) -> tuple[Sampler, ...]:
+        """The samplers that follow each other; a plain one is its own only part."""
+        return (self,)
+
     def graphs_used(self) -> tuple[str, ...]:
         """Names of the graphs that sampling calls."""
         raise NotImplementedError(f"{type(self).__name__} does not say which graphs it calls")

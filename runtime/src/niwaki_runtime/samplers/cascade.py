@@ -70,6 +70,9 @@ class Cascade(Sampler):
             ),
         )
 
+    def parts(self) -> tuple[Sampler, ...]:
+        return tuple(part for leg in self.legs for part in leg.parts())
+
     def graphs_used(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for leg in self.legs for name in leg.graphs_used()))
 
@@ -91,14 +94,12 @@ class Cascade(Sampler):
 
 def _spans(leg: Sampler) -> int:
     """How many ranges of draws a leg takes: a cascade within a cascade takes one for each of its own legs."""
-    return sum(_spans(inner) for inner in leg.legs) if isinstance(leg, Cascade) else 1
+    return len(leg.parts())
 
 
 def _options(leg: Sampler) -> set[str]:
     """Names that `override` may change."""
-    if isinstance(leg, Cascade):
-        return set().union(*(_options(inner) for inner in leg.legs))
-    return {f.name for f in fields(leg)}
+    return {f.name for part in leg.parts() for f in fields(part)}
 
 
 def _part(

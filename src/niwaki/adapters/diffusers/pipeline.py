@@ -17,11 +17,13 @@ from niwaki.core.contract import (
     CallError,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
+    Tokens,
+    ValueSpec,
 )
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
 from niwaki_runtime.samplers.schedules import alpha_bars
@@ -45,7 +47,7 @@ class AdaptedPipeline(GenerativeModel):
     alphas: Tensor
     sigmas: Tensor
 
-    def __init__(self, config: PipelineConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: PipelineConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         component = config.networks[config.denoiser]
@@ -57,10 +59,10 @@ class AdaptedPipeline(GenerativeModel):
         null: dict[str, int] = {}
         if component.kind == "DiTTransformer2DModel":
             classes = int(settings["num_embeds_ada_norm"])
-            self.conditions["class"] = ConditionSpec("class", classes, null=classes)
+            self.conditions["class"] = ConditionSpec.label(classes, null=classes)
             null = {"class": classes}
         elif component.kind == "UNet2DModel" and settings.get("num_class_embeds"):
-            self.conditions["class"] = ConditionSpec("class", int(settings["num_class_embeds"]))
+            self.conditions["class"] = ConditionSpec.label(int(settings["num_class_embeds"]))
         elif component.kind == "UNet2DConditionModel":
             null = self._read(config)
         if "vae" in config.networks:
@@ -95,9 +97,11 @@ class AdaptedPipeline(GenerativeModel):
                 torch.from_numpy(tokenize(config.tokenizer, config.captions)),
                 len(config.captions),
             )
-            self.conditions["class"] = ConditionSpec("class", null, null=null)
+            self.conditions["class"] = ConditionSpec.label(null, null=null)
         else:
-            self.conditions["prompt"] = ConditionSpec("tokens", null, tuple(empty.shape), null=null)
+            self.conditions["prompt"] = ConditionSpec(
+                ValueSpec("text", tuple(empty.shape), None, Tokens(null)), null
+            )
         self.text = TextEncoder(build(component), empty, captions, null)
         return dict.fromkeys(self.conditions, null)
 
@@ -190,7 +194,7 @@ class AdaptedPipeline(GenerativeModel):
         known."""
         out = []
         for name, spec in self.conditions.items():
-            value = batch.condition.get(name, batch.y if spec.kind == "class" else None)
+            value = batch.get(name)
             if value is None and spec.null is None:
                 raise CallError(f"training this pipeline needs the condition '{name}' of every sample")
             if spec.null is not None:
@@ -209,6 +213,6 @@ def size_of(size: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> AdaptedPipeline:
+def rebuild(config: Mapping[str, Any], spec: DataSpec) -> AdaptedPipeline:
     """The adapted pipeline that `model.json` describes, with fresh weights."""
     return AdaptedPipeline(PipelineConfig.model_validate(dict(config)), spec)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.distillation.config import DistillConfig
-from niwaki.compression.distillation.rules import asked_conditions, clean_of, legs, noise_levels
+from niwaki.compression.distillation.rules import asked_conditions, clean_of, noise_levels
 from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
 from niwaki_runtime.samplers import Diffusion
 from niwaki_runtime.samplers.diffusion import to_x0_eps
@@ -25,7 +25,7 @@ __all__ = ["Consistency", "FewerSteps", "Progressive", "diffusion_of"]
 
 def diffusion_of(model: GenerativeModel) -> Diffusion:
     """The one diffusion among the model's samplers. Raises CallError where there is none, or several."""
-    found = [leg for leg in legs(model.sampler()) if isinstance(leg, Diffusion)]
+    found = [leg for leg in model.sampler().parts() if isinstance(leg, Diffusion)]
     if len(found) != 1:
         raise CallError(f"'{model.name}' does not sample by one diffusion, so it has no steps to save")
     return found[0]
@@ -50,7 +50,7 @@ class FewerSteps(Trainable):
         return super()._apply(fn, recurse)
 
     def phases(self) -> tuple[Phase, ...]:
-        module = self.student.graphs()[self.sampler.graph].module
+        module = self.student.shipped_graphs()[self.sampler.graph].module
         wanted = {id(p) for p in module.parameters()}
         names = tuple(f"student.{n}" for n, p in self.student.named_parameters() if id(p) in wanted)
         return (Phase("distill", names),)
@@ -98,7 +98,7 @@ class _Walk:
         end = torch.tensor(self.sampler.level(-1), device=device)  # behind the last place
         self.alphas = torch.cat([alphas[self.times], end[:1]])
         self.sigmas = torch.cat([sigmas[self.times], end[1:]])
-        graph = self.teacher.graphs()[self.sampler.graph]
+        graph = self.teacher.shipped_graphs()[self.sampler.graph]
         with torch.no_grad():
             self.asked = asked_conditions(self.teacher, self.sampler, graph, batch, ctx, 0.0)
             self.empty = (
@@ -116,7 +116,7 @@ class _Walk:
         self, model: GenerativeModel, x: Tensor, at: Tensor, guidance: float
     ) -> tuple[Tensor, Tensor]:
         """(x₀, ε) as the sampler would see them, clipped where it clips."""
-        graph, t = model.graphs()[self.sampler.graph], self.times[at].float()
+        graph, t = model.shipped_graphs()[self.sampler.graph], self.times[at].float()
         out = graph(x, t, *self.asked).float()
         if guidance != 1.0:
             free = graph(x, t, *self.empty).float()

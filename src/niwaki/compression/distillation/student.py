@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from niwaki.compression.distillation.rules import legs
 from niwaki.compression.record import parameters
 from niwaki.core.contract import CallError, GenerativeModel, nearest
 from niwaki.models.io import build_record, model_record
@@ -51,4 +50,4 @@ def with_sampling(model: GenerativeModel, **changes: Any) -> None:
 
 
 def _differs(model: GenerativeModel, key: str, value: Any) -> bool:
-    return all(getattr(leg, key, None) != value for leg in legs(model.sampler()))
+    return all(getattr(leg, key, None) != value for leg in model.sampler().parts())

@@ -89,7 +89,7 @@ def mean_distance(features: np.ndarray, groups: np.ndarray) -> float:
 
 def _classes(conditions: Mapping[str, ConditionSpec], n: int) -> np.ndarray:
     """Which samples are asked for the same where nobody says what to ask (`ConditionSpec.default`)."""
-    asked = [np.asarray(c.default(0, n)) for c in conditions.values() if c.kind == "class"]
+    asked = [np.asarray(c.default(0, n)) for c in conditions.values() if c.is_label]
     return (
         np.unique(np.stack(asked), axis=1, return_inverse=True)[1].ravel() if asked else np.zeros(n, np.int64)
     )

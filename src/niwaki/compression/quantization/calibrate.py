@@ -37,10 +37,10 @@ def calibration_inputs(
     """
     sampler = model.sampler().override(**overrides)
     samples = max(-(-n // max(1, sampler.evaluations())), min(n, 32))
-    graphs = {name: _Seen(graph, n) for name, graph in model.graphs().items()}
+    graphs = {name: _Seen(graph, n) for name, graph in model.shipped_graphs().items()}
     made = sample_through(model, graphs, samples, seed=CALIBRATION + seed, condition=condition, **overrides)
     if isinstance(sampler, Autoregressive) and sampler.prefill:
-        graphs[sampler.prefill] = _Seen(model.graphs()[sampler.prefill], n)
+        graphs[sampler.prefill] = _Seen(model.shipped_graphs()[sampler.prefill], n)
         _read_again(model, graphs, sampler, made, condition)
     return {name: seen.spread() for name, seen in graphs.items() if seen.calls}
 

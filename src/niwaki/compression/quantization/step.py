@@ -30,7 +30,7 @@ def _in_torch(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -
     graphs = export_graphs(trained, bench.directory / "graphs")
     asked_for_float = bool(config.layers or config.ignored)
     for name, path in graphs.items():
-        layers = quantized_layers(trained.graphs()[name].module).values()
+        layers = quantized_layers(trained.shipped_graphs()[name].module).values()
         counts = count_quantized(path)
         missing = any(layer.input_quantizer is not None for layer in layers) and not counts["quantized"]
         if counts["total"] and (missing or not (layers or asked_for_float)):
@@ -61,7 +61,7 @@ def _taught(model: GenerativeModel) -> FinetuneConfig:
     from niwaki.compression.distillation.rules import RULES
     from niwaki.compression.distillation.tokens import autoregressive_leg
 
-    ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.graphs().items())
+    ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.shipped_graphs().items())
     made = FinetuneConfig(precision="fp32")
     return made.model_copy(update={"own": 0.0}) if ruled else made
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 
 __all__ = ["Damage", "damage"]
 
@@ -45,7 +45,7 @@ def damage(
     before: np.ndarray,
     after: np.ndarray,
     features: list[tuple[np.ndarray, np.ndarray, float]],
-    spec: SampleSpec,
+    spec: DataSpec,
     labels: np.ndarray | None,
 ) -> Damage:
     """before, after: samples (n, *shape). features: of each extractor (before, after, typical distance of

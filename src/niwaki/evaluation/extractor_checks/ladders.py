@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from sklearn.cluster import KMeans
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
 from niwaki.evaluation.equivalence.margins import first_features
 from niwaki.evaluation.equivalence.planted import blur
@@ -167,7 +167,7 @@ def _corrupted(extractor: Extractor, dataset: Dataset, name: str, n: int) -> Run
 
 
 def corrupt(
-    x: np.ndarray, name: str, strength: float, spec: SampleSpec, rng: np.random.Generator
+    x: np.ndarray, name: str, strength: float, spec: DataSpec, rng: np.random.Generator
 ) -> np.ndarray:
     """Samples `(n, *shape)` blurred, with noise, or with less contrast; the strengths are those of STRENGTHS.
 

@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
 from niwaki.features import Extractor
 
 __all__ = ["check_labels", "check_samples", "drawn_alike", "split_features"]
 
 
-def check_samples(x: Any, spec: SampleSpec, role: str, least: int = 50) -> np.ndarray:
+def check_samples(x: Any, spec: DataSpec, role: str, least: int = 50) -> np.ndarray:
     """float32 `(n, *shape)`. Raises CallError for another shape, too few samples, NaN or infinity."""
     array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
     array = array.astype(np.float32, copy=False)
@@ -30,7 +30,7 @@ def check_samples(x: Any, spec: SampleSpec, role: str, least: int = 50) -> np.nd
     return array
 
 
-def check_labels(labels: Any, n: int, spec: SampleSpec) -> np.ndarray | None:
+def check_labels(labels: Any, n: int, spec: DataSpec) -> np.ndarray | None:
     """int64 `(n,)`, or None. Raises CallError for another length or a class that the data do not have."""
     if labels is None:
         return None

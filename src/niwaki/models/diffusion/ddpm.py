@@ -11,18 +11,17 @@ from torch import Tensor
 from niwaki.core.contract import (
     Batch,
     CallError,
-    ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
 )
 from niwaki.models.diffusion.process import TARGETS, drop_labels, levels, noised
 from niwaki.models.diffusion.unet import UNet
 from niwaki.models.registry import ModelConfig, register
-from niwaki.nn.layers.images import image_shape, labels_of
+from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki_runtime.samplers import Diffusion
 
 __all__ = ["Ddpm", "DdpmConfig"]
@@ -74,7 +73,7 @@ class Ddpm(GenerativeModel):
     alphas: Tensor
     sigmas: Tensor
 
-    def __init__(self, config: DdpmConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: DdpmConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         channels, height, width = image_shape(spec, self.name)
@@ -90,9 +89,7 @@ class Ddpm(GenerativeModel):
         if config.guidance != 1.0 and not self.guided:
             raise CallError("guidance needs labels and model.label_drop above 0")
         null = self.classes if self.guided else None
-        self.conditions = (
-            {"class": ConditionSpec("class", size=self.classes, null=null)} if self.classes else {}
-        )
+        self.conditions = class_condition(spec, null) if self.classes else {}
         self.denoiser = UNet(
             channels,
             widths=config.widths,

@@ -155,7 +155,7 @@ def trace(model: GenerativeModel) -> Traced:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(_plain())
-        for graph in model.graphs().values():
+        for graph in model.shipped_graphs().values():
             inputs = graph.example(2)
             for value in inputs:
                 if value.is_floating_point():
