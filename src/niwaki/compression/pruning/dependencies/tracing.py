@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from niwaki.compression.pruning.dependencies import products  # noqa: F401  they register their rules
+from niwaki.compression.pruning.dependencies import moves, products  # noqa: F401  they register their rules
 from niwaki.compression.pruning.dependencies.labels import DependencyGraph, Labels, axes, tight
 from niwaki.compression.pruning.dependencies.rules import follow
 from niwaki.core.contract import GenerativeModel, NiwakiError
