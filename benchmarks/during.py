@@ -147,7 +147,7 @@ def one(
     work = out / f"{label}-{seed}"
     if plan:
         config = CompressConfig.model_validate({"steps": plan, "measure": False})
-        made = compress(model, dataset, config, workdir=work, seed=seed, looks=extractor)
+        made = compress(model, dataset, config, workdir=work, seed=seed, extractor=extractor)
         bundle, model = made.bundle, made.model
     else:
         shutil.rmtree(work, ignore_errors=True)

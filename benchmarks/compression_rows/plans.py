@@ -121,8 +121,10 @@ def made_by_plan(subject: Subject, plan: Plan, directory: Path) -> tuple[Artefac
     # As good as untimed, but every step gets its bundle: rows are timed together, at the end.
     config = CompressConfig.model_validate({"steps": list(plan.steps), "rounds": 1, "batches": (1,)})
     workdir = subject.directory / "plans" / (plan.stem or directory.name)
-    looks = None if subject.tokens else subject.extractors[0]
-    made = compress(subject.model, subject.dataset, config, workdir=workdir, seed=subject.seed, looks=looks)
+    extractor = None if subject.tokens else subject.extractors[0]
+    made = compress(
+        subject.model, subject.dataset, config, workdir=workdir, seed=subject.seed, extractor=extractor
+    )
     directory.mkdir(parents=True, exist_ok=True)
     bundle = directory / "model.niwaki"
     shutil.copyfile(made.bundle, bundle)

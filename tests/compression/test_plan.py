@@ -20,7 +20,7 @@ from niwaki.adapters import adapt
 from niwaki.compression import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig, compress, prune
 from niwaki.compression import steps as steps_module
 from niwaki.compression.record import Record, macs, parameters
-from niwaki.compression.steps import Outcome, Step, Workshop, step_of
+from niwaki.compression.steps import Outcome, Step, StepContext, step_of
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_json, read_tensors, write_tensors
 from niwaki.data import Split
@@ -152,7 +152,7 @@ def test_a_step_that_did_nothing_is_an_error(
     step: Any, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps_module.step_of(step.kind)  # registers the real ones first
-    idle = Step(lambda model, config, bench: Outcome(copy.deepcopy(model)), lambda config: 1)
+    idle = Step(lambda model, config, context: Outcome(copy.deepcopy(model)), lambda config: 1)
     monkeypatch.setitem(steps_module.STEPS, step.kind, idle)
     with pytest.raises(NiwakiError, match=text):
         compress(small_models.gan(), data(), plan(step), workdir=tmp_path, seed=0)
@@ -166,8 +166,8 @@ def test_training_without_data_is_refused_in_one_sentence(tmp_path: Path) -> Non
 def test_pruning_in_rounds_recovers_in_between(tmp_path: Path) -> None:
     step = PRUNE.model_copy(update={"rounds": 2, "recover": 3})
     whole = small_models.gan()
-    bench = Workshop(whole, data(), 0, tmp_path, None, lambda done, total, info: None, TUNE)
-    made = step_of("prune").carry_out(whole, step, bench).model
+    context = StepContext(whole, data(), 0, tmp_path, None, lambda done, total, info: None, TUNE)
+    made = step_of("prune").carry_out(whole, step, context).model
     cuts = [c for c in made.surgery if c.module == "generator.conv1" and c.side == "out"]
     assert [len(c.keep) for c in cuts] == [12, 8]
     once = prune(whole, PRUNE)

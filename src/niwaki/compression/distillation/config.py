@@ -112,7 +112,7 @@ class SamplingConfig(Step):
     temperature: Annotated[float, Field(gt=0)] | Literal["match"] | None = None
 
     @property
-    def looks(self) -> bool:
+    def needs_extractor(self) -> bool:
         return self.temperature == "match"
 
     @model_validator(mode="after")
