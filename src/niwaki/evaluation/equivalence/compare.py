@@ -231,10 +231,10 @@ def _verdicts(
     names = [v.name for v in views]
     fidelity, diversity = (
         decide(
-            axis, change, margin[a].value, min(n, n_after), p, names, f"{text}|axis:{a}", told,
+            axis, change, margin[a].value, min(n, n_after), p, names, f"{text}|axis:{a}", also,
             noise=margin[a].noise, fewest=margin[a].fewest, identical=same, stored=a in stored,
         )
-        for a, axis, change, p, told in zip(
+        for a, axis, change, p, also in zip(
             AXES, (FIDELITY, DIVERSITY), changes, adjusted, ("", worst), strict=True
         )
     )  # fmt: skip

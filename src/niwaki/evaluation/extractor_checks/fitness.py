@@ -183,8 +183,8 @@ def _sentence(
 ) -> str:
     failed = [ladder for ladder in ladders if not ladder.passed]
     if fit:
-        told = ", ".join(ladder.name for ladder in ladders)
-        text = f"'{name}' is fit: it notices {told}, step by step."
+        noticed = ", ".join(ladder.name for ladder in ladders)
+        text = f"'{name}' is fit: it notices {noticed}, step by step."
     else:
         parts = []
         for ladder in failed:
@@ -202,5 +202,5 @@ def _sentence(
 
 
 def _failure(metric: str, curve: Curve) -> str:
-    told = metric.replace("_", " ")
-    return f"{told} does not notice it" if not curve.noticed else f"{told} turns back"
+    words = metric.replace("_", " ")
+    return f"{words} does not notice it" if not curve.noticed else f"{told} turns back"
