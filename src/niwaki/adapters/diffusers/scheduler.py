@@ -123,7 +123,8 @@ def _needs(options: Mapping[str, Any], name: str, **wanted: Any) -> None:
             and not (value is False and options[setting] is None)
         ):
             raise CallError(
-                f"{name}'s {setting} {options[setting]!r} has no counterpart in niwaki's sampler, only {value!r}"
+                f"{name}'s {setting} {options[setting]!r} has no counterpart in niwaki's sampler, only "
+                f"{value!r}"
             )
 
 

@@ -187,8 +187,11 @@ def _without_margin(
 
 
 def _what(axis: Axis, change: Change, interval: tuple[float, float]) -> str:
-    direction = axis.worse if change.delta >= 0 else axis.better
-    return f"{direction} by {abs(change.delta):.3g} (95 % interval of the loss {interval[0]:.3g} … {interval[1]:.3g})"
+    moved = axis.worse if change.delta >= 0 else axis.better
+    return (
+        f"{moved} by {abs(change.delta):.3g} "
+        f"(95 % interval of the loss {interval[0]:.3g} … {interval[1]:.3g})"
+    )
 
 
 def _round_up(n: float) -> int:
