@@ -47,13 +47,20 @@ Steps = list[dict[str, Any]]
 
 def taught(steps: int) -> dict[str, Any]:
     """Fine-tuning towards the finished model."""
-    return {"kind": "finetune", "steps": steps, "own": 0.0}
+    return {"kind": "finetune", "steps": steps, "task_loss_weight": 0.0}
 
 
 def adversarial(steps: int, lr: float = 1e-3) -> dict[str, Any]:
     """The training goes on as it was: the model's own losses, no teacher."""
     rates = {"lr": lr, "own_lr": lr, "betas": (0.0, 0.99), "batch": 64, "ema": 0.995}
-    return {"kind": "finetune", "steps": steps, "own": 1.0, "outputs": 0.0, "spread": 0.0, **rates}
+    return {
+        "kind": "finetune",
+        "steps": steps,
+        "task_loss_weight": 1.0,
+        "outputs": 0.0,
+        "spread": 0.0,
+        **rates,
+    }
 
 
 def arms(total: int) -> dict[str, tuple[dict[str, Any], int, Steps]]:

@@ -34,9 +34,9 @@ def plans(subject: Subject) -> list[Plan]:
     are gone) belongs to its row."""
     tune: dict[str, Any] = {"kind": "finetune", "steps": subject.steps, "batch": subject.batch}
     if subject.tokens:
-        tune |= {"own": 1.0, "lr": 1e-3}
+        tune |= {"task_loss_weight": 1.0, "lr": 1e-3}
     elif not subject.diffusion:
-        tune |= {"own": 0.0}
+        tune |= {"task_loss_weight": 0.0}
     prune = pruning_of(subject)
     int8 = {"kind": "quantize", **({"model_type": "transformer"} if subject.tokens else {})}
     # The whole network costs several times as much per step as the pruned one.

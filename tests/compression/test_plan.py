@@ -25,6 +25,7 @@ from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_json, read_tensors, write_tensors
 from niwaki.data import Split
 from niwaki.models import load_model
+from niwaki.recipe import apply_overrides
 
 PRUNE = PruneConfig(ratio=0.5, round_to=1, min_width=2)
 TUNE = FinetuneConfig(steps=6, batch=32, precision="fp32", device="cpu", warmup=0)
@@ -143,6 +144,24 @@ def test_steps_are_told_apart_by_their_kind_and_unknown_keys_are_refused() -> No
             CompressConfig.model_validate({"steps": [wrong]})
     with pytest.raises(ValidationError):
         CompressConfig(steps=())
+
+
+@pytest.mark.parametrize("kind", ["finetune", "distill"])
+def test_the_weight_of_the_models_own_loss_is_read_by_its_former_name_too(kind: str) -> None:
+    step = {"kind": kind, **({"student": {"width": 8}} if kind == "distill" else {})}
+
+    def weight(**settings: float) -> float:
+        (read,) = CompressConfig.model_validate({"steps": [{**step, **settings}]}).steps
+        assert "own" not in read.model_dump()
+        return read.task_loss_weight  # type: ignore[union-attr]
+
+    assert weight(own=0.25) == weight(task_loss_weight=0.25) == 0.25
+    for first, second in (("own", "task_loss_weight"), ("task_loss_weight", "own")):
+        plan = {"compress": {"steps": [{"kind": "prune"}, {**step, first: 0.5}]}}
+        found = apply_overrides(plan, [f"compress.steps.1.{second}=0"])["compress"]
+        assert CompressConfig.model_validate(found).steps[1].task_loss_weight == 0.0  # type: ignore[union-attr]
+    with pytest.raises(ValidationError, match="task_loss_weight"):
+        weight(own=-1.0)
 
 
 @pytest.mark.parametrize(

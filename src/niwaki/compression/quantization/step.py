@@ -65,7 +65,7 @@ def _taught(model: GenerativeModel) -> FinetuneConfig:
 
     ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.graphs().items())
     made = FinetuneConfig(precision="fp32")
-    return made.model_copy(update={"own": 0.0}) if ruled else made
+    return made.model_copy(update={"task_loss_weight": 0.0}) if ruled else made
 
 
 def _share(config: QuantizeConfig) -> float:
