@@ -157,9 +157,9 @@ def test_the_weight_of_the_models_own_loss_is_read_by_its_former_name_too(kind: 
 
     assert weight(own=0.25) == weight(task_loss_weight=0.25) == 0.25
     for first, second in (("own", "task_loss_weight"), ("task_loss_weight", "own")):
-        plan = {"compress": {"steps": [{"kind": "prune"}, {**step, first: 0.5}]}}
-        found = apply_overrides(plan, [f"compress.steps.1.{second}=0"])["compress"]
-        assert CompressConfig.model_validate(found).steps[1].task_loss_weight == 0.0  # type: ignore[union-attr]
+        plan = {"compress": {"steps": [{**step, first: 0.5}, {"kind": "quantize"}]}}
+        found = apply_overrides(plan, [f"compress.steps.0.{second}=0"])["compress"]
+        assert CompressConfig.model_validate(found).steps[0].task_loss_weight == 0.0  # type: ignore[union-attr]
     with pytest.raises(ValidationError, match="task_loss_weight"):
         weight(own=-1.0)
 

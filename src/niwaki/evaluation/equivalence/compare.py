@@ -17,7 +17,6 @@ import numpy as np
 from niwaki.core.contract import CallError
 from niwaki.data import Dataset
 from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
-from niwaki.evaluation.equivalence.common import Common, damage_in_common
 from niwaki.evaluation.equivalence.damage import Damage, damage
 from niwaki.evaluation.equivalence.margins import (
     AXES,
@@ -30,6 +29,7 @@ from niwaki.evaluation.equivalence.margins import (
     real_size,
 )
 from niwaki.evaluation.equivalence.paired import log_realism_change, rarefied_coverage_change
+from niwaki.evaluation.equivalence.shared_damage import SharedDamage, damage_in_common
 from niwaki.evaluation.equivalence.unpaired import (
     accuracy_difference,
     draws,
@@ -78,7 +78,7 @@ class Comparison:
     signature: str
     n_after: int = 0
     paired: bool = True
-    common: Common | None = None
+    common: SharedDamage | None = None
     calibration: Calibration | None = None
 
     def to_json(self) -> dict[str, Any]:
