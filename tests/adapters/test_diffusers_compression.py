@@ -17,7 +17,7 @@ from niwaki.adapters import AdaptedPipeline, adapt_pipeline
 from niwaki.compression import CompressConfig, DistillConfig, SamplingConfig, compress
 from niwaki.compression.distillation.fewer_steps import diffusion_of
 from niwaki.compression.distillation.rules import asked_conditions
-from niwaki.compression.steps import Outcome, Workshop, step_of
+from niwaki.compression.steps import Outcome, StepContext, step_of
 from niwaki.core.contract import Batch, CallError, Context
 from niwaki.data import Dataset
 from niwaki.models import load_model, save_model
@@ -56,8 +56,8 @@ def digits() -> Dataset:
 
 def alone(model: AdaptedPipeline, digits: Dataset, place: Path, config: Any) -> Outcome:
     """One step by itself, without export and measuring."""
-    bench = Workshop(model, digits, 0, place, None, lambda *_: None)
-    return step_of(config.kind).carry_out(model, config, bench)
+    context = StepContext(model, digits, 0, place, None, lambda *_: None)
+    return step_of(config.kind).carry_out(model, config, context)
 
 
 def same(one: Any, other: Any) -> bool:

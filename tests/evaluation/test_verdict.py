@@ -59,7 +59,7 @@ def test_holm() -> None:
 
 def test_a_lopsided_mean_is_bounded_on_both_sides() -> None:
     """Means of 300 differences of which 4 % are large: each end must be passed in about 2.5 % of repeats."""
-    from niwaki.evaluation.equivalence.paired import closeness_change
+    from niwaki.evaluation.equivalence.paired import log_realism_change
     from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood
 
     rng = np.random.default_rng(0)
@@ -68,7 +68,7 @@ def test_a_lopsided_mean_is_bounded_on_both_sides() -> None:
     for _ in range(2000):
         damage = np.where(rng.random(300) < 0.04, 1.5, 0.0) + 0.05 * rng.normal(size=300)
         place = [Neighbourhood(v, claims, np.zeros(300), 1) for v in (damage, np.zeros(300))]
-        low, high = closeness_change([(place[0], place[1])], swaps).interval()
+        low, high = log_realism_change([(place[0], place[1])], swaps).interval()
         passed += [high < 0.06, low > 0.06]
     assert passed[0] / 2000 < 0.05  # 0.0645 without the correction
     assert passed[1] / 2000 < 0.04

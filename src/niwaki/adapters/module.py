@@ -37,7 +37,7 @@ _RANK_MODALITY: dict[int, str] = {1: "vector", 2: "series", 3: "image", 4: "vide
 
 
 class AdaptedConfig(BaseModel):
-    """What was told to `adapt`.
+    """The arguments of `adapt`.
 
     latent:    shape of the noise of one sample
     classes:   0 where the module takes none
@@ -197,7 +197,7 @@ def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) ->
         raise CallError(f"the module must return one sample per latent: 2 latents gave {tuple(out.shape)}")
     if not bool(torch.isfinite(out).all()):
         raise CallError("the module returns values that are not finite for standard normal latents")
-    # Twice the range leaves room for what is not clipped; beyond it the range was told wrongly.
+    # Twice the range leaves room for what is not clipped; beyond it the given range is wrong.
     span = high - low
     least, most = float(out.min()), float(out.max())
     if least < low - span or most > high + span:

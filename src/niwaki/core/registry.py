@@ -50,7 +50,7 @@ class Registry(Generic[Base]):
             import_modules(package)
         return sorted(self._known)
 
-    def own(self) -> list[str]:
+    def built_in_names(self) -> list[str]:
         """Those that niwaki itself brings."""
         return [name for name in self.names() if self._known[name].__module__.startswith("niwaki.")]
 

@@ -39,7 +39,7 @@ def names() -> list[str]:
 
 def built_in() -> list[str]:
     """The models that niwaki itself brings: what the property tests run over."""
-    return _MODELS.own()
+    return _MODELS.built_in_names()
 
 
 def registered(name: str) -> type[GenerativeModel]:

@@ -80,7 +80,7 @@ def compress_leg(session: Session) -> bool:
             progress=counter(session.reporter),
             engine=session.recipe.export.engine,
             warn=lambda found: tell_off_path(found, session.reporter),
-            looks=session.extractors[0] if any(step.looks for step in plan.steps) else None,
+            extractor=session.extractors[0] if any(step.needs_extractor for step in plan.steps) else None,
         )
         write_json(
             run.compression,

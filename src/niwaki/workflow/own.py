@@ -79,7 +79,7 @@ def compress_model(
         progress=counter(reporter),
         engine=engine,
         warn=lambda found: tell_off_path(found, reporter),
-        looks=next(iter(extractors), None),
+        extractor=next(iter(extractors), None),
     )
     small = load_bundle(made.bundle, engine=engine, threads=threads)
     comparison: Comparison | TextComparison

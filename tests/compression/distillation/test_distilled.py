@@ -87,7 +87,7 @@ def test_a_generator_is_asked_about_normal_latents_and_the_batchs_classes() -> N
 def test_the_own_loss_trains_on_beside_the_distance_and_unscaled_in_other_phases() -> None:
     model = small_models.gan().eval()
     small = prune(model, ratio=0.5, round_to=1, min_width=2)
-    both = Distilled(small, model, FinetuneConfig(own=0.25, outputs=10.0, distance="l2")).eval()
+    both = Distilled(small, model, FinetuneConfig(task_loss_weight=0.25, outputs=10.0, distance="l2")).eval()
     assert [p.name for p in both.phases()] == ["critic", "generator"]
     assert both.phases()[1].parameters == ("student.generator",)
     own = small.loss("generator", batch(), context())["generator"]
@@ -158,7 +158,9 @@ def test_training_brings_the_student_to_the_teacher(make: object) -> None:
         with torch.no_grad():
             return float((model.eval().generator(z, y) - teacher.generator(z, y)).square().mean())
 
-    config = FinetuneConfig(steps=80, batch=64, lr=3e-3, own=0.01, ema=0.9, precision="fp32", device="cpu")
+    config = FinetuneConfig(
+        steps=80, batch=64, lr=3e-3, task_loss_weight=0.01, ema=0.9, precision="fp32", device="cpu"
+    )
     taught = finetune(small, teacher, split(), config, seed=0)
     assert gap(taught) < 0.5 * gap(small)
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
@@ -202,7 +204,7 @@ def test_the_spread_counts_only_where_samples_are_made() -> None:
             for p in student.parameters():
                 p.mul_(0.9)
         for spread in (0.0, 8.0):
-            both = Distilled(student, model, FinetuneConfig(own=0.0, spread=spread)).eval()
+            both = Distilled(student, model, FinetuneConfig(task_loss_weight=0.0, spread=spread)).eval()
             for phase in both.phases():
                 found = both.loss(phase.name, batch(), context(0.4))
                 terms[make.__name__, spread] = {k.split("_")[0] for k in found}

@@ -137,7 +137,7 @@ def test_later_steps_imitate_the_model_of_few_steps(tmp_path: Path) -> None:
     teacher = ddpm(steps=8, widths=[8, 16])
     few = DistillConfig(evaluations=2, steps=60, **QUICK)
     cut = PruneConfig(ratio=0.25, round_to=4, min_width=4)
-    tune = FinetuneConfig(steps=60, own=0.0, **QUICK)
+    tune = FinetuneConfig(steps=60, task_loss_weight=0.0, **QUICK)
     plan = CompressConfig(steps=(few, cut, tune), measure=False)
     made = compress(teacher, DATA, plan, workdir=tmp_path, seed=0)
     first = load_model(tmp_path / "steps" / "1-distill")
@@ -149,7 +149,7 @@ def test_later_steps_imitate_the_model_of_few_steps(tmp_path: Path) -> None:
 
 def test_a_smaller_student_of_the_same_family_is_taught_from_nothing(tmp_path: Path) -> None:
     teacher = ddpm(widths=[16, 16])
-    step = DistillConfig(student={"widths": [8, 8]}, steps=40, own=0.0, **QUICK)
+    step = DistillConfig(student={"widths": [8, 8]}, steps=40, task_loss_weight=0.0, **QUICK)
     made = compress(teacher, DATA, CompressConfig(steps=(step,), measure=False), workdir=tmp_path, seed=0)
     assert made.model.config.widths == (8, 8)
     assert made.records[0].parameters[1] < made.records[0].parameters[0]

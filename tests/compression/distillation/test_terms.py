@@ -23,7 +23,7 @@ from niwaki.core.contract import Batch, CallError, DataSpec, GenerativeModel
 from niwaki.data import Split
 from niwaki.models.io import save_model
 
-OFF = {"own": 0.0, "spread": 0.0}
+OFF = {"task_loss_weight": 0.0, "spread": 0.0}
 
 
 # -- features
@@ -137,7 +137,9 @@ def test_soft_targets_bring_a_smaller_model_of_tokens_to_its_teacher() -> None:
             p.mul_(2.0)
     student = prune(teacher, ratio=0.25, round_to=1, min_width=2)
     data = Split(x=tokens(256).x, y=None, spec=teacher.spec)
-    config = FinetuneConfig(steps=80, lr=5e-3, ema=0.9, precision="fp32", own=0.0, temperature=2.0)
+    config = FinetuneConfig(
+        steps=80, lr=5e-3, ema=0.9, precision="fp32", task_loss_weight=0.0, temperature=2.0
+    )
 
     def gap(model: GenerativeModel) -> float:
         both = Distilled(copy.deepcopy(model), teacher, config).eval()
@@ -219,7 +221,7 @@ def test_several_teachers_are_averaged(tmp_path: object) -> None:
     torch.testing.assert_close(together("denoiser", inputs)[0], expected)
     # by name, in a recipe
     save_model(second, tmp_path / "second")  # type: ignore[operator]
-    config = FinetuneConfig(steps=3, own=0.0, teachers=(str(tmp_path / "second"),))  # type: ignore[operator]
+    config = FinetuneConfig(steps=3, task_loss_weight=0.0, teachers=(str(tmp_path / "second"),))  # type: ignore[operator]
     alone = finetune(first, first, split(), config.model_copy(update={"teachers": ()}), seed=0)
     taught = finetune(first, first, split(), config, seed=0)
     assert not torch.equal(next(alone.parameters()), next(taught.parameters()))

@@ -84,15 +84,17 @@ def _parts(source: Any) -> Parts:
     return read_folder(path)
 
 
-def _guidance(parts: Parts, told: float | None) -> float:
+def _guidance(parts: Parts, given: float | None) -> float:
     own = _GUIDANCE.get(parts.pipeline, 1.0)
     # At or below 1 the pipelines do not guide at all.
     return (
-        max(own if told is None else float(told), 1.0) if parts.pipeline in _GUIDANCE else float(told or 1.0)
+        max(own if given is None else float(given), 1.0)
+        if parts.pipeline in _GUIDANCE
+        else float(given or 1.0)
     )
 
 
-def _spec(config: PipelineConfig, told: DataSpec | None) -> DataSpec:
+def _spec(config: PipelineConfig, given: DataSpec | None) -> DataSpec:
     """What the pipeline's images are."""
     settings = config.networks[config.denoiser].settings
     height, width = size_of(settings["sample_size"])
@@ -104,12 +106,12 @@ def _spec(config: PipelineConfig, told: DataSpec | None) -> DataSpec:
     shape = (int(channels), int(height), int(width))
     classes = settings.get("num_embeds_ada_norm") or settings.get("num_class_embeds") or len(config.captions)
     found = DataSpec.of("image", shape, classes=int(classes), class_names=tuple(config.captions))
-    if told is None:
+    if given is None:
         return found
-    if tuple(told.shape) != shape or (told.low, told.high) != (-1.0, 1.0):
+    if tuple(given.shape) != shape or (given.low, given.high) != (-1.0, 1.0):
         raise CallError(
-            f"the pipeline makes images {shape} in −1 … 1, the spec is of {tuple(told.shape)} in "
-            f"{told.low:g} … {told.high:g}"
+            f"the pipeline makes images {shape} in −1 … 1, the spec is of {tuple(given.shape)} in "
+            f"{given.low:g} … {given.high:g}"
         )
-    names = told.class_names if told.classes == classes else found.class_names
-    return DataSpec.of("image", shape, levels=told.levels or None, classes=int(classes), class_names=names)
+    names = given.class_names if given.classes == classes else found.class_names
+    return DataSpec.of("image", shape, levels=given.levels or None, classes=int(classes), class_names=names)

@@ -76,7 +76,7 @@ class AdaptedPipeline(GenerativeModel):
     def _diffusion(self) -> Diffusion:
         """The scheduler as our own sampler, as the config says now."""
         config, settings = self.config, self.config.networks[self.config.denoiser].settings
-        told = translate(config.scheduler.kind, config.scheduler.settings, config.solver, config.spacing)
+        options = translate(config.scheduler.kind, config.scheduler.settings, config.solver, config.spacing)
         return Diffusion(
             shape=(int(settings["in_channels"]), *size_of(settings["sample_size"])),
             steps=config.steps,
@@ -84,7 +84,7 @@ class AdaptedPipeline(GenerativeModel):
             null=self._null,
             encoders=dict.fromkeys(self.conditions, "text") if self.text is not None else {},
             guidance=config.guidance,
-            **told,
+            **options,
         )
 
     def _read(self, config: PipelineConfig) -> dict[str, int]:

@@ -32,7 +32,7 @@ NAME = "language-model"
 
 
 class LanguageConfig(BaseModel):
-    """What was told to `adapt_language_model`, and all that is needed to build the network again.
+    """The arguments of `adapt_language_model`, and all that is needed to build the network again.
 
     network:   the configuration of `transformers`, as JSON
     length:    tokens of one sample, its prompt included: the length of the cache

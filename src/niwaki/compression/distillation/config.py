@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -16,18 +16,20 @@ class FinetuneConfig(Step):
     """Train on, taught by the uncompressed model at equal noise and equal condition.
 
     steps, batch, betas, warmup, clip, ema, precision, device: as in training
-    lr:          of what is taught by the teacher; it may be high, for the distance is a tame loss
-    own_lr:      of what only the model's own loss trains (a critic)
-    outputs:     weight of the distance between the student's and the teacher's outputs
-    distance:    `l1`, `l2`, or `l1l2` for their sum
-    spread:      weight of the difference in the distances between samples, for graphs that make samples;
-                 it rises over the first half
-    own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
-    features:    weight of the distance between what happens inside the two networks, over `layers` layers
-    adversarial: weight of a new critic that tells the student's samples from the teacher's, for models that
-                 bring none; it learns at `own_lr`
-    temperature: of soft targets, for models of tokens
-    teachers:    directories of further saved models (`model.json`), averaged with the uncompressed one
+    lr:               of what is taught by the teacher; it may be high, for the distance is a tame loss
+    own_lr:           of what only the model's own loss trains (a critic)
+    outputs:          weight of the distance between the student's and the teacher's outputs
+    distance:         `l1`, `l2`, or `l1l2` for their sum
+    spread:           weight of the difference in the distances between samples, for graphs that make samples;
+                      it rises over the first half
+    task_loss_weight: of the model's own loss (adversarial for a GAN: it keeps the diversity); `own` in older
+                      recipes and records
+    features:         weight of the distance between what happens inside the two networks, over `layers`
+                      layers
+    adversarial:      weight of a new critic that tells the student's samples from the teacher's, for models
+                      that bring none; it learns at `own_lr`
+    temperature:      of soft targets, for models of tokens
+    teachers:         directories of further saved models (`model.json`), averaged with the uncompressed one
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -44,12 +46,21 @@ class FinetuneConfig(Step):
     outputs: float = Field(default=10.0, ge=0)
     distance: Literal["l1", "l2", "l1l2"] = "l1l2"
     spread: float = Field(default=10.0, ge=0)
-    own: float = Field(default=0.1, ge=0)
+    task_loss_weight: float = Field(default=0.1, ge=0)
     features: float = Field(default=0.0, ge=0)
     layers: int = Field(default=4, ge=1)
     adversarial: float = Field(default=0.0, ge=0)
     temperature: float = Field(default=1.0, gt=0)
     teachers: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former_names(cls, values: Any) -> Any:
+        """`own` is `task_loss_weight`. Of both, what is written last counts: an override follows what it
+        overrides."""
+        if not isinstance(values, Mapping):
+            return values
+        return {"task_loss_weight" if k == "own" else k: v for k, v in values.items()}
 
     def refusal(self, earlier: Sequence[Step]) -> str:
         if any(step.kind == "quantize" and getattr(step, "by", "nncf") == "nncf" for step in earlier):
@@ -112,7 +123,7 @@ class SamplingConfig(Step):
     temperature: Annotated[float, Field(gt=0)] | Literal["match"] | None = None
 
     @property
-    def looks(self) -> bool:
+    def needs_extractor(self) -> bool:
         return self.temperature == "match"
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ class Distilled(Trainable):
             for n, g in student.shipped_graphs().items()
             if g.role in RULES or autoregressive_leg(student, n) is not None
         }
-        self._own = config.own > 0 and _has_loss(student)
+        self._own = config.task_loss_weight > 0 and _has_loss(student)
         if not self._taught and not self._own:
             roles = sorted({g.role for g in student.shipped_graphs().values()})
             raise CallError(
@@ -133,7 +133,7 @@ class Distilled(Trainable):
         taught = [name for name, at in self._at.items() if at == phase]
         terms: dict[str, Tensor] = {}
         if self._own:
-            weight = self.config.own if taught else 1.0
+            weight = self.config.task_loss_weight if taught else 1.0
             terms.update({k: weight * v for k, v in self.student.loss(phase, batch, ctx).items()})
         if self.config.outputs > 0 or not self._own:
             for name in taught:

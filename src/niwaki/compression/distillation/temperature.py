@@ -30,14 +30,14 @@ def matched_temperature(
     student: GenerativeModel,
     teacher: GenerativeModel,
     *,
-    looks: Look | None = None,
+    extractor: Look | None = None,
     condition: Any = None,
     n: int = 1024,
     seed: int = 0,
 ) -> tuple[float, float]:
     """(the temperature; the student's mean distance between samples as it is, over the teacher's).
 
-    looks:     samples `(n, *shape)` → features `(n, d)`, where distances are taken; None is the samples' own
+    extractor: samples `(n, *shape)` → features `(n, d)`, where distances are taken; None is the samples' own
                values, which miss what a mean hides in details
     condition: what both are asked for; None is the classes in turn, and distances within a class
     n:         samples of each; their noise is the same at every temperature
@@ -51,7 +51,7 @@ def matched_temperature(
 
     def distance(model: GenerativeModel, **how: Any) -> float:
         made = model.sample(n, seed=seed, condition=condition, **how).float().numpy()
-        return mean_distance(made if looks is None else looks(made), groups)
+        return mean_distance(made if extractor is None else extractor(made), groups)
 
     wanted = distance(teacher)
     found = {now: distance(student)}

@@ -187,9 +187,10 @@ def _without_margin(
 
 
 def _what(axis: Axis, change: Change, interval: tuple[float, float]) -> str:
-    told = axis.worse if change.delta >= 0 else axis.better
+    moved = axis.worse if change.delta >= 0 else axis.better
     return (
-        f"{told} by {abs(change.delta):.3g} (95 % interval of the loss {interval[0]:.3g} … {interval[1]:.3g})"
+        f"{moved} by {abs(change.delta):.3g} "
+        f"(95 % interval of the loss {interval[0]:.3g} … {interval[1]:.3g})"
     )
 
 

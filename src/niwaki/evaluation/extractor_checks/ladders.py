@@ -27,7 +27,7 @@ from niwaki.evaluation.extractor_checks.fitness import Fitness, Ladder, judge_cu
 from niwaki.evaluation.memorization.copies import CLOSE
 from niwaki.evaluation.metrics.frechet import frechet_distance
 from niwaki.evaluation.metrics.gram import gram_metrics
-from niwaki.evaluation.pairwise.neighbourhood import reach
+from niwaki.evaluation.pairwise.neighbourhood import rarefied_coverage
 from niwaki.evaluation.pairwise.sweep import Pairs
 from niwaki.evaluation.statistics.arrays import pair
 from niwaki.evaluation.statistics.result import signature
@@ -142,8 +142,8 @@ def _measure(real: np.ndarray, judged: np.ndarray, train: np.ndarray, kind: str)
     assert place is not None
     around = swept.manifold.results()
     found = {
-        "closeness": float(place.closeness.mean()),
-        "reach": float(reach(place.counts(), n, min(len(real), n // 2)).mean()),
+        "log_realism": float(place.log_realism.mean()),
+        "rarefied_coverage": float(rarefied_coverage(place.counts(), n, min(len(real), n // 2)).mean()),
         "frechet": frechet_distance(real, judged).value,
         "kernel": swept.kernel.value,
         **{m: r.value for m, r in around.items() if m not in ("realism", "rarity")},

@@ -10,7 +10,7 @@ import pytest
 
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
-from niwaki.evaluation.equivalence.common import damage_in_common
+from niwaki.evaluation.equivalence.shared_damage import damage_in_common
 
 
 def test_the_p_value_of_a_class_is_the_count_of_all_draws() -> None:

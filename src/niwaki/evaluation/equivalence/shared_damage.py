@@ -17,7 +17,7 @@ from scipy.stats import hypergeom, rankdata
 from niwaki.core.contract import CallError
 from niwaki.evaluation.statistics.shares import holm
 
-__all__ = ["ClassShare", "Common", "LatentTrend", "damage_in_common"]
+__all__ = ["ClassShare", "LatentTrend", "SharedDamage", "damage_in_common"]
 
 LEVEL = 0.05
 FOLDS = 5
@@ -58,7 +58,7 @@ class LatentTrend:
 
 
 @dataclass(frozen=True)
-class Common:
+class SharedDamage:
     """What the worst samples have in common.
 
     worst:   positions of the most damaged samples
@@ -100,7 +100,7 @@ def damage_in_common(
     share: float = 0.1,
     permutations: int = 999,
     seed: int = 0,
-) -> Common:
+) -> SharedDamage:
     """Look for what the `share` of the most damaged samples have in common.
 
     damage:  of each sample `(n,)`, n ≥ 20; more is worse
@@ -132,7 +132,7 @@ def damage_in_common(
     found = [f"class {c.name}" for c in classes if c.p_adjusted < LEVEL]
     found += [f"latent {t.name}" for t in trends if t.p_adjusted < LEVEL]
     text = _sentence(len(worst), classes, trends, changed)
-    return Common(tuple(worst.tolist()), tuple(classes), tuple(trends), tuple(found), n, seed, text)
+    return SharedDamage(tuple(worst.tolist()), tuple(classes), tuple(trends), tuple(found), n, seed, text)
 
 
 def _of_each(x: Any, n: int, what: str) -> np.ndarray:

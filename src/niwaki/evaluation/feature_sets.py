@@ -11,14 +11,14 @@ import numpy as np
 if TYPE_CHECKING:
     from niwaki.evaluation.metrics.gram import GramMetrics
 
-__all__ = ["K", "Seen"]
+__all__ = ["FeatureSets", "K"]
 
 K = 5
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one extractor sees of all that a metric may use.
+class FeatureSets:
+    """The features of one extractor: all that a metric may use.
 
     real, generated: features `(n, d)`
     reference:       features of as many training samples as there are generated ones: they stand in for those
@@ -50,6 +50,6 @@ class Seen:
             kernels.append(RBF())
         return gram_metrics(self.real, self.generated, k=K, kernels=kernels, distributed=False)
 
-    def ideal(self) -> Seen:
+    def ideal(self) -> FeatureSets:
         """The reference in the place of the generated samples."""
         return replace(self, generated=self.reference, probabilities=self.of_reference, intervals=False)
