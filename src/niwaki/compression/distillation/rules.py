@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Port
-from niwaki_runtime.samplers import Diffusion, Noise, OneShot
+from niwaki_runtime.samplers import Diffusion, Noise
 from niwaki_runtime.samplers.schedules import alpha_bars
 
 __all__ = ["RULES", "asked_conditions", "asks", "clean_of", "noise_levels", "value_of"]
@@ -37,9 +37,7 @@ def on_latents(
     teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
 ) -> tuple[Tensor, ...]:
     """Fresh latents, and the batch's own classes and conditions: where the sampler will call it."""
-    latent = any(
-        isinstance(s, OneShot) and s.graph == name and s.latent is not None for s in teacher.sampler().parts()
-    )
+    latent = any(s.draws_latents(name) for s in teacher.sampler().parts())
     return tuple(
         value_of(p, teacher, batch, ctx, noise=latent and i == 0) for i, p in enumerate(graph.inputs)
     )

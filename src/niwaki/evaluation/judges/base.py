@@ -174,6 +174,11 @@ class Judge(ABC):
         """Largest losses that count as none, from the evidence of the model before on the split
         `calibrates`, for verdicts on n items."""
 
+    def margins_key(self, evidence: Evidence, dataset: Dataset) -> str:
+        """Of what margins for verdicts on this evidence are measured on: margins of another key do not hold.
+        Empty where margins are always measured anew."""
+        return ""
+
     @abstractmethod
     def compare(self, before: Evidence, after: Evidence, margins: Margins, dataset: Dataset) -> Verdicts:
         """Verdicts on what was lost between two models that were asked the same."""

@@ -9,37 +9,44 @@ from typing import Any
 from safetensors.torch import save
 from torch import Tensor
 
-from niwaki.core.contract import GenerativeModel
+from niwaki.core.contract import GenerativeModel, Graph
+from niwaki.data.inputs import make_inputs
 from niwaki.deployment import Measurement, bundle_bytes, machine, measure_together
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.measure import bundle_way
 from niwaki.deployment.memory import bundle_memory, model_memory
 from niwaki.workflow.reporter import counter
-from niwaki.workflow.session import Session
+from niwaki.workflow.run_context import RunContext
+from niwaki_runtime.programs import SAMPLING
 
 __all__ = ["measure_all", "weight_bytes"]
 
 
-def measure_all(session: Session) -> dict[str, Any]:
+def measure_all(context: RunContext) -> dict[str, Any]:
     """`before` (torch eager float32), `compiled` (torch.compile bf16, where asked), `float32` (the
     uncompressed bundle) and `after` (the run's bundle): each a `Measurement` as JSON."""
-    run, config, model = session.run, session.recipe.export, session.model
+    run, config, model = context.run, context.recipe.export, context.model
     engine, threads = config.engine, config.threads
     options: dict[str, Any] = {"engine": engine, "precision": config.precision, "threads": threads}
+    test = context.dataset.test
+
+    def inputs(n: int) -> Any:
+        return make_inputs(model, SAMPLING, n, test)
+
     ways: dict[str, Callable[[int], Any]] = {
-        "before": eager_float32(model),
-        "float32": bundle_way(run.original_bundle, **options),
-        "after": bundle_way(run.bundle, **options),
+        "before": eager_float32(model, inputs=inputs),
+        "float32": bundle_way(run.original_bundle, inputs=inputs, **options),
+        "after": bundle_way(run.bundle, inputs=inputs, **options),
     }
     if config.torch_compile:
-        ways["compiled"] = compiled_bf16(model)
+        ways["compiled"] = compiled_bf16(model, inputs=inputs)
     with torch_threads(threads):
         latency = measure_together(
-            ways, batches=config.batches, rounds=config.repeats, progress=counter(session.reporter)
+            ways, batches=config.batches, rounds=config.repeats, progress=counter(context.reporter)
         )
     memory: dict[str, int | None] = {}
     if config.memory:
-        memory = _memory(session, options)
+        memory = _memory(context, options)
     evaluations, here, small = model.sampler().evaluations(), machine(), weight_bytes(model)
 
     def torch_way(name: str, what: str, precision: str) -> Measurement:
@@ -63,29 +70,30 @@ def measure_all(session: Session) -> dict[str, Any]:
     return {name: measurement.to_json() for name, measurement in found.items()}
 
 
-def _memory(session: Session, options: dict[str, Any]) -> dict[str, int | None]:
+def _memory(context: RunContext, options: dict[str, Any]) -> dict[str, int | None]:
     """Peak memory of each way in fresh processes, at the largest batch."""
-    run, config = session.run, session.recipe.export
+    run, config = context.run, context.recipe.export
     n = max(config.batches)
     ways: dict[str, Callable[[], int]] = {
-        "before": lambda: model_memory(run.model, threads=config.threads, n=n),
+        "before": lambda: model_memory(run.model, threads=config.threads, n=n, bundle=run.original_bundle),
         "float32": lambda: bundle_memory(run.original_bundle, n=n, **options),
         "after": lambda: bundle_memory(run.bundle, n=n, **options),
     }
-    session.reporter.stage("memory", f"batch {n}, in fresh processes")
+    context.reporter.stage("memory", f"batch {n}, in fresh processes")
     found: dict[str, int | None] = {}
     for k, (name, way) in enumerate(ways.items()):
-        session.reporter.update(k, len(ways))
+        context.reporter.update(k, len(ways))
         found[name] = way()
     return found
 
 
 def weight_bytes(model: GenerativeModel) -> int:
-    """Size of a safetensors file that holds what sampling needs, in float32, each weight once."""
-    graphs, kept = model.graphs(), {}
+    """Size of a safetensors file that holds what shipped programs need, in float32, each weight once."""
+    graphs: dict[str, Graph] = model.shipped_graphs()
+    kept: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for name in model.sampler().graphs_used():
-        for key, tensor in graphs[name].module.state_dict().items():
+    for name, graph in graphs.items():
+        for key, tensor in graph.module.state_dict().items():
             if tensor.data_ptr() not in seen:
                 seen.add(tensor.data_ptr())
                 kept[f"{name}.{key}"] = _float32(tensor)

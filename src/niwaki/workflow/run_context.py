@@ -1,5 +1,4 @@
-"""What the legs of one call share: the run, and whatever was loaded for it already (data, extractors,
-models)."""
+"""What the stages of one call share: the run, and whatever was loaded for it already."""
 
 from __future__ import annotations
 
@@ -14,24 +13,25 @@ from niwaki.data import Dataset
 from niwaki.data import load as load_data
 from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Recipe, check_data, load_recipe
-from niwaki.workflow.judges import Asking, judges, tell_findings
+from niwaki.report.records import DataRecord
+from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.reporter import Quiet, Reporter
-from niwaki.workflow.rundir import RunDirectory, is_run, versions
+from niwaki.workflow.run_directory import RunDirectory, is_run, versions
 
-__all__ = ["Session", "hash_directory", "open_session"]
+__all__ = ["RunContext", "hash_directory", "open_run"]
 
 _DECIDES_DATA = ("scikit-learn", "matplotlib", "numpy")  # what built-in sources are made from
 
 
-def open_session(
+def open_run(
     what: str | Path | Recipe,
     overrides: Sequence[str] = (),
     out: str | Path | None = None,
     reporter: Reporter | None = None,
     *,
     encoders: bool = False,
-) -> Session:
-    """A session on a run directory, or on the run of a recipe (a file, a name, or a `Recipe`).
+) -> RunContext:
+    """The context of a run directory, or of the run of a recipe (a file, a name, or a `Recipe`).
 
     encoders: whether the verb has something to do with an encoder, which makes no samples
     Raises CallError where `what` is neither, or is about an encoder and the verb is not.
@@ -40,10 +40,10 @@ def open_session(
     if not isinstance(what, Recipe) and is_run(what) and out is None:
         run = RunDirectory.open(what, tuple(overrides))
         _refuse_encoder(run.recipe, encoders)
-        return Session(run, reporter)
+        return RunContext(run, reporter)
     recipe = what if isinstance(what, Recipe) else load_recipe(what, overrides)
     _refuse_encoder(recipe, encoders)
-    return Session(RunDirectory.create(recipe, out), reporter)
+    return RunContext(RunDirectory.create(recipe, out), reporter)
 
 
 def _refuse_encoder(recipe: Recipe, allowed: bool) -> None:
@@ -51,39 +51,51 @@ def _refuse_encoder(recipe: Recipe, allowed: bool) -> None:
         raise not_sampled(recipe.model["name"])
 
 
-class Session(Asking):
-    """One call's view of a run. Everything heavy is loaded when it is first asked for."""
+class RunContext(EvaluationContext):
+    """One call's view of a run. Everything heavy is loaded when it is first asked for.
 
-    def __init__(self, run: RunDirectory, reporter: Reporter) -> None:
-        self.run = run
-        self.recipe = run.recipe
-        self.reporter = reporter
-        self.cache = run.cache
+    given: the model, where it is in memory and was not trained by the run
+    data:  the data set, where it is in memory
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        reporter: Reporter,
+        *,
+        given: GenerativeModel | None = None,
+        data: Dataset | None = None,
+    ) -> None:
+        recipe = run.recipe
+        super().__init__(
+            data or recipe.data, recipe.evaluate, seed=recipe.seed, cache=run.cache, reporter=reporter
+        )
+        self.run, self.recipe, self.given = run, recipe, given
 
     @cached_property
     def dataset(self) -> Dataset:
         """The recipe's data, checked against the model that it is for; findings are told."""
         self.reporter.stage("data", self.recipe.data.source)
-        dataset = load_data(self.recipe.data)
+        dataset = self.data if isinstance(self.data, Dataset) else load_data(self.recipe.data)
         check_data(self.recipe, dataset.spec)
-        tell_findings(dataset, self.reporter)
-        self.run.save(
-            data={
-                "signature": self._signature(),
-                "fingerprint": dataset.fingerprint,
-                "name": dataset.name,
-                "samples": {s: len(getattr(dataset, s)) for s in ("train", "validation", "test")},
-                "spec": dataset.spec.to_json(),
-                "audit": dataset.audit.to_json(),
-            }
-        )
+        self.told(dataset)
+        DataRecord(
+            signature=self._signature(),
+            fingerprint=dataset.fingerprint,
+            name=dataset.name,
+            samples={name: len(split) for name, split in dataset.splits.items()},
+            spec=dataset.spec.to_json(),
+            audit=dataset.audit.to_json(),
+        ).write(self.run.path)
         return dataset
 
     def fingerprint(self) -> str:
         """Of the data's content. It is read again only where something that decides it has changed."""
-        known = self.run.info.get("data", {})
-        if known.get("fingerprint") and known.get("signature") == self._signature():
-            return str(known["fingerprint"])
+        if isinstance(self.data, Dataset):
+            return self.data.fingerprint
+        known = DataRecord.read(self.run.path)
+        if known is not None and known.fingerprint and known.signature == self._signature():
+            return known.fingerprint
         return self.dataset.fingerprint
 
     def _signature(self) -> str:
@@ -107,19 +119,10 @@ class Session(Asking):
         return hash_json([config, {k: here.get(k) for k in _DECIDES_DATA}, stamps])
 
     @cached_property
-    def extractors(self) -> list[Any]:
-        """The networks that look at samples, from the run's cache where they were made before."""
-        return judges(
-            self.dataset,
-            self.recipe.evaluate.features,
-            seed=self.recipe.seed,
-            cache=self.cache,
-            reporter=self.reporter,
-        )
-
-    @cached_property
     def model(self) -> GenerativeModel:
-        """The trained model. Raises NiwakiError where the run has none yet."""
+        """The model of the run: trained, or given. Raises NiwakiError where there is none yet."""
+        if self.given is not None:
+            return self.given
         if not self.run.model.is_dir():
             raise NiwakiError(
                 f"{self.run.path} holds no trained model yet; run `niwaki train {self.run.path}`"
@@ -127,11 +130,6 @@ class Session(Asking):
         return load_model(self.run.model)
 
     @property
-    def seed(self) -> int:
-        """Of the samples that are judged."""
-        return self.recipe.evaluate.seed
-
-    @property
-    def pairs(self) -> int:
-        """How many samples are judged: the config's n, or one for each of the test split."""
-        return self.recipe.evaluate.n or len(self.dataset.test)
+    def device(self) -> str:
+        """Where the trained model samples, as the recipe says."""
+        return "auto" if self.recipe.train is None else self.recipe.train.device

@@ -1,7 +1,8 @@
-"""The run directory: what every leg leaves for the next one, and the record that says which legs still hold.
+"""The run directory: what every stage leaves for the next one, and which stages still hold.
 
-`run.json` keeps for each leg its status, a hash of all that it was made from, its seconds and its outputs. A
-leg *holds* while that hash is the same and its outputs are there. Every write is atomic.
+`stages/<name>.json` says of a stage its status, a hash of all that it was made from, its seconds and its
+outputs. A stage *holds* while that hash is the same and its outputs are there. What a stage found is a record
+of its own (`niwaki.report.records`). No stage writes another one's files; every write is atomic.
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.errors import CallError, NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json, write_text
 from niwaki.recipe import Recipe, dump_recipe, load_recipe
 from niwaki.workflow.lock import locked
 
-__all__ = ["LEGS", "RunDirectory", "is_run", "versions"]
+__all__ = ["STAGES", "RunDirectory", "is_run", "versions"]
 
-LEGS = ("train", "evaluate", "compress", "export", "verdict", "report")
-_FORMAT = 1
-_WRITES_OVER = {"evaluate": ("verdict",), "compress": ("export", "verdict"), "export": ("verdict",)}
-"""Legs whose files another leg completes (figures, verdicts): done again, they take the other's work away."""
+STAGES = ("train", "evaluate", "compress", "export", "verdict", "report")
+_FORMAT = 2
 _PACKAGES = (
     "niwaki", "niwaki-runtime", "torch", "numpy", "lightning-fabric", "nncf", "onnx",
     "onnxscript", "onnxruntime", "openvino", "safetensors", "pydantic", "scikit-learn", "scipy", "matplotlib",
@@ -74,7 +73,7 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise NiwakiError(f"{path} cannot be made: {error.strerror or error}") from None
-        info = _read_info(path) if is_run(path) else {"format": _FORMAT, "created": _now(), "legs": {}}
+        info = _read_info(path) if is_run(path) else {"format": _FORMAT, "created": _now()}
         return cls(path, recipe, info)
 
     @classmethod
@@ -114,17 +113,13 @@ class RunDirectory:
         """The uncompressed model's bundle: what compression is measured against on the same engine."""
         return self.path / f"{self.recipe.name}-float32.niwaki"
 
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation.json"
+    def evidence(self, judge: str) -> Path:
+        """What the trained model did when a judge asked it."""
+        return self.path / "evidence" / f"{judge}.npz"
 
-    @property
-    def compression(self) -> Path:
-        return self.path / "compression.json"
-
-    @property
-    def samples(self) -> Path:
-        return self.path / "samples.npz"
+    def verdict_arrays(self, judge: str) -> Path:
+        """What the bundle did, and what the judge says of single items."""
+        return self.path / "verdict" / f"{judge}.npz"
 
     @property
     def report(self) -> Path:
@@ -140,53 +135,64 @@ class RunDirectory:
         self.info.update(changes)
         write_json(self.path / "run.json", self.info)
 
-    def leg(self, name: str) -> dict[str, Any]:
-        """The record of a leg: `status` (`missing`, `started`, `done`), `inputs`, `seconds`, `outputs` …"""
-        return self.info["legs"].get(name, {"status": "missing"})
+    def stage(self, name: str) -> dict[str, Any]:
+        """Where a stage stands: `status` (`missing`, `started`, `done`), `inputs`, `seconds`, `outputs` …
+
+        Raises NiwakiError where its file is broken.
+        """
+        file = self._stage_file(name)
+        if file.exists():
+            found = read_json(file)
+            if isinstance(found, dict) and "status" in found:
+                return found
+            raise NiwakiError(f"{file} does not say where a stage stands; delete it and run again")
+        legs: dict[str, Any] = self.info.get("legs", {})  # the first edition kept them in run.json
+        return dict(legs.get(name, {"status": "missing"}))
+
+    def _stage_file(self, name: str) -> Path:
+        return self.path / "stages" / f"{name}.json"
 
     def holds(self, name: str, inputs: Mapping[str, Any]) -> bool:
-        """Whether a leg is done, was made from these inputs, and left all its outputs in place."""
-        record = self.leg(name)
+        """Whether a stage is done, was made from these inputs, and left all its outputs in place."""
+        found = self.stage(name)
         return (
-            record["status"] == "done"
-            and record.get("inputs") == hash_json(inputs)
-            and all((self.path / output).exists() for output in record.get("outputs", []))
+            found["status"] == "done"
+            and found.get("inputs") == hash_json(inputs)
+            and all((self.path / output).exists() for output in found.get("outputs", []))
         )
 
     def changed(self, name: str, inputs: Mapping[str, Any]) -> list[str]:
-        """Dotted names of the inputs of a leg that differ from those it was last made from."""
-        return _differences(self.leg(name).get("made_from", {}), inputs)
+        """Dotted names of the inputs of a stage that differ from those it was last made from."""
+        return _differences(self.stage(name).get("made_from", {}), inputs)
 
     @contextmanager
-    def working(
-        self, name: str, inputs: Mapping[str, Any], outputs: tuple[Path, ...]
-    ) -> Iterator[dict[str, Any]]:
-        """A leg at work: marked `started`, and `done` only if the block ends well. What is put into the
-        record stays."""
+    def working(self, name: str, inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """A stage at work: marked `started`, and `done` only if the block ends well. The block puts in what
+        later stages go by (`result`) and its `outputs` (paths)."""
         began = time.monotonic()
-        record: dict[str, Any] = {"status": "started", "inputs": hash_json(inputs), "made_from": dict(inputs)}
-        self.info["legs"][name] = record
-        for later in _WRITES_OVER.get(name, ()):
-            self.info["legs"].pop(later, None)
-        self.save()
-        yield record
-        record |= {
+        state: dict[str, Any] = {"status": "started", "inputs": hash_json(inputs), "made_from": dict(inputs)}
+        write_json(self._stage_file(name), state)
+        given: dict[str, Any] = {"outputs": ()}
+        yield given
+        outputs = [str(Path(p).relative_to(self.path)) for p in given.pop("outputs")]
+        state |= {
+            **given,
             "status": "done",
             "seconds": round(time.monotonic() - began, 3),
             "finished": _now(),
-            "outputs": [str(p.relative_to(self.path)) for p in outputs],
+            "outputs": outputs,
         }
-        self.save()
+        write_json(self._stage_file(name), state)
 
     def result(self, name: str) -> str:
-        """What later legs depend on: the hash of a finished leg's result."""
-        return str(self.leg(name).get("result", ""))
+        """What later stages depend on: the hash of a finished stage's result."""
+        return str(self.stage(name).get("result", ""))
 
 
 def _read_info(path: Path) -> dict[str, Any]:
     file = path / "run.json"
     info = read_json(file)
-    if not isinstance(info, dict) or not isinstance(info.get("legs"), dict):
+    if not isinstance(info, dict) or "format" not in info:
         raise NiwakiError(f"{file} is not the record of a run; move {path} away or choose another --out")
     if info.get("format", 0) > _FORMAT:
         raise NiwakiError(f"{path} was written by a newer niwaki; update niwaki or choose another --out")

@@ -20,7 +20,7 @@ from niwaki.core.store import read_tensors
 from niwaki.models.io import fill
 from niwaki.recipe import parse_override
 
-__all__ = ["is_factory", "is_outside", "load_outside", "split"]
+__all__ = ["is_external", "is_factory", "load_external", "split"]
 
 
 def is_factory(what: Any) -> bool:
@@ -29,59 +29,59 @@ def is_factory(what: Any) -> bool:
     return bool(re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", given)) and not Path(given).exists()
 
 
-def is_outside(what: Any) -> bool:
+def is_external(what: Any) -> bool:
     """A factory, or a pipeline's folder."""
     return is_factory(what) or (isinstance(what, str | Path) and is_pipeline(what))
 
 
-def load_outside(
+def load_external(
     what: str | Path,
     *,
     weights: str | Path | None = None,
-    told: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
     spec: DataSpec | None = None,
 ) -> GenerativeModel:
     """The model that a factory makes, or that lies in a pipeline's folder.
 
     weights: a safetensors file with the factory's weights by name; None keeps those that it made
-    told:    keywords of `adapt` (of `adapt_pipeline` for a folder): `latent`, `classes`, `steps` …
+    options: keywords of `adapt` (of `adapt_pipeline` for a folder): `latent`, `classes`, `steps` …
     spec:    of the data that its samples answer to
     Raises CallError for pickled weights and unknown keywords, NiwakiError for a factory that is not there or
     does not work, and for weights that do not fit, naming the first.
     """
-    told = dict(told or {})
+    options = dict(options or {})
     if not is_factory(what):
         if weights is not None:
             raise CallError(f"{what} has its weights inside; --weights is for a factory")
-        _known(told, adapt_pipeline, "a pipeline")
-        return _adapted(adapt_pipeline, told, what, spec=spec)
-    arguments = dict(told.pop("arguments", None) or {})
+        _known(options, adapt_pipeline, "a pipeline")
+        return _adapted(adapt_pipeline, options, what, spec=spec)
+    arguments = dict(options.pop("arguments", None) or {})
     made = call_factory(str(what), arguments)
     if not isinstance(made, nn.Module):
         raise CallError(f"the factory '{what}' returned {type(made).__name__}, not an nn.Module")
     if weights is not None:
         _fill(made, Path(weights))
     if isinstance(made, GenerativeModel):
-        if told:
+        if options:
             raise CallError(
-                f"the factory '{what}' makes a whole model, which 'model.{next(iter(told))}' cannot change"
+                f"the factory '{what}' makes a whole model, which 'model.{next(iter(options))}' cannot change"
             )
         return made.eval()
-    _known(told, adapt, "a module")
-    if "latent" not in told:
-        told["latent"] = _latent(made, what)
-    given = None if {"shape", "modality"} & told.keys() else spec
-    return _adapted(adapt, told, made, factory=str(what), arguments=arguments, spec=given)
+    _known(options, adapt, "a module")
+    if "latent" not in options:
+        options["latent"] = _latent(made, what)
+    given = None if {"shape", "modality"} & options.keys() else spec
+    return _adapted(adapt, options, made, factory=str(what), arguments=arguments, spec=given)
 
 
-def _adapted(function: Any, told: Mapping[str, Any], *given: Any, **named: Any) -> GenerativeModel:
-    """Raises CallError for a value of `told` that is not of its kind."""
+def _adapted(function: Any, options: Mapping[str, Any], *given: Any, **named: Any) -> GenerativeModel:
+    """Raises CallError for a value of `options` that is not of its kind."""
     try:
-        model: GenerativeModel = function(*given, **named, **told)
+        model: GenerativeModel = function(*given, **named, **options)
     except NiwakiError:
         raise
     except (TypeError, ValueError) as error:
-        values = ", ".join(f"model.{name}={value}" for name, value in told.items())
+        values = ", ".join(f"model.{name}={value}" for name, value in options.items())
         first = str(error).strip().splitlines()[-1].strip()
         raise CallError(f"one of {values} is not of its kind: {first}") from error
     return model
@@ -89,26 +89,26 @@ def _adapted(function: Any, told: Mapping[str, Any], *given: Any, **named: Any) 
 
 def split(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """(`model.*` as keywords of `adapt`, the other overrides)."""
-    told: dict[str, Any] = {}
+    options: dict[str, Any] = {}
     rest: list[str] = []
     for text in overrides:
         path, value = parse_override(text)
         if path[0] != "model":
             rest.append(text)
         elif len(path) == 2:
-            told[path[1]] = tuple(value) if isinstance(value, list) else value
+            options[path[1]] = tuple(value) if isinstance(value, list) else value
         elif path[1:-1] == ("arguments",):
-            told.setdefault("arguments", {})[path[2]] = value
+            options.setdefault("arguments", {})[path[2]] = value
         else:
             raise CallError(
                 f"'{text}' is no setting of an adapted model; write model.latent=…, model.classes=…"
             )
-    return told, rest
+    return options, rest
 
 
-def _known(told: Mapping[str, Any], function: Any, what: str) -> None:
+def _known(options: Mapping[str, Any], function: Any, what: str) -> None:
     names = set(inspect.signature(function).parameters) - {"module", "source", "spec", "factory"}
-    for name in told:
+    for name in options:
         if name not in names:
             raise CallError(f"{what} has no setting 'model.{name}'; {nearest(name, names)}")
 

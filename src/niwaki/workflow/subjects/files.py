@@ -16,7 +16,7 @@ from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig
 from niwaki.data.config import registered
 
-__all__ = ["Given", "is_arrays", "read_arrays", "read_folder"]
+__all__ = ["FileSamples", "is_arrays", "read_arrays", "read_folder"]
 
 _SAMPLES = ("samples", "x", "generated", "before")
 _LABELS = ("labels", "y", "class")
@@ -25,7 +25,7 @@ _SLACK = 0.25
 
 
 @dataclass(frozen=True)
-class Given:
+class FileSamples:
     """Samples as they lay in files.
 
     x:       `(n, *shape)` float32 in the spec's range
@@ -55,7 +55,7 @@ def read_folder(
     background: int = 255,
     resize: bool = False,
     progress: Callable[[int, int], None] | None = None,
-) -> Given:
+) -> FileSamples:
     """Images of any mode, read as the data source `folder` reads them; broken ones are set aside by name.
 
     resize: bring images of another size to the spec's, the shorter side resized and the middle cut out
@@ -91,7 +91,7 @@ def read_folder(
         if finding.kind == "unreadable"
         for file, _, reason in (item.partition(": ") for item in finding.items)
     ]
-    return Given(_stretched(levels.numpy(), spec), labels, names, broken, None, remarks)
+    return FileSamples(_stretched(levels.numpy(), spec), labels, names, broken, None, remarks)
 
 
 def _same_size(path: Path, names: list[str], size: int) -> None:
@@ -125,7 +125,7 @@ def _classes(
     return place[y.numpy()], []
 
 
-def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> Given:
+def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> FileSamples:
     """Samples under `samples` (or `x`, or the first array), labels under `labels` (or `y`, `class`).
 
     uint8 are grey levels 0 … 255 (or 0 … levels − 1, where none is larger and the data have fewer); floats
@@ -147,7 +147,7 @@ def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> Given:
         )
     # Only the first samples of a seed are paired: sample i of two files is of the same noise then.
     seed = found.get("seed") if not np.any(found.get("start", 0)) else None
-    return Given(
+    return FileSamples(
         x,
         labels if labels is None or not spec.classes else labels.astype(np.int64),
         seed=int(seed) if seed is not None and seed.shape == () and seed.dtype.kind in "iu" else None,

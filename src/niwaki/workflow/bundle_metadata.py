@@ -14,10 +14,10 @@ from niwaki.deployment.card import card
 from niwaki_runtime.archive import pack, unpack
 from niwaki_runtime.manifest import write_manifest
 
-__all__ = ["seal"]
+__all__ = ["write_bundle_metadata"]
 
 
-def seal(
+def write_bundle_metadata(
     bundle: Path,
     out: Path,
     *,
