@@ -1,4 +1,4 @@
-"""Judges: what is measured of a model, and what a verdict rests on. One file each; they register themselves."""
+"""Judges: what is measured of a model, and what a verdict rests on. One file each, found by folder."""
 
 from __future__ import annotations
 
