@@ -29,6 +29,15 @@ def test_the_three_outcomes_are_disjoint_and_cover_everything() -> None:
         assert v.text.startswith({"no loss": "No loss", "loss": "Loss"}.get(v.outcome, "Inconclusive"))
 
 
+def test_the_words_are_those_of_the_test() -> None:
+    assert "No loss of fidelity beyond 0.1:" in verdict(0.01, 0.02).text
+    small = verdict(0.05, 0.01)
+    assert small.outcome == "no loss"
+    assert small.interval[0] > 0
+    assert small.text.startswith("No loss of fidelity beyond 0.1; a small loss, inside the margin:")
+    assert "inside the margin" not in verdict(-0.05, 0.01).text
+
+
 def test_a_gain_is_no_loss() -> None:
     assert verdict(-0.5, 0.01).outcome == "no loss"
     assert "closer" in verdict(-0.5, 0.01).text

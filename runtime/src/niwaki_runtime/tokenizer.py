@@ -62,6 +62,12 @@ class Tokenizer:
 
         special: write the special tokens (the text's end) out, too
         """
+        text = self.to_bytes(tokens, special=special).decode("utf-8", errors="replace")
+        return text if self._of_bytes else text.removeprefix(" ")
+
+    def to_bytes(self, tokens: Iterable[Any], *, special: bool = False) -> bytes:
+        """The bytes that tokens stand for, which need not be whole characters: a window may begin inside
+        one."""
         out = bytearray()
         for token in map(int, tokens):
             if token in self._added:
@@ -69,8 +75,7 @@ class Tokenizer:
                     out += self._added[token].encode()
             elif token in self._pieces:
                 out += self._bytes(self._pieces[token])
-        text = out.decode("utf-8", errors="replace")
-        return text if self._of_bytes else text.removeprefix(" ")
+        return bytes(out)
 
     def _bytes(self, piece: str) -> bytes:
         if self._of_bytes:

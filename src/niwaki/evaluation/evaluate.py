@@ -18,7 +18,13 @@ from niwaki.evaluation.memorization.copies import Copies, find_copies
 from niwaki.evaluation.metrics.accuracy import find_classifier, recognised
 from niwaki.evaluation.metrics.frechet import frechet_distance
 from niwaki.evaluation.statistics.result import Result, signature, wilson
-from niwaki.evaluation.statistics.samples import check_labels, check_samples, drawn_alike, split_features
+from niwaki.evaluation.statistics.samples import (
+    check_labels,
+    check_samples,
+    drawn_alike,
+    split_features,
+    value_span,
+)
 from niwaki.features import Classifier, Extractor
 
 __all__ = ["Evaluation", "evaluate"]
@@ -137,7 +143,7 @@ def evaluate(
             looks[0].generated,
             train_samples=dataset.train.values().cpu().numpy(),
             generated_samples=samples,
-            span=spec.high - spec.low,
+            span=value_span(spec, samples),
             levels=spec.levels,
             name=f"{extractors[0].name}@{extractors[0].fingerprint[:8]}",
         ),

@@ -172,6 +172,26 @@ class Sampler:
         """Network evaluations for one sample."""
         return 1
 
+    @property
+    def forceable(self) -> bool:
+        """Whether real samples can be read with it (`forced`)."""
+        return False
+
+    def forced(
+        self,
+        graphs: Mapping[str, Runner],
+        x: np.ndarray,
+        backend: Backend,
+        conditions: Mapping[str, Array] | None = None,
+    ) -> np.ndarray | None:
+        """Teacher forcing: log p, in nats, of every token at every place of the real samples `x`, given the
+        real ones before it: `(n, length, V)` float64. None for samplers that are not `forceable`.
+
+        x:          tokens `(n, *shape)`, read in the order in which they would be made
+        conditions: arrays of the backend, one row per sample
+        """
+        return None
+
     def override(self, **changes: Any) -> Sampler:
         """A copy with some fields changed; raises CallError for a field that does not exist."""
         if not changes:

@@ -9,8 +9,8 @@ from niwaki.compression import SensitivityConfig
 from niwaki.compression import compress as carry_out
 from niwaki.core.store import jsonable
 from niwaki.data.inputs import split_inputs
+from niwaki.evaluation.judges.findings import fitness
 from niwaki.report.records import CompressionRecord
-from niwaki.workflow.fitness import fitness
 from niwaki.workflow.operator_warnings import tell_off_path
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
@@ -75,7 +75,12 @@ def _measure_layers(context: RunContext, config: SensitivityConfig) -> None:
     """`sensitivity.json`: what each layer costs; an interrupted measurement goes on."""
     from niwaki.compression.sensitivity.measure import sensitivity
 
-    found = fitness(context.dataset, context.extractors, cache=context.cache, reporter=context.reporter)
+    found = fitness(
+        context.dataset,
+        context.extractors,
+        cache=context.cache,
+        on_check=lambda name: context.reporter.stage("ladders", f"is '{name}' fit to judge?"),
+    )
     context.reporter.stage("layers", "what each of them costs when it alone is pruned or rounded")
     sensitivity(
         context.model,

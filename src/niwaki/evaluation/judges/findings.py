@@ -3,7 +3,7 @@ the extractors are fit to judge at all."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,8 @@ from niwaki import __version__
 from niwaki.core.contract import CallError
 from niwaki.core.store import hash_json, jsonable, kept_json
 from niwaki.data import Dataset
-from niwaki.evaluation import Evaluation
-from niwaki.workflow.modes import lost_modes
-from niwaki.workflow.reporter import Reporter
+from niwaki.evaluation.evaluate import Evaluation
+from niwaki.evaluation.judges.lost_modes import lost_modes
 
 __all__ = ["FINDINGS", "findings", "fitness"]
 
@@ -164,24 +163,32 @@ def _gate(evaluation: Evaluation, dataset: Dataset, extractor: Any) -> dict[str,
 
 
 def fitness(
-    dataset: Dataset, extractors: Sequence[Any], *, seed: int = 0, cache: Path | None, reporter: Reporter
+    dataset: Dataset,
+    extractors: Sequence[Any],
+    *,
+    seed: int = 0,
+    cache: Path | None = None,
+    on_check: Callable[[str], None] = lambda name: None,
 ) -> dict[str, Mapping[str, Any]]:
     """By extractor, whether it passes the ladders on the validation split (`check_extractor`), from `cache`
-    where that was found out before; `{"fit": None, "text": reason}` where the data allow no ladders."""
+    where that was found out before; `{"fit": None, "text": reason}` where the data allow no ladders.
+
+    on_check: called with an extractor's name before it is put to the test
+    """
     out: dict[str, Mapping[str, Any]] = {}
     for extractor in extractors:
         key = hash_json([__version__, extractor.fingerprint, dataset.fingerprint, seed])[:24]
         path = None if cache is None else cache / "fitness" / f"{extractor.name}-{key}.json"
         out[extractor.name] = kept_json(
             path,
-            partial(_check, dataset, extractor, seed, reporter),
+            partial(_check, dataset, extractor, seed, on_check),
             lambda found: isinstance(found, dict) and "fit" in found,
         )
     return out
 
 
-def _check(dataset: Dataset, extractor: Any, seed: int, reporter: Reporter) -> dict[str, Any]:
-    reporter.stage("ladders", f"is '{extractor.name}' fit to judge?")
+def _check(dataset: Dataset, extractor: Any, seed: int, on_check: Callable[[str], None]) -> dict[str, Any]:
+    on_check(extractor.name)
     from niwaki.evaluation.extractor_checks.ladders import check_extractor
 
     try:

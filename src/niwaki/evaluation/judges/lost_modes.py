@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from niwaki.data import Dataset
-from niwaki.evaluation import Evaluation
+from niwaki.evaluation.evaluate import Evaluation
 
 __all__ = ["lost_modes"]
 

@@ -12,9 +12,8 @@ import torch
 from evaluation.vectors import Identity, vector_dataset
 
 from niwaki.evaluation import evaluate
-from niwaki.workflow import findings as room
-from niwaki.workflow.findings import findings, fitness
-from niwaki.workflow.reporter import Quiet
+from niwaki.evaluation.judges import findings as room
+from niwaki.evaluation.judges.findings import findings, fitness
 
 RNG = np.random.default_rng(0)
 CENTRES = 8 * RNG.normal(size=(6, 6))
@@ -128,19 +127,19 @@ def test_distances_to_originals_have_a_scale(dataset: Any) -> None:
 
 
 def test_fitness_is_found_out_once(dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = fitness(dataset, [Identity()], cache=tmp_path, reporter=Quiet())
+    first = fitness(dataset, [Identity()], cache=tmp_path)
     assert first["identity"]["fit"] is True, first["identity"]["text"]
     monkeypatch.setattr(room, "_check", lambda *_: pytest.fail("it was known"))
-    assert fitness(dataset, [Identity()], cache=tmp_path, reporter=Quiet()) == first
+    assert fitness(dataset, [Identity()], cache=tmp_path) == first
     monkeypatch.undo()
     file = next((tmp_path / "fitness").iterdir())
     file.write_text("{")
-    assert fitness(dataset, [Identity()], cache=tmp_path, reporter=Quiet()) == first, "made again"
+    assert fitness(dataset, [Identity()], cache=tmp_path) == first, "made again"
 
 
 def test_too_few_samples_for_ladders_are_no_error() -> None:
     small = vector_dataset(np.random.default_rng(1), CENTRES, (60, 20, 60))
-    found = fitness(small, [Identity()], cache=None, reporter=Quiet())
+    found = fitness(small, [Identity()], cache=None)
     assert found["identity"]["fit"] is None
     assert "too few for ladders" in found["identity"]["text"]
 
