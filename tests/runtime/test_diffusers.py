@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from niwaki_runtime.process.schedules import alpha_bars, timesteps
 from niwaki_runtime.samplers import Diffusion, Noise, NumpyBackend
-from niwaki_runtime.samplers.schedules import alpha_bars, timesteps
 
 diffusers = pytest.importorskip("diffusers")
 

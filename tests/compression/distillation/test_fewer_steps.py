@@ -27,7 +27,7 @@ from niwaki.compression.distillation.student import smaller, with_sampling
 from niwaki.core.contract import Batch, CallError, GenerativeModel, NiwakiError
 from niwaki.models import build
 from niwaki.models.io import load_model
-from niwaki_runtime.samplers.schedules import timesteps
+from niwaki_runtime.process.schedules import timesteps
 
 DATA = SimpleNamespace(train=split(), fingerprint="test")
 QUICK = {"lr": 1e-3, "batch": 64, "ema": 0.9, "precision": "fp32", "device": "cpu"}
@@ -49,7 +49,7 @@ class Ideal(nn.Module):
 
     def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
-        self.levels = (model.alphas, model.sigmas)
+        self.levels = (model.path.alphas, model.path.sigmas)
         self.c = nn.Parameter(torch.linspace(-0.9, 0.9, 64).reshape(1, 1, 8, 8))
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def test_one_step_to_the_progressive_target_arrives_where_two_of_the_teacher_do(
     data, ctx = batch(64), context()
     grid = timesteps("trailing", 1000, 8)
     assert grid[::2] == timesteps("trailing", 1000, 4)  # the student's times are every other one
-    walk = _Walk(both, grid, torch.device("cpu"), data, ctx)
+    walk = _Walk(both, torch.device("cpu"), data, ctx)
     at = (torch.arange(64) % 4) * 2
     x = torch.randn(64, 1, 8, 8)
     there = walk.taught(walk.taught(x, at), at + 1)
@@ -99,7 +99,7 @@ def test_the_teachers_step_is_the_samplers_own() -> None:
     both = Consistency(copy.deepcopy(teacher), teacher, DistillConfig(evaluations=2), 4)
     y = torch.arange(6) % 10
     data = Batch(x=torch.zeros(6, 1, 8, 8), y=y)
-    walk = _Walk(both, timesteps("trailing", 1000, 4), torch.device("cpu"), data, context())
+    walk = _Walk(both, torch.device("cpu"), data, context())
     from niwaki.core.backend import TorchBackend
     from niwaki_runtime.samplers import Noise
 
