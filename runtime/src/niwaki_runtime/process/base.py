@@ -98,7 +98,7 @@ class Process:
         return conversion(prediction, self._conversions())
 
     def _conversions(self) -> Mapping[str, Conversion]:
-        return {name: CONVERSIONS[name] for name in self.predictions}
+        return {name: CONVERSIONS[name] for name in self.predictions if name in CONVERSIONS}
 
     def override(self, **changes: Any) -> Process:
         """A copy with some fields changed; raises CallError for a field that does not exist."""
