@@ -17,8 +17,8 @@ from niwaki.core.contract import (
     Port,
 )
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.process.schedules import alpha_bars
 from niwaki_runtime.samplers import Diffusion, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LETTERS = "_" + "".join(

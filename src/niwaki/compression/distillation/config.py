@@ -108,7 +108,8 @@ class DistillConfig(FinetuneConfig):
 class SamplingConfig(Step):
     """Sample the same network otherwise, without training: fewer steps, a better solver, another temperature.
 
-    evaluations: sampling steps of a diffusion model; 0 keeps them
+    evaluations: calls of the network in a diffusion model's sampling, without guidance's second ones; 0 keeps
+                 them. Heun's solver makes 2·steps − 1
     solver:      `ddim`, `dpmpp_2m` …; none keeps it
     spacing:     which timesteps are visited; none keeps it
     temperature: standard deviation of the noise of a generator or decoder; `match` finds the one at which

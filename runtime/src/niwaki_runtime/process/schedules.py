@@ -1,7 +1,7 @@
-"""Noise schedules and timesteps as lists of Python floats, so that no array library's scalars promote the
-solvers.
+"""Noise schedules and timesteps of variance-preserving diffusion, as lists of Python floats, so that no array
+library's scalars promote the solvers.
 
-x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1 (variance preserving) and ᾱ_t = α_t² = ∏ (1 − β).
+x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1 and ᾱ_t = α_t² = ∏ (1 − β).
 """
 
 from __future__ import annotations
