@@ -16,15 +16,16 @@ from niwaki.features.selfsupervised import probe_encoder
 from niwaki.models.io import save_model
 from niwaki.models.registry import build
 from niwaki.recipe import Recipe
-from niwaki.training import fit
+from niwaki.training import fit, init_from_hashes
+from niwaki.training.config import identity
 from niwaki.workflow.reporter import Reporter, counter
 from niwaki.workflow.rundir import RunDirectory
 from niwaki.workflow.session import Session, hash_directory, open_session
 
 __all__ = ["resumable", "train", "train_inputs", "train_leg"]
 
-# These change how training is watched and where it runs, not what is learned.
-_NO_MATTER = ("log_every", "checkpoint_every", "keep", "device", "devices", "validate_every")
+# These change where training runs, not what is learned.
+_NO_MATTER = ("device", "devices")
 
 
 def train(
@@ -59,11 +60,13 @@ def train(
 def train_inputs(session: Session) -> dict[str, Any]:
     """All that the weights are made from."""
     recipe = session.recipe
+    sources = init_from_hashes(recipe.train)
     return {
         "seed": recipe.seed,
         "data": {**recipe.data.model_dump(mode="json", exclude={"path"}), "content": session.fingerprint()},
         "model": recipe.model,
-        "train": recipe.train.model_dump(mode="json", exclude=set(_NO_MATTER)),
+        "train": {k: v for k, v in identity(recipe.train).items() if k not in _NO_MATTER},
+        **({"init_from": sources} if sources else {}),
     }
 
 
@@ -89,6 +92,7 @@ def train_leg(session: Session, *, resume: bool = False, fresh: bool = False) ->
             directory=run.path,
             resume=resume,
             progress=counter(session.reporter),
+            validation=dataset.validation,
         )
         for note in result.notes:
             session.reporter.note(note)
@@ -100,6 +104,7 @@ def train_leg(session: Session, *, resume: bool = False, fresh: bool = False) ->
             "samples_per_second": result.samples_per_second,
             "parameters": sum(p.numel() for p in model.parameters()),
             "last": result.last,
+            **({"best_step": result.best_step, "best_loss": result.best_loss} if result.best_step else {}),
         }
         if isinstance(model, Encoder):
             session.reporter.stage("probe", "a linear classifier and 20 neighbours on its features")
