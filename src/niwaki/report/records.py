@@ -86,6 +86,8 @@ class TrainingRecord(Record):
     training_seconds: float = 0.0
     samples_per_second: float = 0.0
     last: dict[str, float] = field(default_factory=dict)
+    best_step: int | None = None
+    best_loss: float | None = None
     probe: dict[str, Any] | None = None
     given: str = ""
 

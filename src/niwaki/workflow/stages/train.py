@@ -16,7 +16,8 @@ from niwaki.models.io import model_record, save_model
 from niwaki.models.registry import build
 from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
-from niwaki.training import TrainConfig, fit
+from niwaki.training import TrainConfig, fit, init_from_hashes
+from niwaki.training.config import identity
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.run_directory import RunDirectory
@@ -24,8 +25,8 @@ from niwaki.workflow.stages.stage import Stage
 
 __all__ = ["TrainStage", "content_of", "has_checkpoints", "resumable"]
 
-# These change how training is watched and where it runs, not what is learned.
-_NO_MATTER = ("log_every", "checkpoint_every", "keep", "device", "devices", "validate_every")
+# These change where training runs, not what is learned.
+_NO_MATTER = ("device", "devices")
 
 
 class TrainStage(Stage):
@@ -43,11 +44,13 @@ class TrainStage(Stage):
             content = record.get("content") if given is None else content_of(given)
             return {"model": recipe.model, "content": content}
         data = recipe.data.model_dump(mode="json", exclude={"path"})
+        sources = init_from_hashes(recipe.train)
         return {
             "seed": recipe.seed,
             "data": {**data, "content": context.fingerprint()},
             "model": recipe.model,
-            "train": recipe.train.model_dump(mode="json", exclude=set(_NO_MATTER)),
+            "train": {k: v for k, v in identity(recipe.train).items() if k not in _NO_MATTER},
+            **({"init_from": sources} if sources else {}),
         }
 
     def work(self, context: RunContext, state: dict[str, Any]) -> None:
@@ -77,6 +80,7 @@ class TrainStage(Stage):
             directory=run.path,
             resume=self.resume,
             progress=counter(context.reporter),
+            validation=dataset.validation,
         )
         for note in result.notes:
             context.reporter.note(note)
@@ -90,6 +94,8 @@ class TrainStage(Stage):
             training_seconds=result.seconds,
             samples_per_second=result.samples_per_second,
             last=result.last,
+            best_step=result.best_step,
+            best_loss=result.best_loss,
             probe=probe,
         )
 
