@@ -13,7 +13,7 @@ import torch
 from niwaki.core.contract import CallError
 from niwaki.data import Dataset
 from niwaki.evaluation.feature_sets import FeatureSets, K
-from niwaki.evaluation.measures import ALL, DEFAULT, axes, check_metrics, measure, measures
+from niwaki.evaluation.measures import ALL, BY_JUDGES, DEFAULT, axes, check_metrics, measure, measures
 from niwaki.evaluation.memorization.copies import Copies, find_copies
 from niwaki.evaluation.metrics.accuracy import find_classifier, recognised
 from niwaki.evaluation.metrics.frechet import frechet_distance
@@ -159,7 +159,7 @@ def evaluate(
 
 def _allowed(metrics: Sequence[str], classifier: bool, modality: str) -> tuple[str, ...]:
     """The metrics that are asked for; of `all` those that need nothing that is not there."""
-    names, missing = check_metrics(metrics), {}
+    names, missing = check_metrics(metrics), dict(BY_JUDGES)
     if not classifier:
         missing["inception_score"] = "needs the features 'classifier', and so labelled data"
     if modality != "image":

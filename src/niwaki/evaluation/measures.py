@@ -13,7 +13,17 @@ from niwaki.core.contract import CallError, nearest
 from niwaki.evaluation.feature_sets import FeatureSets, K
 from niwaki.evaluation.statistics.result import Result
 
-__all__ = ["ALL", "DEFAULT", "Measure", "Measured", "axes", "check_metrics", "measure", "measures"]
+__all__ = [
+    "ALL",
+    "BY_JUDGES",
+    "DEFAULT",
+    "Measure",
+    "Measured",
+    "axes",
+    "check_metrics",
+    "measure",
+    "measures",
+]
 
 ALL = "all"
 GROUPS = 10
@@ -175,6 +185,12 @@ def _mifid(sets: FeatureSets) -> dict[str, Result]:
 
 _MEASURES["ms_ssim"] = Measure("ms_ssim", "diversity", "lower")
 
+BY_JUDGES = {
+    "path_length": "needs the model itself, not its samples alone",
+    "train_on_synthetic": "needs the classes that samples were asked to be",
+}
+"""What can be asked for beside: the judge `samples` gives it, and this says why `evaluate` does not."""
+
 DEFAULT = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "realism",
            "rarity", "frechet", "kernel")  # fmt: skip
 """What is measured where nothing is asked for."""
@@ -195,8 +211,8 @@ def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         if name == ALL:
             raise CallError("'all' metrics are all there are: name no other beside it")
-        if name not in _MEASURES:
-            raise CallError(f"there is no metric '{name}'; {nearest(name, _MEASURES)}")
+        if name not in _MEASURES and name not in BY_JUDGES:
+            raise CallError(f"there is no metric '{name}'; {nearest(name, [*_MEASURES, *BY_JUDGES])}")
     if not names or len(set(names)) != len(names):
         raise CallError("name at least one metric, and each only once")
     return tuple(names)

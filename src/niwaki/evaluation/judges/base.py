@@ -64,7 +64,7 @@ class Figure:
     name:      in words, with its unit
     value:     the number
     interval:  95 %, or None
-    axis:      `fidelity` or `diversity`
+    axis:      `fidelity`, `diversity`, `both` or `memory`
     better:    `higher` or `lower`
     reference: the same number of something known (a baseline, real data), or None; `reference_name` says what
     """

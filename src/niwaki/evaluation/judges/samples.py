@@ -1,0 +1,195 @@
+"""Samples: what networks see of them, beside real ones; before against after by pairs of the same noise."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from niwaki.core.contract import CallError, Runner
+from niwaki.core.store import jsonable
+from niwaki.data import Dataset
+from niwaki.data.inputs import make_inputs
+from niwaki.evaluation.equivalence.calibration import Calibration, calibrated
+from niwaki.evaluation.equivalence.compare import compare
+from niwaki.evaluation.equivalence.margins import real_size
+from niwaki.evaluation.evaluate import Evaluation, evaluate
+from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
+from niwaki.evaluation.judges.findings import findings
+from niwaki.evaluation.judges.registry import register_judge
+from niwaki.evaluation.judges.running import results, where
+from niwaki.evaluation.judges.views import answered_column, dataset_of
+from niwaki.evaluation.measures import ALL, BY_JUDGES, DEFAULT, measures
+from niwaki.evaluation.statistics.samples import split_features
+from niwaki_runtime.programs import SAMPLING
+from niwaki_runtime.specs import resolve
+
+__all__ = ["Samples", "extractor_records"]
+
+IN_THEIR_PLACE = "real samples in their place"
+
+
+@register_judge("samples")
+class Samples(Judge):
+    """Features of samples against those of real ones, on both axes, and what was copied.
+
+    It speaks where `sample` makes amounts of the shape of the data's samples, also of a second domain (a
+    translator is given `x` and answers with `x_b`): that one's real data are then what it is judged by.
+
+    evidence: `samples` `(n, *shape)`, and `labels` `(n,)` where the class of each was asked for, following
+              the split's; facts: the `column` that they answer to, `paired` (absent: true) whether sample i
+              follows from the seed and i alone
+    """
+
+    title = "Samples"
+    rank = 10
+    # The margin is of these very samples; the real ones among which it is measured are of the validation
+    # split (`niwaki.evaluation.equivalence.margins.calibrate`).
+    calibrates = "test"
+
+    @classmethod
+    def applies(cls, runner: Runner, dataset: Dataset) -> bool:
+        program = runner.program(SAMPLING)
+        found = answered_column(program, dataset)
+        # The extractors are made for the shape of `x`.
+        return (
+            found is not None and not program.output.is_tokens and program.output.shape == dataset.spec.shape
+        )
+
+    def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
+        program = runner.program(SAMPLING)
+        column = answered_column(program, dataset)
+        if column is None:
+            raise CallError(f"the samples of this model are of no column of '{dataset.name}'")
+        inputs = make_inputs(runner, SAMPLING, n, dataset.split(split))
+        arrays = {"samples": results(runner, SAMPLING, n, seed, inputs, self.tools.on_progress)}
+        classes = dataset_of(dataset, column).spec.classes
+        rows = resolve(program.inputs, inputs, 0, n)
+        labels = [rows[k] for k, spec in program.inputs.items() if spec.is_label and spec.size == classes]
+        if labels:
+            arrays["labels"] = labels[0]
+        facts: dict[str, Any] = {**where(runner), "column": column}
+        if "path_length" in self.tools.metrics:
+            from niwaki.evaluation.judges.smoothness import PATHS, smoothness
+
+            found = smoothness(
+                runner, SAMPLING, inputs,
+                features=self.tools.extractors[0], paths=min(n, PATHS), seed=seed,
+            )  # fmt: skip
+            facts["path_length"] = None if found is None else found.to_json()
+        return Evidence(self.name, split, n, seed, arrays, facts)
+
+    def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
+        view, extractors = _view(evidence, dataset), self.tools.extractors
+        samples, labels = evidence.arrays["samples"], evidence.arrays.get("labels")
+        asked = tuple(name for name in self.tools.metrics if name not in BY_JUDGES) or DEFAULT
+        evaluation = evaluate(
+            samples, labels, view, extractors, metrics=asked, seed=evidence.seed, split=evidence.split
+        )
+        details: dict[str, Any] = {
+            "evaluation": jsonable(evaluation),
+            **findings(samples, labels, evaluation, view, extractors, seed=evidence.seed),
+            "nearest": evaluation.copies.index.tolist(),
+            "extractors": extractor_records(extractors),
+        }
+        figures, notes = list(_figures(evaluation)), []
+        if ALL in self.tools.metrics or "train_on_synthetic" in self.tools.metrics:
+            try:
+                further, details["train_on_synthetic"] = self._synthetic(samples, labels, view, evidence)
+                figures += further
+            except CallError as error:
+                notes.append(f"Nothing was trained on the samples: {error}.")
+        if "path_length" in evidence.facts:
+            smooth = details["path_length"] = evidence.facts["path_length"]
+            if smooth is None:
+                notes.append("These samples begin with no latent, so that no path has a length.")
+            else:
+                interval = (float(smooth["interval"][0]), float(smooth["interval"][1]))
+                figures.append(Figure("perceptual path length", smooth["value"], interval, "both", "lower"))
+        return Section(
+            self.name, self.title, tuple(figures), details, tuple(notes), evaluation.signature
+        )  # fmt: skip
+
+    def margins(self, evidence: Evidence, dataset: Dataset, n: int) -> Margins:
+        view, before = _view(evidence, dataset), evidence.arrays["samples"]
+        found = calibrated(
+            before, view, self.tools.extractors, seed=evidence.seed, size=real_size(len(view.test), n)
+        )
+        return Margins(self.name, found.key, found.to_json())
+
+    def compare(self, before: Evidence, after: Evidence, margins: Margins, dataset: Dataset) -> Verdicts:
+        """Paired where both are of the same seed and number and neither says otherwise. Margins of other
+        samples are measured anew."""
+        paired = (
+            before.seed == after.seed
+            and len(before.arrays["samples"]) == len(after.arrays["samples"])
+            and all(e.facts.get("paired", True) for e in (before, after))
+        )
+        found = compare(
+            before.arrays["samples"], after.arrays["samples"], _view(before, dataset), self.tools.extractors,
+            labels=before.arrays.get("labels"), seed=before.seed, paired=paired,
+            calibration=Calibration.from_json(margins.axes),
+            labels_after=None if paired else after.arrays.get("labels"),
+        )  # fmt: skip
+        axes = {"fidelity": found.fidelity, "diversity": found.diversity}
+        arrays = {"damage": found.damage} if paired else {}
+        return Verdicts(self.name, found.n, axes, jsonable(found), arrays)
+
+    def _synthetic(
+        self, samples: np.ndarray, labels: np.ndarray | None, view: Dataset, evidence: Evidence
+    ) -> tuple[list[Figure], dict[str, Any]]:
+        """Train on synthetic, test on real, in the first extractor's features."""
+        from niwaki.evaluation.metrics.tstr import train_on_synthetic_test_on_real
+
+        real = view.split(evidence.split)
+        if labels is None or real.y is None or view.train.y is None:
+            raise CallError("it is not known which classes they were asked to be")
+        first = self.tools.extractors[0]
+        found = train_on_synthetic_test_on_real(
+            first(samples), labels, split_features(first, view, evidence.split), real.y.cpu().numpy(),
+            train=split_features(first, view, "train"), train_labels=view.train.y.cpu().numpy(),
+            seed=evidence.seed,
+        )  # fmt: skip
+        result = found.synthetic
+        figure = Figure(
+            "accuracy on real samples of a classifier trained on generated ones",
+            result.value, result.interval, "both", "higher", result.floor, "trained on real samples",
+        )  # fmt: skip
+        return [figure], {"features": first.name, **jsonable(found)}
+
+
+def _view(evidence: Evidence, dataset: Dataset) -> Dataset:
+    return dataset_of(dataset, str(evidence.facts.get("column", "x")))
+
+
+def _figures(evaluation: Evaluation) -> list[Figure]:
+    """The share that is recognised first, then the metrics of each extractor."""
+    known = measures()
+    out: list[Figure] = []
+    for features, found in evaluation.metrics.items():
+        for name, result in found.items():
+            if name == "recognised":
+                figure = Figure(
+                    "share recognised as asked", result.value, result.interval, "fidelity", "higher",
+                    result.floor, "real samples",
+                )  # fmt: skip
+                out.insert(0, figure)
+            elif name in known and known[name].axis:
+                row = known[name]
+                figure = Figure(
+                    f"{name.replace('_', ' ')} ({features})", result.value, result.interval, row.axis,
+                    row.better, result.floor, "" if result.floor is None else IN_THEIR_PLACE,
+                )  # fmt: skip
+                out.append(figure)
+    return out
+
+
+def extractor_records(extractors: Sequence[Any]) -> list[dict[str, Any]]:
+    """What looked at the samples: name, fingerprint, width, a classifier's accuracy, an encoder's probe."""
+    records = []
+    for e in extractors:
+        record = {"name": e.name, "fingerprint": e.fingerprint, "dim": e.dim}
+        record |= {known: getattr(e, known) for known in ("accuracy", "probe") if hasattr(e, known)}
+        records.append(record)
+    return records
