@@ -76,10 +76,8 @@ def compare(
         for part in PARTS:
             record[part] |= parts.pop(part)
         record |= parts
-    particulars: dict[str, Any] = {}
-    for verdict in verdicts.values():
-        if isinstance(verdict, Verdicts):
-            particulars |= verdict.details.get("comparison", {})
+    said = [dict(found.details) for found in verdicts.values() if isinstance(found, Verdicts)]
+    particulars = said[0] if said else {}
     axes = headline(list(verdicts.values()))
     return {
         **record,

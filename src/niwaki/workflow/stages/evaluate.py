@@ -46,7 +46,7 @@ class EvaluateStage(Stage):
             evidence[name] = {
                 "judge": name, "split": found.split, "n": found.n, "seed": found.seed, "facts": found.facts,
             }  # fmt: skip
-            write_arrays(run.evidence(name), found.arrays)
+            write_arrays(run.evidence(name), {**found.arrays, **judgement.section.arrays})
             outputs.append(run.evidence(name))
         model.cpu()
         parts = section_parts(judgements, "trained")

@@ -51,10 +51,10 @@ class VerdictStage(Stage):
             before = read_evidence(run.evidence(name), known.evidence[name])
             found = compare_evidence(context, judgement.judge, before, after, known.margins.get(name, {}))
             verdicts[name] = found
-            arrays = dict(after.arrays)
+            arrays = {**after.arrays, **judgement.section.arrays}
             if isinstance(found, Verdicts):
                 arrays |= found.arrays
-                particulars |= found.details.get("comparison", {})
+                particulars = particulars or dict(found.details)
             write_arrays(run.verdict_arrays(name), arrays)
             outputs.append(run.verdict_arrays(name))
         verdict = headline(list(verdicts.values()))
