@@ -50,6 +50,10 @@ class Modality(ABC):
         """File endings that samples of this spec can be written with."""
         return {}
 
+    def draws(self, spec: ValueSpec) -> bool:
+        """Whether `show` makes a picture of a sample."""
+        return False
+
     @abstractmethod
     def show(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> Media:
         """One sample `(*shape)` for a page; files: what the model ships (`tokenizer.json`)."""

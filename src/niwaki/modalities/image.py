@@ -34,6 +34,9 @@ class Image(Modality):
     def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
         return {".png": _sheet}
 
+    def draws(self, spec: ValueSpec) -> bool:
+        return spec.axes == "HW" or (spec.axes == "CHW" and spec.shape[0] in (1, 3, 4))
+
     def show(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> Media:
         one = pixels(x[None], spec)[0]
         return Media("picture", address(png(one[..., 0] if one.shape[-1] == 1 else one), "image/png"))

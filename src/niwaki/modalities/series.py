@@ -27,6 +27,9 @@ class Series(Modality):
     def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
         return {".csv": _table, ".png": _plots}
 
+    def draws(self, spec: ValueSpec) -> bool:
+        return True
+
     def show(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> Media:
         return Media("plot", lines(as_channels(x), spec.low, spec.high))
 

@@ -26,6 +26,9 @@ class Video(Modality):
     def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
         return {".gif": _gif, ".png": _strip}
 
+    def draws(self, spec: ValueSpec) -> bool:
+        return True
+
     def show(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> Media:
         return Media("picture", address(_gif(x[None], spec, {}), "image/gif"))
 

@@ -54,6 +54,7 @@ class RunRecord:
     compression: dict[str, Any] = field(default_factory=dict)
     sensitivity: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     sections: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
@@ -88,6 +89,11 @@ class RunRecord:
         found = dict(self.evaluation.get("comparison") or {})
         return {**(self.compression.get("verdict") or {}), **found}
 
+    @property
+    def files(self) -> dict[str, str]:
+        """What the model ships beside its graphs: its tokenizer."""
+        return dict(self.model.get("files") or {})
+
     def class_name(self, label: int) -> str:
         spec = self.spec
         return spec.class_names[label] if spec and label < len(spec.class_names) else str(label)
@@ -107,6 +113,8 @@ def read_run(path: Path) -> RunRecord:
     for name in ("data", "evaluation", "compression", "sensitivity", "training"):
         if (path / f"{name}.json").exists():
             setattr(record, name, read_json(path / f"{name}.json"))
+    if (path / "model" / "model.json").exists():
+        record.model = read_json(path / "model" / "model.json")
     _complete(record)
     record.stages = _stages(path, record.run)
     record.recipe = _recipe(path / "recipe.yaml")

@@ -18,6 +18,7 @@ from niwaki.report import (
     memory,
     modes,
     plane,
+    sections,
     sensitivity,
     trust,
 )
@@ -72,6 +73,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "off_path": sensitivity.off_path(record),
         "verdicts": judgement.verdicts(record),
         "paired": judgement.paired(record),
+        "judges_say": sections.judges(record),
         "plane": plane.planes(record),
         "quality": judgement.quality(record),
         "grey": trust.distrusted(record),
