@@ -52,6 +52,8 @@ class Program:
 class Runner(ABC):
     """Whatever runs programs: a model, an adapted model, a bundle on its engine."""
 
+    files: Mapping[str, str] = {}
+    """Texts that it ships beside its networks, by name (`tokenizer.json`)."""
     usual_batch: int = 64
     """Samples worked on at once where the caller does not say."""
     even_batches: bool = False

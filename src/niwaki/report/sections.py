@@ -15,7 +15,7 @@ EXHIBITS = 8
 
 
 def judges(record: RunRecord) -> list[dict[str, Any]]:
-    """One part per judge, in the order in which they speak; the metrics of samples have a table of their own."""
+    """One part per judge, in the order in which they speak; metrics of samples have a table of their own."""
     out = []
     after = {s["judge"]: s for s in record.sections.get("after", [])}
     for section in record.sections.get("before", []):
