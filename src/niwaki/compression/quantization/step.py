@@ -62,7 +62,7 @@ def _taught(model: GenerativeModel) -> FinetuneConfig:
     from niwaki.compression.distillation.tokens import autoregressive_leg
 
     ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.graphs().items())
-    made = FinetuneConfig(precision="fp32")
+    made = FinetuneConfig.model_validate({"precision": "fp32"})
     return made.model_copy(update={"own": 0.0}) if ruled else made
 
 
