@@ -6,9 +6,9 @@
 
 Weights and activations have the same bits (8 … 3), ranges come from real sampling, nothing is trained. The
 samples of every width are paired with the float model's: same noise, same classes. Fidelity and diversity
-are those of the verdict (`niwaki.evaluation.compare`: closeness and reach, means over extractors, 95 %
-intervals of the difference) and, absolute and in the classifier's features, precision, recall, density and
-coverage and Mordido's hashed precision and recall. Prints a table per model, writes
+are those of the verdict (`niwaki.evaluation.compare`: log realism and rarefied coverage, means over
+extractors, 95 % intervals of the difference) and, absolute and in the classifier's features, precision,
+recall, density and coverage and Mordido's hashed precision and recall. Prints a table per model, writes
 benchmarks/results/bit_widths.json and docs/img/bit_widths.png. A finished model is kept until --again.
 
 Gonçalo Mordido et al. 2021 found that low-bit GANs keep quality and lose diversity.

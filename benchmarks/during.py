@@ -47,13 +47,20 @@ Steps = list[dict[str, Any]]
 
 def taught(steps: int) -> dict[str, Any]:
     """Fine-tuning towards the finished model."""
-    return {"kind": "finetune", "steps": steps, "own": 0.0}
+    return {"kind": "finetune", "steps": steps, "task_loss_weight": 0.0}
 
 
 def adversarial(steps: int, lr: float = 1e-3) -> dict[str, Any]:
     """The training goes on as it was: the model's own losses, no teacher."""
     rates = {"lr": lr, "own_lr": lr, "betas": (0.0, 0.99), "batch": 64, "ema": 0.995}
-    return {"kind": "finetune", "steps": steps, "own": 1.0, "outputs": 0.0, "spread": 0.0, **rates}
+    return {
+        "kind": "finetune",
+        "steps": steps,
+        "task_loss_weight": 1.0,
+        "outputs": 0.0,
+        "spread": 0.0,
+        **rates,
+    }
 
 
 def arms(total: int) -> dict[str, tuple[dict[str, Any], int, Steps]]:
@@ -147,7 +154,7 @@ def one(
     work = out / f"{label}-{seed}"
     if plan:
         config = CompressConfig.model_validate({"steps": plan, "measure": False})
-        made = compress(model, dataset, config, workdir=work, seed=seed, looks=extractor)
+        made = compress(model, dataset, config, workdir=work, seed=seed, extractor=extractor)
         bundle, model = made.bundle, made.model
     else:
         shutil.rmtree(work, ignore_errors=True)

@@ -169,11 +169,11 @@ def main() -> int:
     say = Console(stderr=True)
     began = time.perf_counter()
 
-    def told(done: int, total: int, info: dict[str, float]) -> None:
+    def on_progress(done: int, total: int, info: dict[str, float]) -> None:
         if done % 100 == 0:
             say.print(f"{done}/{total}, {time.perf_counter() - began:.0f} s {info}", highlight=False)
 
-    model, dataset = language_model(options.steps, options.seed, progress=told)
+    model, dataset = language_model(options.steps, options.seed, progress=on_progress)
     if options.compress:
         write_json("benchmarks/results/language-compressed.json", compressed(model, dataset, options.windows))
         return 0

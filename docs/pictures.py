@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.core.store import read_json
 from niwaki.data import DataConfig, Dataset, Split, load
 
@@ -71,7 +71,7 @@ def patches(data: Dataset) -> Image.Image:
 
 def pairs(run: Path, columns: int = 16) -> Image.Image:
     """Two rows by the trained model, a gap, the same seeds by the compressed bundle; classes in turn."""
-    spec = SampleSpec.from_json(read_json(run / "run.json")["data"]["spec"])
+    spec = DataSpec.from_json(read_json(run / "run.json")["data"]["spec"])
     with np.load(run / "samples.npz") as kept:
         before, after = kept["before"], kept.get("after", None)
         labels = kept["labels"] if "labels" in kept else np.arange(len(before)) % 2

@@ -34,9 +34,9 @@ def plans(subject: Subject) -> list[Plan]:
     are gone) belongs to its row."""
     tune: dict[str, Any] = {"kind": "finetune", "steps": subject.steps, "batch": subject.batch}
     if subject.tokens:
-        tune |= {"own": 1.0, "lr": 1e-3}
+        tune |= {"task_loss_weight": 1.0, "lr": 1e-3}
     elif not subject.diffusion:
-        tune |= {"own": 0.0}
+        tune |= {"task_loss_weight": 0.0}
     prune = pruning_of(subject)
     int8 = {"kind": "quantize", **({"model_type": "transformer"} if subject.tokens else {})}
     # The whole network costs several times as much per step as the pruned one.
@@ -121,8 +121,10 @@ def made_by_plan(subject: Subject, plan: Plan, directory: Path) -> tuple[Artefac
     # As good as untimed, but every step gets its bundle: rows are timed together, at the end.
     config = CompressConfig.model_validate({"steps": list(plan.steps), "rounds": 1, "batches": (1,)})
     workdir = subject.directory / "plans" / (plan.stem or directory.name)
-    looks = None if subject.tokens else subject.extractors[0]
-    made = compress(subject.model, subject.dataset, config, workdir=workdir, seed=subject.seed, looks=looks)
+    extractor = None if subject.tokens else subject.extractors[0]
+    made = compress(
+        subject.model, subject.dataset, config, workdir=workdir, seed=subject.seed, extractor=extractor
+    )
     directory.mkdir(parents=True, exist_ok=True)
     bundle = directory / "model.niwaki"
     shutil.copyfile(made.bundle, bundle)

@@ -13,17 +13,17 @@ from niwaki.evaluation.metrics.alpha_beta import alpha_beta
 from niwaki.evaluation.metrics.lsh import lsh_precision_recall
 from niwaki.evaluation.metrics.manifold import manifold
 from niwaki.evaluation.metrics.support import support
-from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, reach
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, rarefied_coverage
 
 __all__ = ["METRICS", "measure", "standardised"]
 
 METRICS = {
     "fidelity": (
-        "improved precision", "density", "clipped density", "α-precision", "LSH precision", "closeness",
+        "improved precision", "density", "clipped density", "α-precision", "LSH precision", "log realism",
         "support precision",
     ),
     "diversity": (
-        "improved recall", "coverage", "clipped coverage", "β-recall", "LSH recall", "reach",
+        "improved recall", "coverage", "clipped coverage", "β-recall", "LSH recall", "rarefied coverage",
         "support coverage",
     ),
 }  # fmt: skip
@@ -74,8 +74,8 @@ def _buckets(x: np.ndarray, y: np.ndarray, seed: int) -> dict[str, float]:
 
 def _places(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     found = neighbourhood(x, y)
-    reached = reach(found.counts(), len(y), min(len(x), len(y)))
-    return {"closeness": float(found.closeness.mean()), "reach": float(reached.mean())}
+    reached = rarefied_coverage(found.counts(), len(y), min(len(x), len(y)))
+    return {"log realism": float(found.log_realism.mean()), "rarefied coverage": float(reached.mean())}
 
 
 def _support(x: np.ndarray, y: np.ndarray) -> dict[str, float]:

@@ -17,7 +17,7 @@ from niwaki.adapters import AdaptedPipeline, adapt_pipeline
 from niwaki.compression import CompressConfig, DistillConfig, SamplingConfig, compress
 from niwaki.compression.distillation.fewer_steps import diffusion_of
 from niwaki.compression.distillation.rules import asked_conditions
-from niwaki.compression.steps import Outcome, Workshop, step_of
+from niwaki.compression.steps import Outcome, StepContext, step_of
 from niwaki.core.contract import Batch, CallError, Context
 from niwaki.data import Dataset
 from niwaki.models import load_model, save_model
@@ -56,8 +56,8 @@ def digits() -> Dataset:
 
 def alone(model: AdaptedPipeline, digits: Dataset, place: Path, config: Any) -> Outcome:
     """One step by itself, without export and measuring."""
-    bench = Workshop(model, digits, 0, place, None, lambda *_: None)
-    return step_of(config.kind).carry_out(model, config, bench)
+    context = StepContext(model, digits, 0, place, None, lambda *_: None)
+    return step_of(config.kind).carry_out(model, config, context)
 
 
 def same(one: Any, other: Any) -> bool:
@@ -132,12 +132,12 @@ def test_what_is_dropped_is_what_the_sampler_calls_nothing(digits: Dataset, tmp_
     """Captions are encoded: nothing asked is the encoded empty prompt, as the guided sampler asks it."""
     model = KINDS["text"](tmp_path / "words")
     sampler, graph = diffusion_of(model), model.graphs()["denoiser"]
-    batch = Batch(x=digits.train.values()[:6], y=digits.train.y[:6])
+    batch = Batch({"x": digits.train.values()[:6], "class": digits.train.y[:6]})
     ctx = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(0))
     (asked,) = asked_conditions(model, sampler, graph, batch, ctx, 0.0)
     (empty,) = asked_conditions(model, sampler, graph, batch, ctx, 1.0)
     assert model.text is not None
-    assert torch.equal(asked, model.text(batch.y))
+    assert torch.equal(asked, model.text(batch["class"]))
     assert torch.equal(empty, model.text(torch.full((6,), 10)))
 
 
@@ -162,6 +162,6 @@ def test_another_solver_in_fewer_steps_is_kept(kind: str, digits: Dataset, tmp_p
     made = alone(model, digits, tmp_path, config)
     save_model(made.model, tmp_path / "other")
     few = diffusion_of(load_model(tmp_path / "other"))
-    assert (few.steps, few.solver, few.spacing) == (5, "dpmpp_2m", "trailing")
+    assert (few.steps, few.solver, few.process.spacing) == (5, "dpmpp_2m", "trailing")
     assert few.guidance == diffusion_of(model).guidance
     assert not torch.equal(made.model.sample(2, seed=1), model.sample(2, seed=1))

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from niwaki.adapters import adapt_pipeline
-from niwaki.core.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, NiwakiError
 
 pytest.importorskip("diffusers")
 
@@ -31,7 +31,7 @@ def edited(path: Path, **changes: Any) -> None:
 def test_a_folder_and_an_object_are_the_same_model(folder: Path) -> None:
     a, b = adapt_pipeline(folder, steps=2), adapt_pipeline(pipelines.ddim(), steps=2)
     assert torch.equal(a.sample(2, seed=0), b.sample(2, seed=0))
-    assert a.spec == SampleSpec("image", (1, 8, 8))
+    assert a.spec == DataSpec.of("image", (1, 8, 8))
 
 
 def test_a_name_on_the_hub_is_fetched_without_pickles_and_code(
@@ -140,7 +140,7 @@ def test_what_is_no_pipeline_is_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(CallError, match="not int"):
         adapt_pipeline(3)
     with pytest.raises(CallError, match="the spec is of"):
-        adapt_pipeline(folder, spec=SampleSpec("image", (3, 8, 8)))
+        adapt_pipeline(folder, spec=DataSpec.of("image", (3, 8, 8)))
     with pytest.raises(CallError, match="not asked by prompts"):
         adapt_pipeline(folder, steps=1).sample(1, seed=0, condition="a three")
     edited(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")

@@ -56,7 +56,7 @@ def cut(model: AdaptedPipeline, cuts: tuple[Cut, ...]) -> AdaptedPipeline:
 
 def batch(n: int = 6) -> Batch:
     rng = torch.Generator().manual_seed(0)
-    return Batch(x=torch.rand(n, 1, 8, 8, generator=rng) * 2 - 1, y=torch.arange(n) % 10)
+    return Batch({"x": torch.rand(n, 1, 8, 8, generator=rng) * 2 - 1, "class": torch.arange(n) % 10})
 
 
 def losses(model: AdaptedPipeline) -> dict[str, torch.Tensor]:
@@ -191,7 +191,7 @@ def test_trained_on_digits_compressed_and_judged(kind: str, tmp_path: Path) -> N
     settings = TrainConfig(steps=240, batch=64, lr=2e-3, ema=0.99)
     fit(model, digits.train, settings, seed=0)
     model.eval()
-    real = Batch(x=digits.test.values()[:256], y=digits.test.y[:256])
+    real = Batch({"x": digits.test.values()[:256], "class": digits.test.y[:256]})
     ctx = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(1))
     assert model.loss("denoiser", real, ctx)["denoiser"].item() < 0.8 * before["denoiser"].item()
     found = niwaki.compress(

@@ -26,7 +26,7 @@ from niwaki.adapters.language import (
     forced_log_probs,
 )
 from niwaki.compression.config import CompressConfig, QuantizeConfig
-from niwaki.compression.quantization.calibrate import _Seen, calibration_inputs
+from niwaki.compression.quantization.calibrate import InputRecorder, calibration_inputs
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.static import holds_attention, quantize
 from niwaki.compression.seeds import CALIBRATION
@@ -104,7 +104,7 @@ def test_what_is_held_while_recording_stays_small(calls: int, batch: int, n: int
     inputs = [torch.arange(batch), torch.zeros(1), *(torch.zeros(s.shape).expand(batch, *s.shape[1:])
               for s in graph.state)]  # fmt: skip
     object.__setattr__(graph, "module", lambda *_: None)
-    seen, most = _Seen(graph, n), 0
+    seen, most = InputRecorder(graph, n), 0
     for _ in range(calls):
         seen(*inputs)
         most = max(most, sum(map(len, seen.calls.values())))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.adapters import Adapted, adapt, load_into
-from niwaki.core.contract import Batch, CallError, Context, NiwakiError, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, DataSpec, NiwakiError
 from niwaki.models import load_model, save_model
 from niwaki.surgery.cuts import Cut
 from niwaki.surgery.edits import apply_edits
@@ -41,9 +41,9 @@ def test_the_spec_is_found_by_one_forward_pass_that_leaves_no_trace() -> None:
     module = outside.OutsideDcgan().train()
     before = {k: v.clone() for k, v in module.state_dict().items()}
     model = adapt(module, latent=(20, 1, 1))
-    assert model.spec == SampleSpec("image", (3, 16, 16))
+    assert model.spec == DataSpec.of("image", (3, 16, 16))
     assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
-    assert adapt(nn.Linear(7, 5), latent=7).spec == SampleSpec("vector", (5,))
+    assert adapt(nn.Linear(7, 5), latent=7).spec == DataSpec.of("vector", (5,))
 
 
 def test_classes_reach_the_module() -> None:
@@ -77,7 +77,7 @@ def test_a_module_that_wants_one_hot_rows_gets_them(tmp_path: Path) -> None:
 
 
 def test_a_data_sets_spec_can_be_taken_over() -> None:
-    spec = SampleSpec("image", (3, 16, 16), levels=17, classes=0)
+    spec = DataSpec.of("image", (3, 16, 16), levels=17, classes=0)
     assert adapt(outside.OutsideDcgan(), latent=(20, 1, 1), spec=spec).spec == spec
     with pytest.raises(CallError, match="not both"):
         adapt(outside.OutsideDcgan(), latent=(20, 1, 1), spec=spec, shape=(3, 16, 16))
@@ -176,6 +176,6 @@ def test_a_wrong_latent_or_shape_is_named_with_a_hint() -> None:
 
 def test_it_says_that_it_is_not_trained_from_scratch() -> None:
     model = dcgan()
-    data = Batch(torch.zeros(2, 3, 16, 16))
+    data = Batch({"x": torch.zeros(2, 3, 16, 16)})
     with pytest.raises(CallError, match="not trained from scratch"):
         model.loss("generator", data, Context(0, 0.0, "main", {}, torch.Generator()))

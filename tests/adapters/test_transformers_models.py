@@ -14,7 +14,7 @@ from small_language import CONFIGS, LENGTH, LEVELS, adapted, network
 
 from niwaki.adapters.language import adapt_language_model, bits_per_token
 from niwaki.core.backend import TorchBackend
-from niwaki.core.contract import Batch, CallError, Context, HasLikelihood, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, DataSpec, HasLikelihood
 from niwaki.data import Split
 from niwaki.training import TrainConfig, fit
 from niwaki_runtime.samplers.autoregressive import teacher_forced
@@ -102,7 +102,7 @@ def test_loss_and_likelihood_are_the_cross_entropy_of_the_next_token() -> None:
     model, x = adapted("gpt2"), tokens(4)
     p = network("gpt2")(input_ids=F.pad(x[:, :-1], (1, 0), value=0), use_cache=False).logits.softmax(-1)
     nats = [[-math.log(float(p[i, j, x[i, j]])) for j in range(LENGTH)] for i in range(4)]
-    loss = model.loss("nll", Batch(x), CONTEXT)
+    loss = model.loss("nll", Batch({"x": x}), CONTEXT)
     assert float(loss["nll"]) == pytest.approx(np.mean(nats), abs=1e-4)
     assert isinstance(model, HasLikelihood)
     np.testing.assert_allclose(model.log_prob(x).numpy(), -np.sum(nats, axis=1), atol=1e-3)
@@ -122,7 +122,7 @@ def test_probabilities_of_all_texts_add_up_to_one() -> None:
 def test_training_lowers_the_bits_of_what_is_learned() -> None:
     model = adapted("llama, tied")
     x = (torch.arange(LENGTH)[None] + 7 * torch.arange(16)[:, None]) % (LEVELS - 2) + 2
-    split = Split(SampleSpec("text", (LENGTH,), levels=LEVELS), x.to(torch.uint8))
+    split = Split.of(DataSpec.of("text", (LENGTH,), levels=LEVELS), x.to(torch.uint8))
     before = bits_per_token(model, x).mean()
     fit(model, split, TrainConfig(steps=40, batch=16, lr=1e-2, ema=0.0, precision="fp32"), seed=0)
     assert bits_per_token(model, x).mean() < 0.5 * before
@@ -132,7 +132,7 @@ def test_training_lowers_the_bits_of_what_is_learned() -> None:
 
 def test_every_parameter_gets_a_gradient() -> None:
     model = adapted("qwen2")
-    model.loss("nll", Batch(tokens(2)), CONTEXT)["nll"].backward()
+    model.loss("nll", Batch({"x": tokens(2)}), CONTEXT)["nll"].backward()
     lacking = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert not lacking or all("k_proj.bias" in n for n in lacking)  # softmax does not see a key's bias
 

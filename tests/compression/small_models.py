@@ -13,17 +13,17 @@ from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
     View,
 )
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler, State
 
-IMAGE = SampleSpec("image", (1, 8, 8), levels=17, classes=10)
+IMAGE = DataSpec.of("image", (1, 8, 8), levels=17, classes=10)
 
 
 class Config(ModelConfig):
@@ -104,10 +104,10 @@ BODIES: dict[str, Callable[[int, int, int], nn.Module]] = {
 class SmallGan(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.conditions = {"class": ConditionSpec("class", spec.classes)}
+        self.conditions = {"class": ConditionSpec.label(spec.classes)}
         self.generator = BODIES[config.body](config.latent, config.width, spec.classes)
         self.critic = nn.Sequential(
             nn.Conv2d(1, 16, 3, 2, 1), nn.LeakyReLU(0.2), nn.Flatten(), nn.Linear(256, 1)
@@ -118,7 +118,7 @@ class SmallGan(GenerativeModel):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         z = torch.randn(len(batch), self.config.latent, generator=ctx.rng, device=batch.x.device)
-        fake = self.generator(z, batch.y)
+        fake = self.generator(z, batch["class"])
         if phase == "generator":
             return {"generator": F.softplus(-self.critic(fake)).mean()}
         return {"critic": (F.softplus(self.critic(fake.detach())) + F.softplus(-self.critic(batch.x))).mean()}
@@ -191,10 +191,10 @@ class UNet(nn.Module):
 class SmallDiffusion(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.conditions = {"class": ConditionSpec("class", spec.classes, null=spec.classes)}
+        self.conditions = {"class": ConditionSpec.label(spec.classes, null=spec.classes)}
         self.unet = UNet(config.width, spec.classes)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -205,7 +205,7 @@ class SmallDiffusion(GenerativeModel):
         t = torch.randint(0, 1000, (n,), generator=ctx.rng, device=batch.x.device)
         bar = torch.cos(t / 1000 * math.pi / 2).square().reshape(-1, 1, 1, 1)
         eps = torch.randn(batch.x.shape, generator=ctx.rng, device=batch.x.device)
-        v = self.unet(bar.sqrt() * batch.x + (1 - bar).sqrt() * eps, t.float(), batch.y)
+        v = self.unet(bar.sqrt() * batch.x + (1 - bar).sqrt() * eps, t.float(), batch["class"])
         return {"v": (v - bar.sqrt() * eps + (1 - bar).sqrt() * batch.x).square().mean()}
 
     def graphs(self) -> dict[str, Graph]:
@@ -245,7 +245,7 @@ class Affine(nn.Module):
 class SmallFlow(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec, self.conditions = config, spec, {}
         self.layers = nn.ModuleList(Affine(spec.size, config.width) for _ in range(3))
@@ -289,7 +289,7 @@ def ddpm(**config: int) -> SmallDiffusion:
 
 def flow(**config: int) -> SmallFlow:
     torch.manual_seed(0)
-    return SmallFlow(Config(**config), SampleSpec("vector", (6,)))
+    return SmallFlow(Config(**config), DataSpec.of("vector", (6,)))
 
 
 class Cell(nn.Module):
@@ -310,7 +310,7 @@ class Cell(nn.Module):
 class SmallRecurrent(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec, self.conditions = config, spec, {}
         self.cell = Cell(spec.levels, config.width)
@@ -340,4 +340,4 @@ class SmallRecurrent(GenerativeModel):
 
 def recurrent(**config: int) -> SmallRecurrent:
     torch.manual_seed(0)
-    return SmallRecurrent(Config(**config), SampleSpec("text", (5,), levels=7))
+    return SmallRecurrent(Config(**config), DataSpec.of("text", (5,), levels=7))

@@ -20,11 +20,12 @@ from niwaki.adapters import adapt
 from niwaki.compression import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig, compress, prune
 from niwaki.compression import steps as steps_module
 from niwaki.compression.record import Record, macs, parameters
-from niwaki.compression.steps import Outcome, Step, Workshop, step_of
+from niwaki.compression.steps import Outcome, Step, StepContext, step_of
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_json, read_tensors, write_tensors
 from niwaki.data import Split
 from niwaki.models import load_model
+from niwaki.recipe import apply_overrides
 
 PRUNE = PruneConfig(ratio=0.5, round_to=1, min_width=2)
 TUNE = FinetuneConfig(steps=6, batch=32, precision="fp32", device="cpu", warmup=0)
@@ -145,6 +146,24 @@ def test_steps_are_told_apart_by_their_kind_and_unknown_keys_are_refused() -> No
         CompressConfig(steps=())
 
 
+@pytest.mark.parametrize("kind", ["finetune", "distill"])
+def test_the_weight_of_the_models_own_loss_is_read_by_its_former_name_too(kind: str) -> None:
+    step = {"kind": kind, **({"student": {"width": 8}} if kind == "distill" else {})}
+
+    def weight(**settings: float) -> float:
+        (read,) = CompressConfig.model_validate({"steps": [{**step, **settings}]}).steps
+        assert "own" not in read.model_dump()
+        return read.task_loss_weight  # type: ignore[union-attr]
+
+    assert weight(own=0.25) == weight(task_loss_weight=0.25) == 0.25
+    for first, second in (("own", "task_loss_weight"), ("task_loss_weight", "own")):
+        plan = {"compress": {"steps": [{**step, first: 0.5}, {"kind": "quantize"}]}}
+        found = apply_overrides(plan, [f"compress.steps.0.{second}=0"])["compress"]
+        assert CompressConfig.model_validate(found).steps[0].task_loss_weight == 0.0  # type: ignore[union-attr]
+    with pytest.raises(ValidationError, match="task_loss_weight"):
+        weight(own=-1.0)
+
+
 @pytest.mark.parametrize(
     ("step", "text"), [(PRUNE, "as many parameters"), (TUNE, "all weights are as before")]
 )
@@ -152,7 +171,7 @@ def test_a_step_that_did_nothing_is_an_error(
     step: Any, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps_module.step_of(step.kind)  # registers the real ones first
-    idle = Step(lambda model, config, bench: Outcome(copy.deepcopy(model)), lambda config: 1)
+    idle = Step(lambda model, config, context: Outcome(copy.deepcopy(model)), lambda config: 1)
     monkeypatch.setitem(steps_module.STEPS, step.kind, idle)
     with pytest.raises(NiwakiError, match=text):
         compress(small_models.gan(), data(), plan(step), workdir=tmp_path, seed=0)
@@ -166,8 +185,8 @@ def test_training_without_data_is_refused_in_one_sentence(tmp_path: Path) -> Non
 def test_pruning_in_rounds_recovers_in_between(tmp_path: Path) -> None:
     step = PRUNE.model_copy(update={"rounds": 2, "recover": 3})
     whole = small_models.gan()
-    bench = Workshop(whole, data(), 0, tmp_path, None, lambda done, total, info: None, TUNE)
-    made = step_of("prune").carry_out(whole, step, bench).model
+    context = StepContext(whole, data(), 0, tmp_path, None, lambda done, total, info: None, TUNE)
+    made = step_of("prune").carry_out(whole, step, context).model
     cuts = [c for c in made.surgery if c.module == "generator.conv1" and c.side == "out"]
     assert [len(c.keep) for c in cuts] == [12, 8]
     once = prune(whole, PRUNE)

@@ -17,7 +17,7 @@ from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.storage.clusters import centres, nearest_centre
 from niwaki.compression.storage.config import ShareConfig
 from niwaki.compression.storage.share import share, shared
-from niwaki.core.contract import GenerativeModel, NiwakiError, SampleSpec
+from niwaki.core.contract import DataSpec, GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, export_graphs, package
 from niwaki.deployment.repack import pack_bundle
 from niwaki.models.gan.dcgan import Dcgan, DcganConfig
@@ -132,7 +132,7 @@ def test_few_values_per_layer_and_nothing_else(name: str) -> None:
 def test_the_device_multiplies_with_few_values(tmp_path: Path) -> None:
     """Neither a batch norm nor a merged upsampling multiplies them: 16 values take 4 bits, and a few more."""
     config = DcganConfig(latent=16, width=64, max_width=128)
-    model = Dcgan(config, SampleSpec("image", (1, 8, 8), classes=4)).eval()
+    model = Dcgan(config, DataSpec.of("image", (1, 8, 8), classes=4)).eval()
     for norm in model.modules():
         if isinstance(norm, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(norm.weight, 0.5, 2.0)

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec, View
+from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Graph, Phase, Port, View
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
 
@@ -47,7 +47,7 @@ class Coupling(nn.Module):
 class CouplingFlow(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec, self.conditions = config, spec, {}
         self.flow = nn.ModuleList(Coupling(spec.size, config.width, i % 2 == 1) for i in range(config.layers))

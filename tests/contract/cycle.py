@@ -9,11 +9,11 @@ from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
 )
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
@@ -39,7 +39,7 @@ def translator(c: int, w: int) -> nn.Module:
 class Cycle(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         self.conditions = {"source": ConditionSpec("image", shape=spec.shape)}
@@ -69,7 +69,7 @@ class Cycle(GenerativeModel):
         return mixed
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        a, b = batch.x, batch.x_b
+        a, b = batch.x, batch["x_b"]
         assert b is not None
         fake_b, fake_a = self.ab(a), self.ba(b)
         if phase == "translate":

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
+from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Graph, Phase, Port
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
 
@@ -37,7 +37,7 @@ class Generator(nn.Module):
 class Growing(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec, self.conditions = config, spec, {}
         w = config.width

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from niwaki import data
-from niwaki.core.contract import GenerativeModel, SampleSpec
+from niwaki.core.contract import DataSpec, GenerativeModel
 from niwaki.data import Split
 from niwaki.models.registry import build
 from niwaki.training import StageConfig, TrainConfig
@@ -33,14 +33,14 @@ def vectors() -> Split:
     angle = torch.randint(8, (1024,), generator=g) * torch.pi / 4
     centre = torch.stack([angle.cos(), angle.sin()], 1)
     x = centre + 0.05 * torch.randn(1024, 2, generator=g)
-    return Split(SampleSpec("vector", (2,)), x)
+    return Split.of(DataSpec.of("vector", (2,)), x)
 
 
 def tokens() -> Split:
     """The digits' pixels at half the resolution, as sequences of 16 tokens of 17 levels."""
     x: Tensor = digits().x.float()
     x = torch.nn.functional.avg_pool2d(x, 2).round().flatten(1).to(torch.uint8)
-    return Split(SampleSpec("text", (16,), levels=17), x)
+    return Split.of(DataSpec.of("text", (16,), levels=17), x)
 
 
 @dataclass(frozen=True)

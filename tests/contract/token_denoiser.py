@@ -10,15 +10,15 @@ from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
 )
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.process.schedules import alpha_bars
 from niwaki_runtime.samplers import Diffusion, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LETTERS = "_" + "".join(
@@ -65,7 +65,7 @@ class Denoiser(nn.Module):
 class TokenDenoiser(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         self.conditions = {"tokens": ConditionSpec("tokens", NULL, (5,), null=NULL)}
@@ -85,7 +85,7 @@ class TokenDenoiser(GenerativeModel):
         a, s = self.alpha[t, None, None, None], self.sigma[t, None, None, None]
         noise = torch.randn(x.shape, generator=ctx.rng, device=x.device)
         dropped = torch.rand(n, 1, generator=ctx.rng, device=x.device) < 0.1  # one coin per sample
-        tokens = torch.where(dropped, NULL, self.names[batch.y])
+        tokens = torch.where(dropped, NULL, self.names[batch["class"]])
         v = self.denoiser(a * x + s * noise, t.float(), self.encoder(tokens))
         return {"v": (v - (a * noise - s * x)).square().mean()}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
+from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Graph, Phase, Port
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
 
@@ -20,7 +20,7 @@ class Config(ModelConfig):
 class WGANGP(GenerativeModel):
     Config = Config
 
-    def __init__(self, config: Config, spec: SampleSpec) -> None:
+    def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec, self.conditions = config, spec, {}
         w, d = config.width, spec.size

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import Field, ValidationError
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig, Options, Pool, load, register, source_names
 
 
@@ -81,7 +81,7 @@ def test_a_source_of_ones_own() -> None:
     @register("counting", Mine)
     def counting(config: DataConfig, options: Mine, progress: Any) -> Pool:
         x = torch.arange(options.n, dtype=torch.uint8).unsqueeze(1)
-        return Pool("counting", SampleSpec("vector", (1,)), x)
+        return Pool("counting", DataSpec.of("vector", (1,)), x)
 
     try:
         assert "counting" in source_names()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset, Split
 
 
@@ -14,7 +14,7 @@ from niwaki.data import Dataset, Split
 @pytest.mark.parametrize(("low", "high"), [(-1.0, 1.0), (0.0, 1.0), (-3.0, 5.0)])
 def test_values_are_the_affine_map_of_the_levels(levels: int, low: float, high: float) -> None:
     stored = torch.arange(levels, dtype=torch.uint8).reshape(levels, 1)
-    split = Split(SampleSpec("vector", (1,), low=low, high=high, levels=levels), stored)
+    split = Split.of(DataSpec.of("vector", (1,), low=low, high=high, levels=levels), stored)
     exact = low + (high - low) * np.arange(levels) / (levels - 1)
     values = split.values().numpy().ravel()
     assert values.dtype == np.float32
@@ -25,20 +25,22 @@ def test_values_are_the_affine_map_of_the_levels(levels: int, low: float, high: 
 
 def test_a_picture_comes_back_from_its_values() -> None:
     """Stored levels → values → 0 … 255 is the identity for 256 levels."""
-    spec = SampleSpec("image", (1, 16, 16))
+    spec = DataSpec.of("image", (1, 16, 16))
     stored = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16)
-    assert np.array_equal(spec.to_uint8(Split(spec, stored).values().numpy()), stored.numpy())
+    assert np.array_equal(spec.to_uint8(Split.of(spec, stored).values().numpy()), stored.numpy())
 
 
 def test_float_samples_pass_unchanged() -> None:
     x = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(Split(SampleSpec("vector", (3,)), x).values(torch.tensor([2, 0])), x[[2, 0]])
+    assert torch.equal(Split.of(DataSpec.of("vector", (3,)), x).values(torch.tensor([2, 0])), x[[2, 0]])
 
 
 def test_select_keeps_everything_aligned() -> None:
     n = 9
     x = torch.arange(n, dtype=torch.uint8).reshape(n, 1)
-    split = Split(SampleSpec("vector", (1,)), x, y=torch.arange(n), attributes={"twice": 2 * torch.arange(n)})
+    split = Split(
+        DataSpec.of("vector", (1,)), x, y=torch.arange(n), attributes={"twice": 2 * torch.arange(n)}
+    )
     part = split.select(torch.arange(n) % 2 == 1)
     assert part.y is not None
     assert part.x.flatten().tolist() == part.y.tolist() == [1, 3, 5, 7]

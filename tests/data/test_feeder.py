@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Feeder, Split
 from niwaki.data.feeder import permutation
 
@@ -18,7 +18,7 @@ def numbered(n: int, n_b: int | None = None) -> Split:
     """Sample i holds the value i."""
     x = torch.arange(n, dtype=torch.float32).unsqueeze(1)
     x_b = None if n_b is None else 1000 + torch.arange(n_b, dtype=torch.float32).unsqueeze(1)
-    return Split(SampleSpec("vector", (1,), low=0, high=2000), x, y=torch.arange(n) * 7, x_b=x_b)
+    return Split.of(DataSpec.of("vector", (1,), low=0, high=2000), x, y=torch.arange(n) * 7, x_b=x_b)
 
 
 def seen(feeder: Feeder, batches: range) -> list[int]:
@@ -54,9 +54,9 @@ def test_ranks_share_the_stream_of_one(world: int) -> None:
 
 def test_a_batch_keeps_samples_and_labels_together() -> None:
     batch = Feeder(numbered(50), 16, seed=0).batch(2)
-    assert batch.y is not None
+    assert batch["class"] is not None
     assert batch.index is not None
-    assert torch.equal(batch.y, batch.x.flatten().long() * 7)
+    assert torch.equal(batch["class"], batch.x.flatten().long() * 7)
     assert torch.equal(batch.index, batch.x.flatten().long())
 
 

@@ -14,11 +14,11 @@ from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
     State,
     View,
 )
@@ -73,8 +73,8 @@ class ConvGenerator(nn.Module):
 class ConvModel(Toy):
     def __init__(self, transposed: bool = False) -> None:
         super().__init__()
-        self.spec = SampleSpec("image", (1, 8, 8), classes=10)
-        self.conditions = {"class": ConditionSpec("class", 10)}
+        self.spec = DataSpec.of("image", (1, 8, 8), classes=10)
+        self.conditions = {"class": ConditionSpec.label(10)}
         self.net = ConvGenerator(transposed=transposed)
 
     def graphs(self) -> dict[str, Graph]:
@@ -129,8 +129,8 @@ class UNet(nn.Module):
 class DenoiserModel(Toy):
     def __init__(self) -> None:
         super().__init__()
-        self.spec = SampleSpec("image", (1, 8, 8), classes=10)
-        self.conditions = {"class": ConditionSpec("class", 10, null=10)}
+        self.spec = DataSpec.of("image", (1, 8, 8), classes=10)
+        self.conditions = {"class": ConditionSpec.label(10, null=10)}
         self.net = UNet()
 
     def graphs(self) -> dict[str, Graph]:
@@ -179,7 +179,7 @@ class FlowModel(Toy):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spec, self.conditions = SampleSpec("vector", (8,)), {}
+        self.spec, self.conditions = DataSpec.of("vector", (8,)), {}
         self.net = nn.ModuleList(Coupling(8, bool(i % 2)) for i in range(2))
 
     def encode(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -211,7 +211,7 @@ class CacheModel(Toy):
 
     def __init__(self) -> None:
         super().__init__()
-        self.spec, self.conditions = SampleSpec("text", (self.length,), levels=12), {}
+        self.spec, self.conditions = DataSpec.of("text", (self.length,), levels=12), {}
         self.net = nn.ModuleDict(
             {
                 "embed": nn.Embedding(13, self.width),

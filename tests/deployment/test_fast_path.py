@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.compression import CompressConfig, PruneConfig, QuantizeConfig, compress
 from niwaki.compression.forewarned import forewarned, forewarned_once
-from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, Port, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel, Graph, NiwakiError, Port
 from niwaki.core.store import read_json
 from niwaki.deployment.fast_path import OffPath, layer_macs, off_fast_path
 from niwaki.surgery.quantized import LayerBits
@@ -29,7 +29,7 @@ class Chain(GenerativeModel):
 
     def __init__(self, net: nn.Module, latent: tuple[int, ...], shape: tuple[int, int, int]) -> None:
         super().__init__()
-        self.net, self.latent, self.spec, self.conditions = net, latent, SampleSpec("image", shape), {}
+        self.net, self.latent, self.spec, self.conditions = net, latent, DataSpec.of("image", shape), {}
 
     def phases(self) -> tuple:
         return ()

@@ -16,7 +16,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 import niwaki_runtime
-from niwaki.core.contract import CallError, Graph, NiwakiError, Port, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, Graph, NiwakiError, Port
 from niwaki.deployment import bundle_bytes, export_graphs, package, quantize_onnx
 from niwaki.deployment.onnx_file import read_onnx, to_array
 from niwaki.deployment.packing import PACKED
@@ -95,7 +95,7 @@ class Wide(Toy):
 
     def __init__(self, width: int = 96) -> None:
         super().__init__()
-        self.spec, self.conditions = SampleSpec("image", (1, 8, 8)), {}
+        self.spec, self.conditions = DataSpec.of("image", (1, 8, 8)), {}
         w = width
         self.net = nn.Sequential(
             nn.Unflatten(1, (16, 1, 1)),
@@ -195,7 +195,7 @@ def test_a_model_without_large_weights_has_nothing_to_pack(tmp_path: Path) -> No
     class Tiny(Toy):
         def __init__(self) -> None:
             super().__init__()
-            self.spec, self.conditions, self.net = SampleSpec("vector", (4,)), {}, nn.Linear(4, 4)
+            self.spec, self.conditions, self.net = DataSpec.of("vector", (4,)), {}, nn.Linear(4, 4)
 
         def forward(self, z: Tensor) -> Tensor:
             return self.net(z)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from niwaki.evaluation.equivalence.compare import DIVERSITY, FIDELITY
-from niwaki.evaluation.equivalence.paired import Change, closeness_change, reach_change
-from niwaki.evaluation.equivalence.unpaired import closeness_difference, draws, reach_difference
+from niwaki.evaluation.equivalence.paired import Change, log_realism_change, rarefied_coverage_change
+from niwaki.evaluation.equivalence.unpaired import draws, log_realism_difference, rarefied_coverage_difference
 from niwaki.evaluation.equivalence.verdict import decide
 from niwaki.evaluation.pairwise.neighbourhood import neighbourhood
 
@@ -17,7 +17,7 @@ CENTRES = 3 * np.random.default_rng(99).normal(size=(MODES, D))
 def scene(
     kind: str, share: float, n: int, real: int, seed: int, n_after: int | None = None
 ) -> tuple[Change, Change]:
-    """Changes of closeness and of reach where `share` of the samples is ruined, or of the modes never made.
+    """Changes of log realism and rarefied coverage where `share` of the samples is ruined, or of modes lost.
 
     Every draw is fresh: real samples, pairs, and a small noise of the compressed model. With `n_after` the
     two sides share nothing: n samples before, n_after after.
@@ -41,9 +41,9 @@ def scene(
     places = [(neighbourhood(x, before), neighbourhood(x, after))]
     if n_after is not None:
         chosen = draws(n, n_after, 19, rng)
-        return closeness_difference(places, chosen), reach_difference(places, chosen, real)
+        return log_realism_difference(places, chosen), rarefied_coverage_difference(places, chosen, real)
     swaps = rng.integers(0, 2, (19, n)).astype(bool)
-    return closeness_change(places, swaps), reach_change(places, swaps, real)
+    return log_realism_change(places, swaps), rarefied_coverage_change(places, swaps, real)
 
 
 def rates(

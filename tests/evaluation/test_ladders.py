@@ -68,7 +68,7 @@ def test_a_curve_is_judged_by_its_own_noise() -> None:
     assert judged([0, 0.1, 0.2, 0.2, 0.01], scale=0).noticed
     falling = [5.0, 4.0, 3.0, 2.0, 1.0]
     assert not judged(falling).monotone
-    assert judged(falling, "reach").passed  # damage lowers it
+    assert judged(falling, "rarefied_coverage").passed  # damage lowers it
     assert judged([1.0] * 5, "precision").passed  # not its task
     assert not judged([1.0] * 5, "precision", "corruption").passed
 
@@ -77,11 +77,11 @@ def test_features_that_hold_everything_are_fit(modes: Dataset) -> None:
     found = check_extractor(Identity(), modes)
     assert found.fit, found.text
     assert [ladder.name for ladder in found.ladders] == ["noise", "contrast", "modes", "copies"]
-    reach = found.ladders[2].curves["reach"].values
-    np.testing.assert_allclose(reach, [reach[0] * (1 - s) for s in found.ladders[2].strengths], atol=0.08)
+    covered = found.ladders[2].curves["rarefied_coverage"].values
+    np.testing.assert_allclose(covered, [covered[0] * (1 - s) for s in found.ladders[2].strengths], atol=0.08)
     close = found.ladders[3].curves["close"].values
     np.testing.assert_allclose(close, found.ladders[3].strengths, atol=0.02, rtol=0.2)
-    flat = found.ladders[2].curves["closeness"].values  # fidelity stays where modes are dropped
+    flat = found.ladders[2].curves["log_realism"].values  # fidelity stays where modes are dropped
     assert np.ptp(flat) < 0.15
 
 
@@ -122,7 +122,7 @@ def test_random_features_need_their_sphere(digits: Any) -> None:
     extractor._kept.clear()  # features of whole splits, which were on the sphere
     found = check_extractor(extractor, digits.dataset)
     assert not found.fit
-    assert "blur (closeness" in found.text
+    assert "blur (log_realism" in found.text
 
 
 @pytest.mark.parametrize("name", STRENGTHS)

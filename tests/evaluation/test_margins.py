@@ -20,7 +20,7 @@ from niwaki.evaluation.equivalence.margins import (
 from niwaki.evaluation.equivalence.paired import Change
 from niwaki.evaluation.equivalence.planted import drop_sets, dropped
 from niwaki.evaluation.equivalence.verdict import decide
-from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, reach
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, rarefied_coverage
 from niwaki.evaluation.statistics.result import Z95
 
 
@@ -143,9 +143,12 @@ def test_what_passes_is_decided_by_the_cheapest_mode_and_not_by_the_average() ->
     real = centres[rng.integers(0, 20, 300)] + rng.normal(size=(300, 4))
     place = neighbourhood(real, centres[mode] + rng.normal(size=(800, 4)))
     whole = np.array(
-        [reach(place.counts(mode // 2 != c), int((mode // 2 != c).sum()), 300).mean() for c in range(10)]
+        [
+            rarefied_coverage(place.counts(mode // 2 != c), int((mode // 2 != c).sum()), 300).mean()
+            for c in range(10)
+        ]
     )
-    average = (reach(place.counts(), 800, 300).mean() - whole).mean() / 2
+    average = (rarefied_coverage(place.counts(), 800, 300).mean() - whole).mean() / 2
     assert diversity_margin([place], [mode], 300, 0).value < 0.6 * average
 
 

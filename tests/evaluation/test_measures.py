@@ -10,6 +10,7 @@ from evaluation.vectors import Identity, vector_dataset
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
 from niwaki.evaluation import EvaluateConfig, evaluate, kernel_distance, manifold
+from niwaki.evaluation.feature_sets import FeatureSets
 from niwaki.evaluation.measures import DEFAULT, check_metrics, measure, measures
 from niwaki.evaluation.memorization.authenticity import authenticity
 from niwaki.evaluation.metrics import gram
@@ -17,7 +18,6 @@ from niwaki.evaluation.metrics.cmmd import cmmd
 from niwaki.evaluation.metrics.inception_score import inception_score
 from niwaki.evaluation.metrics.mind import mind
 from niwaki.evaluation.metrics.vendi import vendi_score
-from niwaki.evaluation.seen import Seen
 from niwaki.evaluation.statistics.samples import drawn_alike
 
 MEMORY = {"authenticity", "copying_test", "mifid", "feature_likelihood", "feature_likelihood_gap"}
@@ -35,8 +35,8 @@ def everything(digits: Any) -> Any:
 
 
 def test_every_metric_can_be_asked_for_and_stands_beside_its_floor(everything: Any) -> None:
-    seen = {m for found in everything.metrics.values() for m in found}
-    assert seen == {*measures(), "recognised"}
+    sets = {m for found in everything.metrics.values() for m in found}
+    assert sets == {*measures(), "recognised"}
     assert everything.left_out == {}
     for found in everything.metrics.values():
         for name, result in found.items():
@@ -76,7 +76,7 @@ def test_one_sweep_feeds_every_neighbour_and_kernel_metric(monkeypatch: pytest.M
     monkeypatch.setattr(gram, "gram_pass", lambda *a, **o: (sweeps.append(1), whole(*a, **o))[1])
     names = ("precision", "recall", "density", "coverage", "clipped_density", "clipped_coverage", "realism",
              "rarity", "kernel", "cmmd")  # fmt: skip
-    out = measure(Seen(real, generated, train[:70], train), names)
+    out = measure(FeatureSets(real, generated, train[:70], train), names)
     assert len(sweeps) == 2, "one for the samples, one for their floor"
     alone = {
         **manifold(real, generated, 5).results(),
@@ -104,7 +104,7 @@ def test_no_kernel_is_summed_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     whole = gram.gram_pass
     monkeypatch.setattr(gram, "gram_pass", lambda *a, **o: (asked.append(o["kernels"]), whole(*a, **o))[1])
-    measure(Seen(x[:30], x[30:], x[20:50], x), ("precision", "frechet"))
+    measure(FeatureSets(x[:30], x[30:], x[20:50], x), ("precision", "frechet"))
     assert asked == [[], []]
 
 
@@ -132,13 +132,13 @@ def test_what_features_do_not_allow_is_left_out_with_its_reason() -> None:
     real, train = rng.normal(size=(60, 4)), rng.normal(size=(80, 4))
     generated = rng.normal(size=(50, 4))
     generated[7] = 0.0
-    seen = Seen(real, generated, train[:50], train)
-    out = measure(seen, ("cmmd", "frechet"))
+    sets = FeatureSets(real, generated, train[:50], train)
+    out = measure(sets, ("cmmd", "frechet"))
     assert "all zeros" in out.left_out["cmmd"]
     assert list(out.found) == ["frechet"]
     generated[7] = np.nan
     with pytest.raises(CallError, match="NaN"):
-        measure(seen, ("frechet",))
+        measure(sets, ("frechet",))
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,14 @@ from evaluation.text_scenes import LENGTH, LEVELS, SHARE, damaged, rates, taken,
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
 from niwaki.evaluation.equivalence.margins import Margin
-from niwaki.evaluation.equivalence.paired import closeness_change
-from niwaki.evaluation.equivalence.text import DRAWS, bits, compare_text, mean_change, reach_of_text
+from niwaki.evaluation.equivalence.paired import log_realism_change
+from niwaki.evaluation.equivalence.text import (
+    DRAWS,
+    bits,
+    compare_text,
+    mean_change,
+    rarefied_coverage_of_text,
+)
 from niwaki.evaluation.equivalence.text_margins import frequencies, mixed, text_margins, vocabularies, without
 from niwaki.evaluation.metrics.ngrams import distinct_n, repetition
 from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood
@@ -31,24 +37,24 @@ def test_bits_of_a_uniform_model_are_those_of_a_code_of_fixed_length() -> None:
     np.testing.assert_allclose(bits(log_p, bytes_per_token=4.0), 2.0)
 
 
-def test_reach_is_how_often_the_token_is_among_the_drawn() -> None:
+def test_rarefied_coverage_is_how_often_the_token_is_among_the_drawn() -> None:
     rng = np.random.default_rng(0)
     p = np.array([[0.0, 0.004, 0.05, 0.5, 1.0]])
     with np.errstate(divide="ignore"):
-        found = np.array([reach_of_text(np.log(p[:, i : i + 1]))[0] for i in range(5)])
+        found = np.array([rarefied_coverage_of_text(np.log(p[:, i : i + 1]))[0] for i in range(5)])
     drawn = (rng.random((200_000, DRAWS, 1)) < p).any(1).mean(0)
     np.testing.assert_allclose(found, drawn, atol=0.004)
     assert found[0] == 0.0
     assert found[-1] == 1.0
 
 
-def test_a_change_is_that_of_closeness_on_the_same_numbers() -> None:
+def test_a_change_is_that_of_log_realism_on_the_same_numbers() -> None:
     rng = np.random.default_rng(1)
     first, second = rng.normal(size=(2, 50))
     swaps = rng.integers(0, 2, (99, 50)).astype(bool)
     claims = np.zeros((50, 1), int)
     places = [tuple(Neighbourhood(c, claims, c, 1) for c in (first, second))]
-    assert mean_change(first, second, swaps) == closeness_change(places, swaps)  # type: ignore[arg-type]
+    assert mean_change(first, second, swaps) == log_realism_change(places, swaps)  # type: ignore[arg-type]
 
 
 def test_planted_damage_is_a_distribution_again(text: tuple[np.ndarray, np.ndarray]) -> None:
@@ -83,7 +89,9 @@ def test_margins_are_what_the_damage_costs(text: tuple[np.ndarray, np.ndarray]) 
     # One part after the other, by the slow way.
     parts = vocabularies(SHARE, np.random.default_rng([0, 0x766F]))
     lost = [
-        0.05 / SHARE[p].sum() * (reach_of_text(own) - reach_of_text(without(log_p, tokens, p))).mean()
+        0.05
+        / SHARE[p].sum()
+        * (rarefied_coverage_of_text(own) - rarefied_coverage_of_text(without(log_p, tokens, p))).mean()
         for p in parts
     ]
     assert 0.5 * np.mean(lost) < found["diversity"].value <= np.mean(lost)

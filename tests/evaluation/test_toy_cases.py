@@ -9,7 +9,7 @@ import pytest
 
 from niwaki.evaluation import compare
 from niwaki.evaluation.equivalence.planted import blur
-from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, reach
+from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, rarefied_coverage
 
 D = 6
 CENTRES = 20 * np.random.default_rng(0).normal(size=(10, D))
@@ -24,25 +24,29 @@ def judge(digits: Any, after: np.ndarray) -> Any:
 
 
 @pytest.mark.parametrize("kept", [10, 8, 5, 2, 1])
-def test_of_ten_modes_reach_tells_the_share_that_is_kept_and_closeness_does_not_move(kept: int) -> None:
+def test_of_ten_modes_rarefied_coverage_tells_the_share_that_is_kept_and_log_realism_does_not_move(
+    kept: int,
+) -> None:
     rng = np.random.default_rng(kept)
     real, n = draw(rng, 500, 10), 1000
     place = neighbourhood(real, draw(rng, n, kept))
     whole = neighbourhood(real, draw(rng, n, 10))
-    share = reach(place.counts(), n, 500).mean() / reach(whole.counts(), n, 500).mean()
+    share = (
+        rarefied_coverage(place.counts(), n, 500).mean() / rarefied_coverage(whole.counts(), n, 500).mean()
+    )
     assert share == pytest.approx(kept / 10, abs=0.05)
-    assert place.closeness.mean() == pytest.approx(whole.closeness.mean(), abs=0.12)
+    assert place.log_realism.mean() == pytest.approx(whole.log_realism.mean(), abs=0.12)
 
 
 @pytest.mark.parametrize("bad", [0.0, 0.25, 0.5, 0.75, 1.0])
-def test_closeness_falls_in_proportion_to_the_bad_samples(bad: float) -> None:
+def test_log_realism_falls_in_proportion_to_the_bad_samples(bad: float) -> None:
     rng = np.random.default_rng(1)
     real, good = draw(rng, 500, 10), draw(rng, 1000, 10)
     ruined = 100 * rng.normal(size=(1000, D))
-    ends = [neighbourhood(real, x).closeness.mean() for x in (good, ruined)]
+    ends = [neighbourhood(real, x).log_realism.mean() for x in (good, ruined)]
     mixed = np.where(np.arange(1000)[:, None] < bad * 1000, ruined, good)
     expected = (1 - bad) * ends[0] + bad * ends[1]
-    assert neighbourhood(real, mixed).closeness.mean() == pytest.approx(expected, abs=0.03)
+    assert neighbourhood(real, mixed).log_realism.mean() == pytest.approx(expected, abs=0.03)
 
 
 def test_one_real_outlier_moves_neither() -> None:
@@ -50,8 +54,8 @@ def test_one_real_outlier_moves_neither() -> None:
     real, generated = draw(rng, 500, 10), 40 * rng.normal(size=(600, D))
     with_outlier = np.concatenate([real, np.full((1, D), 400.0)])
     first, second = neighbourhood(real, generated), neighbourhood(with_outlier, generated)
-    assert second.closeness.mean() == pytest.approx(first.closeness.mean(), abs=0.002)
-    one, two = (reach(p.counts(), 600, 250).mean() for p in (first, second))
+    assert second.log_realism.mean() == pytest.approx(first.log_realism.mean(), abs=0.002)
+    one, two = (rarefied_coverage(p.counts(), 600, 250).mean() for p in (first, second))
     assert two == pytest.approx(one, abs=0.005)
 
 

@@ -11,8 +11,13 @@ import pytest
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
 from niwaki.evaluation import compare
-from niwaki.evaluation.equivalence.unpaired import _of_the_draw, closeness_difference, draws, reach_difference
-from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, neighbourhood, reach
+from niwaki.evaluation.equivalence.unpaired import (
+    _of_the_draw,
+    draws,
+    log_realism_difference,
+    rarefied_coverage_difference,
+)
+from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, neighbourhood, rarefied_coverage
 
 
 def places(
@@ -31,12 +36,14 @@ def delete_one(statistic: Any, n: int) -> float:
 def test_the_variances_are_delete_one_jackknives_of_both_sides() -> None:
     found = places(0, 40, 55)
     chosen = draws(40, 55, 9, np.random.default_rng(0))
-    one = closeness_difference(found, chosen)
-    brute = sum(delete_one(lambda keep, p=p: p.closeness[keep].mean(), len(p.claims)) for p in found[0])
+    one = log_realism_difference(found, chosen)
+    brute = sum(delete_one(lambda keep, p=p: p.log_realism[keep].mean(), len(p.claims)) for p in found[0])
     assert one.pair_variance == pytest.approx(brute, rel=1e-9)
-    two = reach_difference(found, chosen, 15)
+    two = rarefied_coverage_difference(found, chosen, 15)
     brute = sum(
-        delete_one(lambda keep, p=p: reach(p.counts(keep), int(keep.sum()), 15).mean(), len(p.claims))
+        delete_one(
+            lambda keep, p=p: rarefied_coverage(p.counts(keep), int(keep.sum()), 15).mean(), len(p.claims)
+        )
         for p in found[0]
     )
     assert two.pair_variance == pytest.approx(brute, rel=1e-9)
@@ -45,7 +52,8 @@ def test_the_variances_are_delete_one_jackknives_of_both_sides() -> None:
 def test_the_draws_part_of_each_real_sample_is_its_own_jackknife() -> None:
     place = places(1, 40, 40)[0][0]
     brute = [
-        delete_one(lambda keep, i=i: reach(place.counts(keep), int(keep.sum()), 15)[i], 40) for i in range(30)
+        delete_one(lambda keep, i=i: rarefied_coverage(place.counts(keep), int(keep.sum()), 15)[i], 40)
+        for i in range(30)
     ]
     np.testing.assert_allclose(_of_the_draw(place, 15), brute, rtol=1e-9, atol=1e-15)
 
@@ -55,14 +63,17 @@ def test_the_p_values_count_the_draws() -> None:
     chosen = draws(20, 30, 50, np.random.default_rng(1))
     assert (chosen.sum(1) == 20).all()
     before, after = found[0]
-    values = np.concatenate([before.closeness, after.closeness])
+    values = np.concatenate([before.log_realism, after.log_realism])
     claims = np.concatenate([before.claims, after.claims])
     larger = [0, 0]
-    one, two = closeness_difference(found, chosen), reach_difference(found, chosen, 10)
+    one, two = log_realism_difference(found, chosen), rarefied_coverage_difference(found, chosen, 10)
     for row in chosen:
         larger[0] += values[row].mean() - values[~row].mean() >= one.delta - 1e-12
         counts = [np.bincount(claims[side].ravel(), minlength=30) for side in (row, ~row)]
-        larger[1] += reach(counts[0], 20, 10).mean() - reach(counts[1], 30, 10).mean() >= two.delta - 1e-12
+        larger[1] += (
+            rarefied_coverage(counts[0], 20, 10).mean() - rarefied_coverage(counts[1], 30, 10).mean()
+            >= two.delta - 1e-12
+        )
     assert [one.p_value, two.p_value] == pytest.approx([(1 + hits) / 51 for hits in larger])
 
 
@@ -71,7 +82,7 @@ def test_exchanging_the_sides_negates_the_difference() -> None:
     turned = [(found[0][1], found[0][0])]
     chosen = draws(40, 55, 9, np.random.default_rng(0))
     other = draws(55, 40, 9, np.random.default_rng(0))
-    for change, args in ((closeness_difference, ()), (reach_difference, (15,))):
+    for change, args in ((log_realism_difference, ()), (rarefied_coverage_difference, (15,))):
         first, second = change(found, chosen, *args), change(turned, other, *args)
         assert first.delta == pytest.approx(-second.delta, abs=1e-12)
         assert first.third == pytest.approx(-second.third, rel=1e-9)
@@ -88,7 +99,10 @@ def test_the_p_value_is_uniform_where_both_come_from_one_model() -> None:
         ]
         chosen = draws(80, 110, 99, rng)
         p_values.append(
-            [closeness_difference(place, chosen).p_value, reach_difference(place, chosen, 40).p_value]
+            [
+                log_realism_difference(place, chosen).p_value,
+                rarefied_coverage_difference(place, chosen, 40).p_value,
+            ]
         )
     for column in np.array(p_values).T:
         assert 0.40 < column.mean() < 0.60

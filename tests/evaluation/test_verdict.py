@@ -29,6 +29,15 @@ def test_the_three_outcomes_are_disjoint_and_cover_everything() -> None:
         assert v.text.startswith({"no loss": "No loss", "loss": "Loss"}.get(v.outcome, "Inconclusive"))
 
 
+def test_the_words_are_those_of_the_test() -> None:
+    assert "No loss of fidelity beyond 0.1:" in verdict(0.01, 0.02).text
+    small = verdict(0.05, 0.01)
+    assert small.outcome == "no loss"
+    assert small.interval[0] > 0
+    assert small.text.startswith("No loss of fidelity beyond 0.1; a small loss, inside the margin:")
+    assert "inside the margin" not in verdict(-0.05, 0.01).text
+
+
 def test_a_gain_is_no_loss() -> None:
     assert verdict(-0.5, 0.01).outcome == "no loss"
     assert "closer" in verdict(-0.5, 0.01).text
@@ -59,7 +68,7 @@ def test_holm() -> None:
 
 def test_a_lopsided_mean_is_bounded_on_both_sides() -> None:
     """Means of 300 differences of which 4 % are large: each end must be passed in about 2.5 % of repeats."""
-    from niwaki.evaluation.equivalence.paired import closeness_change
+    from niwaki.evaluation.equivalence.paired import log_realism_change
     from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood
 
     rng = np.random.default_rng(0)
@@ -68,7 +77,7 @@ def test_a_lopsided_mean_is_bounded_on_both_sides() -> None:
     for _ in range(2000):
         damage = np.where(rng.random(300) < 0.04, 1.5, 0.0) + 0.05 * rng.normal(size=300)
         place = [Neighbourhood(v, claims, np.zeros(300), 1) for v in (damage, np.zeros(300))]
-        low, high = closeness_change([(place[0], place[1])], swaps).interval()
+        low, high = log_realism_change([(place[0], place[1])], swaps).interval()
         passed += [high < 0.06, low > 0.06]
     assert passed[0] / 2000 < 0.05  # 0.0645 without the correction
     assert passed[1] / 2000 < 0.04

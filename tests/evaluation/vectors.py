@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.data import Dataset, Split
 
 
@@ -23,12 +23,12 @@ class Identity:
 
 
 def vector_dataset(rng: np.random.Generator, centres: np.ndarray, sizes: tuple[int, int, int]) -> Dataset:
-    spec = SampleSpec("vector", (centres.shape[1],), low=-20.0, high=20.0, classes=len(centres))
+    spec = DataSpec.of("vector", (centres.shape[1],), low=-20.0, high=20.0, classes=len(centres))
 
     def split(n: int) -> Split:
         c = rng.integers(0, len(centres), n)
         x = centres[c] + rng.normal(size=(n, centres.shape[1]))
-        return Split(spec, torch.from_numpy(x.astype(np.float32)), torch.from_numpy(c))
+        return Split.of(spec, torch.from_numpy(x.astype(np.float32)), torch.from_numpy(c))
 
     parts = [split(n) for n in sizes]
     return Dataset("modes", spec, *parts, fingerprint="1" * 64)

@@ -16,9 +16,9 @@ from evaluation.scenes import rates
 
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.evaluation.equivalence.margins import DIVERSITY, FIDELITY, K, Margin, calibrate
-from niwaki.evaluation.equivalence.paired import Change, closeness_change, reach_change
+from niwaki.evaluation.equivalence.paired import Change, log_realism_change, rarefied_coverage_change
 from niwaki.evaluation.equivalence.planted import blur, dropped, find_modes
-from niwaki.evaluation.equivalence.unpaired import closeness_difference, draws, reach_difference
+from niwaki.evaluation.equivalence.unpaired import draws, log_realism_difference, rarefied_coverage_difference
 from niwaki.evaluation.equivalence.verdict import decide
 from niwaki.evaluation.pairwise.neighbourhood import neighbourhoods
 from niwaki.evaluation.statistics.samples import split_features
@@ -109,11 +109,15 @@ def changes(pool: Pool, kind: str, strength: float, n: int, paired: bool, seed: 
         places.append((b, a))
     if paired:
         swaps = rng.integers(0, 2, (1, n)).astype(bool)
-        return closeness_change(places, swaps) if kind == "blur" else reach_change(places, swaps, size)
+        return (
+            log_realism_change(places, swaps)
+            if kind == "blur"
+            else rarefied_coverage_change(places, swaps, size)
+        )
     mixed = draws(n, n, 1, rng)
     if kind == "blur":
-        return closeness_difference(places, mixed)
-    return reach_difference(places, mixed, size)
+        return log_realism_difference(places, mixed)
+    return rarefied_coverage_difference(places, mixed, size)
 
 
 def power(pool: Pool, kind: str, strength: float, n: int, paired: bool, repeats: int) -> str:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.nn.augment.views import Augment, _affine, _sample, augment
 
 NOTHING = Augment(
@@ -13,10 +13,10 @@ NOTHING = Augment(
 )
 ALL = Augment(flip=True, blur=0.5, noise=0.1)
 SPECS = [
-    SampleSpec("image", (1, 8, 8)),
-    SampleSpec("image", (3, 20, 12), low=0.0, high=1.0),
-    SampleSpec("series", (2, 40)),
-    SampleSpec("vector", (7,), low=-3.0, high=3.0),
+    DataSpec.of("image", (1, 8, 8)),
+    DataSpec.of("image", (3, 20, 12), low=0.0, high=1.0),
+    DataSpec.of("series", (2, 40)),
+    DataSpec.of("vector", (7,), low=-3.0, high=3.0),
 ]
 
 
@@ -24,7 +24,7 @@ def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def samples(spec: SampleSpec, n: int = 16, seed: int = 0) -> Tensor:
+def samples(spec: DataSpec, n: int = 16, seed: int = 0) -> Tensor:
     unit = torch.rand(n, *spec.shape, generator=rng(seed))
     return spec.low + (spec.high - spec.low) * unit
 
@@ -34,7 +34,7 @@ def only(**strengths: float) -> Augment:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: str(s.shape))
-def test_shape_and_range_stay_and_the_generator_decides(spec: SampleSpec) -> None:
+def test_shape_and_range_stay_and_the_generator_decides(spec: DataSpec) -> None:
     x = samples(spec)
     kept = x.clone()
     view = augment(x, spec, ALL, rng(1))
@@ -50,14 +50,14 @@ def test_shape_and_range_stay_and_the_generator_decides(spec: SampleSpec) -> Non
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=lambda s: str(s.shape))
-def test_without_strength_nothing_changes(spec: SampleSpec) -> None:
+def test_without_strength_nothing_changes(spec: DataSpec) -> None:
     x = samples(spec)
     assert torch.equal(augment(x, spec, NOTHING, rng()), x)
 
 
 def test_nothing_is_mirrored_unless_asked() -> None:
     assert Augment().flip is False
-    spec = SampleSpec("image", (1, 6, 6))
+    spec = DataSpec.of("image", (1, 6, 6))
     x = samples(spec, 200)
     mirrored = (augment(x, spec, only(flip=True), rng()) - x.flip(3)).abs().flatten(1).amax(1) < 1e-5
     assert 70 < int(mirrored.sum()) < 130
@@ -68,14 +68,14 @@ def test_nothing_is_mirrored_unless_asked() -> None:
 
 def test_a_crop_stays_inside_and_is_resized_to_the_whole() -> None:
     """Of a ramp a crop is a flatter ramp within the same ends: linear interpolation keeps lines."""
-    spec = SampleSpec("image", (1, 9, 9))
+    spec = DataSpec.of("image", (1, 9, 9))
     ramp = torch.linspace(-1, 1, 9).expand(64, 1, 9, 9).contiguous()
     view = augment(ramp, spec, only(crop=0.5), rng())
     slope = view[..., 1:] - view[..., :-1]
     torch.testing.assert_close(slope, slope[..., :1, :1].expand_as(slope), atol=1e-5, rtol=0)
     share = slope[:, 0, 0, 0] / 0.25
     assert 0.5 <= float(share.min()) < 0.6 < 0.9 < float(share.max()) <= 1.0
-    series = SampleSpec("series", (1, 9))
+    series = DataSpec.of("series", (1, 9))
     line = augment(ramp[:, :, 0], series, only(crop=0.5), rng())
     slope = line[..., 1:] - line[..., :-1]
     torch.testing.assert_close(slope, slope[..., :1].expand_as(slope), atol=1e-5, rtol=0)
@@ -84,7 +84,7 @@ def test_a_crop_stays_inside_and_is_resized_to_the_whole() -> None:
 
 def test_a_rotation_is_one_of_pixels() -> None:
     """By 90° a picture of any proportions turns about its middle, edges repeated, without being squeezed."""
-    x = samples(SampleSpec("image", (1, 5, 9)), 1)
+    x = samples(DataSpec.of("image", (1, 5, 9)), 1)
     theta = _affine(400, 5, 9, only(rotate=180), rng())
     cos = theta[:, 0, 0]
     quarter = theta[cos.abs().argmin()].clone()[None]
@@ -98,7 +98,7 @@ def test_a_rotation_is_one_of_pixels() -> None:
 
 
 def test_a_shift_moves_by_at_most_its_share() -> None:
-    spec = SampleSpec("image", (1, 11, 11))
+    spec = DataSpec.of("image", (1, 11, 11))
     x = torch.full((200, 1, 11, 11), -1.0)
     x[:, :, 5, 5] = 1.0
     view = (augment(x, spec, only(shift=0.2), rng()) + 1).squeeze(1)
@@ -112,7 +112,7 @@ def test_a_shift_moves_by_at_most_its_share() -> None:
 
 
 def test_brightness_contrast_and_blur_are_what_they_say() -> None:
-    spec = SampleSpec("image", (1, 8, 8), low=-10, high=10)
+    spec = DataSpec.of("image", (1, 8, 8), low=-10, high=10)
     x = torch.randn(100, 1, 8, 8, generator=rng(3))
     mean, deviation = x.mean((1, 2, 3)), x.flatten(1).std(1)
     view = augment(x, spec, only(brightness=0.1), rng())
@@ -128,7 +128,7 @@ def test_brightness_contrast_and_blur_are_what_they_say() -> None:
 
 
 def test_a_hole_is_one_square_of_the_mean() -> None:
-    spec = SampleSpec("image", (2, 8, 8))
+    spec = DataSpec.of("image", (2, 8, 8))
     x = samples(spec, 50)
     view = augment(x, spec, only(cutout=0.25), rng())
     changed = (view != x).any(1)
@@ -140,7 +140,7 @@ def test_a_hole_is_one_square_of_the_mean() -> None:
 
 
 def test_vectors_take_values_of_others_in_the_same_column() -> None:
-    spec = SampleSpec("vector", (6,), low=0, high=1000)
+    spec = DataSpec.of("vector", (6,), low=0, high=1000)
     x = (torch.arange(40.0)[:, None] + 100 * torch.arange(6.0)).contiguous()
     view = augment(x, spec, only(mask=0.3), rng())
     changed = view != x

@@ -111,6 +111,6 @@ def test_every_parameter_receives_a_gradient() -> None:
     dataset = toy((1, 12, 12))
     network = ClassifierNetwork(dataset.spec)
     context = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(0))
-    batch = Batch(dataset.train.values(), dataset.train.y)
+    batch = Batch({"x": dataset.train.values(), "class": dataset.train.y})
     network.loss("classify", batch, context)["cross_entropy"].backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())

@@ -11,7 +11,7 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.core.contract import Batch, CallError, Context, NiwakiError, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, DataSpec, NiwakiError
 from niwaki.data import Dataset
 from niwaki.features import (
     EncoderExtractor,
@@ -75,7 +75,7 @@ def test_every_kind_of_sample_deterministically(name: str, shape: tuple[int, ...
 def test_every_trained_parameter_gets_a_gradient(name: str, shape: tuple[int, ...]) -> None:
     dataset = toy(shape)
     encoder = build_encoder(name, {"width": 16}, dataset.spec)
-    (loss,) = encoder.loss("contrast", Batch(dataset.train.values()), context()).values()
+    (loss,) = encoder.loss("contrast", Batch({"x": dataset.train.values()}), context()).values()
     loss.backward()
     for part in (encoder.backbone, encoder.projector):
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in part.parameters())
@@ -88,7 +88,7 @@ def test_a_view_of_one_sample_is_near_the_other_after_training(few_steps: None) 
     torch.manual_seed(0)
     fresh = build_encoder("simclr", kind.Config(), dataset.spec)
     (trained,) = build(["simclr"], dataset)
-    batch = Batch(dataset.test.values())
+    batch = Batch({"x": dataset.test.values()})
     losses = [m.loss("contrast", batch, context())["nt_xent"].item() for m in (fresh, trained.network)]
     assert losses[1] < losses[0] - 0.2
 
@@ -104,7 +104,7 @@ def test_in_bf16_the_loss_is_nearly_the_same(name: str) -> None:
         encoder.load_state_dict(state)  # MoCo's queue has moved
         with torch.autocast("cpu", torch.bfloat16, enabled=on):
             (loss,) = encoder.loss(
-                encoder.phases()[0].name, Batch(dataset.train.values()), context()
+                encoder.phases()[0].name, Batch({"x": dataset.train.values()}), context()
             ).values()
         losses.append(loss)
         assert loss.dtype == torch.float32
@@ -201,14 +201,14 @@ def test_as_a_model_it_is_refused(tmp_path: Path) -> None:
 )
 def test_wrong_settings_are_one_sentence(name: str, settings: dict[str, object], sentence: str) -> None:
     with pytest.raises(CallError) as error:
-        build_encoder(name, settings, SampleSpec("vector", (6,)))
+        build_encoder(name, settings, DataSpec.of("vector", (6,)))
     assert sentence in str(error.value)
 
 
 def test_text_is_refused() -> None:
     for name in encoder_names():
         with pytest.raises(CallError, match=r"not for text of shape \(12,\)"):
-            build_encoder(name, {}, SampleSpec("text", (12,)))
+            build_encoder(name, {}, DataSpec.of("text", (12,)))
 
 
 def test_training_grows_with_the_data_within_limits() -> None:

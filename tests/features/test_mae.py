@@ -6,7 +6,7 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.core.contract import Batch, CallError, Context, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, DataSpec
 from niwaki.features.encoders import build_encoder
 from niwaki.features.mae import Mae, hidden_patches, masked_error, random_mask
 from niwaki.features.patches import choose_patch, patchify, positions, unpatchify
@@ -90,7 +90,7 @@ def test_the_painter_never_sees_what_is_hidden() -> None:
 @pytest.mark.parametrize(("shape", "dim"), [((1, 8, 8), 64), ((3, 32, 16), 64), ((2, 40), 32)])
 def test_every_parameter_learns_and_features_have_their_size(shape: tuple[int, ...], dim: int) -> None:
     model = mae(shape)
-    batch = Batch(toy(shape).train.values()[:16])
+    batch = Batch({"x": toy(shape).train.values()[:16]})
     context = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(0))
     model.loss("paint", batch, context)["error"].backward()
     for name, p in model.named_parameters():
@@ -120,7 +120,7 @@ def test_places_can_be_told_apart() -> None:
 )
 def test_the_patch_is_chosen_by_the_size(shape: tuple[int, ...], patch: int) -> None:
     modality = "image" if len(shape) == 3 else "series"
-    found, grid = choose_patch(SampleSpec(modality, shape), None, "mae")
+    found, grid = choose_patch(DataSpec.of(modality, shape), None, "mae")
     assert found == patch
     assert grid == tuple(s // patch for s in shape[1:])
 
@@ -128,22 +128,22 @@ def test_the_patch_is_chosen_by_the_size(shape: tuple[int, ...], patch: int) -> 
 @pytest.mark.parametrize(
     ("spec", "settings", "sentence"),
     [
-        (SampleSpec("vector", (6,)), {}, "a vector of shape (6,) has none; use 'simclr' or 'moco'"),
-        (SampleSpec("image", (1, 8, 8)), {"patch": 16}, "patches of 16 are larger than samples of 8×8"),
-        (SampleSpec("image", (1, 8, 8)), {"patch": 3}, "set 'model.patch' to one of 1, 2, 4"),
-        (SampleSpec("image", (1, 8, 8)), {"patch": 8}, "into 4 … 1024 equal parts"),
+        (DataSpec.of("vector", (6,)), {}, "a vector of shape (6,) has none; use 'simclr' or 'moco'"),
+        (DataSpec.of("image", (1, 8, 8)), {"patch": 16}, "patches of 16 are larger than samples of 8×8"),
+        (DataSpec.of("image", (1, 8, 8)), {"patch": 3}, "set 'model.patch' to one of 1, 2, 4"),
+        (DataSpec.of("image", (1, 8, 8)), {"patch": 8}, "into 4 … 1024 equal parts"),
         (
-            SampleSpec("image", (1, 8, 8)),
+            DataSpec.of("image", (1, 8, 8)),
             {"heads": 3},
             "3 heads do not divide a width of 64; change 'model.width'",
         ),
-        (SampleSpec("image", (1, 8, 8)), {"masked": 1.0}, "model.masked of 'mae'"),
-        (SampleSpec("series", (1, 3)), {}, "no patch cuts 3 steps into"),
-        (SampleSpec("text", (12,)), {}, "not for text of shape (12,)"),
+        (DataSpec.of("image", (1, 8, 8)), {"masked": 1.0}, "model.masked of 'mae'"),
+        (DataSpec.of("series", (1, 3)), {}, "no patch cuts 3 steps into"),
+        (DataSpec.of("text", (12,)), {}, "not for text of shape (12,)"),
     ],
 )
 def test_what_it_cannot_do_is_one_sentence(
-    spec: SampleSpec, settings: dict[str, object], sentence: str
+    spec: DataSpec, settings: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(CallError) as error:
         build_encoder("mae", settings, spec)

@@ -51,7 +51,7 @@ def test_the_queue_is_a_ring_of_the_newest_keys() -> None:
 
 def test_negatives_are_the_keys_of_earlier_batches_alone() -> None:
     model = moco()
-    batch = Batch(toy((6,)).train.values()[:4])
+    batch = Batch({"x": toy((6,)).train.values()[:4]})
     before = model.queue.clone()
     with_random_queue = model.loss("contrast", batch, context())["info_nce"]
     own = model.queue[:4].clone()
@@ -82,7 +82,7 @@ def test_the_slow_encoder_follows_by_the_formula() -> None:
 
 def test_gradients_reach_the_fast_encoder_only() -> None:
     model = moco()
-    model.loss("contrast", Batch(toy((6,)).train.values()[:8]), context())["info_nce"].backward()
+    model.loss("contrast", Batch({"x": toy((6,)).train.values()[:8]}), context())["info_nce"].backward()
     trained = [*model.backbone.parameters(), *model.projector.parameters()]
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained)
     assert all(p.grad is None and not p.requires_grad for p in model.key.parameters())
@@ -97,7 +97,7 @@ def test_queue_and_slow_encoder_are_kept_with_the_weights() -> None:
     assert {"queue", "end", "key.0.0.weight"} <= state.keys()
     other = moco()
     other.load_state_dict(state)
-    batch = Batch(toy((6,)).train.values()[:4])
+    batch = Batch({"x": toy((6,)).train.values()[:4]})
     losses = [m.loss("contrast", batch, context(3))["info_nce"] for m in (model, other)]
     assert torch.equal(*losses)
     assert not torch.equal(model.backbone[0].weight, model.key[0][0].weight), "it lags behind"

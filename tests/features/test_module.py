@@ -8,7 +8,7 @@ import torch
 from features.toys import toy
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.features.module import module_extractor
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.pretrained import Pretrained
@@ -54,7 +54,7 @@ def test_any_module_and_any_layer_of_it() -> None:
 
 
 def test_your_module_is_neither_changed_nor_followed() -> None:
-    network, spec = Net(), SampleSpec("image", (1, 8, 8))
+    network, spec = Net(), DataSpec.of("image", (1, 8, 8))
     x = toy((1, 8, 8)).test.values()[:5]
     extractor = module_extractor(network, spec, layer="stem")
     before = extractor(x)
@@ -71,14 +71,14 @@ def test_tokens_are_pooled_as_asked() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x.transpose(1, 2)
 
-    spec = SampleSpec("series", (3, 10))
+    spec = DataSpec.of("series", (3, 10))
     x = torch.linspace(-1, 1, 60).view(2, 3, 10)
     np.testing.assert_allclose(module_extractor(Tokens(), spec, pool="tokens")(x), x.mean(2), atol=1e-6)
     np.testing.assert_array_equal(module_extractor(Tokens(), spec, pool="first")(x), x[:, :, 0])
 
 
 def test_a_modules_fingerprint() -> None:
-    spec = SampleSpec("image", (1, 8, 8))
+    spec = DataSpec.of("image", (1, 8, 8))
     prepared = Preprocess(size=(16, 16), rgb=False)
     made = [
         module_extractor(Net(), spec),
@@ -88,7 +88,7 @@ def test_a_modules_fingerprint() -> None:
         module_extractor(Net(), spec, name="other"),
         module_extractor(Net(), spec, preprocess=prepared),
         module_extractor(Net(), spec, preprocess=Preprocess(size=(16, 16), rgb=False, method="bilinear")),
-        module_extractor(Net(), SampleSpec("image", (1, 8, 8), low=0.0), preprocess=prepared),
+        module_extractor(Net(), DataSpec.of("image", (1, 8, 8), low=0.0), preprocess=prepared),
         module_extractor(nn.Sequential(nn.Flatten(), nn.ReLU()), spec),
         module_extractor(nn.Sequential(nn.Flatten(), nn.Tanh()), spec),
     ]
@@ -104,7 +104,7 @@ def test_a_module_sees_what_the_preprocessing_makes() -> None:
             seen.append(x)
             return x.mean((2, 3))
 
-    spec = SampleSpec("image", (1, 8, 8))
+    spec = DataSpec.of("image", (1, 8, 8))
     x = toy((1, 8, 8)).test.values()[:2]
     prepared = Preprocess(size=(20, 12), mean=(0.5,), std=(0.25,))
     module_extractor(Looking(), spec, preprocess=prepared, device="cpu")(x)
@@ -126,7 +126,7 @@ def test_a_module_sees_what_the_preprocessing_makes() -> None:
 )
 def test_bad_calls(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(CallError, match=message):
-        module_extractor(Net(), SampleSpec("image", (1, 8, 8)), **settings)
+        module_extractor(Net(), DataSpec.of("image", (1, 8, 8)), **settings)
 
 
 def test_modules_that_return_something_else() -> None:
@@ -138,7 +138,7 @@ def test_modules_that_return_something_else() -> None:
         def forward(self, x: Tensor) -> Any:
             return self.made
 
-    spec = SampleSpec("vector", (3,))
+    spec = DataSpec.of("vector", (3,))
     with pytest.raises(CallError, match="returns dict; name a layer"):
         module_extractor(Odd({}), spec)
     with pytest.raises(CallError, match="not one row"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.features.preprocess import Preprocess, resize
 
 SIZES = [
@@ -110,7 +110,7 @@ def test_range_rounding_colour_and_normalisation() -> None:
 
 
 def test_rounds_as_a_picture_file_does() -> None:
-    spec = SampleSpec("image", (3, 8, 8), low=0.0, high=1.0)
+    spec = DataSpec.of("image", (3, 8, 8), low=0.0, high=1.0)
     x = np.random.default_rng(0).random((5, 3, 8, 8)).astype(np.float32)
     ours = Preprocess()(torch.from_numpy(x), 0.0, 1.0).numpy()
     np.testing.assert_allclose(ours * 255, spec.to_uint8(x), atol=1e-4)
@@ -141,11 +141,11 @@ def test_wrong_settings(settings: dict, message: str) -> None:
 
 def test_data_that_cannot_be_prepared() -> None:
     with pytest.raises(CallError, match="'series' of the shape"):
-        Preprocess().check(SampleSpec("series", (2, 64)))
+        Preprocess().check(DataSpec.of("series", (2, 64)))
     with pytest.raises(CallError, match="have 4 channels"):
-        Preprocess().check(SampleSpec("image", (4, 8, 8)))
+        Preprocess().check(DataSpec.of("image", (4, 8, 8)))
     with pytest.raises(CallError, match="one for each of 2 channels"):
-        Preprocess(rgb=False, mean=(0.0,) * 3).check(SampleSpec("image", (2, 8, 8)))
-    Preprocess(rgb=False, mean=(0.0,) * 2).check(SampleSpec("image", (2, 8, 8)))
+        Preprocess(rgb=False, mean=(0.0,) * 3).check(DataSpec.of("image", (2, 8, 8)))
+    Preprocess(rgb=False, mean=(0.0,) * 2).check(DataSpec.of("image", (2, 8, 8)))
     with pytest.raises(CallError, match="no way 'nearest'"):
         resize(torch.zeros(1, 1, 2, 2), (4, 4), "nearest")

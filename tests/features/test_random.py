@@ -62,11 +62,11 @@ def test_blur_moves_features_away_the_more_the_stronger_it_is(digits: Dataset) -
     (extractor,) = build(["random"], digits)
     real = extractor.of_split(digits, "test")
     x = digits.train.values()[:400].numpy()
-    closeness = [
-        neighbourhood(real, extractor(blur(x, s, (2, 3)) if s else x)).closeness.mean()
+    log_realism = [
+        neighbourhood(real, extractor(blur(x, s, (2, 3)) if s else x)).log_realism.mean()
         for s in (0, 0.5, 0.7, 1)
     ]
-    assert np.all(np.diff(closeness) < 0)
+    assert np.all(np.diff(log_realism) < 0)
 
 
 def test_images_are_seen_as_a_viewer_sees_them(digits: Dataset) -> None:

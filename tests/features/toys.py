@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.data import Dataset, Split
 
 
@@ -13,13 +13,13 @@ def toy(shape: tuple[int, ...], classes: int = 3, n: int = 90, seed: int = 0) ->
     """Classes that differ by a pattern of their own, plus noise."""
     rng = np.random.default_rng(seed)
     modality = {1: "vector", 2: "series", 3: "image"}[len(shape)]
-    spec = SampleSpec(modality, shape, classes=classes)
+    spec = DataSpec.of(modality, shape, classes=classes)
     patterns = rng.normal(size=(max(classes, 1), *shape)) * 0.4
 
     def split(count: int) -> Split:
         y = rng.integers(0, max(classes, 1), count)
         x = np.clip(patterns[y] + 0.1 * rng.normal(size=(count, *shape)), -1, 1)
         labels = torch.from_numpy(y) if classes else None
-        return Split(spec, torch.from_numpy(x.astype(np.float32)), labels)
+        return Split.of(spec, torch.from_numpy(x.astype(np.float32)), labels)
 
     return Dataset("toy", spec, split(n), split(40), split(40), fingerprint=f"{seed}-{shape}")

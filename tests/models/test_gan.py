@@ -134,18 +134,18 @@ def test_the_critic_learns_from_the_samples_that_the_generator_has_just_made() -
 
 @pytest.mark.parametrize(("size", "start"), [(8, 4), (32, 4), (64, 4), (28, 7), (6, 6)])
 def test_images_of_any_even_history_start_at_their_smallest_half(size: int, start: int) -> None:
-    from niwaki.core.contract import SampleSpec
+    from niwaki.core.contract import DataSpec
 
-    model = make("dcgan", SampleSpec("image", (3, size, size)))
+    model = make("dcgan", DataSpec.of("image", (3, size, size)))
     assert model.generator.stem[1].height == start
     assert tuple(model.sample(1, seed=0).shape) == (1, 3, size, size)
 
 
 def test_other_ranges_are_filled_whole() -> None:
     """An output far out in tanh's tails reaches the ends of the spec's own range."""
-    from niwaki.core.contract import SampleSpec
+    from niwaki.core.contract import DataSpec
 
-    model = make("dcgan", SampleSpec("image", (1, 8, 8), low=0.0, high=5.0))
+    model = make("dcgan", DataSpec.of("image", (1, 8, 8), low=0.0, high=5.0))
     with torch.no_grad():
         model.generator.output[0].weight.mul_(1e4)
     x = model.sample(64, seed=0)

@@ -14,10 +14,10 @@ import torch
 from model_cases import DIGITS, PATCHES, SMALL, TALL, VARIANTS, batch, context, make, step
 
 from niwaki import models
-from niwaki.core.contract import CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel
 from niwaki_runtime.samplers import sampler_from_json
 
-CASES: list[tuple[str, SampleSpec, dict[str, Any]]] = [
+CASES: list[tuple[str, DataSpec, dict[str, Any]]] = [
     *((name, spec, {}) for name in models.built_in() for spec in (DIGITS, PATCHES, TALL)),
     *((name, DIGITS, changes) for name, changes in VARIANTS),
 ]
@@ -163,7 +163,7 @@ def test_a_reload_in_a_fresh_process_is_bit_equal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", models.built_in())
 def test_wrong_data_is_refused_in_one_sentence(name: str) -> None:
     with pytest.raises(CallError, match=r"images \(C, H, W\)"):
-        make(name, SampleSpec("vector", (16,)))
+        make(name, DataSpec.of("vector", (16,)))
     with pytest.raises(CallError, match="no setting 'widht'"):
         models.build(name, {"widht": 3}, DIGITS)
     model = make(name)

@@ -22,7 +22,7 @@ def test_a_class_is_known_by_the_name_it_was_entered_under() -> None:
     assert Cup.name == "cup"
     assert things["cup"] is Cup
     assert things.names() == ["cup"]
-    assert things.own() == [], "niwaki does not bring it"
+    assert things.built_in_names() == [], "niwaki does not bring it"
     with pytest.raises(CallError, match="there is no thing 'cub'; did you mean 'cup'"):
         things["cub"]
     newer = things.register("cup")(type("Newer", (Thing,), {}))

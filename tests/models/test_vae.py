@@ -10,7 +10,7 @@ from model_cases import DIGITS, batch, context, make
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
-from niwaki.core.contract import CallError, HasLatents, HasLikelihood, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, HasLatents, HasLikelihood
 from niwaki.models.vae.likelihoods import bernoulli, gaussian, kl_to_standard
 
 
@@ -66,7 +66,7 @@ class LinearDecoder(nn.Module):
 def linear_gaussian(shift: float) -> tuple[nn.Module, Tensor, Tensor]:
     """A VAE with orthogonal factors (its posterior is diagonal), samples, their exact log-evidence."""
     torch.manual_seed(3)
-    model = make("vae", SampleSpec("image", (1, 4, 4)), latent=3)
+    model = make("vae", DataSpec.of("image", (1, 4, 4)), latent=3)
     sigma = 0.3
     basis = torch.linalg.qr(torch.randn(16, 3)).Q
     weight, bias = basis * torch.tensor([1.5, 0.8, 0.4]), 0.1 * torch.randn(16)

@@ -13,8 +13,8 @@ from torch.nn.utils import parametrizations as new
 from niwaki.core.contract import NiwakiError
 from niwaki.surgery.attributes import SetAttribute
 from niwaki.surgery.edits import apply_edits, edit_from_json
-from niwaki.surgery.remove_parametrization import Plain
-from niwaki.surgery.unfused_attention import Opened
+from niwaki.surgery.remove_parametrization import RemoveParametrization
+from niwaki.surgery.unfused_attention import UnfusedAttention
 
 
 def replayed(make: Callable[[], nn.Module], done: nn.Module, edit: object) -> nn.Module:
@@ -44,7 +44,7 @@ def test_a_norm_that_is_taken_off_leaves_the_outputs_bit_for_bit(name: str) -> N
         model = make().eval()
         before = model(x)
     twin = copy.deepcopy(model) if "old weight" not in name else make().eval()
-    edit = Plain("2")
+    edit = RemoveParametrization("2")
     edit.apply(model)
     assert torch.equal(model(x), before)
     assert set(model.state_dict()) == {"0.weight", "0.bias", "2.weight", "2.bias"}
@@ -55,7 +55,7 @@ def test_a_norm_that_is_taken_off_leaves_the_outputs_bit_for_bit(name: str) -> N
     assert len(twin.state_dict()) > 4
     assert torch.equal(replayed(make, model, edit)(x), before)
     with pytest.raises(NiwakiError, match="'0' has no weight or spectral norm"):
-        Plain("0").apply(model)
+        RemoveParametrization("0").apply(model)
 
 
 MASK = torch.full((6, 6), float("-inf")).triu(1)
@@ -77,7 +77,7 @@ def test_opened_attention_computes_what_torchs_does(first: bool, bias: bool, mas
         "key_padding_mask": padding if mask is None or mask.dtype == torch.bool else None,
     }
     expected, weights = model[0](x, x, x, **ask)
-    Opened("0").apply(model)
+    UnfusedAttention("0").apply(model)
     got, mine = model[0](x, x, x, **ask)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(mine, weights, rtol=1e-5, atol=1e-6)
@@ -88,7 +88,7 @@ def test_opened_attention_with_other_widths_for_keys_and_values() -> None:
     model = nn.Sequential(nn.MultiheadAttention(12, 3, kdim=5, vdim=7, batch_first=True)).eval()
     q, k, v = torch.randn(2, 4, 12), torch.randn(2, 6, 5), torch.randn(2, 6, 7)
     expected = model[0](q, k, v)[0]
-    Opened("0").apply(model)
+    UnfusedAttention("0").apply(model)
     torch.testing.assert_close(model[0](q, k, v)[0], expected, rtol=1e-5, atol=1e-6)
 
 
@@ -100,10 +100,10 @@ def test_an_encoder_layer_of_torch_goes_on_with_opened_attention() -> None:
     model, x = make().eval(), torch.randn(2, 5, 12)
     before = model(x)
     for i in range(2):
-        Opened(f"layers.{i}.self_attn").apply(model)
+        UnfusedAttention(f"layers.{i}.self_attn").apply(model)
     torch.testing.assert_close(model(x), before, rtol=1e-5, atol=1e-6)
     with pytest.raises(NiwakiError, match="no MultiheadAttention"):
-        Opened("layers.0.self_attn").apply(model)
+        UnfusedAttention("layers.0.self_attn").apply(model)
 
 
 def test_a_number_is_set_and_nothing_else() -> None:

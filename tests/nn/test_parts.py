@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.nn.layers.attention import Attention2d, attend
 from niwaki.nn.layers.blocks import UPSAMPLING, Unflatten, conv_norm, conv_up, pyramid
 from niwaki.nn.layers.embedding import Sinusoidal
@@ -147,7 +147,7 @@ def test_sinusoidal_inner_products_depend_on_the_difference_of_times_alone() -> 
 def test_squash_and_its_inverse_conversions() -> None:
     x = torch.linspace(-3, 3, 13, dtype=torch.float64)
     torch.testing.assert_close(Squash(-1.0, 1.0)(x), x.tanh())
-    spec = SampleSpec("image", (1, 4, 4), low=2.0, high=5.0)
+    spec = DataSpec.of("image", (1, 4, 4), low=2.0, high=5.0)
     squashed = Squash(spec.low, spec.high)(x)
     torch.testing.assert_close(to_signed(squashed, spec), x.tanh())
     torch.testing.assert_close(to_unit(squashed, spec), (x.tanh() + 1.0) / 2.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.recipe import check_data, dump_recipe, find_recipe, load_recipe, recipe_from
 
 TINY = {
@@ -125,9 +125,9 @@ def test_guidance_needs_something_to_guide_by(changes: dict[str, object], senten
 )
 def test_a_conditional_model_needs_labels(model: dict[str, object], key: str) -> None:
     recipe = recipe_from({**TINY, "model": model})
-    check_data(recipe, SampleSpec("image", (1, 8, 8), classes=10))
+    check_data(recipe, DataSpec.of("image", (1, 8, 8), classes=10))
     with pytest.raises(CallError) as error:
-        check_data(recipe, SampleSpec("image", (1, 8, 8)))
+        check_data(recipe, DataSpec.of("image", (1, 8, 8)))
     assert f"'{key}'" in str(error.value)
     assert "have no labels" in str(error.value)
 

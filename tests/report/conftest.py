@@ -118,7 +118,7 @@ def verdict(
         "p_adjusted": 0.006 if outcome == "no loss" else 0.21,
         "before": 0.81,
         "after": 0.81 - delta,
-        "statistic": "reach: share of real samples among the nearest of a generated one",
+        "statistic": "rarefied coverage: share of real samples among the nearest of a generated one",
         "n": N,
         "n_needed": None if outcome == "no loss" else 740,
         "text": text,

@@ -8,11 +8,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.report.pictures import RUST, difference, drawable, picture, spread
 
-GREY = SampleSpec("image", (1, 16, 16))
-COLOUR = SampleSpec("image", (3, 4, 4), low=0.0)
+GREY = DataSpec.of("image", (1, 16, 16))
+COLOUR = DataSpec.of("image", (3, 4, 4), low=0.0)
 
 
 def opened(address: str) -> np.ndarray:
@@ -65,6 +65,6 @@ def test_of_many_classes_an_even_choice_is_shown() -> None:
 
 def test_what_can_be_drawn() -> None:
     assert drawable(GREY)
-    assert not drawable(SampleSpec("vector", (2,)))
-    assert not drawable(SampleSpec("image", (2, 4, 4)))
+    assert not drawable(DataSpec.of("vector", (2,)))
+    assert not drawable(DataSpec.of("image", (2, 4, 4)))
     assert not drawable(None)

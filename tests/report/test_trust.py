@@ -23,7 +23,7 @@ LADDER = {
     "strengths": [0.0, 0.1, 0.2],
     "metrics": {
         "precision": curve([0.9, 0.95, 0.2], passed=False, decides=False),
-        "closeness": curve([0.4, 0.3, 0.1]),
+        "log_realism": curve([0.4, 0.3, 0.1]),
         "rarity": {**curve([1.0, 1.0, 1.0]), "judged": False},
     },
 }
@@ -47,7 +47,10 @@ def test_an_unfit_extractor_is_named_and_its_failed_metrics_are_marked() -> None
         ("mae", "not tried", "open"),
     ]
     (chart,) = shown[0]["charts"]
-    assert chart.legend == ("Closeness", "Precision ✗")  # what decides first; what is not judged is not drawn
+    assert chart.legend == (
+        "Log realism",
+        "Precision ✗",
+    )  # what decides first; what is not judged is not drawn
     assert "<svg" in chart.svg
 
 

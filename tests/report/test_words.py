@@ -86,6 +86,8 @@ def test_counts_and_lists() -> None:
 
 
 def test_metrics_are_found_by_the_words_in_their_names() -> None:
+    assert metric_words("closeness") == METRICS["log_realism"]  # as older records have it
+    assert metric_words("reach") == METRICS["rarefied_coverage"]
     assert metric_words("frechet_distance") == METRICS["frechet"]
     assert metric_words("clipped_density").title == "Density (clipped)"
     assert metric_words("clipped_density").axis == "fidelity"

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from niwaki_runtime.manifest import GraphEntry, InputEntry
 from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler, State
-from niwaki_runtime.specs import ConditionSpec, SampleSpec
+from niwaki_runtime.specs import ConditionSpec, DataSpec
 
 CLASSES, LATENT, SIZE, VOCABULARY, CACHE = 3, 4, 6, 5, (64, 512)  # a cache of 128 KiB: too large to be copied
 
@@ -113,12 +113,12 @@ def decoder() -> onnx.ModelProto:
     )
 
 
-LABEL = ConditionSpec("class", CLASSES)
-LABEL_OR_NOTHING = ConditionSpec("class", CLASSES, null=CLASSES)
+LABEL = ConditionSpec.label(CLASSES)
+LABEL_OR_NOTHING = ConditionSpec.label(CLASSES, null=CLASSES)
 STATE = (State("cache", "cache_next", (1, *CACHE)),)
 
 PARTS: dict[
-    str, tuple[Callable[[], onnx.ModelProto], GraphEntry, Sampler, SampleSpec, dict[str, ConditionSpec]]
+    str, tuple[Callable[[], onnx.ModelProto], GraphEntry, Sampler, DataSpec, dict[str, ConditionSpec]]
 ] = {
     "one_shot": (
         generator,
@@ -126,7 +126,7 @@ PARTS: dict[
             "generator.onnx", "generator", (InputEntry("z", (1, LATENT)), InputEntry("label", (1,), "int64"))
         ),
         OneShot(latent=(LATENT,), conditions=("label",)),
-        SampleSpec("vector", (SIZE,), classes=CLASSES),
+        DataSpec.of("vector", (SIZE,), classes=CLASSES),
         {"label": LABEL},
     ),
     "diffusion": (
@@ -137,7 +137,7 @@ PARTS: dict[
             (InputEntry("x", (1, SIZE)), InputEntry("t", (1,)), InputEntry("label", (1,), "int64")),
         ),
         Diffusion(shape=(SIZE,), steps=5, conditions=("label",), null={"label": CLASSES}),
-        SampleSpec("vector", (SIZE,), classes=CLASSES),
+        DataSpec.of("vector", (SIZE,), classes=CLASSES),
         {"label": LABEL_OR_NOTHING},
     ),
     "autoregressive": (
@@ -150,7 +150,7 @@ PARTS: dict[
             STATE,
         ),
         Autoregressive(length=7),
-        SampleSpec("text", (7,), levels=VOCABULARY),
+        DataSpec.of("text", (7,), levels=VOCABULARY),
         {},
     ),
 }

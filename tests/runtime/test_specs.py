@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
+from niwaki_runtime.specs import ConditionSpec, DataSpec, resolve
 
 
 def test_sixteen_levels_come_back_from_the_model_range() -> None:
-    spec = SampleSpec("image", (1, 1, 17), levels=17)
+    spec = DataSpec.of("image", (1, 1, 17), levels=17)
     x = -1 + 2 * np.arange(17) / 16
     np.testing.assert_array_equal(spec.to_uint8(x), np.floor(np.arange(17) / 16 * 255 + 0.5))
     np.testing.assert_array_equal(spec.to_uint8(np.array([-9.0, 9.0])), [0, 255])
@@ -22,22 +22,22 @@ def test_sixteen_levels_come_back_from_the_model_range() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        SampleSpec("image", (3, 32, 32), classes=2, class_names=("a", "b")),
+        DataSpec.of("image", (3, 32, 32), classes=2, class_names=("a", "b")),
         ConditionSpec("tokens", 100, (16,), null=0),
         ConditionSpec("image", shape=(3, 8, 8)),
     ],
 )
-def test_json_there_and_back(spec: SampleSpec | ConditionSpec) -> None:
+def test_json_there_and_back(spec: DataSpec | ConditionSpec) -> None:
     assert type(spec).from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: SampleSpec("image", ()),
-        lambda: SampleSpec("image", (1, 0)),
-        lambda: SampleSpec("image", (1,), low=1.0, high=1.0),
-        lambda: SampleSpec("image", (1,), classes=2, class_names=("a",)),
+        lambda: DataSpec.of("image", ()),
+        lambda: DataSpec.of("image", (1, 0)),
+        lambda: DataSpec.of("image", (1,), low=1.0, high=1.0),
+        lambda: DataSpec.of("image", (1,), classes=2, class_names=("a",)),
         lambda: ConditionSpec("class"),
     ],
 )
@@ -47,7 +47,7 @@ def test_impossible_specs(make: object) -> None:
 
 
 def test_conditions_are_repeated_and_checked() -> None:
-    label = ConditionSpec("class", 10, null=10)
+    label = ConditionSpec.label(10, null=10)
     assert label.check("label", 3, 2).tolist() == [3, 3]
     assert label.check("label", [10.0, 2.0], 2).tolist() == [10, 2]
     assert label.check("label", 3, 2).dtype == np.int64
@@ -61,7 +61,7 @@ def test_conditions_are_repeated_and_checked() -> None:
 
 
 def test_defaults_follow_the_sample_index() -> None:
-    specs = {"label": ConditionSpec("class", 3), "text": ConditionSpec("tokens", 9, (2,), null=8)}
+    specs = {"label": ConditionSpec.label(3), "text": ConditionSpec("tokens", 9, (2,), null=8)}
     rows = resolve(specs, None, 4, 4)
     assert rows["label"].tolist() == [1, 2, 0, 1]
     assert rows["text"].tolist() == [[8, 8]] * 4
@@ -77,7 +77,7 @@ def test_what_must_be_given_is_asked_for() -> None:
     with pytest.raises(CallError, match="takes no condition"):
         resolve({}, 3, 0, 1)
     with pytest.raises(CallError, match="name them: a, b"):
-        resolve({"a": ConditionSpec("class", 2), "b": ConditionSpec("class", 2)}, 1, 0, 1)
+        resolve({"a": ConditionSpec.label(2), "b": ConditionSpec.label(2)}, 1, 0, 1)
 
 
 def test_nearest_names() -> None:

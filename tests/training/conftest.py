@@ -12,7 +12,7 @@ sys.path.insert(
     0, str(Path(__file__).parent)
 )  # `training_toys` is shared with the processes that tests start
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.data import Split
 
 
@@ -29,11 +29,11 @@ def _one_thread():
 def vectors() -> Split:
     """96 vectors of length 4."""
     x = torch.randn(96, 4, generator=torch.Generator().manual_seed(7))
-    return Split(SampleSpec("vector", (4,)), x)
+    return Split.of(DataSpec.of("vector", (4,)), x)
 
 
 @pytest.fixture
 def images() -> Split:
     """64 images of 3×8×8 in uint8."""
     x = torch.randint(0, 256, (64, 3, 8, 8), generator=torch.Generator().manual_seed(7), dtype=torch.uint8)
-    return Split(SampleSpec("image", (3, 8, 8)), x)
+    return Split.of(DataSpec.of("image", (3, 8, 8)), x)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from training_toys import Poisoned, Regression
 
-from niwaki.core.contract import Batch, SampleSpec
+from niwaki.core.contract import Batch, DataSpec
 from niwaki.core.store import read_tensors
 from niwaki.data import Feeder, Split
 from niwaki.training import NotFinite, TrainConfig, fit
@@ -57,7 +57,7 @@ def test_a_rate_that_blows_up_is_told_from_a_bad_gradient(vectors):
 def test_broken_data_is_called_so():
     x = torch.randn(32, 4)
     x[5, 2] = float("inf")
-    split = Split(SampleSpec("vector", (4,)), x)
+    split = Split.of(DataSpec.of("vector", (4,)), x)
     step = next(k for k in range(9) if 5 in Feeder(split, 8, seed=0).index(k).tolist()) + 1
     with pytest.raises(NotFinite, match=f"in the data, phase 'fit', step {step}"):
         fit(Regression(), split, TrainConfig(steps=9, batch=8), seed=0)

@@ -63,12 +63,12 @@ def same_end(a, b):
 def whole(tmp_path_factory):
     """An uninterrupted training."""
     x = torch.randn(96, 4, generator=torch.Generator().manual_seed(7))
-    from niwaki.core.contract import SampleSpec
+    from niwaki.core.contract import DataSpec
     from niwaki.data import Split
 
     directory = tmp_path_factory.mktemp("whole")
     model = make()
-    fit(model, Split(SampleSpec("vector", (4,)), x), CONFIG, seed=1, directory=directory)
+    fit(model, Split.of(DataSpec.of("vector", (4,)), x), CONFIG, seed=1, directory=directory)
     return directory, model
 
 

@@ -18,7 +18,7 @@ FP32 = {"precision": "fp32", "batch": 8, "lr": 0.01}
 
 
 def held_out(spec) -> Split:
-    return Split(spec, torch.randn(24, 4, generator=torch.Generator().manual_seed(5)))
+    return Split.of(spec, torch.randn(24, 4, generator=torch.Generator().manual_seed(5)))
 
 
 def fresh(cls=Regression):

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from training_toys import Adversaries, Regression
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.data import Split
 from niwaki.training import Interrupted, TrainConfig, fit
 
@@ -35,7 +35,9 @@ def config(steps: int) -> TrainConfig:
 
 
 def split() -> Split:
-    return Split(SampleSpec("vector", (4,)), torch.randn(96, 4, generator=torch.Generator().manual_seed(7)))
+    return Split.of(
+        DataSpec.of("vector", (4,)), torch.randn(96, 4, generator=torch.Generator().manual_seed(7))
+    )
 
 
 def main(directory: str, steps: str, devices: str = "1") -> None:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from niwaki.core.contract import CallError, SampleSpec
-from niwaki.workflow.given import read_arrays, read_folder
+from niwaki.core.contract import CallError, DataSpec
+from niwaki.workflow.subjects.files import read_arrays, read_folder
 
-GREY = SampleSpec("image", (1, 8, 8), levels=17, classes=3, class_names=("ant", "bee", "cow"))
-COLOUR = SampleSpec("image", (3, 8, 8))
+GREY = DataSpec.of("image", (1, 8, 8), levels=17, classes=3, class_names=("ant", "bee", "cow"))
+COLOUR = DataSpec.of("image", (3, 8, 8))
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +104,7 @@ def test_folders_that_hold_nothing_of_use(tmp_path: Path) -> None:
     with pytest.raises(CallError, match="none of the 1 images"):
         read_folder(tmp_path / "empty", GREY)
     with pytest.raises(CallError, match=r"the data are vector samples of shape \(6,\)"):
-        read_folder(tmp_path / "empty", SampleSpec("vector", (6,)))
+        read_folder(tmp_path / "empty", DataSpec.of("vector", (6,)))
 
 
 def save(path: Path, x: np.ndarray, **more: np.ndarray) -> Path:
@@ -183,5 +183,5 @@ def test_wrong_arrays(tmp_path: Path, pixels: np.ndarray) -> None:
 
 def test_vectors_are_taken_as_they_are(tmp_path: Path) -> None:
     x = 50 * np.random.default_rng(0).normal(size=(5, 6))
-    given = read_arrays(save(tmp_path / "v.npy", x), SampleSpec("vector", (6,), low=-1, high=1))
+    given = read_arrays(save(tmp_path / "v.npy", x), DataSpec.of("vector", (6,), low=-1, high=1))
     np.testing.assert_allclose(given.x, x, rtol=1e-6)

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.core.contract import NiwakiError, SampleSpec
+from niwaki.core.contract import DataSpec, NiwakiError
 from niwaki.core.store import write_json
 from niwaki.data import Dataset, Split
 from niwaki.report.record import read_run
 from niwaki.workflow import originals as room
-from niwaki.workflow.originals import keep_originals
+from niwaki.workflow.stages.originals import keep_originals
 
-SPEC = SampleSpec("image", (1, 4, 4))
+SPEC = DataSpec.of("image", (1, 4, 4))
 
 
 def made_up(fingerprint: str = "a" * 64) -> Dataset:
     """Pictures of one grey level each: their position."""
     levels = torch.arange(40, dtype=torch.uint8)[:, None, None, None].expand(40, 1, 4, 4).clone()
-    split = Split(SPEC, levels)
-    return Dataset("levels", SPEC, split, split, Split(SPEC, levels + 100), fingerprint=fingerprint)
+    split = Split.of(SPEC, levels)
+    return Dataset("levels", SPEC, split, split, Split.of(SPEC, levels + 100), fingerprint=fingerprint)
 
 
 def session(path: Path, dataset: Dataset | None = None) -> Any:

@@ -12,19 +12,19 @@ import numpy as np
 
 from niwaki_runtime import archive
 from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
-from niwaki_runtime.errors import BundleError, CallError
+from niwaki_runtime.errors import BundleError
+from niwaki_runtime.examples import example_rows
 from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, hash_file, read_manifest, safe_path
 from niwaki_runtime.packed import expand
-from niwaki_runtime.samplers import Noise, NumpyBackend, Sampler
-from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
+from niwaki_runtime.programs import SAMPLING, Program, Runner
+from niwaki_runtime.samplers import NumpyBackend, Sampler
+from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["Bundle", "inspect", "load"]
 
-_BATCH = 64  # samples worked on at once where the caller does not say
 
-
-class Bundle:
+class Bundle(Runner):
     """A model ready to sample from. Made by `load`.
 
     path:     where it was read from
@@ -42,77 +42,46 @@ class Bundle:
         self.engine = engine
         self._backend = NumpyBackend()
 
+    even_batches = True  # every new size is a new compilation
+
     @property
-    def spec(self) -> SampleSpec:
+    def spec(self) -> ValueSpec:
+        """What one sample is."""
         return self.manifest.spec
 
     @property
-    def conditions(self) -> Mapping[str, ConditionSpec]:
-        return self.manifest.conditions
-
-    @property
     def sampler(self) -> Sampler:
+        """How samples come about."""
         return self.manifest.sampler
+
+    def programs(self) -> Mapping[str, Program]:
+        return self.manifest.programs
+
+    def callable_graphs(self) -> Mapping[str, GraphRunner]:
+        return self.graphs
+
+    def backend(self) -> NumpyBackend:
+        return self._backend
 
     def __repr__(self) -> str:
         return f"Bundle({self.manifest.name!r}, {self.sampler.kind} on {self.engine})"
 
-    def sample(
-        self,
-        n: int,
-        *,
-        seed: int = 0,
-        condition: Any = None,
-        start: int = 0,
-        batch: int | None = None,
-        project: Callable[[np.ndarray, float, int], np.ndarray] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        **overrides: Any,
-    ) -> np.ndarray:
-        """Samples start … start+n−1 of `seed`: `(n, *spec.shape)`, float32 (int64 where samples are tokens).
+    def run(self, program: str, n: int, **options: Any) -> np.ndarray:
+        """Results of a program as `Runner.run` says: float32, or int64 where they are tokens.
 
-        condition: a value, an array with one row per sample, or a mapping of condition names to either; None
-                   asks for the classes in turn, by sample index
-        batch:     samples worked on at once, at most (64); only the network's own rounding depends on it
-        project:   `(x, t, draw) → x` after each solver step of an iterative sampler (inpainting, constraints)
-        progress:  called with (samples done, samples in all)
-        overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)
-        Raises CallError for a condition or an option that the model does not have.
-
-        >>> bundle.sample(16, seed=7, condition=3).shape  # doctest: +SKIP
-        (16, 1, 8, 8)
+        >>> bundle.run("encode", 16, inputs={"x": images}).shape  # doctest: +SKIP
+        (16, 32)
         """
-        if n < 0 or start < 0 or (batch is not None and batch < 1):
-            raise CallError(
-                f"n and start must not be negative and batch at least 1, not {n}, {start}, {batch}"
-            )
-        sampler = self.sampler.override(**overrides)
-        rows = resolve(self.conditions, condition, start, n)
-        # Batches of equal size, the surplus of the last one cut off: every new size is a new compilation.
-        size = -(-n // max(1, -(-n // (batch or _BATCH))))
-        parts = []
-        for at in range(0, n, size or 1):
-            noise = Noise(self._backend, seed, start + at, size)
-            part = {k: _rows(v, at, size) for k, v in rows.items()}
-            told = _part(progress, at, size, n) if progress else None
-            parts.append(sampler(self.graphs, noise, part, project=project, progress=told)[: n - at])
-        if not parts:
-            return np.empty((0, *self.spec.shape), np.float32)
-        out = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        out = super().run(program, n, **options)
         return out.astype(np.float32, copy=False) if out.dtype.kind == "f" else out
 
+    def example_inputs(self, program: str = SAMPLING, n: int = 1) -> dict[str, np.ndarray]:
+        """n rows of every input of a program that has no default, from the examples that the bundle carries;
+        empty where all have one.
 
-def _part(progress: Callable[[int, int], None], at: int, size: int, n: int) -> Callable[[int, int], None]:
-    """Calls done in one batch as samples done in all."""
-    return lambda i, of: progress(min(at + size * i // of, n), n)
-
-
-def _rows(values: np.ndarray, at: int, size: int) -> np.ndarray:
-    """Rows at … at+size−1, the last one repeated where there are fewer."""
-    part = values[at : at + size]
-    if len(part) == size:
-        return part
-    return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])
+        Raises BundleError where the file is not what was written.
+        """
+        return example_rows(self.path, self.manifest, self.program(program).inputs, n)
 
 
 def load(

@@ -1,9 +1,9 @@
-"""What a bundle says about itself: `manifest.json`, schema 2. The workshop writes it, the device reads it.
+"""What a bundle says about itself: `manifest.json`, schema 3. niwaki writes it, the device reads it.
 
 A manifest names every file of the bundle with its size and SHA-256, and ends in a digest of its own content,
 so that a changed byte is found wherever it is. (That finds accidents, not forgers: who can write the files
-can write the digest.) Schema 2 adds `packed`: weights that lie there entropy-coded. A bundle without any is
-written as schema 1, which every runtime reads.
+can write the digest.) Schema 1 had one way of sampling (`spec`, `sampler`, `conditions`), schema 2 added
+`packed` (weights that lie there entropy-coded), schema 3 lists programs; all three are read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from niwaki_runtime.errors import BundleError
+from niwaki_runtime.programs import SAMPLING, Program
 from niwaki_runtime.samplers.base import Sampler, State, sampler_from_json
-from niwaki_runtime.specs import ConditionSpec, SampleSpec
+from niwaki_runtime.specs import ConditionSpec, DataSpec, ValueSpec
 
 __all__ = [
     "MANIFEST",
@@ -37,7 +38,7 @@ __all__ = [
     "write_manifest",
 ]
 
-SCHEMA = 2
+SCHEMA = 3
 """The newest manifest that this runtime reads and writes."""
 
 MANIFEST = "manifest.json"
@@ -113,6 +114,8 @@ class Manifest:
     """All that a bundle says about itself.
 
     niwaki:     version that wrote it
+    programs:   what it can do, by name; `sample` is always among them
+    examples:   a file of a few inputs for programs that cannot be tried without (`examples.npz`), or empty
     files:      every file but the manifest, by relative path
     packed:     what is unpacked beside them when the bundle is loaded, by relative path
     measured:   figures taken on an engine (bytes, latencies, memory), plain JSON
@@ -122,26 +125,39 @@ class Manifest:
 
     name: str
     niwaki: str
-    spec: SampleSpec
-    sampler: Sampler
+    programs: Mapping[str, Program]
     graphs: Mapping[str, GraphEntry]
-    conditions: Mapping[str, ConditionSpec] = field(default_factory=dict)
+    examples: str = ""
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     packed: Mapping[str, PackedEntry] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
     verdict: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def spec(self) -> ValueSpec:
+        """What one sample is."""
+        return self.programs[SAMPLING].output
+
+    @property
+    def sampler(self) -> Sampler:
+        """How samples come about."""
+        return self.programs[SAMPLING].sampler
+
+    @property
+    def conditions(self) -> Mapping[str, ConditionSpec]:
+        """What samples can be asked to be."""
+        return self.programs[SAMPLING].inputs
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, its own digest included."""
         packed = {"packed": {k: asdict(p) for k, p in sorted(self.packed.items())}} if self.packed else {}
         record = {
-            "schema": 2 if packed else 1,
+            "schema": SCHEMA,
             "niwaki": self.niwaki,
             "name": self.name,
-            "spec": self.spec.to_json(),
-            "conditions": {k: c.to_json() for k, c in self.conditions.items()},
-            "sampler": self.sampler.to_json(),
+            "programs": {k: program.to_json() for k, program in self.programs.items()},
+            **({"examples": self.examples} if self.examples else {}),
             "graphs": {k: asdict(g) for k, g in self.graphs.items()},
             "files": {k: asdict(f) for k, f in sorted(self.files.items())},
             **packed,
@@ -164,7 +180,8 @@ class Manifest:
                 f"the bundle has schema {record['schema']} and this runtime reads up to {SCHEMA}; "
                 "install a newer niwaki-runtime"
             )
-        for key in ("name", "niwaki", "spec", "conditions", "sampler", "graphs", "files", "sha256"):
+        said = ("programs",) if record["schema"] >= 3 else ("spec", "conditions", "sampler")
+        for key in ("name", "niwaki", *said, "graphs", "files", "sha256"):
             if key not in record:
                 raise BundleError(f"{MANIFEST} is incomplete: '{key}' is missing; export the bundle again")
         if record["sha256"] != _digest({k: v for k, v in record.items() if k != "sha256"}):
@@ -173,9 +190,8 @@ class Manifest:
             manifest = cls(
                 name=str(record["name"]),
                 niwaki=str(record["niwaki"]),
-                spec=SampleSpec.from_json(record["spec"]),
-                conditions={k: ConditionSpec.from_json(c) for k, c in record["conditions"].items()},
-                sampler=sampler_from_json(record["sampler"]),
+                programs=_programs(record),
+                examples=str(record.get("examples", "")),
                 graphs={k: GraphEntry.from_json(g) for k, g in record["graphs"].items()},
                 files={k: FileEntry(str(f["sha256"]), int(f["bytes"])) for k, f in record["files"].items()},
                 packed={
@@ -201,9 +217,30 @@ class Manifest:
         for name, graph in self.graphs.items():
             if graph.file not in self.files:
                 raise BundleError(f"the graph '{name}' needs {graph.file}, which the manifest does not list")
-        for name in self.sampler.graphs_used():
-            if name not in self.graphs:
-                raise BundleError(f"the sampler calls the graph '{name}', which the bundle does not hold")
+        if SAMPLING not in self.programs:
+            raise BundleError(f"the manifest lists no program '{SAMPLING}'; export the bundle again")
+        for program in self.programs.values():
+            for name in program.sampler.graphs_used():
+                if name not in self.graphs:
+                    raise BundleError(f"the sampler calls the graph '{name}', which the bundle does not hold")
+        if self.examples and self.examples not in self.files:
+            raise BundleError(f"the manifest names {self.examples}, which it does not list")
+
+
+def _programs(record: Mapping[str, Any]) -> dict[str, Program]:
+    """What a bundle can do; those of the first edition (schema 1 and 2) sample and no more."""
+    if "programs" in record:
+        return {name: Program.from_json(program) for name, program in record["programs"].items()}
+    data = DataSpec.from_json(record["spec"])
+    conditions = {k: ConditionSpec.from_json(c) for k, c in record["conditions"].items()}
+    if "class" in conditions and data.class_names:
+        known = conditions["class"]
+        conditions["class"] = ConditionSpec.label(known.size, data.class_names, _whole(known.null))
+    return {SAMPLING: Program(sampler_from_json(record["sampler"]), conditions, data.x)}
+
+
+def _whole(null: float | None) -> int | None:
+    return None if null is None else int(null)
 
 
 def _plain(value: Any) -> Any:

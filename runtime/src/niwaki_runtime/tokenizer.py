@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from niwaki_runtime.errors import BundleError, CallError
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.member import read_member
 
 if TYPE_CHECKING:
     from niwaki_runtime.bundle import Bundle
@@ -64,6 +62,12 @@ class Tokenizer:
 
         special: write the special tokens (the text's end) out, too
         """
+        text = self.to_bytes(tokens, special=special).decode("utf-8", errors="replace")
+        return text if self._of_bytes else text.removeprefix(" ")
+
+    def to_bytes(self, tokens: Iterable[Any], *, special: bool = False) -> bytes:
+        """The bytes that tokens stand for, which need not be whole characters: a window may begin inside
+        one."""
         out = bytearray()
         for token in map(int, tokens):
             if token in self._added:
@@ -71,8 +75,7 @@ class Tokenizer:
                     out += self._added[token].encode()
             elif token in self._pieces:
                 out += self._bytes(self._pieces[token])
-        text = out.decode("utf-8", errors="replace")
-        return text if self._of_bytes else text.removeprefix(" ")
+        return bytes(out)
 
     def _bytes(self, piece: str) -> bytes:
         if self._of_bytes:
@@ -108,20 +111,9 @@ def tokenizer_of(bundle: Bundle) -> Tokenizer:
 
     >>> tokenizer_of(bundle).decode(bundle.sample(1, seed=0)[0])  # doctest: +SKIP
     """
-    entry = bundle.manifest.files.get(FILE)
-    if entry is None:
+    if FILE not in bundle.manifest.files:
         raise CallError(f"{bundle!r} has no tokenizer: its samples stay numbers")
-    try:
-        if bundle.path.is_dir():
-            data = (bundle.path / FILE).read_bytes()
-        else:
-            with zipfile.ZipFile(bundle.path) as archive, archive.open(FILE) as file:
-                data = file.read(entry.bytes + 1)
-    except (OSError, KeyError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise BundleError(f"{FILE} in {bundle.path} cannot be read: {error}") from error
-    if hashlib.sha256(data).hexdigest() != entry.sha256:
-        raise BundleError(f"{FILE} in {bundle.path} was changed after it was written; copy the bundle again")
-    return Tokenizer(data)
+    return Tokenizer(read_member(bundle.path, bundle.manifest, FILE))
 
 
 def _kinds(decoder: Any) -> Iterator[str]:

@@ -17,12 +17,12 @@ from niwaki.core.contract import (
     CallError,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     NiwakiError,
     Phase,
     Port,
-    SampleSpec,
     first_line,
     nearest,
 )
@@ -30,15 +30,14 @@ from niwaki.core.store import read_json, read_tensors
 from niwaki.nn.layers.settings import Temperature
 from niwaki.surgery.edits import apply_edits, edit_from_json
 from niwaki_runtime.samplers import OneShot
-from niwaki_runtime.specs import Modality
 
 __all__ = ["Adapted", "AdaptedConfig", "adapt", "call_factory", "load_into", "rebuild"]
 
-_RANK_MODALITY: dict[int, Modality] = {1: "vector", 2: "series", 3: "image", 4: "video"}
+_RANK_MODALITY: dict[int, str] = {1: "vector", 2: "series", 3: "image", 4: "video"}
 
 
 class AdaptedConfig(BaseModel):
-    """What was told to `adapt`.
+    """The arguments of `adapt`.
 
     latent:    shape of the noise of one sample
     classes:   0 where the module takes none
@@ -83,12 +82,12 @@ class Adapted(GenerativeModel):
     Config = AdaptedConfig
     config: AdaptedConfig
 
-    def __init__(self, module: nn.Module, config: AdaptedConfig, spec: SampleSpec) -> None:
+    def __init__(self, module: nn.Module, config: AdaptedConfig, spec: DataSpec) -> None:
         super().__init__()
         one_hot = config.classes and config.condition == "one_hot"
         self.generator = OneHot(module, config.classes) if one_hot else module
         self.config, self.spec = config, spec
-        self.conditions = {"class": ConditionSpec("class", size=config.classes)} if config.classes else {}
+        self.conditions = {"class": ConditionSpec.label(config.classes)} if config.classes else {}
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("generator", ("generator",)),)
@@ -119,10 +118,10 @@ def adapt(
     condition: Literal["index", "one_hot"] = "index",
     low: float = -1.0,
     high: float = 1.0,
-    levels: int = 256,
+    levels: int | None = None,
     class_names: Sequence[str] = (),
-    modality: Modality | None = None,
-    spec: SampleSpec | None = None,
+    modality: str | None = None,
+    spec: DataSpec | None = None,
     factory: str = "",
     arguments: Mapping[str, Any] | None = None,
 ) -> Adapted:
@@ -145,7 +144,8 @@ def adapt(
     """
     latent = (latent,) if isinstance(latent, int) else tuple(int(s) for s in latent)
     if spec is not None and (shape, modality) == (None, None):
-        shape, modality, low, high, levels = spec.shape, spec.modality, spec.low, spec.high, spec.levels
+        shape, modality, low, high = spec.shape, spec.modality, spec.low, spec.high
+        levels = spec.levels or None
         class_names = spec.class_names if classes == spec.classes else class_names
     elif spec is not None:
         raise CallError("give either a spec or a shape and a modality, not both")
@@ -164,13 +164,13 @@ def adapt(
         if len(found) not in _RANK_MODALITY:
             raise CallError(f"say the modality of samples of shape {found}")
         modality = _RANK_MODALITY[len(found)]
-    made = SampleSpec(modality, found, low, high, levels, classes, tuple(class_names))
+    made = DataSpec.of(modality, found, low, high, levels, classes, tuple(class_names))
     return Adapted(module, config, made).eval()
 
 
 def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) -> tuple[int, ...]:
     """Shape of one sample, found by a forward pass of two in eval mode. Raises CallError as `adapt` says."""
-    graph = Adapted(module, config, SampleSpec("vector", (1,), low, high)).graphs()["generator"]
+    graph = Adapted(module, config, DataSpec.of("vector", (1,), low, high)).graphs()["generator"]
     inputs = graph.example(2)
     was_training = module.training
     module.eval()
@@ -197,7 +197,7 @@ def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) ->
         raise CallError(f"the module must return one sample per latent: 2 latents gave {tuple(out.shape)}")
     if not bool(torch.isfinite(out).all()):
         raise CallError("the module returns values that are not finite for standard normal latents")
-    # Twice the range leaves room for what is not clipped; beyond it the range was told wrongly.
+    # Twice the range leaves room for what is not clipped; beyond it the given range is wrong.
     span = high - low
     least, most = float(out.min()), float(out.max())
     if least < low - span or most > high + span:
@@ -250,7 +250,7 @@ def call_factory(factory: str, arguments: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> Adapted:
+def rebuild(config: Mapping[str, Any], spec: DataSpec) -> Adapted:
     """The adapted model that `model.json` describes, with fresh weights, made by its factory."""
     checked = AdaptedConfig.model_validate(dict(config))
     return Adapted(_make(checked), checked, spec)

@@ -24,7 +24,7 @@ def models(as_json: Json = False) -> None:
             for column in ("model", "family", "conditions", "also knows", "what it is"):
                 table.add_column(column)
             for m in entries:
-                able = [c for c in m["capabilities"] if c != "sample"]
+                able = [c for c in m["programs"] if c != "sample"]
                 cells = (m["family"], ", ".join(m["conditions"]) or "–", ", ".join(able) or "–", m["summary"])
                 table.add_row(f"[bold]{m['name']}[/]", *cells)
             console.print(table)

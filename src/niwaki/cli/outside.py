@@ -23,15 +23,15 @@ def opened(
 ) -> tuple[Any, list[str]]:
     """A model of no run, loaded with its `model.*` overrides, and the other overrides; runs, model
     directories and bundles are handed on as they are."""
-    from niwaki.workflow.outside import is_outside, load_outside, split
+    from niwaki.workflow.subjects.external import is_external, load_external, split
 
-    if not is_outside(what):
+    if not is_external(what):
         refuse_for_runs(what, weights=weights)
         return what, list(overrides)
     from niwaki.training.hardware import choose_device
 
-    told, rest = split(overrides)
-    return load_outside(what, weights=weights, told=told).to(choose_device(device)), rest
+    options, rest = split(overrides)
+    return load_external(what, weights=weights, options=options).to(choose_device(device)), rest
 
 
 def refuse_for_runs(what: str, **given: Any) -> None:

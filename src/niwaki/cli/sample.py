@@ -48,8 +48,8 @@ def sample(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
+        from niwaki.api.sample import sample
         from niwaki.recipe import parse_override
-        from niwaki.workflow.sample import sample
 
         source, rest = opened(what, options or (), weights, device=device)
         overrides = {".".join(path): value for path, value in map(parse_override, rest)}

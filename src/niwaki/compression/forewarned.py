@@ -77,7 +77,7 @@ def _asked(model: GenerativeModel, step: QuantizeConfig) -> tuple[dict[str, Laye
             dict(zip(graph.input_names, (x.cpu().numpy() for x in graph.example(1, seed)), strict=True))
             for seed in range(4)
         ]
-        for name, graph in model.graphs().items()
+        for name, graph in model.shipped_graphs().items()
         if name in model.sampler().graphs_used()
     }
     layers, skipped = chosen_layers(model, step, observe(model, examples, is_quantizable))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, NiwakiError, SampleSpec
+from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Graph, NiwakiError, ValueSpec
 
 __all__ = ["check", "example_batch", "losses", "outputs", "shapes"]
 
@@ -14,7 +14,7 @@ __all__ = ["check", "example_batch", "losses", "outputs", "shapes"]
 def outputs(model: GenerativeModel, n: int = 3, seed: int = 1) -> list[Tensor]:
     """Every output of every graph, on its example inputs."""
     found: list[Tensor] = []
-    for graph in model.graphs().values():
+    for graph in model.shipped_graphs().values():
         out = graph(*graph.example(n, seed))
         found += list(out) if isinstance(out, tuple | list) else [out]
     return found
@@ -24,7 +24,7 @@ def shapes(model: GenerativeModel) -> list[tuple[int, ...]]:
     """Shapes of every graph's outputs on its example inputs; its state may be of any shape."""
     found: list[tuple[int, ...]] = []
     with torch.no_grad():
-        for graph in model.graphs().values():
+        for graph in model.shipped_graphs().values():
             out = graph(*graph.example(3, 1))
             found += _shapes(graph, list(out) if isinstance(out, tuple | list) else [out])
     return found
@@ -34,15 +34,24 @@ def _shapes(graph: Graph, parts: list[Tensor]) -> list[tuple[int, ...]]:
     return [tuple(p.shape) for p in parts[: len(graph.outputs)]]
 
 
-def example_batch(spec: SampleSpec, n: int = 4, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
+def example_batch(spec: DataSpec, n: int = 4, seed: int = 0, device: torch.device | str = "cpu") -> Batch:
     """A batch such as the data would give: values within the spec's range, labels within its classes."""
     rng = torch.Generator().manual_seed(seed)
-    if spec.modality == "text":
-        x = torch.randint(0, spec.levels, (n, *spec.shape), generator=rng)
-    else:
-        x = spec.low + (spec.high - spec.low) * torch.rand((n, *spec.shape), generator=rng)
-    y = torch.arange(n) % spec.classes if spec.classes else None
-    return Batch(x=x, y=y, x_b=x.clone(), index=torch.arange(n)).map(lambda t: t.to(device))
+    columns = {name: _example(spec[name], n, rng) for name in spec}
+    return Batch(columns, index=torch.arange(n)).map(lambda t: t.to(device))
+
+
+def _example(spec: ValueSpec, n: int, rng: torch.Generator) -> Tensor:
+    """Single names in turn, other tokens at random, amounts evenly over their range (or −1 … 1)."""
+    if spec.is_tokens:
+        one = spec.shape == ()
+        return (
+            torch.arange(n) % spec.levels
+            if one
+            else torch.randint(0, spec.levels, (n, *spec.shape), generator=rng)
+        )
+    low, high = max(spec.low, -1e6), min(spec.high, 1e6)
+    return low + (high - low) * torch.rand((n, *spec.shape), generator=rng)
 
 
 def losses(model: GenerativeModel) -> dict[str, float]:
@@ -65,7 +74,7 @@ def check(model: GenerativeModel, expected: list[tuple[int, ...]]) -> None:
     """
     model.eval()
     found: list[tuple[int, ...]] = []
-    for name, graph in model.graphs().items():
+    for name, graph in model.shipped_graphs().items():
         with torch.enable_grad():
             model.zero_grad(set_to_none=True)
             out = graph(*graph.example(3, 1))

@@ -20,7 +20,7 @@ from niwaki.compression.pruning.sparsity_table import sparsity
 from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.reload import load_step, save_step
 from niwaki.compression.seeds import CHECK
-from niwaki.compression.steps import Outcome, Workshop, step_of
+from niwaki.compression.steps import Outcome, StepContext, step_of
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.core.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
@@ -72,7 +72,7 @@ class _Run:
     reference: np.ndarray
     condition: Any
     shapes: list[tuple[int, ...]]
-    looks: Extractor | None
+    extractor: Extractor | None
     records: list[Record] = field(default_factory=list)
 
 
@@ -87,7 +87,7 @@ def compress(
     progress: Progress | None = None,
     engine: str = "openvino",
     warn: Callable[[tuple[OffPath, ...]], None] | None = None,
-    looks: Extractor | None = None,
+    extractor: Extractor | None = None,
 ) -> Compressed:
     """Carry out the plan `config` on `model`, which stays as it is.
 
@@ -100,7 +100,7 @@ def compress(
     engine:    which one the plan is for: `openvino`, `onnxruntime`
     warn:      called once, before the first step, with every operator that will leave that engine's fast
                path; not where there are none
-    looks:     as which samples are compared by steps that match them (`sampling` with a matched temperature);
+    extractor: as which samples are compared by steps that match them (`sampling` with a matched temperature);
                None compares their values
     Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step did
     nothing or would leave a broken model.
@@ -111,7 +111,7 @@ def compress(
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
     reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
-    run = _Run(original, original, config, workdir, reference, condition, shapes(original), looks)
+    run = _Run(original, original, config, workdir, reference, condition, shapes(original), extractor)
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
@@ -122,23 +122,25 @@ def compress(
     current = original
     for k, step in enumerate(config.steps):
         key = hash_json([key, step, config.batches, config.measure])
-        if looks is not None and step.looks:
-            key = hash_json([key, looks.fingerprint])
+        if extractor is not None and step.needs_extractor:
+            key = hash_json([key, extractor.fingerprint])
         directory = _directory(run, k)
 
-        def told(done: int, total: int, info: Mapping[str, Any], k: int = k, step: StepConfig = step) -> None:
+        def on_progress(
+            done: int, total: int, info: Mapping[str, Any], k: int = k, step: StepConfig = step
+        ) -> None:
             if progress:
                 share = sum(work[:k]) + work[k] * done // max(total, 1)
                 progress(share, sum(work), {"step": f"{k + 1}/{len(work)} {step.kind}", **info})
 
-        told(0, 1, {})
+        on_progress(0, 1, {})
         found = _finished(run, k, directory, key)
         current = (
             found
             if found is not None
-            else _carried_out(run, step, current, directory, key, k, seed, dataset, told)
+            else _carried_out(run, step, current, directory, key, k, seed, dataset, on_progress)
         )
-        told(1, 1, {})
+        on_progress(1, 1, {})
     last = _directory(run, len(config.steps) - 1)
     bundle = workdir / "model.niwaki"
     write_bytes(bundle, (last / "model.niwaki").read_bytes())
@@ -181,7 +183,7 @@ def _carried_out(
     k: int,
     seed: int,
     dataset: Any,
-    told: Callable[[int, int, Mapping[str, Any]], None],
+    on_progress: Callable[[int, int, Mapping[str, Any]], None],
 ) -> GenerativeModel:
     begun = directory / "begun.json"
     if directory.exists() and not (begun.exists() and read_json(begun).get("key") == key):
@@ -191,10 +193,10 @@ def _carried_out(
     before, started = (parameters(model), macs(model)), time.perf_counter()
     previous = _directory(run, k - 1) / "model.niwaki" if k else None
     recovery, condition = _recovery(run.config, k), run.condition
-    bench = Workshop(
-        run.teacher, dataset, seed + k, directory, condition, told, recovery, previous, run.looks
+    context = StepContext(
+        run.teacher, dataset, seed + k, directory, condition, on_progress, recovery, previous, run.extractor
     )
-    outcome = step_of(step.kind).carry_out(model, step, bench)
+    outcome = step_of(step.kind).carry_out(model, step, context)
     check(outcome.model, run.shapes)
     again = save_step(outcome.model, directory, run.original)
     _refuse_nothing(step, model, again, outcome)
@@ -287,8 +289,8 @@ def _latency(config: CompressConfig, bundle: Path) -> dict[str, float]:
 
 def _quantized(outcome: Outcome) -> dict[str, dict[str, int]]:
     if outcome.bundle:
-        told = niwaki_runtime.inspect(outcome.bundle).graphs
-        return {name: _brief(graph.quantized) for name, graph in told.items()}
+        graphs = niwaki_runtime.inspect(outcome.bundle).graphs
+        return {name: _brief(graph.quantized) for name, graph in graphs.items()}
     return {name: _brief(count_quantized(path)) for name, path in outcome.graphs.items()}
 
 

@@ -68,7 +68,7 @@ class Record:
 def sampling_graphs(model: GenerativeModel) -> dict[str, Any]:
     """The graphs that the sampler calls: what is exported, and so what counts."""
     used = model.sampler().graphs_used()
-    return {name: graph for name, graph in model.graphs().items() if name in used}
+    return {name: graph for name, graph in model.shipped_graphs().items() if name in used}
 
 
 def parameters(model: GenerativeModel) -> int:

@@ -17,7 +17,7 @@ class Step(BaseModel):
     kind: str
 
     @property
-    def looks(self) -> bool:
+    def needs_extractor(self) -> bool:
         """Whether it compares samples as an extractor sees them."""
         return False
 

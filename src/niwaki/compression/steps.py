@@ -16,24 +16,24 @@ import numpy as np
 
 from niwaki.core.contract import CallError, GenerativeModel
 
-__all__ = ["FOLDERS", "STEPS", "Outcome", "Step", "Workshop", "step", "step_of"]
+__all__ = ["FOLDERS", "STEPS", "Outcome", "Step", "StepContext", "step", "step_of"]
 
-Told = Callable[[int, int, Mapping[str, Any]], None]
+OnProgress = Callable[[int, int, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Workshop:
+class StepContext:
     """What a step may need.
 
-    original:  the teacher: the uncompressed model, or what an earlier step made of it that `teaches`
-    dataset:   the data, or None
-    seed:      of this step
-    directory: of this step
-    condition: what calibration samples are asked for
-    told:      progress of this step: (done, total, figures)
-    recovery:  how to train between rounds of pruning
-    previous:  bundle of the step before, for steps that work on bundles; None for the first step
-    looks:     samples → features, for steps that compare samples as a judge sees them; None without one
+    original:    the teacher: the uncompressed model, or what an earlier step made of it that `teaches`
+    dataset:     the data, or None
+    seed:        of this step
+    directory:   of this step
+    condition:   what calibration samples are asked for
+    on_progress: progress of this step: (done, total, figures)
+    recovery:    how to train between rounds of pruning
+    previous:    bundle of the step before, for steps that work on bundles; None for the first step
+    extractor:   samples → features, for steps that compare samples as a judge sees them; None without one
     """
 
     original: GenerativeModel
@@ -41,10 +41,10 @@ class Workshop:
     seed: int
     directory: Path
     condition: Any
-    told: Told
+    on_progress: OnProgress
     recovery: Any = None
     previous: Path | None = None
-    looks: Callable[[np.ndarray], np.ndarray] | None = None
+    extractor: Callable[[np.ndarray], np.ndarray] | None = None
 
     def training_split(self) -> Any:
         """Raises CallError where the plan was given no data."""
@@ -74,9 +74,9 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """carry_out: (model, config, workshop) → outcome; work: config → units of progress (training steps)."""
+    """carry_out: (model, config, context) → outcome; work: config → units of progress (training steps)."""
 
-    carry_out: Callable[[GenerativeModel, Any, Workshop], Outcome]
+    carry_out: Callable[[GenerativeModel, Any, StepContext], Outcome]
     work: Callable[[Any], int]
 
 

@@ -1,4 +1,4 @@
-"""The words that every floor speaks: what a model is, what the trainer asks of it, what sampling needs.
+"""The words that every package speaks: what a model is, what the trainer asks of it, what sampling needs.
 
 Nothing here knows a family, a data set or a device. `docs/architecture.md` tells how the words are used.
 """
@@ -6,9 +6,11 @@ Nothing here knows a family, a data set or a device. `docs/architecture.md` tell
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +18,9 @@ from niwaki.core.backend import TorchBackend
 from niwaki.core.graph import Graph, Port, View
 from niwaki.core.trainable import Batch, Context, Phase, Trainable
 from niwaki_runtime.errors import BundleError, CallError, NiwakiError, first_line, nearest
-from niwaki_runtime.samplers import Noise, Sampler, State
-from niwaki_runtime.specs import ConditionSpec, SampleSpec, resolve
+from niwaki_runtime.programs import SAMPLING, Program, Runner, graphs_of, self_contained
+from niwaki_runtime.samplers import Sampler, State
+from niwaki_runtime.specs import ConditionSpec, DataSpec, Levels, Real, Tokens, ValueSpec
 
 __all__ = [
     "Batch",
@@ -25,102 +28,96 @@ __all__ = [
     "CallError",
     "ConditionSpec",
     "Context",
+    "DataSpec",
     "GenerativeModel",
     "Graph",
-    "HasLatents",
-    "HasLikelihood",
+    "Levels",
     "NiwakiError",
     "Phase",
     "Port",
-    "SampleSpec",
+    "Program",
+    "Real",
+    "Runner",
     "State",
+    "Tokens",
     "Trainable",
+    "ValueSpec",
     "View",
     "first_line",
     "nearest",
 ]
 
 
-class GenerativeModel(Trainable):
-    """What every family is. A subclass is built from its config and the spec of its samples alone.
+class GenerativeModel(Trainable, Runner):
+    """What every family is. A subclass is built from its config and the specs of its data alone.
 
     name, config: how to build it again; set by registering and by the constructor
-    surgery:      cuts made since it was built (`niwaki.surgery.cuts`), replayed on loading
+    spec:         the columns that it was built for; `x` is its sample
+    conditions:   what its samples can be asked to be
+    surgery:      edits made since it was built (`niwaki.surgery`), replayed on loading
+    shipped:      programs that go into a bundle; empty: `sample`, and whatever needs no further graph
+    files:        what goes into a bundle beside the graphs, by name (`tokenizer.json`)
     """
 
     name: str
     Config: type[Any]
     config: Any
     surgery: tuple[Any, ...] = ()
-    spec: SampleSpec
-    conditions: dict[str, ConditionSpec]
+    spec: DataSpec
+    conditions: Mapping[str, ConditionSpec] = {}
+    shipped: tuple[str, ...] = ()
+    files: Mapping[str, str] = {}
+    usual_batch = 256
 
     @abstractmethod
     def graphs(self) -> dict[str, Graph]:
-        """The networks that sampling needs, by the names that `sampler()` calls them."""
+        """The networks that programs need, by the names that their samplers call."""
 
     @abstractmethod
     def sampler(self) -> Sampler:
-        """How noise becomes samples through the graphs: plain data."""
+        """How samples come about: plain data."""
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        *,
-        seed: int,
-        condition: Any = None,
-        start: int = 0,
-        batch: int = 256,
-        project: Callable[[Tensor, float, int], Tensor] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        **overrides: Any,
-    ) -> Tensor:
-        """Samples start … start+n−1 of `seed`: `(n, *spec.shape)`, on the model's device.
+    def programs(self) -> dict[str, Program]:
+        """What it can do: `sample`; a family adds `encode`, `decode`, `log_prob`, `translate_ab` …"""
+        return {SAMPLING: Program(self.sampler(), self.conditions, self.spec.x)}
 
-        condition: a value, an array with one row per sample, or a mapping of condition names to either; None
-                   asks for the classes in turn
-        batch:     samples worked on at once; the result depends on it only by the network's own rounding
-        project:   `(x, t, draw) → x` after each solver step
-        progress:  called with (samples done, samples in all)
-        overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)
-        Raises CallError for a condition or an option that the model does not have.
-        """
-        sampler = self.sampler().override(**overrides)
+    def shipped_programs(self) -> dict[str, Program]:
+        """The programs that go into a bundle. Raises CallError for a name that is none."""
+        known = self.programs()
+        names = self.shipped or self_contained(known)
+        return {name: self.program(name) for name in dict.fromkeys((SAMPLING, *names))}
+
+    def shipped_graphs(self) -> dict[str, Graph]:
+        """The graphs that shipped programs call: what is exported, compressed and measured."""
         graphs = self.graphs()
-        first = next(self.parameters())
-        backend = TorchBackend(first.device)
-        if isinstance(condition, Tensor):
-            condition = condition.cpu().numpy()
-        asked = resolve(self.conditions, condition, start, n)
+        return {name: graphs[name] for name in graphs_of(self.shipped_programs())}
+
+    def callable_graphs(self) -> Mapping[str, Graph]:
+        return self.graphs()
+
+    def backend(self) -> TorchBackend:
+        """Of the device where the weights are."""
+        return TorchBackend(next(self.parameters()).device)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Evaluation mode and no gradients, as long as it lasts."""
         was_training = self.training
         self.eval()
         try:
-            parts = []
-            for at in range(0, n, batch):
-                m = min(batch, n - at)
-                rows = {k: backend.asarray(v[at : at + m]) for k, v in asked.items()}
-                noise = Noise(backend, seed, start + at, m)
-                parts.append(sampler(graphs, noise, rows, project=project))
-                if progress:
-                    progress(at + m, n)
+            with torch.no_grad():
+                yield
         finally:
             self.train(was_training)
-        return torch.cat(parts) if parts else torch.empty((0, *self.spec.shape))
+
+    def run(self, program: str, n: int, *, inputs: Any = None, **options: Any) -> Tensor:
+        """Results of a program, on the model's device, as `niwaki_runtime.programs.Runner.run` says."""
+        out: Tensor = super().run(program, n, inputs=_host(inputs), **options)
+        return out
 
 
-@runtime_checkable
-class HasLikelihood(Protocol):
-    """A model that knows how probable a sample is."""
-
-    def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density (or a lower bound, where the docstring says so) in nats `(n,)`."""
-
-
-@runtime_checkable
-class HasLatents(Protocol):
-    """A model with a code for every sample."""
-
-    def encode(self, x: Tensor) -> Tensor: ...
-
-    def decode(self, z: Tensor) -> Tensor: ...
+def _host(inputs: Any) -> Any:
+    """Tensors among inputs as arrays."""
+    if isinstance(inputs, Mapping):
+        return {name: _host(value) for name, value in inputs.items()}
+    return np.asarray(inputs.detach().cpu()) if isinstance(inputs, Tensor) else inputs

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from niwaki.core.contract import CallError, nearest
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "import_modules"]
 
 Base = TypeVar("Base")
 Kind = TypeVar("Kind")
+
+
+def import_modules(package: str) -> None:
+    """Import a module, or every module of a package and of the packages in it: each enters what it brings."""
+    home = importlib.import_module(package)
+    for found in pkgutil.walk_packages(getattr(home, "__path__", ()), f"{package}."):
+        importlib.import_module(found.name)
 
 
 class Registry(Generic[Base]):
     """Subclasses of one base by name.
 
     what:     what they are called in an error: `model`, `encoder`
-    built_in: modules that enter theirs; imported when the names are first asked for
+    packages: whose modules enter theirs; imported when the names are first asked for
     """
 
-    def __init__(self, what: str, built_in: Sequence[str]) -> None:
+    def __init__(self, what: str, packages: Sequence[str]) -> None:
         self.what = what
-        self.built_in = tuple(built_in)
+        self.packages = tuple(packages)
         self._known: dict[str, type[Base]] = {}
 
     def register(self, name: str) -> Callable[[Kind], Kind]:
@@ -38,11 +46,11 @@ class Registry(Generic[Base]):
 
     def names(self) -> list[str]:
         """All there are, the built-in modules loaded."""
-        for module in self.built_in:
-            importlib.import_module(module)
+        for package in self.packages:
+            import_modules(package)
         return sorted(self._known)
 
-    def own(self) -> list[str]:
+    def built_in_names(self) -> list[str]:
         """Those that niwaki itself brings."""
         return [name for name in self.names() if self._known[name].__module__.startswith("niwaki.")]
 

@@ -3,49 +3,62 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from niwaki_runtime.errors import CallError
+from niwaki_runtime.errors import CallError, nearest
 
 __all__ = ["Batch", "Context", "Phase", "Trainable"]
 
 
-@dataclass
-class Batch:
-    """What a training step sees, by name.
+class Batch(Mapping[str, Tensor]):
+    """What a training step sees: columns of the data by name, one row per sample.
 
-    x:         samples `(n, *shape)` in the spec's value range
-    y:         class labels `(n,)` int64
-    x_b:       samples of a second domain
-    condition: other conditions by name
-    index:     positions in the training split `(n,)` int64
+    columns: name → `(n, *shape)` as a model sees it; `x` are the samples, others what they are known by
+             (`class`, a caption, a mask …); None is left out
+    index:   positions in the training split `(n,)` int64
     """
 
-    x: Tensor
-    y: Tensor | None = None
-    x_b: Tensor | None = None
-    condition: dict[str, Tensor] = field(default_factory=dict)
-    index: Tensor | None = None
+    def __init__(self, columns: Mapping[str, Tensor | None], *, index: Tensor | None = None) -> None:
+        self._columns = {name: value for name, value in columns.items() if value is not None}
+        self.index = index
+
+    @property
+    def x(self) -> Tensor:
+        """The samples."""
+        return self._columns["x"]
+
+    def __getitem__(self, name: str) -> Tensor:
+        if name not in self._columns:
+            raise CallError(f"the batch has no column '{name}'; {nearest(name, self._columns)}")
+        return self._columns[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._columns.get(name, default)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns)
 
     def __len__(self) -> int:
-        return int(self.x.shape[0])
+        """Number of samples (not of columns)."""
+        return int(next(iter(self._columns.values())).shape[0])
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """A batch with `change` applied to every tensor."""
-        values: dict[str, Any] = {}
-        for f in fields(self):
-            value = getattr(self, f.name)
-            if isinstance(value, Tensor):
-                values[f.name] = change(value)
-            elif isinstance(value, dict):
-                values[f.name] = {k: change(v) for k, v in value.items()}
-        return replace(self, **values)
+        index = None if self.index is None else change(self.index)
+        return Batch({name: change(value) for name, value in self._columns.items()}, index=index)
+
+    def replaced(self, **columns: Tensor | None) -> Batch:
+        """A batch with some columns changed; None takes one out."""
+        return Batch({**self._columns, **columns}, index=self.index)
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
+from niwaki.core.registry import import_modules
 from niwaki.data.audit import Finding
+from niwaki.data.columns import Column
+from niwaki.data.dataset import Split
 
 __all__ = ["DataConfig", "Options", "Pool", "Progress", "register", "registered", "source_names"]
 
@@ -25,27 +27,55 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-@dataclass
 class Pool:
     """What a source hands over: all samples, not yet divided.
 
-    x:          `(n, *shape)` uint8 or float32
-    spec:       of the samples; its classes are 0 where `y` is None
+    spec:       of the columns that `x` and `y` fill: the samples, and their classes where `y` is given
+    x:          `(n, *shape)` integers for levels and tokens, float32 for amounts
+    y:          classes `(n,)` int64
+    columns:    further columns by name; paired ones have n rows
     assignment: `(n,)` numbers of the splits (0 train, 1 validation, 2 test, 3 … the `extra` ones), where the
                 source knows better than the hash of a sample; None lets the hash decide
+    unpaired:   the same of every unpaired column, by name
     item_names: name of each sample in findings; default: its number
+    files:      what models of these data ship with (`tokenizer.json`)
     """
 
-    name: str
-    spec: SampleSpec
-    x: Tensor
-    y: Tensor | None = None
-    attributes: dict[str, Tensor] = field(default_factory=dict)
-    attribute_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    assignment: np.ndarray | None = None
-    extra: tuple[str, ...] = ()
-    item_names: list[str] | None = None
-    findings: list[Finding] = field(default_factory=list)
+    def __init__(
+        self,
+        name: str,
+        spec: DataSpec,
+        x: Tensor,
+        y: Tensor | None = None,
+        *,
+        columns: Mapping[str, Column] | None = None,
+        attributes: Mapping[str, Tensor] | None = None,
+        attribute_names: Mapping[str, tuple[str, ...]] | None = None,
+        assignment: np.ndarray | None = None,
+        unpaired: Mapping[str, np.ndarray] | None = None,
+        extra: tuple[str, ...] = (),
+        item_names: list[str] | None = None,
+        findings: list[Finding] | None = None,
+        files: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.columns = {**Split.of(spec, x, y).columns, **(columns or {})}
+        self.attributes, self.attribute_names = dict(attributes or {}), dict(attribute_names or {})
+        self.assignment, self.unpaired, self.extra = assignment, dict(unpaired or {}), extra
+        self.item_names, self.findings = item_names, list(findings or [])
+        self.files = dict(files or {})
+
+    @property
+    def x(self) -> Tensor:
+        return self.columns["x"].data
+
+    @property
+    def y(self) -> Tensor | None:
+        return self.columns["class"].data if "class" in self.columns else None
+
+    @property
+    def spec(self) -> DataSpec:
+        return Split(self.columns).spec
 
     def item(self, i: int) -> str:
         return self.item_names[i] if self.item_names else f"sample {i}"
@@ -60,7 +90,6 @@ class _Source:
 Reader = TypeVar("Reader", bound=Callable[..., Pool])
 
 _SOURCES: dict[str, _Source] = {}
-_BUILT_IN = ("arrays", "digits", "folder", "glyphs", "patches", "text")
 
 
 def register(name: str, options: type[Options] = Options) -> Callable[[Reader], Reader]:
@@ -75,8 +104,7 @@ def register(name: str, options: type[Options] = Options) -> Callable[[Reader], 
 
 def source_names() -> list[str]:
     """All registered sources, the built-in ones loaded."""
-    for module in _BUILT_IN:
-        importlib.import_module(f"niwaki.data.sources.{module}")
+    import_modules("niwaki.data.sources")
     return sorted(_SOURCES)
 
 
@@ -95,6 +123,7 @@ class DataConfig(BaseModel):
     path:      of the files (`folder`, `arrays`)
     size:      height and width in pixels, where the source can choose it
     labels:    true demands class labels, false leaves them out, None takes them where they are
+    columns:   names that the model knows columns by, and the data's own: `{condition: caption}`
     seed:      of the division and of all that a source draws
     fractions: shares of train, validation and test
 
@@ -108,6 +137,7 @@ class DataConfig(BaseModel):
     path: str | None = None
     size: int | None = Field(default=None, ge=4, le=1024)
     labels: bool | None = None
+    columns: dict[str, str] = {}
     seed: int = Field(default=0, ge=0)
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
 

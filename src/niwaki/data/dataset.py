@@ -1,4 +1,4 @@
-"""A data set in memory: three splits of samples, kept as small integers where they are pictures."""
+"""A data set in memory: three splits of named columns, kept as small integers where they are levels."""
 
 from __future__ import annotations
 
@@ -8,85 +8,103 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import Batch, CallError, SampleSpec, nearest
+from niwaki.core.contract import Batch, CallError, DataSpec, nearest
 from niwaki.data.audit import Audit
+from niwaki.data.columns import Column
 
 __all__ = ["Dataset", "Split"]
 
 
 @dataclass
 class Split:
-    """Samples of one split, all on one device.
+    """One split, all on one device.
 
-    x:          `(n, *shape)`; uint8 holds grey levels 0 … levels−1, float32 holds values in the spec's range;
-                tokens (modality `text`) are integers 0 … levels−1 of any type
-    y:          class labels `(n,)` int64, or None
-    attributes: further integer facts about every sample, `(n,)` int64 each (the font of a glyph)
-    x_b:        samples of a second, unpaired domain `(m, *shape_b)`, stored like `x`
+    columns:    by name; `x` are the samples, others what they are known by (`class`, a caption, a mask …);
+                unpaired ones have a length of their own
+    attributes: further integer facts about every sample that no model is asked for, `(n,)` int64 each (the
+                font of a glyph)
     """
 
-    spec: SampleSpec
-    x: Tensor
-    y: Tensor | None = None
+    columns: dict[str, Column]
     attributes: dict[str, Tensor] = field(default_factory=dict)
-    x_b: Tensor | None = None
+
+    @classmethod
+    def of(
+        cls,
+        spec: DataSpec,
+        x: Tensor,
+        y: Tensor | None = None,
+        attributes: Mapping[str, Tensor] | None = None,
+        **others: Tensor,
+    ) -> Split:
+        """Samples `x`, their classes `y` and other columns by name, as `spec` describes them."""
+        given = {"x": x, **({} if y is None else {"class": y}), **others}
+        columns = {name: Column(spec[name], data, name not in spec.unpaired) for name, data in given.items()}
+        return cls(columns, dict(attributes or {}))
+
+    @property
+    def spec(self) -> DataSpec:
+        """What the columns are."""
+        unpaired = tuple(name for name, column in self.columns.items() if not column.paired)
+        return DataSpec({name: column.spec for name, column in self.columns.items()}, unpaired)
+
+    @property
+    def x(self) -> Tensor:
+        """The samples as they are stored `(n, *shape)`."""
+        return self.columns["x"].data
+
+    @property
+    def y(self) -> Tensor | None:
+        """The classes `(n,)` int64, or None."""
+        return self.columns["class"].data if "class" in self.columns else None
 
     def __len__(self) -> int:
-        return int(self.x.shape[0])
+        return len(self.columns["x"])
+
+    def column(self, name: str) -> Column:
+        """Raises CallError with the nearest name where there is no such column."""
+        if name not in self.columns:
+            raise CallError(f"the data have no column '{name}'; {nearest(name, self.columns)}")
+        return self.columns[name]
 
     def values(self, index: Tensor | None = None) -> Tensor:
         """Samples as a model sees them: float32 in [low, high] (tokens: int64); those at `index`, or all."""
-        return self._scaled(self.x if index is None else self.x[index])
+        return self.columns["x"].values(index)
 
-    def _scaled(self, stored: Tensor) -> Tensor:
-        if self.spec.modality == "text":
-            return stored.long()  # tokens are names, not amounts
-        if stored.dtype != torch.uint8:
-            return stored
-        spec = self.spec
-        # u / (levels−1) first: the ends are then exactly low and high, and all values lie between them
-        return stored.float().div_(spec.levels - 1).mul_(spec.high - spec.low).add_(spec.low)
+    def batch(self, index: Tensor, unpaired: Mapping[str, Tensor] | None = None) -> Batch:
+        """The rows at `index` `(n,)` int64, gathered where the split lives; no host synchronisation.
 
-    def batch(self, index: Tensor, index_b: Tensor | None = None) -> Batch:
-        """The samples at `index` `(n,)` int64, gathered where the split lives; no host synchronisation.
-
-        index_b: positions in the second domain; default: `index`, wrapped round its length
+        unpaired: positions in columns that are not paired; default: `index`, wrapped round their length
         """
         index = index.to(self.x.device, non_blocking=True)
-        x_b = None
-        if self.x_b is not None:
-            index_b = (
-                index % len(self.x_b) if index_b is None else index_b.to(self.x_b.device, non_blocking=True)
-            )
-            x_b = self._scaled(self.x_b[index_b])
-        y = None if self.y is None else self.y[index]
-        return Batch(x=self.values(index), y=y, x_b=x_b, index=index)
+        columns = {}
+        for name, column in self.columns.items():
+            at = index
+            if not column.paired:
+                given = (unpaired or {}).get(name)
+                at = index % len(column) if given is None else given.to(self.x.device, non_blocking=True)
+            columns[name] = column.values(at)
+        return Batch(columns, index=index)
 
     def select(self, index: Tensor) -> Split:
-        """The part at `index` (positions or a mask); the second domain stays whole."""
-        y = None if self.y is None else self.y[index]
-        return replace(
-            self, x=self.x[index], y=y, attributes={k: v[index] for k, v in self.attributes.items()}
+        """The part at `index` (positions or a mask); unpaired columns stay whole."""
+        return Split(
+            {name: c.take(index) if c.paired else c for name, c in self.columns.items()},
+            {name: value[index] for name, value in self.attributes.items()},
         )
 
     def to(self, device: torch.device | str) -> Split:
         """The same split on another device."""
         return replace(
             self,
-            x=self.x.to(device),
-            y=None if self.y is None else self.y.to(device),
+            columns={name: column.to(device) for name, column in self.columns.items()},
             attributes={k: v.to(device) for k, v in self.attributes.items()},
-            x_b=None if self.x_b is None else self.x_b.to(device),
         )
 
     def tensors(self) -> dict[str, Tensor]:
         """All that the split holds, by name: what its fingerprint is taken over."""
-        named = {"x": self.x, **{f"attributes.{k}": v for k, v in self.attributes.items()}}
-        if self.y is not None:
-            named["y"] = self.y
-        if self.x_b is not None:
-            named["x_b"] = self.x_b
-        return named
+        stored = {name: column.data for name, column in self.columns.items()}
+        return {**stored, **{f"attributes.{k}": v for k, v in self.attributes.items()}}
 
 
 @dataclass
@@ -98,17 +116,19 @@ class Dataset:
     test:            touched by the final evaluation alone
     extra:           further splits by name (`ood`: samples from outside the distribution)
     attribute_names: what the integers of each attribute mean
+    files:           what models of these data ship with, by name (`tokenizer.json`)
     fingerprint:     SHA-256 over all tensors and the config; equal for equal content wherever the files lie
     """
 
     name: str
-    spec: SampleSpec
+    spec: DataSpec
     train: Split
     validation: Split
     test: Split
     extra: dict[str, Split] = field(default_factory=dict)
     attribute_names: dict[str, tuple[str, ...]] = field(default_factory=dict)
     audit: Audit = field(default_factory=Audit)
+    files: dict[str, str] = field(default_factory=dict)
     fingerprint: str = ""
 
     @property

@@ -53,7 +53,7 @@ class Feeder:
 
     Batch k of rank r covers the positions [(k·world + r)·batch_size, … + batch_size) of the endless stream in
     which every sample comes once per epoch: ranks never share a position, no batch is cut short, and a batch
-    may span two epochs. A second domain (`x_b`) has a stream of its own, so that pairs are not learned.
+    may span two epochs. An unpaired column has a stream of its own, so that pairs are not learned.
 
     batch_size: samples per batch *and rank*
     offset:     added to every position; may be negative. With it a stage of another batch size goes on
@@ -71,7 +71,7 @@ class Feeder:
         world: int = 1,
         offset: int = 0,
     ) -> None:
-        if len(split) == 0 or (split.x_b is not None and len(split.x_b) == 0):
+        if not all(map(len, split.columns.values())):
             raise CallError("an empty split cannot be trained on")
         if batch_size < 1:
             raise CallError(f"a batch must hold at least one sample, not {batch_size}")
@@ -80,7 +80,11 @@ class Feeder:
         self.split, self.batch_size, self.seed, self.rank, self.world = split, batch_size, seed, rank, world
         self.offset = offset
         self._a = _Stream(len(split), seed, 0, split.x.device)
-        self._b = None if split.x_b is None else _Stream(len(split.x_b), seed, 1, split.x_b.device)
+        unpaired = sorted(name for name, column in split.columns.items() if not column.paired)
+        self._unpaired = {
+            name: _Stream(len(split.columns[name]), seed, 1 + k, split.x.device)
+            for k, name in enumerate(unpaired)
+        }
 
     def index(self, k: int) -> Tensor:
         """Positions in the split of the k-th batch `(batch_size,)` int64, k = 0, 1, 2 …"""
@@ -88,8 +92,9 @@ class Feeder:
 
     def batch(self, k: int) -> Batch:
         """The k-th batch; asking again, or in another order, gives the same."""
-        index_b = None if self._b is None else self._b.take(self._start(k), self.batch_size)
-        return self.split.batch(self.index(k), index_b)
+        start = self._start(k)
+        unpaired = {name: stream.take(start, self.batch_size) for name, stream in self._unpaired.items()}
+        return self.split.batch(self.index(k), unpaired)
 
     def _start(self, k: int) -> int:
         if k < 0:

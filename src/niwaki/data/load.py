@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, nearest
 from niwaki.core.store import hash_json, hash_tensors
 from niwaki.data import audit
 from niwaki.data.audit import Audit, Finding
@@ -31,6 +30,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     """
     pool = registered(config.source).read(config, config.options(), progress)
     _labels(config, pool)
+    _rename(config, pool)
     findings = [*pool.findings, *_finite(pool)]
     hashes = hash_samples(pool.x)
     if pool.assignment is None:
@@ -51,7 +51,8 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     findings += audit.duplicates(hashes, split, y, pool.item)
     names = (*SPLITS, *pool.extra)
     order = permutation(len(split), config.seed, 0)  # the first n of a split are then a fair choice of it
-    parts = {name: _part(pool, torch.from_numpy(order[split[order] == k])) for k, name in enumerate(names)}
+    _divide_unpaired(config, pool)
+    parts = {name: _part(pool, torch.from_numpy(order[split[order] == k]), k) for k, name in enumerate(names)}
     summary, more = _figures(pool, parts)
     tensors = {f"{s}.{k}": t for s, part in parts.items() for k, t in part.tensors().items()}
     # the path is left out: moved files are the same data
@@ -68,6 +69,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
         test=parts["test"],
         extra={name: parts[name] for name in pool.extra},
         attribute_names=pool.attribute_names,
+        files=pool.files,
         audit=Audit((*findings, *more), summary),
         fingerprint=hash_json(record),
     )
@@ -80,8 +82,18 @@ def _labels(config: DataConfig, pool: Pool) -> None:
             f"data.labels is true, but the {config.source} data '{pool.name}' have no class labels"
         )
     if config.labels is False and pool.y is not None:
-        pool.y = None
-        pool.spec = replace(pool.spec, classes=0, class_names=())
+        pool.columns.pop("class")
+
+
+def _rename(config: DataConfig, pool: Pool) -> None:
+    """Give columns the names that the model knows them by (`data.columns`)."""
+    for name, source in config.columns.items():
+        if source not in pool.columns:
+            raise CallError(
+                f"data.columns.{name}: the data have no column '{source}'; {nearest(source, pool.columns)}"
+            )
+    renamed = {source: name for name, source in config.columns.items()}
+    pool.columns = {renamed.get(name, name): column for name, column in pool.columns.items()}
 
 
 def _finite(pool: Pool) -> list[Finding]:
@@ -101,8 +113,7 @@ def _keep(pool: Pool, mask: np.ndarray) -> None:
     """Reduce the pool to the samples in `mask` `(n,)` bool."""
     kept = torch.from_numpy(np.flatnonzero(mask))
     pool.item_names = [pool.item(int(i)) for i in kept]
-    pool.x = pool.x[kept]
-    pool.y = None if pool.y is None else pool.y[kept]
+    pool.columns = {name: c.take(kept) if c.paired else c for name, c in pool.columns.items()}
     pool.attributes = {k: v[kept] for k, v in pool.attributes.items()}
     pool.assignment = None if pool.assignment is None else pool.assignment[mask]
 
@@ -125,14 +136,26 @@ def _enough(config: DataConfig, split: np.ndarray, distinct: int) -> None:
             )
 
 
-def _part(pool: Pool, index: Tensor) -> Split:
-    y = None if pool.y is None else pool.y[index]
-    return Split(pool.spec, pool.x[index], y, {k: v[index] for k, v in pool.attributes.items()})
+def _part(pool: Pool, index: Tensor, number: int) -> Split:
+    """The samples at `index`, and of unpaired columns the rows of split `number`."""
+    columns = {}
+    for name, column in pool.columns.items():
+        columns[name] = column.take(
+            index if column.paired else torch.from_numpy(np.flatnonzero(pool.unpaired[name] == number))
+        )
+    return Split(columns, {k: v[index] for k, v in pool.attributes.items()})
+
+
+def _divide_unpaired(config: DataConfig, pool: Pool) -> None:
+    """Say of every row of an unpaired column which split it is in, where the source did not."""
+    for name, column in pool.columns.items():
+        if not column.paired and name not in pool.unpaired:
+            pool.unpaired[name] = by_hash(hash_samples(column.data), config.fractions, config.seed)
 
 
 def _figures(pool: Pool, parts: dict[str, Split]) -> tuple[dict[str, Any], list[Finding]]:
     """Plain figures of the whole, and what is odd about values and classes."""
-    spec: SampleSpec = pool.spec
+    spec = pool.spec
     findings, values = audit.value_range(pool.x, spec.levels)
     summary: dict[str, Any] = {
         "samples": {name: len(part) for name, part in parts.items()},

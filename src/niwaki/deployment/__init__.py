@@ -1,13 +1,13 @@
 """From the workshop to the device: export, int8, packaging, and figures taken on the engine."""
 
 from niwaki.deployment.counting import count_quantized
-from niwaki.deployment.executed import count_executed
 from niwaki.deployment.export import export_graphs
 from niwaki.deployment.measure import Measurement, machine, measure_bundle, measure_model, measure_together
 from niwaki.deployment.package import bundle_bytes, package
 from niwaki.deployment.parity import parity, record_calls
 from niwaki.deployment.quantize_onnx import quantize_onnx
 from niwaki.deployment.repack import pack_bundle
+from niwaki.deployment.runtime_graph import count_executed
 from niwaki.deployment.timing import Latency, interleave
 
 __all__ = [

@@ -15,10 +15,13 @@ from niwaki.core.contract import GenerativeModel, Graph
 from niwaki_runtime.samplers import Noise
 from niwaki_runtime.specs import resolve
 
-__all__ = ["compiled_bf16", "eager_float32", "torch_threads"]
+__all__ = ["Inputs", "compiled_bf16", "eager_float32", "made_once", "torch_threads"]
 
 Sample = Callable[[int], Any]
 """n → n samples, end to end, with the model's own sampler."""
+
+Inputs = Callable[[int], Any]
+"""n → what n samples are asked for (`niwaki.data.inputs.make_inputs`)."""
 
 
 @contextmanager
@@ -32,17 +35,31 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def eager_float32(model: GenerativeModel, *, seed: int = 0) -> Sample:
-    """The float32 eager model with its own sampler."""
-    plain = copy.deepcopy(model).cpu().float().eval()
+def eager_float32(model: GenerativeModel, *, seed: int = 0, inputs: Inputs | None = None) -> Sample:
+    """The float32 eager model with its own sampler; `inputs` where samples must be asked for."""
+    plain, made = copy.deepcopy(model).cpu().float().eval(), made_once(inputs)
 
     def sample(n: int) -> Tensor:
-        return plain.sample(n, seed=seed, batch=n)
+        return plain.sample(n, seed=seed, condition=made(n), batch=n)
 
     return sample
 
 
-def compiled_bf16(model: GenerativeModel, *, seed: int = 0, **options: Any) -> Sample:
+def made_once(inputs: Inputs | None) -> Inputs:
+    """The inputs of each batch size, made once: making them is not what is timed."""
+    known: dict[int, Any] = {}
+
+    def made(n: int) -> Any:
+        if inputs is not None and n not in known:
+            known[n] = inputs(n)
+        return known.get(n)
+
+    return made
+
+
+def compiled_bf16(
+    model: GenerativeModel, *, seed: int = 0, inputs: Inputs | None = None, **options: Any
+) -> Sample:
     """torch.compile in bf16 with frozen weights and channels_last: the fastest that torch itself offers.
 
     The networks are compiled, the sampler's loop is not (as everywhere in niwaki). Each batch size is
@@ -54,11 +71,11 @@ def compiled_bf16(model: GenerativeModel, *, seed: int = 0, **options: Any) -> S
     for part in fast.modules():
         if isinstance(part, nn.Conv2d | nn.ConvTranspose2d):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    sampler, backend = fast.sampler(), TorchBackend("cpu")
+    sampler, backend, made = fast.sampler(), TorchBackend("cpu"), made_once(inputs)
     graphs = {name: _Compiled(graph, options) for name, graph in fast.graphs().items()}
 
     def sample(n: int) -> Tensor:
-        rows = {k: backend.asarray(v) for k, v in resolve(fast.conditions, None, 0, n).items()}
+        rows = {k: backend.asarray(v) for k, v in resolve(fast.conditions, made(n), 0, n).items()}
         with torch.no_grad(), inductor.patch(freezing=True):
             return sampler(graphs, Noise(backend, seed, 0, n), rows)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from niwaki_runtime.manifest import Manifest
+from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["card"]
 
@@ -13,6 +14,14 @@ __all__ = ["card"]
 def card(manifest: Manifest) -> str:
     """Markdown for people; every figure in it is also in the manifest."""
     return "\n".join(_lines(manifest)) + "\n"
+
+
+def _values(spec: ValueSpec) -> str:
+    """The values of one sample in words."""
+    if spec.is_tokens:
+        return f"{spec.levels} tokens"
+    stored = f", {spec.levels} levels" if spec.levels else ""
+    return f"values {spec.low:g} … {spec.high:g}{stored}"
 
 
 def _lines(m: Manifest) -> Iterator[str]:
@@ -30,13 +39,15 @@ def _lines(m: Manifest) -> Iterator[str]:
     yield "## What it makes"
     yield ""
     shape = " × ".join(map(str, spec.shape))
-    yield f"- samples: {spec.modality}, {shape}, values {spec.low:g} … {spec.high:g}, {spec.levels} levels"
-    if spec.classes:
-        names = f" ({', '.join(spec.class_names)})" if 0 < len(spec.class_names) <= 40 else ""
-        yield f"- classes: {spec.classes}{names}"
+    yield f"- samples: {spec.modality}, {shape}, {_values(spec)}"
     for name, condition in m.conditions.items():
+        value = condition.value
+        names = f" ({', '.join(value.names)})" if 0 < len(value.names) <= 40 else ""
         size = f" of {condition.size}" if condition.size else ""
-        yield f"- condition `{name}`: {condition.kind}{size}"
+        yield f"- condition `{name}`: {value.modality}{size}{names}"
+    for name, program in m.programs.items():
+        asked = ", ".join(program.inputs) or "noise"
+        yield f"- program `{name}`: {asked} → {program.output.modality} {program.output.shape or ''}".rstrip()
     yield f"- sampling: {m.sampler.kind}, {m.sampler.evaluations()} network evaluations per sample"
     for name, graph in m.graphs.items():
         total = graph.quantized.get("total", 0)

@@ -24,6 +24,7 @@ from niwaki.deployment.fold import fold_norms, fold_upsampling
 from niwaki.deployment.onnx_file import strip, write_graphs
 from niwaki.deployment.qdq import check_quantized, tidy, translations
 from niwaki.surgery.quantized import quantized_layers
+from niwaki_runtime.programs import graphs_of
 
 __all__ = ["OPSET", "export_graphs", "to_onnx"]
 
@@ -81,7 +82,7 @@ def export_graphs(
     """Write the graphs of `model` as `<name>.onnx` in `directory`, with free batch axes; weights shared by
     several are stored once (`weights.bin`).
 
-    names:     which graphs; None is those that the sampler calls
+    names:     which graphs; None is those that shipped programs call
     merge_upsampling: nearest upsampling and the 3×3 convolution after it become one ConvTranspose: the same
         values from fewer than half of the products, and 16 weights instead of 9
     check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3; a quantized
@@ -91,7 +92,7 @@ def export_graphs(
     where one cannot be exported or an engine does not compute what torch does.
     """
     graphs = model.graphs()
-    wanted = tuple(model.sampler().graphs_used() if names is None else names)
+    wanted = graphs_of(model.shipped_programs()) if names is None else tuple(names)
     for name in wanted:
         if name not in graphs:
             raise CallError(f"the model has no graph '{name}'; {nearest(name, graphs)}")

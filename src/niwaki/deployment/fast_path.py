@@ -25,7 +25,7 @@ from niwaki.deployment.bake import bake
 from niwaki.deployment.counting import quantized_nodes
 from niwaki.deployment.export import to_onnx
 from niwaki.deployment.onnx_file import producers, read_onnx, write_graphs
-from niwaki.deployment.ran import READERS, Ran
+from niwaki.deployment.runtime_graph import READERS, RuntimeGraph
 from niwaki.surgery.quantized import LayerBits, Quantizer, fit_weights, quantize_layer
 from niwaki.surgery.quantized_math import affine_scale, symmetric_scale
 
@@ -184,7 +184,7 @@ def _examples(model: GenerativeModel, n: int = 3) -> None:
 def _left(
     graph: str,
     file: onnx.ModelProto,
-    run: Ran,
+    run: RuntimeGraph,
     engine: str,
     names: Mapping[str, str],
     macs: Mapping[str, int],

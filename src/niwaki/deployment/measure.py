@@ -12,11 +12,12 @@ from typing import Any
 
 import niwaki_runtime
 from niwaki.core.contract import CallError, GenerativeModel
-from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
+from niwaki.deployment.baselines import Inputs, compiled_bf16, eager_float32, made_once, torch_threads
 from niwaki.deployment.memory import bundle_memory, model_memory
 from niwaki.deployment.package import bundle_bytes
 from niwaki.deployment.timing import Latency, interleave
 from niwaki_runtime.engines import resolve_engine
+from niwaki_runtime.programs import SAMPLING
 
 __all__ = ["BATCHES", "Measurement", "machine", "measure_bundle", "measure_model", "measure_together"]
 
@@ -98,11 +99,19 @@ def measure_together(
 
 
 def bundle_way(
-    path: Path | str, *, engine: str = "auto", precision: str = "fast", threads: int = 2, seed: int = 0
+    path: Path | str,
+    *,
+    engine: str = "auto",
+    precision: str = "fast",
+    threads: int = 2,
+    seed: int = 0,
+    program: str = SAMPLING,
+    inputs: Inputs | None = None,
 ) -> Callable[[int], Any]:
-    """n → n samples of a bundle, in one batch."""
+    """n → n results of a bundle's program, in one batch; asked for `inputs`, or for its own examples."""
     loaded = niwaki_runtime.load(path, engine=engine, precision=precision, threads=threads)
-    return lambda n: loaded.sample(n, seed=seed, batch=n)
+    made = made_once(inputs or (lambda n: loaded.example_inputs(program, n)))
+    return lambda n: loaded.run(program, n, seed=seed, inputs=made(n), batch=n)
 
 
 def measure_bundle(

@@ -30,17 +30,25 @@ import numpy, niwaki_runtime, niwaki_runtime.engines
 path, engine, precision, threads, n = json.loads(sys.argv[1])
 importlib.import_module(engine)
 empty = peak()
-niwaki_runtime.load(path, engine=engine, precision=precision, threads=threads).sample(n, seed=0, batch=n)
+bundle = niwaki_runtime.load(path, engine=engine, precision=precision, threads=threads)
+bundle.sample(n, seed=0, batch=n, condition=bundle.example_inputs("sample", n))
 print(json.dumps([empty, peak()]))
 """
 
 _MODEL = """
 import json, sys
 import torch, niwaki.models
-path, threads, n = json.loads(sys.argv[1])
+path, threads, n, bundle = json.loads(sys.argv[1])
 torch.set_num_threads(threads)
+inputs = {}
+if bundle:
+    from pathlib import Path
+    from niwaki_runtime.bundle import inspect
+    from niwaki_runtime.examples import example_rows
+    manifest = inspect(bundle)
+    inputs = example_rows(Path(bundle), manifest, manifest.conditions, n)
 empty = peak()
-niwaki.models.load_model(path).sample(n, seed=0, batch=n)
+niwaki.models.load_model(path).sample(n, seed=0, batch=n, condition=inputs)
 print(json.dumps([empty, peak()]))
 """
 
@@ -81,6 +89,12 @@ def bundle_memory(
     return peak_above_empty(["-c", _PEAK + _BUNDLE], [str(path), engine, precision, threads, n], repeats)
 
 
-def model_memory(directory: Path | str, *, threads: int = 2, n: int = 16, repeats: int = 3) -> int:
-    """The same for a saved torch model (`save_model`), above torch alone."""
-    return peak_above_empty(["-c", _PEAK + _MODEL], [str(directory), threads, n], repeats)
+def model_memory(
+    directory: Path | str, *, threads: int = 2, n: int = 16, repeats: int = 3, bundle: Path | str = ""
+) -> int:
+    """The same for a saved torch model (`save_model`), above torch alone.
+
+    bundle: of the same model, whose examples are what samples are asked for; needed where inputs have no
+            default
+    """
+    return peak_above_empty(["-c", _PEAK + _MODEL], [str(directory), threads, n, str(bundle)], repeats)

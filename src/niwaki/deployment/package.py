@@ -8,15 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from niwaki import __version__
 from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
-from niwaki.core.store import atomic_directory, jsonable, write_text
+from niwaki.core.store import atomic_directory, jsonable, write_bytes, write_text
 from niwaki.deployment.card import card
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
 from niwaki.deployment.packing import write_packed
 from niwaki_runtime.archive import pack as zip_bundle
+from niwaki_runtime.examples import FILE as EXAMPLES
+from niwaki_runtime.examples import examples_to_bytes
 from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
+from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.samplers import Sampler
 
 __all__ = ["bundle_bytes", "package"]
@@ -29,6 +34,7 @@ def package(
     *,
     name: str | None = None,
     sampler: Sampler | None = None,
+    examples: Mapping[str, np.ndarray] | None = None,
     measured: Mapping[str, Any] | None = None,
     verdict: Mapping[str, Any] | None = None,
     provenance: Mapping[str, Any] | None = None,
@@ -40,6 +46,7 @@ def package(
     graphs:     by name, as `export_graphs` returns them; weights that several share are stored once
     name:       what the bundle is called; None is the model's registered name
     sampler:    how it samples by default; None is the model's own way
+    examples:   a few rows of inputs that programs cannot be tried without, by input name
     measured:   figures for the manifest and the card (`Measurement.to_json()` and the like)
     verdict:    what compression cost
     provenance: recipe, data fingerprint, seeds
@@ -52,21 +59,25 @@ def package(
     """
     out = Path(out)
     declared = model.graphs()
-    sampler = sampler or model.sampler()
+    programs = model.shipped_programs()
+    if sampler is not None:
+        programs[SAMPLING] = replace(programs[SAMPLING], sampler=sampler)
     for graph in graphs:
         if graph not in declared:
             raise CallError(f"the model has no graph '{graph}'; {nearest(graph, declared)}")
-    for graph in sampler.graphs_used():
-        if graph not in graphs:
-            raise NiwakiError(f"the sampler calls the graph '{graph}', which was not exported")
+    for name_of, program in programs.items():
+        for graph in program.sampler.graphs_used():
+            if graph not in graphs:
+                raise NiwakiError(
+                    f"the program '{name_of}' calls the graph '{graph}', which was not exported"
+                )
     protos = {graph: read_onnx(path) for graph, path in graphs.items()}
     manifest = Manifest(
         name=str(name or getattr(model, "name", type(model).__name__.lower())),
         niwaki=__version__,
-        spec=model.spec,
-        sampler=sampler,
+        programs=programs,
         graphs={g: _entry(g, declared[g], count_quantized(proto)) for g, proto in protos.items()},
-        conditions=model.conditions,
+        examples=EXAMPLES if examples else "",
         measured=jsonable(measured or {}),
         verdict=jsonable(verdict or {}),
         provenance=jsonable(provenance or {}),
@@ -77,8 +88,10 @@ def package(
         if not pack:
             write_graphs(protos, directory)
         write_text(directory / "card.md", card(manifest))
-        if text := getattr(model, "tokenizer_json", ""):
-            write_text(directory / "tokenizer.json", text)
+        for file, text in model.files.items():
+            write_text(directory / file, text)
+        if examples:
+            write_bytes(directory / EXAMPLES, examples_to_bytes(examples))
         write_manifest(directory, replace(manifest, packed=packed))
 
     try:

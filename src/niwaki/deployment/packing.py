@@ -69,8 +69,8 @@ def _pieces(models: Mapping[str, onnx.ModelProto], raw: bytes) -> Iterator[Piece
     for model in models.values():
         for tensor in model.graph.initializer:
             if uses_external_data(tensor):
-                told = ExternalDataInfo(tensor)
-                tensors[int(told.offset or 0)] = (int(told.length or 0), tensor)
+                location = ExternalDataInfo(tensor)
+                tensors[int(location.offset or 0)] = (int(location.length or 0), tensor)
     view, at = memoryview(raw), 0
     for offset in sorted(tensors):
         length, tensor = tensors[offset]

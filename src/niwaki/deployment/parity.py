@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 import niwaki_runtime
-from niwaki.core.backend import TorchBackend
 from niwaki.core.contract import GenerativeModel, Graph
+from niwaki.data import Split
+from niwaki.data.inputs import make_inputs
 from niwaki_runtime.engines import available
+from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.samplers import Noise
 from niwaki_runtime.specs import resolve
 
@@ -57,40 +58,38 @@ def record_calls(
     model: GenerativeModel,
     n: int,
     *,
+    program: str = SAMPLING,
     seed: int = 0,
     start: int = 0,
     condition: Any = None,
     **overrides: Any,
 ) -> tuple[np.ndarray, dict[str, Recorder]]:
-    """One sampling run of `model`: the samples, and the calls of every graph on the way (`Recorder`)."""
+    """One run of a program of `model`: its results, and the calls of every graph on the way (`Recorder`)."""
     graphs = {name: Recorder(graph) for name, graph in model.graphs().items()}
-    samples = sample_through(model, graphs, n, seed=seed, start=start, condition=condition, **overrides)
-    return samples, {name: graph for name, graph in graphs.items() if graph.calls}
+    made = sample_through(
+        model, graphs, n, program=program, seed=seed, start=start, condition=condition, **overrides
+    )
+    return made, {name: graph for name, graph in graphs.items() if graph.calls}
 
 
-@torch.no_grad()
 def sample_through(
     model: GenerativeModel,
     graphs: Mapping[str, Callable[..., Any]],
     n: int,
     *,
+    program: str = SAMPLING,
     seed: int = 0,
     start: int = 0,
     condition: Any = None,
     **overrides: Any,
 ) -> np.ndarray:
-    """Samples of `model` by its own sampler, which calls `graphs` in the place of the model's."""
+    """Results of a program of `model` by its own sampler, which calls `graphs` instead of its own."""
     runners: Any = graphs
-    sampler = model.sampler().override(**overrides)
-    backend = TorchBackend(next(model.parameters()).device)
-    rows = {k: backend.asarray(v) for k, v in resolve(model.conditions, condition, start, n).items()}
-    was_training = model.training
-    model.eval()
-    try:
-        out = sampler(runners, Noise(backend, seed, start, n), rows)
-    finally:
-        model.train(was_training)
-    return backend.numpy(out)
+    asked = model.program(program)
+    sampler, backend = asked.sampler.override(**overrides), model.backend()
+    rows = {k: backend.asarray(v) for k, v in resolve(asked.inputs, condition, start, n).items()}
+    with model.running():
+        return backend.numpy(sampler(runners, Noise(backend, seed, start, n), rows))
 
 
 def parity(
@@ -100,29 +99,41 @@ def parity(
     n: int = 4,
     seed: int = 0,
     condition: Any = None,
+    split: Split | None = None,
     engines: Iterable[str] | None = None,
     threads: int | None = None,
     tolerance: float = TOLERANCE,
     **overrides: Any,
 ) -> dict[str, Any]:
-    """Samples 0 … n−1 of `seed` from torch and from the bundle, by engine and precision.
+    """Results 0 … n−1 of `seed` from torch and from the bundle, by engine and precision, of every program.
 
+    condition: what samples are asked for; default: rows of `split`, as `make_inputs` says
     Returns `{"engines": {engine: {precision: {"sample": e, "graphs": {name: e}, "steps": {name: [e, …]}}}},
-    "exact": e, "fast": e, "tolerance", "passed", "n", "seed"}`, where every e is a largest absolute error:
-    `sample` after the whole run, `steps` of each remembered call of a graph when it is given what torch was
-    given there.
-    `passed` is exact ≤ tolerance; a quantized bundle differs by more, and that difference is the damage, not
-    a defect.
+    "programs": {name: {engine: {precision: e}}}, "exact": e, "fast": e, "tolerance", "passed", "n", "seed"}`,
+    where every e is a largest absolute error (of programs but `sample`, relative to the largest result, at
+    least 1): `sample` after the whole run, `steps` of each remembered call of a graph when it is given what
+    torch was given there.
+    `passed` is exact ≤ tolerance of all; a quantized bundle differs by more, and that difference is the
+    damage, not a defect.
     """
-    wanted, recorded = record_calls(model, n, seed=seed, condition=condition, **overrides)
+    shipped = [name for name in niwaki_runtime.inspect(bundle).programs if name in model.programs()]
+    inputs: dict[str, Any] = {name: make_inputs(model, name, n, split) for name in shipped}
+    inputs[SAMPLING] = inputs[SAMPLING] if condition is None else condition
+    wanted, recorded = record_calls(model, n, seed=seed, condition=inputs[SAMPLING], **overrides)
+    others = {
+        name: sample_through(model, model.graphs(), n, program=name, seed=seed, condition=inputs[name])
+        for name in shipped
+        if name != SAMPLING
+    }
     found: dict[str, dict[str, Any]] = {}
+    programs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in others}
     for engine in engines or available():
         found[engine] = {}
         for precision in ("exact", "fast"):
             loaded = niwaki_runtime.load(bundle, engine=engine, precision=precision, threads=threads)
-            made = loaded.sample(n, seed=seed, condition=condition, batch=n, **overrides)
+            made = loaded.sample(n, seed=seed, condition=inputs[SAMPLING], batch=n, **overrides)
             steps = {
-                name: [_step_error(loaded.graphs[name], inputs, outputs) for inputs, outputs in graph.calls]
+                name: [_step_error(loaded.graphs[name], given, outputs) for given, outputs in graph.calls]
                 for name, graph in recorded.items()
             }
             found[engine][precision] = {
@@ -130,11 +141,23 @@ def parity(
                 "graphs": {name: max(errors) for name, errors in steps.items()},
                 "steps": steps,
             }
-    worst = {p: max(by[p]["sample"] for by in found.values()) for p in ("exact", "fast")}
+            for name, result in others.items():
+                again = loaded.run(name, n, seed=seed, inputs=inputs[name], batch=n)
+                scale = max(1.0, float(np.abs(result).max(initial=0.0)))
+                programs[name].setdefault(engine, {})[precision] = _error(result, again) / scale
+    worst = {
+        p: max(
+            *(by[p]["sample"] for by in found.values()),
+            *(by[p] for program in programs.values() for by in program.values()),
+            0.0,
+        )
+        for p in ("exact", "fast")
+    }
     return {
         "n": n,
         "seed": seed,
         "engines": found,
+        "programs": programs,
         **worst,
         "tolerance": tolerance,
         "passed": worst["exact"] <= tolerance,

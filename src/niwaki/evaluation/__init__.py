@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from niwaki.evaluation.config import EvaluateConfig
 from niwaki.evaluation.equivalence.calibration import Calibration, calibrated
-from niwaki.evaluation.equivalence.common import Common, damage_in_common
 from niwaki.evaluation.equivalence.compare import Comparison, compare
+from niwaki.evaluation.equivalence.shared_damage import SharedDamage, damage_in_common
 from niwaki.evaluation.equivalence.text import TextComparison, compare_text
 from niwaki.evaluation.equivalence.text_margins import text_margins
 from niwaki.evaluation.equivalence.verdict import Verdict
@@ -13,6 +13,7 @@ from niwaki.evaluation.evaluate import Evaluation, evaluate
 from niwaki.evaluation.extractor_checks.fitness import Fitness
 from niwaki.evaluation.extractor_checks.gate import Gate, memorisation_gate
 from niwaki.evaluation.extractor_checks.ladders import check_extractor
+from niwaki.evaluation.feature_sets import FeatureSets
 from niwaki.evaluation.measures import DEFAULT as DEFAULT_METRICS
 from niwaki.evaluation.measures import Measure, Measured, axes, check_metrics, measure, measures
 from niwaki.evaluation.memorization.authenticity import authenticity
@@ -40,7 +41,6 @@ from niwaki.evaluation.metrics.support import Support, support
 from niwaki.evaluation.metrics.tstr import SyntheticTraining, train_on_synthetic_test_on_real
 from niwaki.evaluation.metrics.vendi import vendi_score
 from niwaki.evaluation.pairwise.kernel_sums import RBF, Polynomial
-from niwaki.evaluation.seen import Seen
 from niwaki.evaluation.statistics.result import Result
 
 __all__ = [
@@ -50,12 +50,12 @@ __all__ = [
     "AttributeShift",
     "Calibration",
     "ClusterCoverage",
-    "Common",
     "Comparison",
     "CopyingTest",
     "EvaluateConfig",
     "Evaluation",
     "FeatureLikelihood",
+    "FeatureSets",
     "Fitness",
     "FrechetInfinity",
     "Gate",
@@ -70,7 +70,7 @@ __all__ = [
     "Moments",
     "Polynomial",
     "Result",
-    "Seen",
+    "SharedDamage",
     "Support",
     "SyntheticTraining",
     "TextComparison",

@@ -12,13 +12,19 @@ import torch
 
 from niwaki.core.contract import CallError
 from niwaki.data import Dataset
+from niwaki.evaluation.feature_sets import FeatureSets, K
 from niwaki.evaluation.measures import ALL, DEFAULT, axes, check_metrics, measure, measures
 from niwaki.evaluation.memorization.copies import Copies, find_copies
 from niwaki.evaluation.metrics.accuracy import find_classifier, recognised
 from niwaki.evaluation.metrics.frechet import frechet_distance
-from niwaki.evaluation.seen import K, Seen
 from niwaki.evaluation.statistics.result import Result, signature, wilson
-from niwaki.evaluation.statistics.samples import check_labels, check_samples, drawn_alike, split_features
+from niwaki.evaluation.statistics.samples import (
+    check_labels,
+    check_samples,
+    drawn_alike,
+    split_features,
+    value_span,
+)
 from niwaki.features import Classifier, Extractor
 
 __all__ = ["Evaluation", "evaluate"]
@@ -137,7 +143,7 @@ def evaluate(
             looks[0].generated,
             train_samples=dataset.train.values().cpu().numpy(),
             generated_samples=samples,
-            span=spec.high - spec.low,
+            span=value_span(spec, samples),
             levels=spec.levels,
             name=f"{extractors[0].name}@{extractors[0].fingerprint[:8]}",
         ),
@@ -191,12 +197,12 @@ def _look(
     generated = extractor(samples)
     real = split_features(extractor, dataset, split)
     reference = split_features(extractor, dataset, "train", order)
-    seen = Seen(real, generated, reference, split_features(extractor, dataset, "train"), seed)
+    sets = FeatureSets(real, generated, reference, split_features(extractor, dataset, "train"), seed)
     if isinstance(extractor, Classifier):
         of = extractor.probabilities_of
-        seen = replace(seen, probabilities=of(generated), of_reference=of(reference))
+        sets = replace(sets, probabilities=of(generated), of_reference=of(reference))
     # coverage is what the classes are told by
-    out = measure(seen, ("coverage", *names), f"{extractor.name}@{extractor.fingerprint[:8]}")
+    out = measure(sets, ("coverage", *names), f"{extractor.name}@{extractor.fingerprint[:8]}")
     asked = {name for given in names for name in (given, f"{given}_gap")}
     metrics = {name: result for name, result in out.found.items() if name in asked}
     parts = getattr(extractor, "parts", ())

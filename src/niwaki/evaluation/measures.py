@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from niwaki.core.contract import CallError, nearest
-from niwaki.evaluation.seen import K, Seen
+from niwaki.evaluation.feature_sets import FeatureSets, K
 from niwaki.evaluation.statistics.result import Result
 
 __all__ = ["ALL", "DEFAULT", "Measure", "Measured", "axes", "check_metrics", "measure", "measures"]
@@ -19,7 +19,7 @@ ALL = "all"
 GROUPS = 10
 """Of the jackknives that give intervals."""
 
-Compute = Callable[[Seen], dict[str, Result]]
+Compute = Callable[[FeatureSets], dict[str, Result]]
 
 
 @dataclass(frozen=True)
@@ -64,112 +64,112 @@ def _register(own_floor: bool = False, **kinds: tuple[str, str]) -> Callable[[Co
     realism=("fidelity", "higher"),
     rarity=("", ""),
 )
-def _manifold(seen: Seen) -> dict[str, Result]:
-    return seen.sweep.manifold.results()
+def _manifold(sets: FeatureSets) -> dict[str, Result]:
+    return sets.sweep.manifold.results()
 
 
 @_register(frechet=("both", "lower"))
-def _frechet(seen: Seen) -> dict[str, Result]:
+def _frechet(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.frechet import frechet_distance
 
-    groups = min(GROUPS, min(len(seen.real), len(seen.generated)) // 2) if seen.intervals else 0
-    return {"frechet": frechet_distance(seen.real, seen.generated, groups=groups)}
+    groups = min(GROUPS, min(len(sets.real), len(sets.generated)) // 2) if sets.intervals else 0
+    return {"frechet": frechet_distance(sets.real, sets.generated, groups=groups)}
 
 
 @_register(kernel=("both", "lower"))
-def _kernel(seen: Seen) -> dict[str, Result]:
-    return {"kernel": seen.sweep.kernel}
+def _kernel(sets: FeatureSets) -> dict[str, Result]:
+    return {"kernel": sets.sweep.kernel}
 
 
 @_register(frechet_infinity=("both", "lower"))
-def _frechet_infinity(seen: Seen) -> dict[str, Result]:
+def _frechet_infinity(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.frechet_infinity import frechet_distance_infinity
 
-    return {"frechet_infinity": frechet_distance_infinity(seen.real, seen.generated, seed=seen.seed)}
+    return {"frechet_infinity": frechet_distance_infinity(sets.real, sets.generated, seed=sets.seed)}
 
 
 @_register(cmmd=("both", "lower"))
-def _cmmd(seen: Seen) -> dict[str, Result]:
+def _cmmd(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.cmmd import cmmd, cmmd_of
     from niwaki.evaluation.metrics.gram import RBF
 
-    swept = seen.sweep.kernels.get(RBF())
+    swept = sets.sweep.kernels.get(RBF())
     if swept is None:  # which says why not
-        return {"cmmd": cmmd(seen.real, seen.generated)}
-    return {"cmmd": cmmd_of(swept, seen.real.shape[1])}
+        return {"cmmd": cmmd(sets.real, sets.generated)}
+    return {"cmmd": cmmd_of(swept, sets.real.shape[1])}
 
 
 @_register(mind=("both", "lower"))
-def _mind(seen: Seen) -> dict[str, Result]:
+def _mind(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.mind import mind
 
-    return {"mind": mind(seen.real, seen.generated, seed=seen.seed)}
+    return {"mind": mind(sets.real, sets.generated, seed=sets.seed)}
 
 
 @_register(inception_score=("both", "higher"))
-def _inception_score(seen: Seen) -> dict[str, Result]:
+def _inception_score(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.inception_score import inception_score
 
-    if seen.probabilities is None:
+    if sets.probabilities is None:
         return {}  # of the classifier's row alone
-    return {"inception_score": inception_score(seen.probabilities, seed=seen.seed)}
+    return {"inception_score": inception_score(sets.probabilities, seed=sets.seed)}
 
 
 @_register(lsh_precision=("fidelity", "higher"), lsh_recall=("diversity", "higher"))
-def _lsh(seen: Seen) -> dict[str, Result]:
+def _lsh(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.lsh import lsh_precision_recall
 
-    return lsh_precision_recall(seen.real, seen.generated, seed=seen.seed).results()
+    return lsh_precision_recall(sets.real, sets.generated, seed=sets.seed).results()
 
 
 @_register(alpha_precision=("fidelity", "higher"), beta_recall=("diversity", "higher"))
-def _alpha_beta(seen: Seen) -> dict[str, Result]:
+def _alpha_beta(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.alpha_beta import alpha_beta
 
-    return alpha_beta(seen.real, seen.generated, k=K).results()
+    return alpha_beta(sets.real, sets.generated, k=K).results()
 
 
 @_register(vendi=("diversity", "higher"))
-def _vendi(seen: Seen) -> dict[str, Result]:
+def _vendi(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.vendi import vendi_score
 
-    groups = 2 * GROUPS if seen.intervals else 0
-    return {"vendi": vendi_score(seen.generated, groups=groups, seed=seen.seed)}
+    groups = 2 * GROUPS if sets.intervals else 0
+    return {"vendi": vendi_score(sets.generated, groups=groups, seed=sets.seed)}
 
 
 @_register(own_floor=True, authenticity=("memory", "higher"))
-def _authenticity(seen: Seen) -> dict[str, Result]:
+def _authenticity(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.memorization.authenticity import authenticity
 
-    return {"authenticity": authenticity(seen.train, seen.generated, test=seen.real)}
+    return {"authenticity": authenticity(sets.train, sets.generated, test=sets.real)}
 
 
 @_register(own_floor=True, copying_test=("memory", "higher"))
-def _copying_test(seen: Seen) -> dict[str, Result]:
+def _copying_test(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.memorization.copying_test import copying_test
 
-    return {"copying_test": copying_test(seen.train, seen.real, seen.generated, seed=seen.seed).score}
+    return {"copying_test": copying_test(sets.train, sets.real, sets.generated, seed=sets.seed).score}
 
 
 @_register(
     own_floor=True, feature_likelihood=("both", "lower"), feature_likelihood_gap=("memory", "lower")
 )  # fmt: skip
-def _feature_likelihood(seen: Seen) -> dict[str, Result]:
+def _feature_likelihood(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.feature_likelihood import feature_likelihood_divergence
 
-    found = feature_likelihood_divergence(seen.train, seen.real, seen.generated, seed=seen.seed)
+    found = feature_likelihood_divergence(sets.train, sets.real, sets.generated, seed=sets.seed)
     return {"feature_likelihood": found.divergence, "feature_likelihood_gap": found.gap}
 
 
 @_register(own_floor=True, mifid=("both", "lower"))
-def _mifid(seen: Seen) -> dict[str, Result]:
+def _mifid(sets: FeatureSets) -> dict[str, Result]:
     """Its floor: as far from the test split as training samples are, and as near to the training split as
     test samples are."""
     from niwaki.evaluation.memorization.mifid import mifid
     from niwaki.evaluation.metrics.frechet import frechet_distance
 
-    found = mifid(seen.train, seen.generated, fid=frechet_distance(seen.real, seen.generated))
-    ideal = mifid(seen.train, seen.real, fid=frechet_distance(seen.real, seen.reference))
+    found = mifid(sets.train, sets.generated, fid=frechet_distance(sets.real, sets.generated))
+    ideal = mifid(sets.train, sets.real, fid=frechet_distance(sets.real, sets.reference))
     return {"mifid": found.with_floor(ideal.value)}
 
 
@@ -221,7 +221,7 @@ class Measured:
     left_out: dict[str, str]
 
 
-def measure(seen: Seen, names: Iterable[str], features: str = "") -> Measured:
+def measure(sets: FeatureSets, names: Iterable[str], features: str = "") -> Measured:
     """The metrics of `names` (those of features) and all that the same passes give.
 
     features: of the signatures: what the features are
@@ -231,15 +231,15 @@ def measure(seen: Seen, names: Iterable[str], features: str = "") -> Measured:
     out = Measured({}, {}, {})
     done: set[Compute] = set()
     names = tuple(names)
-    seen = replace(seen, names=names)
-    perfect = seen.ideal()
+    sets = replace(sets, names=names)
+    perfect = sets.ideal()
     for name in names:
         row = _MEASURES[name]
         if row.compute is None or row.compute in done:
             continue
         done.add(row.compute)
         try:
-            found = row.compute(seen)
+            found = row.compute(sets)
             ideal = {} if row.own_floor else row.compute(perfect)
         except CallError as error:
             if name in DEFAULT:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, CallError, Context, Phase, SampleSpec, Trainable
+from niwaki.core.contract import Batch, CallError, Context, DataSpec, Phase, Trainable
 from niwaki.core.store import hash_json
 from niwaki.data import Dataset
 from niwaki.features.extractor import Array, NetworkExtractor, Progress
@@ -36,7 +36,7 @@ class ClassifierNetwork(Trainable):
     shift: largest random displacement of training images and series, in pixels
     """
 
-    def __init__(self, spec: SampleSpec, width: int = _WIDTH) -> None:
+    def __init__(self, spec: DataSpec, width: int = _WIDTH) -> None:
         super().__init__()
         if spec.classes < 2:
             raise CallError(
@@ -59,9 +59,8 @@ class ClassifierNetwork(Trainable):
         return (Phase("classify", ("body", "head")),)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        assert batch.y is not None
         x = _shifted(batch.x, self.shift, ctx.rng) if self.shift else batch.x
-        return {"cross_entropy": F.cross_entropy(self(x), batch.y, label_smoothing=0.05)}
+        return {"cross_entropy": F.cross_entropy(self(x), batch["class"], label_smoothing=0.05)}
 
 
 class Classifier(NetworkExtractor):
@@ -69,7 +68,7 @@ class Classifier(NetworkExtractor):
 
     def __init__(
         self,
-        spec: SampleSpec,
+        spec: DataSpec,
         network: ClassifierNetwork,
         *,
         settings: dict[str, Any],
@@ -135,7 +134,7 @@ def train_classifier(
     return made
 
 
-def _fresh(spec: SampleSpec, seed: int) -> ClassifierNetwork:
+def _fresh(spec: DataSpec, seed: int) -> ClassifierNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ClassifierNetwork(spec)
@@ -146,7 +145,7 @@ def _steps(samples: int) -> int:
     return int(min(1000, max(500, 40 * samples // _BATCH)))
 
 
-def _body(spec: SampleSpec, width: int) -> nn.Sequential:
+def _body(spec: DataSpec, width: int) -> nn.Sequential:
     rank = len(spec.shape)
     if rank == 1:
         layers = [nn.Linear(spec.shape[0], 2 * width), nn.LayerNorm(2 * width), nn.ReLU()]

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, SampleSpec, Trainable
+from niwaki.core.contract import CallError, DataSpec, Trainable
 from niwaki.core.registry import Registry
 from niwaki.models.io import ENCODER
 from niwaki.models.registry import ModelConfig, checked
@@ -55,20 +55,20 @@ class Encoder(Trainable):
     name: str
     Config: type[Any]
     config: Any
-    spec: SampleSpec
+    spec: DataSpec
     surgery: tuple[Any, ...] = ()
     dim: int
     batch: int = 256
     lr: float = 2e-3
 
-    def __init__(self, config: EncoderConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: EncoderConfig, spec: DataSpec) -> None:
         super().__init__()
         self.refuse(spec)
         self.config = config
         self.spec = spec
 
     @classmethod
-    def refuse(cls, spec: SampleSpec) -> None:
+    def refuse(cls, spec: DataSpec) -> None:
         """Raises CallError in one sentence for samples that this encoder cannot look at."""
         if spec.modality == "text" or not 1 <= len(spec.shape) <= 3:
             raise CallError(
@@ -114,7 +114,7 @@ def encoder_config(name: str, values: Mapping[str, Any]) -> EncoderConfig:
     return config
 
 
-def build_encoder(name: str, config: Mapping[str, Any] | EncoderConfig, spec: SampleSpec) -> Encoder:
+def build_encoder(name: str, config: Mapping[str, Any] | EncoderConfig, spec: DataSpec) -> Encoder:
     """A fresh encoder for samples of `spec`. Raises CallError where it cannot look at them."""
     given = config if isinstance(config, EncoderConfig) else encoder_config(name, config)
     return registered_encoder(name)(given, spec)
@@ -137,7 +137,7 @@ class ContrastiveConfig(EncoderConfig):
     temperature: float = Field(0.2, gt=0)
 
 
-def backbone(spec: SampleSpec, width: int, features: int) -> nn.Sequential:
+def backbone(spec: DataSpec, width: int, features: int) -> nn.Sequential:
     """(n, *shape) → (n, features). Images (C, H, W) and series (C, L): convolutions of stride 2 down to a
     side of at most 4, then a dense layer on a 2×2 map; vectors (d,): dense layers.
 

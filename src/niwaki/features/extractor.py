@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, NiwakiError
 from niwaki.core.store import hash_bytes, hash_json, hash_tensors, read_tensors, write_tensors
 from niwaki.data import Dataset
 
@@ -48,7 +48,7 @@ class NetworkExtractor:
     def __init__(
         self,
         name: str,
-        spec: SampleSpec,
+        spec: DataSpec,
         network: nn.Module,
         *,
         dim: int,

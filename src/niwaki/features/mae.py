@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, CallError, Context, Phase, SampleSpec
+from niwaki.core.contract import Batch, CallError, Context, DataSpec, Phase
 from niwaki.features.encoders import Encoder, EncoderConfig, register_encoder
 from niwaki.features.patches import Block, choose_patch, patchify, positions
 from niwaki.nn.augment.views import Augment, augment
@@ -67,7 +67,7 @@ class Mae(Encoder):
     place: Tensor
     place_inner: Tensor
 
-    def __init__(self, config: MaeConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: MaeConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
         for part, length in (("width", config.width), ("decoder_width", config.decoder_width)):
             if length % config.heads:
@@ -91,7 +91,7 @@ class Mae(Encoder):
         self.register_buffer("place_inner", positions(grid, inner), persistent=False)
 
     @classmethod
-    def refuse(cls, spec: SampleSpec) -> None:
+    def refuse(cls, spec: DataSpec) -> None:
         super().refuse(spec)
         if len(spec.shape) == 1:
             raise CallError(

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, Context, Phase, SampleSpec
+from niwaki.core.contract import Batch, Context, DataSpec, Phase
 from niwaki.features.contrastive import info_nce
 from niwaki.features.encoders import ContrastiveConfig, Encoder, backbone, projector, register_encoder
 from niwaki.nn.augment.views import augment
@@ -43,7 +43,7 @@ class Moco(Encoder):
     queue: Tensor
     end: Tensor
 
-    def __init__(self, config: MocoConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: MocoConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
         self.dim = config.features
         self.backbone = backbone(spec, config.width, config.features)

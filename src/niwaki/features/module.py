@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.features.extractor import pick_device
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.pretrained import Prepared, Pretrained
@@ -67,7 +67,7 @@ class Tapped(nn.Module):
 
 def module_extractor(
     module: nn.Module,
-    spec: SampleSpec,
+    spec: DataSpec,
     *,
     layer: str | None = None,
     pool: str = "mean",
@@ -106,7 +106,7 @@ def module_extractor(
 
 
 @torch.inference_mode()
-def _width(loaded: Loaded, spec: SampleSpec, device: str) -> int:
+def _width(loaded: Loaded, spec: DataSpec, device: str) -> int:
     """Features of one sample, found by asking."""
     probe = torch.full((2, *spec.shape), (spec.low + spec.high) / 2, device=pick_device(device))
     try:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.nn.layers.attention import attend
 
 __all__ = ["Block", "choose_patch", "patchify", "positions", "unpatchify"]
@@ -17,7 +17,7 @@ _MOST = 1024
 """Patches in a sample: attention costs their square."""
 
 
-def choose_patch(spec: SampleSpec, asked: int | None, model: str) -> tuple[int, tuple[int, ...]]:
+def choose_patch(spec: DataSpec, asked: int | None, model: str) -> tuple[int, tuple[int, ...]]:
     """The side of a patch and the number of patches along each spatial axis.
 
     asked: the side; None takes the largest that leaves about eight patches along the longest side (of series

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
 
 __all__ = ["Preprocess", "resize"]
 
@@ -71,7 +71,7 @@ class Preprocess:
         if self.rgb and not {len(self.mean), len(self.std)} <= {1, 3}:
             raise CallError("mean and deviation are one number, or one for each of red, green and blue")
 
-    def check(self, spec: SampleSpec) -> None:
+    def check(self, spec: DataSpec) -> None:
         """Raises CallError for data that this cannot prepare."""
         if spec.modality != "image" or len(spec.shape) != 3:
             raise CallError(

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.data import Dataset
 from niwaki.features.extractor import Array, NetworkExtractor
 from niwaki.features.hub import load_clip, load_dinov2
@@ -33,7 +33,7 @@ _AT_ONCE = 32
 class Prepared(nn.Module):
     """Preprocessing and then the network: samples in the data's range → features."""
 
-    def __init__(self, loaded: Loaded, spec: SampleSpec) -> None:
+    def __init__(self, loaded: Loaded, spec: DataSpec) -> None:
         super().__init__()
         self.network = loaded.network
         self.preprocess = loaded.preprocess
@@ -55,7 +55,7 @@ class Pretrained(NetworkExtractor):
     def __init__(
         self,
         name: str,
-        spec: SampleSpec,
+        spec: DataSpec,
         loaded: Loaded,
         *,
         kind: str,

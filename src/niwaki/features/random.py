@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
 from niwaki.features.extractor import NetworkExtractor
 
@@ -39,7 +39,7 @@ class RandomFeatures(nn.Module):
     mean: Tensor
     scale: Tensor
 
-    def __init__(self, spec: SampleSpec, *, seed: int, members: int = _MEMBERS, width: int = _WIDTH) -> None:
+    def __init__(self, spec: DataSpec, *, seed: int, members: int = _MEMBERS, width: int = _WIDTH) -> None:
         super().__init__()
         self.members = nn.ModuleList(_member(spec, width) for _ in range(members))
         self.on_sphere = len(spec.shape) > 1
@@ -98,7 +98,7 @@ def random_features(
     )
 
 
-def _member(spec: SampleSpec, width: int) -> nn.Sequential:
+def _member(spec: DataSpec, width: int) -> nn.Sequential:
     """Images (C, H, W) and series (C, L): convolutions of stride 2 down to a side of at most 4, then a
     projection of what is left. Vectors (d,): two dense layers."""
     rank = len(spec.shape)

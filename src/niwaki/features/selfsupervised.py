@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from niwaki.core.contract import CallError, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, NiwakiError
 from niwaki.core.store import hash_json, kept_json, read_json, read_tensors
 from niwaki.data import Dataset
 from niwaki.features.encoders import Encoder, build_encoder, registered_encoder
@@ -173,7 +173,7 @@ def load_encoder(directory: Path | str) -> Encoder:
     record = read_json(directory / "model.json")
     if not isinstance(record, dict) or record.get("kind") != ENCODER:
         raise NiwakiError(f"{directory / 'model.json'} does not describe an encoder")
-    encoder = build_encoder(record["name"], record["config"], SampleSpec.from_json(record["spec"]))
+    encoder = build_encoder(record["name"], record["config"], DataSpec.from_json(record["spec"]))
     fill(encoder, read_tensors(directory / "model.safetensors"), directory / "model.safetensors")
     return encoder.eval()
 

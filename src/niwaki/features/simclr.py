@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from niwaki.core.contract import Batch, Context, Phase, SampleSpec
+from niwaki.core.contract import Batch, Context, DataSpec, Phase
 from niwaki.features.contrastive import nt_xent
 from niwaki.features.encoders import ContrastiveConfig, Encoder, backbone, projector, register_encoder
 from niwaki.nn.augment.views import augment
@@ -29,7 +29,7 @@ class SimClr(Encoder):
 
     Config = SimClrConfig
 
-    def __init__(self, config: SimClrConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: SimClrConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
         self.dim = config.features
         self.backbone = backbone(spec, config.width, config.features)

@@ -17,13 +17,14 @@ from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, neares
 from niwaki.core.store import read_json, read_tensors, write_json, write_tensors
 from niwaki.models import registry
 from niwaki.surgery.edits import apply_edits, edit_from_json
-from niwaki_runtime.specs import SampleSpec
+from niwaki_runtime.specs import DataSpec
 
 __all__ = [
     "ENCODER",
     "FORMAT",
     "build_record",
     "fill",
+    "is_external",
     "load_model",
     "model_record",
     "not_sampled",
@@ -44,12 +45,17 @@ _BUILDERS = {
 """Models that no registry builds: name → module whose `rebuild(config, spec)` makes them."""
 
 
+def is_external(name: str) -> bool:
+    """Whether models of this name are other people's, which no registry builds."""
+    return name in _BUILDERS
+
+
 class Kept(Protocol):
     """What can be kept: a generative model, or an encoder (whose `kind` says so)."""
 
     name: str
     config: Any
-    spec: SampleSpec
+    spec: DataSpec
     surgery: tuple[Any, ...]
 
     def state_dict(self) -> dict[str, Any]: ...
@@ -70,6 +76,8 @@ def model_record(model: Kept) -> dict[str, Any]:
         "config": model.config.model_dump(mode="json"),
         "spec": model.spec.to_json(),
         "surgery": [edit.to_json() for edit in model.surgery],
+        **({"programs": list(shipped)} if (shipped := getattr(model, "shipped", ())) else {}),
+        **({"files": dict(files)} if (files := vars(model).get("files")) else {}),
     }
 
 
@@ -86,7 +94,7 @@ def save_model(model: Kept, directory: Path | str) -> Path:
 
 def build_record(record: dict[str, Any]) -> GenerativeModel:
     """The model that `model_record` described, cut as it was, with fresh weights."""
-    spec = SampleSpec.from_json(record["spec"])
+    spec = DataSpec.from_json(record["spec"])
     if record["name"] in _BUILDERS:
         model: GenerativeModel = importlib.import_module(_BUILDERS[record["name"]]).rebuild(
             record["config"], spec
@@ -96,6 +104,9 @@ def build_record(record: dict[str, Any]) -> GenerativeModel:
     edits = tuple(edit_from_json(edit) for edit in record.get("surgery", ()))
     apply_edits(model, edits)
     model.surgery = edits
+    model.shipped = tuple(record.get("programs", ()))
+    if "files" in record:
+        model.files = dict(record["files"])
     return model
 
 

@@ -7,26 +7,63 @@ the CLI and in the property tests.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from niwaki.core.contract import CallError, GenerativeModel, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel, nearest
 from niwaki.core.registry import Registry
+from niwaki.models.config import Conditioning, ModelConfig
 
-__all__ = ["ModelConfig", "build", "built_in", "checked", "config_of", "names", "register", "registered"]
+__all__ = [
+    "Conditioning",
+    "ModelConfig",
+    "Preset",
+    "build",
+    "built_in",
+    "checked",
+    "config_of",
+    "names",
+    "presets",
+    "register",
+    "register_preset",
+    "registered",
+]
 
 Model = TypeVar("Model", bound=type[GenerativeModel])
 
-_MODELS: Registry[GenerativeModel] = Registry(
-    "model", ("niwaki.models.gan", "niwaki.models.vae", "niwaki.models.diffusion")
-)
+_MODELS: Registry[GenerativeModel] = Registry("model", ("niwaki.models",))
 
 
-class ModelConfig(BaseModel):
-    """Base of every model's config: frozen, round-trips through JSON, refuses unknown keys."""
+@dataclass(frozen=True)
+class Preset:
+    """A variant that differs by settings: a name, the class it is of, values that are its defaults.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    summary: what it is, in one line, with its source
+    """
+
+    name: str
+    base: str
+    values: Mapping[str, Any]
+    summary: str
+
+
+_PRESETS: dict[str, Preset] = {}
+
+
+def register_preset(name: str, base: str, summary: str, **values: Any) -> None:
+    """Enter a variant of the model `base`; `values` are fields of its config.
+
+    >>> register_preset("small-gan", "dcgan", "DCGAN of width 16", width=16)
+    """
+    _PRESETS[name] = Preset(name, base, values, summary)
+
+
+def presets() -> dict[str, Preset]:
+    """All presets by name, the built-in ones loaded."""
+    _MODELS.names()
+    return dict(_PRESETS)
 
 
 def register(name: str) -> Callable[[Model], Model]:
@@ -35,23 +72,30 @@ def register(name: str) -> Callable[[Model], Model]:
 
 
 def names() -> list[str]:
-    """All registered models, the built-in families loaded."""
-    return _MODELS.names()
+    """All registered models and presets, the built-in families loaded."""
+    return sorted({*_MODELS.names(), *_PRESETS})
 
 
 def built_in() -> list[str]:
     """The models that niwaki itself brings: what the property tests run over."""
-    return _MODELS.own()
+    return _MODELS.built_in_names()
 
 
 def registered(name: str) -> type[GenerativeModel]:
-    """Raises CallError with the nearest name where there is no such model."""
+    """The class of a model or of a preset. Raises CallError with the nearest name where there is none."""
+    known = names() if name not in _PRESETS else _PRESETS
+    if name in _PRESETS:
+        return _MODELS[_PRESETS[name].base]
+    if name not in known:
+        raise CallError(f"there is no model '{name}'; {nearest(name, known)}")
     return _MODELS[name]
 
 
 def config_of(name: str, values: Mapping[str, Any]) -> ModelConfig:
     """The checked config of a model. Raises CallError in one sentence for a wrong key or value."""
-    return checked(registered(name).Config, name, values)
+    kind = registered(name)
+    given = {**_PRESETS[name].values, **values} if name in _PRESETS else values
+    return checked(kind.Config, name, given)
 
 
 def checked(config: type[ModelConfig], name: str, values: Mapping[str, Any]) -> ModelConfig:
@@ -70,7 +114,10 @@ def checked(config: type[ModelConfig], name: str, values: Mapping[str, Any]) -> 
         raise CallError(f"model.{key} of '{name}': {first['msg']}, not {first['input']!r}") from None
 
 
-def build(name: str, config: Mapping[str, Any] | ModelConfig, spec: SampleSpec) -> GenerativeModel:
-    """A fresh model for samples of `spec`, weights drawn from torch's global generator."""
+def build(name: str, config: Mapping[str, Any] | ModelConfig, spec: DataSpec) -> GenerativeModel:
+    """A fresh model of the model or preset `name` for data of `spec`, weights drawn from torch's global
+    generator."""
     checked = config if isinstance(config, ModelConfig) else config_of(name, config)
-    return registered(name)(checked, spec)
+    model = registered(name)(checked, spec)
+    model.name = name
+    return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.features.encoders import encoder_config, encoder_names
 from niwaki.models import registry
 
@@ -38,7 +38,7 @@ def check_model(settings: Mapping[str, Any]) -> None:
         raise CallError("'model.guidance' needs training without labels too; set 'model.label_drop' above 0")
 
 
-def check_data(recipe: Recipe, spec: SampleSpec) -> None:
+def check_data(recipe: Recipe, spec: DataSpec) -> None:
     """What only the data can tell. Raises CallError for a model that asks for labels which the data does not
     have."""
     if spec.classes:

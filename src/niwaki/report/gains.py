@@ -116,7 +116,7 @@ def lead(record: RunRecord) -> str:
     outcomes = {a: (record.comparison.get(a) or {}).get("outcome") for a in ("fidelity", "diversity")}
     for outcome, spoken in (
         ("loss", "It lost {}."),
-        ("no loss", "No loss of {} was found."),
+        ("no loss", "It lost no {} beyond the margin."),
         ("inconclusive", "Whether it lost {} is undecided."),
     ):
         axes = [axis for axis, found in outcomes.items() if found == outcome]

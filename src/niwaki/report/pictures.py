@@ -7,27 +7,27 @@ import io
 
 import numpy as np
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 
 __all__ = ["difference", "drawable", "picture", "spread"]
 
 RUST = (190, 74, 42)
 
 
-def drawable(spec: SampleSpec | None) -> bool:
+def drawable(spec: DataSpec | None) -> bool:
     """Whether samples are images of 1, 3 or 4 channels."""
     return (
         spec is not None and spec.modality == "image" and len(spec.shape) == 3 and spec.shape[0] in (1, 3, 4)
     )
 
 
-def picture(sample: np.ndarray, spec: SampleSpec) -> str:
+def picture(sample: np.ndarray, spec: DataSpec) -> str:
     """One sample `(C, H, W)` in [low, high] as a PNG data address."""
     levels = spec.to_uint8(np.nan_to_num(sample, nan=spec.low))
     return _png(levels[0] if levels.shape[0] == 1 else levels.transpose(1, 2, 0))
 
 
-def difference(before: np.ndarray, after: np.ndarray, spec: SampleSpec) -> str:
+def difference(before: np.ndarray, after: np.ndarray, spec: DataSpec) -> str:
     """|after − before| as opacity of one colour: full where the whole value range lies between them.
 
     The square root lifts small differences, which would be invisible otherwise.

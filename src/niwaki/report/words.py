@@ -161,11 +161,14 @@ METRICS: dict[str, MetricWords] = {
         "higher",
         "the share of generated samples that are no copies of training samples",
     ),
-    "closeness": MetricWords(
-        "Closeness", "fidelity", "higher", "how near samples lie to real ones, for how densely those lie"
+    "log_realism": MetricWords(
+        "Log realism", "fidelity", "higher", "how near samples lie to real ones, for how densely those lie"
     ),
-    "reach": MetricWords(
-        "Reach", "diversity", "higher", "the share of real samples among the nearest of a generated one"
+    "rarefied_coverage": MetricWords(
+        "Rarefied coverage",
+        "diversity",
+        "higher",
+        "the share of real samples among the nearest of a generated one",
     ),
     "frechet_infinity": MetricWords(
         "Fréchet distance, n → ∞", "both", "lower", "the distance that infinitely many samples would have"
@@ -218,9 +221,14 @@ METRICS: dict[str, MetricWords] = {
 }
 
 
+_FORMER_NAMES = {"closeness": "log_realism", "reach": "rarefied_coverage"}
+"""What older records call a metric → its name."""
+
+
 def metric_words(name: str) -> MetricWords:
     """By the metric's name or the words in it; an unknown one is shown under its own name."""
     key = name.lower().replace(" ", "_")
+    key = _FORMER_NAMES.get(key, key)
     for stem, words in METRICS.items():
         if key == stem:
             return words

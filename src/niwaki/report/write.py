@@ -83,7 +83,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "audit": record.data.get("audit") or {},
         "data": facts.about_data(record),
         "classes": facts.class_counts(record),
-        "legs": facts.leg_rows(record),
+        "stages": facts.stage_rows(record),
         "machine": facts.machine_rows(record),
         "versions": record.run.get("versions") or {},
         "signatures": facts.signature_rows(record),

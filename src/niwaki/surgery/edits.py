@@ -35,8 +35,8 @@ _KINDS = {
     "attribute": "niwaki.surgery.attributes:SetAttribute",
     "cut": "niwaki.surgery.cuts:Cut",
     "drop": "niwaki.surgery.drop:Drop",
-    "plain": "niwaki.surgery.remove_parametrization:Plain",
-    "open_attention": "niwaki.surgery.unfused_attention:Opened",
+    "plain": "niwaki.surgery.remove_parametrization:RemoveParametrization",
+    "open_attention": "niwaki.surgery.unfused_attention:UnfusedAttention",
     "quantize": "niwaki.surgery.quantized_edit:Quantized",
     "sparse": "niwaki.surgery.sparse:Sparse",
 }

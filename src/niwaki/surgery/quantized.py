@@ -19,7 +19,7 @@ from torch.nn.modules.conv import _ConvNd
 from niwaki.core.contract import NiwakiError, nearest
 from niwaki.surgery.quantized_math import affine_scale, fake_quantize, grid, symmetric_scale
 from niwaki.surgery.quantized_ops import FrozenHalf, FrozenInput, FrozenWeight
-from niwaki.surgery.remove_parametrization import Plain, parametrized
+from niwaki.surgery.remove_parametrization import RemoveParametrization, parametrized
 
 __all__ = [
     "Half",
@@ -239,7 +239,7 @@ def fit_weights(layer: QuantizedLayer, observer: str = "mse") -> None:
 def plain_weights(layer: nn.Module) -> None:
     """Make a weight that is computed at every call a plain parameter with the value that it has now."""
     if parametrized(layer):
-        Plain("").apply(layer)
+        RemoveParametrization("").apply(layer)
 
 
 @torch.no_grad()

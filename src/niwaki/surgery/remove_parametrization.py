@@ -13,7 +13,7 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from niwaki.core.contract import NiwakiError
 
-__all__ = ["Plain", "parametrized"]
+__all__ = ["RemoveParametrization", "parametrized"]
 
 
 def parametrized(module: nn.Module) -> bool:
@@ -27,7 +27,7 @@ def _hooks(module: nn.Module) -> dict[int, Any]:
 
 
 @dataclass(frozen=True)
-class Plain:
+class RemoveParametrization:
     """Make the computed weights of one module plain parameters, with the values they have in evaluation.
 
     The outputs stay what they were, bit for bit. A norm that is taken off does not come back: cutting one
@@ -61,7 +61,7 @@ class Plain:
         return {"kind": self.kind, "module": self.module}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Plain:
+    def from_json(cls, record: dict[str, Any]) -> RemoveParametrization:
         return cls(record["module"])
 
 

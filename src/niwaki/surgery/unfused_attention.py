@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
 
-__all__ = ["OpenAttention", "Opened", "openable"]
+__all__ = ["OpenAttention", "UnfusedAttention", "is_fused_attention"]
 
 
 class OpenAttention(nn.Module):
@@ -82,13 +82,13 @@ class OpenAttention(nn.Module):
         return out, weights.mean(1) if average_attn_weights else weights
 
 
-def openable(module: nn.Module) -> bool:
+def is_fused_attention(module: nn.Module) -> bool:
     """Whether it is torch's own attention without extra rows of keys and values."""
     return type(module) is nn.MultiheadAttention and module.bias_k is None and not module.add_zero_attn
 
 
 @dataclass(frozen=True)
-class Opened:
+class UnfusedAttention:
     """Put an `OpenAttention` with the same weights in the place of torch's."""
 
     module: str
@@ -103,7 +103,7 @@ class Opened:
             found = holder._modules.get(leaf)
         except AttributeError:
             found = None
-        if not isinstance(found, nn.Module) or not openable(found):
+        if not isinstance(found, nn.Module) or not is_fused_attention(found):
             raise NiwakiError(f"the model has no MultiheadAttention '{self.module}' that could be opened")
         setattr(holder, leaf, OpenAttention(found).train(found.training))  # type: ignore[arg-type]
 
@@ -111,5 +111,5 @@ class Opened:
         return {"kind": self.kind, "module": self.module}
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Opened:
+    def from_json(cls, record: dict[str, Any]) -> UnfusedAttention:
         return cls(record["module"])

@@ -7,14 +7,13 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from niwaki.core.contract import HasLatents, HasLikelihood, SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.features.encoders import encoder_names, registered_encoder
 from niwaki.models.registry import build, names, registered
 
 __all__ = ["catalogue"]
 
-_CAPABILITIES = {"likelihood": HasLikelihood, "latents": HasLatents}
-_LABELLED = SampleSpec("image", (1, 16, 16), classes=10)
+_LABELLED = DataSpec.of("image", (1, 16, 16), classes=10)
 
 
 def catalogue() -> list[dict[str, Any]]:
@@ -30,7 +29,7 @@ def catalogue() -> list[dict[str, Any]]:
                 "family": cls.__module__.removeprefix("niwaki.models.").split(".")[0],
                 "summary": _summary(cls),
                 "conditions": list(model.conditions),
-                "capabilities": ["sample", *(k for k, p in _CAPABILITIES.items() if isinstance(model, p))],
+                "programs": list(model.programs()),
                 "sampler": model.sampler().kind,
                 "graphs": {k: g.role for k, g in model.graphs().items()},
                 "settings": _settings(cls.Config),
@@ -44,7 +43,7 @@ def catalogue() -> list[dict[str, Any]]:
                 "family": "encoder",
                 "summary": _summary(kind),
                 "conditions": [],
-                "capabilities": ["features"],
+                "programs": ["features"],
                 "settings": _settings(kind.Config),
             }
         )

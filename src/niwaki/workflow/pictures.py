@@ -8,7 +8,7 @@ import math
 import numpy as np
 from PIL import Image
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, ValueSpec
 
 __all__ = ["grid_png", "grid_size"]
 
@@ -21,7 +21,7 @@ def grid_size(n: int) -> tuple[int, int]:
     return math.ceil(n / columns), columns
 
 
-def grid_png(x: np.ndarray, spec: SampleSpec) -> bytes:
+def grid_png(x: np.ndarray, spec: ValueSpec | DataSpec) -> bytes:
     """A PNG of the images `(n, C, H, W)`, C of 1, 3 or 4, in [spec.low, spec.high]; whole pixels, never
     smoothed.
 

@@ -26,7 +26,7 @@ def context(progress: float = 0.0) -> Context:
 
 def batch(n: int = 32) -> Batch:
     torch.manual_seed(1)
-    return Batch(x=torch.rand(n, 1, 8, 8) * 2 - 1, y=torch.arange(n) % 10)
+    return Batch({"x": torch.rand(n, 1, 8, 8) * 2 - 1, "class": torch.arange(n) % 10})
 
 
 def split(n: int = 256) -> Split:
@@ -52,7 +52,7 @@ def silent() -> Silent:
 def test_a_student_equal_to_its_teacher_has_nothing_to_learn(make: object) -> None:
     model = make().eval()  # type: ignore[operator]
     both = Distilled(copy.deepcopy(model), model, FinetuneConfig()).eval()
-    data = batch() if model.spec.modality == "image" else Batch(x=torch.randn(8, 6))
+    data = batch() if model.spec.modality == "image" else Batch({"x": torch.randn(8, 6)})
     found = {
         k: v for p in both.phases() for k, v in both.loss(p.name, data, context()).items() if "distill" in k
     }
@@ -62,7 +62,7 @@ def test_a_student_equal_to_its_teacher_has_nothing_to_learn(make: object) -> No
 
 def test_a_denoiser_is_asked_about_noised_data_at_every_noise_level() -> None:
     model = small_models.ddpm()
-    data = Batch(x=torch.full((4096, 1, 8, 8), 0.5), y=torch.arange(4096) % 10)
+    data = Batch({"x": torch.full((4096, 1, 8, 8), 0.5), "class": torch.arange(4096) % 10})
     x, t, y = on_noised_data(model, "denoiser", model.graphs()["denoiser"], data, context())
     assert t.min() >= 0
     assert t.max() <= 999
@@ -87,7 +87,7 @@ def test_a_generator_is_asked_about_normal_latents_and_the_batchs_classes() -> N
 def test_the_own_loss_trains_on_beside_the_distance_and_unscaled_in_other_phases() -> None:
     model = small_models.gan().eval()
     small = prune(model, ratio=0.5, round_to=1, min_width=2)
-    both = Distilled(small, model, FinetuneConfig(own=0.25, outputs=10.0, distance="l2")).eval()
+    both = Distilled(small, model, FinetuneConfig(task_loss_weight=0.25, outputs=10.0, distance="l2")).eval()
     assert [p.name for p in both.phases()] == ["critic", "generator"]
     assert both.phases()[1].parameters == ("student.generator",)
     own = small.loss("generator", batch(), context())["generator"]
@@ -158,7 +158,9 @@ def test_training_brings_the_student_to_the_teacher(make: object) -> None:
         with torch.no_grad():
             return float((model.eval().generator(z, y) - teacher.generator(z, y)).square().mean())
 
-    config = FinetuneConfig(steps=80, batch=64, lr=3e-3, own=0.01, ema=0.9, precision="fp32", device="cpu")
+    config = FinetuneConfig(
+        steps=80, batch=64, lr=3e-3, task_loss_weight=0.01, ema=0.9, precision="fp32", device="cpu"
+    )
     taught = finetune(small, teacher, split(), config, seed=0)
     assert gap(taught) < 0.5 * gap(small)
     assert all(torch.equal(v, before[k]) for k, v in teacher.state_dict().items())
@@ -202,7 +204,7 @@ def test_the_spread_counts_only_where_samples_are_made() -> None:
             for p in student.parameters():
                 p.mul_(0.9)
         for spread in (0.0, 8.0):
-            both = Distilled(student, model, FinetuneConfig(own=0.0, spread=spread)).eval()
+            both = Distilled(student, model, FinetuneConfig(task_loss_weight=0.0, spread=spread)).eval()
             for phase in both.phases():
                 found = both.loss(phase.name, batch(), context(0.4))
                 terms[make.__name__, spread] = {k.split("_")[0] for k in found}

@@ -50,7 +50,7 @@ def test_the_mean_of_what_is_not_told_apart() -> None:
 def test_distances_are_taken_where_somebody_looks() -> None:
     """Seen squared, a sample scaled by 0.8 lies at 0.64 of the distances."""
     _, share = matched_temperature(
-        scaled(0.8), scaled(1.0), looks=lambda x: x.reshape(len(x), -1) ** 2, n=256
+        scaled(0.8), scaled(1.0), extractor=lambda x: x.reshape(len(x), -1) ** 2, n=256
     )
     assert share == pytest.approx(0.64, rel=1e-5)
 

@@ -19,11 +19,11 @@ from niwaki.compression.distillation.features import FeatureTaps, feature_distan
 from niwaki.compression.distillation.finetune import finetune
 from niwaki.compression.distillation.teachers import Teachers
 from niwaki.compression.distillation.tokens import forced_logits
-from niwaki.core.contract import Batch, CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import Batch, CallError, DataSpec, GenerativeModel
 from niwaki.data import Split
 from niwaki.models.io import save_model
 
-OFF = {"own": 0.0, "spread": 0.0}
+OFF = {"task_loss_weight": 0.0, "spread": 0.0}
 
 
 # -- features
@@ -65,7 +65,7 @@ def test_features_of_other_widths_are_compared_by_the_similarity_of_samples() ->
 def test_equal_networks_have_equal_features(make: object) -> None:
     model = make().eval()  # type: ignore[operator]
     both = Distilled(copy.deepcopy(model), model, FinetuneConfig(features=2.0, **OFF)).eval()
-    data = batch() if model.spec.modality == "image" else Batch(x=torch.randn(8, 6))
+    data = batch() if model.spec.modality == "image" else Batch({"x": torch.randn(8, 6)})
     terms = both.loss(both.phases()[0].name, data, context())
     found = {k: float(v.detach()) for k, v in terms.items() if k.startswith("features_")}
     assert found
@@ -94,7 +94,7 @@ def test_features_teach_what_the_outputs_do_not_reach() -> None:
 
 def tokens(n: int = 16) -> Batch:
     x = torch.randint(0, 7, (n, 5), generator=torch.Generator().manual_seed(2))
-    return Batch(x=x)
+    return Batch({"x": x})
 
 
 def test_soft_targets_are_the_kl_divergence_by_definition() -> None:
@@ -119,7 +119,7 @@ def test_a_model_of_tokens_is_stepped_over_real_sequences() -> None:
     # causal: what comes later does not matter
     changed = data.x.clone()
     changed[:, 3:] = 0
-    again = forced_logits(model, "decode", Batch(x=changed), context())
+    again = forced_logits(model, "decode", Batch({"x": changed}), context())
     assert torch.equal(again[:, :4], logits[:, :4])
 
 
@@ -137,7 +137,9 @@ def test_soft_targets_bring_a_smaller_model_of_tokens_to_its_teacher() -> None:
             p.mul_(2.0)
     student = prune(teacher, ratio=0.25, round_to=1, min_width=2)
     data = Split(x=tokens(256).x, y=None, spec=teacher.spec)
-    config = FinetuneConfig(steps=80, lr=5e-3, ema=0.9, precision="fp32", own=0.0, temperature=2.0)
+    config = FinetuneConfig(
+        steps=80, lr=5e-3, ema=0.9, precision="fp32", task_loss_weight=0.0, temperature=2.0
+    )
 
     def gap(model: GenerativeModel) -> float:
         both = Distilled(copy.deepcopy(model), teacher, config).eval()
@@ -154,7 +156,7 @@ def test_soft_targets_bring_a_smaller_model_of_tokens_to_its_teacher() -> None:
 @pytest.mark.parametrize("classes", [0, 4])
 def test_a_critic_scores_samples_of_any_shape(shape: tuple[int, ...], classes: int) -> None:
     kind = {1: "vector", 2: "series", 3: "image", 4: "video"}[len(shape)]
-    critic = Critic(SampleSpec(kind, shape, classes=classes))
+    critic = Critic(DataSpec.of(kind, shape, classes=classes))
     y = torch.arange(5) % classes if classes else None
     x = torch.randn(5, *shape, requires_grad=True)
     scores = critic(x, y)
@@ -219,7 +221,7 @@ def test_several_teachers_are_averaged(tmp_path: object) -> None:
     torch.testing.assert_close(together("denoiser", inputs)[0], expected)
     # by name, in a recipe
     save_model(second, tmp_path / "second")  # type: ignore[operator]
-    config = FinetuneConfig(steps=3, own=0.0, teachers=(str(tmp_path / "second"),))  # type: ignore[operator]
+    config = FinetuneConfig(steps=3, task_loss_weight=0.0, teachers=(str(tmp_path / "second"),))  # type: ignore[operator]
     alone = finetune(first, first, split(), config.model_copy(update={"teachers": ()}), seed=0)
     taught = finetune(first, first, split(), config, seed=0)
     assert not torch.equal(next(alone.parameters()), next(taught.parameters()))

@@ -40,6 +40,15 @@ def test_it_is_written_as_recipes_have_it():
     assert config.lr == 0.1
 
 
+def test_what_is_written_last_counts():
+    """As overrides are added to a recipe that is written out in full."""
+    written = FinetuneConfig(**FLAT).model_dump(mode="json")
+    assert FinetuneConfig.model_validate({**written, "train": {"lr": 0.5, "clip": 2.0}}).lr == 0.5
+    assert FinetuneConfig.model_validate({"train": {"lr": 0.5}, **written}).lr == FLAT["lr"]
+    named = {"train": {"optimizers": {"default": {"name": "lion", "lr": 0.3}}}}
+    assert FinetuneConfig.model_validate({**written, **named}).lr == 0.3
+
+
 def test_a_copy_changes_settings_in_short():
     config = FinetuneConfig(train={"optimizers": {"default": {"name": "radam", "lr": 0.1}}})
     changed = config.model_copy(update={"lr": 0.2, "steps": 3, "own_lr": 0.5})

@@ -19,7 +19,7 @@ from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, c
 from niwaki.compression.pruning.importance.channels import importance_of
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.seeds import CALIBRATION
-from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiError
 from niwaki.models import load_model, save_model
 from niwaki.models.registry import build, built_in
 from niwaki.surgery.cuts import find, scale, width
@@ -325,7 +325,7 @@ def test_pruning_that_does_nothing_is_an_error() -> None:
 
 def test_attention_heads_lose_as_many_channels_each() -> None:
     torch.manual_seed(0)
-    model = build("ddpm", SMALL["ddpm"], SampleSpec("image", (1, 8, 8), levels=17, classes=10))
+    model = build("ddpm", SMALL["ddpm"], DataSpec.of("image", (1, 8, 8), levels=17, classes=10))
     heads = [
         c for c in couplings(model) if any(m.module.endswith(".q") and m.side == "out" for m in c.members)
     ]

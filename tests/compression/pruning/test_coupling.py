@@ -14,9 +14,14 @@ from torch import Tensor, nn
 from niwaki.compression import PruneConfig
 from niwaki.compression.forward import outputs
 from niwaki.compression.pruning.channels import pruned
-from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, cuts_of, together
+from niwaki.compression.pruning.dependencies.dependency_graph import (
+    Coupling,
+    couplings,
+    cuts_of,
+    merge_couplings,
+)
 from niwaki.compression.pruning.trial import Trial
-from niwaki.core.contract import CallError, GenerativeModel, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel
 from niwaki.models import load_model, save_model
 from niwaki.surgery.cuts import find, width
 from niwaki.surgery.edits import apply_edits
@@ -24,7 +29,7 @@ from niwaki.surgery.edits import apply_edits
 
 def model_of(name: str) -> ZooModel:
     torch.manual_seed(0)
-    return ZooModel(ZooConfig(case=f"test-coupling-{name}"), SampleSpec("vector", (4,)))
+    return ZooModel(ZooConfig(case=f"test-coupling-{name}"), DataSpec.of("vector", (4,)))
 
 
 def registered(name: str, *inputs: object) -> Callable[[type[nn.Module]], type[nn.Module]]:
@@ -192,7 +197,7 @@ def test_couplings_that_must_be_as_wide_are_cut_together() -> None:
     found = [c for c in couplings(model) if not c.protected]
     trial = Trial(model)
     assert all(trial.tried(c).protected for c in found)
-    both = trial.tried(together(found))
+    both = trial.tried(merge_couplings(found))
     assert not both.protected
     assert (both.units, both.blocks) == (16, 2)
     done = pruned(model, PruneConfig(ratio=0.5, rounds=2, round_to=1, min_width=2)).model

@@ -36,7 +36,7 @@ def test_pruning_and_rounding_in_one_training(importance: str, tmp_path: Path) -
     model = build("dcgan", {"latent": 8, "width": 8, "max_width": 16}, small_models.IMAGE).eval()
     prune = {"kind": "prune", "what": "weights", "ratio": 0.75, "importance": importance}
     prune |= {"rounds": 2, "recover": 3} if importance == "magnitude" else {"train": 5}
-    tune = {"kind": "finetune", "steps": 4, "batch": 32, "own": 0.0}
+    tune = {"kind": "finetune", "steps": 4, "batch": 32, "task_loss_weight": 0.0}
     plan = {"steps": [{"kind": "quantize", "bits": 4}, prune, tune], "measure": False}
     made = compress(model, DATA, CompressConfig.model_validate(plan), workdir=tmp_path, seed=0)
     layers = quantized_layers(made.model)

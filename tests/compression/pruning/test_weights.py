@@ -293,7 +293,7 @@ def test_a_plan_refuses_what_did_nothing_and_what_lacks_data(
         compress(model, None, CompressConfig(steps=(learns,)), workdir=tmp_path / "a", seed=0)
     assert not (tmp_path / "a").exists()
     steps_module.step_of("prune")
-    idle = Step(lambda model, config, bench: Outcome(copy.deepcopy(model)), lambda config: 1)
+    idle = Step(lambda model, config, context: Outcome(copy.deepcopy(model)), lambda config: 1)
     monkeypatch.setitem(steps_module.STEPS, "prune", idle)
     with pytest.raises(NiwakiError, match="as many weights are zero as before"):
         compress(model, None, CompressConfig(steps=(weights(),)), workdir=tmp_path / "b", seed=0)

@@ -21,7 +21,14 @@ from niwaki.surgery.quantized import Quantizer, quantized_layers
 def test_training_with_rounded_weights_brings_the_samples_back(steps: str, tmp_path: Path) -> None:
     model = lively("upsampling")
     tune = FinetuneConfig(
-        steps=60, batch=64, precision="fp32", device="cpu", warmup=0, own=0.0, spread=0.0, lr=2e-3
+        steps=60,
+        batch=64,
+        precision="fp32",
+        device="cpu",
+        warmup=0,
+        task_loss_weight=0.0,
+        spread=0.0,
+        lr=2e-3,
     )
     low = config(bits=3)
     wanted = model.sample(64, seed=1)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Phase, Port, SampleSpec
+from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Graph, Phase, Port
 from niwaki.models.registry import ModelConfig, register
 from niwaki_runtime.samplers import OneShot, Sampler
 
@@ -61,7 +61,7 @@ _MODULES: dict[str, tuple[Callable[[], nn.Module], tuple[Port, ...]]] = {}
 
 def build(name: str) -> GenerativeModel:
     torch.manual_seed(0)
-    return ZooModel(ZooConfig(case=name), SampleSpec("vector", (4,)))
+    return ZooModel(ZooConfig(case=name), DataSpec.of("vector", (4,)))
 
 
 class ZooConfig(ModelConfig):
@@ -74,7 +74,7 @@ class ZooModel(GenerativeModel):
 
     Config = ZooConfig
 
-    def __init__(self, config: ZooConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: ZooConfig, spec: DataSpec) -> None:
         super().__init__()
         make, self.ports = _MODULES[config.case or next(iter(_MODULES))]
         self.config, self.spec, self.conditions = config, spec, {}

@@ -147,6 +147,23 @@ class Autoregressive(Sampler):
             logits = backend.numpy(rows[:, used - 1])
         return logits, state, count - 1
 
+    @property
+    def forceable(self) -> bool:
+        return True
+
+    def forced(
+        self,
+        graphs: Mapping[str, Runner],
+        x: np.ndarray,
+        backend: Backend,
+        conditions: Mapping[str, Array] | None = None,
+    ) -> np.ndarray:
+        """log p of the network itself: temperature, top-k and top-p are choices of who draws, not of it."""
+        logits = teacher_forced(graphs, self, x.reshape(len(x), -1), backend, conditions).astype(np.float64)
+        logits -= logits.max(axis=2, keepdims=True)
+        logits -= np.log(np.exp(logits).sum(axis=2, keepdims=True))
+        return logits
+
     def graphs_used(self) -> tuple[str, ...]:
         return (self.graph, self.prefill) if self.prefill else (self.graph,)
 

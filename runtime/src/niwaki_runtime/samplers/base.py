@@ -152,6 +152,18 @@ class Sampler:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
 
+    def options(self) -> set[str]:
+        """Names of what `override` may change."""
+        return {f.name for part in self.parts() for f in fields(part)}
+
+    def draws_latents(self, graph: str | None = None) -> bool:
+        """Whether the noise that it draws once is an input of a network (of `graph`, where one is named)."""
+        return False
+
+    def parts(self) -> tuple[Sampler, ...]:
+        """The samplers that follow each other; a plain one is its own only part."""
+        return (self,)
+
     def graphs_used(self) -> tuple[str, ...]:
         """Names of the graphs that sampling calls."""
         raise NotImplementedError(f"{type(self).__name__} does not say which graphs it calls")
@@ -159,6 +171,26 @@ class Sampler:
     def evaluations(self) -> int:
         """Network evaluations for one sample."""
         return 1
+
+    @property
+    def forceable(self) -> bool:
+        """Whether real samples can be read with it (`forced`)."""
+        return False
+
+    def forced(
+        self,
+        graphs: Mapping[str, Runner],
+        x: np.ndarray,
+        backend: Backend,
+        conditions: Mapping[str, Array] | None = None,
+    ) -> np.ndarray | None:
+        """Teacher forcing: log p, in nats, of every token at every place of the real samples `x`, given the
+        real ones before it: `(n, length, V)` float64. None for samplers that are not `forceable`.
+
+        x:          tokens `(n, *shape)`, read in the order in which they would be made
+        conditions: arrays of the backend, one row per sample
+        """
+        return None
 
     def override(self, **changes: Any) -> Sampler:
         """A copy with some fields changed; raises CallError for a field that does not exist."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from niwaki_runtime.errors import CallError, nearest
@@ -57,7 +57,7 @@ class Cascade(Sampler):
         """A copy with options changed in each leg that has them; raises CallError for one that no leg has."""
         if not changes:
             return self
-        known = [_options(leg) for leg in self.legs]
+        known = [leg.options() for leg in self.legs]
         for name in changes:
             if not any(name in options for options in known):
                 hint = nearest(name, set().union(*known))
@@ -69,6 +69,9 @@ class Cascade(Sampler):
                 for leg, options in zip(self.legs, known, strict=True)
             ),
         )
+
+    def parts(self) -> tuple[Sampler, ...]:
+        return tuple(part for leg in self.legs for part in leg.parts())
 
     def graphs_used(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for leg in self.legs for name in leg.graphs_used()))
@@ -91,14 +94,7 @@ class Cascade(Sampler):
 
 def _spans(leg: Sampler) -> int:
     """How many ranges of draws a leg takes: a cascade within a cascade takes one for each of its own legs."""
-    return sum(_spans(inner) for inner in leg.legs) if isinstance(leg, Cascade) else 1
-
-
-def _options(leg: Sampler) -> set[str]:
-    """Names that `override` may change."""
-    if isinstance(leg, Cascade):
-        return set().union(*(_options(inner) for inner in leg.legs))
-    return {f.name for f in fields(leg)}
+    return len(leg.parts())
 
 
 def _part(

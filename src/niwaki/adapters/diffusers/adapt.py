@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from niwaki.adapters.diffusers.config import PipelineConfig
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.core.hub_folder import fetched
 
 __all__ = ["adapt_pipeline"]
@@ -30,7 +29,7 @@ def adapt_pipeline(
     guidance: float | None = None,
     solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler"] | None = None,
     captions: Sequence[str] = (),
-    spec: SampleSpec | None = None,
+    spec: DataSpec | None = None,
 ) -> AdaptedPipeline:
     """Make a model of niwaki out of a diffusers pipeline: DDPM, DDIM, Stable Diffusion or DiT.
 
@@ -85,15 +84,17 @@ def _parts(source: Any) -> Parts:
     return read_folder(path)
 
 
-def _guidance(parts: Parts, told: float | None) -> float:
+def _guidance(parts: Parts, given: float | None) -> float:
     own = _GUIDANCE.get(parts.pipeline, 1.0)
     # At or below 1 the pipelines do not guide at all.
     return (
-        max(own if told is None else float(told), 1.0) if parts.pipeline in _GUIDANCE else float(told or 1.0)
+        max(own if given is None else float(given), 1.0)
+        if parts.pipeline in _GUIDANCE
+        else float(given or 1.0)
     )
 
 
-def _spec(config: PipelineConfig, told: SampleSpec | None) -> SampleSpec:
+def _spec(config: PipelineConfig, given: DataSpec | None) -> DataSpec:
     """What the pipeline's images are."""
     settings = config.networks[config.denoiser].settings
     height, width = size_of(settings["sample_size"])
@@ -104,13 +105,13 @@ def _spec(config: PipelineConfig, told: SampleSpec | None) -> SampleSpec:
         channels, height, width = vae["out_channels"], larger * height, larger * width
     shape = (int(channels), int(height), int(width))
     classes = settings.get("num_embeds_ada_norm") or settings.get("num_class_embeds") or len(config.captions)
-    found = SampleSpec("image", shape, classes=int(classes), class_names=tuple(config.captions))
-    if told is None:
+    found = DataSpec.of("image", shape, classes=int(classes), class_names=tuple(config.captions))
+    if given is None:
         return found
-    if tuple(told.shape) != shape or (told.low, told.high) != (-1.0, 1.0):
+    if tuple(given.shape) != shape or (given.low, given.high) != (-1.0, 1.0):
         raise CallError(
-            f"the pipeline makes images {shape} in −1 … 1, the spec is of {tuple(told.shape)} in "
-            f"{told.low:g} … {told.high:g}"
+            f"the pipeline makes images {shape} in −1 … 1, the spec is of {tuple(given.shape)} in "
+            f"{given.low:g} … {given.high:g}"
         )
-    names = told.class_names if told.classes == classes else found.class_names
-    return replace(found, levels=told.levels, class_names=names)
+    names = given.class_names if given.classes == classes else found.class_names
+    return DataSpec.of("image", shape, levels=given.levels or None, classes=int(classes), class_names=names)

@@ -39,7 +39,7 @@ class Component(BaseModel):
 
 
 class PipelineConfig(BaseModel):
-    """A pipeline, and what was told to `adapt_pipeline`.
+    """A pipeline, and the arguments of `adapt_pipeline`.
 
     pipeline:  its class in diffusers
     networks:  by their names in the pipeline: `unet`, `transformer`, `vae`, `text_encoder`

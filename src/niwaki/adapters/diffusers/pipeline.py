@@ -17,14 +17,16 @@ from niwaki.core.contract import (
     CallError,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
+    Tokens,
+    ValueSpec,
 )
+from niwaki.nn.diffusion import TensorProcess, columns, noised
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
 
 __all__ = ["AdaptedPipeline", "rebuild", "size_of"]
 
@@ -42,10 +44,8 @@ class AdaptedPipeline(GenerativeModel):
     name = "pipeline"
     Config = PipelineConfig
     config: PipelineConfig
-    alphas: Tensor
-    sigmas: Tensor
 
-    def __init__(self, config: PipelineConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: PipelineConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         component = config.networks[config.denoiser]
@@ -57,24 +57,21 @@ class AdaptedPipeline(GenerativeModel):
         null: dict[str, int] = {}
         if component.kind == "DiTTransformer2DModel":
             classes = int(settings["num_embeds_ada_norm"])
-            self.conditions["class"] = ConditionSpec("class", classes, null=classes)
+            self.conditions["class"] = ConditionSpec.label(classes, null=classes)
             null = {"class": classes}
         elif component.kind == "UNet2DModel" and settings.get("num_class_embeds"):
-            self.conditions["class"] = ConditionSpec("class", int(settings["num_class_embeds"]))
+            self.conditions["class"] = ConditionSpec.label(int(settings["num_class_embeds"]))
         elif component.kind == "UNet2DConditionModel":
             null = self._read(config)
         if "vae" in config.networks:
             self.decoder = Decoder(build(config.networks["vae"]))
         self._null = null
-        diffusion = self._diffusion()
-        bars = torch.tensor(alpha_bars(diffusion.schedule, diffusion.train_steps), dtype=torch.float64)
-        self.register_buffer("alphas", bars.sqrt().float(), persistent=False)
-        self.register_buffer("sigmas", (1.0 - bars).sqrt().float(), persistent=False)
+        self.path = TensorProcess(self._diffusion().process)
 
     def _diffusion(self) -> Diffusion:
         """The scheduler as our own sampler, as the config says now."""
         config, settings = self.config, self.config.networks[self.config.denoiser].settings
-        told = translate(config.scheduler.kind, config.scheduler.settings, config.solver, config.spacing)
+        options = translate(config.scheduler.kind, config.scheduler.settings, config.solver, config.spacing)
         return Diffusion(
             shape=(int(settings["in_channels"]), *size_of(settings["sample_size"])),
             steps=config.steps,
@@ -82,7 +79,7 @@ class AdaptedPipeline(GenerativeModel):
             null=self._null,
             encoders=dict.fromkeys(self.conditions, "text") if self.text is not None else {},
             guidance=config.guidance,
-            **told,
+            **options,
         )
 
     def _read(self, config: PipelineConfig) -> dict[str, int]:
@@ -95,9 +92,11 @@ class AdaptedPipeline(GenerativeModel):
                 torch.from_numpy(tokenize(config.tokenizer, config.captions)),
                 len(config.captions),
             )
-            self.conditions["class"] = ConditionSpec("class", null, null=null)
+            self.conditions["class"] = ConditionSpec.label(null, null=null)
         else:
-            self.conditions["prompt"] = ConditionSpec("tokens", null, tuple(empty.shape), null=null)
+            self.conditions["prompt"] = ConditionSpec(
+                ValueSpec("text", tuple(empty.shape), None, Tokens(null)), null
+            )
         self.text = TextEncoder(build(component), empty, captions, null)
         return dict.fromkeys(self.conditions, null)
 
@@ -177,20 +176,21 @@ class AdaptedPipeline(GenerativeModel):
             x0 = self.encode(batch.x)
         if phase == "decoder":
             return {"reconstruction": (self.decode(x0) - batch.x).square().mean()}
-        n, device = len(batch), batch.x.device
-        t = torch.randint(0, len(self.alphas), (n,), generator=ctx.rng, device=device)
-        eps = torch.randn(x0.shape, generator=ctx.rng, device=device)
-        a, s = self.alphas[t, None, None, None], self.sigmas[t, None, None, None]
-        targets = {"epsilon": eps, "v": a * eps - s * x0, "x0": x0}
-        said = self.denoiser(a * x0 + s * eps, t.float(), *self._conditions_of(batch, ctx))
-        return {"denoiser": (said.float() - targets[self._diffusion().prediction]).square().mean()}
+        process = self.path.process
+        t = self.path.draw(len(batch), ctx.rng)
+        eps = torch.randn(x0.shape, generator=ctx.rng, device=batch.x.device)
+        a, s = (columns(level, eps) for level in self.path.levels(t))
+        asked = process.network_input(noised(x0, eps, a, s), a, s), self.path.network_time(t)
+        said = self.denoiser(*asked, *self._conditions_of(batch, ctx))
+        target = process.conversion(self._diffusion().prediction).target(x0, eps, a, s)
+        return {"denoiser": (said.float() - target).square().mean()}
 
     def _conditions_of(self, batch: Batch, ctx: Context) -> list[Tensor]:
         """What the batch's samples are, some of it left out by a coin per sample; nothing where it is not
         known."""
         out = []
         for name, spec in self.conditions.items():
-            value = batch.condition.get(name, batch.y if spec.kind == "class" else None)
+            value = batch.get(name)
             if value is None and spec.null is None:
                 raise CallError(f"training this pipeline needs the condition '{name}' of every sample")
             if spec.null is not None:
@@ -209,6 +209,6 @@ def size_of(size: Any) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> AdaptedPipeline:
+def rebuild(config: Mapping[str, Any], spec: DataSpec) -> AdaptedPipeline:
     """The adapted pipeline that `model.json` describes, with fresh weights."""
     return AdaptedPipeline(PipelineConfig.model_validate(dict(config)), spec)

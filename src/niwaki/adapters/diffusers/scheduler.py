@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.core.contract import CallError
-from niwaki_runtime.samplers.schedules import alpha_bars
+from niwaki_runtime.process import VariancePreserving
 
 __all__ = ["SCHEDULERS", "translate"]
 
@@ -47,62 +48,64 @@ def _translated(kind: str, settings: str, solver: str | None, spacing: str | Non
         raise CallError(f"niwaki has no solver that does what {kind} does{_REMEDY}")
     given = json.loads(settings)
     with quiet():
-        told = dict(getattr(diffusers, name).from_config(given).config)
+        options = dict(getattr(diffusers, name).from_config(given).config)
     if name != kind:
         # Another solver's own settings mean nothing to this one, and its defaults are not the pipeline's.
-        told |= {"thresholding": False, "algorithm_type": "dpmsolver++", "solver_order": 2}
-        told |= {"clip_sample": given.get("clip_sample", False)}
+        options |= {"thresholding": False, "algorithm_type": "dpmsolver++", "solver_order": 2}
+        options |= {"clip_sample": given.get("clip_sample", False)}
     if spacing:
-        told["timestep_spacing"] = spacing
+        options["timestep_spacing"] = spacing
     for setting in ("trained_betas", "rescale_betas_zero_snr", "thresholding"):
-        if told.get(setting):
+        if options.get(setting):
             raise CallError(f"the scheduler's '{setting}' has no counterpart in niwaki's sampler")
-    prediction = told["prediction_type"]
+    prediction = options["prediction_type"]
     if prediction not in _PREDICTIONS:
         raise CallError(f"niwaki's sampler knows no prediction_type '{prediction}'")
     fields = {
-        "schedule": _schedule(told),
-        "train_steps": int(told["num_train_timesteps"]),
+        "schedule": _schedule(options),
+        "train_steps": int(options["num_train_timesteps"]),
         "prediction": _PREDICTIONS[prediction],
-        "offset": int(told.get("steps_offset", 0)) if told["timestep_spacing"] == "leading" else 0,
-        "spacing": told["timestep_spacing"],
+        "offset": int(options.get("steps_offset", 0)) if options["timestep_spacing"] == "leading" else 0,
+        "spacing": options["timestep_spacing"],
         "clip": 0.0,
     }
     own = {"solver": solver} if solver == "consistency" else {}
-    return {**fields, **SCHEDULERS[name](told, fields), **own}
+    made = {**fields, **SCHEDULERS[name](options, fields), **own}
+    path = {f.name: made.pop(f.name) for f in dataclasses.fields(VariancePreserving) if f.name in made}
+    return {**made, "process": VariancePreserving(**path)}
 
 
-def _schedule(told: Mapping[str, Any]) -> str:
-    name = told["beta_schedule"]
+def _schedule(options: Mapping[str, Any]) -> str:
+    name = options["beta_schedule"]
     if name == "squaredcos_cap_v2":
         return "cosine"
     if name in ("linear", "scaled_linear"):
-        return f"{name}({told['beta_start']!r}, {told['beta_end']!r})"
+        return f"{name}({options['beta_start']!r}, {options['beta_end']!r})"
     raise CallError(f"niwaki's sampler knows no beta_schedule '{name}'")
 
 
-def _clip(told: Mapping[str, Any]) -> float:
-    return float(told["clip_sample_range"]) if told["clip_sample"] else 0.0
+def _clip(options: Mapping[str, Any]) -> float:
+    return float(options["clip_sample_range"]) if options["clip_sample"] else 0.0
 
 
-def _ddim(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _ddim(options: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Its pipelines leave ε as the network said it where x₀ is clipped."""
-    if told["timestep_spacing"] == "linspace":
+    if options["timestep_spacing"] == "linspace":
         # It steps by train // steps from times that lie further apart.
         raise CallError(
             "DDIMScheduler with timestep_spacing 'linspace' steps to times that it does not visit, which "
             "niwaki's sampler does not; make it 'trailing' or 'leading'"
         )
-    last = "clean" if told["set_alpha_to_one"] else "zero"
-    return {"solver": "ddim", "clip": _clip(told), "consistent": False, "last": last}
+    last = "clean" if options["set_alpha_to_one"] else "zero"
+    return {"solver": "ddim", "clip": _clip(options), "consistent": False, "last": last}
 
 
-def _ddpm(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
-    variance = told["variance_type"]
+def _ddpm(options: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    variance = options["variance_type"]
     solvers = {"fixed_small": "ddpm", "fixed_small_log": "ddpm", "fixed_large": "ddpm_large"}
     if variance not in solvers:
         raise CallError(f"DDPMScheduler's variance_type '{variance}' has no counterpart in niwaki's sampler")
-    return {"solver": solvers[variance], "clip": _clip(told)}
+    return {"solver": solvers[variance], "clip": _clip(options)}
 
 
 _OTHER_SIGMAS = (
@@ -114,43 +117,49 @@ _OTHER_SIGMAS = (
 )
 
 
-def _needs(told: Mapping[str, Any], name: str, **wanted: Any) -> None:
+def _needs(options: Mapping[str, Any], name: str, **wanted: Any) -> None:
     """Raises CallError for the first setting that is not as the translation needs it."""
     for setting, value in {**dict.fromkeys(_OTHER_SIGMAS, False), **wanted}.items():
-        if setting in told and told[setting] != value and not (value is False and told[setting] is None):
+        if (
+            setting in options
+            and options[setting] != value
+            and not (value is False and options[setting] is None)
+        ):
             raise CallError(
-                f"{name}'s {setting} {told[setting]!r} has no counterpart in niwaki's sampler, only {value!r}"
+                f"{name}'s {setting} {options[setting]!r} has no counterpart in niwaki's sampler, only "
+                f"{value!r}"
             )
 
 
-def _dpm(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _dpm(options: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """DPM-Solver++(2M); of order 1 it is DDIM (Lu et al. 2022, Section 3)."""
-    if told["solver_order"] not in (1, 2):
-        raise CallError(f"niwaki has DPM-Solver++ of order 1 and 2, not {told['solver_order']}")
-    _needs(told, "DPMSolverMultistepScheduler", algorithm_type="dpmsolver++", solver_type="midpoint",
+    if options["solver_order"] not in (1, 2):
+        raise CallError(f"niwaki has DPM-Solver++ of order 1 and 2, not {options['solver_order']}")
+    _needs(options, "DPMSolverMultistepScheduler", algorithm_type="dpmsolver++", solver_type="midpoint",
            final_sigmas_type="zero", lambda_min_clipped=-math.inf, variance_type=None)  # fmt: skip
-    spacing = told["timestep_spacing"]
+    spacing = options["timestep_spacing"]
     return {
-        "solver": "dpmpp_2m" if told["solver_order"] == 2 else "ddim",
+        "solver": "dpmpp_2m" if options["solver_order"] == 2 else "ddim",
         "spacing": spacing if spacing == "trailing" else f"{spacing}_open",
     }
 
 
-def _euler(told: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+def _euler(options: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
     """Euler's step in x/α by σ/α is DDIM's (Song, Meng & Ermon 2021, Equation 14)."""
     _needs(
-        told, "EulerDiscreteScheduler", interpolation_type="linear", timestep_type="discrete",
+        options, "EulerDiscreteScheduler", interpolation_type="linear", timestep_type="discrete",
     )  # fmt: skip
     if fields["prediction"] == "x0":
         raise CallError("EulerDiscreteScheduler has no prediction_type 'sample'")
-    spacing = told["timestep_spacing"]
-    start = alpha_bars(fields["schedule"], fields["train_steps"])[-1]
+    spacing = options["timestep_spacing"]
+    path = VariancePreserving(fields["schedule"], fields["train_steps"])
+    _, start = path.alpha_sigma(path.timesteps - 1)
     return {
         "solver": "ddim",
         "spacing": "linspace_exact" if spacing == "linspace" else spacing,
-        "last": "clean" if told["final_sigmas_type"] == "zero" else "zero",
+        "last": "clean" if options["final_sigmas_type"] == "zero" else "zero",
         # Where its first time is the last one trained, it starts from pure noise: σ ε without the α x₀.
-        "start_scale": 1.0 if spacing == "leading" else math.sqrt(1.0 - start),
+        "start_scale": 1.0 if spacing == "leading" else start,
     }
 
 

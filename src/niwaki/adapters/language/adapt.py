@@ -16,7 +16,7 @@ from niwaki.adapters.language.files import load_network, package, quiet, tokeniz
 from niwaki.adapters.language.model import LanguageConfig, LanguageModel
 from niwaki.adapters.language.plain import plain_layers
 from niwaki.core.backend import TorchBackend
-from niwaki.core.contract import CallError, NiwakiError, SampleSpec, first_line
+from niwaki.core.contract import CallError, DataSpec, NiwakiError, first_line
 from niwaki_runtime.samplers.autoregressive import teacher_forced
 
 __all__ = ["adapt_language_model", "rebuild"]
@@ -92,12 +92,14 @@ def adapt_language_model(
     network = network.float().eval()
     x = torch.randint(levels, (1, length), generator=torch.Generator().manual_seed(0))
     expected = _logits(network, x, config.first)
-    model = LanguageModel(_ours(network), config, SampleSpec("text", (length,), levels=levels), text.encode())
+    model = LanguageModel(
+        _ours(network), config, DataSpec.of("text", (length,), levels=levels), text.encode()
+    )
     _check(model.eval(), x, expected)
     return model
 
 
-def rebuild(config: Mapping[str, Any], spec: SampleSpec) -> LanguageModel:
+def rebuild(config: Mapping[str, Any], spec: DataSpec) -> LanguageModel:
     """The language model that `model.json` describes, with fresh weights. No file of its author is read."""
     transformers = package("transformers")
     checked = LanguageConfig.model_validate(dict(config))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,12 +15,13 @@ from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
     State,
+    ValueSpec,
     View,
 )
 from niwaki_runtime.samplers import Autoregressive
@@ -30,7 +32,7 @@ NAME = "language-model"
 
 
 class LanguageConfig(BaseModel):
-    """What was told to `adapt_language_model`, and all that is needed to build the network again.
+    """The arguments of `adapt_language_model`, and all that is needed to build the network again.
 
     network:   the configuration of `transformers`, as JSON
     length:    tokens of one sample, its prompt included: the length of the cache
@@ -65,7 +67,7 @@ class LanguageModel(GenerativeModel):
     tokenizer: Tensor
 
     def __init__(
-        self, network: nn.Module, config: LanguageConfig, spec: SampleSpec, tokenizer: bytes = b""
+        self, network: nn.Module, config: LanguageConfig, spec: DataSpec, tokenizer: bytes = b""
     ) -> None:
         """network: whose attention is ours; tokenizer: tokenizer.json, or nothing while it is rebuilt."""
         super().__init__()
@@ -76,7 +78,7 @@ class LanguageModel(GenerativeModel):
             torch.frombuffer(text, dtype=torch.uint8).clone() if text else torch.empty(0, dtype=torch.uint8)
         )
         self.register_buffer("tokenizer", data)
-        prompt = ConditionSpec("tokens", size=spec.levels, shape=(config.prompt,), null=-1)
+        prompt = ConditionSpec(ValueSpec("text", (config.prompt,), "T", spec.values), null=-1)
         self.conditions = {"prompt": prompt} if config.prompt else {}
         self._layout: tuple[Any, tuple[tuple[int, int], ...]] | None = None
         self.register_state_dict_post_hook(_once)
@@ -86,6 +88,12 @@ class LanguageModel(GenerativeModel):
     def tokenizer_json(self) -> str:
         """The text of tokenizer.json, empty where there is none."""
         return bytes(self.tokenizer.cpu().numpy()).decode()
+
+    @property
+    def files(self) -> Mapping[str, str]:  # type: ignore[override]
+        """What a bundle ships beside the graphs."""
+        text = self.tokenizer_json
+        return {"tokenizer.json": text} if text else {}
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("nll", ("network",)),)

@@ -14,7 +14,6 @@ from niwaki.adapters.language.model import LanguageModel
 from niwaki.core.contract import CallError
 from niwaki_runtime.bundle import Bundle
 from niwaki_runtime.samplers import Autoregressive, NumpyBackend
-from niwaki_runtime.samplers.autoregressive import teacher_forced
 from niwaki_runtime.samplers.base import Backend, Runner
 
 __all__ = ["bits_per_token", "bundle_bits_per_token", "forced_log_probs"]
@@ -61,7 +60,4 @@ def forced_log_probs(
     """log p, in nats, of every token at every place of `x` `(n, length)` given the real ones before it:
     `(n, length, V)` float64, from the graphs of a model or of a bundle, in whatever runs them.
     """
-    z = teacher_forced(graphs, sampler, x, backend).astype(np.float64)
-    z -= z.max(axis=2, keepdims=True)
-    z -= np.log(np.exp(z).sum(axis=2, keepdims=True))
-    return z
+    return sampler.forced(graphs, x, backend)

@@ -23,20 +23,22 @@ _TRAIN = {"steps": 500, "batch": 128, "lr": 2e-3, "betas": (0.9, 0.99), "warmup"
 class FinetuneConfig(Step):
     """Train on, taught by the uncompressed model at equal noise and equal condition.
 
-    train:       how, as in training (`niwaki.training.TrainConfig`, without stages); its rate is that of what
-                 is taught by the teacher, and may be high, for the distance is a tame loss
+    train:            how, as in training (`niwaki.training.TrainConfig`, without stages); its rate is that of
+                      what is taught by the teacher, and may be high, for the distance is a tame loss
     steps, batch, lr, betas, warmup, clip, ema, precision, device: short for `train.steps` and so on
-    own_lr:      of what only the model's own loss trains (a critic)
-    outputs:     weight of the distance between the student's and the teacher's outputs
-    distance:    `l1`, `l2`, or `l1l2` for their sum
-    spread:      weight of the difference in the distances between samples, for graphs that make samples;
-                 it rises over the first half
-    own:         weight of the model's own loss (adversarial for a GAN: it keeps the diversity)
-    features:    weight of the distance between what happens inside the two networks, over `layers` layers
-    adversarial: weight of a new critic that tells the student's samples from the teacher's, for models that
-                 bring none; it learns at `own_lr`
-    temperature: of soft targets, for models of tokens
-    teachers:    directories of further saved models (`model.json`), averaged with the uncompressed one
+    own_lr:           of what only the model's own loss trains (a critic)
+    outputs:          weight of the distance between the student's and the teacher's outputs
+    distance:         `l1`, `l2`, or `l1l2` for their sum
+    spread:           weight of the difference in the distances between samples, for graphs that make samples;
+                      it rises over the first half
+    task_loss_weight: of the model's own loss (adversarial for a GAN: it keeps the diversity); `own` in older
+                      recipes and records
+    features:         weight of the distance between what happens inside the two networks, over `layers`
+                      layers
+    adversarial:      weight of a new critic that tells the student's samples from the teacher's, for models
+                      that bring none; it learns at `own_lr`
+    temperature:      of soft targets, for models of tokens
+    teachers:         directories of further saved models (`model.json`), averaged with the uncompressed one
     """
 
     kind: Literal["finetune"] = "finetune"
@@ -45,7 +47,7 @@ class FinetuneConfig(Step):
     outputs: float = Field(default=10.0, ge=0)
     distance: Literal["l1", "l2", "l1l2"] = "l1l2"
     spread: float = Field(default=10.0, ge=0)
-    own: float = Field(default=0.1, ge=0)
+    task_loss_weight: float = Field(default=0.1, ge=0)
     features: float = Field(default=0.0, ge=0)
     layers: int = Field(default=4, ge=1)
     adversarial: float = Field(default=0.0, ge=0)
@@ -55,14 +57,24 @@ class FinetuneConfig(Step):
     @model_validator(mode="before")
     @classmethod
     def _gather(cls, values: Any) -> Any:
-        """What stands beside `train` goes into it."""
-        if not isinstance(values, dict):
+        """What stands beside `train` goes into it, and `own` is `task_loss_weight`. What is written last
+        counts: an override follows what it overrides."""
+        if not isinstance(values, Mapping):
             return values
-        train = values.get("train", {})
-        train = train.model_dump() if isinstance(train, TrainConfig) else {**_TRAIN, **train}
-        flat = {k: values[k] for k in FLAT if k in values}
-        rest = {k: v for k, v in values.items() if k not in FLAT}
-        return {**rest, "train": {**train, **flat}}
+        whole = values.get("train")  # an object leaves nothing out; a mapping changes what is usual here
+        base = whole if isinstance(whole, TrainConfig) else TrainConfig.model_validate(_TRAIN)
+        train = base.model_dump()
+        rest: dict[str, Any] = {}
+        for key, value in values.items():
+            if value is base:
+                continue
+            if key == "train" and isinstance(value, Mapping):
+                train = over(train, value)
+            elif key in FLAT:
+                train = over(train, {key: value})
+            else:
+                rest["task_loss_weight" if key == "own" else key] = value
+        return {"train": train, **rest}
 
     @model_validator(mode="after")
     def _single(self) -> Self:
@@ -147,7 +159,8 @@ class DistillConfig(FinetuneConfig):
 class SamplingConfig(Step):
     """Sample the same network otherwise, without training: fewer steps, a better solver, another temperature.
 
-    evaluations: sampling steps of a diffusion model; 0 keeps them
+    evaluations: calls of the network in a diffusion model's sampling, without guidance's second ones; 0 keeps
+                 them. Heun's solver makes 2·steps − 1
     solver:      `ddim`, `dpmpp_2m` …; none keeps it
     spacing:     which timesteps are visited; none keeps it
     temperature: standard deviation of the noise of a generator or decoder; `match` finds the one at which
@@ -162,7 +175,7 @@ class SamplingConfig(Step):
     temperature: Annotated[float, Field(gt=0)] | Literal["match"] | None = None
 
     @property
-    def looks(self) -> bool:
+    def needs_extractor(self) -> bool:
         return self.temperature == "match"
 
     @model_validator(mode="after")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 
 __all__ = ["Critic", "critic_loss", "fooling_loss"]
 
@@ -25,7 +25,7 @@ class Critic(nn.Module):
     such axes go through linear layers.
     """
 
-    def __init__(self, spec: SampleSpec, width: int = 64) -> None:
+    def __init__(self, spec: DataSpec, width: int = 64) -> None:
         super().__init__()
         axes = len(spec.shape) - 1
         if axes in (1, 2, 3):

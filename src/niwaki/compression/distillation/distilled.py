@@ -54,12 +54,12 @@ class Distilled(Trainable):
         self.teachers = Teachers([teacher] if isinstance(teacher, GenerativeModel) else teacher)
         self._taught = {
             n: g.role
-            for n, g in student.graphs().items()
+            for n, g in student.shipped_graphs().items()
             if g.role in RULES or autoregressive_leg(student, n) is not None
         }
-        self._own = config.own > 0 and _has_loss(student)
+        self._own = config.task_loss_weight > 0 and _has_loss(student)
         if not self._taught and not self._own:
-            roles = sorted({g.role for g in student.graphs().values()})
+            roles = sorted({g.role for g in student.shipped_graphs().values()})
             raise CallError(
                 f"no rule says how to distil a graph of the role {', '.join(roles)}, "
                 "and the model has no loss of its own"
@@ -92,7 +92,7 @@ class Distilled(Trainable):
 
     def _assign(self) -> dict[str, str]:
         """graph → the first phase that trains some of it."""
-        graphs, found = self.student.graphs(), {}
+        graphs, found = self.student.shipped_graphs(), {}
         for phase in self.student.phases():
             trained = {id(p) for name in phase.parameters for p in _parameters(self.student, name)}
             for name in self._taught:
@@ -106,7 +106,7 @@ class Distilled(Trainable):
 
     def _students(self) -> tuple[Phase, ...]:
         if not self._own:
-            graphs = self.student.graphs()
+            graphs = self.student.shipped_graphs()
             wanted = {id(p) for name in self._taught for p in graphs[name].module.parameters()}
             names = [n for n, p in self.student.named_parameters() if id(p) in wanted]
             return (Phase("distill", tuple(f"student.{n}" for n in names)),)
@@ -133,7 +133,7 @@ class Distilled(Trainable):
         taught = [name for name, at in self._at.items() if at == phase]
         terms: dict[str, Tensor] = {}
         if self._own:
-            weight = self.config.own if taught else 1.0
+            weight = self.config.task_loss_weight if taught else 1.0
             terms.update({k: weight * v for k, v in self.student.loss(phase, batch, ctx).items()})
         if self.config.outputs > 0 or not self._own:
             for name in taught:
@@ -154,7 +154,10 @@ class Distilled(Trainable):
         inputs = self._asked(name, batch, ctx)
         if inputs is None:
             return {}
-        graphs, taps = (self.teacher.graphs()[name], self.student.graphs()[name]), self._taps.get(name)
+        graphs, taps = (
+            (self.teacher.shipped_graphs()[name], self.student.shipped_graphs()[name]),
+            self._taps.get(name),
+        )
         terms: dict[str, Tensor] = {}
         if taps is None:
             pairs = list(zip(answers(graphs[1], inputs), self.teachers(name, inputs), strict=True))
@@ -171,7 +174,7 @@ class Distilled(Trainable):
             # First what a sample is, then how far from the others: samples that are wrong have no place yet.
             terms[f"spread_{name}"] = config.spread * min(1.0, 2.0 * ctx.progress) * spread
         if role in SAMPLES and config.adversarial > 0:
-            opinion = fooling_loss(self.critic(pairs[0][0], batch.y))
+            opinion = fooling_loss(self.critic(pairs[0][0], batch.get("class")))
             terms[f"adversarial_{name}"] = config.adversarial * opinion
         return terms
 
@@ -181,14 +184,14 @@ class Distilled(Trainable):
         if inputs is None:
             raise CallError(f"the critic of 'adversarial' has no inputs for the graph '{name}'")
         with torch.no_grad():
-            made = answers(self.student.graphs()[name], inputs)[0]
+            made = answers(self.student.shipped_graphs()[name], inputs)[0]
         wanted = self.teachers(name, inputs)[0]
-        return critic_loss(self.critic(wanted, batch.y), self.critic(made, batch.y))
+        return critic_loss(self.critic(wanted, batch.get("class")), self.critic(made, batch.get("class")))
 
     @torch.no_grad()
     def _asked(self, name: str, batch: Batch, ctx: Context) -> tuple[Tensor, ...] | None:
         """What both are asked, by the rule of the graph's role, with an empty state."""
-        graph = self.teacher.graphs()[name]
+        graph = self.teacher.shipped_graphs()[name]
         inputs = RULES[graph.role](self.teacher, name, graph, batch, ctx)
         if inputs is None:
             return None

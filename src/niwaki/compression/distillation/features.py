@@ -27,13 +27,13 @@ class FeatureTaps:
     """
 
     def __init__(self, student: GenerativeModel, teacher: GenerativeModel, name: str, count: int) -> None:
-        ran = _order(teacher.graphs()[name])
-        inside = {n for n, _ in student.graphs()[name].module.named_modules()}
+        ran = _order(teacher.shipped_graphs()[name])
+        inside = {n for n, _ in student.shipped_graphs()[name].module.named_modules()}
         shared = [n for n in ran if n in inside][:-1]
         count = min(count, len(shared))
         self.layers = [shared[((2 * i + 1) * len(shared)) // (2 * count)] for i in range(count)]
         # Names within the graph's module → positions that the student kept of the teacher's channels.
-        self._kept = _kept(student, student.graphs()[name].module, self.layers)
+        self._kept = _kept(student, student.shipped_graphs()[name].module, self.layers)
 
     @contextmanager
     def recording(self, graph: Graph) -> Iterator[dict[str, Tensor]]:

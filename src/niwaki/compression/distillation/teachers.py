@@ -30,7 +30,9 @@ class Teachers:
         self.models = [m.eval().requires_grad_(False) for m in models]
         self.first = self.models[0]
         for other in self.models[1:]:
-            if other.spec != self.first.spec or set(other.graphs()) != set(self.first.graphs()):
+            if other.spec != self.first.spec or set(other.shipped_graphs()) != set(
+                self.first.shipped_graphs()
+            ):
                 raise CallError(
                     f"the teachers '{self.first.name}' and '{other.name}' make different samples or have "
                     "different graphs; they must be of one kind"
@@ -54,7 +56,7 @@ class Teachers:
         return _mean([[ask(m)] for m in self.models])[0]
 
     def _agree(self) -> None:
-        for name, graph in self.first.graphs().items():
+        for name, graph in self.first.shipped_graphs().items():
             inputs = graph.example(64, 1)
             both = [torch.cat([a.flatten() for a in answers(m.graphs()[name], inputs)]) for m in self.models]
             for other in both[1:]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from niwaki.compression.distillation.rules import legs, value_of
+from niwaki.compression.distillation.rules import value_of
 from niwaki.core.contract import Batch, Context, GenerativeModel
 from niwaki_runtime.samplers import Autoregressive
 
@@ -14,7 +14,7 @@ __all__ = ["autoregressive_leg", "forced_logits", "has_sequences"]
 
 def autoregressive_leg(model: GenerativeModel, graph: str) -> Autoregressive | None:
     """The sampler that calls `graph` token by token, or None."""
-    found = (s for s in legs(model.sampler()) if isinstance(s, Autoregressive) and s.graph == graph)
+    found = (s for s in model.sampler().parts() if isinstance(s, Autoregressive) and s.graph == graph)
     return next(found, None)
 
 
@@ -37,7 +37,7 @@ def forced_logits(model: GenerativeModel, name: str, batch: Batch, ctx: Context)
     whole = getattr(model, "logits", None)
     if callable(whole) and not sampler.conditions:
         return whole(tokens)
-    graph, n, device = model.graphs()[name], len(batch), tokens.device
+    graph, n, device = model.shipped_graphs()[name], len(batch), tokens.device
     ports = {p.name: p for p in graph.inputs}
     asked = [value_of(ports[c], model, batch, ctx, noise=False) for c in sampler.conditions]
     state = [torch.from_numpy(s.zeros(n)).to(device) for s in graph.state]

@@ -102,7 +102,7 @@ def candidates(model: GenerativeModel, exclude: tuple[str, ...] = ()) -> tuple[l
         seen[module] = source if seen.get(module, source) == source else None
 
     handles = [m.register_forward_hook(hook, with_kwargs=True) for m in model.modules()]
-    roots = {id(model), *(id(g.module) for g in model.graphs().values())}
+    roots = {id(model), *(id(g.module) for g in model.shipped_graphs().values())}
     try:
         with torch.no_grad():
             for graph in sampling_graphs(model).values():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from niwaki.compression.pruning.config import PruneConfig
-from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, together
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, merge_couplings
 from niwaki.compression.pruning.trial import Trial
 from niwaki.core.contract import GenerativeModel
 
@@ -34,7 +34,7 @@ def chosen_couplings(
     heads = [c for c in heads if c.exact or not any(not f.protected for f in fine if f.overlaps(c))]
     fine = [c for c in fine if not any(c.overlaps(h) for h in heads)]
     for parts in _twins(fine):
-        both = trial.tried(together(parts))
+        both = trial.tried(merge_couplings(parts))
         if not both.protected:
             fine = [c for c in fine if not any(c is p for p in parts)] + [both]
     skipped = {c.key: c.protected for c in fine if c.protected}
@@ -56,7 +56,7 @@ def again(model: GenerativeModel, chosen: dict[str, Coupling]) -> list[Coupling]
         couplings(model, heads=True) if any(c.size > 1 for c in chosen.values()) else []
     )
     by_key = {c.key: c for c in found}
-    found += [together([by_key[k] for k in c.parts]) for c in chosen.values() if c.parts]
+    found += [merge_couplings([by_key[k] for k in c.parts]) for c in chosen.values() if c.parts]
     out = []
     for one in found:
         if one.key in chosen and one.size == chosen[one.key].size:

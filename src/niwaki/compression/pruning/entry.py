@@ -10,7 +10,7 @@ from typing import Any
 from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.step import carry_out
-from niwaki.compression.steps import Workshop
+from niwaki.compression.steps import StepContext
 from niwaki.core.contract import GenerativeModel
 
 __all__ = ["prune"]
@@ -44,5 +44,5 @@ def prune(
     given = (config or PruneConfig()).model_dump(exclude_defaults=True)
     config = PruneConfig.model_validate({**given, **settings})
     dataset = None if split is None else SimpleNamespace(train=split)
-    bench = Workshop(copy.deepcopy(model).eval(), dataset, seed, Path(), condition, lambda *_: None)
-    return carry_out(model, config, bench, recover).model
+    context = StepContext(copy.deepcopy(model).eval(), dataset, seed, Path(), condition, lambda *_: None)
+    return carry_out(model, config, context, recover).model

@@ -9,8 +9,8 @@ import torch
 from niwaki.compression.forward import outputs
 from niwaki.core.contract import GenerativeModel
 from niwaki.surgery.edits import Edit, apply_edits
-from niwaki.surgery.remove_parametrization import Plain, parametrized
-from niwaki.surgery.unfused_attention import Opened, openable
+from niwaki.surgery.remove_parametrization import RemoveParametrization, parametrized
+from niwaki.surgery.unfused_attention import UnfusedAttention, is_fused_attention
 
 __all__ = ["make_plain"]
 
@@ -24,9 +24,11 @@ def make_plain(model: GenerativeModel) -> None:
         return lambda *_: met.append(edit)
 
     handles = [
-        module.register_forward_pre_hook(watched(Plain(name) if parametrized(module) else Opened(name)))
+        module.register_forward_pre_hook(
+            watched(RemoveParametrization(name) if parametrized(module) else UnfusedAttention(name))
+        )
         for name, module in model.named_modules()
-        if parametrized(module) or openable(module)
+        if parametrized(module) or is_fused_attention(module)
     ]
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)  # which would not call the modules

@@ -18,7 +18,7 @@ from niwaki.compression.pruning.importance.criteria import Movement
 from niwaki.compression.pruning.importance.evidence import Evidence
 from niwaki.compression.pruning.learned.training import learned_channels, learned_weights
 from niwaki.compression.pruning.weights import sparsified
-from niwaki.compression.steps import Outcome, Workshop, step
+from niwaki.compression.steps import Outcome, StepContext, step
 from niwaki.core.contract import GenerativeModel
 
 __all__ = ["carry_out"]
@@ -32,50 +32,62 @@ def _work(config: PruneConfig) -> int:
 
 @step("prune", _work)
 def carry_out(
-    model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None = None
+    model: GenerativeModel, config: PruneConfig, context: StepContext, recover: Recover | None = None
 ) -> Outcome:
     """Prune a copy of `model`.
 
     recover: (model, round) → model, instead of `config.recover` steps of distillation
     """
     if config.train or (config.recover and recover is None):
-        bench.training_split()  # said before anything is done
+        context.training_split()  # said before anything is done
     if recover is None and config.recover:
-        recover = _recovery(config, bench)
-    return _WAYS[config.what](model, config, bench, recover)
+        recover = _recovery(config, context)
+    return _WAYS[config.what](model, config, context, recover)
 
 
 def _channels(
-    model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None
+    model: GenerativeModel, config: PruneConfig, context: StepContext, recover: Recover | None
 ) -> Outcome:
     if config.method != "score":
-        split, settings = bench.training_split(), _settings(config, bench)
+        split, settings = context.training_split(), _settings(config, context)
         done, reached = learned_channels(
-            model, bench.original, split, config, settings, seed=bench.seed, progress=_told(config, bench)
+            model,
+            context.original,
+            split,
+            config,
+            settings,
+            seed=context.seed,
+            progress=_on_progress(config, context),
         )
         notes = (f"{config.method} closed {reached:.1%} of the channels",)
         return Outcome(done.model, widths=done.widths, skipped=done.skipped, notes=notes)
-    done = pruned(model, config, seed=bench.seed, evidence=_evidence(bench), recover=recover)
+    done = pruned(model, config, seed=context.seed, evidence=_evidence(context), recover=recover)
     return Outcome(done.model, widths=done.widths, skipped=done.skipped)
 
 
 def _weights(
-    model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None
+    model: GenerativeModel, config: PruneConfig, context: StepContext, recover: Recover | None
 ) -> Outcome:
     notes: tuple[str, ...] = ()
     if config.method == "l0":
-        split, settings = bench.training_split(), _settings(config, bench)
+        split, settings = context.training_split(), _settings(config, context)
         done, closed = learned_weights(
-            model, bench.original, split, config, settings, seed=bench.seed, progress=_told(config, bench)
+            model,
+            context.original,
+            split,
+            config,
+            settings,
+            seed=context.seed,
+            progress=_on_progress(config, context),
         )
         notes = (f"l0 closed {closed:.1%} of the weights",)
     else:
         done = sparsified(
             model,
             config,
-            evidence=_evidence(bench),
+            evidence=_evidence(context),
             recover=recover,
-            collect=_collect(config, bench) if config.train else None,
+            collect=_collect(config, context) if config.train else None,
         )
     zeros = (
         f"{done.zeros} of {done.total} weights are zero ({done.reached:.2%}; asked for {config.ratio:.2%})"
@@ -83,13 +95,15 @@ def _weights(
     return Outcome(done.model, skipped=done.skipped, notes=(*notes, zeros))
 
 
-def _blocks(model: GenerativeModel, config: PruneConfig, bench: Workshop, recover: Recover | None) -> Outcome:
-    done = drop_blocks(model, config, condition=bench.condition, recover=recover)
+def _blocks(
+    model: GenerativeModel, config: PruneConfig, context: StepContext, recover: Recover | None
+) -> Outcome:
+    done = drop_blocks(model, config, condition=context.condition, recover=recover)
     notes = tuple(f"dropped '{name}': samples moved by {lost:.3g}" for name, lost in done.damage.items())
     return Outcome(done.model, skipped=done.skipped, notes=notes)
 
 
-_WAYS: dict[str, Callable[[GenerativeModel, PruneConfig, Workshop, Recover | None], Outcome]] = {
+_WAYS: dict[str, Callable[[GenerativeModel, PruneConfig, StepContext, Recover | None], Outcome]] = {
     "channels": _channels,
     "weights": _weights,
     "blocks": _blocks,
@@ -97,39 +111,39 @@ _WAYS: dict[str, Callable[[GenerativeModel, PruneConfig, Workshop, Recover | Non
 """What is pruned → how."""
 
 
-def _settings(config: PruneConfig, bench: Workshop) -> FinetuneConfig:
+def _settings(config: PruneConfig, context: StepContext) -> FinetuneConfig:
     """How to train in between: as the fine-tuning that follows in the plan, else as by default."""
-    return bench.recovery or FinetuneConfig()
+    return context.recovery or FinetuneConfig()
 
 
-def _evidence(bench: Workshop) -> Evidence:
-    split = None if bench.dataset is None else bench.training_split()
-    return Evidence(split, seed=bench.seed, condition=bench.condition)
+def _evidence(context: StepContext) -> Evidence:
+    split = None if context.dataset is None else context.training_split()
+    return Evidence(split, seed=context.seed, condition=context.condition)
 
 
-def _recovery(config: PruneConfig, bench: Workshop) -> Recover:
+def _recovery(config: PruneConfig, context: StepContext) -> Recover:
     def recover(cut: GenerativeModel, k: int) -> GenerativeModel:
-        bench.told(k, max(config.rounds, config.count), {"round": k})
-        settings = _settings(config, bench).model_copy(update={"steps": config.recover})
-        return finetune(cut, bench.original, bench.training_split(), settings, seed=bench.seed + k)
+        context.on_progress(k, max(config.rounds, config.count), {"round": k})
+        settings = _settings(config, context).model_copy(update={"steps": config.recover})
+        return finetune(cut, context.original, context.training_split(), settings, seed=context.seed + k)
 
     return recover
 
 
-def _collect(config: PruneConfig, bench: Workshop) -> Any:
+def _collect(config: PruneConfig, context: StepContext) -> Any:
     """Training on, while the movement of the weights is collected."""
 
     def collect(
         model: GenerativeModel, names: list[str], k: int
     ) -> tuple[GenerativeModel, dict[str, Tensor]]:
-        bench.told(k - 1, config.rounds, {"round": k})
-        student, settings = copy.deepcopy(model), _settings(config, bench)
-        both = Distilled(student, copy.deepcopy(bench.original), settings)
+        context.on_progress(k - 1, config.rounds, {"round": k})
+        student, settings = copy.deepcopy(model), _settings(config, context)
+        both = Distilled(student, copy.deepcopy(context.original), settings)
         here = dict(student.named_parameters())
         watched = Movement({n: here[n] for n in names})
         try:
             done = train_on(
-                both, bench.training_split(), settings, seed=bench.seed + 1000 + k, steps=config.train
+                both, context.training_split(), settings, seed=context.seed + 1000 + k, steps=config.train
             )
         finally:
             watched.close()
@@ -138,8 +152,8 @@ def _collect(config: PruneConfig, bench: Workshop) -> Any:
     return collect
 
 
-def _told(config: PruneConfig, bench: Workshop) -> Callable[..., None]:
-    def told(done: int, total: int, info: Any) -> None:
-        bench.told(done, total, info)
+def _on_progress(config: PruneConfig, context: StepContext) -> Callable[..., None]:
+    def on_progress(done: int, total: int, info: Any) -> None:
+        context.on_progress(done, total, info)
 
-    return told
+    return on_progress

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from niwaki.compression.forward import losses, outputs
 from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, cuts_of
-from niwaki.compression.pruning.dependencies.width_attributes import noted
+from niwaki.compression.pruning.dependencies.width_attributes import find_width_attributes
 from niwaki.core.contract import GenerativeModel, NiwakiError, first_line
 from niwaki.surgery.cuts import find, reorder, scale, width
 from niwaki.surgery.edits import apply_edits
@@ -66,7 +66,7 @@ class Trial:
         reason = self.refusal([(coupling, some)])
         if not reason:
             return replace(coupling, exact=self.exact)
-        found = noted(self.model, coupling, lambda one: not self.refusal([(one, some)]))
+        found = find_width_attributes(self.model, coupling, lambda one: not self.refusal([(one, some)]))
         if found is None:
             return replace(coupling, protected=reason)
         self.refusal([(found, some)])

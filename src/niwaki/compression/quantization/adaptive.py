@@ -68,7 +68,7 @@ def adapt_layers(model: GenerativeModel, whole: GenerativeModel, items: Items) -
     handles = [m.register_forward_pre_hook(hook(n), with_kwargs=True) for n, m in layers.items()]
     try:
         for name, inputs in graphs.items():
-            model.graphs()[name](*inputs)
+            model.shipped_graphs()[name](*inputs)
     finally:
         for handle in handles:
             handle.remove()
@@ -78,7 +78,7 @@ def adapt_layers(model: GenerativeModel, whole: GenerativeModel, items: Items) -
 def _batches(model: GenerativeModel, items: Items, samples: int) -> dict[str, tuple[Tensor, ...]]:
     """The first inputs of each graph as one batch; graphs whose inputs do not make one are left out."""
     found = {}
-    for name, graph in model.graphs().items():
+    for name, graph in model.shipped_graphs().items():
         every = list(calls(graph, items.get(name, ())[:samples], samples))
         if len(every) == 1:
             found[name] = every[0]
@@ -106,7 +106,7 @@ def _given(
     handles = [whole.get_submodule(n).register_forward_pre_hook(hook(n), with_kwargs=True) for n in layers]
     try:
         for name, inputs in graphs.items():
-            whole.graphs()[name](*inputs)
+            whole.shipped_graphs()[name](*inputs)
     finally:
         for handle in handles:
             handle.remove()

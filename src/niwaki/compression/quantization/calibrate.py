@@ -20,7 +20,7 @@ from niwaki_runtime.samplers import Autoregressive
 from niwaki_runtime.samplers.autoregressive import teacher_forced
 from niwaki_runtime.specs import resolve
 
-__all__ = ["calibration_inputs"]
+__all__ = ["InputRecorder", "calibration_inputs"]
 
 Inputs = dict[str, np.ndarray]
 
@@ -37,18 +37,18 @@ def calibration_inputs(
     """
     sampler = model.sampler().override(**overrides)
     samples = max(-(-n // max(1, sampler.evaluations())), min(n, 32))
-    graphs = {name: _Seen(graph, n) for name, graph in model.graphs().items()}
+    graphs = {name: InputRecorder(graph, n) for name, graph in model.shipped_graphs().items()}
     made = sample_through(model, graphs, samples, seed=CALIBRATION + seed, condition=condition, **overrides)
     if isinstance(sampler, Autoregressive) and sampler.prefill:
-        graphs[sampler.prefill] = _Seen(model.graphs()[sampler.prefill], n)
+        graphs[sampler.prefill] = InputRecorder(model.graphs()[sampler.prefill], n)
         _read_again(model, graphs, sampler, made, condition)
-    return {name: seen.spread() for name, seen in graphs.items() if seen.calls}
+    return {name: recorder.spread() for name, recorder in graphs.items() if recorder.calls}
 
 
 @torch.no_grad()
 def _read_again(
     model: GenerativeModel,
-    graphs: dict[str, _Seen],
+    graphs: dict[str, InputRecorder],
     sampler: Autoregressive,
     samples: np.ndarray,
     condition: Any,
@@ -64,7 +64,7 @@ def _read_again(
         model.train(was_training)
 
 
-class _Seen:
+class InputRecorder:
     """A graph that remembers rows of what it is asked, about `n` to twice as many and evenly, however often
     it is called: all calls of a language model, with their caches, would be gigabytes.
 

@@ -139,7 +139,7 @@ def _flat(module: nn.Linear) -> bool:
 
 def _sampling(model: GenerativeModel) -> list[Any]:
     used = model.sampler().graphs_used()
-    return [graph for name, graph in model.graphs().items() if name in used]
+    return [graph for name, graph in model.shipped_graphs().items() if name in used]
 
 
 def _begins(name: str, key: str) -> bool:

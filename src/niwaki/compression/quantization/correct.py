@@ -29,7 +29,7 @@ def correct_biases(model: GenerativeModel, whole: GenerativeModel, items: Items)
     """
     graphs = {
         name: list(calls(graph, items.get(name, ())[:_SAMPLES], _SAMPLES))
-        for name, graph in model.graphs().items()
+        for name, graph in model.shipped_graphs().items()
     }
     graphs = {name: inputs for name, inputs in graphs.items() if len(inputs) == 1}
     layers = {n: m for n, m in quantized_layers(model).items() if _biased(m)}
@@ -54,7 +54,7 @@ def correct_biases(model: GenerativeModel, whole: GenerativeModel, items: Items)
     handles = [m.register_forward_hook(hook(n)) for n, m in layers.items()]
     try:
         for name, inputs in graphs.items():
-            model.graphs()[name](*inputs[0])
+            model.shipped_graphs()[name](*inputs[0])
     finally:
         for handle in handles:
             handle.remove()
@@ -89,7 +89,7 @@ def _means(
     handles = [whole.get_submodule(n).register_forward_hook(hook(n)) for n in layers]
     try:
         for name, inputs in graphs.items():
-            whole.graphs()[name](*inputs[0])
+            whole.shipped_graphs()[name](*inputs[0])
     finally:
         for handle in handles:
             handle.remove()

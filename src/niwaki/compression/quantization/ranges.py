@@ -82,7 +82,7 @@ def observe(model: GenerativeModel, items: Items, wanted: Callable[[nn.Module], 
     layers = [(n, m) for n, m in model.named_modules() if wanted(m)]
     handles = [m.register_forward_pre_hook(hook(n), with_kwargs=True) for n, m in layers]
     try:
-        for name, graph in model.graphs().items():
+        for name, graph in model.shipped_graphs().items():
             for inputs in calls(graph, items.get(name, ())):
                 graph(*inputs)
     finally:

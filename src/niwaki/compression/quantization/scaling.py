@@ -120,7 +120,7 @@ def input_reach(model: GenerativeModel, items: Items, names: Sequence[str]) -> d
 
 
 def _inputs(model: GenerativeModel, items: Items, most: Callable[[Any], int]) -> Any:
-    for name, graph in model.graphs().items():
+    for name, graph in model.shipped_graphs().items():
         every = items.get(name, ())
         for inputs in calls(graph, every[:: max(1, len(every) // max(1, most(every)))]):
             yield graph, inputs

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from niwaki.compression.config import FinetuneConfig, QuantizeConfig
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.static import quantize
-from niwaki.compression.steps import Outcome, Workshop, step
+from niwaki.compression.steps import Outcome, StepContext, step
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, export_graphs
 from niwaki.surgery.quantized import quantized_layers
@@ -16,21 +16,23 @@ _SHARE = 0.1  # of the usual learning rate, at 4 bits: rounded weights are alrea
 
 
 @step("quantize", lambda config: 100 + config.train)
-def _quantize(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> Outcome:
+def _quantize(model: GenerativeModel, config: QuantizeConfig, context: StepContext) -> Outcome:
     if config.by == "niwaki":
-        return _in_torch(model, config, bench)
-    floats = export_graphs(model, bench.directory / "graphs")
-    graphs = quantize(model, floats, bench.directory / "graphs" / "int8", config, condition=bench.condition)
+        return _in_torch(model, config, context)
+    floats = export_graphs(model, context.directory / "graphs")
+    graphs = quantize(
+        model, floats, context.directory / "graphs" / "int8", config, condition=context.condition
+    )
     return Outcome(model, graphs=graphs)
 
 
-def _in_torch(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> Outcome:
-    made = quantize_model(model, config, condition=bench.condition)
-    trained = _trained(made.model, config, bench) if config.train else made.model
-    graphs = export_graphs(trained, bench.directory / "graphs")
+def _in_torch(model: GenerativeModel, config: QuantizeConfig, context: StepContext) -> Outcome:
+    made = quantize_model(model, config, condition=context.condition)
+    trained = _trained(made.model, config, context) if config.train else made.model
+    graphs = export_graphs(trained, context.directory / "graphs")
     asked_for_float = bool(config.layers or config.ignored)
     for name, path in graphs.items():
-        layers = quantized_layers(trained.graphs()[name].module).values()
+        layers = quantized_layers(trained.shipped_graphs()[name].module).values()
         counts = count_quantized(path)
         missing = any(layer.input_quantizer is not None for layer in layers) and not counts["quantized"]
         if counts["total"] and (missing or not (layers or asked_for_float)):
@@ -38,20 +40,20 @@ def _in_torch(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -
     return Outcome(trained, graphs=graphs, skipped=made.skipped, notes=made.notes)
 
 
-def _trained(model: GenerativeModel, config: QuantizeConfig, bench: Workshop) -> GenerativeModel:
+def _trained(model: GenerativeModel, config: QuantizeConfig, context: StepContext) -> GenerativeModel:
     from niwaki.compression.distillation.finetune import finetune
 
-    base = bench.recovery if isinstance(bench.recovery, FinetuneConfig) else _taught(model)
+    base = context.recovery if isinstance(context.recovery, FinetuneConfig) else _taught(model)
     share = _share(config)
     rates = {"lr": base.lr * share, "own_lr": base.own_lr * share}
     settings = base.model_copy(update={"steps": config.train, "batch": config.batch or base.batch, **rates})
 
-    def told(done: int, total: int, info: Mapping[str, float]) -> None:
-        bench.told(done, total + 100, info)
+    def on_progress(done: int, total: int, info: Mapping[str, float]) -> None:
+        context.on_progress(done, total + 100, info)
 
-    split, directory = bench.training_split(), bench.directory / "training"
+    split, directory = context.training_split(), context.directory / "training"
     return finetune(
-        model, bench.original, split, settings, seed=bench.seed, directory=directory, progress=told
+        model, context.original, split, settings, seed=context.seed, directory=directory, progress=on_progress
     )
 
 
@@ -61,9 +63,9 @@ def _taught(model: GenerativeModel) -> FinetuneConfig:
     from niwaki.compression.distillation.rules import RULES
     from niwaki.compression.distillation.tokens import autoregressive_leg
 
-    ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.graphs().items())
+    ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.shipped_graphs().items())
     made = FinetuneConfig.model_validate({"precision": "fp32"})
-    return made.model_copy(update={"own": 0.0}) if ruled else made
+    return made.model_copy(update={"task_loss_weight": 0.0}) if ruled else made
 
 
 def _share(config: QuantizeConfig) -> float:

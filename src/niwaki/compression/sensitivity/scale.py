@@ -19,7 +19,7 @@ from niwaki.evaluation.equivalence.margins import (
     first_features,
     given_margins,
 )
-from niwaki.evaluation.equivalence.paired import Change, closeness_change, reach_change
+from niwaki.evaluation.equivalence.paired import Change, log_realism_change, rarefied_coverage_change
 from niwaki.evaluation.pairwise.neighbourhood import neighbourhoods
 from niwaki.evaluation.statistics.samples import check_samples
 from niwaki.features import Extractor
@@ -94,8 +94,8 @@ class Scale:
         first, second = neighbourhoods(self.real, [self.before[:n], self.extractor(after)], K)
         none = np.zeros((1, n), bool)  # no p-value is asked for
         changes = {
-            "fidelity": closeness_change([(first, second)], none),
-            "diversity": reach_change([(first, second)], none, len(self.real)),
+            "fidelity": log_realism_change([(first, second)], none),
+            "diversity": rarefied_coverage_change([(first, second)], none, len(self.real)),
         }
         return {axis: self._in_margins(axis, change) for axis, change in changes.items()}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from niwaki.compression.steps import Outcome, Workshop, step
+from niwaki.compression.steps import Outcome, StepContext, step
 from niwaki.compression.storage.config import PackConfig, ShareConfig
 from niwaki.compression.storage.pack import packed_bundle
 from niwaki.compression.storage.share import shared
@@ -10,7 +10,7 @@ from niwaki.core.contract import GenerativeModel
 
 
 @step("share", lambda config: 20)
-def _share(model: GenerativeModel, config: ShareConfig, bench: Workshop) -> Outcome:
+def _share(model: GenerativeModel, config: ShareConfig, context: StepContext) -> Outcome:
     done = shared(model, config)
     worst = max(done.errors, key=lambda name: done.errors[name])
     note = (
@@ -21,6 +21,6 @@ def _share(model: GenerativeModel, config: ShareConfig, bench: Workshop) -> Outc
 
 
 @step("pack", lambda config: 10)
-def _pack(model: GenerativeModel, config: PackConfig, bench: Workshop) -> Outcome:
-    bundle, (before, after) = packed_bundle(model, bench.previous, bench.directory)
+def _pack(model: GenerativeModel, config: PackConfig, context: StepContext) -> Outcome:
+    bundle, (before, after) = packed_bundle(model, context.previous, context.directory)
     return Outcome(model, bundle=bundle, notes=(f"{before} bytes before, {after} after",))

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.data.audit import Finding
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 
@@ -186,5 +186,5 @@ def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None
     if options.y in found and options.y != options.x:
         y, spec["class_names"], spec["classes"] = _labels(found[options.y], len(x), options)
     shape = tuple(values.shape[1:])
-    kind = SampleSpec(modality=modality, shape=shape, **spec)
+    kind = DataSpec.of(modality=modality, shape=shape, **spec)
     return Pool(Path(options.path).stem, kind, values, y, findings=findings)

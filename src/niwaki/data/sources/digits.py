@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import torch
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 
 __all__ = ["digits"]
@@ -20,5 +20,5 @@ def digits(config: DataConfig, options: Options, progress: Progress | None) -> P
 
     found = load_digits()
     x = torch.from_numpy(found.images.astype("uint8")).unsqueeze(1)
-    spec = SampleSpec("image", (1, 8, 8), levels=17, classes=10, class_names=tuple("0123456789"))
+    spec = DataSpec.of("image", (1, 8, 8), levels=17, classes=10, class_names=tuple("0123456789"))
     return Pool("digits", spec, x, torch.from_numpy(found.target.astype("int64")))

@@ -13,7 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.core.store import hash_file
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
@@ -146,7 +146,7 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
         raise CallError(f"none of the {len(images)} images in '{options.path}' can be read")
     x = found["x"][torch.from_numpy(good)]
     y = None if labels is None else torch.tensor(labels)[torch.from_numpy(good)]
-    spec = SampleSpec("image", tuple(x.shape[1:]), classes=len(names), class_names=names)
+    spec = DataSpec.of("image", tuple(x.shape[1:]), classes=len(names), class_names=names)
     return Pool(root.name or "folder", spec, x, y, item_names=[images[i] for i in good], findings=findings)
 
 

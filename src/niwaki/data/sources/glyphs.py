@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.core.store import hash_file
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
@@ -127,7 +127,7 @@ def glyphs(config: DataConfig, options: GlyphsOptions, progress: Progress | None
         "fonts": {name: hash_file(font_file(file)) for name, file in {**fonts, **held}.items()},
     }
     found, findings = cached("glyphs", ingredients, lambda: _draw(fonts, held, counts, options, config.seed))
-    spec = SampleSpec(
+    spec = DataSpec.of(
         "image", (1, options.size, options.size), classes=len(CHARACTERS), class_names=tuple(CHARACTERS)
     )
     return Pool(

@@ -11,7 +11,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from pydantic import Field
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.splitting import shares
 
@@ -73,6 +73,6 @@ def patches(config: DataConfig, options: PatchesOptions, progress: Progress | No
     if len(np.unique(assignment)) < 3:
         raise CallError(f"crops of {size} pixels do not fit into three regions; {_SMALLER}")
     names = tuple(str(f).replace("\\", "/").rsplit("/", 1)[-1].rsplit(".", 1)[0] for f in found.filenames)
-    spec = SampleSpec("image", (3, size, size), classes=len(names), class_names=names)
+    spec = DataSpec.of("image", (3, size, size), classes=len(names), class_names=names)
     x = torch.from_numpy(np.ascontiguousarray(np.concatenate(crops)))
     return Pool("patches", spec, x, torch.from_numpy(np.concatenate(labels)), assignment=assignment)

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.core.store import hash_bytes
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
@@ -125,7 +125,7 @@ def _pool(name: str, found: dict[str, Tensor], options: Any, findings: list[Find
         raise CallError(f"the text is shorter than one window of {options.length} tokens")
     return Pool(
         name,
-        SampleSpec("text", (options.length,), levels=options.vocabulary),
+        DataSpec.of("text", (options.length,), levels=options.vocabulary),
         found["x"],
         attributes={"bytes": found["bytes"]},
         assignment=found["split"].numpy(),

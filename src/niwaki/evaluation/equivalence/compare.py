@@ -17,7 +17,6 @@ import numpy as np
 from niwaki.core.contract import CallError
 from niwaki.data import Dataset
 from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
-from niwaki.evaluation.equivalence.common import Common, damage_in_common
 from niwaki.evaluation.equivalence.damage import Damage, damage
 from niwaki.evaluation.equivalence.margins import (
     AXES,
@@ -29,16 +28,17 @@ from niwaki.evaluation.equivalence.margins import (
     given_margins,
     real_size,
 )
-from niwaki.evaluation.equivalence.paired import closeness_change, reach_change
+from niwaki.evaluation.equivalence.paired import log_realism_change, rarefied_coverage_change
+from niwaki.evaluation.equivalence.shared_damage import SharedDamage, damage_in_common
 from niwaki.evaluation.equivalence.unpaired import (
     accuracy_difference,
-    closeness_difference,
     draws,
-    reach_difference,
+    log_realism_difference,
+    rarefied_coverage_difference,
 )
 from niwaki.evaluation.equivalence.verdict import Verdict, decide
 from niwaki.evaluation.metrics.accuracy import find_classifier, paired_accuracy
-from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, neighbourhoods, reach
+from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, neighbourhoods, rarefied_coverage
 from niwaki.evaluation.pairwise.sweep import Pairs
 from niwaki.evaluation.statistics.arrays import features
 from niwaki.evaluation.statistics.result import signature
@@ -59,7 +59,7 @@ class Comparison:
                are; empty where nothing is paired
     pairs:     the same with pixels and ranking; None where nothing is paired
     lost:      real samples (positions in the test split) whose chance to be reached fell most, with the fall
-    per_class: reach of each class before and after
+    per_class: rarefied coverage of each class before and after
     accuracy:  share recognised as the asked class, before and after; empty without labels or classifier
     n, n_after: samples before and after
     calibration: the margins by axis and what they were measured on
@@ -78,7 +78,7 @@ class Comparison:
     signature: str
     n_after: int = 0
     paired: bool = True
-    common: Common | None = None
+    common: SharedDamage | None = None
     calibration: Calibration | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -223,18 +223,18 @@ def _verdicts(
     n, n_after = len(views[0].before.claims), len(views[0].after.claims)
     if paired:
         swaps = rng.integers(0, 2, (SWAPS, n), dtype=np.int8).astype(bool)
-        changes = closeness_change(places, swaps), reach_change(places, swaps, real)
+        changes = log_realism_change(places, swaps), rarefied_coverage_change(places, swaps, real)
     else:
         chosen = draws(n, n_after, SWAPS, rng)
-        changes = closeness_difference(places, chosen), reach_difference(places, chosen, real)
+        changes = log_realism_difference(places, chosen), rarefied_coverage_difference(places, chosen, real)
     adjusted = holm([c.p_value for c in changes])
     names = [v.name for v in views]
     fidelity, diversity = (
         decide(
-            axis, change, margin[a].value, min(n, n_after), p, names, f"{text}|axis:{a}", told,
+            axis, change, margin[a].value, min(n, n_after), p, names, f"{text}|axis:{a}", also,
             noise=margin[a].noise, fewest=margin[a].fewest, identical=same, stored=a in stored,
         )
-        for a, axis, change, p, told in zip(
+        for a, axis, change, p, also in zip(
             AXES, (FIDELITY, DIVERSITY), changes, adjusted, ("", worst), strict=True
         )
     )  # fmt: skip
@@ -267,8 +267,8 @@ def _falls(
 ) -> tuple[np.ndarray, dict[str, dict[str, float]], str]:
     """How much the chance to be reached fell for each real sample, for each class, and a sentence on the
     worst class."""
-    first = np.mean([reach(v.before.counts(), len(v.before.claims), m) for v in views], axis=0)
-    second = np.mean([reach(v.after.counts(), len(v.after.claims), m) for v in views], axis=0)
+    first = np.mean([rarefied_coverage(v.before.counts(), len(v.before.claims), m) for v in views], axis=0)
+    second = np.mean([rarefied_coverage(v.after.counts(), len(v.after.claims), m) for v in views], axis=0)
     per_class: dict[str, dict[str, float]] = {}
     if classes is not None and names:
         for c in np.unique(classes):
@@ -279,7 +279,7 @@ def _falls(
         name, record = max(per_class.items(), key=lambda item: item[1]["before"] - item[1]["after"])
         if record["before"] - record["after"] > 0.1:
             worst = (
-                f"The class '{name}' lost most: its reach fell from {record['before']:.2f} "
+                f"The class '{name}' lost most: its rarefied coverage fell from {record['before']:.2f} "
                 f"to {record['after']:.2f}."
             )
     return first - second, per_class, worst

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
+from niwaki.evaluation.statistics.samples import value_span
 
 __all__ = ["Damage", "damage"]
 
@@ -45,7 +46,7 @@ def damage(
     before: np.ndarray,
     after: np.ndarray,
     features: list[tuple[np.ndarray, np.ndarray, float]],
-    spec: SampleSpec,
+    spec: DataSpec,
     labels: np.ndarray | None,
 ) -> Damage:
     """before, after: samples (n, *shape). features: of each extractor (before, after, typical distance of
@@ -53,7 +54,7 @@ def damage(
     n = len(before)
     parts = [np.linalg.norm(b - a, axis=1) / max(unit, 1e-12) for b, a, unit in features]
     feature = np.mean(parts, axis=0)
-    difference = (before.astype(np.float64) - after).reshape(n, -1) / (spec.high - spec.low)
+    difference = (before.astype(np.float64) - after).reshape(n, -1) / value_span(spec, before)
     names = spec.class_names or tuple(map(str, range(spec.classes)))
     by_class = {}
     if labels is not None and names:

@@ -13,10 +13,10 @@ import numpy as np
 
 from niwaki.core.contract import CallError, nearest
 from niwaki.data import Dataset
-from niwaki.evaluation.equivalence.paired import reach_change
+from niwaki.evaluation.equivalence.paired import rarefied_coverage_change
 from niwaki.evaluation.equivalence.planted import drop_sets, dropped, find_modes, ruin
 from niwaki.evaluation.equivalence.verdict import Axis
-from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, neighbourhoods, reach
+from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, neighbourhoods, rarefied_coverage
 from niwaki.evaluation.pairwise.sweep import Pairs
 from niwaki.evaluation.statistics.arrays import pair
 from niwaki.evaluation.statistics.result import Z95
@@ -60,7 +60,7 @@ LEAST = 1e-6
 
 FIDELITY = Axis(
     "fidelity",
-    "closeness: mean log ratio of a real neighbour's radius to the distance from it",
+    "log realism: mean log ratio of a real neighbour's radius to the distance from it",
     "samples moved closer to the real ones",
     "samples moved away from the real ones",
     f"blurring {SHARE:.0%} of the samples beyond recognition would cost",
@@ -68,7 +68,7 @@ FIDELITY = Axis(
 )
 DIVERSITY = Axis(
     "diversity",
-    "reach: share of real samples among the nearest of a generated one",
+    "rarefied coverage: share of real samples among the nearest of a generated one",
     "the share of real samples that are reached rose",
     "the share of real samples that are reached fell",
     f"never making whole modes with {SHARE:.0%} of the samples would cost",
@@ -114,7 +114,7 @@ def calibrate(
     for extractor, real, seen in zip(extractors, reference, of_before, strict=True):
         whole, ruined = neighbourhoods(real, [seen, extractor(bad)], K)
         places.append(whole)
-        lost.append(whole.closeness[some] - ruined.closeness)
+        lost.append(whole.log_realism[some] - ruined.log_realism)
     train = first_features(extractors[0], dataset, "train", MOST_TRAIN)
     cuts = [find_modes(train, of_before[0], MODES, seed + i) for i in range(CUTS)]
     return {
@@ -124,8 +124,8 @@ def calibrate(
 
 
 def fidelity_margin(lost: np.ndarray) -> Margin:
-    """Of the closeness that each ruined sample lost `(some,)`, averaged over the extractors as the statistic
-    is. Noise: the standard error of the mean."""
+    """Of the log realism that each ruined sample lost `(some,)`, averaged over the extractors as the
+    statistic is. Noise: the standard error of the mean."""
     error = float(lost.std(ddof=1)) / len(lost) ** 0.5
     return Margin(_above_rounding(SHARE * float(lost.mean())), SHARE * error)
 
@@ -137,7 +137,7 @@ def diversity_margin(
 
     places: of the samples before among the real ones, as each extractor sees them
     cuts:   ways to cut them into modes: the mode of each `(n,)`
-    m:      samples of which the reach is taken
+    m:      samples of which the rarefied coverage is taken
 
     Whole modes that hold about 5 % are never made, by each way to cut, and the verdict's own interval is
     taken of what that costs. The margin is the 1 % quantile of the upper ends, and at most the average cost.
@@ -163,22 +163,23 @@ def diversity_margin(
 def _planted_losses(
     places: Sequence[Neighbourhood], modes: np.ndarray, m: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    """Of each set of modes that is never made: reach lost, the upper end of its interval, both `(sets,)` and
-    for 5 % of the samples; and the standard error of the mean loss: the delete-one jackknife over modes."""
+    """Of each set of modes that is never made: rarefied coverage lost, the upper end of its interval, both
+    `(sets,)` and for 5 % of the samples; and the standard error of the mean loss: the
+    delete-one jackknife over modes."""
     rng, none = np.random.default_rng([seed, 0x6472]), np.zeros((1, len(modes)), bool)
     names, index = np.unique(modes, return_inverse=True)
-    whole = np.mean([reach(p.counts(), len(modes), m).mean() for p in places])
+    whole = np.mean([rarefied_coverage(p.counts(), len(modes), m).mean() for p in places])
     used, cost, upper = [], [], []
     for gone in drop_sets(modes, SHARE, seed):
         keep = ~gone[index]
         left = int(keep.sum())
         if left < m:
             continue
-        lost = whole - np.mean([reach(p.counts(keep), left, m).mean() for p in places])
+        lost = whole - np.mean([rarefied_coverage(p.counts(keep), left, m).mean() for p in places])
         # The interval's width is that of as many samples; its middle is not: those made in the place of the
-        # lost ones are doubles of others here, which by themselves reach less.
+        # lost ones are doubles of others here, which by themselves cover less.
         after = dropped(modes, gone, rng)
-        change = reach_change([(p, p.part(after)) for p in places], none, m)
+        change = rarefied_coverage_change([(p, p.part(after)) for p in places], none, m)
         scale = SHARE / (1.0 - left / len(modes))
         used.append(gone)
         cost.append(scale * lost)

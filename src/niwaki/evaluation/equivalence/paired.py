@@ -11,10 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, reach, reach_table
+from niwaki.evaluation.pairwise.neighbourhood import Neighbourhood, rarefied_coverage, rarefied_coverage_table
 from niwaki.evaluation.statistics.result import Z95, normal_interval
 
-__all__ = ["Change", "closeness_change", "p_value_of", "reach_change", "reach_influence", "third_cumulant"]
+__all__ = [
+    "Change",
+    "log_realism_change",
+    "p_value_of",
+    "rarefied_coverage_change",
+    "rarefied_coverage_influence",
+    "third_cumulant",
+]
 
 Places = Sequence[tuple[Neighbourhood, Neighbourhood]]
 """Before and after, as each extractor sees them."""
@@ -61,44 +68,48 @@ class Change:
         return normal_interval(self.delta + shift, error)
 
 
-def closeness_change(places: Places, swaps: np.ndarray) -> Change:
-    """Of the mean closeness. swaps: pairs to exchange, bool (swaps, n).
+def log_realism_change(places: Places, swaps: np.ndarray) -> Change:
+    """Of the mean log realism. swaps: pairs to exchange, bool (swaps, n).
 
     The difference is a mean over pairs, so that its delete-one jackknife is s²/n. It speaks of these real
     samples: they are the ruler for both sides.
     """
-    difference = np.mean([b.closeness - a.closeness for b, a in places], axis=0)
+    difference = np.mean([b.log_realism - a.log_realism for b, a in places], axis=0)
     n = len(difference)
     swapped = (1.0 - 2.0 * swaps) @ difference / n
     return Change(
-        before=float(np.mean([b.closeness.mean() for b, _ in places])),
-        after=float(np.mean([a.closeness.mean() for _, a in places])),
+        before=float(np.mean([b.log_realism.mean() for b, _ in places])),
+        after=float(np.mean([a.log_realism.mean() for _, a in places])),
         pair_variance=float(difference.var(ddof=1)) / n,
         real_variance=0.0,
         third=third_cumulant(difference),
         p_value=p_value_of(float(difference.mean()), swapped),
-        parts=tuple(float((b.closeness - a.closeness).mean()) for b, a in places),
+        parts=tuple(float((b.log_realism - a.log_realism).mean()) for b, a in places),
     )
 
 
-def reach_change(places: Places, swaps: np.ndarray, m: int) -> Change:
-    """Of the mean reach of m samples. swaps: pairs to exchange, bool (swaps, n).
+def rarefied_coverage_change(places: Places, swaps: np.ndarray, m: int) -> Change:
+    """Of the mean rarefied coverage of m samples. swaps: pairs to exchange, bool (swaps, n).
 
     Over pairs: the delete-one jackknife, whose variance is on average not too small for any statistic (Efron
-    & Stein, "The jackknife estimate of variance", 1981). Over real samples: the reach is a mean over them.
+    & Stein, "The jackknife estimate of variance", 1981). Over real samples: the rarefied coverage is a
+    mean over them.
     """
     n = swaps.shape[1]
-    first = np.array([reach(b.counts(), n, m) for b, _ in places])
-    second = np.array([reach(a.counts(), n, m) for _, a in places])
+    first = np.array([rarefied_coverage(b.counts(), n, m) for b, _ in places])
+    second = np.array([rarefied_coverage(a.counts(), n, m) for _, a in places])
     fall = (first - second).mean(0)
-    influence = np.mean([reach_influence(b, n, m) - reach_influence(a, n, m) for b, a in places], axis=0)
+    influence = np.mean(
+        [rarefied_coverage_influence(b, n, m) - rarefied_coverage_influence(a, n, m) for b, a in places],
+        axis=0,
+    )
     return Change(
         before=float(first.mean()),
         after=float(second.mean()),
         pair_variance=(n - 1) / n * float(((influence - influence.mean()) ** 2).sum()),
         real_variance=float(fall.var(ddof=1)) / len(fall),
         third=third_cumulant(influence * n) + third_cumulant(fall),
-        p_value=p_value_of(float(fall.mean()), _swapped_reach(places, swaps, m)),
+        p_value=p_value_of(float(fall.mean()), _swapped_rarefied_coverage(places, swaps, m)),
         parts=tuple((first - second).mean(1).tolist()),
     )
 
@@ -108,18 +119,18 @@ def third_cumulant(values: np.ndarray) -> float:
     return float(((values - values.mean()) ** 3).mean()) / len(values) ** 2
 
 
-def reach_influence(place: Neighbourhood, n: int, m: int) -> np.ndarray:
-    """What the mean reach loses without sample j, up to a constant `(n,)`: only the real samples it claims
-    change."""
-    table = reach_table(n - 1, m)
+def rarefied_coverage_influence(place: Neighbourhood, n: int, m: int) -> np.ndarray:
+    """What the mean rarefied coverage loses without sample j, up to a constant `(n,)`: only the real samples
+    it claims change."""
+    table = rarefied_coverage_table(n - 1, m)
     counts = place.counts()
     step = table[np.minimum(counts, n - 1)] - table[np.maximum(counts - 1, 0)]
     return step[place.claims].sum(1) / place.real
 
 
-def _swapped_reach(places: Places, swaps: np.ndarray, m: int) -> np.ndarray:
-    """The difference of the mean reach after each swap `(swaps,)`."""
-    table = reach_table(swaps.shape[1], m)
+def _swapped_rarefied_coverage(places: Places, swaps: np.ndarray, m: int) -> np.ndarray:
+    """The difference of the mean rarefied coverage after each swap `(swaps,)`."""
+    table = rarefied_coverage_table(swaps.shape[1], m)
     out = np.zeros(len(swaps))
     for before, after in places:
         for i, swap in enumerate(swaps):

@@ -13,7 +13,7 @@ from itertools import combinations
 import numpy as np
 from sklearn.cluster import KMeans
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 
 __all__ = ["blur", "drop_sets", "dropped", "find_modes", "ruin"]
 
@@ -37,7 +37,7 @@ def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:
     return x
 
 
-def ruin(x: np.ndarray, spec: SampleSpec, rng: np.random.Generator) -> np.ndarray:
+def ruin(x: np.ndarray, spec: DataSpec, rng: np.random.Generator) -> np.ndarray:
     """Samples beyond recognition: images and series blurred by a quarter of their length, vectors replaced by
     normal noise of the samples' own mean and deviation in each coordinate."""
     if len(spec.shape) == 1:

@@ -7,11 +7,11 @@ are the pairs. What is needed of a model is p, the probability of each real toke
 * Fidelity: bits per byte, Σ −log₂ p over the bytes of a window: what the text would take to store with the
   model (Shannon 1948). A proper score, the lower the better: it answers to everything that makes the model
   predict worse, lost words included.
-* Diversity: reach, the mean of 1 − (1 − p)²⁰: the chance that the real next token is among 20 that the model
-  draws where it stands. A token that is never said again falls from its reach to 0, one that is said a little
-  less often keeps nearly all of it: noise in the probabilities leaves the reach as it is, lost words and
-  narrowed choices (a lower temperature) do not. Nothing has to be drawn for it. Images are asked the same by
-  rarefaction (`niwaki.evaluation.pairwise.neighbourhood.reach`).
+* Diversity: rarefied coverage, the mean of 1 − (1 − p)²⁰: the chance that the real next token is among 20
+  that the model draws where it stands. A token that is never said again falls from its share to 0, one that
+  is said a little less often keeps nearly all of it: noise in the probabilities leaves it as it is, lost
+  words and narrowed choices (a lower temperature) do not. Nothing has to be drawn for it. Images are asked
+  the same by rarefaction (`niwaki.evaluation.pairwise.neighbourhood.rarefied_coverage`).
 
 Both are means over windows, so that their difference has the variance s²/n over windows; to it comes that of
 the margin, which is measured on other windows. They speak of text like the test split.
@@ -32,10 +32,18 @@ from niwaki.evaluation.equivalence.verdict import Axis, Verdict, decide
 from niwaki.evaluation.statistics.result import signature
 from niwaki.evaluation.statistics.shares import holm
 
-__all__ = ["DRAWS", "FEWEST", "TextComparison", "bits", "compare_text", "mean_change", "reach_of_text"]
+__all__ = [
+    "DRAWS",
+    "FEWEST",
+    "TextComparison",
+    "bits",
+    "compare_text",
+    "mean_change",
+    "rarefied_coverage_of_text",
+]
 
 DRAWS = 20
-"""Tokens that are drawn for the reach: one of a chance of 5 % is among them in two cases of three."""
+"""Tokens drawn for the rarefied coverage: one of a chance of 5 % is among them in two cases of three."""
 FEWEST = 20
 """Windows below which an interval is no interval."""
 SWAPS = 999
@@ -50,7 +58,7 @@ FIDELITY = Axis(
 )
 DIVERSITY = Axis(
     "diversity",
-    f"reach: chance that the real next token is among {DRAWS} that are drawn",
+    f"rarefied coverage: chance that the real next token is among {DRAWS} that are drawn",
     "the share of real tokens that are reached rose",
     "the share of real tokens that are reached fell",
     f"never saying {SHARE:.0%} of the words of the text again would cost",
@@ -122,7 +130,12 @@ def compare_text(
     cost = bits(before, bytes_per_token), bits(after, bytes_per_token)
     changes = (
         mean_change(-cost[0], -cost[1], swaps, margin["fidelity"].noise),
-        mean_change(reach_of_text(before), reach_of_text(after), swaps, margin["diversity"].noise),
+        mean_change(
+            rarefied_coverage_of_text(before),
+            rarefied_coverage_of_text(after),
+            swaps,
+            margin["diversity"].noise,
+        ),
     )
     text = signature(
         "paired-text", draws=DRAWS, share=SHARE, windows=n, length=before.shape[1], seed=seed, swaps=SWAPS,
@@ -156,9 +169,9 @@ def bits(log_p: np.ndarray, bytes_per_token: float = 1.0) -> np.ndarray:
     return -log_p.mean(1) / (np.log(2.0) * bytes_per_token)
 
 
-def reach_of_text(log_p: np.ndarray) -> np.ndarray:
+def rarefied_coverage_of_text(log_p: np.ndarray) -> np.ndarray:
     """1 − (1 − p)²⁰, the mean of each window `(n,)`."""
-    with np.errstate(divide="ignore"):  # p = 1: log 0, and a reach of 1
+    with np.errstate(divide="ignore"):  # p = 1: log 0, and a coverage of 1
         return -np.expm1(DRAWS * np.log1p(-np.exp(log_p))).mean(1)
 
 

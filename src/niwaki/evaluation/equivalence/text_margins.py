@@ -11,7 +11,7 @@ import numpy as np
 
 from niwaki.core.contract import CallError
 from niwaki.evaluation.equivalence.margins import LEAST, LEVEL, SHARE, Margin
-from niwaki.evaluation.equivalence.text import FEWEST, bits, mean_change, reach_of_text
+from niwaki.evaluation.equivalence.text import FEWEST, bits, mean_change, rarefied_coverage_of_text
 from niwaki.evaluation.statistics.result import Z95
 
 __all__ = ["frequencies", "mixed", "text_margins", "vocabularies", "without"]
@@ -52,7 +52,10 @@ def text_margins(
     log_p, scale = np.concatenate(own), SHARE / held
     lost = bits(np.concatenate(noisy), bytes_per_token) - bits(log_p, bytes_per_token)
     reached = np.concatenate(left)  # (windows, parts)
-    return {"fidelity": _mean(lost), "diversity": _quantile(reach_of_text(log_p), reached, scale, n)}
+    return {
+        "fidelity": _mean(lost),
+        "diversity": _quantile(rarefied_coverage_of_text(log_p), reached, scale, n),
+    }
 
 
 def frequencies(tokens: np.ndarray, levels: int) -> np.ndarray:
@@ -97,7 +100,11 @@ def _left(log_p: np.ndarray, tokens: np.ndarray, own: np.ndarray, parts: np.ndar
     inside = np.exp(log_p) @ parts.T.astype(log_p.dtype)  # (b, length, parts)
     kept = np.minimum(own[..., None] - np.log(np.maximum(1.0 - inside, 1e-12)), 0.0)
     kept = np.where(parts.T[tokens], -np.inf, kept)
-    return np.stack([reach_of_text(kept[..., i]) for i in range(len(parts))], 1) if len(parts) else kept[:, 0]
+    return (
+        np.stack([rarefied_coverage_of_text(kept[..., i]) for i in range(len(parts))], 1)
+        if len(parts)
+        else kept[:, 0]
+    )
 
 
 def _taken(log_p: np.ndarray, tokens: np.ndarray) -> np.ndarray:

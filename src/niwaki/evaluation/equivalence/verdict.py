@@ -1,4 +1,8 @@
-"""The verdict of one axis: an equivalence test against a margin that was fixed before.
+"""The verdict of one axis: a non-inferiority test against a margin that was fixed before.
+
+Its words are those of the test: *no loss beyond M* where the interval of the loss ends below the margin M
+(and *a small loss, inside the margin* where it also begins above 0), *loss* where it begins above M, else
+*inconclusive*.
 
 Schuirmann, "A comparison of the two one-sided tests procedure and the power approach", 1987.
 """
@@ -160,7 +164,9 @@ def _sentence(
     kept = " that was stored beforehand" if stored else ""
     limit = f"the margin of {margin:.3g}{kept}, which is what {axis.margin_means}"
     if outcome == "no loss":
-        return f"No loss of {axis.name}: {what}, certainly less than {limit}."
+        # An interval above 0 and below the margin is a loss that was agreed to be tolerable, and is said.
+        small = "; a small loss, inside the margin" if interval[0] > 0 else ""
+        return f"No loss of {axis.name} beyond {margin:.3g}{small}: {what}, certainly less than {limit}."
     if outcome == "loss":
         return f"Loss of {axis.name}: {what}, certainly more than {limit}."
     things = "pairs" if change.each is None else "samples"
@@ -187,9 +193,10 @@ def _without_margin(
 
 
 def _what(axis: Axis, change: Change, interval: tuple[float, float]) -> str:
-    told = axis.worse if change.delta >= 0 else axis.better
+    moved = axis.worse if change.delta >= 0 else axis.better
     return (
-        f"{told} by {abs(change.delta):.3g} (95 % interval of the loss {interval[0]:.3g} … {interval[1]:.3g})"
+        f"{moved} by {abs(change.delta):.3g} "
+        f"(95 % interval of the loss {interval[0]:.3g} … {interval[1]:.3g})"
     )
 
 

@@ -21,11 +21,11 @@ BACK, SPAN, NOTICED = 2.0, 0.05, 3.0
 AXIS_OF = {"corruption": "fidelity", "modes": "diversity", "copying": "memory"}
 FALLS = frozenset(
     {
-        "closeness",
+        "log_realism",
         "precision",
         "density",
         "clipped_density",
-        "reach",
+        "rarefied_coverage",
         "recall",
         "coverage",
         "clipped_coverage",
@@ -33,15 +33,15 @@ FALLS = frozenset(
 )
 """Metrics that damage lowers; it raises the others."""
 EXPECTED = {
-    "corruption": ("closeness", "frechet", "kernel", "precision", "density", "clipped_density"),
-    "modes": ("reach", "frechet", "kernel", "recall", "coverage", "clipped_coverage"),
-    "copying": ("close", "reach", "recall", "coverage", "clipped_coverage"),
+    "corruption": ("log_realism", "frechet", "kernel", "precision", "density", "clipped_density"),
+    "modes": ("rarefied_coverage", "frechet", "kernel", "recall", "coverage", "clipped_coverage"),
+    "copying": ("close", "rarefied_coverage", "recall", "coverage", "clipped_coverage"),
 }
 """Metrics that a kind of ladder must move. The others are drawn and not judged."""
 DECIDES = {
-    "corruption": ("closeness", "frechet"),
-    "modes": ("reach", "frechet"),
-    "copying": ("close", "reach"),
+    "corruption": ("log_realism", "frechet"),
+    "modes": ("rarefied_coverage", "frechet"),
+    "copying": ("close", "rarefied_coverage"),
 }
 """Those of them that must pass for the extractor to be fit: the verdict's own statistics, the Fréchet
 distance, and the share of close copies. Another one that fails has flaws of its own (precision lets large
@@ -183,8 +183,8 @@ def _sentence(
 ) -> str:
     failed = [ladder for ladder in ladders if not ladder.passed]
     if fit:
-        told = ", ".join(ladder.name for ladder in ladders)
-        text = f"'{name}' is fit: it notices {told}, step by step."
+        noticed = ", ".join(ladder.name for ladder in ladders)
+        text = f"'{name}' is fit: it notices {noticed}, step by step."
     else:
         parts = []
         for ladder in failed:
@@ -202,5 +202,5 @@ def _sentence(
 
 
 def _failure(metric: str, curve: Curve) -> str:
-    told = metric.replace("_", " ")
-    return f"{told} does not notice it" if not curve.noticed else f"{told} turns back"
+    words = metric.replace("_", " ")
+    return f"{words} does not notice it" if not curve.noticed else f"{words} turns back"

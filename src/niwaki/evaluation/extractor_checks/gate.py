@@ -93,7 +93,7 @@ def memorisation_gate(copies: Copies, *, level: float = 0.05, most: int = 16) ->
             f"{hits} of {n} samples ({hits / n:.1%}) are nearer to a training sample than {1 - CLOSE:.0%} of "
             f"the test samples are, where chance allows {allowed:.1%}{named}"
         )
-    told = order[copies.equal[order] | ((close[order] > 0) & too_many)][:most]
+    listed = order[copies.equal[order] | ((close[order] > 0) & too_many)][:most]
     passed = not reasons
     if passed:
         text = (
@@ -119,7 +119,7 @@ def memorisation_gate(copies: Copies, *, level: float = 0.05, most: int = 16) ->
                 "distance": float(copies.distance[i]),
                 "identical": bool(copies.equal[i]),
             }
-            for i in told
+            for i in listed
         ),
         n=(test, n),
         level=level,

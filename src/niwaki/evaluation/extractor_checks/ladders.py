@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from sklearn.cluster import KMeans
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
 from niwaki.evaluation.equivalence.margins import first_features
 from niwaki.evaluation.equivalence.planted import blur
@@ -27,7 +27,7 @@ from niwaki.evaluation.extractor_checks.fitness import Fitness, Ladder, judge_cu
 from niwaki.evaluation.memorization.copies import CLOSE
 from niwaki.evaluation.metrics.frechet import frechet_distance
 from niwaki.evaluation.metrics.gram import gram_metrics
-from niwaki.evaluation.pairwise.neighbourhood import reach
+from niwaki.evaluation.pairwise.neighbourhood import rarefied_coverage
 from niwaki.evaluation.pairwise.sweep import Pairs
 from niwaki.evaluation.statistics.arrays import pair
 from niwaki.evaluation.statistics.result import signature
@@ -142,8 +142,8 @@ def _measure(real: np.ndarray, judged: np.ndarray, train: np.ndarray, kind: str)
     assert place is not None
     around = swept.manifold.results()
     found = {
-        "closeness": float(place.closeness.mean()),
-        "reach": float(reach(place.counts(), n, min(len(real), n // 2)).mean()),
+        "log_realism": float(place.log_realism.mean()),
+        "rarefied_coverage": float(rarefied_coverage(place.counts(), n, min(len(real), n // 2)).mean()),
         "frechet": frechet_distance(real, judged).value,
         "kernel": swept.kernel.value,
         **{m: r.value for m, r in around.items() if m not in ("realism", "rarity")},
@@ -167,7 +167,7 @@ def _corrupted(extractor: Extractor, dataset: Dataset, name: str, n: int) -> Run
 
 
 def corrupt(
-    x: np.ndarray, name: str, strength: float, spec: SampleSpec, rng: np.random.Generator
+    x: np.ndarray, name: str, strength: float, spec: DataSpec, rng: np.random.Generator
 ) -> np.ndarray:
     """Samples `(n, *shape)` blurred, with noise, or with less contrast; the strengths are those of STRENGTHS.
 

@@ -71,7 +71,8 @@ def find_copies(
     levels: int,
     name: str,
 ) -> Copies:
-    """train, test, generated: features (n, d). span: width of the value range; levels: grey levels in it."""
+    """train, test, generated: features (n, d). span: width of the value range. levels: grey levels in it, 0
+    for amounts, which are taken in 256 steps."""
     x, y = pair(train, generated)
     near = Pairs(y, x).nearest(1)
     index = near.index[:, 0].cpu().numpy()
@@ -87,5 +88,5 @@ def find_copies(
     )
     sizes = (len(test), len(generated))
     close = Result(float(below.mean()), wilson(below.sum(), len(below)), CLOSE, below, sizes, None, text)
-    equal = np.abs(difference).max(1) < 0.5 / max(1, levels - 1)
+    equal = np.abs(difference).max(1) < 0.5 / ((levels or 256) - 1)
     return Copies(index, distance, pixel, limit, close, int(equal.sum()), equal)

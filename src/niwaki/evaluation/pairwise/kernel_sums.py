@@ -149,10 +149,10 @@ class KernelSums:
 
     def finish(self, ranks: Ranks) -> KernelSums:
         """Joins the processes and takes the means."""
-        ranks.add(self._rows)
+        ranks.all_reduce_sum(self._rows)
         if not self.tiles.same:
-            ranks.add(self._columns)
-        ranks.add(self._squares)
+            ranks.all_reduce_sum(self._columns)
+        ranks.all_reduce_sum(self._squares)
         n, m, same = len(self._rows), len(self._columns), self.tiles.same
         total = n * (m - same)
         centred = float(self._rows.sum()) / total

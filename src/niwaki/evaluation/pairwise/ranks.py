@@ -27,15 +27,15 @@ class Ranks:
         """Whether this process does the piece of work with that number."""
         return index % self.size == self.rank
 
-    def add(self, values: Tensor) -> Tensor:
+    def all_reduce_sum(self, values: Tensor) -> Tensor:
         """The sum over the processes, in place."""
         return self._reduce(values, dist.ReduceOp.SUM)
 
-    def least(self, values: Tensor) -> Tensor:
+    def all_reduce_min(self, values: Tensor) -> Tensor:
         """The smallest of the processes, in place."""
         return self._reduce(values, dist.ReduceOp.MIN)
 
-    def beside(self, values: Tensor) -> Tensor:
+    def all_gather(self, values: Tensor) -> Tensor:
         """The columns of all processes beside each other: (n, w) → (n, size·w)."""
         if self.size == 1:
             return values
@@ -47,7 +47,7 @@ class Ranks:
         """Raises CallError where the processes do not hold the same numbers, float64 (n,)."""
         if self.size == 1:
             return
-        low, high = self.least(values.clone()), -self.least(-values)
+        low, high = self.all_reduce_min(values.clone()), -self.all_reduce_min(-values)
         if not torch.equal(low, high):
             raise CallError("every process must be given the same features; these differ between them")
 

@@ -116,14 +116,14 @@ class Smallest:
 
     def _finish(self, ranks: Ranks, *, only_last: bool) -> tuple[Tensor, Tensor]:
         n, cap = self.lower.shape
-        lower, index = ranks.beside(self.lower), ranks.beside(self.index)
+        lower, index = ranks.all_gather(self.lower), ranks.all_gather(self.index)
         d2 = torch.full((n, cap), math.inf, dtype=torch.float64, device=lower.device)
         if not self.k:
             return d2, index
         lower, order = lower.topk(cap, dim=1, largest=False)
         index = index.gather(1, order)
         upper = self._upper(lower, torch.arange(n, device=index.device)[:, None], index)
-        limit = torch.minimum(ranks.least(self.limit), _up(upper.kthvalue(self.k, dim=1).values))
+        limit = torch.minimum(ranks.all_reduce_min(self.limit), _up(upper.kthvalue(self.k, dim=1).values))
         open_ = (lower <= limit[:, None]) & lower.isfinite()
         if only_last:
             smaller = open_ & (upper < lower[:, self.k - 1, None])
@@ -169,7 +169,7 @@ class Smallest:
         share = slice(len(row) * ranks.rank // ranks.size, len(row) * (ranks.rank + 1) // ranks.size)
         x, y = (other, row) if self.of_y else (row, other)
         out[share] = self.tiles.exact(x[share], y[share])
-        ranks.add(out)
+        ranks.all_reduce_sum(out)
         if self.weight is not None:
             out = (out * self.tiles.unit + self.eps) * self.weight[other]
         return out

@@ -85,5 +85,5 @@ class Within:
     def join(self, ranks: Ranks) -> None:
         """Adds up what the processes found."""
         for counts in (self.inside, self.around, self.around_smaller):
-            ranks.add(counts)
-        ranks.least(self.least2)
+            ranks.all_reduce_sum(counts)
+        ranks.all_reduce_min(self.least2)

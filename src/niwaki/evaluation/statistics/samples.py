@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import CallError, SampleSpec
+from niwaki.core.contract import CallError, DataSpec, ValueSpec
 from niwaki.data import Dataset
 from niwaki.features import Extractor
 
-__all__ = ["check_labels", "check_samples", "drawn_alike", "split_features"]
+__all__ = ["check_labels", "check_samples", "drawn_alike", "split_features", "value_span"]
 
 
-def check_samples(x: Any, spec: SampleSpec, role: str, least: int = 50) -> np.ndarray:
+def check_samples(x: Any, spec: DataSpec, role: str, least: int = 50) -> np.ndarray:
     """float32 `(n, *shape)`. Raises CallError for another shape, too few samples, NaN or infinity."""
     array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
     array = array.astype(np.float32, copy=False)
@@ -30,7 +31,7 @@ def check_samples(x: Any, spec: SampleSpec, role: str, least: int = 50) -> np.nd
     return array
 
 
-def check_labels(labels: Any, n: int, spec: SampleSpec) -> np.ndarray | None:
+def check_labels(labels: Any, n: int, spec: DataSpec) -> np.ndarray | None:
     """int64 `(n,)`, or None. Raises CallError for another length or a class that the data do not have."""
     if labels is None:
         return None
@@ -41,6 +42,12 @@ def check_labels(labels: Any, n: int, spec: SampleSpec) -> np.ndarray | None:
     if spec.classes and (array.min() < 0 or array.max() >= spec.classes):
         raise CallError(f"the labels must be 0 … {spec.classes - 1}, not {array.min()} … {array.max()}")
     return array
+
+
+def value_span(spec: DataSpec | ValueSpec, samples: np.ndarray) -> float:
+    """Width of the value range; where that has no bounds, of the samples that are there."""
+    span = spec.high - spec.low
+    return span if math.isfinite(span) else max(float(np.ptp(samples)), 1e-12)
 
 
 def split_features(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import CallError
 from niwaki.nn.layers.attention import Attention2d
-from niwaki.nn.layers.blocks import faint
+from niwaki.nn.layers.blocks import near_zero_init
 from niwaki.nn.layers.embedding import Sinusoidal
 
 __all__ = ["ResidualBlock", "UNet"]
@@ -25,7 +25,7 @@ class ResidualBlock(nn.Module):
         self.time = nn.Linear(time, outputs)
         self.norm2 = nn.GroupNorm(groups, outputs)
         self.dropout = nn.Dropout(dropout)
-        self.conv2 = faint(nn.Conv2d(outputs, outputs, 3, padding=1))
+        self.conv2 = near_zero_init(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.activation = nn.SiLU()
 
@@ -103,7 +103,7 @@ class UNet(nn.Module):
                 up = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1))
                 self.up.append(nn.ModuleList([up]))
         self.output = nn.Sequential(
-            nn.GroupNorm(groups, width), nn.SiLU(), faint(nn.Conv2d(width, channels, 3, padding=1))
+            nn.GroupNorm(groups, width), nn.SiLU(), near_zero_init(nn.Conv2d(width, channels, 3, padding=1))
         )
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:

@@ -10,18 +10,17 @@ from torch import Tensor
 
 from niwaki.core.contract import (
     Batch,
-    ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
 )
 from niwaki.models.gan.losses import discriminator_loss, generator_loss, r1_penalty
 from niwaki.models.gan.networks import Discriminator, Generator
 from niwaki.models.registry import ModelConfig, register
-from niwaki.nn.layers.images import image_shape, labels_of
+from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki.nn.layers.settings import Temperature
 from niwaki_runtime.samplers import OneShot
 
@@ -73,12 +72,12 @@ class Dcgan(GenerativeModel):
     Config = DcganConfig
     config: DcganConfig
 
-    def __init__(self, config: DcganConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: DcganConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         shape = image_shape(spec, self.name)
         self.classes = 0 if config.conditional is False else spec.classes
-        self.conditions = {"class": ConditionSpec("class", size=self.classes)} if self.classes else {}
+        self.conditions = class_condition(spec) if self.classes else {}
         self.generator = Generator(
             shape,
             latent=config.latent,

@@ -12,18 +12,17 @@ from torch import Tensor, nn
 from niwaki.core.contract import (
     Batch,
     CallError,
-    ConditionSpec,
     Context,
+    DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
-    SampleSpec,
 )
 from niwaki.models.registry import ModelConfig, register
 from niwaki.models.vae.likelihoods import LIKELIHOODS, kl_to_standard
 from niwaki.models.vae.networks import Decoder, Encoder
-from niwaki.nn.layers.images import image_shape, labels_of, to_signed, to_unit
+from niwaki.nn.layers.images import class_condition, image_shape, labels_of, to_signed, to_unit
 from niwaki.nn.layers.settings import Temperature
 from niwaki_runtime import noise
 from niwaki_runtime.samplers import OneShot
@@ -68,12 +67,12 @@ class Vae(GenerativeModel):
     Config = VaeConfig
     config: VaeConfig
 
-    def __init__(self, config: VaeConfig, spec: SampleSpec) -> None:
+    def __init__(self, config: VaeConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         shape = image_shape(spec, self.name)
         self.classes = 0 if config.conditional is False else spec.classes
-        self.conditions = {"class": ConditionSpec("class", size=self.classes)} if self.classes else {}
+        self.conditions = class_condition(spec) if self.classes else {}
         self.likelihood = LIKELIHOODS[config.likelihood]
         self.encoder: nn.Module = Encoder(
             shape,

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from niwaki.core.contract import SampleSpec
+from niwaki.core.contract import DataSpec
 
 __all__ = ["Augment", "augment"]
 
@@ -62,7 +62,7 @@ class Augment(BaseModel):
     mask: float = Field(default=0.3, ge=0, lt=1)
 
 
-def augment(x: Tensor, spec: SampleSpec, how: Augment, rng: torch.Generator) -> Tensor:
+def augment(x: Tensor, spec: DataSpec, how: Augment, rng: torch.Generator) -> Tensor:
     """A random view of every sample: `(n, *shape)` → the same shape, in [low, high], float32.
 
     rng: on the device of `x`
@@ -72,7 +72,7 @@ def augment(x: Tensor, spec: SampleSpec, how: Augment, rng: torch.Generator) -> 
         return kind(x.float(), spec, how, rng).clamp_(spec.low, spec.high)
 
 
-def _vectors(x: Tensor, spec: SampleSpec, how: Augment, rng: torch.Generator) -> Tensor:
+def _vectors(x: Tensor, spec: DataSpec, how: Augment, rng: torch.Generator) -> Tensor:
     n = len(x)
     if how.mask and n > 1:
         other = _integers(1, n, x.shape, rng) + torch.arange(n, device=x.device)[:, None]
@@ -83,7 +83,7 @@ def _vectors(x: Tensor, spec: SampleSpec, how: Augment, rng: torch.Generator) ->
     return x
 
 
-def _series(x: Tensor, spec: SampleSpec, how: Augment, rng: torch.Generator) -> Tensor:
+def _series(x: Tensor, spec: DataSpec, how: Augment, rng: torch.Generator) -> Tensor:
     n, channels, length = x.shape
     if how.shift or how.crop < 1:
         scale = _between(how.crop, 1.0, n, rng)
@@ -101,7 +101,7 @@ def _series(x: Tensor, spec: SampleSpec, how: Augment, rng: torch.Generator) -> 
     return _noisy(x, spec, how.jitter, rng)
 
 
-def _images(x: Tensor, spec: SampleSpec, how: Augment, rng: torch.Generator) -> Tensor:
+def _images(x: Tensor, spec: DataSpec, how: Augment, rng: torch.Generator) -> Tensor:
     n, _, height, width = x.shape
     if how.shift or how.crop < 1 or how.zoom or how.rotate or how.flip:
         theta = _affine(n, height, width, how, rng)
@@ -154,7 +154,7 @@ def _binomial(x: Tensor) -> Tensor:
     return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]) / 4
 
 
-def _noisy(x: Tensor, spec: SampleSpec, most: float, rng: torch.Generator) -> Tensor:
+def _noisy(x: Tensor, spec: DataSpec, most: float, rng: torch.Generator) -> Tensor:
     if not most:
         return x
     return x + _level(most, x, rng) * (spec.high - spec.low) * _normal(x.shape, rng)

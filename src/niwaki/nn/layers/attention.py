@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import CallError
-from niwaki.nn.layers.blocks import faint
+from niwaki.nn.layers.blocks import near_zero_init
 
 __all__ = ["Attention2d", "attend"]
 
@@ -46,7 +46,7 @@ class Attention2d(nn.Module):
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1, bias=False)  # softmax does not see a bias of the keys
         self.v = nn.Conv2d(channels, channels, 1)
-        self.out = faint(nn.Conv2d(channels, channels, 1))
+        self.out = near_zero_init(nn.Conv2d(channels, channels, 1))
 
     def _split(self, x: Tensor) -> Tensor:
         """(n, heads·d, h, w) → (n, heads, h·w, d)"""

@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import CallError, nearest
 
-__all__ = ["NORMS", "UPSAMPLING", "Unflatten", "conv_down", "conv_norm", "conv_up", "faint", "pyramid"]
+__all__ = [
+    "NORMS",
+    "UPSAMPLING",
+    "Unflatten",
+    "conv_down",
+    "conv_norm",
+    "conv_up",
+    "near_zero_init",
+    "pyramid",
+]
 
 NORMS: dict[str, Callable[[int], tuple[nn.Module, ...]]] = {
     "batch": lambda channels: (nn.BatchNorm2d(channels),),
@@ -70,7 +79,7 @@ def conv_down(inputs: int, outputs: int, activation: Callable[[], nn.Module]) ->
     return [nn.Conv2d(inputs, outputs, 4, stride=2, padding=1), activation()]
 
 
-def faint(layer: nn.Conv2d, gain: float = 1e-2) -> nn.Conv2d:
+def near_zero_init(layer: nn.Conv2d, gain: float = 1e-2) -> nn.Conv2d:
     """`layer` with small weights and no bias: the last of a residual branch, which then starts as its skip.
 
     Not zero (Ho et al. 2020 use 1e-10): every parameter before it gets a gradient from the first step on.

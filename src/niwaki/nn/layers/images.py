@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, CallError, SampleSpec
+from niwaki.core.contract import Batch, CallError, ConditionSpec, DataSpec
 
-__all__ = ["Squash", "image_shape", "labels_of", "to_signed", "to_unit"]
+__all__ = ["Squash", "class_condition", "image_shape", "labels_of", "to_signed", "to_unit"]
 
 
-def image_shape(spec: SampleSpec, model: str) -> tuple[int, int, int]:
+def image_shape(spec: DataSpec, model: str) -> tuple[int, int, int]:
     """(C, H, W) of an image spec. Raises CallError where the samples are not images of at least 4×4."""
-    if spec.modality != "image" or len(spec.shape) != 3:
+    if spec.axes != "CHW" or spec.is_tokens:
         raise CallError(
             f"'{model}' makes images (C, H, W); this data set holds {spec.modality} of shape {spec.shape}"
         )
@@ -23,19 +23,24 @@ def image_shape(spec: SampleSpec, model: str) -> tuple[int, int, int]:
 
 def labels_of(batch: Batch, classes: int, model: str) -> Tensor | None:
     """The batch's labels where the model is conditional, else None. Raises CallError where it has none."""
-    if classes and batch.y is None:
+    if classes and "class" not in batch:
         raise CallError(
             f"'{model}' is conditional, and the batch has no labels; set conditional: false for this data"
         )
-    return batch.y if classes else None
+    return batch["class"] if classes else None
 
 
-def to_unit(x: Tensor, spec: SampleSpec) -> Tensor:
+def class_condition(spec: DataSpec, null: int | None = None) -> dict[str, ConditionSpec]:
+    """The condition `class` of a model of these data; `null` is the number that means no class."""
+    return {"class": ConditionSpec(spec["class"], null)}
+
+
+def to_unit(x: Tensor, spec: DataSpec) -> Tensor:
     """[low, high] → [0, 1]"""
     return (x - spec.low) / (spec.high - spec.low)
 
 
-def to_signed(x: Tensor, spec: SampleSpec) -> Tensor:
+def to_signed(x: Tensor, spec: DataSpec) -> Tensor:
     """[low, high] → [−1, 1]; no operation where that is the range already."""
     if (spec.low, spec.high) == (-1.0, 1.0):
         return x

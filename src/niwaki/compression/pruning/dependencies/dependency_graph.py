@@ -16,14 +16,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from niwaki.compression.pruning.dependencies.labels import Book
+from niwaki.compression.pruning.dependencies.labels import DependencyGraph
 from niwaki.compression.pruning.dependencies.tracing import Side, Traced, trace
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.surgery.attributes import SetAttribute
 from niwaki.surgery.cuts import Cut, find, width
 from niwaki.surgery.edits import Edit
 
-__all__ = ["Coupling", "Follows", "Member", "couplings", "cuts_of", "together"]
+__all__ = ["Coupling", "Member", "WidthAttribute", "couplings", "cuts_of", "merge_couplings"]
 
 _FAILURES = (RuntimeError, ValueError, AssertionError, AttributeError, IndexError, TypeError, KeyError)
 
@@ -38,7 +38,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Follows:
+class WidthAttribute:
     """A number noted in a module that must change in proportion to a coupling's units; `value` is today's."""
 
     module: str
@@ -46,7 +46,7 @@ class Follows:
     value: int
     index: int | None = None
 
-    def now(self, model: nn.Module) -> Follows:
+    def now(self, model: nn.Module) -> WidthAttribute:
         """With the value that `model` has."""
         kept = vars(model.get_submodule(self.module))[self.name]
         return replace(self, value=kept if self.index is None else kept[self.index])
@@ -76,7 +76,7 @@ class Coupling:
     multiple: int = 1
     size: int = 1
     ordinal: int = 0
-    follows: tuple[Follows, ...] = ()
+    follows: tuple[WidthAttribute, ...] = ()
     exact: bool = False
     strict: bool = False
     parts: tuple[str, ...] = ()
@@ -106,7 +106,7 @@ class Coupling:
         return any((m.module, m.side, p) in mine for m in other.members for u in m.positions for p in u)
 
 
-def together(parts: list[Coupling]) -> Coupling:
+def merge_couplings(parts: list[Coupling]) -> Coupling:
     """Couplings that must keep as many units each, as one. Their blocks stay as large as they are."""
     places: dict[Side, list[tuple[int, ...]]] = {}
     total = sum(c.units for c in parts)
@@ -142,9 +142,9 @@ class _Gathering:
     """From components of labels to couplings of positions."""
 
     def __init__(self, traced: Traced, *, heads: bool) -> None:
-        self.book: Book = traced.book
-        fine = self.book.components()
-        self.of = self.book.components(rows=True) if heads else fine
+        self.dependencies: DependencyGraph = traced.dependencies
+        fine = self.dependencies.components()
+        self.of = self.dependencies.components(rows=True) if heads else fine
         self.of[0] = -1  # no label
         self.heads, self.fine = heads, fine
         self.places: dict[int, dict[Side, list[int]]] = {}
@@ -152,18 +152,18 @@ class _Gathering:
             for position, unit in enumerate(self.of[nodes.numpy()]):
                 self.places.setdefault(int(unit), {}).setdefault(side, []).append(position)
         self.stuck: dict[int, str] = {}
-        for labels, reason in self.book.stuck:
+        for labels, reason in self.dependencies.stuck:
             for unit in np.unique(self.of[labels.numpy()]):
                 self.stuck.setdefault(int(unit), reason)
 
     def couplings(self) -> list[Coupling]:
-        made = {int(u) for f in self.book.made for u in np.unique(self.of[f.numpy()])} - {-1}
+        made = {int(u) for f in self.dependencies.made for u in np.unique(self.of[f.numpy()])} - {-1}
         alike: dict[object, list[int]] = {}
         for unit in sorted(made & self.places.keys(), key=self._first):
             seen = self.places[unit]
             alike.setdefault(tuple(sorted((s, len(p)) for s, p in seen.items())), []).append(unit)
         groups = list(alike.values())
-        grids = list(self._grids(self.book.grids))
+        grids = list(self._grids(self.dependencies.grids))
         for rows in grids:
             inside = {u for row in rows for u in row}
             met = [g for g in groups if inside & set(g)]
@@ -203,7 +203,7 @@ class _Gathering:
         binding = [rows for rows in grids if any(mine & row for row in rows)]
         strict = bool(binding) or self.heads
         multiple = 1
-        for rows in self._grids(self.book.norms):
+        for rows in self._grids(self.dependencies.norms):
             inside = [row & mine for row in rows]
             held = sum(map(len, inside))
             if held == len(mine) and all(len(r) == len(inside[0]) for r in inside) and len(inside[0]) >= 4:

@@ -18,7 +18,7 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-__all__ = ["Book", "Labels", "along", "axes", "collapsed", "moved", "product", "reduced", "tight"]
+__all__ = ["DependencyGraph", "Labels", "along", "axes", "collapsed", "moved", "product", "reduced", "tight"]
 
 
 @dataclass
@@ -42,8 +42,8 @@ class Labels:
         return Labels([change(f) for f in self.units], [change(f) for f in self.rows], self.weight)
 
 
-class Book:
-    """All labels given out, and what was noted about them.
+class DependencyGraph:
+    """All labels given out, and which of them depend on each other.
 
     same:   pairs that fall together
     across: pairs that fall together channel by channel, though not with whole stretches: what is one for all
@@ -122,7 +122,11 @@ def moved(one: Labels, shape: Sequence[int], change: Callable[[Tensor], Tensor])
 
 
 def _met(
-    book: Book, mine: list[Tensor], other: list[Tensor], edges: list[Tensor], apart: set[tuple[int, ...]]
+    dependencies: DependencyGraph,
+    mine: list[Tensor],
+    other: list[Tensor],
+    edges: list[Tensor],
+    apart: set[tuple[int, ...]],
 ) -> list[Tensor]:
     """Fields that change along a common axis are joined; the others stand beside each other, and so do those
     that have but the axes of stretches in common (`apart`)."""
@@ -140,13 +144,15 @@ def _met(
             out.append(f)
             continue
         alike = axes(f) == axes(mine[best])
-        book.join(mine[best], f, edges if alike or edges is not book.same else book.across)
+        dependencies.join(
+            mine[best], f, edges if alike or edges is not dependencies.same else dependencies.across
+        )
         a, b = torch.broadcast_tensors(out[best], f)
         out[best] = tight(torch.where(a != 0, a, b))
     return out
 
 
-def product(book: Book, operands: Iterable[Labels], apart: tuple[int, ...] = ()) -> Labels:
+def product(dependencies: DependencyGraph, operands: Iterable[Labels], apart: tuple[int, ...] = ()) -> Labels:
     """Labels of an element-wise operation on aligned operands, of whatever kind.
 
     apart: axes that hold stretches (groups of a convolution): to have them in common joins nothing
@@ -155,13 +161,13 @@ def product(book: Book, operands: Iterable[Labels], apart: tuple[int, ...] = ())
     found = Labels(weight=True)
     stretches = {axes(r) for one in operands for r in one.rows} | ({apart} if apart else set())
     for one in operands:
-        found.units = _met(book, found.units, one.units, book.same, stretches)
-        found.rows = _met(book, found.rows, one.rows, book.within, set())
+        found.units = _met(dependencies, found.units, one.units, dependencies.same, stretches)
+        found.rows = _met(dependencies, found.rows, one.rows, dependencies.within, set())
         found.weight = found.weight and one.weight
     for row in found.rows:  # a table with one entry per head meets the heads
         for unit in found.units:
             if axes(row) == axes(unit):
-                book.join(row, unit, book.within)
+                dependencies.join(row, unit, dependencies.within)
     return found
 
 
@@ -178,7 +184,7 @@ def reduced(one: Labels, gone: Iterable[int], *, keepdim: bool = False) -> Label
     return Labels(left(one.units), left(one.rows), one.weight)
 
 
-def collapsed(book: Book, one: Labels, gone: Iterable[int]) -> Labels:
+def collapsed(dependencies: DependencyGraph, one: Labels, gone: Iterable[int]) -> Labels:
     """Labels that differ along these axes fall together: whoever looks at one place looks at all."""
     gone = tuple(gone)
 
@@ -187,9 +193,9 @@ def collapsed(book: Book, one: Labels, gone: Iterable[int]) -> Labels:
         for f in fields:
             for axis in gone:
                 if f.shape[axis] > 1:
-                    book.join(f, f.narrow(axis, 0, 1), edges)
+                    dependencies.join(f, f.narrow(axis, 0, 1), edges)
                     f = f.amax(axis, keepdim=True)
             out.append(tight(f))
         return out
 
-    return Labels(flat(one.units, book.same), flat(one.rows, book.within), one.weight)
+    return Labels(flat(one.units, dependencies.same), flat(one.rows, dependencies.within), one.weight)

@@ -48,7 +48,7 @@ def _split(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     if len(out) > 1 and len({part.shape[dim] for part in out}) == 1:
         for f in to.of(a["self"]).units:
             if f.shape[dim] > 1:
-                to.book.grid(f.unflatten(dim, (len(out), -1)), dim + 1)
+                to.dependencies.grid(f.unflatten(dim, (len(out), -1)), dim + 1)
     _move(to, op, a, out)
 
 
@@ -65,10 +65,10 @@ def _view(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
             split = [i for i in after if f.shape[i] > 1]
             if len(split) < 2 or len([i for i in before if was.shape[i] > 1]) != 1:
                 continue
-            to.book.grid(f, split[-1])
-            rows = to.book.new(f.numel() // f.shape[split[-1]])
+            to.dependencies.grid(f, split[-1])
+            rows = to.dependencies.new(f.numel() // f.shape[split[-1]])
             rows = rows.reshape([1 if i == split[-1] else s for i, s in enumerate(f.shape)])
-            to.book.join(rows, f, to.book.within)
+            to.dependencies.join(rows, f, to.dependencies.within)
             made.rows.append(rows)
     # Stretches that are as fine as units say nothing more.
     made.rows = [r for r in made.rows if all(axes(r) != axes(u) for u in made.units)]
@@ -83,7 +83,7 @@ def _rectangular(to: Follower, one: Labels, merged: list[int]) -> None:
             thin = [i for i in axes(f) if i in merged and i not in axes(row)]
             for axis in axes(row):
                 if axis in axes(f) and axis in merged and thin and axis > min(thin):
-                    to.book.join(f, f.narrow(axis, 0, 1))
+                    to.dependencies.join(f, f.narrow(axis, 0, 1))
 
 
 @rule("native_channel_shuffle", "channel_shuffle")
@@ -92,7 +92,7 @@ def _shuffle(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     for f in to.of(value).units:
         if f.shape[1] > 1:
             stretches = f.unflatten(1, (a["groups"], -1))
-            to.book.join(stretches, stretches.narrow(1, 0, 1))
+            to.dependencies.join(stretches, stretches.narrow(1, 0, 1))
     _move(to, op, a, out)
 
 
@@ -119,7 +119,7 @@ def _cat(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     known = [to.of(v) for v in values]
     dim = a["dim"] % out.ndim
     found = Labels(weight=all(k.weight for k in known))
-    for kind, edges in (("units", to.book.same), ("rows", to.book.within)):
+    for kind, edges in (("units", to.dependencies.same), ("rows", to.dependencies.within)):
         slots = max(len(getattr(k, kind)) for k in known)
         for slot in range(slots):
             fields = [
@@ -130,7 +130,7 @@ def _cat(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
             if stacked or not any(f.shape[dim] > 1 for f in fields):
                 first = fields[0]
                 for f in fields[1:]:
-                    to.book.join(first, f, edges)
+                    to.dependencies.join(first, f, edges)
                     first = torch.where(first != 0, first, f)
                 made = first.unsqueeze(dim) if stacked else first
             else:

@@ -16,11 +16,14 @@ def _matmul(to: Follower, x: Any, w: Any, out: Tensor, *more: Any) -> None:
     a, b = to.of(x), to.of(w)
     for one in (a, b):
         if one.weight:
-            to.book.made += one.units
+            to.dependencies.made += one.units
     left = a.each(lambda f: along(f, n).unsqueeze(-1))  # (…, n, k, 1)
     right = b.each(lambda f: along(f, n).unsqueeze(-3))  # (…, 1, k, m)
-    met = reduced(product(to.book, [left, right]), [n - 1])
-    to.note(out, product(to.book, [met, *(aligned(to, m, out.ndim) for m in more if isinstance(m, Tensor))]))
+    met = reduced(product(to.dependencies, [left, right]), [n - 1])
+    to.note(
+        out,
+        product(to.dependencies, [met, *(aligned(to, m, out.ndim) for m in more if isinstance(m, Tensor))]),
+    )
 
 
 @rule("mm", "bmm", "matmul")
@@ -54,11 +57,13 @@ def _mv(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
 def _conv(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     """out[n, g, o] = Σ_i w[g, o, i]·x[n, g, i]: places and taps fall together, groups stand side by side."""
     x, w, g = a["input"], a["weight"], a["groups"]
-    book, spatial = to.book, range(2, x.ndim)
-    weights = collapsed(book, to.of(w), spatial)
+    dependencies, spatial = to.dependencies, range(2, x.ndim)
+    weights = collapsed(dependencies, to.of(w), spatial)
     if weights.weight:
-        book.made += weights.units
-    left = collapsed(book, to.of(x), spatial).each(lambda f: tight(_grouped(f.flatten(1), 1, g)[:, :, None]))
+        dependencies.made += weights.units
+    left = collapsed(dependencies, to.of(x), spatial).each(
+        lambda f: tight(_grouped(f.flatten(1), 1, g)[:, :, None])
+    )
 
     def spread(f: Tensor) -> Tensor:
         f = f.reshape(f.shape[:2])  # taps are gone
@@ -66,13 +71,13 @@ def _conv(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
         return tight((grouped.transpose(1, 2) if a["transposed"] else grouped)[None])
 
     right = weights.each(spread)
-    met = reduced(product(book, [left, right], apart=(1,)), [3])
+    met = reduced(product(dependencies, [left, right], apart=(1,)), [3])
     if g > 1:
         for f, axis in [*((f, 3) for f in left.units), *((f, 2) for f in met.units)]:
             if f.shape[1] > 1 and f.shape[axis] > 1:
-                book.grid(f, axis)
+                dependencies.grid(f, axis)
     made = met.each(lambda f: tight(_merged(f, g, out.shape[1])[..., *[None] * len(spatial)]))
-    to.note(out, product(book, [made, aligned(to, a["bias"], out.ndim, 1)]))
+    to.note(out, product(dependencies, [made, aligned(to, a["bias"], out.ndim, 1)]))
 
 
 def _grouped(f: Tensor, axis: int, groups: int) -> Tensor:
@@ -89,7 +94,9 @@ def _merged(f: Tensor, groups: int, total: int) -> Tensor:
 @rule("native_layer_norm", "_fused_rms_norm")
 def _layer_norm(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     x = a["input"]
-    to.note(out[0], product(to.book, [aligned(to, a.get(k), x.ndim) for k in ("input", "weight", "bias")]))
+    to.note(
+        out[0], product(to.dependencies, [aligned(to, a.get(k), x.ndim) for k in ("input", "weight", "bias")])
+    )
 
 
 @rule(
@@ -105,12 +112,12 @@ def _channel_norm(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     if a.get("group", 1) > 1:
         for f in parts[0].units:
             if axes(f) == (1,):
-                to.book.norms.append(f.reshape(a["group"], -1))
-    to.note(out[0], product(to.book, parts))
+                to.dependencies.norms.append(f.reshape(a["group"], -1))
+    to.note(out[0], product(to.dependencies, parts))
 
 
 @rule("embedding")
 def _embedding(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     table = reduced(to.of(a["weight"]), [0])
-    to.book.made += table.units
+    to.dependencies.made += table.units
     to.note(out, table.each(lambda f: along(f, out.ndim)))

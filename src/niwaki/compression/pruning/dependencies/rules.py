@@ -12,7 +12,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from niwaki.compression.pruning.dependencies.labels import Book, Labels, along, collapsed, product, reduced
+from niwaki.compression.pruning.dependencies.labels import (
+    DependencyGraph,
+    Labels,
+    along,
+    collapsed,
+    product,
+    reduced,
+)
 
 __all__ = ["Follower", "aligned", "elementwise", "follow", "rule", "tensors"]
 
@@ -20,7 +27,7 @@ __all__ = ["Follower", "aligned", "elementwise", "follow", "rule", "tensors"]
 class Follower(Protocol):
     """Who keeps the labels of tensors."""
 
-    book: Book
+    dependencies: DependencyGraph
 
     def of(self, value: Any) -> Labels: ...
 
@@ -76,9 +83,9 @@ def elementwise(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
         shape = None
     if shape is None or any(m.shape != shape for m in made):
         for t in given:
-            to.book.keep(to.of(t), f"it passes through '{op._schema.name}', which cannot be followed")
+            to.dependencies.keep(to.of(t), f"it passes through '{op._schema.name}', which cannot be followed")
         return
-    labels = product(to.book, [aligned(to, t, len(shape)) for t in given])
+    labels = product(to.dependencies, [aligned(to, t, len(shape)) for t in given])
     for m in made:
         to.note(m, labels)
 
@@ -86,7 +93,7 @@ def elementwise(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
 @rule("copy")
 def _copy(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     if out._base is not None:
-        to.book.keep(to.of(a["src"]), "it is written into a part of another tensor")
+        to.dependencies.keep(to.of(a["src"]), "it is written into a part of another tensor")
     elementwise(to, op, a, out)
 
 
@@ -117,6 +124,6 @@ def _reduce(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
 def _resample(to: Follower, op: Any, a: dict[str, Any], out: Any) -> None:
     """Channels pass by themselves; places are mixed."""
     value = a["self"] if "self" in a else a["input"]
-    labels = collapsed(to.book, to.of(value), range(2, value.ndim))
+    labels = collapsed(to.dependencies, to.of(value), range(2, value.ndim))
     for part in tensors(out if isinstance(out, tuple | list) else [out]):
         to.note(part, labels)

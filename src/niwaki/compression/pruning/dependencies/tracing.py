@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from niwaki.compression.pruning.dependencies import products  # noqa: F401  they register their rules
-from niwaki.compression.pruning.dependencies.labels import Book, Labels, axes, tight
+from niwaki.compression.pruning.dependencies import moves, products  # noqa: F401  they register their rules
+from niwaki.compression.pruning.dependencies.labels import DependencyGraph, Labels, axes, tight
 from niwaki.compression.pruning.dependencies.rules import follow
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.surgery.cuts import resized, width
@@ -33,7 +33,7 @@ class Traced(TorchDispatchMode):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.book = Book()
+        self.dependencies = DependencyGraph()
         self.sides: dict[Side, Tensor] = {}
         self.known: dict[int, tuple[Tensor, Labels]] = {}  # the tensor too: a freed one's id would come again
         self.counted: dict[nn.Module, tuple[Tensor, int]] = {}
@@ -41,14 +41,16 @@ class Traced(TorchDispatchMode):
             self._label(name, module)
             if isinstance(module, torch.jit.ScriptModule):
                 for value in [*module._parameters.values(), *module._buffers.values()]:
-                    self.book.keep(self.of(value), "it lies in TorchScript, whose layers cannot be changed")
+                    self.dependencies.keep(
+                        self.of(value), "it lies in TorchScript, whose layers cannot be changed"
+                    )
 
     def _meet(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """A norm without weights still counts the channels that it meets."""
         nodes, axis = self.counted[module]
         for f in self.of(inputs[0] if inputs else None).units:
             if f.shape[axis] > 1:
-                self.book.join(_on_axis(nodes, f.ndim, axis), f)
+                self.dependencies.join(_on_axis(nodes, f.ndim, axis), f)
 
     def of(self, value: Any) -> Labels:
         return self.known[id(value)][1] if id(value) in self.known else Labels()
@@ -104,11 +106,11 @@ class Traced(TorchDispatchMode):
         for f in mine:
             for t in tied:
                 if set(axes(t)) & set(axes(f)):
-                    self.book.join(t, f)
+                    self.dependencies.join(t, f)
         return [*tied, *(f for f in mine if not self._meets(tied, f))]
 
     def _side(self, name: str, side: str, count: int) -> Tensor:
-        self.sides[name, side] = self.book.new(count)
+        self.sides[name, side] = self.dependencies.new(count)
         return self.sides[name, side]
 
 
@@ -155,21 +157,21 @@ def trace(model: GenerativeModel) -> Traced:
     with ExitStack() as stack:
         stack.enter_context(torch.no_grad())
         stack.enter_context(_plain())
-        for graph in model.graphs().values():
+        for graph in model.shipped_graphs().values():
             inputs = graph.example(2)
             for value in inputs:
                 if value.is_floating_point():
                     fields = [
-                        _on_axis(traced.book.new(s), value.ndim, i)
+                        _on_axis(traced.dependencies.new(s), value.ndim, i)
                         for i, s in enumerate(value.shape)
                         if s > 1
                     ]
                     traced.note(value, Labels(fields[1:] if value.shape[0] == 2 else fields))
-                    traced.book.keep(traced.of(value), "it meets an input of a graph")
+                    traced.dependencies.keep(traced.of(value), "it meets an input of a graph")
             with traced:
                 out = graph(*inputs)
             for value in _flat(out):
-                traced.book.keep(traced.of(value), "it makes an output of a graph")
+                traced.dependencies.keep(traced.of(value), "it makes an output of a graph")
     return traced
 
 

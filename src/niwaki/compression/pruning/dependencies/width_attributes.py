@@ -16,20 +16,22 @@ import torch
 from torch import nn
 
 from niwaki.compression.forward import outputs
-from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, Follows
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, WidthAttribute
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.surgery.cuts import find, width
 from niwaki.surgery.layouts import layout_of
 
-__all__ = ["noted"]
+__all__ = ["find_width_attributes"]
 
 _UP = 2  # how far above a layer a module may be that goes by its width
 _MOST = 64  # sets of numbers that are tried
 
 
-def noted(model: GenerativeModel, coupling: Coupling, passes: Callable[[Coupling], bool]) -> Coupling | None:
+def find_width_attributes(
+    model: GenerativeModel, coupling: Coupling, passes: Callable[[Coupling], bool]
+) -> Coupling | None:
     """The coupling with as few numbers to follow as let its cut pass; None where none do."""
-    groups: dict[object, list[Follows]] = {}
+    groups: dict[object, list[WidthAttribute]] = {}
     for f in _candidates(model, coupling):  # layers of one name in many blocks go together
         groups.setdefault((f.module.rpartition(".")[2], f.name, f.index, f.value), []).append(f)
     for chosen in itertools.islice(_sets(list(groups.values())), _MOST):
@@ -39,19 +41,19 @@ def noted(model: GenerativeModel, coupling: Coupling, passes: Callable[[Coupling
     return None
 
 
-def _sets(groups: list[list[Follows]]) -> Iterator[tuple[list[Follows], ...]]:
+def _sets(groups: list[list[WidthAttribute]]) -> Iterator[tuple[list[WidthAttribute], ...]]:
     for size in range(1, len(groups) + 1):
         yield from itertools.combinations(groups, size)
 
 
-def _candidates(model: GenerativeModel, coupling: Coupling) -> list[Follows]:
+def _candidates(model: GenerativeModel, coupling: Coupling) -> list[WidthAttribute]:
     """Numbers that the forward pass reads, and that were a width of the coupling or a part of one."""
     around = {p: w for p, w in _around(model, coupling).items() if not _known(model.get_submodule(p))}
-    found: dict[tuple[str, str, int | None], Follows] = {}
+    found: dict[tuple[str, str, int | None], WidthAttribute] = {}
     for path, read in _read(model, list(around)).items():
         for name, value, index in _numbers(model.get_submodule(path)):
             if name in read and value > 1 and _part(value, around[path], coupling):
-                found.setdefault((path, name, index), Follows(path, name, value, index))
+                found.setdefault((path, name, index), WidthAttribute(path, name, value, index))
     return list(found.values())
 
 

@@ -64,7 +64,7 @@ class Evidence:
             x = model.sample(self.batch, seed=CALIBRATION + self.seed, condition=self.condition, start=at)
             classes = model.spec.classes
             y = (torch.arange(at, at + self.batch) % classes).to(device) if classes else None
-            yield Batch(x=x, y=y)
+            yield Batch({"x": x, "class": y})
 
     def gradients(self, model: GenerativeModel) -> Iterator[dict[str, Tensor]]:
         """∂L/∂w of every parameter that L depends on, by name: once per batch. The model is in eval mode.
@@ -100,7 +100,7 @@ class Evidence:
             yield from self._projections(model)
 
     def _own(self, model: GenerativeModel, batch: Batch, k: int) -> Tensor:
-        used = {id(p) for g in model.graphs().values() for p in g.module.parameters()}
+        used = {id(p) for g in model.shipped_graphs().values() for p in g.module.parameters()}
         total: list[Tensor] = []
         for phase in model.phases():
             own = [p for n, p in model.named_parameters() if under(n, phase.parameters)]

@@ -1,0 +1,160 @@
+"""What a model can do: programs as plain data, and the one way to run them in torch and on a device alike."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.samplers.base import Array, Backend, Noise, Sampler, sampler_from_json
+from niwaki_runtime.specs import ConditionSpec, ValueSpec, resolve
+
+__all__ = ["SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
+
+SAMPLING = "sample"
+"""The program that every model has: noise in, samples out."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """One thing that a model can do (`sample`, `encode`, `log_prob`, `translate_ab` …): plain data.
+
+    sampler: how the result comes about through the graphs
+    inputs:  what it is given, by name; matched to columns of the data by name
+    output:  what one result is
+    """
+
+    sampler: Sampler
+    inputs: Mapping[str, ConditionSpec] = field(default_factory=dict)
+    output: ValueSpec = field(default_factory=lambda: ValueSpec("vector"))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "sampler": self.sampler.to_json(),
+            "inputs": {name: spec.to_json() for name, spec in self.inputs.items()},
+            "output": self.output.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Program:
+        return cls(
+            sampler_from_json(record["sampler"]),
+            {name: ConditionSpec.from_json(spec) for name, spec in record["inputs"].items()},
+            ValueSpec.from_json(record["output"]),
+        )
+
+
+class Runner(ABC):
+    """Whatever runs programs: a model, an adapted model, a bundle on its engine."""
+
+    usual_batch: int = 64
+    """Samples worked on at once where the caller does not say."""
+    even_batches: bool = False
+    """Batches of equal size, the surplus of the last one cut off: for engines that compile every new size."""
+
+    @abstractmethod
+    def programs(self) -> Mapping[str, Program]:
+        """What it can do, by name; `sample` is always among them."""
+
+    @abstractmethod
+    def callable_graphs(self) -> Mapping[str, Any]:
+        """Its networks by the names that samplers call."""
+
+    @abstractmethod
+    def backend(self) -> Backend:
+        """Where its arrays live."""
+
+    def running(self) -> AbstractContextManager[Any]:
+        """What must hold while a program runs (evaluation mode, no gradients)."""
+        return nullcontext()
+
+    def program(self, name: str) -> Program:
+        """Raises CallError with the nearest name where it has no such program."""
+        known = self.programs()
+        if name not in known:
+            raise CallError(f"this model has no program '{name}'; {nearest(name, known)}")
+        return known[name]
+
+    @property
+    def conditions(self) -> Mapping[str, ConditionSpec]:
+        """What its samples can be asked to be."""
+        return self.program(SAMPLING).inputs
+
+    def run(
+        self,
+        program: str,
+        n: int,
+        *,
+        seed: int = 0,
+        inputs: Any = None,
+        start: int = 0,
+        batch: int | None = None,
+        project: Callable[[Array, float, int], Array] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **overrides: Any,
+    ) -> Array:
+        """Results start … start+n−1 of a program and a seed: `(n, *output.shape)`.
+
+        inputs:    a mapping of names to a value for all or an array with one row per sample; a bare value for
+                   the only input; None asks for the defaults (classes in turn, by sample index); a function
+                   of (start, n) makes one of these
+        batch:     samples worked on at once; only the network's own rounding depends on it
+        project:   `(x, t, draw) → x` after each solver step of an iterative sampler
+        progress:  called with (samples done, samples in all)
+        overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)
+        Raises CallError for an unknown program, input or option, and for an input that must be given.
+        """
+        if n < 0 or start < 0 or (batch is not None and batch < 1):
+            raise CallError(
+                f"n and start must not be negative and batch at least 1, not {n}, {start}, {batch}"
+            )
+        asked = self.program(program)
+        sampler = asked.sampler.override(**overrides)
+        rows = resolve(asked.inputs, inputs, start, n)
+        graphs, backend, most = self.callable_graphs(), self.backend(), batch or self.usual_batch
+        size = -(-n // max(1, -(-n // most))) if self.even_batches else most
+        parts = []
+        with self.running():
+            for at in range(0, n, size or 1):
+                m = size if self.even_batches else min(size, n - at)
+                part = {k: backend.asarray(_rows(v, at, m)) for k, v in rows.items()}
+                noise = Noise(backend, seed, start + at, m)
+                told = _part(progress, at, m, n) if progress else None
+                parts.append(sampler(graphs, noise, part, project=project, progress=told)[: n - at])
+        if not parts:
+            return backend.asarray(np.empty((0, *asked.output.shape), asked.output.dtype))
+        return parts[0] if len(parts) == 1 else backend.namespace(parts[0]).concat(parts, axis=0)
+
+    def sample(self, n: int, *, seed: int = 0, condition: Any = None, **options: Any) -> Array:
+        """`run("sample", …)`: samples `(n, *shape)`. `condition` is what it calls its inputs."""
+        return self.run(SAMPLING, n, seed=seed, inputs=condition, **options)
+
+
+def graphs_of(programs: Mapping[str, Program], names: Iterable[str] | None = None) -> tuple[str, ...]:
+    """The graphs that programs call (all, or those of `names`), each once."""
+    wanted = programs if names is None else names
+    return tuple(dict.fromkeys(g for name in wanted for g in programs[name].sampler.graphs_used()))
+
+
+def self_contained(programs: Mapping[str, Program]) -> tuple[str, ...]:
+    """`sample`, and every program that needs no further graph."""
+    have = set(programs[SAMPLING].sampler.graphs_used())
+    return tuple(name for name, p in programs.items() if set(p.sampler.graphs_used()) <= have)
+
+
+def _part(progress: Callable[[int, int], None], at: int, size: int, n: int) -> Callable[[int, int], None]:
+    """Calls done in one batch as samples done in all."""
+    return lambda i, of: progress(min(at + size * i // of, n), n)
+
+
+def _rows(values: np.ndarray, at: int, size: int) -> np.ndarray:
+    """Rows at … at+size−1, the last one repeated where there are fewer."""
+    part = values[at : at + size]
+    if len(part) == size:
+        return part
+    return np.concatenate([part, np.repeat(part[-1:], size - len(part), axis=0)])

@@ -1,0 +1,92 @@
+"""What the values of one thing are: real numbers, stored levels, or names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from niwaki_runtime.errors import CallError, nearest
+
+__all__ = ["Levels", "Real", "Tokens", "Values", "values_from_json", "values_to_json"]
+
+
+@dataclass(frozen=True)
+class Real:
+    """Amounts between `low` and `high`, stored as they are seen (float32). Infinite bounds are allowed."""
+
+    kind: ClassVar[str] = "real"
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high)
+
+    @property
+    def n(self) -> int:
+        """Number of different values; 0 where they are not counted."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Amounts in `n` equal steps: stored as integers 0 … n−1, seen as floats `low` … `high`."""
+
+    kind: ClassVar[str] = "levels"
+    n: int = 256
+    low: float = -1.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check_range(self.low, self.high)
+        if self.n < 2:
+            raise CallError(f"a value needs at least two levels, not {self.n}")
+
+    @property
+    def step(self) -> float:
+        """Distance of two neighbouring levels, as they are seen."""
+        return (self.high - self.low) / (self.n - 1)
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Names 0 … n−1, not amounts: classes, characters, codes.
+
+    tokenizer: name of the file that turns text into them (`tokenizer.json` in a bundle); empty without one
+    """
+
+    kind: ClassVar[str] = "tokens"
+    n: int
+    tokenizer: str = ""
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise CallError(f"there must be at least one token, not {self.n}")
+
+
+Values = Real | Levels | Tokens
+
+_KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Real, Levels, Tokens)}
+
+
+def values_to_json(values: Values) -> dict[str, Any]:
+    """Plain JSON; infinite bounds are written as text, which JSON has."""
+    record = {k: str(v) if isinstance(v, float) and math.isinf(v) else v for k, v in asdict(values).items()}
+    return {"kind": values.kind, **record}
+
+
+def values_from_json(record: Mapping[str, Any]) -> Values:
+    """The values that `values_to_json` described. Raises CallError for an unknown kind."""
+    rest = dict(record)
+    kind = str(rest.pop("kind", ""))
+    if kind not in _KINDS:
+        raise CallError(f"this version knows no values of the kind '{kind}'; {nearest(kind, _KINDS)}")
+    cls = _KINDS[kind]
+    known = {k: float(v) if k in ("low", "high") else v for k, v in rest.items() if k in cls.__annotations__}
+    return cls(**known)  # type: ignore[no-any-return]
+
+
+def _check_range(low: float, high: float) -> None:
+    if not low < high:
+        raise CallError(f"a value range must rise, not {low} … {high}")

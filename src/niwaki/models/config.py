@@ -1,0 +1,60 @@
+"""What every family's config has: how it samples unless told otherwise, and what it is conditioned on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+__all__ = ["Conditioning", "ModelConfig"]
+
+_SAMPLING = ("solver", "steps", "guidance", "spacing", "temperature", "top_k", "top_p")
+"""Settings of samplers that the first edition kept beside the model's own."""
+
+
+class Conditioning(BaseModel):
+    """What a model may be asked for.
+
+    columns: names of the data's columns that it is conditioned on; None is every one that the family can use
+             and the data have, () is none
+    drop:    share of samples whose conditions are replaced by "nothing asked" in training, one coin per
+             sample; above 0 the model can be guided (Ho & Salimans 2022)
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    columns: tuple[str, ...] | None = None
+    drop: float = Field(default=0.0, ge=0, lt=1)
+
+
+class ModelConfig(BaseModel):
+    """Base of every model's config: frozen, round-trips through JSON, refuses unknown keys.
+
+    sampling:     fields of the sampler that differ from the family's own (`{steps: 10, temperature: 0.8}`)
+    conditioning: what it may be asked for
+    Both are left out of records where they say nothing, so that older models keep their records.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sampling: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
+    conditioning: Conditioning = Field(Conditioning(), exclude_if=lambda value: value == Conditioning())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_edition(cls, values: Any) -> Any:
+        """`steps: 10` is `sampling: {steps: 10}`, `conditional: false` is `conditioning: {columns: []}`."""
+        if not isinstance(values, Mapping):
+            return values
+        out = dict(values)
+        moved = {k: out.pop(k) for k in _SAMPLING if k in out and k not in cls.model_fields}
+        if moved:
+            out["sampling"] = {**dict(out.get("sampling") or {}), **moved}
+        asked = dict(out.get("conditioning") or {}) if isinstance(out.get("conditioning"), Mapping) else {}
+        if "conditional" in out and "conditional" not in cls.model_fields:
+            asked |= {"columns": ()} if out.pop("conditional") is False else {}
+            out["conditioning"] = asked
+        if "label_drop" in out and "label_drop" not in cls.model_fields:
+            out["conditioning"] = {**asked, "drop": out.pop("label_drop")}
+        return out
