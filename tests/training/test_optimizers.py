@@ -68,10 +68,11 @@ def test_a_stage_changes_optimizers_by_name_and_in_shorthand():
                 StageConfig(name="b", steps=1, lr={"critic": 0.5}),
                 StageConfig(name="c", steps=1, optimizers={"critic": {"betas": [0.1, 0.2]}}),
                 StageConfig(name="d", steps=1, optimizer="rmsprop", weight_decay=0.0),
+                StageConfig(name="e", steps=1, optimizers={"default": {"lr": 0.7}}),
             )
         }
     )
-    a, b, c, d = (config.of_stage(s) for s in config.stages)
+    a, b, c, d, e = (config.of_stage(s) for s in config.stages)
     assert [a.optimizer_config(n).lr for n in ("default", "critic", "prior")] == [0.5] * 3
     assert [b.optimizer_config(n).lr for n in ("default", "critic", "prior")] == [1e-3, 0.5, 1e-3]
     assert c.optimizer_config("critic") == BY_NAME.optimizer_config("critic").model_copy(
@@ -79,6 +80,9 @@ def test_a_stage_changes_optimizers_by_name_and_in_shorthand():
     )
     assert d.optimizer_config("critic") == optimizer_class("rmsprop")(lr=4e-3)
     assert d.optimizer_config("prior").nesterov
+    assert [e.optimizer_config(n).lr for n in ("default", "critic", "prior")] == [0.7, 4e-3, 0.7]
+    short = TrainConfig(lr=0.1, stages=config.stages)
+    assert [short.of_stage(s).optimizer_config().lr for s in config.stages] == [0.5, 0.1, 0.1, 0.1, 0.7]
 
 
 @pytest.mark.parametrize(
@@ -87,10 +91,12 @@ def test_a_stage_changes_optimizers_by_name_and_in_shorthand():
         ({"optimizers": {"default": {"name": "adma"}}}, "no optimizer 'adma'; did you mean 'adam"),
         ({"optimizers": {"critic": {"momentum": 0.5}}}, "train.optimizers.critic has no setting 'momentum'"),
         ({"optimizers": {"x": {"name": "sgd", "momentum": 1.5}}}, "train.optimizers.x: momentum"),
+        ({"lr": 0.1, "optimizers": {"default": {"lr": 0.2}}}, "'lr' is 0.1 and optimizers.default.lr is 0.2"),
+        ({"optimizer": "sgd", "optimizers": {"default": {"name": "lion"}}}, "'optimizer' is sgd and"),
     ],
 )
 def test_settings_that_cannot_be_are_named(settings, message):
-    with pytest.raises(CallError, match=message):
+    with pytest.raises((CallError, ValueError), match=message):
         TrainConfig(**settings)
 
 

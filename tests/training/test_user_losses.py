@@ -50,7 +50,7 @@ def test_it_belongs_to_its_phase(vectors):
 
 
 def test_it_is_part_of_the_held_out_loss(vectors):
-    split = Split(vectors.spec, vectors.x[:16])
+    split = Split.of(vectors.spec, vectors.x[:16])
     torch.manual_seed(0)
     model = Regression()
     config = TrainConfig(steps=2, ema=0.0, losses=[own("size", weight=0.5)], **FP32)

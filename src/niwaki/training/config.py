@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from niwaki.training.optimizers import OptimizerConfig
 from niwaki.training.schedules import build_schedule
-from niwaki.training.settings import DEFAULT, choose_optimizer, first_problem, over
+from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, first_problem, over
 from niwaki_runtime.errors import CallError, nearest
 
 __all__ = ["EarlyStopping", "LossConfig", "StageConfig", "TrainConfig", "identity"]
@@ -169,6 +169,14 @@ class TrainConfig(BaseModel):
                 raise ValueError(f"a learning rate must not be negative, not {rate}")
         for name in (DEFAULT, *self.optimizers):
             self._choose(name, self.lr if not isinstance(self.lr, dict) else {DEFAULT: 0.0, **self.lr})
+        for key, short in SHORT.items():
+            said, usual = getattr(self, short), type(self).model_fields[short].default
+            entry = self.optimizers.get(DEFAULT, {})
+            long = tuple(entry[key]) if isinstance(entry.get(key), list) else entry.get(key)
+            if key in entry and not isinstance(said, dict) and said not in (usual, long):
+                raise ValueError(
+                    f"'{short}' is {said} and optimizers.{DEFAULT}.{key} is {long}; leave one of them out"
+                )
         names = [s.name for s in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"every stage needs a name of its own, not {names}")

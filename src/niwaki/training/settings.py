@@ -10,10 +10,13 @@ from pydantic import ValidationError
 from niwaki.training.optimizers import OptimizerConfig, optimizer_class
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["DEFAULT", "choose_optimizer", "first_problem", "over"]
+__all__ = ["DEFAULT", "SHORT", "choose_optimizer", "first_problem", "over"]
 
 DEFAULT = "default"
 """Name of the settings of every optimizer that has none of its own."""
+
+SHORT = {"name": "optimizer", "lr": "lr", "betas": "betas", "weight_decay": "weight_decay"}
+"""Settings of `optimizers.default` → their shorthand in `TrainConfig`."""
 
 Entries = Mapping[str, Mapping[str, Any]]
 
@@ -79,11 +82,15 @@ def over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
         if given.get(key) is not None:
             _drop(entries, key, rates if key == "lr" and isinstance(rates, Mapping) else entries)
     if isinstance(rates, Mapping):
-        before = base["lr"] if isinstance(base["lr"], Mapping) else {DEFAULT: base["lr"]}
-        merged["lr"] = {**before, **rates}
+        before = base.get("lr", {})  # absent where `optimizers` say it
+        merged["lr"] = {**(before if isinstance(before, Mapping) else {DEFAULT: before}), **rates}
     for name, entry in given.get("optimizers", {}).items():
         same = "name" not in entry or entry["name"] == entries.get(name, {}).get("name")
         entries[name] = {**entries.get(name, {}), **entry} if same else dict(entry)
+    for key, short in SHORT.items():
+        changed = key in given.get("optimizers", {}).get(DEFAULT, {}) and short not in given
+        if changed and not isinstance(merged.get(short), Mapping):
+            merged.pop(short, None)  # the shorthand of the whole training is overridden
     merged["optimizers"] = entries
     merged["loss_weights"] = {**base["loss_weights"], **given.get("loss_weights", {})}
     return merged

@@ -70,8 +70,9 @@ def held_out_loss(
     step: int,
     place: Callable[[Batch], Batch],
 ) -> dict[str, float]:
-    """The model's `validation_loss` over always the same batches with always the same random numbers, by
-    name, with the user's losses; several names have their sum as `loss`. {} where nothing measures the model.
+    """The model's `validation_loss`, the user's losses included, over always the same batches with always the
+    same random numbers: their sum as `loss`, and each by name where there are several. {} where nothing
+    measures the model.
 
     At most `validation_batches` batches of the stage's size, no sample twice; processes share them. Buffers
     that a loss writes to are put back.
@@ -99,7 +100,7 @@ def held_out_loss(
         for buffer, value in buffers.items():
             buffer.copy_(value)
     means = _means(sums, len(mine), fabric) if count else {}
-    return {**means, LOSS: sum(means.values())} if means else {}
+    return {**(means if len(means) > 1 else {}), LOSS: sum(means.values())} if means else {}
 
 
 def _losses(model: Trainable, batch: Batch, ctx: Context, stage: Stage) -> dict[str, Tensor]:
