@@ -29,6 +29,7 @@ class DataSpec:
     unpaired: columns whose row i has nothing to do with sample i (a second domain)
     The sample's own figures (`shape`, `values`, `low` …) are those of `x`; `classes` and `class_names` those
     of the column `class`.
+    Raises CallError without samples, and for an unpaired column that is none or the samples themselves.
     """
 
     columns: Mapping[str, ValueSpec]
@@ -37,6 +38,9 @@ class DataSpec:
     def __post_init__(self) -> None:
         if SAMPLE not in self.columns:
             raise CallError(f"data need a column '{SAMPLE}' of samples, and have {', '.join(self.columns)}")
+        for name in self.unpaired:
+            if name == SAMPLE or name not in self.columns:
+                raise CallError(f"'{name}' cannot be unpaired; name one of the columns beside '{SAMPLE}'")
 
     @classmethod
     def of(
