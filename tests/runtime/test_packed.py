@@ -299,7 +299,7 @@ def test_only_packed_bundles_list_what_is_unpacked(both: Both) -> None:
 
 @pytest.mark.parametrize("schema", [1, 2])
 def test_a_bundle_from_before_is_read(schema: int, both: Both) -> None:
-    """Schema 1 had one way of sampling, schema 2 packed weights; a bundle of either still makes its samples."""
+    """Schema 1 had one way of sampling, schema 2 packed weights; both still make their samples."""
     path = both[schema - 1]
     expected = load(path, engine="onnxruntime").sample(4, seed=3)
     old = first_edition(json.loads((path / MANIFEST).read_text()), SPEC, schema)

@@ -129,11 +129,17 @@ class DataSpec:
     @property
     def classes(self) -> int:
         """Number of classes, 0 where there are no labels."""
-        return self.columns["class"].values.n if "class" in self.columns else 0
+        return 0 if self._label is None else self._label.values.n
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self.columns["class"].names if "class" in self.columns else ()
+        return () if self._label is None else self._label.names
+
+    @property
+    def _label(self) -> ValueSpec | None:
+        """The column `class`, where it holds one name for each sample."""
+        spec = self.columns.get("class")
+        return spec if spec is not None and spec.is_tokens and spec.shape == () else None
 
     def to_uint8(self, x: np.ndarray) -> np.ndarray:
         return self.x.to_uint8(x)

@@ -1,4 +1,4 @@
-"""Judges: what is measured of a model, and what a verdict rests on. One file each; they register themselves."""
+"""Judges: what is measured of a model, and what a verdict rests on. One file each, entered by its name."""
 
 from __future__ import annotations
 
