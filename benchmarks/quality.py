@@ -28,8 +28,8 @@ from niwaki.evaluation import frechet_distance, manifold
 from niwaki.evaluation.statistics.samples import drawn_alike
 from niwaki.features import build
 from niwaki.workflow.reporter import Quiet
-from niwaki.workflow.run import run
-from niwaki.workflow.rundir import RunDirectory, is_run
+from niwaki.api.run import run
+from niwaki.workflow.run_directory import RunDirectory, is_run
 from niwaki.workflow.session import Session
 
 RECIPES = ("digits-gan", "digits-ddpm", "digits-vae", "glyphs-gan")

@@ -99,7 +99,7 @@ def plain_ddpm(model: Any, config: TrainConfig) -> Callable[[list[Tensor]], None
         x = batch[0]
         t = torch.randint(0, c.train_steps, (len(x),), device=x.device)
         eps = torch.randn_like(x)
-        a, s = model.alphas[t][:, None, None, None], model.sigmas[t][:, None, None, None]
+        a, s = (level[:, None, None, None] for level in model.path.levels(t))
         inputs = [a * x + s * eps, t.float()]
         if model.classes:
             y = batch[1]

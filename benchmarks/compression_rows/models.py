@@ -9,7 +9,7 @@ from compression_rows import outside
 from compression_rows.subject import Say, Subject
 from niwaki.data import DataConfig, load
 from niwaki.models.io import load_model
-from niwaki.workflow.train import train
+from niwaki.api.train import train
 
 __all__ = ["MODELS", "subject"]
 

@@ -22,15 +22,15 @@ _WHERE = {
     "adapt": "niwaki.adapters",
     "adapt_language_model": "niwaki.adapters",
     "adapt_pipeline": "niwaki.adapters",
-    "compare": "niwaki.workflow.compare",
-    "compress": "niwaki.workflow.compress",
-    "evaluate": "niwaki.workflow.evaluate",
-    "export": "niwaki.workflow.export",
+    "compare": "niwaki.api.compare",
+    "compress": "niwaki.api.compress",
+    "evaluate": "niwaki.api.evaluate",
+    "export": "niwaki.api.export",
     "load": "niwaki.workflow.load",
     "load_recipe": "niwaki.recipe",
-    "run": "niwaki.workflow.run",
-    "sample": "niwaki.workflow.sample",
-    "train": "niwaki.workflow.train",
+    "run": "niwaki.api.run",
+    "sample": "niwaki.api.sample",
+    "train": "niwaki.api.train",
 }
 
 __all__ = ["__version__", *_WHERE]
@@ -39,15 +39,15 @@ if TYPE_CHECKING:
     from niwaki.adapters import adapt as adapt
     from niwaki.adapters import adapt_language_model as adapt_language_model
     from niwaki.adapters import adapt_pipeline as adapt_pipeline
+    from niwaki.api.compare import compare as compare
+    from niwaki.api.compress import compress as compress
+    from niwaki.api.evaluate import evaluate as evaluate
+    from niwaki.api.export import export as export
+    from niwaki.api.run import run as run
+    from niwaki.api.sample import sample as sample
+    from niwaki.api.train import train as train
     from niwaki.recipe import load_recipe as load_recipe
-    from niwaki.workflow.compare import compare as compare
-    from niwaki.workflow.compress import compress as compress
-    from niwaki.workflow.evaluate import evaluate as evaluate
-    from niwaki.workflow.export import export as export
     from niwaki.workflow.load import load as load
-    from niwaki.workflow.run import run as run
-    from niwaki.workflow.sample import sample as sample
-    from niwaki.workflow.train import train as train
     from niwaki_runtime.errors import CallError as CallError
     from niwaki_runtime.errors import NiwakiError as NiwakiError
 

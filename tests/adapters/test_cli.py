@@ -18,7 +18,7 @@ from niwaki.adapters import adapt
 from niwaki.cli.main import status
 from niwaki.core.contract import CallError
 from niwaki.workflow.load import load
-from niwaki.workflow.outside import is_factory
+from niwaki.workflow.subjects.external import is_factory
 
 Call = Callable[..., tuple[int, str, str]]
 

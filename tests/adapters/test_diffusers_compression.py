@@ -162,6 +162,6 @@ def test_another_solver_in_fewer_steps_is_kept(kind: str, digits: Dataset, tmp_p
     made = alone(model, digits, tmp_path, config)
     save_model(made.model, tmp_path / "other")
     few = diffusion_of(load_model(tmp_path / "other"))
-    assert (few.steps, few.solver, few.spacing) == (5, "dpmpp_2m", "trailing")
+    assert (few.steps, few.solver, few.process.spacing) == (5, "dpmpp_2m", "trailing")
     assert few.guidance == diffusion_of(model).guidance
     assert not torch.equal(made.model.sample(2, seed=1), model.sample(2, seed=1))

@@ -80,7 +80,7 @@ def recipe(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a trained model. Tests only read it."""
+    from niwaki.api.train import train
     from niwaki.recipe import recipe_from
-    from niwaki.workflow.train import train
 
     return train(recipe_from(TINY), out=tmp_path_factory.mktemp("trained") / "run").path

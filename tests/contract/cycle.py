@@ -42,7 +42,7 @@ class Cycle(GenerativeModel):
     def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.conditions = {"source": ConditionSpec("image", shape=spec.shape)}
+        self.conditions = {"source": ConditionSpec(spec.x)}
         c, w = spec.shape[0], config.width
         self.ab, self.ba = translator(c, w), translator(c, w)
         self.critic_a = nn.Sequential(nn.Conv2d(c, w, 3, 2, 1), nn.LeakyReLU(0.2), nn.Conv2d(w, 1, 3, 1, 1))
@@ -70,7 +70,6 @@ class Cycle(GenerativeModel):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         a, b = batch.x, batch["x_b"]
-        assert b is not None
         fake_b, fake_a = self.ab(a), self.ba(b)
         if phase == "translate":
             return {

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from niwaki import data
 from niwaki.core.contract import DataSpec, GenerativeModel
-from niwaki.data import Split
+from niwaki.data import Column, Split
 from niwaki.models.registry import build
 from niwaki.training import StageConfig, TrainConfig
 
@@ -24,7 +24,8 @@ def digits() -> Split:
 def two_domains() -> Split:
     """Digits and, unpaired, their negatives."""
     split = digits()
-    return replace(split, x_b=(split.spec.levels - 1 - split.x).flip(0))
+    negatives = Column(split.spec.x, (split.spec.levels - 1 - split.x).flip(0), paired=False)
+    return replace(split, columns={**split.columns, "x_b": negatives})
 
 
 def vectors() -> Split:

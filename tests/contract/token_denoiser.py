@@ -15,10 +15,12 @@ from niwaki.core.contract import (
     Graph,
     Phase,
     Port,
+    Tokens,
+    ValueSpec,
 )
 from niwaki.models.registry import ModelConfig, register
+from niwaki_runtime.process.schedules import alpha_bars
 from niwaki_runtime.samplers import Diffusion, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 LETTERS = "_" + "".join(
@@ -68,7 +70,7 @@ class TokenDenoiser(GenerativeModel):
     def __init__(self, config: Config, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        self.conditions = {"tokens": ConditionSpec("tokens", NULL, (5,), null=NULL)}
+        self.conditions = {"tokens": ConditionSpec(ValueSpec("text", (5,), values=Tokens(NULL)), null=NULL)}
         self.encoder = TextEncoder(config.width)
         self.denoiser = Denoiser(spec.shape[0], config.width)
         bars = torch.tensor(alpha_bars("cosine", 1000))

@@ -38,9 +38,8 @@ def test_float_samples_pass_unchanged() -> None:
 def test_select_keeps_everything_aligned() -> None:
     n = 9
     x = torch.arange(n, dtype=torch.uint8).reshape(n, 1)
-    split = Split(
-        DataSpec.of("vector", (1,)), x, y=torch.arange(n), attributes={"twice": 2 * torch.arange(n)}
-    )
+    spec = DataSpec.of("vector", (1,), classes=n)
+    split = Split.of(spec, x, y=torch.arange(n), attributes={"twice": 2 * torch.arange(n)})
     part = split.select(torch.arange(n) % 2 == 1)
     assert part.y is not None
     assert part.x.flatten().tolist() == part.y.tolist() == [1, 3, 5, 7]

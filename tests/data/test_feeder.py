@@ -10,15 +10,19 @@ import pytest
 import torch
 
 from niwaki.core.contract import CallError, DataSpec
-from niwaki.data import Feeder, Split
+from niwaki.data import Column, Feeder, Split
 from niwaki.data.feeder import permutation
 
 
-def numbered(n: int, n_b: int | None = None) -> Split:
-    """Sample i holds the value i."""
+def numbered(n: int, **others: int) -> Split:
+    """Sample i holds the value i and is of class 7 i; row i of other, unpaired, columns holds 1000 + i."""
     x = torch.arange(n, dtype=torch.float32).unsqueeze(1)
-    x_b = None if n_b is None else 1000 + torch.arange(n_b, dtype=torch.float32).unsqueeze(1)
-    return Split.of(DataSpec.of("vector", (1,), low=0, high=2000), x, y=torch.arange(n) * 7, x_b=x_b)
+    spec = DataSpec.of("vector", (1,), low=0, high=2000, classes=max(7 * n, 1))
+    split = Split.of(spec, x, y=torch.arange(n) * 7)
+    for name, rows in others.items():
+        column = Column(spec.x, 1000 + torch.arange(rows, dtype=torch.float32).unsqueeze(1), paired=False)
+        split.columns[name] = column
+    return split
 
 
 def seen(feeder: Feeder, batches: range) -> list[int]:
@@ -54,19 +58,43 @@ def test_ranks_share_the_stream_of_one(world: int) -> None:
 
 def test_a_batch_keeps_samples_and_labels_together() -> None:
     batch = Feeder(numbered(50), 16, seed=0).batch(2)
-    assert batch["class"] is not None
     assert batch.index is not None
     assert torch.equal(batch["class"], batch.x.flatten().long() * 7)
     assert torch.equal(batch.index, batch.x.flatten().long())
 
 
 def test_the_second_domain_is_shuffled_by_itself() -> None:
-    feeder = Feeder(numbered(20, n_b=12), 6, seed=1)
+    feeder = Feeder(numbered(20, other=12), 6, seed=1)
     batches = [feeder.batch(k) for k in range(20)]
-    x_b = torch.cat([b.x_b for b in batches if b.x_b is not None]).flatten()
+    x_b = torch.cat([b["other"] for b in batches]).flatten()
     assert sorted(x_b[:12].tolist()) == [1000.0 + i for i in range(12)]  # its own epochs of 12
     pairs = Counter(zip(torch.cat([b.x for b in batches]).flatten().tolist(), x_b.tolist(), strict=True))
     assert len(pairs) > 60  # 120 draws; tied streams would make 60 pairs at most (the lcm of 20 and 12)
+
+
+def test_every_unpaired_column_has_a_stream_of_its_own() -> None:
+    """Two of the same length are not in step, and neither is changed by the other or by the samples."""
+    feeder = Feeder(numbered(20, a=16, b=16), 8, seed=1)
+    batches = [feeder.batch(k) for k in range(40)]
+    a, b = (torch.cat([batch[name] for batch in batches]).flatten() for name in ("a", "b"))
+    for column in (a, b):
+        for epoch in column.split(16):
+            assert sorted(epoch.tolist()) == [1000.0 + i for i in range(16)]
+    assert len(set(zip(a.tolist(), b.tolist(), strict=True))) > 150  # of 256; streams in step make 16
+    alone = Feeder(numbered(31, a=16), 8, seed=1)
+    assert torch.equal(torch.cat([alone.batch(k)["a"] for k in range(40)]).flatten(), a)
+    resumed = Feeder(numbered(20, a=16, b=16), 8, seed=1)
+    assert torch.equal(resumed.batch(33)["b"], batches[33]["b"]), "asked out of order, as a resumed run does"
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ranks_share_the_streams_of_unpaired_columns(world: int) -> None:
+    split = numbered(29, other=13)
+    alone = Feeder(split, 4 * world, seed=5)
+    ranks = [Feeder(split, 4, seed=5, rank=r, world=world) for r in range(world)]
+    for k in range(25):
+        whole = torch.cat([r.batch(k)["other"] for r in ranks])
+        assert torch.equal(whole, alone.batch(k)["other"])
 
 
 def test_all_orders_are_equally_likely() -> None:
@@ -87,6 +115,8 @@ def test_the_order_is_fixed_for_all_time() -> None:
 def test_bad_calls() -> None:
     with pytest.raises(CallError, match="empty split"):
         Feeder(numbered(0), 4, seed=0)
+    with pytest.raises(CallError, match="empty split"):
+        Feeder(numbered(4, other=0), 4, seed=0)
     with pytest.raises(CallError, match="at least one sample"):
         Feeder(numbered(4), 0, seed=0)
     with pytest.raises(CallError, match=r"rank 2 lies outside 0 … 1"):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from niwaki.evaluation import compare
-from niwaki.evaluation.equivalence.planted import blur
 from niwaki.evaluation.pairwise.neighbourhood import neighbourhood, rarefied_coverage
+from niwaki.modalities.drawing import blur
 
 D = 6
 CENTRES = 20 * np.random.default_rng(0).normal(size=(10, D))

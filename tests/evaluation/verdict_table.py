@@ -17,12 +17,13 @@ from evaluation.scenes import rates
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.evaluation.equivalence.margins import DIVERSITY, FIDELITY, K, Margin, calibrate
 from niwaki.evaluation.equivalence.paired import Change, log_realism_change, rarefied_coverage_change
-from niwaki.evaluation.equivalence.planted import blur, dropped, find_modes
+from niwaki.evaluation.equivalence.planted import dropped, find_modes
 from niwaki.evaluation.equivalence.unpaired import draws, log_realism_difference, rarefied_coverage_difference
 from niwaki.evaluation.equivalence.verdict import decide
 from niwaki.evaluation.pairwise.neighbourhood import neighbourhoods
 from niwaki.evaluation.statistics.samples import split_features
 from niwaki.features import build
+from niwaki.modalities.drawing import blur
 
 SEED = 0
 POOL = 4000

@@ -27,7 +27,7 @@ SENTENCE = "'simclr' is an encoder: it can be trained and used as features, not 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from niwaki.workflow.train import train
+    from niwaki.api.train import train
 
     return train(recipe_from({**TINY, "name": "tiny"}), out=tmp_path_factory.mktemp("run") / "tiny").path
 
@@ -89,9 +89,9 @@ def test_features_named_by_their_place_are_known_by_their_files(run: Path, tmp_p
 
 
 def test_an_evaluation_depends_on_the_encoder_that_looked(run: Path, tmp_path: Path) -> None:
-    from niwaki.workflow.evaluate import evaluate_inputs
+    from niwaki.api.evaluate import evaluate_inputs
     from niwaki.workflow.reporter import Quiet
-    from niwaki.workflow.rundir import RunDirectory
+    from niwaki.workflow.run_directory import RunDirectory
     from niwaki.workflow.session import Session
 
     shutil.copytree(run / "model", tmp_path / "encoder" / "model")

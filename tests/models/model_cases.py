@@ -13,6 +13,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6, "width": 8, "max_width": 16, "features": 16},
     "vae": {"latent": 6, "width": 8, "hidden": 24, "embedding": 4},
     "ddpm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "train_steps": 50, "steps": 4},
+    "edm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
+    "flow-matching": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
 }
 """A model that is not named here is tested as its default config makes it."""
 
@@ -29,6 +31,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"prediction": "epsilon", "schedule": "linear"}),
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),
+    ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
+    ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
 ]
 
 

@@ -7,8 +7,15 @@ import torch
 from model_cases import batch, context, make
 
 from niwaki.core.contract import CallError, DataSpec
-from niwaki.models.diffusion.process import TARGETS, drop_labels, levels, noised
-from niwaki_runtime.samplers.diffusion import to_x0_eps
+from niwaki.nn.diffusion import TensorProcess, drop_labels, noised
+from niwaki_runtime.process import VariancePreserving
+from niwaki_runtime.process.conversions import CONVERSIONS, to_x0_eps
+
+
+def levels(schedule: str, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """α and σ of every timestep."""
+    path = TensorProcess(VariancePreserving(schedule, steps))
+    return path.levels(torch.arange(steps))
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
@@ -25,7 +32,7 @@ def test_levels_are_finite_at_both_ends_fall_and_preserve_variance(schedule: str
 
 def test_the_forward_process_one_step_at_a_time_has_the_levels_moments() -> None:
     """x_t = √(1−β_t) x_{t−1} + √β_t ε, followed as (mean, variance) of x_t | x₀."""
-    from niwaki_runtime.samplers.schedules import SCHEDULES
+    from niwaki_runtime.process.schedules import SCHEDULES
 
     for schedule, betas in SCHEDULES.items():
         a, s = levels(schedule, 100)
@@ -36,14 +43,14 @@ def test_the_forward_process_one_step_at_a_time_has_the_levels_moments() -> None
             assert float(s[t]) ** 2 == pytest.approx(variance, rel=1e-5)
 
 
-@pytest.mark.parametrize("prediction", sorted(TARGETS))
+@pytest.mark.parametrize("prediction", sorted(CONVERSIONS))
 def test_the_samplers_take_back_what_training_asks_for(prediction: str) -> None:
     """The exact target, read by the sampler, gives the very x₀ and ε that made x_t."""
     x0, eps = torch.randn(6, 1, 4, 4, dtype=torch.float64), torch.randn(6, 1, 4, 4, dtype=torch.float64)
     a, s = (v.double() for v in levels("cosine", 1000))
     for t in (0, 1, 500, 998):
         x = noised(x0, eps, a[t], s[t])
-        target = TARGETS[prediction](x0, eps, a[t], s[t])
+        target = CONVERSIONS[prediction].target(x0, eps, a[t], s[t])
         found_x0, found_eps = to_x0_eps(prediction, x, target, float(a[t]), float(s[t]))
         # float32 tables make α² + σ² = 1 only to 1e-7, and ε-prediction divides the error by α
         torch.testing.assert_close(found_x0, x0, atol=1e-5, rtol=0)
@@ -55,7 +62,7 @@ def test_v_is_the_derivative_of_the_noised_sample_along_the_angle() -> None:
     x0, eps = torch.randn(3, 2, dtype=torch.float64), torch.randn(3, 2, dtype=torch.float64)
     phi = torch.tensor(0.7, dtype=torch.float64)
     _, v = torch.func.jvp(lambda p: noised(x0, eps, p.cos(), p.sin()), (phi,), (torch.ones_like(phi),))
-    torch.testing.assert_close(TARGETS["v"](x0, eps, phi.cos(), phi.sin()), v)
+    torch.testing.assert_close(CONVERSIONS["v"].target(x0, eps, phi.cos(), phi.sin()), v)
 
 
 def test_each_sample_is_noised_at_its_own_level() -> None:
@@ -110,7 +117,7 @@ def test_the_loss_of_a_perfect_denoiser_is_zero() -> None:
     """With the data at one point, ε = (x_t − α x₀)/σ is known: a network that says so has no loss left."""
     model = make("ddpm", DataSpec.of("image", (1, 8, 8)), prediction="epsilon")
     data = batch(model.spec)
-    a, s = model.alphas, model.sigmas
+    a, s = model.path.alphas, model.path.sigmas
 
     class Perfect(torch.nn.Module):
         def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from niwaki.core.contract import GenerativeModel
 from niwaki.deployment import export_graphs, package, parity
 from niwaki.models import load_model, save_model
 
-LIGHT = {"ddpm": {"widths": (8, 16)}}
+LIGHT = {name: {"widths": (8, 16)} for name in ("ddpm", "edm", "flow-matching")}
 
 
 def goes_the_whole_way(model: GenerativeModel, directory: Path) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import onnx
 import pytest
-from runtime.small_graphs import PARTS
+from runtime.small_graphs import PARTS, manifest
 
-from niwaki_runtime.manifest import Manifest, write_manifest
+from niwaki_runtime.manifest import write_manifest
 
 
 @pytest.fixture
@@ -17,12 +17,11 @@ def bundle(tmp_path: Path) -> Callable[[str], Path]:
     """A bundle directory around one of the small graphs."""
 
     def make(kind: str) -> Path:
-        model, entry, sampler, spec, conditions = PARTS[kind]
+        model, entry, _ = PARTS[kind]
         path = tmp_path / f"{kind}.niwaki"
         path.mkdir()
         onnx.save(model(), path / entry.file)
-        (name,) = sampler.graphs_used()
-        write_manifest(path, Manifest(kind, "0.1.0", spec, sampler, {name: entry}, conditions))
+        write_manifest(path, manifest(kind))
         return path
 
     return make

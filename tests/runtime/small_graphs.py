@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from niwaki_runtime.manifest import GraphEntry, InputEntry
-from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, Sampler, State
-from niwaki_runtime.specs import ConditionSpec, DataSpec
+from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, _digest
+from niwaki_runtime.programs import Program
+from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, State
+from niwaki_runtime.specs import ConditionSpec, Tokens, ValueSpec
 
 CLASSES, LATENT, SIZE, VOCABULARY, CACHE = 3, 4, 6, 5, (64, 512)  # a cache of 128 KiB: too large to be copied
 
@@ -116,18 +118,15 @@ def decoder() -> onnx.ModelProto:
 LABEL = ConditionSpec.label(CLASSES)
 LABEL_OR_NOTHING = ConditionSpec.label(CLASSES, null=CLASSES)
 STATE = (State("cache", "cache_next", (1, *CACHE)),)
+VECTOR = ValueSpec("vector", (SIZE,))
 
-PARTS: dict[
-    str, tuple[Callable[[], onnx.ModelProto], GraphEntry, Sampler, DataSpec, dict[str, ConditionSpec]]
-] = {
+PARTS: dict[str, tuple[Callable[[], onnx.ModelProto], GraphEntry, Program]] = {
     "one_shot": (
         generator,
         GraphEntry(
             "generator.onnx", "generator", (InputEntry("z", (1, LATENT)), InputEntry("label", (1,), "int64"))
         ),
-        OneShot(latent=(LATENT,), conditions=("label",)),
-        DataSpec.of("vector", (SIZE,), classes=CLASSES),
-        {"label": LABEL},
+        Program(OneShot(latent=(LATENT,), conditions=("label",)), {"label": LABEL}, VECTOR),
     ),
     "diffusion": (
         denoiser,
@@ -136,9 +135,11 @@ PARTS: dict[
             "denoiser",
             (InputEntry("x", (1, SIZE)), InputEntry("t", (1,)), InputEntry("label", (1,), "int64")),
         ),
-        Diffusion(shape=(SIZE,), steps=5, conditions=("label",), null={"label": CLASSES}),
-        DataSpec.of("vector", (SIZE,), classes=CLASSES),
-        {"label": LABEL_OR_NOTHING},
+        Program(
+            Diffusion(shape=(SIZE,), steps=5, conditions=("label",), null={"label": CLASSES}),
+            {"label": LABEL_OR_NOTHING},
+            VECTOR,
+        ),
     ),
     "autoregressive": (
         decoder,
@@ -149,8 +150,30 @@ PARTS: dict[
             ("logits",),
             STATE,
         ),
-        Autoregressive(length=7),
-        DataSpec.of("text", (7,), levels=VOCABULARY),
-        {},
+        Program(
+            Autoregressive(length=7), {}, ValueSpec("text", (7,), "T", Tokens(VOCABULARY, "tokenizer.json"))
+        ),
     ),
 }
+"""Name → graph, what a bundle says about it, and the program that calls it."""
+
+
+def manifest(kind: str, **others: Any) -> Manifest:
+    """Of a bundle whose one graph makes its samples."""
+    _, entry, program = PARTS[kind]
+    (name,) = program.sampler.graphs_used()
+    return Manifest(kind, "0.1.0", {"sample": program}, {name: entry}, **others)
+
+
+def first_edition(record: dict[str, Any], spec: dict[str, Any], schema: int = 1) -> dict[str, Any]:
+    """A manifest's record as schema 1 and 2 wrote it: one way of sampling, beside what it is of."""
+    program, rest = record["programs"]["sample"], {k: v for k, v in record.items() if k not in _THIRD}
+    conditions = {
+        name: {"kind": "class", "size": c["value"]["values"]["n"], "shape": [], "null": c["null"]}
+        for name, c in program["inputs"].items()
+    }
+    old = {**rest, "schema": schema, "spec": spec, "conditions": conditions, "sampler": program["sampler"]}
+    return {**old, "sha256": _digest(old)}
+
+
+_THIRD = ("schema", "programs", "examples", "sha256")

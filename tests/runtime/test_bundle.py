@@ -13,14 +13,29 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from runtime.small_graphs import CLASSES, LATENT, SIZE, generator, weight
+from runtime.small_graphs import (
+    CLASSES,
+    LABEL,
+    LATENT,
+    PARTS,
+    SIZE,
+    VOCABULARY,
+    first_edition,
+    generator,
+    weight,
+)
 
 from niwaki_runtime import archive, inspect, load, noise
 from niwaki_runtime.engines import base
 from niwaki_runtime.errors import BundleError, CallError
 from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import MANIFEST, Manifest, _digest, read_manifest, write_manifest
+from niwaki_runtime.specs import ConditionSpec
 
+DIGITS = {
+    "modality": "vector", "shape": [SIZE], "low": -1.0, "high": 1.0, "levels": 256, "classes": CLASSES,
+    "class_names": ["zero", "one", "two"],
+}  # fmt: skip
 KINDS = ["one_shot", "diffusion", "autoregressive"]
 ENGINES = ["openvino", "onnxruntime"]
 Make = Callable[[str], Path]
@@ -87,7 +102,7 @@ def test_bad_calls(bundle: Make) -> None:
         ({"labl": 1}, "did you mean 'label'"),
         ([0, 1], "shape"),
         (0.5, "integers"),
-        ("two", "numbers"),
+        ("two", "'two' is no class; give a number from 0 to 2"),
     ]:
         with pytest.raises(CallError, match=text):
             b.sample(4, condition=condition)
@@ -123,6 +138,38 @@ def test_the_manifest_there_and_back(kind: str, bundle: Make) -> None:
     again = write_manifest(path, dataclasses.replace(manifest, measured=figures))
     assert inspect(path).measured == {"latency_ms": {"1": 0.5}, "n": 3}
     assert again.files == manifest.files
+
+
+@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "spec"),
+    [
+        ("one_shot", DIGITS),
+        ("diffusion", {**DIGITS, "class_names": []}),
+        ("autoregressive", {**DIGITS, "modality": "text", "shape": [7], "levels": VOCABULARY, "classes": 0}),
+    ],
+)
+def test_the_first_edition_is_read(schema: int, kind: str, spec: dict[str, Any], bundle: Make) -> None:
+    """Schema 1 and 2 say one way of sampling: it is the only program, and asks for what it asked for."""
+    path = bundle(kind)
+    expected = load(path, engine="onnxruntime").sample(4, seed=2)
+    spec = spec if spec["classes"] else {**spec, "class_names": []}
+    old = first_edition(json.loads((path / MANIFEST).read_text()), spec, schema)
+    (path / MANIFEST).write_text(json.dumps(old))
+    manifest = inspect(path)
+    assert manifest.programs == {"sample": PARTS[kind][2]}
+    assert np.array_equal(load(path, engine="onnxruntime").sample(4, seed=2), expected)
+
+
+def test_class_names_of_the_first_edition_belong_to_the_condition(bundle: Make) -> None:
+    path = bundle("one_shot")
+    rewrite(path, lambda r: r["programs"]["sample"].update(inputs={"class": LABEL.to_json()}))
+    rewrite(path, lambda r: r["programs"]["sample"]["sampler"].update(conditions=["class"]))
+    old = first_edition(json.loads((path / MANIFEST).read_text()), DIGITS)
+    (path / MANIFEST).write_text(json.dumps(old))
+    assert inspect(path).conditions == {"class": ConditionSpec.label(CLASSES, ("zero", "one", "two"))}
+    b = load(path, engine="onnxruntime")
+    assert np.array_equal(b.sample(3, condition="two"), b.sample(3, condition=2))
 
 
 def test_packing_is_reproducible_and_keeps_everything(bundle: Make, tmp_path: Path) -> None:
@@ -226,7 +273,7 @@ class TestRefused:
 
     def test_a_changed_byte_in_the_manifest(self, bundle: Make) -> None:
         path = bundle("one_shot")
-        rewrite(path, lambda r: r["sampler"].update(temperature=0.9), sealed=False)
+        rewrite(path, lambda r: r["programs"]["sample"]["sampler"].update(temperature=0.9), sealed=False)
         refused(path, "was changed after it was written")
 
     def test_changed_bytes_in_a_zip(self, bundle: Make, tmp_path: Path) -> None:
@@ -278,12 +325,20 @@ class TestRefused:
 
     def test_a_newer_schema(self, bundle: Make) -> None:
         path = bundle("one_shot")
-        rewrite(path, lambda r: r.update(schema=3))
-        refused(path, "schema 3 .* up to 2; install a newer niwaki-runtime")
+        rewrite(path, lambda r: r.update(schema=4))
+        refused(path, "schema 4 .* up to 3; install a newer niwaki-runtime")
 
-    @pytest.mark.parametrize("key", ["spec", "sampler", "graphs", "files", "sha256"])
+    @pytest.mark.parametrize("key", ["programs", "graphs", "files", "sha256"])
     def test_a_manifest_that_lacks_something(self, key: str, bundle: Make) -> None:
         path = bundle("one_shot")
+        rewrite(path, lambda r: r.pop(key), sealed=key != "sha256")
+        refused(path, f"'{key}' is missing")
+
+    @pytest.mark.parametrize("key", ["spec", "sampler", "conditions", "graphs", "files", "sha256"])
+    def test_one_of_the_first_edition_that_lacks_something(self, key: str, bundle: Make) -> None:
+        path = bundle("one_shot")
+        old = first_edition(json.loads((path / MANIFEST).read_text()), DIGITS)
+        (path / MANIFEST).write_text(json.dumps(old))
         rewrite(path, lambda r: r.pop(key), sealed=key != "sha256")
         refused(path, f"'{key}' is missing")
 
@@ -292,18 +347,37 @@ class TestRefused:
         [
             lambda r: r.update(graphs={"generator": {"file": "generator.onnx"}}),
             lambda r: r.update(files=[1, 2]),
-            lambda r: r.update(spec="image"),
+            lambda r: r.update(programs="sample"),
+            lambda r: r["programs"]["sample"].pop("output"),
+            lambda r: r["programs"]["sample"].update(inputs=["label"]),
             lambda r: r["graphs"]["generator"]["inputs"][0].update(colour="red"),
         ],
     )
     def test_a_manifest_of_another_form(self, change: Callable[[dict[str, Any]], None], bundle: Make) -> None:
         path = bundle("one_shot")
         rewrite(path, change)
+        refused(path, "does not follow schema 3")
+
+    def test_one_of_the_first_edition_of_another_form(self, bundle: Make) -> None:
+        path = bundle("one_shot")
+        old = first_edition(json.loads((path / MANIFEST).read_text()), DIGITS)
+        (path / MANIFEST).write_text(json.dumps(old))
+        rewrite(path, lambda r: r.update(spec="image"))
         refused(path, "does not follow schema 1")
+
+    def test_nothing_that_samples(self, bundle: Make) -> None:
+        path = bundle("one_shot")
+        rewrite(path, lambda r: r.update(programs={"encode": r["programs"]["sample"]}))
+        refused(path, "lists no program 'sample'")
+
+    def test_examples_that_are_not_listed(self, bundle: Make) -> None:
+        path = bundle("one_shot")
+        rewrite(path, lambda r: r.update(examples="examples.npz"))
+        refused(path, "names examples.npz, which it does not list")
 
     def test_a_sampler_that_calls_what_is_not_there(self, bundle: Make) -> None:
         path = bundle("one_shot")
-        rewrite(path, lambda r: r["sampler"].update(graph="decoder"))
+        rewrite(path, lambda r: r["programs"]["sample"]["sampler"].update(graph="decoder"))
         refused(path, "calls the graph 'decoder'")
 
     @pytest.mark.parametrize(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from niwaki_runtime.process import Karras
+from niwaki_runtime.process.schedules import alpha_bars, timesteps
 from niwaki_runtime.samplers import Diffusion, Noise, NumpyBackend
-from niwaki_runtime.samplers.schedules import alpha_bars, timesteps
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -167,3 +169,63 @@ def test_trailing_times_are_theirs_too() -> None:
     for steps in (1, 4, 25, 30, 50, 1000):
         scheduler.set_timesteps(steps)
         assert scheduler.timesteps.tolist() == list(timesteps("trailing", TRAIN, steps))
+
+
+def walk(scheduler: Any, sampler: Diffusion, noise: Noise, sigmas: list[float]) -> None:
+    """Their loop on our σ in float64, against ours after every step."""
+    theirs = torch.from_numpy(noise.normal(SHAPE)) * scheduler.init_noise_sigma
+    path, calls = [theirs], len(scheduler.timesteps)
+    torch.testing.assert_close(scheduler.sigmas.double(), torch.tensor(sigmas).double(), rtol=1e-4, atol=1e-6)
+    scheduler.sigmas = torch.tensor(sigmas, dtype=torch.float64)
+    for i in range(calls):
+        t = scheduler.timesteps[i]
+        given = scheduler.scale_model_input(path[-1], t)
+        path.append(scheduler.step(network(given, 0.0), t, path[-1]).prev_sample)
+    mine, each = ours(sampler, noise), 2 if len(path) > STEPS + 1 else 1
+    assert calls == sampler.evaluations()
+    kept = [*path[::2], path[-1]] if each == 2 else path
+    for a, b in zip(mine[1:], kept[1:], strict=True):
+        close(a, b)
+
+
+class Timeless:
+    state = ()
+
+    def __call__(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return network(x, 0.0)
+
+
+@pytest.fixture
+def timeless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They tell the network another time than EDM does, which is not what is compared."""
+    monkeypatch.setitem(globals(), "Graph", Timeless)
+
+
+@pytest.mark.usefixtures("timeless")
+def test_edm_euler() -> None:
+    process = Karras(sigma_min=0.01, sigma_max=30.0, rho=6.0, sigma_data=0.7)
+    sampler = Diffusion(SHAPE, solver="euler", steps=STEPS, process=process, prediction="edm", clip=0.0)
+    scheduler = diffusers.EDMEulerScheduler(
+        sigma_min=0.01, sigma_max=30.0, sigma_data=0.7, rho=6.0, sigma_schedule="karras"
+    )
+    scheduler.set_timesteps(STEPS)
+    noise_times = [process.network_time(t) for t in process.times(STEPS)]
+    np.testing.assert_allclose(scheduler.timesteps.numpy(), noise_times, rtol=1e-4)
+    # Theirs start from N(0, σ_max² + 1), ours from N(0, σ_max²).
+    ratio = scheduler.init_noise_sigma / process.sigma_max
+    noise = Noise(Double(), 3, 0, N)
+    walk(scheduler, replace(sampler, start_scale=float(ratio)), noise, [s for _, s in process.levels(STEPS)])
+
+
+@pytest.mark.usefixtures("timeless")
+def test_heun() -> None:
+    scheduler = diffusers.HeunDiscreteScheduler(TRAIN, use_karras_sigmas=True, **SCHEDULES["linear"])
+    scheduler.set_timesteps(STEPS)
+    process = Karras(
+        sigma_min=float(scheduler.sigmas[-2]), sigma_max=float(scheduler.sigmas[0]), sigma_data=1.0
+    )
+    sampler = Diffusion(SHAPE, solver="heun", steps=STEPS, process=process, prediction="epsilon", clip=0.0)
+    first, *rest, end = (s for _, s in process.levels(STEPS))
+    twice = [first, *(s for s in rest for _ in range(2)), end]  # each is asked at from both sides
+    ratio = scheduler.init_noise_sigma / process.sigma_max
+    walk(scheduler, replace(sampler, start_scale=float(ratio)), Noise(Double(), 3, 0, N), twice)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from runtime.small_graphs import LATENT, PARTS, generator
+from runtime.small_graphs import CLASSES, LATENT, PARTS, SIZE, first_edition, generator, manifest
 
 from niwaki_runtime import archive, inspect, load
 from niwaki_runtime import packed as reading
@@ -20,7 +20,6 @@ from niwaki_runtime.errors import BundleError
 from niwaki_runtime.manifest import (
     MANIFEST,
     FileEntry,
-    Manifest,
     PackedEntry,
     _digest,
     read_manifest,
@@ -28,8 +27,13 @@ from niwaki_runtime.manifest import (
 )
 from niwaki_runtime.packed import expand, unpacked
 from niwaki_runtime.packing import Piece, packed
+from niwaki_runtime.specs import Real, ValueSpec
 
 N = 200_000
+SPEC = {
+    "modality": "vector", "shape": [SIZE], "low": -1.0, "high": 1.0, "levels": 256, "classes": CLASSES,
+    "class_names": [],
+}  # fmt: skip
 
 
 def piece(array: np.ndarray) -> Piece:
@@ -250,7 +254,7 @@ def test_indices_beyond_a_palette() -> None:
 @pytest.fixture
 def both(tmp_path: Path) -> tuple[Path, Path]:
     """The small generator as a bundle with weights beside it, and the same with packed weights."""
-    _, entry, sampler, spec, conditions = PARTS["one_shot"]
+    entry = PARTS["one_shot"][1]
     paths = tmp_path / "plain.niwaki", tmp_path / "packed.niwaki"
     for path in paths:
         path.mkdir()
@@ -261,14 +265,14 @@ def both(tmp_path: Path) -> tuple[Path, Path]:
             location="weights.bin",
             size_threshold=0,
         )
-        manifest = Manifest("g", "0.1.0", spec, sampler, {"generator": entry}, conditions)
+        said = manifest("one_shot")
         if path is paths[1]:
             raw = (path / "weights.bin").read_bytes()
             (path / "weights.bin").unlink()
             (path / "weights.pack").write_bytes(packed([Piece(raw, 4)]))
             told = PackedEntry(hashlib.sha256(raw).hexdigest(), len(raw), "weights.pack")
-            manifest = dataclasses.replace(manifest, packed={"weights.bin": told})
-        write_manifest(path, manifest)
+            said = dataclasses.replace(said, packed={"weights.bin": told})
+        write_manifest(path, said)
     return paths
 
 
@@ -287,29 +291,34 @@ def test_a_packed_bundle_is_a_bundle(engine: str, both: Both, tmp_path: Path) ->
     assert {p.name for p in before} == {MANIFEST, "generator.onnx", "weights.pack"}  # nothing was left there
 
 
-def test_only_packed_bundles_need_the_new_schema(both: Both) -> None:
+def test_only_packed_bundles_list_what_is_unpacked(both: Both) -> None:
     plain, directory = (json.loads((path / MANIFEST).read_text()) for path in both)
-    assert (plain["schema"], directory["schema"]) == (1, 2)
     assert "packed" not in plain
+    assert set(directory["packed"]) == {"weights.bin"}
 
 
-def test_a_bundle_from_before_is_read(both: Both) -> None:
-    """Schema 1 as it was written before there was a second."""
-    record = json.loads((both[0] / MANIFEST).read_text())
-    fields = ["schema", "niwaki", "name", "spec", "conditions", "sampler", "graphs", "files"]
-    old = {k: record[k] for k in (*fields, "measured", "verdict", "provenance")}
-    assert record == {**old, "sha256": _digest(old)}
-    assert load(both[0]).sample(2).shape == (2, 6)
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_bundle_from_before_is_read(schema: int, both: Both) -> None:
+    """Schema 1 had one way of sampling, schema 2 packed weights; both still make their samples."""
+    path = both[schema - 1]
+    expected = load(path, engine="onnxruntime").sample(4, seed=3)
+    old = first_edition(json.loads((path / MANIFEST).read_text()), SPEC, schema)
+    assert ("packed" in old) == (schema == 2)
+    (path / MANIFEST).write_text(json.dumps(old))
+    bundle = load(path, engine="onnxruntime")
+    assert list(bundle.programs()) == ["sample"]
+    assert bundle.spec == ValueSpec("vector", (SIZE,), "C", Real(-1.0, 1.0))
+    assert np.array_equal(bundle.sample(4, seed=3), expected)
 
 
 def test_sealing_keeps_it_packed(both: Both, tmp_path: Path) -> None:
     """What is unpacked, changed in its manifest and packed again is still packed."""
     zipped = archive.pack(both[1], tmp_path / "zipped.niwaki")
     (tmp_path / "open").mkdir()
-    manifest = archive.unpack(zipped, tmp_path / "open")
-    write_manifest(tmp_path / "open", dataclasses.replace(manifest, name="sealed"))
+    said = archive.unpack(zipped, tmp_path / "open")
+    write_manifest(tmp_path / "open", dataclasses.replace(said, name="sealed"))
     again = inspect(archive.pack(tmp_path / "open", tmp_path / "again.niwaki"))
-    assert (again.name, again.packed, again.files) == ("sealed", manifest.packed, manifest.files)
+    assert (again.name, again.packed, again.files) == ("sealed", said.packed, said.files)
 
 
 def rewritten(path: Path, **change: str | int) -> None:
@@ -328,7 +337,7 @@ def rewritten(path: Path, **change: str | int) -> None:
         ({"bytes": -1}, "contradicts itself"),
         ({"file": "absent.pack"}, "contradicts itself"),
         ({"file": "generator.onnx"}, "do not begin as such"),
-        ({"bytes": "many"}, "does not follow schema 2"),
+        ({"bytes": "many"}, "does not follow schema 3"),
     ],
 )
 def test_a_forged_manifest(change: dict, text: str, both: Both, tmp_path: Path) -> None:

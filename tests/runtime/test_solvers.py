@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -50,22 +51,39 @@ def exact() -> np.ndarray:
     return y[:, -1] * level(LAST)[1]
 
 
-def error(solver: str, steps: int) -> float:
-    levels = [level(FIRST + (LAST - FIRST) * i / steps) for i in range(steps + 1)]
+PATHS: dict[str, Callable[[float], tuple[float, float]]] = {
+    "variance preserving": level,
+    "karras": lambda lam: (1.0, math.exp(-lam)),
+    "linear": lambda lam: (1.0 / (1.0 + math.exp(-lam)), 1.0 / (1.0 + math.exp(lam))),
+}
+"""(α, σ) at the same λ. All of them lead from x to the same x/α."""
+
+
+def error(solver: str, steps: int, path: str = "variance preserving") -> float:
+    levels = [PATHS[path](FIRST + (LAST - FIRST) * i / steps) for i in range(steps + 1)]
+    levels.append((1.0, 0.0))  # the end, which no solver asks about
+    last: list[np.ndarray] = []
 
     def model(x: np.ndarray, i: int) -> tuple[np.ndarray, np.ndarray]:
         a, s = levels[i]
         x0 = denoised(x, a, s)
         return x0, (x - a * x0) / s
 
-    out = SOLVERS[solver](model, START, levels, lambda draw: np.zeros_like(START), lambda x, i: x)
-    return float(np.abs(out - exact()).mean())
+    def watch(x: np.ndarray, i: int) -> np.ndarray:
+        if i == steps - 1:
+            last.append(x)
+        return x
+
+    start = START * levels[0][0] / level(FIRST)[0]
+    SOLVERS[solver](model, start, levels, lambda draw: np.zeros_like(START), watch)
+    return float(np.abs(last[0] * level(LAST)[0] / levels[-2][0] - exact()).mean())
 
 
-@pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("dpmpp_2m", 2)])
-def test_order_of_convergence(solver: str, order: int) -> None:
+@pytest.mark.parametrize("path", list(PATHS))
+@pytest.mark.parametrize(("solver", "order"), [("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
+def test_order_of_convergence(solver: str, order: int, path: str) -> None:
     steps = np.array([32, 64, 128, 256])
-    errors = [error(solver, k) for k in steps]
+    errors = [error(solver, k, path) for k in steps]
     slope = -np.polyfit(np.log(steps), np.log(errors), 1)[0]
     assert slope == pytest.approx(order, abs=0.15)
 

@@ -81,7 +81,7 @@ def test_command_line(bundle: Make, tmp_path: Path, capsys: pytest.CaptureFixtur
     np.testing.assert_array_equal(np.load(tmp_path / "s.npy"), expected)
     capsys.readouterr()
     assert main(["info", str(path)]) == 0
-    assert json.loads(capsys.readouterr().out)["sampler"]["kind"] == "diffusion"
+    assert json.loads(capsys.readouterr().out)["programs"]["sample"]["sampler"]["kind"] == "diffusion"
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from niwaki.deployment.fast_path import OffPath
-from niwaki.workflow.off_path import tell_off_path
+from niwaki.workflow.operator_warnings import tell_off_path
 from niwaki.workflow.reporter import Quiet
 
 

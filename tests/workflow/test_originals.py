@@ -15,7 +15,7 @@ from niwaki.core.store import write_json
 from niwaki.data import Dataset, Split
 from niwaki.report.record import read_run
 from niwaki.workflow import originals as room
-from niwaki.workflow.originals import keep_originals
+from niwaki.workflow.stages.originals import keep_originals
 
 SPEC = DataSpec.of("image", (1, 4, 4))
 

@@ -15,17 +15,17 @@ import pytest
 import yaml
 
 import niwaki_runtime
+from niwaki.api.evaluate import evaluate
+from niwaki.api.export import export
+from niwaki.api.run import run
+from niwaki.api.train import train
 from niwaki.core.contract import CallError
 from niwaki.core.store import read_json
 from niwaki.recipe import load_recipe, recipe_from
 from niwaki.training import Interrupted
-from niwaki.workflow.evaluate import evaluate
-from niwaki.workflow.export import export
 from niwaki.workflow.load import load
-from niwaki.workflow.run import run
-from niwaki.workflow.rundir import LEGS, RunDirectory
+from niwaki.workflow.run_directory import LEGS, RunDirectory
 from niwaki.workflow.summary import summary
-from niwaki.workflow.train import train
 
 TINY: dict[str, Any] = {
     "name": "tiny",

@@ -7,7 +7,7 @@ import pytest
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_json
 from niwaki.recipe import Recipe, load_recipe, recipe_from
-from niwaki.workflow.rundir import RunDirectory
+from niwaki.workflow.run_directory import RunDirectory
 
 
 @pytest.fixture

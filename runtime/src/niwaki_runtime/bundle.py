@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -16,10 +17,12 @@ from niwaki_runtime.errors import BundleError
 from niwaki_runtime.examples import example_rows
 from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, hash_file, read_manifest, safe_path
+from niwaki_runtime.member import read_member
 from niwaki_runtime.packed import expand
 from niwaki_runtime.programs import SAMPLING, Program, Runner
 from niwaki_runtime.samplers import NumpyBackend, Sampler
 from niwaki_runtime.specs import ValueSpec
+from niwaki_runtime.tokenizer import FILE as TOKENIZER
 
 __all__ = ["Bundle", "inspect", "load"]
 
@@ -53,6 +56,12 @@ class Bundle(Runner):
     def sampler(self) -> Sampler:
         """How samples come about."""
         return self.manifest.sampler
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:  # type: ignore[override]
+        """Texts that the bundle ships (`tokenizer.json`)."""
+        names = [name for name in self.manifest.files if name == TOKENIZER]
+        return {name: read_member(self.path, self.manifest, name).decode() for name in names}
 
     def programs(self) -> Mapping[str, Program]:
         return self.manifest.programs

@@ -52,6 +52,8 @@ class Program:
 class Runner(ABC):
     """Whatever runs programs: a model, an adapted model, a bundle on its engine."""
 
+    files: Mapping[str, str] = {}
+    """Texts that it ships beside its networks, by name (`tokenizer.json`)."""
     usual_batch: int = 64
     """Samples worked on at once where the caller does not say."""
     even_batches: bool = False
@@ -101,7 +103,8 @@ class Runner(ABC):
         """Results start … start+n−1 of a program and a seed: `(n, *output.shape)`.
 
         inputs:    a mapping of names to a value for all or an array with one row per sample; a bare value for
-                   the only input; None asks for the defaults (classes in turn, by sample index)
+                   the only input; None asks for the defaults (classes in turn, by sample index); a function
+                   of (start, n) makes one of these
         batch:     samples worked on at once; only the network's own rounding depends on it
         project:   `(x, t, draw) → x` after each solver step of an iterative sampler
         progress:  called with (samples done, samples in all)

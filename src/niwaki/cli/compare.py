@@ -30,7 +30,7 @@ def compare(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow.compare import compare
+        from niwaki.api.compare import compare
 
         found = compare(
             before, after, overrides or (), data=data, features=names_in(features),

@@ -15,7 +15,7 @@ __all__ = ["enter"]
 
 @adder(
     "niwaki compress runs/digits-gan compress.steps.0.ratio=0.7",
-    "Carry out the compression plan of a run on its trained model, or one of your own on a model of no run.",
+    "Compress a run's trained model by its plan, or a model of no run: to a bundle, a verdict and a report.",
 )
 def compress(
     what: Annotated[
@@ -37,29 +37,26 @@ def compress(
         ),
     ] = None,
     n: Annotated[
-        int, typer.Option("-n", help="For a model of no run: pairs that the verdict rests on.")
-    ] = 1000,
+        int | None,
+        typer.Option("-n", help="For a model of no run: pairs that the verdict rests on. [dim]1000[/]"),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow.compress import compress
-        from niwaki.workflow.outside import is_outside
-        from niwaki.workflow.outside_verbs import compress_outside
+        from niwaki.api.compress import compress
+        from niwaki.workflow.subjects.subject import is_model
 
-        if is_outside(what):
-            found = compress_outside(
-                what, overrides or (), weights=weights, data=data, out=out, n=n, reporter=work.reporter
-            )
-        else:
-            refuse_for_runs(what, weights=weights, data=data, out=out)
-            found = compress(what, overrides or (), reporter=work.reporter)
+        if not is_model(what):
+            refuse_for_runs(what, weights=weights, data=data, out=out, n=n)
+        found = compress(
+            what, overrides or (), weights=weights, data=data, out=out, n=n, reporter=work.reporter
+        )
 
         def draw(console: Any) -> None:
-            from niwaki.cli.table import draw_steps
+            from niwaki.cli.table import draw_steps, draw_summary
 
             draw_steps(console, found)
-            if "bundle" in found:
-                console.print(f"[bold]{found['bundle']}[/]")
+            draw_summary(console, found)
 
         work.answer(found, draw)
 

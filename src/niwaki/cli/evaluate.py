@@ -61,21 +61,15 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow.evaluate import evaluate
-        from niwaki.workflow.outside import is_outside
-        from niwaki.workflow.outside_verbs import evaluate_outside
+        from niwaki.api.evaluate import evaluate
+        from niwaki.workflow.subjects.external import is_external
 
-        looked: dict[str, Any] = {"features": names_in(features), "metrics": names_in(metrics)}
-        if is_outside(what) and against is None:
-            found = evaluate_outside(
-                what, overrides or (), weights=weights, data=data, reporter=work.reporter, **looked
-            )
-        else:
+        if not is_external(what):
             refuse_for_runs(what, weights=weights)
-            found = evaluate(
-                what, overrides or (), data=data, against=against, resize=resize, engine=engine,
-                reporter=work.reporter, **looked,
-            )  # fmt: skip
+        found = evaluate(
+            what, overrides or (), data=data, against=against, resize=resize, engine=engine, weights=weights,
+            features=names_in(features), metrics=names_in(metrics), reporter=work.reporter,
+        )  # fmt: skip
 
         def draw(console: Any) -> None:
             from niwaki.cli.judged import draw_comparison, draw_evaluation

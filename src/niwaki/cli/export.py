@@ -30,7 +30,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow.export import export
+        from niwaki.api.export import export
 
         source, rest = opened(what, overrides or (), weights)
         found = export(source, rest, out=out, reporter=work.reporter)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["OUTSIDE", "Weights", "opened", "prompted", "refuse_for_runs"]
+__all__ = ["OUTSIDE", "Weights", "opened", "refuse_for_runs"]
 
 OUTSIDE = "package.module:function, which makes it, or the folder of a diffusers pipeline"
 
@@ -23,15 +23,15 @@ def opened(
 ) -> tuple[Any, list[str]]:
     """A model of no run, loaded with its `model.*` overrides, and the other overrides; runs, model
     directories and bundles are handed on as they are."""
-    from niwaki.workflow.outside import is_outside, load_outside, split
+    from niwaki.workflow.subjects.external import is_external, load_external, split
 
-    if not is_outside(what):
+    if not is_external(what):
         refuse_for_runs(what, weights=weights)
         return what, list(overrides)
     from niwaki.training.hardware import choose_device
 
-    told, rest = split(overrides)
-    return load_outside(what, weights=weights, told=told).to(choose_device(device)), rest
+    options, rest = split(overrides)
+    return load_external(what, weights=weights, options=options).to(choose_device(device)), rest
 
 
 def refuse_for_runs(what: str, **given: Any) -> None:
@@ -43,11 +43,3 @@ def refuse_for_runs(what: str, **given: Any) -> None:
             raise CallError(
                 f"--{name} is for package.module:function or a pipeline's folder, and {what} is neither"
             )
-
-
-def prompted(source: Any, condition: Any, n: int) -> Any:
-    """Prompts as tokens, in turn, where `source` is asked by them; any other condition as it is."""
-    if "prompt" not in getattr(source, "conditions", {}) or not isinstance(condition, str | list):
-        return condition
-    tokens = source.asked(condition)
-    return tokens if isinstance(condition, str) else tokens[[i % len(tokens) for i in range(n)]]

@@ -17,7 +17,7 @@ def report(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow.report import report
+        from niwaki.api.report import report
 
         path = report(what, reporter=work.reporter)
 

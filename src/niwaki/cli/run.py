@@ -23,7 +23,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow.run import run
+        from niwaki.api.run import run
         from niwaki.workflow.summary import summary
 
         made = run(what, overrides or (), out=out, reporter=work.reporter)

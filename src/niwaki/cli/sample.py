@@ -8,14 +8,14 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, adder, at_work
-from niwaki.cli.outside import OUTSIDE, Weights, opened, prompted
+from niwaki.cli.outside import OUTSIDE, Weights, opened
 
 __all__ = ["enter"]
 
 
 @adder(
     "niwaki sample runs/digits-gan -n 100 --seed 7 --out digits.png --out digits.npz",
-    "Sample from a run, a model or a bundle into a picture (.png) or arrays (.npz, .npy).",
+    "Run a program of a run, a model or a bundle; write pictures, text, sound, tables or arrays.",
 )
 def sample(
     what: Annotated[
@@ -26,6 +26,9 @@ def sample(
         typer.Argument(metavar="KEY=VALUE", help="The sampler's own options: steps=10 …"),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 60,
+    program: Annotated[
+        str, typer.Option("--program", "-p", help="What to run: sample, encode, translate_ab, continue …")
+    ] = "sample",
     seed: Annotated[int, typer.Option(help="Sample i of a seed is always the same.")] = 0,
     start: Annotated[int, typer.Option(help="Index of the first sample.")] = 0,
     condition: Annotated[
@@ -34,33 +37,43 @@ def sample(
             "--class",
             "--condition",
             "-c",
-            help="A class, by number or name; again for several; name=value for others.",
+            help="A class, by number or name, or a prompt; again for several; name=value for others.",
         ),
     ] = None,
     weights: Weights = None,
     engine: Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")] = "auto",
     device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Samples worked on at once.")] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="SOURCE|RECIPE|RUN", help="Where inputs come from that must be given."),
+    ] = None,
     out: Annotated[
         list[Path] | None,
-        typer.Option("--out", "-o", help="File to write; may be given twice. [dim]default: samples.png[/]"),
+        typer.Option(
+            "--out",
+            "-o",
+            help="File to write; may be given twice. [dim]default: samples.png, .txt …[/]",
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
+        from niwaki.api.sample import sample
         from niwaki.recipe import parse_override
-        from niwaki.workflow.sample import sample
 
         source, rest = opened(what, options or (), weights, device=device)
         overrides = {".".join(path): value for path, value in map(parse_override, rest)}
-        places = out or [Path("samples.png")]
-        asked = prompted(source, _condition(condition), n)
         made = sample(
-            source, n, seed=seed, start=start, condition=asked, engine=engine, device=device,
-                       batch=batch, out=places, reporter=work.reporter, **overrides,
+            source, n, program=program, seed=seed, start=start, condition=_condition(condition), data=data,
+            engine=engine, device=device, batch=batch, out=out or (), reporter=work.reporter, **overrides,
         )  # fmt: skip
+        places = out or [made.write(default_place(made))]
 
         def draw(console: Any) -> None:
+            for text in made.say():
+                console.print(text, markup=False, highlight=False)
+                console.print()
             for place in places:
                 console.print(f"[bold]{place}[/]  {n} samples of seed {seed}")
 
@@ -70,11 +83,19 @@ def sample(
                 "n": n,
                 "seed": seed,
                 "start": start,
+                "program": program,
                 "shape": made.spec.shape,
-                "condition": made.condition,
+                "condition": {k: v for k, v in made.condition.items() if v.ndim <= 2},
             },
             draw,
         )
+
+
+def default_place(made: Any) -> Path:
+    """`samples.` with the first ending that such samples are written with."""
+    from niwaki.modalities import modality_of
+
+    return Path("samples" + next(iter(modality_of(made.spec).writers(made.spec)), ".npz"))
 
 
 def _condition(given: list[str] | None) -> Any:

@@ -30,24 +30,25 @@ def train(
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
-        from niwaki.workflow.train import train
+        from niwaki.api.train import train
+        from niwaki.report.records import TrainingRecord
 
         run = train(what, overrides or (), out=out, resume=resume, fresh=fresh, reporter=work.reporter)
-        record = run.leg("train")
+        record = TrainingRecord.read(run.path) or TrainingRecord()
 
         def draw(console: Any) -> None:
             console.print(
-                f"[bold]{run.path}[/]  {record['steps']:,} steps in {duration(record['training_seconds'])}, "
-                f"{record['samples_per_second']:,.0f} samples/s, {record['parameters']:,} parameters"
+                f"[bold]{run.path}[/]  {record.steps:,} steps in {duration(record.training_seconds)}, "
+                f"{record.samples_per_second:,.0f} samples/s, {record.parameters:,} parameters"
             )
-            if record["last"]:
-                console.print(f"[dim]{figures(record['last'], most=6)}[/]")
-            for way, by_split in (record.get("probe") or {}).items():
+            if record.last:
+                console.print(f"[dim]{figures(record.last, most=6)}[/]")
+            for way, by_split in (record.probe or {}).items():
                 if by_split:
                     shares = ", ".join(f"{share:.1%} on {split}" for split, share in by_split.items())
                     console.print(f"{_PROBES[way]} {shares}")
 
-        work.answer({"run": run.path, **{k: v for k, v in record.items() if k != "made_from"}}, draw)
+        work.answer({"run": run.path, **record.to_json()}, draw)
 
 
 enter = train

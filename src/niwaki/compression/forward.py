@@ -60,7 +60,9 @@ def losses(model: GenerativeModel) -> dict[str, float]:
     batch = example_batch(model.spec, device=device)
     found = {}
     for phase in model.phases():
-        ctx = Context(0, 0.5, phase.stage or "train", {}, torch.Generator(device=device).manual_seed(0))
+        ctx = Context(
+            0, 0.5, (phase.stages or ("train",))[0], {}, torch.Generator(device=device).manual_seed(0)
+        )
         found[phase.name] = float(sum(v.detach().sum() for v in model.loss(phase.name, batch, ctx).values()))
     return found
 

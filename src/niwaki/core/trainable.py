@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
@@ -64,14 +65,16 @@ class Batch(Mapping[str, Tensor]):
 class Phase:
     """One thing that a training step optimises.
 
-    name:        what `loss` is told
+    name:        the argument that `loss` gets
     parameters:  names of the submodules (or parameters) that it trains; no others require gradients
     repeats:     times it is run in one step (a critic's five)
     every:       run only in steps that are multiples of it (lazy regularization)
     fresh_batch: draw a new batch for every run, or reuse the batch of the run before
-    stage:       run only in this stage; None is every stage
+    stage:       run only in this stage, or in these; None is every stage
     optimizer:   phases with the same name here share one optimizer and its moments; default: the phase's name
     double_backward: its loss holds a gradient (`create_graph=True`); such a phase is not compiled
+    validate:    whether its loss on held-out data measures the model. An adversarial loss does not: it
+                 measures the critic of the moment
     """
 
     name: str
@@ -79,9 +82,10 @@ class Phase:
     repeats: int = 1
     every: int = 1
     fresh_batch: bool = True
-    stage: str | None = None
+    stage: str | tuple[str, ...] | None = None
     optimizer: str | None = None
     double_backward: bool = False
+    validate: bool = True
 
     def __post_init__(self) -> None:
         if not self.parameters:
@@ -92,6 +96,17 @@ class Phase:
     @property
     def optimizer_name(self) -> str:
         return self.optimizer or self.name
+
+    @property
+    def stages(self) -> tuple[str, ...]:
+        """Names of the stages that it belongs to; empty where it belongs to every stage."""
+        if self.stage is None:
+            return ()
+        return (self.stage,) if isinstance(self.stage, str) else tuple(self.stage)
+
+    def in_stage(self, name: str) -> bool:
+        """Whether it is run in the stage of that name."""
+        return not self.stages or name in self.stages
 
 
 @dataclass
@@ -121,6 +136,13 @@ class Context:
         for name, value in values.items():
             self.logged[name] = value.detach()
 
+    def total(self, terms: Mapping[str, Tensor]) -> Tensor:
+        """Σ weight·term, a scalar. Raises CallError where there are no terms."""
+        if not terms:
+            raise CallError("a loss must return at least one term")
+        weighted = [t if (w := self.weights.get(n, 1.0)) == 1.0 else t * w for n, t in terms.items()]
+        return reduce(torch.add, weighted)
+
 
 class Trainable(nn.Module, ABC):
     """All that the trainer asks for; encoders and classifiers are trained by it too."""
@@ -133,8 +155,34 @@ class Trainable(nn.Module, ABC):
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Named scalar terms of `phase`; the trainer minimises Σ weight·term and records each."""
 
+    def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
+        """Called once at the start of every stage, under `no_grad`, before its first step; not again when a
+        training is resumed within the stage. For what follows from the data: the scale of latents, a
+        codebook's first entries, activation normalization. What it sets belongs into parameters and buffers,
+        in place; the averaged weights start again from the parameters that it changed.
+
+        batches: k → the k-th batch that this stage will train on, as `prepare` gets it
+        """
+
+    def prepare(self, batch: Batch, ctx: Context) -> Batch:
+        """What is trained on instead of `batch`: augmented samples, mixtures with soft labels. Called once
+        for every batch drawn, on the training device, under `no_grad`, before it is cut into micro-batches;
+        held-out batches are left alone. State that it keeps belongs into buffers."""
+        return batch
+
     def after_step(self, ctx: Context) -> None:
         """Called once at the end of every training step, under `no_grad` (schedules kept in buffers)."""
+
+    def validation_loss(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Scalars by which held-out data measure the model, lower is better; early stopping and the choice
+        of the best weights go by their sum. By default the loss of each phase of the stage with `validate`;
+        {} where nothing measures it. Called in evaluation mode with averaged weights, under `no_grad`."""
+        losses = {}
+        for phase in self.phases():
+            if phase.validate and phase.in_stage(ctx.stage):
+                with torch.set_grad_enabled(phase.double_backward):
+                    losses[phase.name] = ctx.total(self.loss(phase.name, batch, ctx)).detach()
+        return losses
 
     def trained_modules(self) -> tuple[str, ...]:
         """Names of the submodules that are trained by some phase."""

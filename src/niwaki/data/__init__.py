@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from niwaki.data.audit import Audit, Finding
 from niwaki.data.cache import cache_directory
+from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, register, source_names
 from niwaki.data.dataset import Dataset, Split
 from niwaki.data.feeder import Feeder
@@ -11,6 +12,7 @@ from niwaki.data.load import load
 
 __all__ = [
     "Audit",
+    "Column",
     "DataConfig",
     "Dataset",
     "Feeder",

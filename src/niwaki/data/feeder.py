@@ -56,10 +56,21 @@ class Feeder:
     may span two epochs. An unpaired column has a stream of its own, so that pairs are not learned.
 
     batch_size: samples per batch *and rank*
+    offset:     added to every position; may be negative. With it a stage of another batch size goes on
+                where the one before ended
     Raises CallError for an empty split or a rank outside the world.
     """
 
-    def __init__(self, split: Split, batch_size: int, *, seed: int, rank: int = 0, world: int = 1) -> None:
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int,
+        rank: int = 0,
+        world: int = 1,
+        offset: int = 0,
+    ) -> None:
         if not all(map(len, split.columns.values())):
             raise CallError("an empty split cannot be trained on")
         if batch_size < 1:
@@ -67,6 +78,7 @@ class Feeder:
         if not 0 <= rank < world:
             raise CallError(f"the rank {rank} lies outside 0 … {world - 1}")
         self.split, self.batch_size, self.seed, self.rank, self.world = split, batch_size, seed, rank, world
+        self.offset = offset
         self._a = _Stream(len(split), seed, 0, split.x.device)
         unpaired = sorted(name for name, column in split.columns.items() if not column.paired)
         self._unpaired = {
@@ -87,7 +99,10 @@ class Feeder:
     def _start(self, k: int) -> int:
         if k < 0:
             raise CallError(f"batches are counted from 0, not {k}")
-        return (k * self.world + self.rank) * self.batch_size
+        start = self.offset + (k * self.world + self.rank) * self.batch_size
+        if start < 0:
+            raise CallError(f"batch {k} would start at position {start}, before the stream begins")
+        return start
 
     def __repr__(self) -> str:
         shape = f"n={len(self.split)}, batch_size={self.batch_size}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,8 +11,9 @@ import torch
 from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel, Runner
 from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
+from niwaki_runtime.programs import SAMPLING
 
-__all__ = ["example_inputs", "make_inputs", "with_defaults"]
+__all__ = ["example_inputs", "make_inputs", "split_inputs", "with_defaults"]
 
 
 def make_inputs(
@@ -56,6 +57,11 @@ def _inputs(
         elif not with_defaults(spec):
             found[name] = _made(runner, name, spec, n, split, start, examples, asked)
     return found
+
+
+def split_inputs(runner: Runner, split: Split, program: str = SAMPLING) -> Callable[[int, int], Any]:
+    """The inputs of a program as a function of (start, n): what calibration, parity and timing pass on."""
+    return lambda start, n: make_inputs(runner, program, n, split, start=start)
 
 
 def example_inputs(model: GenerativeModel, split: Split, n: int = 4) -> dict[str, np.ndarray]:

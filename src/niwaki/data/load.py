@@ -47,7 +47,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
             split = split[~shared]
     _enough(config, split, len(set(hashes)))
 
-    y = None if pool.y is None else pool.y.numpy()
+    y = pool.y.numpy() if pool.y is not None and pool.spec.classes else None
     findings += audit.duplicates(hashes, split, y, pool.item)
     names = (*SPLITS, *pool.extra)
     order = permutation(len(split), config.seed, 0)  # the first n of a split are then a fair choice of it
@@ -86,14 +86,21 @@ def _labels(config: DataConfig, pool: Pool) -> None:
 
 
 def _rename(config: DataConfig, pool: Pool) -> None:
-    """Give columns the names that the model knows them by (`data.columns`)."""
+    """Give columns the names that the model knows them by (`data.columns`); one may be known by several."""
     for name, source in config.columns.items():
         if source not in pool.columns:
             raise CallError(
                 f"data.columns.{name}: the data have no column '{source}'; {nearest(source, pool.columns)}"
             )
-    renamed = {source: name for name, source in config.columns.items()}
-    pool.columns = {renamed.get(name, name): column for name, column in pool.columns.items()}
+        if name in pool.columns and name not in config.columns.values():
+            raise CallError(
+                f"data.columns.{name}: the data have a column '{name}' already; give it another name too"
+            )
+    called = {
+        source: [n for n, s in config.columns.items() if s == source] or [source] for source in pool.columns
+    }
+    pool.columns = {name: pool.columns[source] for source, names in called.items() for name in names}
+    pool.unpaired = {name: rows for source, rows in pool.unpaired.items() for name in called.get(source, ())}
 
 
 def _finite(pool: Pool) -> list[Finding]:

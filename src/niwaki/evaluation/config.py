@@ -16,6 +16,7 @@ class EvaluateConfig(BaseModel):
     n:        generated samples that are judged; None takes as many as the test split has
     metrics:  by name (`niwaki.evaluation.measures.measures()`), or `all`
     seed:     of the samples and of everything random in the judgement
+    judges:   who is asked, by name (`niwaki.evaluation.judges`); None is every judge that applies
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,6 +25,7 @@ class EvaluateConfig(BaseModel):
     metrics: tuple[str, ...] = DEFAULT
     n: int | None = Field(default=1000, ge=50)
     seed: int = Field(default=0, ge=0, lt=2**32)
+    judges: tuple[str, ...] | None = Field(default=None, min_length=1, exclude_if=lambda value: value is None)
 
     @field_validator("metrics")
     @classmethod

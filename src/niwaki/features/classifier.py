@@ -123,7 +123,7 @@ def train_classifier(
     network = _fresh(dataset.spec, seed)
     fitted(
         network, "classifier", dataset, path=path,
-        steps=steps, batch=_BATCH, lr=_LR, seed=seed, device=device, progress=progress,
+        train={"steps": steps, "batch": _BATCH, "lr": _LR}, seed=seed, device=device, progress=progress,
     )  # fmt: skip
     made = Classifier(dataset.spec, network, settings=settings, cache=cache, device=device, accuracy={})
     for name in ("train", "validation", "test"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -13,6 +15,16 @@ from niwaki.features.extractor import Progress, pick_device
 
 __all__ = ["fitted"]
 
+_USUAL = {
+    "optimizer": "adamw",
+    "weight_decay": 0.05,
+    "warmup": 50,
+    "ema": 0.99,
+    "precision": "fp32",
+    "checkpoint_every": 0,
+}
+"""How networks that look at samples are trained."""
+
 
 def fitted(
     network: Trainable,
@@ -20,17 +32,18 @@ def fitted(
     dataset: Dataset,
     *,
     path: Path | None,
-    steps: int,
-    batch: int,
-    lr: float,
+    train: Mapping[str, Any],
     seed: int,
     device: str,
     progress: Progress | None,
 ) -> None:
-    """Give `network` the weights kept at `path`, or train it now and keep them there (None keeps nothing)."""
+    """Give `network` the weights kept at `path`, or train it now and keep them there (None keeps nothing).
+
+    train: settings of `niwaki.training.TrainConfig` that are not those of every network that looks at samples
+    """
     if path is not None and _load(network, path):
         return
-    _fit(network, name, dataset, steps, batch, lr, seed, device, progress)
+    _fit(network, name, dataset, train, seed, device, progress)
     if path is not None:
         write_tensors(path, network.state_dict())
 
@@ -39,29 +52,20 @@ def _fit(
     network: Trainable,
     name: str,
     dataset: Dataset,
-    steps: int,
-    batch: int,
-    lr: float,
+    train: Mapping[str, Any],
     seed: int,
     device: str,
     progress: Progress | None,
 ) -> None:
     from niwaki.training import TrainConfig, fit  # here: cached weights need no trainer
 
-    settings = {
-        "steps": steps,
-        "batch": min(batch, len(dataset.train)),
-        "lr": lr,
-        "warmup": min(50, steps // 4),
-        "optimizer": "adamw",
-        "weight_decay": 0.05,
-        "ema": 0.99,
-        "precision": "fp32",
-        "device": str(pick_device(device)),
-        "checkpoint_every": 0,
+    config = TrainConfig.model_validate({**_USUAL, "device": str(pick_device(device)), **train})
+    fitting = {
+        "batch": min(config.batch, len(dataset.train)),
+        "warmup": min(config.warmup, config.steps // 4),
     }
     report = None if progress is None else lambda done, total, _: progress(name, done, total)
-    fit(network, dataset.train, TrainConfig.model_validate(settings), seed=seed, progress=report)
+    fit(network, dataset.train, config.model_copy(update=fitting), seed=seed, progress=report)
 
 
 def _load(network: nn.Module, path: Path) -> bool:

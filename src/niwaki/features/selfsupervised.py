@@ -92,7 +92,8 @@ def train_encoder(
         encoder = build_encoder(name, config, dataset.spec)
     fitted(
         encoder, name, dataset, path=path,
-        steps=steps, batch=kind.batch, lr=kind.lr, seed=seed, device=device, progress=progress,
+        train={"steps": steps, "batch": kind.batch, "lr": kind.lr}, seed=seed, device=device,
+        progress=progress,
     )  # fmt: skip
     made = EncoderExtractor(name, encoder, settings=settings, cache=cache, device=device)
     made.probe = _kept_probe(made, dataset, cache)

@@ -24,6 +24,7 @@ __all__ = [
     "FORMAT",
     "build_record",
     "fill",
+    "is_external",
     "load_model",
     "model_record",
     "not_sampled",
@@ -42,6 +43,11 @@ _BUILDERS = {
     "pipeline": "niwaki.adapters.diffusers",
 }
 """Models that no registry builds: name → module whose `rebuild(config, spec)` makes them."""
+
+
+def is_external(name: str) -> bool:
+    """Whether models of this name are other people's, which no registry builds."""
+    return name in _BUILDERS
 
 
 class Kept(Protocol):

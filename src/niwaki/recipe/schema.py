@@ -11,7 +11,7 @@ from niwaki.core.contract import CallError
 from niwaki.data import DataConfig
 from niwaki.evaluation import EvaluateConfig
 from niwaki.features.encoders import encoder_names
-from niwaki.models.io import not_sampled
+from niwaki.models.io import is_external, not_sampled
 from niwaki.recipe.checks import check_model, model_config
 from niwaki.training import TrainConfig
 
@@ -27,6 +27,7 @@ class ExportConfig(BaseModel):
     batches:       batch sizes whose latency is measured
     repeats:       timed calls per figure; the median and the spread are kept
     memory:        take peak memory too, in fresh processes
+    programs:      what the bundle can do; empty is `sample`, and whatever needs no further graph
     torch_compile: time the float model under torch.compile in bf16 as well (slow to compile)
     """
 
@@ -39,6 +40,7 @@ class ExportConfig(BaseModel):
     repeats: int = Field(default=30, ge=1)
     memory: bool = True
     torch_compile: bool = False
+    programs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
 
     @field_validator("batches")
     @classmethod
@@ -54,6 +56,7 @@ class Recipe(BaseModel):
     name:     of the run directory and the bundle; the recipe file's name where it is not given
     seed:     of the weights, the batches and the samples
     model:    `name` and the settings of that model, or of an encoder, which is trained and no more
+    train:    None where the model is given and not trained here
     compress: None ends the way with the float model's bundle
     """
 
@@ -63,7 +66,7 @@ class Recipe(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32)
     data: DataConfig
     model: dict[str, Any]
-    train: TrainConfig
+    train: TrainConfig | None = None
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compress: CompressConfig | None = None
     export: ExportConfig = Field(default_factory=lambda: ExportConfig())
@@ -76,9 +79,17 @@ class Recipe(BaseModel):
         name = rest.pop("name", None)
         if not isinstance(name, str):
             raise CallError("the recipe must set 'model.name' to a model's name; `niwaki models` lists them")
+        if is_external(name):
+            return {"name": name, **rest}  # another project's model: its own module checks it
         settings = model_config(name, rest).model_dump(mode="json")
         check_model(settings)
         return {"name": name, **settings}
+
+    @model_validator(mode="after")
+    def _trained_or_given(self) -> Recipe:
+        if self.train is None and self.data.source != "memory" and "train" not in self.model_fields_set:
+            raise CallError("the recipe has no 'train' section; add it, with steps, batch and lr")
+        return self
 
     @model_validator(mode="after")
     def _encoders_end_there(self) -> Recipe:

@@ -1,4 +1,4 @@
-"""What the run was: model, data, training, legs, machine, bundle, recipe, the signatures of its figures."""
+"""What the run was: model, data, training, stages, machine, bundle, recipe, the signatures of its figures."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ __all__ = [
     "engine_name",
     "extractor_rows",
     "facts",
-    "leg_rows",
     "machine_rows",
     "signature_rows",
+    "stage_rows",
     "training_facts",
     "whole_recipe",
 ]
@@ -49,16 +49,16 @@ def engine_name(record: RunRecord) -> str:
 
 
 def training_facts(record: RunRecord) -> list[tuple[str, str]]:
-    leg = (record.run.get("legs") or {}).get("train") or {}
+    state = record.training or (record.run.get("legs") or {}).get("train") or {}
     facts = []
-    if leg.get("steps"):
-        facts.append(("steps", words.count_text(leg["steps"])))
-    if leg.get("parameters"):
-        facts.append(("parameters", words.count_text(leg["parameters"])))
-    if leg.get("samples_per_second"):
-        facts.append(("samples per second", words.number_text(leg["samples_per_second"])))
-    if leg.get("training_seconds") is not None:
-        facts.append(("time in steps", words.seconds_text(leg["training_seconds"])))
+    if state.get("steps"):
+        facts.append(("steps", words.count_text(state["steps"])))
+    if state.get("parameters"):
+        facts.append(("parameters", words.count_text(state["parameters"])))
+    if state.get("samples_per_second"):
+        facts.append(("samples per second", words.number_text(state["samples_per_second"])))
+    if state.get("training_seconds") is not None:
+        facts.append(("time in steps", words.seconds_text(state["training_seconds"])))
     return facts
 
 
@@ -93,15 +93,14 @@ def about_data(record: RunRecord) -> dict[str, Any]:
     return {"name": record.data.get("name", ""), "sizes": told}
 
 
-def leg_rows(record: RunRecord) -> list[tuple[str, str, str]]:
-    legs = record.run.get("legs") or {}
+def stage_rows(record: RunRecord) -> list[tuple[str, str, str]]:
     return [
         (
             name,
-            str(leg.get("status", "")),
-            words.seconds_text(leg.get("seconds")) if leg.get("seconds") else "–",
+            str(state.get("status", "")),
+            words.seconds_text(state.get("seconds")) if state.get("seconds") else "–",
         )
-        for name, leg in legs.items()
+        for name, state in record.stages.items()
         if name != "report"
     ]
 

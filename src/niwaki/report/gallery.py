@@ -6,11 +6,13 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.modalities import modality_of
 from niwaki.report import figures, pictures, words
 from niwaki.report.record import RunRecord
 
 __all__ = ["damage_gallery", "damage_of", "pairs", "samples"]
 
+SHOWN = 8  # texts or recordings
 SAMPLES, PAIRS, WORST, USUAL = 60, 12, 12, 4  # and at least one sample of each class
 QUANTILES = (("half of all pairs", "0.5"), ("90 %", "0.9"), ("99 %", "0.99"))
 
@@ -24,12 +26,29 @@ def samples(record: RunRecord) -> dict[str, Any]:
     of = "the compressed bundle on its engine" if side == "after" else "the trained model"
     chosen = kept[side]
     if not pictures.drawable(spec):
+        shown = modality_of(spec.x).show(chosen[0], spec.x, record.files)
+        if shown.kind in ("text", "sound") and spec.size > 12:
+            few = [modality_of(spec.x).show(x, spec.x, record.files) for x in chosen[:SHOWN]]
+            media = [(m, _caption(record, i)) for i, m in enumerate(few)]
+            return {"of": of, "chart": None, "tiles": [], "columns": 0, "media": media}
         sets: dict[str, np.ndarray] = {k: kept[k] for k in ("before", "after") if k in kept}
-        return {"of": of, "chart": figures.points("first two coordinates", sets), "tiles": [], "columns": 0}
+        return {
+            "of": of,
+            "chart": figures.points("first two coordinates", sets),
+            "tiles": [],
+            "columns": 0,
+            "media": [],
+        }
     index = pictures.spread(_labels(record), len(chosen), max(SAMPLES, spec.classes))
     classes = spec.classes if _labels(record) is not None else 0
     tiles = [(pictures.picture(chosen[i], spec), _caption(record, i)) for i in index]
-    return {"of": of, "tiles": tiles, "columns": classes if 5 <= classes <= 12 else 0, "chart": None}
+    return {
+        "of": of,
+        "tiles": tiles,
+        "columns": classes if 5 <= classes <= 12 else 0,
+        "chart": None,
+        "media": [],
+    }
 
 
 def pairs(record: RunRecord) -> list[dict[str, str]]:

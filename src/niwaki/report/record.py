@@ -13,6 +13,7 @@ import yaml
 import niwaki_runtime
 from niwaki.core.contract import BundleError, DataSpec, NiwakiError
 from niwaki.core.store import read_json, read_jsonl
+from niwaki.report.records import ExportRecord, VerdictRecord
 
 __all__ = ["ORIGINALS", "Measure", "RunRecord", "measures", "read_run"]
 
@@ -52,6 +53,12 @@ class RunRecord:
     evaluation: dict[str, Any] = field(default_factory=dict)
     compression: dict[str, Any] = field(default_factory=dict)
     sensitivity: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    model: dict[str, Any] = field(default_factory=dict)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    sections: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    verdicts: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     originals: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
     manifest: Any = None
@@ -63,15 +70,13 @@ class RunRecord:
         return str(self.run.get("name") or self.path.name)
 
     @property
-    def data(self) -> dict[str, Any]:
-        return dict(self.run.get("data") or {})
-
-    @property
     def spec(self) -> DataSpec | None:
         """Of the samples; from the run's data or, where it has none, from the bundle."""
         if self.data.get("spec"):
             return DataSpec.from_json(self.data["spec"])
-        return None if self.manifest is None else self.manifest.spec
+        return (
+            None if self.manifest is None else DataSpec({"x": self.manifest.spec, **_labels(self.manifest)})
+        )
 
     @property
     def measured(self) -> dict[str, Any]:
@@ -84,9 +89,19 @@ class RunRecord:
         found = dict(self.evaluation.get("comparison") or {})
         return {**(self.compression.get("verdict") or {}), **found}
 
+    @property
+    def files(self) -> dict[str, str]:
+        """What the model ships beside its graphs: its tokenizer."""
+        return dict(self.model.get("files") or {})
+
     def class_name(self, label: int) -> str:
         spec = self.spec
         return spec.class_names[label] if spec and label < len(spec.class_names) else str(label)
+
+
+def _labels(manifest: Any) -> dict[str, Any]:
+    """Labels that a bundle can be asked for, as columns."""
+    return {name: c.value for name, c in manifest.conditions.items() if c.is_label}
 
 
 def read_run(path: Path) -> RunRecord:
@@ -95,11 +110,15 @@ def read_run(path: Path) -> RunRecord:
         raise NiwakiError(f"{path} is not a run directory (it has no run.json)")
     record = RunRecord(path, read_json(path / "run.json"))
     record.metrics = read_jsonl(path / "metrics.jsonl")
-    for name in ("evaluation", "compression", "sensitivity"):
+    for name in ("data", "evaluation", "compression", "sensitivity", "training"):
         if (path / f"{name}.json").exists():
             setattr(record, name, read_json(path / f"{name}.json"))
+    if (path / "model" / "model.json").exists():
+        record.model = read_json(path / "model" / "model.json")
+    _complete(record)
+    record.stages = _stages(path, record.run)
     record.recipe = _recipe(path / "recipe.yaml")
-    record.samples = _samples(path / "samples.npz")
+    record.samples = _pairs(path)
     record.originals = _originals(path / ORIGINALS, record.data.get("fingerprint"))
     record.bundle = _bundle(path, record.name)
     if record.bundle:
@@ -108,6 +127,44 @@ def read_run(path: Path) -> RunRecord:
         except BundleError as error:
             record.bundle_error = str(error)
     return record
+
+
+def _complete(record: RunRecord) -> None:
+    """What later stages found, beside what earlier ones did; runs of the first edition hold it already."""
+    record.data = record.data or dict(record.run.get("data") or {})
+    export, verdict = ExportRecord.read(record.path), VerdictRecord.read(record.path)
+    record.sections = {"before": list(record.evaluation.get("sections") or [])}
+    if export is not None:
+        record.compression["measured"] = {k: dict(v) for k, v in export.measured.items()}
+    if verdict is None:
+        return
+    for part in ("clusters", "bias", "gate", "modes"):
+        record.evaluation[part] = {**(record.evaluation.get(part) or {}), **getattr(verdict, part)}
+    record.evaluation |= {"bundle": verdict.bundle, "comparison": {**verdict.comparison, **verdict.verdict}}
+    record.compression["verdict"] = verdict.verdict
+    record.sections["after"] = verdict.sections
+    record.verdicts = verdict.verdicts
+    after = record.compression.get("measured", {}).get("after")
+    if after and verdict.bytes:
+        after["bytes"] = verdict.bytes
+
+
+def _stages(path: Path, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Where every stage stands, in the order in which they were done."""
+    found = {p.stem: read_json(p) for p in (path / "stages").glob("*.json")}
+    states = {**dict(run.get("legs") or {}), **found}
+    order = ("train", "evaluate", "compress", "export", "verdict", "report")
+    return {name: states[name] for name in order if name in states}
+
+
+def _pairs(path: Path) -> dict[str, np.ndarray]:
+    """Samples before and after, their classes, damage and nearest training samples."""
+    first, second = _samples(path / "evidence" / "samples.npz"), _samples(path / "verdict" / "samples.npz")
+    if not first:
+        return _samples(path / "samples.npz")  # the first edition kept both in one file
+    named = {"before": first.get("samples"), "labels": first.get("labels"), "after": second.get("samples")}
+    named |= {key: second.get(key) for key in ("damage", "nearest")}
+    return {key: value for key, value in named.items() if value is not None}
 
 
 def measures(tree: Any, path: tuple[str, ...] = ()) -> list[Measure]:

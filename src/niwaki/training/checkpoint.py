@@ -28,6 +28,8 @@ __all__ = [
     "latest",
     "list_checkpoints",
     "model_shapes",
+    "path_of",
+    "read_checkpoint",
     "save_checkpoint",
 ]
 
@@ -50,10 +52,14 @@ class Checkpoint:
         return {n[len(prefix) + 1 :]: t for n, t in self.tensors.items() if n.startswith(prefix + "/")}
 
 
-def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
-    """Write `folder/step-0000100`, then drop all but the newest `keep`. Raises NiwakiError where the disk
-    refuses."""
-    path = folder / f"step-{checkpoint.step:07d}"
+def path_of(folder: Path, step: int) -> Path:
+    return folder / f"step-{step:07d}"
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, spare: int | None = None) -> Path:
+    """Write `folder/step-0000100`, then drop all but the newest `keep` and that of step `spare`. Raises
+    NiwakiError where the disk refuses."""
+    path = path_of(folder, checkpoint.step)
     try:
         with atomic_directory(path) as temporary:
             write_tensors(temporary / "state.safetensors", checkpoint.tensors)
@@ -62,7 +68,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int) -> Path:
     except OSError as error:
         raise NiwakiError(f"the checkpoint {path} could not be written: {error.strerror or error}") from error
     for old in list_checkpoints(folder)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
+        if spare is None or old != path_of(folder, spare):
+            shutil.rmtree(old, ignore_errors=True)
     return path
 
 

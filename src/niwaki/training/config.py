@@ -2,13 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from niwaki_runtime.errors import CallError
+from niwaki.training.optimizers import OptimizerConfig
+from niwaki.training.schedules import build_schedule
+from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, first_problem, over
+from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["StageConfig", "TrainConfig"]
+__all__ = ["EarlyStopping", "LossConfig", "StageConfig", "TrainConfig", "identity"]
+
+Source = str | dict[str, str] | None
+
+
+class LossConfig(BaseModel):
+    """A loss of one's own, added to those of a phase.
+
+    call:   `module:function`, called as (model, batch, ctx); returns a scalar, or scalars by name
+    weight: of all its terms, beside `loss_weights`
+    phase:  where it is added; may be left out where the model has one phase
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    call: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    weight: float = 1.0
+    phase: str | None = None
+
+
+class EarlyStopping(BaseModel):
+    """When a stage ends before its last step: after `patience` validations in a row that are not lower than
+    the best before by more than `min_delta`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    patience: int = Field(5, gt=0)
+    min_delta: float = Field(0.0, ge=0)
+
+
+_FIXED = {
+    "steps", "device", "devices", "strategy", "deterministic",
+    "log_every", "checkpoint_every", "keep", "stages",
+}  # fmt: skip
+"""Settings of `TrainConfig` that belong to the whole training."""
 
 
 class StageConfig(BaseModel):
@@ -18,22 +55,28 @@ class StageConfig(BaseModel):
     steps:        its length
     lr:           overrides the learning rate of the whole training: one number, or by optimizer name
     freeze:       names of modules (or parameters) that stay as they are, in evaluation mode
-    init_from:    a model directory, a checkpoint, a directory of checkpoints or a run directory to take
-                  weights from
-    init_only:    take only the weights under these names; all of them must be there. Empty takes all that
-                  is stored
+    init_from:    where weights are taken from before its first step, as in `TrainConfig`
+    init_only:    of a single `init_from`: only the weights under these names; all of them must be there
     loss_weights: weights by loss term, over those of the whole training
+    more:         any other setting of `TrainConfig` that makes sense within a stage (batch, optimizers,
+                  schedule, warmup, clip, ema, accumulate, precision, losses, early_stopping …)
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
     steps: int = Field(gt=0)
     lr: float | dict[str, float] | None = None
     freeze: tuple[str, ...] = ()
-    init_from: str | None = None
+    init_from: Source = None
     init_only: tuple[str, ...] = ()
     loss_weights: dict[str, float] = {}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The settings of the whole training that it changes."""
+        rate = {} if self.lr is None else {"lr": self.lr}
+        return {**(self.model_extra or {}), **rate, "loss_weights": self.loss_weights}
 
 
 class TrainConfig(BaseModel):
@@ -42,12 +85,15 @@ class TrainConfig(BaseModel):
     steps:            training steps; with `stages`, their sum counts instead
     batch:            samples in one optimizer step, over all devices and micro-batches together
     accumulate:       micro-batches that one batch is cut into; the gradient is that of the whole batch
-    optimizer:        a registered optimizer (`adam`, `adamw`, `sgd`)
-    lr:               learning rate, one or by optimizer name (`Phase.optimizer`, else the phase's name)
+    optimizers:       `{default: {name: adamw, lr: 2e-4}, critic: {lr: 1e-4}}`: settings by optimizer name
+                      (`Phase.optimizer`, else the phase's name); an entry changes those of `default`
+    optimizer:        shorthand of `optimizers.default.name`
+    lr:               learning rate, one or by optimizer name
     betas:            decay of the first and second moment; the first is the momentum of `sgd`
     weight_decay:     of parameters with two dimensions or more (biases and norms are never decayed)
     warmup:           steps of linear warm-up at the start of every stage
-    schedule:         `cosine` falls to 0 at the end of the stage, `constant` stays
+    schedule:         by name (`cosine` falls to 0 at the end of the stage) or with settings:
+                      `{name: one_cycle, rise: 0.2}`
     clip:             largest norm of the gradient of a phase; 0 does not clip
     ema:              decay of the averaged weights, ramped up at the start of a stage; 0 keeps none
     precision:        `auto` is bf16 autocast where the hardware multiplies in bf16, float32 elsewhere
@@ -60,9 +106,18 @@ class TrainConfig(BaseModel):
     deterministic:    choose kernels that give the same bits again on CUDA; exact resuming there needs it
     log_every:        steps between lines of metrics.jsonl; only then are values read from the device
     checkpoint_every: steps between checkpoints; 0 writes only the first and the last
-    validate_every:   steps between validations; 0 validates when a checkpoint is written
     keep:             checkpoints kept, the newest ones
+    validate_every:   steps between validations; 0 validates when a checkpoint is written
+    validation_batches: held-out batches in a validation at most, the same each time; 0 takes none
+    early_stopping:   `{patience: 5, min_delta: 0}` ends a stage that no longer gets better
+    keep_best:        end with the weights of the best validation instead of the last ones
     stages:           trainings that follow each other; empty is a single one
+    freeze:           names of modules (or parameters) that stay as they are in every stage
+    init_from:        a model directory, a checkpoint, a directory of checkpoints or a run directory whose
+                      weights to begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
+    init_only:        of a single `init_from`: only the weights under these names. Empty takes all that is
+                      stored
+    losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
 
@@ -71,12 +126,13 @@ class TrainConfig(BaseModel):
     steps: int = Field(1000, gt=0)
     batch: int = Field(64, gt=0)
     accumulate: int = Field(1, gt=0)
+    optimizers: dict[str, dict[str, Any]] = {}
     optimizer: str = "adam"
     lr: float | dict[str, float] = 2e-4
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(0, ge=0)
-    schedule: Literal["cosine", "constant"] = "cosine"
+    schedule: str | dict[str, Any] = "cosine"
     clip: float = Field(0.0, ge=0)
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
@@ -88,9 +144,16 @@ class TrainConfig(BaseModel):
     deterministic: bool = True
     log_every: int = Field(50, gt=0)
     checkpoint_every: int = Field(1000, ge=0)
-    validate_every: int = Field(0, ge=0)
     keep: int = Field(2, gt=0)
+    validate_every: int = Field(0, ge=0)
+    validation_batches: int = Field(16, ge=0)
+    early_stopping: EarlyStopping | None = None
+    keep_best: bool = False
     stages: tuple[StageConfig, ...] = ()
+    freeze: tuple[str, ...] = ()
+    init_from: Source = None
+    init_only: tuple[str, ...] = ()
+    losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = {}
 
     @model_validator(mode="after")
@@ -100,17 +163,42 @@ class TrainConfig(BaseModel):
                 f"batch {self.batch} must be a multiple of devices × accumulate, "
                 f"here {self.devices * self.accumulate}"
             )
+        build_schedule(self.schedule)
+        for rate in self.lr.values() if isinstance(self.lr, dict) else (self.lr,):
+            if not rate >= 0:
+                raise ValueError(f"a learning rate must not be negative, not {rate}")
+        for name in (DEFAULT, *self.optimizers):
+            self._choose(name, self.lr if not isinstance(self.lr, dict) else {DEFAULT: 0.0, **self.lr})
+        for key, short in SHORT.items():
+            said, usual = getattr(self, short), type(self).model_fields[short].default
+            entry = self.optimizers.get(DEFAULT, {})
+            long = tuple(entry[key]) if isinstance(entry.get(key), list) else entry.get(key)
+            if key in entry and not isinstance(said, dict) and said not in (usual, long):
+                raise ValueError(
+                    f"'{short}' is {said} and optimizers.{DEFAULT}.{key} is {long}; leave one of them out"
+                )
         names = [s.name for s in self.stages]
         if len(set(names)) < len(names):
             raise ValueError(f"every stage needs a name of its own, not {names}")
-        for rate in self._rates():
-            if not rate >= 0:
-                raise ValueError(f"a learning rate must not be negative, not {rate}")
+        for stage in self.stages:
+            self.of_stage(stage)
         return self
 
-    def _rates(self) -> list[float]:
-        given = [self.lr, *(s.lr for s in self.stages if s.lr is not None)]
-        return [r for g in given for r in (g.values() if isinstance(g, dict) else (g,))]
+    def _choose(self, name: str, lr: float | dict[str, float]) -> OptimizerConfig:
+        usual = self.betas == type(self).model_fields["betas"].default
+        return choose_optimizer(
+            name,
+            self.optimizers,
+            kind=self.optimizer,
+            lr=lr,
+            betas=None if usual else self.betas,
+            weight_decay=self.weight_decay,
+        )
+
+    def optimizer_config(self, name: str = DEFAULT) -> OptimizerConfig:
+        """The settings of an optimizer by its name. Raises CallError where rates are given by name and this
+        one lacks."""
+        return self._choose(name, self.lr)
 
     @property
     def all_stages(self) -> tuple[StageConfig, ...]:
@@ -121,14 +209,51 @@ class TrainConfig(BaseModel):
     def total_steps(self) -> int:
         return sum(s.steps for s in self.all_stages)
 
+    def of_stage(self, stage: StageConfig) -> TrainConfig:
+        """The settings that hold within a stage, as those of a training without stages.
+
+        Raises CallError for a setting that belongs to the whole training or does not exist, ValueError for a
+        value that cannot be.
+        """
+        for key in stage.given:
+            if key in _FIXED:
+                raise CallError(
+                    f"the stage '{stage.name}' gives '{key}', which holds for the whole training; "
+                    "set it beside 'stages'"
+                )
+            if key not in TrainConfig.model_fields:
+                hint = nearest(key, TrainConfig.model_fields.keys() - _FIXED)
+                raise CallError(f"the stage '{stage.name}' has no setting '{key}'; {hint}")
+        values = over(self.model_dump(), stage.given)
+        freeze = tuple(dict.fromkeys((*self.freeze, *stage.freeze)))
+        values |= {"stages": (), "steps": stage.steps, "freeze": freeze, "init_from": None, "init_only": ()}
+        try:
+            return TrainConfig.model_validate(values)
+        except ValidationError as error:
+            raise ValueError(f"the stage '{stage.name}': {first_problem(error)}") from None
+
     def rate(self, stage: StageConfig, optimizer: str) -> float:
-        """Peak learning rate of an optimizer in a stage. Raises CallError where it is given by name and
-        this one lacks."""
-        given = self.lr if stage.lr is None else stage.lr
-        if not isinstance(given, dict):
-            return given
-        if optimizer not in given:
-            raise CallError(
-                f"train.lr is given by optimizer but lacks '{optimizer}'; it has {', '.join(sorted(given))}"
-            )
-        return given[optimizer]
+        """Peak learning rate of an optimizer in a stage."""
+        return self.of_stage(stage).optimizer_config(optimizer).lr
+
+
+_FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_batches"}
+"""Settings that do not touch the weights, as long as no validation decides over them."""
+
+_ADDED = {
+    "optimizers", "validation_batches", "early_stopping", "keep_best",
+    "freeze", "init_from", "init_only", "losses",
+}  # fmt: skip
+"""Settings that came after the first trainings were recorded; at their defaults no record holds them."""
+
+
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """The settings that the trained weights depend on, as JSON."""
+    values = config.model_dump(mode="json")
+    stages = [config.of_stage(s) for s in config.all_stages]
+    free = set(_FREE)
+    if any(s.keep_best or s.early_stopping for s in stages):
+        values["validate_every"] = config.validate_every or config.checkpoint_every
+        free -= {"validate_every", "validation_batches"}
+    defaults = TrainConfig.model_validate({}).model_dump(mode="json")
+    return {k: v for k, v in values.items() if k not in free and not (k in _ADDED and v == defaults[k])}

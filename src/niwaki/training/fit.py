@@ -14,7 +14,8 @@ from niwaki.core.contract import Trainable
 from niwaki.data import Feeder, Split
 from niwaki.training.checkpoint import Checkpoint, clean, latest, list_checkpoints
 from niwaki.training.config import TrainConfig
-from niwaki.training.hardware import make_fabric, set_layout, settings, wants_channels_last
+from niwaki.training.entering import Setup
+from niwaki.training.hardware import make_fabric, set_layout, settings
 from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
 from niwaki.training.metrics import truncate_log
@@ -32,10 +33,12 @@ class FitResult:
 
     steps:              training steps done in all, those before resuming included
     seconds:            time spent in them, without checkpoints and validation
-    samples_per_second: batch · steps / seconds of this call; 0 where nothing was left to do
+    samples_per_second: those of this call's steps / its seconds; 0 where nothing was left to do
     completed:          whether the last stage reached its end
     last:               the last metrics read, by `phase/name`
     frozen:             SHA-256 of each frozen part, by `stage/name`
+    best_step:          step of the best validation of the last stage; 0 where nothing was measured
+    best_loss:          its held-out loss; None where nothing was measured
     notes:              what happened on resuming: a broken checkpoint passed over, another machine
     """
 
@@ -45,6 +48,8 @@ class FitResult:
     completed: bool
     last: dict[str, float] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
+    best_step: int = 0
+    best_loss: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -57,6 +62,7 @@ def fit(
     directory: Path | None = None,
     resume: bool = False,
     progress: Callable[[int, int, dict[str, float]], None] | None = None,
+    validation: Split | None = None,
     validate: Callable[[Trainable, int], dict[str, float]] | None = None,
     batches: Batches | None = None,
 ) -> FitResult:
@@ -71,8 +77,9 @@ def fit(
     resume:    go on from the newest whole checkpoint in `directory`; the end is bit for bit that of an
                uninterrupted training on the same machine. A completed training returns at once
     progress:  called with (steps done, steps in all, last metrics), a few times a second
+    validation: held-out samples for the model's `validation_loss`, recorded as `validation/…`
     validate:  called with (model in eval mode with the averaged weights, steps done); what it returns is
-               recorded as `validation/…`
+               recorded too. A value named `loss` takes the place of the held-out loss in early stopping
     batches:   another source of batches than the shuffled split; its k-th batch must be a pure function of k
 
     Raises CallError where config and model do not fit, or `directory` already holds a training and `resume`
@@ -89,13 +96,13 @@ def fit(
     fabric = make_fabric(config)
     required = {n: p.requires_grad for n, p in model.named_parameters()}
     model.to(fabric.device)
-    last = wants_channels_last(config.channels_last, model, fabric.device)
-    set_layout(model, last)
-    if batches is None:
-        per_rank = config.batch // fabric.world_size
-        batches = Feeder(
-            _near(split, fabric.device), per_rank, seed=seed, rank=fabric.global_rank, world=fabric.world_size
-        )
+    near = split if batches else _near(split, fabric.device)
+
+    def feed(settings: TrainConfig, offset: int) -> Batches:
+        rank, world = fabric.global_rank, fabric.world_size
+        size = settings.batch // world
+        return batches or Feeder(near, size, seed=seed, rank=rank, world=world, offset=offset)
+
     checkpoint: Checkpoint | None = None
     notes: list[str] = []
     if folder is not None:
@@ -104,8 +111,15 @@ def fit(
         checkpoint, notes = latest(folder)
         if fabric.is_global_zero and directory is not None:
             truncate_log(directory / "metrics.jsonl", checkpoint.step if checkpoint else -1)
-    state = State(model, config, seed, fabric.device, channels_last=last)
-    loop = Loop(fabric, state, batches, directory=directory, progress=progress, validate=validate)
+    state = State(model, config, seed, fabric.device)
+    loop = Loop(
+        Setup(fabric, config, feed),
+        state,
+        directory=directory,
+        progress=progress,
+        validate=validate,
+        validation=validation,
+    )
     try:
         with settings(config, fabric.device), catch_signals() as stop:
             loop.begin(checkpoint)
@@ -120,10 +134,12 @@ def fit(
     return FitResult(
         steps=state.counters.step,
         seconds=state.seconds,
-        samples_per_second=done * config.batch / loop.session if done else 0.0,
+        samples_per_second=loop.samples / loop.session if done else 0.0,
         completed=True,
         last=state.last,
         frozen=state.frozen,
+        best_step=state.history.step,
+        best_loss=state.history.best if state.history.step else None,
         notes=(*notes, *loop.notes),
     )
 

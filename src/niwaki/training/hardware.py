@@ -20,6 +20,9 @@ __all__ = [
     "compile_networks",
     "has_bf16",
     "make_fabric",
+    "seed_generators",
+    "set_layout",
+    "set_matmul_precision",
     "settings",
     "wants_channels_last",
 ]
@@ -110,14 +113,18 @@ def settings(config: TrainConfig, device: torch.device) -> Iterator[None]:
     kept = torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.deterministic
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
-        if config.precision != "fp32":
-            torch.set_float32_matmul_precision("high")  # TF32 for what autocast leaves in float32
+        set_matmul_precision(config)
         cudnn.benchmark, cudnn.deterministic = not config.deterministic, config.deterministic
         try:
             yield
         finally:
             torch.set_float32_matmul_precision(kept[0])
             cudnn.benchmark, cudnn.deterministic = kept[1], kept[2]
+
+
+def set_matmul_precision(config: TrainConfig) -> None:
+    """TF32 for what autocast leaves in float32; whole float32 where that is asked for."""
+    torch.set_float32_matmul_precision("highest" if config.precision == "fp32" else "high")
 
 
 def seed_generators(seed: int, device: torch.device) -> None:

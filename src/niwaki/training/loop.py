@@ -5,24 +5,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from niwaki.core.contract import Trainable
 from niwaki.core.store import append_jsonl
-from niwaki.training.checkpoint import Checkpoint, latest, save_checkpoint
+from niwaki.data import Split
+from niwaki.training.checkpoint import Checkpoint
 from niwaki.training.ema import Ema
-from niwaki.training.hardware import compile_networks
+from niwaki.training.entering import Setup, enter_stage
 from niwaki.training.interrupts import Interrupted, Stop
+from niwaki.training.keeping import Keeper
 from niwaki.training.metrics import not_finite
 from niwaki.training.nonfinite import NotFinite, Searcher, all_finite
 from niwaki.training.schedule import lr_factor
-from niwaki.training.stages import Stage, begin_stage, frozen_hashes, locate, set_modes
+from niwaki.training.stages import Stage, set_modes
 from niwaki.training.state import State
-from niwaki.training.step import Batches, Stepper
-from niwaki.training.weights import init_from
+from niwaki.training.step import Stepper
+from niwaki.training.validation import LOSS, held_out_loss
 from niwaki_runtime.errors import CallError, NiwakiError, nearest
 
 __all__ = ["Loop"]
@@ -36,6 +38,7 @@ class Loop:
 
     state:   what it is at this moment
     session: seconds spent in steps by this process
+    samples: trained on by this process, over all devices
     notes:   what may be different from an uninterrupted training
     """
 
@@ -44,81 +47,76 @@ class Loop:
 
     def __init__(
         self,
-        fabric: Any,
+        setup: Setup,
         state: State,
-        batches: Batches,
         *,
         directory: Path | None,
         progress: Progress | None,
         validate: Validate | None,
+        validation: Split | None,
     ) -> None:
-        self.fabric, self.state, self.batches, self.directory = fabric, state, batches, directory
-        self.progress, self.validate = progress, validate
+        self.setup, self.state, self.directory = setup, state, directory
+        self.fabric = setup.fabric
+        self.progress, self.validate, self.validation = progress, validate, validation
         self.model, self.config = state.model, state.config
-        self.session = 0.0
+        self.keeper = Keeper(self.fabric, state, directory)
+        self.session, self.samples = 0.0, 0
         self.notes: list[str] = []
-        self._in_memory: Checkpoint | None = None  # the last good state, where there is no directory for it
         self._shown = 0.0
 
     # ── beginning
 
     def begin(self, checkpoint: Checkpoint | None) -> None:
         """Start anew, or from a checkpoint. Raises CallError where another config or model wrote it."""
-        if self.fabric.world_size > 1:  # every process starts from the weights of the first
-            for tensor in self.model.state_dict().values():
-                torch.distributed.broadcast(tensor, 0)
-        self.state.ema = Ema(self.model) if self.config.ema else None
+        self.setup.synchronize(self.model)  # every process starts from the weights of the first
+        averaged = any(self.config.of_stage(s).ema for s in self.config.all_stages)
+        self.state.ema = Ema(self.model) if averaged else None
         if checkpoint is None:
-            self._enter()
+            self._enter(fresh=True)
             self._keep()
         else:
             self.notes += self.state.check(checkpoint)
             self._return_to(checkpoint)
 
     def _return_to(self, checkpoint: Checkpoint) -> None:
-        self.state.give_back(checkpoint)
-        self._enter()
-        if self.state.counters.step > self.stage.start:  # at a stage's beginning its optimizers are new
-            self.state.give_back_optimizers(checkpoint, self.stage)
+        self.state.load_state_dict(checkpoint)
+        if self.state.counters.ended and not self._last_stage:
+            self._next_stage()
+        else:
+            self._enter(fresh=False)
+            self.state.load_optimizers(checkpoint, self.stage)
 
-    def _enter(self) -> None:
-        """Set up the stage of the present step."""
-        state, ema = self.state, self.state.ema
-        index, start = locate(self.config, state.counters.step)
-        fresh = state.counters.step == start
-        stage = begin_stage(self.model, self.config, index, start)
-        trained = stage.all_trained
-        if fresh and stage.config.init_from:
-            taken = init_from(self.model, Path(stage.config.init_from), stage.config.init_only)
-            if ema is not None:
-                ema.restart(n for n in taken if n in ema.values)
-        if ema is not None:
-            if fresh and index:
-                # What earlier stages trained is used from now on as it will be used in the end: averaged.
-                ema.assign(n for n in ema.values if n not in trained)
-            ema.follow(trained)
-        hashes = frozen_hashes(self.model, stage.config.freeze)
-        state.frozen |= {f"{stage.config.name}/{n}": h for n, h in hashes.items()}
-        if self.config.compile:
-            compile_networks(self.model, [n for p in stage.phases for n in p.phase.parameters])
-        self.stage = stage
-        self.stepper = Stepper(self.fabric, state, stage, self.batches)
+    @property
+    def _last_stage(self) -> bool:
+        return self.state.counters.stage + 1 == len(self.config.all_stages)
+
+    @property
+    def _done(self) -> bool:
+        return self.state.counters.ended and self._last_stage
+
+    def _next_stage(self) -> None:
+        counters = self.state.counters
+        counters.stage, counters.start, counters.ended = counters.stage + 1, counters.step, False
+        self._enter(fresh=True)
+
+    def _enter(self, *, fresh: bool) -> None:
+        self.stage, self.stepper = enter_stage(self.setup, self.state, fresh=fresh)
 
     # ── running
 
     def run(self, stop: Stop) -> None:
         """Train to the end. Raises NotFinite or Interrupted."""
         config, counters = self.config, self.state.counters
-        total = config.total_steps
         began = time.perf_counter()
-        while counters.step < total:
+        while not self._done:
             self.stepper.run(counters)
-            step = counters.step
-            stage_ends = step == self.stage.start + self.stage.config.steps
-            logs = step % config.log_every == 0 or stage_ends
-            saves = stage_ends or _due(step, config.checkpoint_every)
-            validates = stage_ends or _due(step, config.validate_every or config.checkpoint_every)
-            stops = self._agree(stop.asked, logs) and step < total
+            self.samples += self.stage.settings.batch
+            step, settings = counters.step, self.stage.settings
+            counters.ended = step == self.stage.end
+            logs = step % config.log_every == 0 or counters.ended
+            saves = counters.ended or _due(step, config.checkpoint_every)
+            validates = counters.ended or _due(step, settings.validate_every or config.checkpoint_every)
+            stops = self._agree(stop.asked, logs) and not self._done
             if step == 1:
                 self._check_weights()
             if logs or saves or validates or stops:
@@ -128,18 +126,30 @@ class Loop:
                 self.session += now - began
                 if logs:
                     self._log(means)
-                if validates and self.validate:
-                    self._validate(self.validate)
-                if saves or stops:
+                better = validates and self._validate()
+                if counters.ended and not logs:  # early stopping ended the stage
+                    self._log(means)
+                if counters.ended and settings.keep_best:
+                    self.keeper.restore_best(self.stage)
+                if saves or stops or better or counters.ended:
                     self._keep()
-                if stage_ends and step < total:
-                    self._enter()
+                self._show(logs or counters.ended)
+                if stops and not self._done:
+                    raise Interrupted(step, self._total, self.directory)
+                if counters.ended and not self._done:
+                    self._next_stage()
                     if self.directory is None:
                         self._keep()
                 began = time.perf_counter()
-            self._show(logs, total)
-            if stops:
-                raise Interrupted(step, total, self.directory)
+            else:
+                self._show(False)
+
+    @property
+    def _total(self) -> int:
+        """Steps in all, as far as can be known: a stage that ended early is as long as it was."""
+        counters, stages = self.state.counters, self.config.all_stages
+        here = counters.step if counters.ended else counters.start + stages[counters.stage].steps
+        return here + sum(s.steps for s in stages[counters.stage + 1 :])
 
     def _agree(self, asked: bool, now: bool) -> bool:
         """Whether to stop: several processes decide together, when they meet anyway."""
@@ -162,9 +172,9 @@ class Loop:
         return means
 
     def _log(self, means: dict[str, float]) -> None:
-        step, stage = self.state.counters.step, self.stage
-        within = step - 1 - stage.start
-        factor = lr_factor(within, stage.config.steps, self.config.warmup, self.config.schedule)
+        stage = self.stage
+        within = self.state.counters.step - 1 - stage.start
+        factor = lr_factor(within, stage.config.steps, stage.settings.warmup, stage.schedule)
         self.state.last = means | {f"lr/{n}": r * factor for n, r in stage.rates.items()}
         self.state.sums.clear()
         self._append(self.state.last | {"seconds": round(self.state.seconds, 3)})
@@ -174,25 +184,52 @@ class Loop:
             line = {"step": self.state.counters.step, "stage": self.stage.config.name, **values}
             append_jsonl(self.directory / "metrics.jsonl", line)
 
-    def _validate(self, validate: Validate) -> None:
-        step, ema = self.state.counters.step, self.state.ema
-        self.model.eval()
-        if ema is None:
-            found = validate(self.model, step)
-        else:
-            with ema.swapped():
-                found = validate(self.model, step)
-        set_modes(self.model, self.stage.config.freeze)
-        named = {f"validation/{n}": float(v) for n, v in found.items()}
-        self.state.last = self.state.last | named
+    def _validate(self) -> bool:
+        """Look at held-out data; may end the stage. Returns whether the weights are kept as the best."""
+        state, settings = self.state, self.stage.settings
+        measured: dict[str, float] = {}
+        with state.ema.swapped() if state.ema else nullcontext():
+            self.model.eval()
+            if self.validation is not None and len(self.validation):
+                measured |= held_out_loss(
+                    self.model,
+                    self.validation,
+                    self.stage,
+                    fabric=self.stepper.fabric,
+                    seed=state.seed,
+                    step=state.counters.step,
+                    place=self.stepper.place,
+                )
+            if self.validate:
+                measured |= self.validate(self.model, state.counters.step)
+        set_modes(self.model, settings.freeze)
+        rule, chooses = settings.early_stopping, settings.keep_best
+        if (rule or chooses) and LOSS not in measured:
+            asked = "early_stopping" if rule else "keep_best"
+            raise CallError(
+                f"train.{asked} needs a loss on held-out data, and there is none in the stage "
+                f"'{self.stage.config.name}': give a validation split and a model that defines "
+                "'validation_loss', or leave it out"
+            )
+        if not measured:
+            return False
+        named = {f"validation/{n}": float(v) for n, v in measured.items()}
+        state.last = state.last | named
         self._append(named)
+        if LOSS not in measured:
+            return False
+        best = state.history.add(float(measured[LOSS]), state.counters.step, rule.min_delta if rule else 0.0)
+        if best and chooses:
+            self.keeper.save_best(self.stage)
+        state.counters.ended |= state.history.exhausted(rule)
+        return best and chooses
 
-    def _show(self, always: bool, total: int) -> None:
+    def _show(self, always: bool) -> None:
         """Progress a few times a second: drawing it may cost more than a small step."""
         now = time.monotonic()
         if self.progress and self.fabric.is_global_zero and (always or now - self._shown > 0.2):
             self._shown = now
-            self.progress(self.state.counters.step, total, self.state.last)
+            self.progress(self.state.counters.step, self._total, self.state.last)
 
     def _check_weights(self) -> None:
         """In the very first step every phase of the first stage runs: the names of its loss terms are known
@@ -210,35 +247,28 @@ class Loop:
         """Write a checkpoint, or remember it. Weights that are not finite are never kept."""
         if not all_finite(list(self.model.state_dict().values())):
             self._search("a weight")
-        if self.directory is None:
-            # In memory, one state per stage has to do: it is needed only to search for a NaN.
-            if self.state.counters.step == self.stage.start:
-                self._in_memory = self.state.take(self.stage, copy=True)
-            return
-        if self.fabric.is_global_zero:
-            checkpoint = self.state.take(self.stage, copy=False)
-            save_checkpoint(self.directory / "checkpoints", checkpoint, self.config.keep)
-        self.fabric.barrier()
+        self.keeper.save(self.stage)
 
-    def _search(self, seen: str) -> None:
+    def _search(self, what: str) -> None:
         """Something is not finite: replay from the last good checkpoint to name it. Always raises."""
-        counters = self.state.counters
-        upto = counters.step
-        good = self._in_memory if self.directory is None else latest(self.directory / "checkpoints")[0]
+        last = self.state.counters.step
+        good = self.keeper.good()
         if good is None:
-            raise NiwakiError(f"{seen} is not finite before the first step: the initial weights are broken")
+            raise NiwakiError(f"{what} is not finite before the first step: the initial weights are broken")
         kept = f"; the last good checkpoint is {good.path}" if good.path else ""
         self._return_to(good)
         try:
-            while counters.step < upto:
-                self.stepper.run(counters, Searcher(self.model, compiled=self.config.compile))
-        except NotFinite as found:
+            while self.state.counters.step < last:
+                self.stepper.run(
+                    self.state.counters, Searcher(self.model, compiled=self.stage.settings.compile)
+                )
+        except NotFinite as origin:
             advice = f"{kept}; a lower learning rate, train.clip or train.precision=fp32 may help"
-            raise found.advise(advice) from None
+            raise origin.advise(advice) from None
         finally:
             self._return_to(good)
         raise NiwakiError(
-            f"{seen} was not finite after step {upto}, but running the steps from {good.step} again did not "
+            f"{what} was not finite after step {last}, but running the steps from {good.step} again did not "
             f"show where: the device does not repeat its sums exactly{kept}"
         )
 

@@ -7,7 +7,7 @@ the same value again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -77,17 +77,18 @@ class Searcher:
             for handle in handles:
                 handle.remove()
 
-    def batch(self, batch: Batch, phase: str, step: int) -> None:
-        seen: list[Tensor] = []
-        batch.map(lambda t: seen.append(t) or t)  # type: ignore[func-returns-value]
-        if not all_finite(seen):
-            raise NotFinite("the data", phase, step)
+    def batch(self, batch: Batch, phase: str, step: int, what: str = "the data") -> None:
+        tensors: list[Tensor] = []
+        batch.map(lambda t: tensors.append(t) or t)  # type: ignore[func-returns-value]
+        if not all_finite(tensors):
+            raise NotFinite(what, phase, step)
 
-    def terms(self, terms: dict[str, Tensor], phase: str, step: int) -> None:
+    def terms(self, terms: dict[str, Tensor], phase: str, step: int, origins: Mapping[str, str]) -> None:
         for name, term in terms.items():
             if not all_finite([term]):
+                of = f" of {origins[name]}" if name in origins else ""
                 raise NotFinite(
-                    self._first or f"the loss term '{name}' (and no module before it)", phase, step
+                    self._first or f"the loss term '{name}'{of} (and no module before it)", phase, step
                 )
 
     def gradients(self, parameters: dict[str, nn.Parameter], phase: str, step: int) -> None:

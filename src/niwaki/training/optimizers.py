@@ -1,39 +1,92 @@
-"""Optimizers by name, and their state as named tensors.
+"""Optimizers by name, each a small frozen config that builds itself.
 
-An optimizer is a function from parameter groups, a learning rate and betas to a torch optimizer; it is
-registered by a decorator and then a valid `train.optimizer`.
+A new one is a class with `@optimizer("name")`; its fields are then valid settings of
+`train.optimizers.<which>`. One without a kernel in torch is written in a file of its own (`lion.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor, nn
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn, optim
 from torch.optim import Optimizer
 
-from niwaki_runtime.errors import CallError, NiwakiError, nearest
+from niwaki.training.lion import Lion
+from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["build_optimizer", "optimizer", "optimizer_names", "optimizer_tensors", "restore_optimizer"]
+__all__ = ["OptimizerConfig", "build_optimizer", "optimizer", "optimizer_class", "optimizer_names"]
 
 Groups = list[dict[str, Any]]
-Maker = Callable[[Groups, float, tuple[float, float]], Optimizer]
-
-_OPTIMIZERS: dict[str, Maker] = {}
+Betas = tuple[float, float]
 
 
-def optimizer(name: str) -> Callable[[Maker], Maker]:
-    """Decorator: enter a maker `(groups, lr, betas) → Optimizer` under a name."""
+class OptimizerConfig(BaseModel):
+    """What every optimizer has.
 
-    def enter(maker: Maker) -> Maker:
-        _OPTIMIZERS[name] = maker
-        return maker
+    lr:           peak learning rate, which the schedule scales
+    weight_decay: of parameters with two dimensions or more
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lr: float = Field(2e-4, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+
+    def build(self, groups: Groups) -> Optimizer:
+        """The torch optimizer over groups of parameters that carry their own `weight_decay`."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_betas(cls, betas: Betas) -> dict[str, Any]:
+        """What `train.betas` means for this optimizer."""
+        return {"betas": betas} if "betas" in cls.model_fields else {}
+
+
+Config = TypeVar("Config", bound=type[OptimizerConfig])
+
+_OPTIMIZERS: dict[str, type[OptimizerConfig]] = {}
+
+
+def optimizer(name: str) -> Callable[[Config], Config]:
+    """Class decorator: enter an optimizer under a name."""
+
+    def enter(cls: Config) -> Config:
+        _OPTIMIZERS[name] = cls
+        return cls
 
     return enter
 
 
-def _fastest(cls: type[Optimizer], groups: Groups, **options: Any) -> Optimizer:
+def optimizer_names() -> list[str]:
+    return sorted(_OPTIMIZERS)
+
+
+def optimizer_class(name: str) -> type[OptimizerConfig]:
+    """Raises CallError for an unknown name."""
+    if name not in _OPTIMIZERS:
+        raise CallError(f"there is no optimizer '{name}'; {nearest(name, _OPTIMIZERS)}")
+    return _OPTIMIZERS[name]
+
+
+def build_optimizer(config: OptimizerConfig, parameters: Mapping[str, nn.Parameter]) -> Optimizer:
+    """An optimizer over named parameters.
+
+    Only parameters with two dimensions or more are decayed: pulling a bias or a norm's scale to zero
+    regularizes nothing.
+    """
+    decayed = [p for p in parameters.values() if p.dim() >= 2]
+    others = [p for p in parameters.values() if p.dim() < 2]
+    groups = [
+        {"params": params, "weight_decay": decay}
+        for params, decay in ((decayed, config.weight_decay), (others, 0.0))
+        if params
+    ]
+    return config.build(groups)
+
+
+def _fused(cls: type[Optimizer], groups: Groups, **options: Any) -> Optimizer:
     """The fused kernel (one pass over all parameters) where the device has one, else the foreach one; same
     formulas."""
     try:
@@ -43,79 +96,99 @@ def _fastest(cls: type[Optimizer], groups: Groups, **options: Any) -> Optimizer:
 
 
 @optimizer("adam")
-def _adam(groups: Groups, lr: float, betas: tuple[float, float]) -> Optimizer:
-    """Kingma & Ba 2015, arXiv:1412.6980."""
-    return _fastest(torch.optim.Adam, groups, lr=lr, betas=betas)
+class Adam(OptimizerConfig):
+    """Kingma & Ba 2015, arXiv:1412.6980.
+
+    betas:   decay of the first and second moment
+    eps:     added to the root of the second moment
+    amsgrad: divide by the largest second moment so far (Reddi, Kale & Kumar 2018)
+    """
+
+    betas: Betas = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    amsgrad: bool = False
+
+    def build(self, groups: Groups) -> Optimizer:
+        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "amsgrad": self.amsgrad}
+        return _fused(optim.Adam, groups, **options)
 
 
 @optimizer("adamw")
-def _adamw(groups: Groups, lr: float, betas: tuple[float, float]) -> Optimizer:
-    """Decoupled weight decay: Loshchilov & Hutter 2019, arXiv:1711.05101."""
-    return _fastest(torch.optim.AdamW, groups, lr=lr, betas=betas)
+class AdamW(Adam):
+    """Adam with decoupled weight decay: Loshchilov & Hutter 2019, arXiv:1711.05101."""
+
+    def build(self, groups: Groups) -> Optimizer:
+        options = {"lr": self.lr, "betas": self.betas, "eps": self.eps, "amsgrad": self.amsgrad}
+        return _fused(optim.AdamW, groups, **options)
 
 
 @optimizer("sgd")
-def _sgd(groups: Groups, lr: float, betas: tuple[float, float]) -> Optimizer:
-    return _fastest(torch.optim.SGD, groups, lr=lr, momentum=betas[0])
+class Sgd(OptimizerConfig):
+    """Stochastic gradient descent: m ← μm + g, p ← p − lr·m.
 
-
-def optimizer_names() -> list[str]:
-    return sorted(_OPTIMIZERS)
-
-
-def build_optimizer(
-    name: str,
-    parameters: Mapping[str, nn.Parameter],
-    *,
-    lr: float,
-    betas: tuple[float, float],
-    weight_decay: float,
-) -> Optimizer:
-    """An optimizer over named parameters. Raises CallError for an unknown name.
-
-    Only parameters with two dimensions or more are decayed: pulling a bias or a norm's scale to zero
-    regularizes nothing.
+    momentum: μ
+    nesterov: p ← p − lr·(g + μm) instead
     """
-    if name not in _OPTIMIZERS:
-        raise CallError(f"there is no optimizer '{name}'; {nearest(name, _OPTIMIZERS)}")
-    decayed = [p for p in parameters.values() if p.dim() >= 2]
-    plain = [p for p in parameters.values() if p.dim() < 2]
-    groups = [
-        {"params": params, "weight_decay": decay}
-        for params, decay in ((decayed, weight_decay), (plain, 0.0))
-        if params
-    ]
-    return _OPTIMIZERS[name](groups, lr, betas)
+
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = False
+
+    def build(self, groups: Groups) -> Optimizer:
+        options = {"lr": self.lr, "momentum": self.momentum, "nesterov": self.nesterov}
+        return _fused(optim.SGD, groups, **options)
+
+    @classmethod
+    def from_betas(cls, betas: Betas) -> dict[str, Any]:
+        return {"momentum": betas[0]}
 
 
-def optimizer_tensors(opt: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
-    """The state as `parameter/key → tensor`."""
-    tensors = {}
-    for name, parameter in parameters.items():
-        for key, value in opt.state.get(parameter, {}).items():
-            if value is not None:
-                tensors[f"{name}/{key}"] = torch.as_tensor(value)
-    return tensors
+@optimizer("rmsprop")
+class RmsProp(OptimizerConfig):
+    """Tieleman & Hinton 2012, Lecture 6.5: p ← p − lr·g / (√v + ε), v ← αv + (1 − α)g².
 
-
-def restore_optimizer(
-    opt: Optimizer, parameters: Mapping[str, nn.Parameter], tensors: Mapping[str, Tensor]
-) -> None:
-    """The inverse of `optimizer_tensors`. Raises NiwakiError for a parameter that the optimizer does not
-    train.
-
-    Moments take the strides of their parameter: the fused kernels walk over both in memory order.
+    alpha:    decay of the squared gradients' average
+    eps:      added to its root
+    momentum: of the steps
+    centered: divide by the standard deviation of the gradients instead of their root mean square
     """
-    opt.state.clear()
-    for full, value in tensors.items():
-        name, _, key = full.rpartition("/")
-        if name not in parameters:
-            raise NiwakiError(
-                f"the checkpoint has optimizer state for '{name}', which this stage does not train"
-            )
-        parameter = parameters[name]
-        if value.shape == parameter.shape:
-            state = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
-        else:
-            state = value.to(parameter.device, copy=True)
-        opt.state[parameter][key] = state
+
+    alpha: float = Field(0.99, ge=0, lt=1)
+    eps: float = Field(1e-8, gt=0)
+    momentum: float = Field(0.0, ge=0, lt=1)
+    centered: bool = False
+
+    def build(self, groups: Groups) -> Optimizer:
+        options: dict[str, Any] = {"alpha": self.alpha, "eps": self.eps, "momentum": self.momentum}
+        return optim.RMSprop(groups, lr=self.lr, centered=self.centered, foreach=True, **options)
+
+
+@optimizer("radam")
+class RAdam(OptimizerConfig):
+    """Adam with the variance of its early steps rectified: Liu et al. 2020, arXiv:1908.03265.
+
+    betas:     decay of the first and second moment
+    eps:       added to the root of the second moment
+    decoupled: weight decay as in AdamW
+    """
+
+    betas: Betas = (0.9, 0.999)
+    eps: float = Field(1e-8, gt=0)
+    decoupled: bool = False
+
+    def build(self, groups: Groups) -> Optimizer:
+        options: dict[str, Any] = {"betas": self.betas, "eps": self.eps}
+        options["decoupled_weight_decay"] = self.decoupled
+        return optim.RAdam(groups, lr=self.lr, foreach=True, **options)
+
+
+@optimizer("lion")
+class LionConfig(OptimizerConfig):
+    """`niwaki.training.lion`. Its authors use a rate 3 to 10 times smaller than Adam's and more decay.
+
+    betas: mixing of the update, decay of the momentum
+    """
+
+    betas: Betas = (0.9, 0.99)
+
+    def build(self, groups: Groups) -> Optimizer:
+        return Lion(groups, lr=self.lr, betas=self.betas)

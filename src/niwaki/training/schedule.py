@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from niwaki.training.schedules import Schedule, build_schedule
 
 __all__ = ["ema_decay", "lr_factor", "seed_of"]
 
 _MASK = (1 << 64) - 1
 
 
-def lr_factor(step: int, steps: int, warmup: int, schedule: str) -> float:
-    """Share of the peak learning rate at `step` (0-based) of a stage of `steps`.
+def lr_factor(step: int, steps: int, warmup: int, schedule: str | Mapping[str, Any] | Schedule) -> float:
+    """Share of the peak learning rate at `step` (0-based) of a stage of `steps`: linear warm-up
+    (step + 1) / warmup, then the schedule over the rest of the stage.
 
-    Linear warm-up (step + 1) / warmup, then ½(1 + cos πτ) with τ from 0 at the end of the warm-up to 1 at
-    the end of the stage (Loshchilov & Hutter 2017, SGDR, without restarts), or 1.
+    schedule: as in a recipe, or what `build_schedule` made of it
     """
     if step < warmup:
         return (step + 1) / warmup
-    if schedule == "constant":
-        return 1.0
-    done = (step - warmup) / max(steps - warmup, 1)
-    return 0.5 * (1.0 + math.cos(math.pi * done))
+    function = schedule if callable(schedule) else build_schedule(schedule)
+    return function(step - warmup, max(steps - warmup, 1))
 
 
 def ema_decay(decay: float, updates: int) -> float:

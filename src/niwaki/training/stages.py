@@ -14,12 +14,15 @@ from niwaki.core.contract import Phase, Trainable
 from niwaki.core.store import hash_tensors
 from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.optimizers import build_optimizer
+from niwaki.training.schedules import Schedule, build_schedule
+from niwaki.training.settings import DEFAULT
+from niwaki.training.user_losses import UserLoss, load_losses
 from niwaki_runtime.errors import CallError, nearest
 
 __all__ = [
     "ActivePhase",
     "Stage",
-    "begin_stage",
+    "build_stage",
     "check_stages",
     "frozen_hashes",
     "locate",
@@ -41,12 +44,17 @@ class ActivePhase:
 class Stage:
     """One stage under way.
 
+    settings:   those of the training, with what the stage changes
     start:      training steps before it
+    rates:      peak learning rate by optimizer name
+    weights:    by loss term
+    losses:     the user's own, by phase
     optimizers: by optimizer name
     trained:    by optimizer name, the parameters of each: the union over its phases
     """
 
     config: StageConfig
+    settings: TrainConfig
     index: int
     start: int
     phases: tuple[ActivePhase, ...]
@@ -54,6 +62,13 @@ class Stage:
     trained: dict[str, dict[str, nn.Parameter]]
     rates: dict[str, float]
     weights: dict[str, float]
+    schedule: Schedule
+    losses: dict[str, tuple[UserLoss, ...]]
+
+    @property
+    def end(self) -> int:
+        """Training steps up to its last one, where nothing ends it before."""
+        return self.start + self.config.steps
 
     @property
     def all_trained(self) -> dict[str, nn.Parameter]:
@@ -82,7 +97,7 @@ def locate(config: TrainConfig, step: int) -> tuple[int, int]:
 def check_stages(model: Trainable, config: TrainConfig) -> None:
     """Raises CallError where the recipe's stages and the model's phases do not fit each other."""
     phases = model.phases()
-    known = list(dict.fromkeys(p.stage for p in phases if p.stage is not None))
+    known = list(dict.fromkeys(name for p in phases for name in p.stages))
     names = [s.name for s in config.all_stages]
     if known and not config.stages:
         raise CallError(
@@ -93,38 +108,52 @@ def check_stages(model: Trainable, config: TrainConfig) -> None:
             f"this model has a stage '{missing}' that train.stages does not name; it has {', '.join(names)}"
         )
     for name in names:
-        if not any(p.stage in (None, name) for p in phases):
+        if not any(p.in_stage(name) for p in phases):
             raise CallError(f"this model has nothing to train in the stage '{name}'; {nearest(name, known)}")
+    optimizers = {p.optimizer_name for p in phases} | {DEFAULT}
+    for stage in config.all_stages:
+        settings = config.of_stage(stage)
+        for name in settings.optimizers:
+            if name not in optimizers:
+                raise CallError(
+                    f"train.optimizers names '{name}', but no phase of this model uses it; "
+                    f"{nearest(name, optimizers)}"
+                )
+        if config.devices > 1 and settings.precision != config.precision:
+            raise CallError(f"the stage '{stage.name}' changes the precision, which needs devices: 1")
+        load_losses(settings.losses, phases)
 
 
-def begin_stage(model: Trainable, config: TrainConfig, index: int, start: int) -> Stage:
+def build_stage(model: Trainable, config: TrainConfig, index: int, start: int) -> Stage:
     """Find the parameters of every phase, build the optimizers, freeze what is to stay, and set the
     modules' modes."""
     stage = config.all_stages[index]
+    settings = config.of_stage(stage)
+    freeze = settings.freeze
     named = dict(model.named_parameters())
     modules = {n for n, _ in model.named_modules() if n}
-    for name in stage.freeze:
+    for name in freeze:
         if name not in modules and name not in named:
             raise CallError(
                 f"stage '{stage.name}' freezes '{name}', which the model has not; {nearest(name, modules)}"
             )
-    found: list[tuple[Phase, dict[str, nn.Parameter]]] = []
+    active: list[tuple[Phase, dict[str, nn.Parameter]]] = []
     trained: dict[str, dict[str, nn.Parameter]] = {}
     for phase in model.phases():
-        if phase.stage not in (None, stage.name):
+        if not phase.in_stage(stage.name):
             continue
         for name in phase.parameters:
             if name not in modules and name not in named:
                 raise CallError(
                     f"phase '{phase.name}' trains '{name}', which the model has not; {nearest(name, modules)}"
                 )
-        own = {n: p for n, p in named.items() if under(n, phase.parameters) and not under(n, stage.freeze)}
-        if not own:
+        open_ = {n: p for n, p in named.items() if under(n, phase.parameters) and not under(n, freeze)}
+        if not open_:
             raise CallError(
                 f"phase '{phase.name}' has no parameters left to train in the stage '{stage.name}'"
             )
-        found.append((phase, own))
-        trained.setdefault(phase.optimizer_name, {}).update(own)
+        active.append((phase, open_))
+        trained.setdefault(phase.optimizer_name, {}).update(open_)
     owners: dict[str, str] = {}
     for opt, parameters in trained.items():
         for name in parameters:
@@ -135,23 +164,21 @@ def begin_stage(model: Trainable, config: TrainConfig, index: int, start: int) -
                 )
     for name, parameter in named.items():
         parameter.requires_grad_(name in owners)
-    set_modes(model, stage.freeze)
-    rates = {opt: config.rate(stage, opt) for opt in trained}
-    optimizers = {
-        opt: build_optimizer(
-            config.optimizer, parameters, lr=rates[opt], betas=config.betas, weight_decay=config.weight_decay
-        )
-        for opt, parameters in trained.items()
-    }
+    set_modes(model, freeze)
+    configs = {opt: settings.optimizer_config(opt) for opt in trained}
+    optimizers = {opt: build_optimizer(configs[opt], parameters) for opt, parameters in trained.items()}
     return Stage(
         config=stage,
+        settings=settings,
         index=index,
         start=start,
-        phases=tuple(ActivePhase(p, own, optimizers[p.optimizer_name]) for p, own in found),
+        phases=tuple(ActivePhase(p, open_, optimizers[p.optimizer_name]) for p, open_ in active),
         optimizers=optimizers,
         trained=trained,
-        rates=rates,
-        weights={**config.loss_weights, **stage.loss_weights},
+        rates={opt: config.lr for opt, config in configs.items()},
+        weights=settings.loss_weights,
+        schedule=build_schedule(settings.schedule),
+        losses=load_losses(settings.losses, model.phases()),
     )
 
 

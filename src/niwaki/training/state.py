@@ -1,4 +1,4 @@
-"""Everything that a training is at one moment: what a checkpoint takes up and gives back."""
+"""Everything that a training is at one moment: what a checkpoint holds."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from torch import Tensor
 
 from niwaki.core.contract import Trainable
 from niwaki.training.checkpoint import Checkpoint, differences, model_shapes
-from niwaki.training.config import TrainConfig
+from niwaki.training.config import TrainConfig, identity
 from niwaki.training.ema import Ema
 from niwaki.training.metrics import Sums
-from niwaki.training.optimizers import optimizer_tensors, restore_optimizer
-from niwaki.training.stages import Stage
+from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
+from niwaki.training.stages import Stage, locate
+from niwaki.training.validation import History
 from niwaki_runtime.errors import CallError, NiwakiError
 
 __all__ = ["Counters", "State"]
-
-_FREE = {"log_every", "checkpoint_every", "validate_every", "keep"}
-"""Settings that may change between a run and its resumption: they do not touch the weights."""
 
 
 @dataclass
@@ -29,10 +27,18 @@ class Counters:
 
     step:    training steps finished, over all stages
     batches: batches drawn
+    samples: samples drawn, over all processes: where in the endless stream the next batch begins
+    stage:   index of the present stage
+    start:   training steps before it
+    ended:   whether it has reached its end; the next one begins at `step`
     """
 
     step: int = 0
     batches: int = 0
+    samples: int = 0
+    stage: int = 0
+    start: int = 0
+    ended: bool = False
 
 
 @dataclass
@@ -43,6 +49,7 @@ class State:
     seconds:  time in steps, earlier sessions included
     last:     the newest metrics
     frozen:   SHA-256 of each frozen part, by `stage/name`
+    history:  validations of the present stage
     """
 
     model: Trainable
@@ -55,14 +62,16 @@ class State:
     seconds: float = 0.0
     last: dict[str, float] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
+    history: History = field(default_factory=History)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.device)
 
-    def take(self, stage: Stage, *, copy: bool) -> Checkpoint:
-        """The present state. Raises NiwakiError where the model keeps something else than tensors.
+    def state_dict(self, stage: Stage, *, copy: bool) -> Checkpoint:
+        """The present state, with the optimizers of `stage`.
 
         copy: whether the tensors are to outlive the next step
+        Raises NiwakiError where the model keeps something else than tensors.
         """
         tensors: dict[str, Tensor] = {f"model/{n}": t for n, t in self.model.state_dict().items()}
         if self.ema is not None:
@@ -81,6 +90,9 @@ class State:
         record = {
             "step": self.counters.step,
             "batches": self.counters.batches,
+            "samples": self.counters.samples,
+            "position": {k: getattr(self.counters, k) for k in ("stage", "start", "ended")},
+            "validations": self.history.to_json(),
             "stage": stage.config.name,
             "seconds": self.seconds,
             # Generators are seeded by (seed, step, phase, repeat, …): with the step, this is all of their
@@ -94,26 +106,42 @@ class State:
         }
         return Checkpoint(tensors, record)
 
-    def give_back(self, checkpoint: Checkpoint) -> None:
+    def load_state_dict(self, checkpoint: Checkpoint) -> None:
         """All but the optimizers as it was when the checkpoint was taken."""
         record = checkpoint.record
-        self.counters.step, self.counters.batches = record["step"], record["batches"]
+        self.counters = self._counters(record)
         self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
+        self.history = History.from_json(record.get("validations", {}))
+        self.load_weights(checkpoint)
+        self.sums.restore(checkpoint.part("sums"), record["counts"])
+
+    def load_weights(self, checkpoint: Checkpoint) -> None:
+        """The model and its averaged weights."""
         self.model.load_state_dict(checkpoint.part("model"))
         if self.ema is not None:
             self.ema.load(checkpoint.part("ema"))
-        self.sums.restore(checkpoint.part("sums"), record["counts"])
 
-    def give_back_optimizers(self, checkpoint: Checkpoint, stage: Stage) -> None:
+    def load_optimizers(self, checkpoint: Checkpoint, stage: Stage) -> None:
         for name, optimizer in stage.optimizers.items():
             restore_optimizer(optimizer, stage.trained[name], checkpoint.part(f"optimizer/{name}"))
 
+    def _counters(self, record: dict[str, Any]) -> Counters:
+        """Of a record from before stages could differ in length and batch, what follows from the config."""
+        step, batches = record["step"], record["batches"]
+        if "position" in record:
+            return Counters(step, batches, record["samples"], **record["position"])
+        index, start = locate(self.config, step)
+        named = next(i for i, s in enumerate(self.config.all_stages) if s.name == record["stage"])
+        ended = named < index or step == self.config.total_steps
+        if named < index:  # written at the border, before the next stage began
+            index, start = named, start - self.config.all_stages[named].steps
+        return Counters(step, batches, batches * self.config.batch, index, start, ended)
+
     def identity(self) -> dict[str, Any]:
         """What must be equal for a resumed training to end where an uninterrupted one does."""
-        config = self.config.model_dump(mode="json")
         return {
             "model": model_shapes(self.model),
-            "settings": {k: v for k, v in config.items() if k not in _FREE},
+            "settings": identity(self.config),
             "run": {"seed": self.seed},
         }
 
@@ -127,7 +155,7 @@ class State:
 
         Raises CallError where the checkpoint was written by another model, config or seed.
         """
-        then, now = checkpoint.record["identity"], self.identity()
+        then, now = dict(checkpoint.record["identity"]), self.identity()
         for what, key in (("model", "model"), ("training settings", "settings"), ("training", "run")):
             if difference := differences(then[key], now[key]):
                 raise CallError(

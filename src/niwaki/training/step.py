@@ -3,6 +3,7 @@ synchronisation."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.schedule import ema_decay, lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage
 from niwaki.training.state import Counters, State
+from niwaki.training.user_losses import UserLoss
 
 __all__ = ["Batches", "Stepper", "Watch"]
 
@@ -29,9 +31,9 @@ class Watch(Protocol):
 
     def forward(self, phase: str, step: int) -> AbstractContextManager[None]: ...
 
-    def batch(self, batch: Batch, phase: str, step: int) -> None: ...
+    def batch(self, batch: Batch, phase: str, step: int, what: str = "the data") -> None: ...
 
-    def terms(self, terms: dict[str, Tensor], phase: str, step: int) -> None: ...
+    def terms(self, terms: dict[str, Tensor], phase: str, step: int, origins: Mapping[str, str]) -> None: ...
 
     def gradients(self, parameters: dict[str, nn.Parameter], phase: str, step: int) -> None: ...
 
@@ -40,12 +42,18 @@ class Watch(Protocol):
 
 class _Call:
     """The arguments of `loss`, opaque to Fabric: it would copy the dataclasses (losing what `ctx.log`
-    records) and round the batch to bf16 before the loss sees it."""
+    records) and round the batch to bf16 before the loss sees it.
 
-    __slots__ = ("batch", "ctx", "phase")
+    losses:  the user's own, added to the model's
+    weights: filled with the weights of their terms, `origins` with the functions that they come from
+    """
 
-    def __init__(self, phase: str, batch: Batch, ctx: Context) -> None:
-        self.phase, self.batch, self.ctx = phase, batch, ctx
+    __slots__ = ("batch", "ctx", "losses", "origins", "phase", "weights")
+
+    def __init__(self, phase: str, batch: Batch, ctx: Context, losses: tuple[UserLoss, ...]) -> None:
+        self.phase, self.batch, self.ctx, self.losses = phase, batch, ctx, losses
+        self.weights: dict[str, float] = {}
+        self.origins: dict[str, str] = {}
 
 
 class _Loss(nn.Module):
@@ -60,7 +68,17 @@ class _Loss(nn.Module):
         self.model = model
 
     def forward(self, call: _Call) -> dict[str, Tensor]:
-        return self.model.loss(call.phase, call.batch, call.ctx)
+        terms = self.model.loss(call.phase, call.batch, call.ctx)
+        for loss in call.losses:
+            for name, term in loss.terms(self.model, call.batch, call.ctx).items():
+                if name in terms:
+                    origin = call.origins.get(name, "the model")
+                    raise CallError(
+                        f"the loss {loss.call} returns the term '{name}', as {origin} does; rename it"
+                    )
+                terms = {**terms, name: term}
+                call.weights[name], call.origins[name] = loss.weight, loss.call
+        return terms
 
 
 class Stepper:
@@ -70,7 +88,7 @@ class Stepper:
     """
 
     def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
-        self.fabric, self.model, self.config, self.seed = fabric, state.model, state.config, state.seed
+        self.fabric, self.model, self.config, self.seed = fabric, state.model, stage.settings, state.seed
         self.sums, self.ema = state.sums, state.ema
         self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
@@ -86,7 +104,7 @@ class Stepper:
         """One step; advances the counters. `watch` looks at every value and may raise."""
         step, stage = counters.step, self.stage
         within = step - stage.start
-        factor = lr_factor(within, stage.config.steps, self.config.warmup, self.config.schedule)
+        factor = lr_factor(within, stage.config.steps, self.config.warmup, stage.schedule)
         for name, opt in stage.optimizers.items():
             for group in opt.param_groups:
                 group["lr"] = stage.rates[name] * factor
@@ -97,7 +115,7 @@ class Stepper:
         self._last, self._shared = None, [{} for _ in range(self.config.accumulate)]
         for active in stage.due(step):
             for repeat in range(active.phase.repeats):
-                self._phase(active, repeat, counters, ctx, watch)
+                self._run_phase(active, repeat, counters, ctx, watch)
         if self.ema is not None:
             self.ema.update(ema_decay(self.config.ema, within))
         with torch.no_grad():
@@ -106,12 +124,12 @@ class Stepper:
         self._record("step", ctx)
         counters.step += 1
 
-    def _phase(
+    def _run_phase(
         self, active: ActivePhase, repeat: int, counters: Counters, ctx: Context, watch: Watch | None
     ) -> None:
         phase, config, fabric = active.phase, self.config, self.fabric
         if phase.fresh_batch or self._last is None:
-            self._last = self._next(counters)
+            self._last = self._next(counters, ctx, phase.name, watch)
             for shared in self._shared:
                 shared.clear()  # it was about another batch
         self._train_only(active)
@@ -120,19 +138,18 @@ class Stepper:
         for micro, part in enumerate(parts):
             self.rng.manual_seed(seed_of(self.seed, phase.name, ctx.step, repeat, micro, fabric.global_rank))
             ctx.shared = self._shared[micro]
-            if watch:
-                watch.batch(part, phase.name, ctx.step)
-            looking = watch.forward(phase.name, ctx.step) if watch else nullcontext()
+            watched = watch.forward(phase.name, ctx.step) if watch else nullcontext()
+            call = _Call(phase.name, part, ctx, self.stage.losses.get(phase.name, ()))
             with self._unsynced(micro + 1 < len(parts)):
-                with looking, _eager(config.compile and phase.double_backward):
-                    terms = self.wrapped(_Call(phase.name, part, ctx))
+                with watched, _eager(config.compile and phase.double_backward):
+                    terms = self.wrapped(call)
                 if watch:
-                    watch.terms(terms, phase.name, ctx.step)
-                total = self._total(phase, terms)
+                    watch.terms(terms, phase.name, ctx.step, call.origins)
+                total = self._total(phase, terms, call.weights)
                 # The batch's loss is a mean: that of k equal parts is the mean of theirs.
                 fabric.backward(total if len(parts) == 1 else total / len(parts), model=self.wrapped)
             named = {f"{phase.name}/{n}": t for n, t in terms.items()}
-            if len(terms) > 1 or ctx.weights:
+            if len(terms) > 1 or ctx.weights or call.weights:
                 named[f"{phase.name}/total"] = total
             self.sums.add(named, 1 / len(parts))
             self._record(phase.name, ctx, 1 / len(parts))
@@ -154,16 +171,32 @@ class Stepper:
             self.fabric.no_backward_sync(self.wrapped) if on and self.fabric.world_size > 1 else nullcontext()
         )
 
-    def _next(self, counters: Counters) -> Batch:
-        batch = self.batches.batch(counters.batches)
+    def _next(self, counters: Counters, ctx: Context, phase: str, watch: Watch | None) -> Batch:
+        """The next batch of the stream, as the model prepares it."""
+        batch = self.place(self.batches.batch(counters.batches))
+        if watch:
+            watch.batch(batch, phase, ctx.step)
+        self.rng.manual_seed(seed_of(self.seed, "prepare", counters.batches, self.fabric.global_rank))
+        with torch.no_grad():
+            prepared = self.model.prepare(batch, ctx)
         counters.batches += 1
+        counters.samples += self.config.batch
+        if prepared is batch:
+            return batch
+        prepared = self.place(prepared)
+        if watch:
+            watch.batch(prepared, phase, ctx.step, "what `prepare` made of the data")
+        return prepared
+
+    def place(self, batch: Batch) -> Batch:
+        """A batch on the training device, in the layout of the networks."""
         last = self.channels_last
 
-        def place(t: Tensor) -> Tensor:
+        def put(t: Tensor) -> Tensor:
             t = t.to(self.device, non_blocking=True)
             return channels_last(t) if last and t.dim() == 4 else t
 
-        return batch.map(place)
+        return batch.map(put)
 
     def _train_only(self, active: ActivePhase) -> None:
         """Only this phase's parameters require gradients: the others are neither moved nor paid for."""
@@ -175,15 +208,16 @@ class Stepper:
                 parameter.requires_grad_(name in wanted)
         self._on = set(wanted)
 
-    def _total(self, phase: Phase, terms: dict[str, Tensor]) -> Tensor:
-        """Σ weight·term."""
+    def _total(self, phase: Phase, terms: dict[str, Tensor], weights: Mapping[str, float]) -> Tensor:
+        """Σ weight·term; `weights` are those of the user's own losses."""
         self.terms.update(terms)
         for name, term in terms.items():
             if term.dim():
                 raise CallError(
                     f"loss term '{name}' of phase '{phase.name}' must be a scalar, not {tuple(term.shape)}"
                 )
-        weighted = [t if (w := self.stage.weights.get(n, 1.0)) == 1.0 else t * w for n, t in terms.items()]
+        of = {n: self.stage.weights.get(n, 1.0) * weights.get(n, 1.0) for n in terms}
+        weighted = [t if of[n] == 1.0 else t * of[n] for n, t in terms.items()]
         if not weighted:
             raise CallError(f"phase '{phase.name}' returned no loss terms")
         total = weighted[0]

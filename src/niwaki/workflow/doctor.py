@@ -14,7 +14,7 @@ import torch
 from niwaki.data import load as load_data
 from niwaki.recipe import Recipe, check_data, load_recipe
 from niwaki.workflow.reporter import Quiet, Reporter, counter
-from niwaki.workflow.rundir import versions
+from niwaki.workflow.run_directory import versions
 from niwaki_runtime.engines import available
 
 __all__ = ["doctor"]

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
-from niwaki.core.store import read_json
-from niwaki.workflow.rundir import LEGS, RunDirectory
+from niwaki.core.store import jsonable
+from niwaki.report.records import CompressionRecord, EvaluationRecord, ExportRecord, VerdictRecord
+from niwaki.workflow.run_directory import STAGES, RunDirectory
 
 __all__ = ["summary"]
 
 
 def summary(run: RunDirectory) -> dict[str, Any]:
-    """`run`, `report`, `bundle`, `legs` (status and seconds), `measured`, `evaluation`, `verdict` of a
-    finished run."""
-    evaluation = read_json(run.evaluation)
-    compression = read_json(run.compression)
-    measured = compression["measured"]
+    """`run`, `report`, `bundle`, `stages` (status and seconds), `steps`, `measured`, `sections` before and
+    after, `verdict` by axis, `verdicts` by judge, `comparison`, `n`, `seed` of a finished run."""
+    evaluation = EvaluationRecord.read(run.path) or EvaluationRecord()
+    compression = CompressionRecord.read(run.path) or CompressionRecord()
+    export = ExportRecord.read(run.path) or ExportRecord()
+    judged = VerdictRecord.read(run.path) or VerdictRecord()
+    measured = {way: dict(figures) for way, figures in export.measured.items()}
+    if judged.bytes and "after" in measured:
+        measured["after"]["bytes"] = judged.bytes
     return {
         "run": run.path,
         "name": run.recipe.name,
         "bundle": run.bundle,
         "bundle_bytes": run.bundle.stat().st_size,
         "report": run.report,
-        "legs": {leg: {k: run.leg(leg).get(k) for k in ("status", "seconds")} for leg in LEGS},
+        "stages": {name: _state(run, name) for name in STAGES},
+        "steps": compression.steps,
+        "warnings": compression.warnings,
+        "programs": export.programs,
         "measured": measured,
-        "evaluation": {k: evaluation[k] for k in ("trained", "bundle")},
-        "verdict": compression["verdict"],
-        "n": evaluation["n"],
-        "seed": evaluation["seed"],
+        "evaluation": {"trained": evaluation.trained, "bundle": judged.bundle},
+        "sections": {"before": evaluation.sections, "after": judged.sections},
+        "verdict": judged.verdict,
+        "verdicts": judged.verdicts,
+        "comparison": jsonable(judged.comparison),
+        "n": judged.n or evaluation.n,
+        "seed": evaluation.seed,
     }
+
+
+def _state(run: RunDirectory, name: str) -> dict[str, Any]:
+    state = run.stage(name)
+    return {key: state.get(key) for key in ("status", "seconds")}

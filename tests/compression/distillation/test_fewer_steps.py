@@ -27,7 +27,7 @@ from niwaki.compression.distillation.student import smaller, with_sampling
 from niwaki.core.contract import Batch, CallError, GenerativeModel, NiwakiError
 from niwaki.models import build
 from niwaki.models.io import load_model
-from niwaki_runtime.samplers.schedules import timesteps
+from niwaki_runtime.process.schedules import timesteps
 
 DATA = SimpleNamespace(train=split(), fingerprint="test")
 QUICK = {"lr": 1e-3, "batch": 64, "ema": 0.9, "precision": "fp32", "device": "cpu"}
@@ -45,30 +45,40 @@ def ddpm(**config: object) -> GenerativeModel:
 
 
 class Ideal(nn.Module):
-    """The exact denoiser of data that is one point: x₀ = c whatever is asked, said as v."""
+    """The exact denoiser of data that is one point, in the terms of the model's own path."""
 
     def __init__(self, model: GenerativeModel) -> None:
         super().__init__()
-        self.levels = (model.alphas, model.sigmas)
+        sampler = model.sampler()
+        self.path, self.prediction = sampler.process, sampler.prediction
+        times = self.path.nested().times(8)
+        self.known = {self.path.network_time(t): self.path.alpha_sigma(t) for t in times}
         self.c = nn.Parameter(torch.linspace(-0.9, 0.9, 64).reshape(1, 1, 8, 8))
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        a, s = (v[t.long()].reshape(-1, 1, 1, 1) for v in self.levels)
-        return (a * x - self.c) / s  # v = (α x − x₀) / σ
+        at = (t[:, None] - torch.tensor(list(self.known))).abs().argmin(1)
+        a, s = torch.tensor(list(self.known.values()))[at].reshape(-1, 2, 1, 1, 1).unbind(1)
+        x = x / self.path.network_input(torch.ones(()), a, s)
+        return self.path.conversion(self.prediction).target(self.c, (x - a * self.c) / s, a, s)
 
 
-def ideal() -> GenerativeModel:
-    model = ddpm()
+SMALL = {"widths": [8, 8], "blocks": 1, "attention": [], "groups": 4, "steps": 8}
+
+
+def ideal(name: str) -> GenerativeModel:
+    torch.manual_seed(0)
+    model = build(name, SMALL, small_models.IMAGE).eval()
     model.denoiser = Ideal(model)
     return model
 
 
+@pytest.mark.parametrize("name", ["ddpm", "edm", "flow-matching"])
 @pytest.mark.parametrize(
     "make", [lambda s, t, c: Progressive(s, t, c, 4), lambda s, t, c: Consistency(s, t, c, 8)]
 )
-def test_where_one_step_is_enough_there_is_nothing_to_learn(make: object) -> None:
+def test_where_one_step_is_enough_there_is_nothing_to_learn(make: object, name: str) -> None:
     """All data at one point: the path is straight, so one step does what two do, and all jumps meet."""
-    model = ideal()
+    model = ideal(name)
     config = DistillConfig(evaluations=4)
     both = make(model, model, config)  # type: ignore[operator]
     data = Batch({"x": model.denoiser.c.detach().expand(64, 1, 8, 8), "class": torch.arange(64) % 10})
@@ -83,7 +93,7 @@ def test_one_step_to_the_progressive_target_arrives_where_two_of_the_teacher_do(
     data, ctx = batch(64), context()
     grid = timesteps("trailing", 1000, 8)
     assert grid[::2] == timesteps("trailing", 1000, 4)  # the student's times are every other one
-    walk = _Walk(both, grid, torch.device("cpu"), data, ctx)
+    walk = _Walk(both, torch.device("cpu"), data, ctx)
     at = (torch.arange(64) % 4) * 2
     x = torch.randn(64, 1, 8, 8)
     there = walk.taught(walk.taught(x, at), at + 1)
@@ -93,20 +103,49 @@ def test_one_step_to_the_progressive_target_arrives_where_two_of_the_teacher_do(
     torch.testing.assert_close(a_end * target + s_end * eps, there, rtol=1e-4, atol=1e-4)
 
 
-def test_the_teachers_step_is_the_samplers_own() -> None:
+@pytest.mark.parametrize("name", ["ddpm", "edm", "flow-matching"])
+def test_the_teachers_step_is_the_samplers_own(name: str) -> None:
     """All samples started together walk the sampler's own path, guidance and clipping included."""
-    teacher = ddpm(steps=4, guidance=2.0)
+    torch.manual_seed(0)
+    settings = {**SMALL, "steps": 4, "guidance": 2.0, "solver": "euler"}
+    teacher = build(name, settings, small_models.IMAGE).eval()
+    for p in teacher.parameters():
+        if p.ndim > 1:
+            nn.init.normal_(p, std=0.5 / p[0].numel() ** 0.5)
     both = Consistency(copy.deepcopy(teacher), teacher, DistillConfig(evaluations=2), 4)
     y = torch.arange(6) % 10
     data = Batch({"x": torch.zeros(6, 1, 8, 8), "class": y})
-    walk = _Walk(both, timesteps("trailing", 1000, 4), torch.device("cpu"), data, context())
+    walk = _Walk(both, torch.device("cpu"), data, context())
     from niwaki.core.backend import TorchBackend
     from niwaki_runtime.samplers import Noise
 
-    x = Noise(TorchBackend(), 5, 0, 6).normal((1, 8, 8))
+    x = Noise(TorchBackend(), 5, 0, 6).normal((1, 8, 8)) * both.sampler.process.start_scale(4)
     for i in range(4):
         x = walk.taught(x, torch.full((6,), i))
-    torch.testing.assert_close(x, teacher.sample(6, seed=5, condition=y), rtol=1e-4, atol=1e-4)
+    wanted = teacher.sample(6, seed=5, condition=y, process=both.sampler.process)
+    torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["edm", "flow-matching"])
+@pytest.mark.parametrize("method", ["progressive", "consistency"])
+def test_other_paths_are_saved_with_their_few_steps(name: str, method: str, tmp_path: Path) -> None:
+    teacher = build(name, {**SMALL, "steps": 3}, small_models.IMAGE)
+    step = DistillConfig(evaluations=2, method=method, steps=4, **QUICK)
+    made = compress(teacher, DATA, CompressConfig(steps=(step,), measure=False), workdir=tmp_path, seed=0)
+    sampler = diffusion_of(load_model(tmp_path))
+    assert sampler == diffusion_of(made.model)
+    assert sampler.process == teacher.sampler().process.nested()
+    assert sampler.evaluations() == 2
+    bundle = niwaki_runtime.load(made.bundle, precision="exact")
+    assert bundle.sample(4, seed=3) == pytest.approx(made.model.sample(4, seed=3).numpy(), abs=1e-3)
+
+
+def test_evaluations_are_calls_and_not_steps(tmp_path: Path) -> None:
+    teacher = build("edm", SMALL, small_models.IMAGE)
+    step = CompressConfig(steps=(SamplingConfig(evaluations=7),), measure=False)
+    made = compress(teacher, None, step, workdir=tmp_path, seed=0)
+    sampler = diffusion_of(made.model)
+    assert (sampler.steps, sampler.evaluations()) == (4, 7)
 
 
 @pytest.mark.parametrize("method", ["progressive", "consistency"])

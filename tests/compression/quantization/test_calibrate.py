@@ -11,7 +11,7 @@ from compression import small_models
 
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.seeds import CALIBRATION
-from niwaki_runtime.samplers.schedules import timesteps
+from niwaki_runtime.process.schedules import timesteps
 
 
 def test_diffusion_is_seen_at_every_timestep_and_every_class() -> None:

@@ -152,6 +152,14 @@ class Sampler:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
 
+    def options(self) -> set[str]:
+        """Names of what `override` may change."""
+        return {f.name for part in self.parts() for f in fields(part)}
+
+    def draws_latents(self, graph: str | None = None) -> bool:
+        """Whether the noise that it draws once is an input of a network (of `graph`, where one is named)."""
+        return False
+
     def parts(self) -> tuple[Sampler, ...]:
         """The samplers that follow each other; a plain one is its own only part."""
         return (self,)

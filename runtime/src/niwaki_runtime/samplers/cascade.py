@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from niwaki_runtime.errors import CallError, nearest
@@ -57,7 +57,7 @@ class Cascade(Sampler):
         """A copy with options changed in each leg that has them; raises CallError for one that no leg has."""
         if not changes:
             return self
-        known = [_options(leg) for leg in self.legs]
+        known = [leg.options() for leg in self.legs]
         for name in changes:
             if not any(name in options for options in known):
                 hint = nearest(name, set().union(*known))
@@ -95,11 +95,6 @@ class Cascade(Sampler):
 def _spans(leg: Sampler) -> int:
     """How many ranges of draws a leg takes: a cascade within a cascade takes one for each of its own legs."""
     return len(leg.parts())
-
-
-def _options(leg: Sampler) -> set[str]:
-    """Names that `override` may change."""
-    return {f.name for part in leg.parts() for f in fields(part)}
 
 
 def _part(

@@ -1,70 +1,49 @@
-"""Sampling from a denoiser: prediction type, guidance and timesteps around a solver."""
+"""Sampling from a denoiser: process, prediction type and guidance around a solver."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar
 
 import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.process import END, Process, VariancePreserving, process_from_json
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
-from niwaki_runtime.samplers.schedules import alpha_bars, timesteps
 from niwaki_runtime.samplers.solvers import SOLVERS
 
-__all__ = ["PREDICTIONS", "Diffusion", "to_x0_eps"]
+__all__ = ["Diffusion"]
 
-
-def _from_v(x: Array, out: Array, a: float, s: float) -> tuple[Array, Array]:
-    """v = α ε − σ x₀ (Salimans & Ho 2022)."""
-    return a * x - s * out, s * x + a * out
-
-
-def _from_epsilon(x: Array, out: Array, a: float, s: float) -> tuple[Array, Array]:
-    return (x - s * out) / a, out
-
-
-def _from_x0(x: Array, out: Array, a: float, s: float) -> tuple[Array, Array]:
-    return out, (x - a * out) / s
-
-
-PREDICTIONS = {"v": _from_v, "epsilon": _from_epsilon, "x0": _from_x0}
-
-
-def to_x0_eps(prediction: str, x: Array, out: Array, a: float, s: float) -> tuple[Array, Array]:
-    """What the network said, as (x₀, ε)."""
-    if prediction not in PREDICTIONS:
-        raise CallError(f"there is no prediction type '{prediction}'; {nearest(prediction, PREDICTIONS)}")
-    return PREDICTIONS[prediction](x, out, a, s)
+_OF_PROCESS = ("schedule", "train_steps", "spacing", "offset", "last")
 
 
 @register
 @dataclass(frozen=True)
 class Diffusion(Sampler):
-    """Noise to sample in `steps` calls of graph(x, t, *conditions); t is float32 `(n,)`, in training
-    timesteps.
+    """Noise to sample in `steps` steps of a solver around graph(x, t, *conditions).
+
+    The graph is given what the process makes of x and t (`network_input`, `network_time`): t is float32
+    `(n,)`, of a variance-preserving process the training timestep.
 
     shape:            of one sample
     graph:            name of the denoiser
-    solver:           `ddpm`, `ddpm_large`, `ddim` or `dpmpp_2m`
-    steps:            network calls per sample
-    train_steps:      timesteps of the forward process in training
-    schedule:         `cosine`, `linear` or `scaled_linear`; the latter two also as `linear(1e-4, 0.02)`
-    prediction:       what the network says: `v`, `epsilon` or `x0`
-    spacing:          which timesteps are visited: `trailing`, `linspace` or `leading`; more in `SPACINGS`
-    offset:           added to every visited timestep
-    last:             where sampling ends: `clean` (α = 1), or at timestep `zero`, which keeps a little noise
+    solver:           `ddim`, `ddpm`, `ddpm_large`, `euler`, `heun`, `dpmpp_2m` or `consistency`
+    steps:            of the solver; what they cost is said by `evaluations`
+    process:          the path from data to noise and the times that are visited; may be given as its JSON
+    prediction:       what the network says: one of the process's `predictions`
     clip:             bound of |x₀| at every step, 0 for none
     consistent:       whether ε follows an x₀ that was clipped, so that x = α x₀ + σ ε still holds
-    start_scale:      standard deviation of the noise that sampling starts from
+    start_scale:      factor of the noise that sampling starts from
     conditions:       names of the conditions, in the order of the denoiser's inputs
     null:             the value of each integer condition that means "nothing asked" (for guidance)
     encoders:         condition → graph that encodes it, once per sample
     guidance:         w in out = out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022); 1 is plain
                       conditional sampling
     guidance_batched: one call of 2n rather than two of n, whichever was measured faster
+    schedule, train_steps, spacing, offset, last:
+                      fields of the process that may be given (or overridden) beside it, as manifests of
+                      schema 2 and earlier do; they are read from `process`, and None here
     """
 
     kind: ClassVar[str] = "diffusion"
@@ -72,12 +51,8 @@ class Diffusion(Sampler):
     graph: str = "denoiser"
     solver: str = "ddim"
     steps: int = 30
-    train_steps: int = 1000
-    schedule: str = "cosine"
+    process: Process = field(default_factory=VariancePreserving)
     prediction: str = "v"
-    spacing: str = "trailing"
-    offset: int = 0
-    last: Literal["clean", "zero"] = "clean"
     clip: float = 1.0
     consistent: bool = True
     start_scale: float = 1.0
@@ -86,20 +61,31 @@ class Diffusion(Sampler):
     encoders: dict[str, str] = field(default_factory=dict)
     guidance: float = 1.0
     guidance_batched: bool = True
+    schedule: str | None = None
+    train_steps: int | None = None
+    spacing: str | None = None
+    offset: int | None = None
+    last: str | None = None
 
     def __post_init__(self) -> None:
+        if isinstance(self.process, Mapping):  # as JSON and calls write it
+            object.__setattr__(self, "process", process_from_json(self.process))
+        told = {name: getattr(self, name) for name in _OF_PROCESS if getattr(self, name) is not None}
+        if told:
+            object.__setattr__(self, "process", self.process.override(**told))
+            for name in told:
+                object.__setattr__(self, name, None)
         if self.solver not in SOLVERS:
             raise CallError(f"there is no solver '{self.solver}'; {nearest(self.solver, SOLVERS)}")
-        if self.prediction not in PREDICTIONS:
+        if SOLVERS[self.solver].ancestral and not self.process.preserves_variance:
             raise CallError(
-                f"there is no prediction type '{self.prediction}'; {nearest(self.prediction, PREDICTIONS)}"
+                f"the solver '{self.solver}' adds the noise of a variance-preserving process, and this one "
+                f"is '{self.process.kind}'; choose ddim, euler, heun or dpmpp_2m"
             )
+        self.process.conversion(self.prediction)  # raises for a bad one
         if self.guidance != 1.0 and not set(self.conditions) & set(self.null):
             raise CallError("guidance needs a condition with a null value, and this model has none")
-        if self.last not in ("clean", "zero"):
-            raise CallError(f"sampling ends 'clean' or at timestep 'zero', not at '{self.last}'")
-        timesteps(self.spacing, self.train_steps, self.steps, self.offset)  # raises for a bad one
-        alpha_bars(self.schedule, self.train_steps)
+        self.process.times(self.steps)  # raises for a bad number
 
     def __call__(
         self,
@@ -110,47 +96,42 @@ class Diffusion(Sampler):
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
-        times = timesteps(self.spacing, self.train_steps, self.steps, self.offset)
-        levels = [self.level(t) for t in (*times, -1)]
+        process = self.process
+        times, levels = process.times(self.steps), process.levels(self.steps)
+        read = process.conversion(self.prediction).to_x0_eps
         predict = self._predictor(graphs, noise, conditions)
+        done = 0
 
         def model(x: Array, i: int) -> tuple[Array, Array]:
+            nonlocal done
             a, s = levels[i]
-            x0, eps = to_x0_eps(self.prediction, x, predict(x, float(times[i])), a, s)
+            out = predict(process.network_input(x, a, s), process.network_time(times[i]))
+            x0, eps = read(x, out, a, s)
             if self.clip > 0.0:
                 x0 = x0.clip(
                     -self.clip, self.clip
                 )  # the method: the namespaces' functions cost ten times as much
                 eps = (x - a * x0) / s if self.consistent else eps
+            done += self._per_call
             if progress:
-                progress(i + 1, self.steps)
+                progress(done, self.evaluations())
             return x0, eps
 
         def fresh(draw: int) -> Array:
             return noise.normal(self.shape, stream="step", draw=draw)
 
         def projected(x: Array, i: int) -> Array:
-            after = float(times[i + 1]) if i + 1 < len(times) else -1.0
+            after = float(times[i + 1]) if i + 1 < len(times) else END
             return project(x, after, i) if project else x
 
-        start = noise.normal(self.shape)
-        if self.start_scale != 1.0:
-            start = start * self.start_scale
+        start, scale = noise.normal(self.shape), self.start_scale * process.start_scale(self.steps)
+        if scale != 1.0:
+            start = start * scale
         return SOLVERS[self.solver](model, start, levels, fresh, projected)
 
     def level(self, t: float) -> tuple[float, float]:
-        """(α, σ) at timestep `t`; at −1, where sampling ends, (1, 0) or what timestep 0 has.
-
-        Between two timesteps σ/α is interpolated.
-        """
-        if t < 0 and self.last == "clean":
-            return 1.0, 0.0
-        bars, t = alpha_bars(self.schedule, self.train_steps), max(t, 0)
-        bar, share = bars[int(t)], t % 1.0
-        if share:
-            ratio = [math.sqrt(1.0 / b - 1.0) for b in (bar, bars[int(t) + 1])]
-            bar = 1.0 / (1.0 + ((1.0 - share) * ratio[0] + share * ratio[1]) ** 2)
-        return math.sqrt(bar), math.sqrt(1.0 - bar)
+        """(α, σ) at time `t` of the process; at −1 those at which sampling ends."""
+        return self.process.alpha_sigma(t)
 
     def _predictor(
         self, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
@@ -194,5 +175,14 @@ class Diffusion(Sampler):
     def graphs_used(self) -> tuple[str, ...]:
         return (*dict.fromkeys(self.encoders.values()), self.graph)
 
+    @property
+    def _per_call(self) -> int:
+        """Network evaluations behind one call of the solver's model."""
+        return 1 if self.guidance == 1.0 else 2
+
     def evaluations(self) -> int:
-        return self.steps * (1 if self.guidance == 1.0 else 2)
+        return self._per_call * SOLVERS[self.solver].evaluations(self.steps)
+
+    def to_json(self) -> dict[str, Any]:
+        rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_PROCESS}
+        return {"kind": self.kind, **rest, "process": self.process.to_json()}

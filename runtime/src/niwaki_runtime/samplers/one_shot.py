@@ -46,5 +46,8 @@ class OneShot(Sampler):
             progress(1, 1)
         return out[0] if isinstance(out, tuple) else out
 
+    def draws_latents(self, graph: str | None = None) -> bool:
+        return self.latent is not None and graph in (None, self.graph)
+
     def graphs_used(self) -> tuple[str, ...]:
         return (self.graph,)

@@ -1,34 +1,78 @@
 """Diffusion solvers: one pure function per paper, one signature for all.
 
-    step(model, x, levels, fresh, project) → x₀
+    run(model, x, levels, fresh, project) → x₀
 
 model:   x, level index → predicted (x₀, ε)
-levels:  (α, σ) at each visited time, and (1, 0) at the end: one more than there are steps
+levels:  (α, σ) at each visited time and at the end, often (1, 0): one more than there are steps
 fresh:   draw → standard normal noise like x
 project: x, draw → x, after every step (the identity where nothing is asked)
+
+Between two levels α and σ go straight, so that dx = x₀ dα + ε dσ holds on every path (the probability flow).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
-__all__ = ["SOLVERS"]
+__all__ = ["SOLVERS", "Solver"]
 
 Array = Any
 Model = Callable[[Array, int], tuple[Array, Array]]
 Levels = list[tuple[float, float]]
+Fresh = Callable[[int], Array]
+Project = Callable[[Array, int], Array]
 
 
+@dataclass(frozen=True)
+class Solver:
+    """A solver and what it costs.
+
+    run:       the algorithm
+    per_step:  calls of the model in each step but the last, which calls it once
+    ancestral: it adds the noise of a variance-preserving forward process
+    """
+
+    run: Callable[..., Array]
+    per_step: int = 1
+    ancestral: bool = False
+
+    def __call__(self, model: Model, x: Array, levels: Levels, fresh: Fresh, project: Project) -> Array:
+        return self.run(model, x, levels, fresh, project)
+
+    def evaluations(self, steps: int) -> int:
+        """Calls of the model in so many steps."""
+        return self.per_step * (steps - 1) + 1
+
+    def steps(self, evaluations: int) -> int:
+        """How many steps can be taken with so many calls of the model."""
+        return max(1, (evaluations - 1) // self.per_step + 1)
+
+
+SOLVERS: dict[str, Solver] = {}
+
+
+def solver(name: str, **costs: Any) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Decorator: enter a solver under its name."""
+
+    def enter(run: Callable[..., Array]) -> Callable[..., Array]:
+        SOLVERS[name] = Solver(run, **costs)
+        return run
+
+    return enter
+
+
+@solver("ddim")
 def ddim(
     model: Model,
     x: Array,
     levels: Levels,
-    fresh: Callable[[int], Array],
-    project: Callable[[Array, int], Array],
+    fresh: Fresh,
+    project: Project,
     eta: float = 0.0,
     large: bool = False,
 ) -> Array:
@@ -48,13 +92,39 @@ def ddim(
     return x
 
 
-def dpmpp_2m(
-    model: Model,
-    x: Array,
-    levels: Levels,
-    fresh: Callable[[int], Array],
-    project: Callable[[Array, int], Array],
-) -> Array:
+SOLVERS["ddpm"] = Solver(partial(ddim, eta=1.0), ancestral=True)
+"""Ancestral sampling with the posterior variance β̃ (Ho et al. 2020, Equation 7)."""
+
+SOLVERS["ddpm_large"] = Solver(partial(ddim, eta=1.0, large=True), ancestral=True)
+"""The same with the variance β (Section 3.2)."""
+
+
+@solver("euler")
+def euler(model: Model, x: Array, levels: Levels, fresh: Fresh, project: Project) -> Array:
+    """Euler's method, as in Karras et al. 2022, Algorithm 1 without its correction, on any path:
+    x + Δα x₀ + Δσ ε = α' x₀ + σ' ε, which is DDIM's step too."""
+    for i, (a_next, s_next) in enumerate(levels[1:]):
+        x0, eps = model(x, i)
+        x = project(a_next * x0 + s_next * eps, i)
+    return x
+
+
+@solver("heun", per_step=2)
+def heun(model: Model, x: Array, levels: Levels, fresh: Fresh, project: Project) -> Array:
+    """Heun's method, Karras et al. 2022, Algorithm 1, on any path: Euler's step, then the mean of the slopes
+    at its two ends. The last step is Euler's: no network is asked at the end."""
+    for i, ((a, s), (a_next, s_next)) in enumerate(pairwise(levels)):
+        x0, eps = model(x, i)
+        ahead = a_next * x0 + s_next * eps
+        if i + 2 < len(levels):
+            x0_next, eps_next = model(ahead, i + 1)
+            ahead = 0.5 * (ahead + x + (a_next - a) * x0_next + (s_next - s) * eps_next)
+        x = project(ahead, i)
+    return x
+
+
+@solver("dpmpp_2m")
+def dpmpp_2m(model: Model, x: Array, levels: Levels, fresh: Fresh, project: Project) -> Array:
     """DPM-Solver++(2M), Lu et al. 2022, Algorithm 2: multistep on x₀ in λ = log(α/σ), whose step is h.
 
     The first step is of first order for want of a predecessor, and so is the last one, where h = ∞.
@@ -65,9 +135,9 @@ def dpmpp_2m(
         if s_next == 0.0:
             x = x0 * a_next  # h = ∞
         else:
-            h = math.log(a_next / s_next) - math.log(a / s)
+            h = math.log(a_next / s_next) - (math.log(a / s) if a else -math.inf)  # pure noise: λ = −∞
             d = x0
-            if previous is not None:
+            if previous is not None and h_previous < math.inf:
                 r = h_previous / h
                 d = (1.0 + 0.5 / r) * x0 - (0.5 / r) * previous
             x = (s_next / s) * x - a_next * math.expm1(-h) * d
@@ -76,27 +146,11 @@ def dpmpp_2m(
     return x
 
 
-def consistency(
-    model: Model,
-    x: Array,
-    levels: Levels,
-    fresh: Callable[[int], Array],
-    project: Callable[[Array, int], Array],
-) -> Array:
+@solver("consistency")
+def consistency(model: Model, x: Array, levels: Levels, fresh: Fresh, project: Project) -> Array:
     """Multistep consistency sampling, Song et al. 2023, Algorithm 1: jump to the end, and add fresh noise."""
     for i, (a_next, s_next) in enumerate(levels[1:]):
         x0, _ = model(x, i)
         x = x0 if s_next == 0.0 else a_next * x0 + s_next * fresh(i)
         x = project(x, i)
     return x
-
-
-SOLVERS: dict[str, Callable[..., Array]] = {
-    "ddim": ddim,
-    "ddpm": partial(
-        ddim, eta=1.0
-    ),  # ancestral sampling with the posterior variance β̃ (Ho et al. 2020, Equation 7)
-    "ddpm_large": partial(ddim, eta=1.0, large=True),  # the same with the variance β (Section 3.2)
-    "dpmpp_2m": dpmpp_2m,
-    "consistency": consistency,
-}

@@ -117,9 +117,12 @@ class ConditionSpec:
 def resolve(specs: Mapping[str, ConditionSpec], inputs: Any, start: int, n: int) -> dict[str, np.ndarray]:
     """What a caller asked for, checked, with one row per sample, by input name.
 
-    inputs: None (the defaults), a mapping of names to values, or a bare value for the only input
+    inputs: None (the defaults), a mapping of names to values, a bare value for the only input, or a function
+            of (start, n) that makes one of these
     Raises CallError for an unknown name, a wrong shape, or an input that must be given and was not.
     """
+    if callable(inputs):
+        inputs = inputs(start, n)
     if inputs is None:
         given: dict[str, Any] = {}
     elif isinstance(inputs, Mapping):

@@ -29,6 +29,7 @@ class DataSpec:
     unpaired: columns whose row i has nothing to do with sample i (a second domain)
     The sample's own figures (`shape`, `values`, `low` …) are those of `x`; `classes` and `class_names` those
     of the column `class`.
+    Raises CallError without samples, and for an unpaired column that is none or the samples themselves.
     """
 
     columns: Mapping[str, ValueSpec]
@@ -37,6 +38,9 @@ class DataSpec:
     def __post_init__(self) -> None:
         if SAMPLE not in self.columns:
             raise CallError(f"data need a column '{SAMPLE}' of samples, and have {', '.join(self.columns)}")
+        for name in self.unpaired:
+            if name == SAMPLE or name not in self.columns:
+                raise CallError(f"'{name}' cannot be unpaired; name one of the columns beside '{SAMPLE}'")
 
     @classmethod
     def of(
@@ -125,11 +129,17 @@ class DataSpec:
     @property
     def classes(self) -> int:
         """Number of classes, 0 where there are no labels."""
-        return self.columns["class"].values.n if "class" in self.columns else 0
+        return 0 if self._label is None else self._label.values.n
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        return self.columns["class"].names if "class" in self.columns else ()
+        return () if self._label is None else self._label.names
+
+    @property
+    def _label(self) -> ValueSpec | None:
+        """The column `class`, where it holds one name for each sample."""
+        spec = self.columns.get("class")
+        return spec if spec is not None and spec.is_tokens and spec.shape == () else None
 
     def to_uint8(self, x: np.ndarray) -> np.ndarray:
         return self.x.to_uint8(x)

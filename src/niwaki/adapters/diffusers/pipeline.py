@@ -25,8 +25,8 @@ from niwaki.core.contract import (
     Tokens,
     ValueSpec,
 )
+from niwaki.nn.diffusion import TensorProcess, columns, noised
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
-from niwaki_runtime.samplers.schedules import alpha_bars
 
 __all__ = ["AdaptedPipeline", "rebuild", "size_of"]
 
@@ -44,8 +44,6 @@ class AdaptedPipeline(GenerativeModel):
     name = "pipeline"
     Config = PipelineConfig
     config: PipelineConfig
-    alphas: Tensor
-    sigmas: Tensor
 
     def __init__(self, config: PipelineConfig, spec: DataSpec) -> None:
         super().__init__()
@@ -68,10 +66,7 @@ class AdaptedPipeline(GenerativeModel):
         if "vae" in config.networks:
             self.decoder = Decoder(build(config.networks["vae"]))
         self._null = null
-        diffusion = self._diffusion()
-        bars = torch.tensor(alpha_bars(diffusion.schedule, diffusion.train_steps), dtype=torch.float64)
-        self.register_buffer("alphas", bars.sqrt().float(), persistent=False)
-        self.register_buffer("sigmas", (1.0 - bars).sqrt().float(), persistent=False)
+        self.path = TensorProcess(self._diffusion().process)
 
     def _diffusion(self) -> Diffusion:
         """The scheduler as our own sampler, as the config says now."""
@@ -181,13 +176,14 @@ class AdaptedPipeline(GenerativeModel):
             x0 = self.encode(batch.x)
         if phase == "decoder":
             return {"reconstruction": (self.decode(x0) - batch.x).square().mean()}
-        n, device = len(batch), batch.x.device
-        t = torch.randint(0, len(self.alphas), (n,), generator=ctx.rng, device=device)
-        eps = torch.randn(x0.shape, generator=ctx.rng, device=device)
-        a, s = self.alphas[t, None, None, None], self.sigmas[t, None, None, None]
-        targets = {"epsilon": eps, "v": a * eps - s * x0, "x0": x0}
-        said = self.denoiser(a * x0 + s * eps, t.float(), *self._conditions_of(batch, ctx))
-        return {"denoiser": (said.float() - targets[self._diffusion().prediction]).square().mean()}
+        process = self.path.process
+        t = self.path.draw(len(batch), ctx.rng)
+        eps = torch.randn(x0.shape, generator=ctx.rng, device=batch.x.device)
+        a, s = (columns(level, eps) for level in self.path.levels(t))
+        asked = process.network_input(noised(x0, eps, a, s), a, s), self.path.network_time(t)
+        said = self.denoiser(*asked, *self._conditions_of(batch, ctx))
+        target = process.conversion(self._diffusion().prediction).target(x0, eps, a, s)
+        return {"denoiser": (said.float() - target).square().mean()}
 
     def _conditions_of(self, batch: Batch, ctx: Context) -> list[Tensor]:
         """What the batch's samples are, some of it left out by a coin per sample; nothing where it is not

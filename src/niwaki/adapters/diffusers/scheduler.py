@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.core.contract import CallError
-from niwaki_runtime.samplers.schedules import alpha_bars
+from niwaki_runtime.process import VariancePreserving
 
 __all__ = ["SCHEDULERS", "translate"]
 
@@ -69,7 +70,9 @@ def _translated(kind: str, settings: str, solver: str | None, spacing: str | Non
         "clip": 0.0,
     }
     own = {"solver": solver} if solver == "consistency" else {}
-    return {**fields, **SCHEDULERS[name](options, fields), **own}
+    made = {**fields, **SCHEDULERS[name](options, fields), **own}
+    path = {f.name: made.pop(f.name) for f in dataclasses.fields(VariancePreserving) if f.name in made}
+    return {**made, "process": VariancePreserving(**path)}
 
 
 def _schedule(options: Mapping[str, Any]) -> str:
@@ -149,13 +152,14 @@ def _euler(options: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, A
     if fields["prediction"] == "x0":
         raise CallError("EulerDiscreteScheduler has no prediction_type 'sample'")
     spacing = options["timestep_spacing"]
-    start = alpha_bars(fields["schedule"], fields["train_steps"])[-1]
+    path = VariancePreserving(fields["schedule"], fields["train_steps"])
+    _, start = path.alpha_sigma(path.timesteps - 1)
     return {
         "solver": "ddim",
         "spacing": "linspace_exact" if spacing == "linspace" else spacing,
         "last": "clean" if options["final_sigmas_type"] == "zero" else "zero",
         # Where its first time is the last one trained, it starts from pure noise: σ ε without the α x₀.
-        "start_scale": 1.0 if spacing == "leading" else math.sqrt(1.0 - start),
+        "start_scale": 1.0 if spacing == "leading" else start,
     }
 
 

@@ -5,18 +5,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from niwaki.compression.step_config import Step
+from niwaki.training import TrainConfig
+from niwaki.training.settings import over
 
 __all__ = ["DistillConfig", "FinetuneConfig", "SamplingConfig"]
+
+
+FLAT = ("steps", "batch", "lr", "betas", "warmup", "clip", "ema", "precision", "device")
+"""Settings of `train` that may stand beside it, as recipes wrote them before there was `train`."""
+
+_TRAIN = {"steps": 500, "batch": 128, "lr": 2e-3, "betas": (0.9, 0.99), "warmup": 20, "ema": 0.99}
 
 
 class FinetuneConfig(Step):
     """Train on, taught by the uncompressed model at equal noise and equal condition.
 
-    steps, batch, betas, warmup, clip, ema, precision, device: as in training
-    lr:               of what is taught by the teacher; it may be high, for the distance is a tame loss
+    train:            how, as in training (`niwaki.training.TrainConfig`, without stages); its rate is that of
+                      what is taught by the teacher, and may be high, for the distance is a tame loss
+    steps, batch, lr, betas, warmup, clip, ema, precision, device: short for `train.steps` and so on
     own_lr:           of what only the model's own loss trains (a critic)
     outputs:          weight of the distance between the student's and the teacher's outputs
     distance:         `l1`, `l2`, or `l1l2` for their sum
@@ -33,16 +42,8 @@ class FinetuneConfig(Step):
     """
 
     kind: Literal["finetune"] = "finetune"
-    steps: int = Field(default=500, ge=1)
-    batch: int = Field(default=128, ge=1)
-    lr: float = Field(default=2e-3, gt=0)
+    train: TrainConfig = Field(default_factory=lambda: TrainConfig.model_validate(_TRAIN))
     own_lr: float = Field(default=2e-4, gt=0)
-    betas: tuple[float, float] = (0.9, 0.99)
-    warmup: int = Field(default=20, ge=0)
-    clip: float = Field(default=0.0, ge=0)
-    ema: float = Field(default=0.99, ge=0, lt=1)
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    device: str = "auto"
     outputs: float = Field(default=10.0, ge=0)
     distance: Literal["l1", "l2", "l1l2"] = "l1l2"
     spread: float = Field(default=10.0, ge=0)
@@ -55,12 +56,62 @@ class FinetuneConfig(Step):
 
     @model_validator(mode="before")
     @classmethod
-    def _former_names(cls, values: Any) -> Any:
-        """`own` is `task_loss_weight`. Of both, what is written last counts: an override follows what it
-        overrides."""
+    def _gather(cls, values: Any) -> Any:
+        """What stands beside `train` goes into it, and `own` is `task_loss_weight`. What is written last
+        counts: an override follows what it overrides."""
         if not isinstance(values, Mapping):
             return values
-        return {"task_loss_weight" if k == "own" else k: v for k, v in values.items()}
+        whole = values.get("train")  # an object leaves nothing out; a mapping changes what is usual here
+        base = whole if isinstance(whole, TrainConfig) else TrainConfig.model_validate(_TRAIN)
+        train = base.model_dump()
+        rest: dict[str, Any] = {}
+        for key, value in values.items():
+            if value is base:
+                continue
+            if key == "train" and isinstance(value, Mapping):
+                train = over(train, value)
+            elif key in FLAT:
+                train = over(train, {key: value})
+            else:
+                rest["task_loss_weight" if key == "own" else key] = value
+        return {"train": train, **rest}
+
+    @model_validator(mode="after")
+    def _single(self) -> Self:
+        if self.train.stages:
+            raise ValueError("train: fine-tuning is one stage; write several steps instead of 'stages'")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be greater than 0, not {self.lr}")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _flat(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """As recipes are written: `train` holds only what is neither short nor as always."""
+        values = dump(self)
+        train, usual = values.pop("train"), TrainConfig.model_validate({}).model_dump()
+        more = {k: v for k, v in train.items() if k not in FLAT and getattr(self.train, k) != usual[k]}
+        return {**values, **{k: train[k] for k in FLAT}, **({"train": more} if more else {})}
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's; settings of `train` may be given in short."""
+        update = dict(update or {})
+        if flat := {k: update.pop(k) for k in FLAT if k in update}:
+            train: TrainConfig = update.get("train", self.train)
+            update["train"] = TrainConfig.model_validate(over(train.model_dump(), flat))
+        return super().model_copy(update=update, deep=deep)
+
+    @property
+    def steps(self) -> int:
+        return self.train.steps
+
+    @property
+    def batch(self) -> int:
+        return self.train.batch
+
+    @property
+    def lr(self) -> float:
+        """Learning rate of what is taught by the teacher."""
+        return self.train.optimizer_config().lr
 
     def refusal(self, earlier: Sequence[Step]) -> str:
         if any(step.kind == "quantize" and getattr(step, "by", "nncf") == "nncf" for step in earlier):
@@ -108,7 +159,8 @@ class DistillConfig(FinetuneConfig):
 class SamplingConfig(Step):
     """Sample the same network otherwise, without training: fewer steps, a better solver, another temperature.
 
-    evaluations: sampling steps of a diffusion model; 0 keeps them
+    evaluations: calls of the network in a diffusion model's sampling, without guidance's second ones; 0 keeps
+                 them. Heun's solver makes 2·steps − 1
     solver:      `ddim`, `dpmpp_2m` …; none keeps it
     spacing:     which timesteps are visited; none keeps it
     temperature: standard deviation of the noise of a generator or decoder; `match` finds the one at which

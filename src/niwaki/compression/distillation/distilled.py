@@ -197,6 +197,9 @@ class Distilled(Trainable):
             return None
         return (*inputs, *(_zeros(s, len(batch), batch.x.device) for s in graph.state))
 
+    def prepare(self, batch: Batch, ctx: Context) -> Batch:
+        return self.student.prepare(batch, ctx) if self._own else batch
+
     def after_step(self, ctx: Context) -> None:
         self.student.after_step(ctx)
 

@@ -1,7 +1,8 @@
 """Diffusion in fewer steps: a student whose one step is worth several of its teacher's.
 
-Times, levels and predictions are those of the sampler (`niwaki_runtime.samplers`); every sample of a batch
-has its own time. A guided teacher is imitated as it is guided, so that the student needs one call per step.
+Times, levels and predictions are those of the sampler's process (`niwaki_runtime.process`), whichever it is;
+every sample of a batch has its own time. A guided teacher is imitated as it is guided, so that the student
+needs one call per step.
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.distillation.config import DistillConfig
-from niwaki.compression.distillation.rules import asked_conditions, clean_of, noise_levels
+from niwaki.compression.distillation.rules import asked_conditions, clean_of
 from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
 from niwaki_runtime.samplers import Diffusion
-from niwaki_runtime.samplers.diffusion import to_x0_eps
-from niwaki_runtime.samplers.schedules import timesteps
 
 __all__ = ["Consistency", "FewerSteps", "Progressive", "diffusion_of"]
 
@@ -29,6 +28,11 @@ def diffusion_of(model: GenerativeModel) -> Diffusion:
     if len(found) != 1:
         raise CallError(f"'{model.name}' does not sample by one diffusion, so it has no steps to save")
     return found[0]
+
+
+def _visiting(sampler: Diffusion, visits: int) -> Diffusion:
+    """The teacher's sampler on a grid of so many times, of which a coarser one can be a part."""
+    return replace(sampler, process=sampler.process.nested(), solver="euler", steps=visits)
 
 
 class FewerSteps(Trainable):
@@ -43,7 +47,7 @@ class FewerSteps(Trainable):
         super().__init__()
         self.student, self.config = student, config
         self._teacher = (teacher.eval().requires_grad_(False),)  # in a tuple: no submodule
-        self.sampler = replace(diffusion_of(teacher), spacing="trailing", offset=0, steps=visits)
+        self.sampler = _visiting(diffusion_of(teacher), visits)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._teacher[0]._apply(fn, recurse)
@@ -62,14 +66,13 @@ class FewerSteps(Trainable):
         self.student.after_step(ctx)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        grid = timesteps("trailing", self.sampler.train_steps, self.sampler.steps)
         clean = clean_of(self._teacher[0], self.sampler, batch)
         if clean is None:
             raise CallError(f"the data are not what '{self.student.name}' takes noise from")
         n, device = len(batch), batch.x.device
         at = torch.randint(0, self._starts(), (n,), generator=ctx.rng, device=device) * self._stride()
         eps = torch.randn(clean.shape, generator=ctx.rng, device=device)
-        walk = _Walk(self, grid, device, batch, ctx)
+        walk = _Walk(self, device, batch, ctx)
         a, s = walk.levels(at)
         x = a * clean + s * eps
         return {f"distill_{self.config.method}": self._distance(walk, x, at)}
@@ -89,15 +92,15 @@ class FewerSteps(Trainable):
 class _Walk:
     """Steps along the grid for one batch, each sample at its own place."""
 
-    def __init__(
-        self, both: FewerSteps, grid: tuple[float, ...], device: torch.device, batch: Batch, ctx: Context
-    ) -> None:
+    def __init__(self, both: FewerSteps, device: torch.device, batch: Batch, ctx: Context) -> None:
         self.sampler, self.student, self.teacher = both.sampler, both.student, both._teacher[0]
-        self.times = torch.tensor([round(t) for t in grid], device=device)
-        alphas, sigmas = noise_levels(self.sampler, device)
-        end = torch.tensor(self.sampler.level(-1), device=device)  # behind the last place
-        self.alphas = torch.cat([alphas[self.times], end[:1]])
-        self.sigmas = torch.cat([sigmas[self.times], end[1:]])
+        self.process = self.sampler.process
+        times = self.process.times(self.sampler.steps)
+        self.times = torch.tensor([self.process.network_time(t) for t in times], dtype=torch.float32).to(
+            device
+        )
+        levels = torch.tensor(self.process.levels(self.sampler.steps), dtype=torch.float32, device=device)
+        self.alphas, self.sigmas = levels.unbind(1)  # one more than there are times: the end
         graph = self.teacher.shipped_graphs()[self.sampler.graph]
         with torch.no_grad():
             self.asked = asked_conditions(self.teacher, self.sampler, graph, batch, ctx, 0.0)
@@ -116,13 +119,13 @@ class _Walk:
         self, model: GenerativeModel, x: Tensor, at: Tensor, guidance: float
     ) -> tuple[Tensor, Tensor]:
         """(x₀, ε) as the sampler would see them, clipped where it clips."""
-        graph, t = model.shipped_graphs()[self.sampler.graph], self.times[at].float()
-        out = graph(x, t, *self.asked).float()
+        graph, (a, s) = model.shipped_graphs()[self.sampler.graph], self.levels(at)
+        given = self.process.network_input(x, a, s), self.times[at]
+        out = graph(*given, *self.asked).float()
         if guidance != 1.0:
-            free = graph(x, t, *self.empty).float()
+            free = graph(*given, *self.empty).float()
             out = free + guidance * (out - free)
-        a, s = self.levels(at)
-        x0, eps = to_x0_eps(self.sampler.prediction, x, out, a, s)  # type: ignore[arg-type]
+        x0, eps = self.process.conversion(self.sampler.prediction).to_x0_eps(x, out, a, s)
         if self.sampler.clip > 0.0 and model is self.teacher:
             x0 = x0.clip(-self.sampler.clip, self.sampler.clip)
             eps = (x - a * x0) / s if self.sampler.consistent else eps
@@ -130,7 +133,7 @@ class _Walk:
 
     @torch.no_grad()
     def taught(self, x: Tensor, at: Tensor) -> Tensor:
-        """One DDIM step of the (guided) teacher: x at the next place of the grid."""
+        """One step of Euler (that is, DDIM) of the (guided) teacher: x at the next place of the grid."""
         x0, eps = self.predicted(self.teacher, x, at, self.sampler.guidance)
         a, s = self.levels(at + 1)
         return a * x0 + s * eps
@@ -151,12 +154,12 @@ class Progressive(FewerSteps):
         return self.sampler.steps // 2
 
     def _stride(self) -> int:
-        return 2  # trailing times of N steps are every other one of 2N
+        return 2  # nested times of N steps are every other one of 2N
 
     def _distance(self, walk: _Walk, x: Tensor, at: Tensor) -> Tensor:
         there = walk.taught(walk.taught(x, at), at + 1)
         (a, s), (a_end, s_end) = walk.levels(at), walk.levels(at + 2)
-        # The x₀ from which one DDIM step leads to the same place: x'' = α'' x₀ + (σ''/σ) (x − α x₀)
+        # The x₀ from which one such step leads to the same place: x'' = α'' x₀ + (σ''/σ) (x − α x₀)
         target = (there - (s_end / s) * x) / (a_end - (s_end / s) * a)
         made, _ = walk.predicted(walk.student, x, at, 1.0)
         weight = (a / s).square().clamp_min(1.0)  # truncated SNR, Section 4

@@ -62,12 +62,12 @@ def train_on(
     student on the CPU, with averaged weights, in eval mode."""
     assert isinstance(both, Trainable)
     steps = steps or config.steps
-    shared = ("betas", "warmup", "clip", "ema", "precision", "device")
+    parts = config.train.devices * config.train.accumulate
     settings = TrainConfig.model_validate(
         {
-            **{name: getattr(config, name) for name in shared},
+            **config.train.model_dump(),
             "steps": steps,
-            "batch": min(config.batch, len(split)),
+            "batch": min(config.batch, len(split)) // parts * parts,
             "lr": both.rates(),
             "checkpoint_every": max(steps // 4, 50) if directory else 0,
             "log_every": max(1, min(50, steps // 10)),

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Port
-from niwaki_runtime.samplers import Diffusion, Noise, OneShot
-from niwaki_runtime.samplers.schedules import alpha_bars
+from niwaki.nn.diffusion import TensorProcess, columns, noised
+from niwaki_runtime.samplers import Diffusion, Noise
 
-__all__ = ["RULES", "asked_conditions", "asks", "clean_of", "noise_levels", "value_of"]
+__all__ = ["RULES", "asked_conditions", "asks", "clean_of", "value_of"]
 
 Asks = Callable[[GenerativeModel, str, Graph, Batch, Context], tuple[Tensor, ...] | None]
 """(teacher, name of the graph, graph, batch, ctx) → inputs that both are given; None where the rule does not
@@ -37,9 +37,7 @@ def on_latents(
     teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
 ) -> tuple[Tensor, ...]:
     """Fresh latents, and the batch's own classes and conditions: where the sampler will call it."""
-    latent = any(
-        isinstance(s, OneShot) and s.graph == name and s.latent is not None for s in teacher.sampler().parts()
-    )
+    latent = any(s.draws_latents(name) for s in teacher.sampler().parts())
     return tuple(
         value_of(p, teacher, batch, ctx, noise=latent and i == 0) for i, p in enumerate(graph.inputs)
     )
@@ -49,18 +47,18 @@ def on_latents(
 def on_noised_data(
     teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
 ) -> tuple[Tensor, ...] | None:
-    """x_t = α_t x₀ + σ_t ε of real x₀ at uniform t, some labels dropped where the sampler guides."""
-    sampler = next(
-        (s for s in teacher.sampler().parts() if isinstance(s, Diffusion) and s.graph == name), None
-    )
+    """x_t = α_t x₀ + σ_t ε of real x₀ at the t of training, some labels dropped where the sampler guides."""
+    parts = teacher.sampler().parts()
+    sampler = next((s for s in parts if isinstance(s, Diffusion) and s.graph == name), None)
     clean = None if sampler is None else clean_of(teacher, sampler, batch)
     if sampler is None or clean is None:
         return None
-    n, device = len(batch), batch.x.device
-    t = torch.randint(0, sampler.train_steps, (n,), generator=ctx.rng, device=device)
-    a, s = (v[t].reshape(-1, *[1] * (clean.ndim - 1)) for v in noise_levels(sampler, device))
-    noise = torch.randn(clean.shape, generator=ctx.rng, device=device)
-    return a * clean + s * noise, t.float(), *asked_conditions(teacher, sampler, graph, batch, ctx, 0.1)
+    process, path = sampler.process, TensorProcess(sampler.process).to(batch.x.device)
+    t = path.draw(len(batch), ctx.rng)
+    a, s = (columns(level, clean) for level in path.levels(t))
+    noise = torch.randn(clean.shape, generator=ctx.rng, device=clean.device)
+    asked = process.network_input(noised(clean, noise, a, s), a, s), path.network_time(t)
+    return *asked, *asked_conditions(teacher, sampler, graph, batch, ctx, 0.1)
 
 
 @torch.no_grad()
@@ -75,12 +73,6 @@ def clean_of(teacher: GenerativeModel, sampler: Diffusion, batch: Batch) -> Tens
     noise = Noise(teacher.backend(), 0, 0, len(batch))
     latents: Tensor = encode.sampler(teacher.graphs(), noise, {name: batch[name] for name in encode.inputs})
     return latents
-
-
-def noise_levels(sampler: Diffusion, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """α and σ of every training timestep, each `(train_steps,)` float32."""
-    bars = torch.tensor(alpha_bars(sampler.schedule, sampler.train_steps), dtype=torch.float64)
-    return bars.sqrt().float().to(device), (1.0 - bars).sqrt().float().to(device)
 
 
 def asked_conditions(

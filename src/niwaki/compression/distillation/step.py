@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig, SamplingConfig
 from niwaki.compression.distillation.fewer_steps import Consistency, FewerSteps, Progressive, diffusion_of
@@ -14,6 +15,7 @@ from niwaki.compression.distillation.student import smaller, with_sampling
 from niwaki.compression.distillation.temperature import matched_temperature
 from niwaki.compression.steps import Outcome, StepContext, step
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
+from niwaki_runtime.samplers.solvers import SOLVERS
 
 __all__: list[str] = []
 
@@ -38,10 +40,12 @@ def _distill(model: GenerativeModel, config: DistillConfig, context: StepContext
 @step("sampling", lambda config: 1)
 def _sampling(model: GenerativeModel, config: SamplingConfig, context: StepContext) -> Outcome:
     made, notes = copy.deepcopy(model), list[str]()
-    asked = {"steps": config.evaluations or None, "solver": config.solver, "spacing": config.spacing}
+    asked: dict[str, Any] = {"solver": config.solver, "spacing": config.spacing}
     asked = {name: value for name, value in asked.items() if value is not None}
-    if asked:
+    if asked or config.evaluations:
         before = diffusion_of(model)
+        if config.evaluations:
+            asked["steps"] = SOLVERS[config.solver or before.solver].steps(config.evaluations)
         with_sampling(made, **asked)
         after = diffusion_of(made)
         notes.append(f"{after.steps} steps of {after.solver} instead of {before.steps} of {before.solver}")

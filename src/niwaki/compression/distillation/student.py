@@ -8,6 +8,7 @@ from typing import Any
 from niwaki.compression.record import parameters
 from niwaki.core.contract import CallError, GenerativeModel, nearest
 from niwaki.models.io import build_record, model_record
+from niwaki_runtime.samplers import Sampler
 
 __all__ = ["smaller", "with_sampling"]
 
@@ -50,4 +51,10 @@ def with_sampling(model: GenerativeModel, **changes: Any) -> None:
 
 
 def _differs(model: GenerativeModel, key: str, value: Any) -> bool:
-    return all(getattr(leg, key, None) != value for leg in model.sampler().parts())
+    return all(_said(leg, key) != value for leg in model.sampler().parts())
+
+
+def _said(leg: Sampler, key: str) -> Any:
+    """A field of a sampler, or of the process that it follows."""
+    value = getattr(leg, key, None)
+    return getattr(getattr(leg, "process", None), key, None) if value is None else value

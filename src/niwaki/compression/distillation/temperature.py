@@ -16,7 +16,7 @@ import torch
 from scipy.optimize import brentq
 
 from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel, NiwakiError
-from niwaki_runtime.samplers import OneShot
+from niwaki_runtime.specs import resolve
 
 __all__ = ["LIMITS", "matched_temperature", "mean_distance"]
 
@@ -39,15 +39,15 @@ def matched_temperature(
 
     extractor: samples `(n, *shape)` → features `(n, d)`, where distances are taken; None is the samples' own
                values, which miss what a mean hides in details
-    condition: what both are asked for; None is the classes in turn, and distances within a class
+    condition: what both are asked for; None is the classes in turn. Distances are taken within a class
     n:         samples of each; their noise is the same at every temperature
     Raises CallError for samplers without a temperature, and NiwakiError where none within `LIMITS` matches.
     """
     sampler = student.sampler()
-    if not isinstance(sampler, OneShot) or sampler.latent is None:
+    if not sampler.draws_latents() or "temperature" not in sampler.options():
         raise CallError(f"'{student.name}' is no generator of one noise, so it has no temperature to match")
-    now = sampler.temperature
-    groups = _classes(student.conditions, n) if condition is None else np.zeros(n, np.int64)
+    now = float(getattr(sampler, "temperature"))  # noqa: B009  (an option that this sampler has)
+    groups = _classes(student.conditions, condition, n)
 
     def distance(model: GenerativeModel, **how: Any) -> float:
         made = model.sample(n, seed=seed, condition=condition, **how).float().numpy()
@@ -87,9 +87,10 @@ def mean_distance(features: np.ndarray, groups: np.ndarray) -> float:
     return total / pairs
 
 
-def _classes(conditions: Mapping[str, ConditionSpec], n: int) -> np.ndarray:
-    """Which samples are asked for the same where nobody says what to ask (`ConditionSpec.default`)."""
-    asked = [np.asarray(c.default(0, n)) for c in conditions.values() if c.is_label]
+def _classes(conditions: Mapping[str, ConditionSpec], condition: Any, n: int) -> np.ndarray:
+    """Which samples are asked for the same."""
+    rows = resolve(conditions, condition, 0, n)
+    asked = [rows[name] for name, c in conditions.items() if c.is_label]
     return (
         np.unique(np.stack(asked), axis=1, return_inverse=True)[1].ravel() if asked else np.zeros(n, np.int64)
     )

@@ -64,7 +64,7 @@ def _taught(model: GenerativeModel) -> FinetuneConfig:
     from niwaki.compression.distillation.tokens import autoregressive_leg
 
     ruled = any(g.role in RULES or autoregressive_leg(model, n) for n, g in model.shipped_graphs().items())
-    made = FinetuneConfig(precision="fp32")
+    made = FinetuneConfig.model_validate({"precision": "fp32"})
     return made.model_copy(update={"task_loss_weight": 0.0}) if ruled else made
 
 

@@ -6,16 +6,15 @@ modes that hold 5 % of the samples were never made (diversity).
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 from sklearn.cluster import KMeans
 
 from niwaki.core.contract import DataSpec
+from niwaki.modalities import modality_of
 
-__all__ = ["blur", "drop_sets", "dropped", "find_modes", "ruin"]
+__all__ = ["drop_sets", "dropped", "find_modes", "ruin"]
 
 _TOGETHER = 2
 """Modes in one planted loss."""
@@ -24,25 +23,9 @@ _FEW = 10
 """Planted losses that are measured at most, and where none is of the right size."""
 
 
-def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:
-    """Gaussian blur along `axes`, sigma in steps of the grid, edges repeated."""
-    radius = max(1, math.ceil(3 * sigma))
-    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    kernel /= kernel.sum()
-    for axis in axes:
-        padded = np.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)], mode="edge")
-        length = x.shape[axis]
-        shifted = (np.take(padded, range(i, i + length), axis) * w for i, w in enumerate(kernel))
-        x = np.sum(list(shifted), axis=0).astype(np.float32)
-    return x
-
-
 def ruin(x: np.ndarray, spec: DataSpec, rng: np.random.Generator) -> np.ndarray:
-    """Samples beyond recognition: images and series blurred by a quarter of their length, vectors replaced by
-    normal noise of the samples' own mean and deviation in each coordinate."""
-    if len(spec.shape) == 1:
-        return rng.normal(x.mean(0), x.std(0) + 1e-12, x.shape).astype(np.float32)
-    return blur(x, max(spec.shape[1:]) / 4, range(2, x.ndim))
+    """Samples beyond recognition, as their modality does it."""
+    return modality_of(spec.x).ruin(x, spec.x, rng)
 
 
 def find_modes(real: np.ndarray, generated: np.ndarray, modes: int, seed: int) -> np.ndarray:

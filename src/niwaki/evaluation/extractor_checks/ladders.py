@@ -22,7 +22,6 @@ from sklearn.cluster import KMeans
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
 from niwaki.evaluation.equivalence.margins import first_features
-from niwaki.evaluation.equivalence.planted import blur
 from niwaki.evaluation.extractor_checks.fitness import Fitness, Ladder, judge_curve
 from niwaki.evaluation.memorization.copies import CLOSE
 from niwaki.evaluation.metrics.frechet import frechet_distance
@@ -32,6 +31,7 @@ from niwaki.evaluation.pairwise.sweep import Pairs
 from niwaki.evaluation.statistics.arrays import pair
 from niwaki.evaluation.statistics.result import signature
 from niwaki.features import Extractor
+from niwaki.modalities.drawing import blur
 
 __all__ = ["check_extractor"]
 

@@ -1,9 +1,9 @@
-"""Judges: what is measured of a model, and what a verdict rests on. One file each, found by folder."""
+"""Judges: what is measured of a model, what a verdict rests on. One file each; they register themselves."""
 
 from __future__ import annotations
 
 from niwaki.evaluation.judges.base import Evidence, Judge, Margins, Section, Tools, Verdicts
-from niwaki.evaluation.judges.registry import judge_names, judges_for, register_judge
+from niwaki.evaluation.judges.registry import judge_named, judge_names, judges_for, register_judge
 
 __all__ = [
     "Evidence",
@@ -12,6 +12,7 @@ __all__ = [
     "Section",
     "Tools",
     "Verdicts",
+    "judge_named",
     "judge_names",
     "judges_for",
     "register_judge",

@@ -88,6 +88,7 @@ class Section:
     figures: the numbers, the most telling first
     details: plain JSON for the report (per class, worst items, curves …)
     notes:   sentences that a reader should see
+    arrays:  what belongs to single items (the nearest training samples), to be kept beside the evidence
     """
 
     judge: str
@@ -96,9 +97,11 @@ class Section:
     details: Mapping[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     signature: str = ""
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "figures": [f.to_json() for f in self.figures], "notes": list(self.notes)}
+        record = {key: value for key, value in vars(self).items() if key != "arrays"}
+        return {**record, "figures": [f.to_json() for f in self.figures], "notes": list(self.notes)}
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,11 @@ class Judge(ABC):
     def margins(self, evidence: Evidence, dataset: Dataset, n: int) -> Margins:
         """Largest losses that count as none, from the evidence of the model before on the split
         `calibrates`, for verdicts on n items."""
+
+    def margins_key(self, evidence: Evidence, dataset: Dataset) -> str:
+        """Of what margins for verdicts on this evidence are measured on: margins of another key do not hold.
+        Empty where margins are always measured anew."""
+        return ""
 
     @abstractmethod
     def compare(self, before: Evidence, after: Evidence, margins: Margins, dataset: Dataset) -> Verdicts:

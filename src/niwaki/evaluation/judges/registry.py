@@ -10,7 +10,7 @@ from niwaki.core.registry import Registry
 from niwaki.data import Dataset
 from niwaki.evaluation.judges.base import Judge, Tools
 
-__all__ = ["judge_names", "judges_for", "register_judge"]
+__all__ = ["judge_named", "judge_names", "judges_for", "register_judge"]
 
 Kind = TypeVar("Kind", bound=type[Any])
 
@@ -25,6 +25,11 @@ def register_judge(name: str) -> Callable[[Kind], Kind]:
 def judge_names() -> list[str]:
     """All judges, in the order in which they speak."""
     return sorted(_JUDGES.names(), key=lambda name: (_JUDGES[name].rank, name))
+
+
+def judge_named(name: str, tools: Tools) -> Judge:
+    """The judge of that name. Raises CallError with the nearest where there is none."""
+    return _JUDGES[name](tools)
 
 
 def judges_for(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
 from niwaki.core.contract import CallError, Runner
 from niwaki.core.store import jsonable
@@ -16,7 +17,7 @@ from niwaki.evaluation.equivalence.compare import compare
 from niwaki.evaluation.equivalence.margins import real_size
 from niwaki.evaluation.evaluate import Evaluation, evaluate
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
-from niwaki.evaluation.judges.findings import findings
+from niwaki.evaluation.judges.findings import findings, fitness
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import results, where
 from niwaki.evaluation.judges.views import answered_column, dataset_of
@@ -90,9 +91,10 @@ class Samples(Judge):
         details: dict[str, Any] = {
             "evaluation": jsonable(evaluation),
             **findings(samples, labels, evaluation, view, extractors, seed=evidence.seed),
-            "nearest": evaluation.copies.index.tolist(),
             "extractors": extractor_records(extractors),
+            "fitness": fitness(view, extractors, cache=self.tools.cache),
         }
+        nearest = view.train.values(torch.from_numpy(evaluation.copies.index)).cpu().numpy()
         figures, notes = list(_figures(evaluation)), []
         if ALL in self.tools.metrics or "train_on_synthetic" in self.tools.metrics:
             try:
@@ -108,7 +110,8 @@ class Samples(Judge):
                 interval = (float(smooth["interval"][0]), float(smooth["interval"][1]))
                 figures.append(Figure("perceptual path length", smooth["value"], interval, "both", "lower"))
         return Section(
-            self.name, self.title, tuple(figures), details, tuple(notes), evaluation.signature
+            self.name, self.title, tuple(figures), details, tuple(notes), evaluation.signature,
+            {"nearest": nearest},
         )  # fmt: skip
 
     def margins(self, evidence: Evidence, dataset: Dataset, n: int) -> Margins:

@@ -1,5 +1,7 @@
-"""Diffusion models."""
+"""Diffusion models: one network and one loss, on the path that the config names."""
 
 from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
+from niwaki.models.diffusion.edm import Edm, EdmConfig
+from niwaki.models.diffusion.flow_matching import FlowMatching, FlowMatchingConfig
 
-__all__ = ["Ddpm", "DdpmConfig"]
+__all__ = ["Ddpm", "DdpmConfig", "Edm", "EdmConfig", "FlowMatching", "FlowMatchingConfig"]

@@ -18,62 +18,48 @@ from niwaki.core.contract import (
     Phase,
     Port,
 )
-from niwaki.models.diffusion.process import TARGETS, drop_labels, levels, noised
+from niwaki.models.diffusion.config import DenoiserConfig
 from niwaki.models.diffusion.unet import UNet
-from niwaki.models.registry import ModelConfig, register
+from niwaki.models.registry import register
+from niwaki.nn.diffusion import TensorProcess, columns, drop_labels, noised
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
+from niwaki_runtime.process import Process, VariancePreserving
 from niwaki_runtime.samplers import Diffusion
 
 __all__ = ["Ddpm", "DdpmConfig"]
 
 
-class DdpmConfig(ModelConfig):
+class DdpmConfig(DenoiserConfig):
     """
-    widths:      channels at each size, finest first; as many sizes as there are widths
-    blocks:      residual blocks at each size
-    attention:   sizes (height of the feature map, in pixels) that get self-attention
-    heads:       attention heads
-    groups:      of every GroupNorm; widths are multiples of it, and stay so when pruned
-    dropout:     inside residual blocks
-    prediction:  `v` or `epsilon`
+    prediction:  `v`, `epsilon`, `x0` or `velocity`
     schedule:    `cosine` or `linear`
     train_steps: timesteps of the forward process
-    label_drop:  share of labels dropped in training, one coin per sample; above 0 the model can be guided
-    conditional: use the labels; None is wherever there are any
-    solver, steps, guidance, spacing: how it samples unless told otherwise
+    spacing:     which timesteps are visited unless told otherwise
+    other settings: as in `DenoiserConfig`
     """
 
-    widths: tuple[int, ...] = Field((64, 128), min_length=1)
-    blocks: int = Field(2, ge=1)
-    attention: tuple[int, ...] = (4, 8)
-    heads: int = Field(4, ge=1)
-    groups: int = Field(8, ge=1)
-    dropout: float = Field(0.0, ge=0, lt=1)
-    prediction: Literal["v", "epsilon"] = "v"
+    prediction: Literal["v", "epsilon", "x0", "velocity"] = "v"
     schedule: Literal["cosine", "linear"] = "cosine"
     train_steps: int = Field(1000, ge=2)
-    label_drop: float = Field(0.1, ge=0, lt=1)
-    conditional: bool | None = None
-    solver: Literal["ddpm", "ddim", "dpmpp_2m", "consistency"] = "ddim"
-    steps: int = Field(30, ge=1)
-    guidance: float = 1.0
+    solver: Literal["ddpm", "ddim", "euler", "heun", "dpmpp_2m", "consistency"] = "ddim"
     spacing: Literal["trailing", "linspace", "leading"] = "trailing"
+
+    def process(self) -> Process:
+        return VariancePreserving(schedule=self.schedule, train_steps=self.train_steps, spacing=self.spacing)
 
 
 @register("ddpm")
 class Ddpm(GenerativeModel):
-    """A network that takes noise away, called some tens of times per sample.
+    """A network that takes noise away, called some tens of times per sample. The config says the process.
 
-    config: DdpmConfig
+    config: DdpmConfig, or another DenoiserConfig
     spec:   images `(C, H, W)` in −1 … 1; height and width are multiples of 2^(number of widths − 1)
     """
 
-    Config = DdpmConfig
-    config: DdpmConfig
-    alphas: Tensor
-    sigmas: Tensor
+    Config: type[DenoiserConfig] = DdpmConfig
+    config: DenoiserConfig
 
-    def __init__(self, config: DdpmConfig, spec: DataSpec) -> None:
+    def __init__(self, config: DenoiserConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         channels, height, width = image_shape(spec, self.name)
@@ -101,25 +87,26 @@ class Ddpm(GenerativeModel):
             groups=config.groups,
             dropout=config.dropout,
         )
-        alphas, sigmas = levels(config.schedule, config.train_steps)
-        self.register_buffer("alphas", alphas, persistent=False)
-        self.register_buffer("sigmas", sigmas, persistent=False)
+        self.path = TensorProcess(config.process())
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("denoiser", ("denoiser",)),)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """E ‖target − prediction‖² over uniform timesteps (Ho, Jain & Abbeel 2020, Equation 14)."""
-        n, device = len(batch), batch.x.device
-        t = torch.randint(0, self.config.train_steps, (n,), generator=ctx.rng, device=device)
-        eps = torch.randn(batch.x.shape, generator=ctx.rng, device=device)
-        a, s = self.alphas[t], self.sigmas[t]
-        inputs = [noised(batch.x, eps, a, s), t.float()]
+        """E w ‖target − prediction‖² over the process's times: uniform ones and w = 1 for DDPM (Ho, Jain &
+        Abbeel 2020, Equation 14)."""
+        process, said = self.path.process, self.config.prediction
+        t = self.path.draw(len(batch), ctx.rng)
+        eps = torch.randn(batch.x.shape, generator=ctx.rng, device=batch.x.device)
+        a, s = (columns(level, eps) for level in self.path.levels(t))
+        x = noised(batch.x, eps, a, s)
+        inputs = [process.network_input(x, a, s), self.path.network_time(t)]
         y = labels_of(batch, self.classes, self.name)
         if y is not None:
             inputs.append(drop_labels(y, self.classes, self.config.label_drop, ctx.rng) if self.guided else y)
-        target = TARGETS[self.config.prediction](batch.x, eps, a, s)
-        return {"denoiser": (self.denoiser(*inputs).float() - target).square().mean()}
+        target = process.conversion(said).target(batch.x, eps, a, s)
+        error = (self.denoiser(*inputs).float() - target).square()
+        return {"denoiser": (process.loss_weight(said, a, s) * error).mean()}
 
     def graphs(self) -> dict[str, Graph]:
         inputs = [Port("x", (1, *self.spec.shape)), Port("t", (1,))]
@@ -133,10 +120,8 @@ class Ddpm(GenerativeModel):
             shape=self.spec.shape,
             solver=c.solver,
             steps=c.steps,
-            train_steps=c.train_steps,
-            schedule=c.schedule,
+            process=c.process(),
             prediction=c.prediction,
-            spacing=c.spacing,
             conditions=tuple(self.conditions),
             null={"class": self.classes} if self.guided else {},
             guidance=c.guidance,

@@ -104,7 +104,10 @@ class Dcgan(GenerativeModel):
         critic = ("discriminator",)
         # The generator first: the discriminator then learns from the samples that it has just made, and they
         # are made once.
-        phases = [Phase("generator", ("generator",)), Phase("discriminator", critic, fresh_batch=False)]
+        phases = [
+            Phase("generator", ("generator",), validate=False),
+            Phase("discriminator", critic, fresh_batch=False, validate=False),
+        ]
         if self.config.r1:
             phases.append(
                 Phase(
@@ -114,6 +117,7 @@ class Dcgan(GenerativeModel):
                     fresh_batch=False,
                     optimizer="discriminator",
                     double_backward=True,
+                    validate=False,
                 )
             )
         return tuple(phases)

@@ -107,7 +107,7 @@ class Evidence:
             if not any(id(p) in used for p in own):
                 continue  # a critic
             rng = torch.Generator(batch.x.device).manual_seed(self.seed * self.count + k)
-            ctx = Context(0, 0.5, phase.stage or "train", {}, rng)
+            ctx = Context(0, 0.5, (phase.stages or ("train",))[0], {}, rng)
             total += [v.float() for v in model.loss(phase.name, batch, ctx).values()]
         if not total:
             raise CallError(

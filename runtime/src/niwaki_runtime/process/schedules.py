@@ -1,0 +1,125 @@
+"""Noise schedules and timesteps of variance-preserving diffusion, as lists of Python floats, so that no array
+library's scalars promote the solvers.
+
+x_t = α_t x₀ + σ_t ε with α_t² + σ_t² = 1 and ᾱ_t = α_t² = ∏ (1 − β).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import cache
+
+from niwaki_runtime.errors import CallError, nearest
+
+__all__ = ["SCHEDULES", "SPACINGS", "alpha_bars", "timesteps"]
+
+
+def _linear(steps: int, first: float = 1e-4, last: float = 0.02) -> list[float]:
+    """β from 1e-4 to 0.02 (Ho, Jain & Abbeel 2020)."""
+    return [first + (last - first) * i / max(steps - 1, 1) for i in range(steps)]
+
+
+def _scaled_linear(steps: int, first: float = 0.00085, last: float = 0.012) -> list[float]:
+    """√β from √0.00085 to √0.012 (the code of Rombach et al. 2022)."""
+    return [root**2 for root in _linear(steps, math.sqrt(first), math.sqrt(last))]
+
+
+def _cosine(steps: int) -> list[float]:
+    """ᾱ(u) = cos²((u + 0.008)/1.008 · π/2), β at most 0.999 (Nichol & Dhariwal 2021, Equation 17)."""
+
+    def bar(u: float) -> float:
+        return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+
+    return [min(1.0 - bar((i + 1) / steps) / bar(i / steps), 0.999) for i in range(steps)]
+
+
+SCHEDULES: dict[str, Callable[..., list[float]]] = {
+    "cosine": _cosine,
+    "linear": _linear,
+    "scaled_linear": _scaled_linear,
+}
+"""β of every timestep. All but `cosine` may be told their first and last β: `linear(0.0001, 0.02)`."""
+
+
+@cache
+def alpha_bars(schedule: str, steps: int) -> tuple[float, ...]:
+    """ᾱ_0 … ᾱ_{steps−1}: the share of signal left after each step of the forward process.
+
+    schedule: a name, and perhaps its range of β: `scaled_linear(0.00085, 0.012)`
+    Raises CallError for an unknown name, and for β that do not rise within (0, 1).
+    """
+    bars, product = [], 1.0
+    for beta in _betas(schedule, steps):
+        product *= 1.0 - beta
+        bars.append(product)
+    return tuple(bars)
+
+
+def _betas(schedule: str, steps: int) -> list[float]:
+    name, told, numbers = schedule.partition("(")
+    if name not in SCHEDULES:
+        raise CallError(f"there is no noise schedule '{name}'; {nearest(name, SCHEDULES)}")
+    if not told:
+        return SCHEDULES[name](steps)
+    try:
+        first, last = (float(number) for number in numbers.removesuffix(")").split(","))
+    except ValueError:
+        raise CallError(
+            f"the range of a noise schedule is written as 'linear(0.0001, 0.02)', not '{schedule}'"
+        ) from None
+    if name == "cosine" or not 0.0 < first <= last < 1.0:
+        raise CallError(f"'{schedule}' must name a schedule that has a range, and β that rise within 0 … 1")
+    return SCHEDULES[name](steps, first, last)
+
+
+def _leading(train: int, steps: int) -> list[int]:
+    return [i * (train // steps) for i in reversed(range(steps))]
+
+
+def _linspace(train: int, steps: int) -> list[int]:
+    return [round(i * (train - 1) / max(steps - 1, 1)) for i in reversed(range(steps))]
+
+
+def _linspace_exact(train: int, steps: int) -> list[float]:
+    return [i * (train - 1) / max(steps - 1, 1) for i in reversed(range(steps))]
+
+
+def _trailing(train: int, steps: int) -> list[int]:
+    return [round(train - i * train / steps) - 1 for i in range(steps)]
+
+
+def _leading_open(train: int, steps: int) -> list[int]:
+    return [i * (train // (steps + 1)) for i in range(steps, 0, -1)]
+
+
+def _linspace_open(train: int, steps: int) -> list[int]:
+    return [round(i * (train - 1) / steps) for i in range(steps, 0, -1)]
+
+
+SPACINGS: dict[str, Callable[[int, int], Sequence[float]]] = {
+    "leading": _leading,
+    "leading_open": _leading_open,
+    "linspace": _linspace,
+    "linspace_exact": _linspace_exact,
+    "linspace_open": _linspace_open,
+    "trailing": _trailing,
+}
+"""The `_open` ones are those of one step more without the cleanest time, as diffusers' multistep solvers have
+them; `linspace_exact` visits times between the trained ones, as its Euler solver does."""
+
+
+@cache
+def timesteps(spacing: str, train: int, steps: int, offset: int = 0) -> tuple[float, ...]:
+    """The `steps` timesteps that are visited, from the noisiest down (Lin et al. 2024, Table 2), each
+    `offset` later. They are integers, but for `linspace_exact`."""
+    if spacing not in SPACINGS:
+        raise CallError(f"there is no timestep spacing '{spacing}'; {nearest(spacing, SPACINGS)}")
+    if not 1 <= steps <= train:
+        raise CallError(f"a model trained on {train} timesteps cannot be sampled in {steps} steps")
+    times = tuple(t + offset for t in SPACINGS[spacing](train, steps))
+    if not 0 <= times[-1] <= times[0] < train:
+        raise CallError(
+            f"{steps} steps of {train} cannot start {offset} later: time {times[0]} was never trained"
+        )
+    return times

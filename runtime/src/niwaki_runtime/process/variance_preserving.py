@@ -1,0 +1,61 @@
+"""The variance-preserving path of DDPM with discrete training timesteps."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.process.base import Process, register
+from niwaki_runtime.process.schedules import alpha_bars, timesteps
+
+__all__ = ["VariancePreserving"]
+
+
+@register
+@dataclass(frozen=True)
+class VariancePreserving(Process):
+    """α_t² = ∏ (1 − β) and α² + σ² = 1 (Ho, Jain & Abbeel 2020, Equation 4); t is a training timestep.
+
+    schedule:    `cosine`, `linear` or `scaled_linear`; the latter two also as `linear(1e-4, 0.02)`
+    train_steps: timesteps of the forward process in training
+    spacing:     which timesteps are visited: `trailing`, `linspace` or `leading`; more in `SPACINGS`
+    offset:      added to every visited timestep
+    last:        where sampling ends: `clean` (α = 1), or at timestep `zero`, which keeps a little noise
+    """
+
+    kind: ClassVar[str] = "variance_preserving"
+    predictions: ClassVar[tuple[str, ...]] = ("epsilon", "x0", "v", "velocity")
+    preserves_variance: ClassVar[bool] = True
+    schedule: str = "cosine"
+    train_steps: int = 1000
+    spacing: str = "trailing"
+    offset: int = 0
+    last: Literal["clean", "zero"] = "clean"
+
+    def __post_init__(self) -> None:
+        if self.last not in ("clean", "zero"):
+            raise CallError(f"sampling ends 'clean' or at timestep 'zero', not at '{self.last}'")
+        alpha_bars(self.schedule, self.train_steps)  # raises for a bad one
+
+    @property
+    def timesteps(self) -> int:
+        return self.train_steps
+
+    def alpha_sigma(self, t: Any, xp: Any = math) -> tuple[Any, Any]:
+        """(α, σ) at a single timestep `t`. Between two timesteps σ/α is interpolated."""
+        if t < 0 and self.last == "clean":
+            return 1.0, 0.0
+        bars, t = alpha_bars(self.schedule, self.train_steps), max(t, 0)
+        bar, share = bars[int(t)], t % 1.0
+        if share:
+            ratio = [math.sqrt(1.0 / b - 1.0) for b in (bar, bars[int(t) + 1])]
+            bar = 1.0 / (1.0 + ((1.0 - share) * ratio[0] + share * ratio[1]) ** 2)
+        return math.sqrt(bar), math.sqrt(1.0 - bar)
+
+    def times(self, steps: int) -> tuple[float, ...]:
+        return timesteps(self.spacing, self.train_steps, steps, self.offset)
+
+    def nested(self) -> VariancePreserving:
+        return replace(self, spacing="trailing", offset=0)

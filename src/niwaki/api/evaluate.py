@@ -1,0 +1,134 @@
+"""Evaluate: what a model, a bundle on its engine, or samples that any program made can do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
+from niwaki.recipe import Recipe
+from niwaki.report.records import EvaluationRecord
+from niwaki.workflow.context import EvaluationContext, as_overrides
+from niwaki.workflow.given_model import check_samples_fit
+from niwaki.workflow.judging import Judgement, judge_runner, section_parts
+from niwaki.workflow.reporter import Quiet, Reporter
+from niwaki.workflow.run_context import open_run
+from niwaki.workflow.stages.evaluate import EvaluateStage
+from niwaki.workflow.subjects.data import context_of
+from niwaki.workflow.subjects.external import is_external, split
+from niwaki.workflow.subjects.samples import Origin, evidence_of_files
+from niwaki.workflow.subjects.subject import Subject, kind_of, open_subject
+
+__all__ = ["evaluate", "judge_subject"]
+
+
+def evaluate(
+    what: Any,
+    overrides: Sequence[str] = (),
+    *,
+    data: Any = None,
+    features: Sequence[str] | None = None,
+    metrics: Sequence[str] | None = None,
+    against: str | Path | None = None,
+    resize: bool = False,
+    recipe: str | Path | None = None,
+    engine: str = "auto",
+    weights: str | Path | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+    cache: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """The evaluation of a run's trained model (kept in its `evaluation.json`), of a model of no run (in
+    memory, saved, a factory, a pipeline's folder), of a bundle on `engine`, of a folder of images, of arrays.
+
+    data:     what those of no run answer to: a source (`digits`, `folder:photos`), a recipe or a run
+              (`recipe` is the same), a loaded data set; a run is then judged by it too, and nothing is kept
+    features: names of the extractors, metrics: of the metrics; default: the recipe's
+    against:  something else of these kinds: both are judged, and compared as `compare` does, `against` being
+              the side before
+    resize:   bring images of another size to that of the data
+    weights:  a safetensors file with a factory's weights
+    n, seed:  samples that are judged, and their seed; cache: where extractors are kept
+    Raises CallError for samples without data, of another shape or with NaN, an empty folder, unknown names;
+    NiwakiError for a run without a trained model.
+    """
+    reporter = reporter or Quiet()
+    changes = [*overrides, *as_overrides(features, metrics)]
+    changes += [f"evaluate.n={n}"] * (n is not None) + [f"evaluate.seed={seed}"] * (seed is not None)
+    where = recipe if data is None else data
+    if against is not None:
+        from niwaki.api.compare import compare
+
+        if isinstance(what, Recipe):
+            raise CallError("a recipe is compared by its run: give the run's path")
+        return compare(against, what, changes, data=where, resize=resize, engine=engine, reporter=reporter)
+    kind = None if isinstance(what, Recipe) else kind_of(what)
+    if kind is None or (kind == "run" and where is None):
+        if not isinstance(what, Recipe):
+            _refuse(what, where, engine)
+        context = open_run(what, changes, None, reporter)
+        with context.run.hold():
+            EvaluateStage().run(context)
+        return jsonable(EvaluationRecord.read(context.run.path))  # type: ignore[no-any-return]
+    options, rest = split(changes) if is_external(what) else ({}, changes)
+    place = None if cache is None else Path(cache)
+    context_ = context_of([what], where, rest, reporter, place)
+    subject = open_subject(
+        what, engine=engine, weights=weights, options=options,
+        spec=context_.dataset.spec if is_external(what) else None,
+    )  # fmt: skip
+    judgements, origin = judge_subject(subject, context_, resize=resize)
+    return record_of(judgements, subject, origin, context_)
+
+
+def judge_subject(
+    subject: Subject, context: EvaluationContext, *, resize: bool = False
+) -> tuple[list[Judgement], Origin]:
+    """What every judge that applies says of a subject, and where its samples are from."""
+    if subject.runner is not None:
+        check_samples_fit(subject.runner, context.dataset)
+        judgements = judge_runner(context, subject.runner, subject.words)
+        first = judgements[0].evidence
+        origin = Origin(
+            subject.kind, subject.path, first.n, "labels" in first.arrays, context.config.seed, subject.engine
+        )
+        return judgements, origin
+    evidence, origin = evidence_of_files(subject, context, resize=resize)
+    judge = context.judge("samples")
+    context.reporter.stage("evaluate", f"{evidence.n:,} samples of {subject.path}")
+    return [Judgement(judge, evidence, judge.evaluate(evidence, context.dataset))], origin
+
+
+def record_of(
+    judgements: list[Judgement], subject: Subject, origin: Origin, context: EvaluationContext
+) -> dict[str, Any]:
+    """The record of something that no run keeps, its metrics under what it is called."""
+    parts = section_parts(judgements, subject.side)
+    found: dict[str, Any] = {
+        "n": judgements[0].evidence.n,
+        "seed": context.config.seed,
+        subject.side: parts.pop("evaluation", {}),
+        **parts,
+        "source": origin.to_json(),
+    }
+    return {**found, "engine": subject.engine} if subject.engine else found
+
+
+def _refuse(what: Any, data: Any, engine: str) -> None:
+    """What makes no sense for a recipe's run."""
+    path = Path(what)
+    if path.is_file() and path.suffix not in (".yaml", ".yml"):
+        raise CallError(
+            f"{what} holds no samples; give a run, a bundle, a folder of images, an .npz or an .npy"
+        )
+    if engine != "auto":
+        raise CallError(f"{what} is no bundle, so it runs on no engine; leave the engine out")
+    if data is not None:
+        raise CallError(
+            f"{what} does not exist"
+            if not path.exists()
+            else f"{what} is a recipe, which names its own data; leave --data out"
+        )

@@ -1,0 +1,46 @@
+"""Run: the whole way, stage after stage; what still holds is left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from niwaki.recipe import Recipe
+from niwaki.workflow.reporter import Reporter
+from niwaki.workflow.run_context import open_run
+from niwaki.workflow.run_directory import RunDirectory
+from niwaki.workflow.stages.compress import CompressStage
+from niwaki.workflow.stages.evaluate import EvaluateStage
+from niwaki.workflow.stages.export import ExportStage
+from niwaki.workflow.stages.report import ReportStage
+from niwaki.workflow.stages.train import TrainStage, resumable
+from niwaki.workflow.stages.verdict import VerdictStage
+
+__all__ = ["run"]
+
+
+def run(
+    what: str | Path | Recipe,
+    overrides: Sequence[str] = (),
+    *,
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+) -> RunDirectory:
+    """Train → evaluate → compress → export → judge the bundle on its engine → report.
+
+    A stage works again only where something that it was made from has changed; a training that was stopped
+    goes on from its last checkpoint. Raises what the stages raise; what was finished before stays.
+    """
+    context = open_run(what, overrides, out, reporter)
+    directory = context.run
+    with directory.hold():
+        train = TrainStage(resume=resumable(context))
+        if directory.stage("train")["status"] == "done":
+            changed = directory.changed("train", train.inputs(context))
+            if changed:
+                context.reporter.note(f"{', '.join(changed[:4])} changed: training again")
+        stages = (train, EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage())
+        worked = [stage.run(context) for stage in stages]
+        if not any(worked):
+            context.reporter.note(f"everything in {directory.path} is done and up to date")
+    return directory

@@ -1,0 +1,195 @@
+"""Sample: run any program of a run, a model or a bundle, and write what it gives."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.core.contract import CallError, Runner, ValueSpec
+from niwaki.core.store import write_bytes
+from niwaki.data.inputs import make_inputs, with_defaults
+from niwaki.modalities import modality_of
+from niwaki.workflow.context import context_for
+from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.subjects.subject import Subject, open_subject
+from niwaki_runtime.programs import SAMPLING
+from niwaki_runtime.specs import resolve
+
+__all__ = ["Samples", "sample"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What a program gave.
+
+    x:         `(n, *spec.shape)` float32 in [spec.low, spec.high] (integers where results are tokens)
+    condition: what was asked of each, one row per sample, by input name
+    spec:      what one of them is
+    start:     index of the first one in the stream of `seed`
+    files:     what the model ships (`tokenizer.json`)
+    """
+
+    x: np.ndarray
+    condition: dict[str, np.ndarray]
+    seed: int
+    spec: ValueSpec
+    start: int = 0
+    files: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def write(self, path: str | Path) -> Path:
+        """Arrays (`.npz`, `.npy`), or as the modality is written: a picture (`.png`), text (`.txt`), sound
+        (`.wav`), a table (`.csv`), a clip (`.gif`). Raises CallError for another ending."""
+        path = Path(path)
+        if path.suffix == ".npy":
+            write_bytes(path, _bytes(np.save, self.x))
+        elif path.suffix == ".npz":
+            source = {"seed": np.int64(self.seed), "start": np.int64(self.start)}
+            named = {k: v for k, v in self.condition.items() if k != "x"}
+            write_bytes(path, _bytes(np.savez_compressed, x=self.x, **source, **named))
+        else:
+            modality_of(self.spec).write(path, self.x, self.spec, self.files)
+        return path
+
+    def say(self, most: int = 3) -> list[str]:
+        """The first few for a terminal; nothing where they cannot be read there."""
+        said = [modality_of(self.spec).say(x, self.spec, self.files) for x in self.x[:most]]
+        return [text for text in said if text]
+
+
+def _bytes(save: Any, *arrays: np.ndarray, **named: Any) -> bytes:
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    return file.getvalue()
+
+
+def sample(
+    what: Any,
+    n: int = 60,
+    *,
+    program: str = SAMPLING,
+    seed: int = 0,
+    condition: Any = None,
+    data: Any = None,
+    start: int = 0,
+    batch: int | None = None,
+    engine: str = "auto",
+    device: str = "auto",
+    out: str | Path | Sequence[str | Path] = (),
+    reporter: Reporter | None = None,
+    **overrides: Any,
+) -> Samples:
+    """Results start … start+n−1 of a program and a seed, from a run's trained model, a model, or a bundle on
+    `engine`.
+
+    program:   `sample`, or another that it has (`encode`, `translate_ab`, `continue` …)
+    condition: a class (number or name), a list of names to take in turn, a text for a prompt, an array with
+               one row per sample, or a mapping of input names to any of these; None asks for all classes in
+               turn
+    data:      where inputs come from that are not given and cannot be left out (a source, a recipe, a run);
+               default: the test split of the run that `what` belongs to
+    device:    of a torch model: `auto`, `cpu`, `cuda` …; one that is passed in stays where it is
+    out:       files to write (`Samples.write`)
+    overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
+    Raises CallError for a wrong path, program, condition, option or ending.
+    """
+    if n < 1:
+        raise CallError(f"-n must be at least 1, not {n}")
+    reporter = reporter or Quiet()
+    subject = open_subject(what, engine=engine, device=device)
+    runner = subject.runner
+    if runner is None:
+        raise CallError(f"{what} holds samples already; give a run, a model or a bundle")
+    asked = runner.program(program)
+    places = [Path(out)] if isinstance(out, str | Path) else [Path(p) for p in out]
+    for place in places:
+        _check_ending(place, asked.output)
+    inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
+    reporter.stage("sample", f"{n} of seed {seed}")
+    made = runner.run(
+        program,
+        n,
+        seed=seed,
+        inputs=inputs,
+        start=start,
+        batch=batch,
+        progress=counter(reporter),
+        **overrides,
+    )
+    rows = resolve(asked.inputs, inputs, start, n)
+    x = runner.backend().numpy(made)
+    samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files)
+    for place in places:
+        samples.write(place)
+    return samples
+
+
+def _check_ending(place: Path, spec: ValueSpec) -> None:
+    endings = (*modality_of(spec).writers(spec), ".npz", ".npy")
+    if place.suffix not in endings:
+        raise CallError(f"samples are written as {', '.join(endings)}, not as '{place}'")
+
+
+def _inputs(
+    subject: Subject,
+    runner: Runner,
+    program: str,
+    n: int,
+    start: int,
+    condition: Any,
+    data: Any,
+    reporter: Reporter,
+) -> Any:
+    """What the program is given: what the caller says; what it cannot do without from the data."""
+    specs = runner.program(program).inputs
+    given = _in_turn(condition, n)
+    if not isinstance(given, Mapping):
+        if given is not None and len(specs) != 1:
+            labels = [name for name, spec in specs.items() if spec.is_label]
+            if len(labels) != 1:
+                return given  # the runner says what is wrong with it
+            given = {labels[0]: given}
+        elif given is not None:
+            given = {next(iter(specs)): given}
+    known = {name: _in_turn(value, n) for name, value in (given or {}).items()}
+    known = {name: _as_tokens(runner, name, value) for name, value in known.items()}
+    missing = [name for name, spec in specs.items() if name not in known and not with_defaults(spec)]
+    if missing:
+        where = data if data is not None else subject.home
+        split = None if where is None else context_for(where, reporter=reporter).dataset.test
+        found = make_inputs(runner, program, n, split, start=start)
+        known |= {name: found[name] for name in missing if name in found}
+    return known
+
+
+def _in_turn(value: Any, n: int) -> Any:
+    """Several names or texts: in turn."""
+    if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
+        return [value[i % len(value)] for i in range(n)]
+    return value
+
+
+def _as_tokens(runner: Runner, name: str, value: Any) -> Any:
+    """Text as the tokens that the runner reads, filled up to the input's length; all else unchanged."""
+    spec = runner.conditions.get(name)
+    texts = [value] if isinstance(value, str) else value
+    if spec is None or spec.is_label or not spec.integer or not isinstance(texts, list):
+        return value
+    own = getattr(runner, "asked", None)
+    if callable(own):  # a model that brings a tokenizer of another kind
+        return own(value)
+    text = runner.files.get("tokenizer.json")
+    if text is None or not all(isinstance(t, str) for t in texts):
+        return value
+    from niwaki_runtime.tokenizer import Tokenizer
+
+    tokenizer = Tokenizer(text)
+    rows = np.full((len(texts), *spec.shape), -1 if spec.null is None else int(spec.null), np.int64)
+    for row, one in zip(rows, texts, strict=True):
+        found = tokenizer.encode(one)[: spec.shape[0]]
+        row[: len(found)] = found
+    return rows[0] if isinstance(value, str) else rows

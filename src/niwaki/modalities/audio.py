@@ -1,0 +1,63 @@
+"""Sound `(T)` and `(C, T)`, −1 … 1: recordings."""
+
+from __future__ import annotations
+
+import io
+import wave
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from niwaki.modalities.base import Media, Modality, register_modality
+from niwaki.modalities.drawing import address, lines
+from niwaki.modalities.series import as_channels
+from niwaki_runtime.specs import ValueSpec
+
+__all__ = ["Audio", "wav"]
+
+RATE = 16_000.0
+"""Values per second where the spec says nothing."""
+_PAUSE = 0.25  # seconds between samples in one file
+
+
+@register_modality("audio")
+class Audio(Modality):
+    """Recordings, played on the page and written as WAV of 16 bits."""
+
+    def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
+        return {".wav": _all}
+
+    def show(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> Media:
+        channels = as_channels(x)
+        most = max(1, channels.shape[-1] // 600)
+        return Media(
+            "sound",
+            address(wav(channels, spec), "audio/wav"),
+            lines(channels[:, ::most], spec.low, spec.high),
+        )
+
+    def ruin(self, x: np.ndarray, spec: ValueSpec, rng: np.random.Generator) -> np.ndarray:
+        """Noise of the same loudness at every moment: the sound's outline is left, nothing in it is."""
+        return (np.abs(x) * np.sign(rng.standard_normal(x.shape))).astype(np.float32)
+
+
+def wav(channels: np.ndarray, spec: ValueSpec) -> bytes:
+    """`(C, T)` in [low, high] as a WAV file of 16 bits."""
+    unit = (channels - spec.low) / (spec.high - spec.low) * 2.0 - 1.0
+    values = (np.clip(np.nan_to_num(unit), -1, 1) * 32767).round().astype("<i2")
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(len(channels))
+        out.setsampwidth(2)
+        out.setframerate(round(spec.rate or RATE))
+        out.writeframes(values.T.tobytes())
+    return file.getvalue()
+
+
+def _all(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
+    """All samples one after the other, a pause between them."""
+    middle = (spec.low + spec.high) / 2
+    silence = np.full((as_channels(x[0]).shape[0], round(_PAUSE * (spec.rate or RATE))), middle, np.float32)
+    parts = [part for sample in x for part in (as_channels(sample), silence)]
+    return wav(np.concatenate(parts[:-1], 1), spec)

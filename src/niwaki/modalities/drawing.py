@@ -1,0 +1,94 @@
+"""Small pictures without a plotting library: PNG addresses, and lines as SVG."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["COLOURS", "address", "blur", "grid", "grid_size", "lines", "png"]
+
+COLOURS = ("#2f6f4f", "#be4a2a", "#3b6ea5", "#8a6d1d", "#6b4f8a", "#4a4a4a")
+_SHOWN = 48  # pixels that a small sample is enlarged to at least, so that it can be seen
+
+
+def address(data: bytes, kind: str) -> str:
+    """Bytes as a `data:` address of a media type."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def png(array: np.ndarray) -> bytes:
+    """uint8 `(H, W)` or `(H, W, C)` as a PNG."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def grid_size(n: int) -> tuple[int, int]:
+    """Rows and columns of a nearly square grid; ten columns where that comes out even (classes in turn)."""
+    columns = 10 if n % 10 == 0 else math.ceil(math.sqrt(n))
+    return math.ceil(n / columns), columns
+
+
+def grid(x: np.ndarray) -> np.ndarray:
+    """uint8 images `(n, H, W, C)` on one white page, small ones enlarged in whole pixels, never smoothed."""
+    n, height, width, channels = x.shape
+    rows, columns = grid_size(n)
+    scale = max(1, _SHOWN // max(height, width))
+    gap = 1 if scale == 1 else 2
+    cell = np.repeat(np.repeat(x, scale, axis=1), scale, axis=2)
+    page = np.full(
+        (rows * (height * scale + gap) + gap, columns * (width * scale + gap) + gap, channels), 255, np.uint8
+    )
+    for i, image in enumerate(cell):
+        top = gap + (i // columns) * (height * scale + gap)
+        left = gap + (i % columns) * (width * scale + gap)
+        page[top : top + height * scale, left : left + width * scale] = image
+    return page[..., 0] if channels == 1 else page
+
+
+def lines(
+    channels: np.ndarray, low: float, high: float, *, width: int = 240, height: int = 80, split: int = 0
+) -> str:
+    """Curves `(C, T)` as an SVG address; a broken line at step `split` where there is one.
+
+    low, high: ends of the vertical axis; where they are not finite, those of the curves
+    """
+    known = channels[np.isfinite(channels)]
+    if not math.isfinite(low) or not math.isfinite(high) or low >= high:
+        low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    span, steps = (high - low) or 1.0, max(channels.shape[-1] - 1, 1)
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">']
+    if split:
+        at = width * split / (steps + 1)
+        parts.append(
+            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}" stroke="#999" stroke-dasharray="3 3"/>'
+        )
+    for c, row in enumerate(channels):
+        points = _points(row, low, span, width / steps, height)
+        colour = COLOURS[c % len(COLOURS)]
+        parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
+    return address(("".join(parts) + "</svg>").encode(), "image/svg+xml")
+
+
+def _points(row: np.ndarray, low: float, span: float, step: float, height: int) -> str:
+    y = (1.0 - (np.nan_to_num(row, nan=low) - low) / span) * (height - 4) + 2
+    return " ".join(f"{i * step:.1f},{v:.1f}" for i, v in enumerate(np.clip(y, 0, height)))
+
+
+def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:
+    """Gaussian blur along `axes`, sigma in steps of the grid, edges repeated."""
+    radius = max(1, math.ceil(3 * sigma))
+    kernel = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    kernel /= kernel.sum()
+    for axis in axes:
+        padded = np.pad(x, [(radius, radius) if a == axis else (0, 0) for a in range(x.ndim)], mode="edge")
+        length = x.shape[axis]
+        shifted = (np.take(padded, range(i, i + length), axis) * w for i, w in enumerate(kernel))
+        x = np.sum(list(shifted), axis=0).astype(np.float32)
+    return x

@@ -1,0 +1,48 @@
+"""Text `(T)`: tokens, shown as the text that they stand for where the model ships its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from niwaki.modalities.base import Media, Modality, register_modality
+from niwaki_runtime.specs import Tokens, ValueSpec
+from niwaki_runtime.tokenizer import Tokenizer
+
+__all__ = ["Text", "decode"]
+
+_BETWEEN = "\n\n" + "─" * 40 + "\n\n"
+
+
+def decode(x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None) -> str:
+    """The text of one sample; its numbers where there is no tokenizer."""
+    name = spec.values.tokenizer if isinstance(spec.values, Tokens) else ""
+    text = (files or {}).get(name or "tokenizer.json")
+    if text is None:
+        return " ".join(map(str, np.asarray(x).tolist()))
+    return Tokenizer(text).decode(np.asarray(x).tolist())
+
+
+@register_modality("text")
+class Text(Modality):
+    """Sequences of tokens."""
+
+    features = ("random",)
+
+    def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
+        return {".txt": _all}
+
+    def show(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> Media:
+        return Media("text", decode(x, spec, files))
+
+    def say(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> str:
+        return decode(x, spec, files)
+
+    def ruin(self, x: np.ndarray, spec: ValueSpec, rng: np.random.Generator) -> np.ndarray:
+        """Tokens drawn one by one by their frequency in all samples."""
+        return rng.choice(np.asarray(x).ravel(), np.shape(x)).astype(np.int64)
+
+
+def _all(x: np.ndarray, spec: ValueSpec, files: Mapping[str, str]) -> bytes:
+    return _BETWEEN.join(decode(sample, spec, files) for sample in x).encode()

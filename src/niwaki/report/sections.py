@@ -1,0 +1,71 @@
+"""What every judge says, before and after: its figures in a table, its notes, and what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from niwaki.report.record import RunRecord
+from niwaki.report.words import NONE, interval_text, number_text, outcome_of
+
+__all__ = ["figure_rows", "judges"]
+
+EXHIBITS = 8
+"""As many are shown of each judge."""
+
+
+def judges(record: RunRecord) -> list[dict[str, Any]]:
+    """One part per judge, in the order in which they speak; metrics of samples have a table of their own."""
+    out = []
+    after = {s["judge"]: s for s in record.sections.get("after", [])}
+    for section in record.sections.get("before", []):
+        other = after.get(section["judge"])
+        verdicts = (record.verdicts.get(section["judge"]) or {}).get("axes") or {}
+        details = (other or section).get("details") or {}
+        rows = figure_rows(section, other)
+        exhibits = list(details.get("exhibits") or [])[:EXHIBITS]
+        if section["judge"] == "samples" and record.evaluation.get("trained"):
+            rows = []
+        if rows or exhibits:
+            out.append(
+                {
+                    "title": section["title"],
+                    "rows": rows,
+                    "both": other is not None,
+                    "notes": list((other or section).get("notes") or []),
+                    "exhibits": exhibits,
+                    "verdicts": [
+                        (axis, v["outcome"], outcome_of(dict(v))[0], v.get("text", ""))
+                        for axis, v in verdicts.items()
+                    ],
+                }
+            )
+    return out
+
+
+def figure_rows(section: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """A row per figure: name, before, after, what it is held against."""
+    later = {f["name"]: f for f in (other or {}).get("figures", [])}
+    rows = []
+    for figure in section.get("figures", []):
+        second = later.get(figure["name"])
+        reference = figure.get("reference")
+        rows.append(
+            {
+                "name": figure["name"],
+                "axis": figure.get("axis", ""),
+                "better": figure.get("better", ""),
+                "before": number_text(figure["value"]),
+                "before_interval": _interval(figure),
+                "after": number_text(second["value"]) if second else NONE,
+                "after_interval": _interval(second),
+                "reference": "" if reference is None else number_text(reference),
+                "reference_name": figure.get("reference_name") or "",
+            }
+        )
+    return rows
+
+
+def _interval(figure: Mapping[str, Any] | None) -> str:
+    interval = (figure or {}).get("interval")
+    return interval_text(*interval) if interval and None not in interval else ""

@@ -1,0 +1,114 @@
+"""How a stage is entered: its optimizers, the weights it starts from, what the model makes of its data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from niwaki.core.contract import Batch, Context, Trainable
+from niwaki.training.config import TrainConfig
+from niwaki.training.hardware import (
+    choose_precision,
+    compile_networks,
+    make_fabric,
+    seed_generators,
+    set_layout,
+    set_matmul_precision,
+    wants_channels_last,
+)
+from niwaki.training.schedule import seed_of
+from niwaki.training.stages import Stage, build_stage, frozen_hashes
+from niwaki.training.state import State
+from niwaki.training.step import Batches, Stepper
+from niwaki.training.weights import init_from, sources_of
+
+__all__ = ["Setup", "enter_stage"]
+
+
+class Setup:
+    """What all stages share: the devices and the stream of samples.
+
+    fabric: of the whole training
+    feed:   (settings, offset) → batches: the k-th of a stage begins at offset + k·batch of the stream
+    """
+
+    def __init__(self, fabric: Any, config: TrainConfig, feed: Callable[[TrainConfig, int], Batches]) -> None:
+        self.fabric, self.feed = fabric, feed
+        self._by_precision = {choose_precision(config.precision, fabric.device): fabric}
+
+    def fabric_of(self, settings: TrainConfig) -> Any:
+        """The fabric for the precision of a stage."""
+        precision = choose_precision(settings.precision, self.fabric.device)
+        if precision not in self._by_precision:
+            self._by_precision[precision] = make_fabric(settings)
+        return self._by_precision[precision]
+
+    def synchronize(self, model: nn.Module) -> None:
+        """Every process takes over the weights and buffers of the first."""
+        if self.fabric.world_size > 1:
+            for tensor in model.state_dict().values():
+                torch.distributed.broadcast(tensor, 0)
+
+
+def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Stepper]:
+    """The present stage, ready to run.
+
+    fresh: it begins now: weights are taken over and `begin_stage` is called; not so on resuming within it
+    """
+    model, config, counters, ema = state.model, state.config, state.counters, state.ema
+    settings = config.of_stage(config.all_stages[counters.stage])
+    state.channels_last = wants_channels_last(settings.channels_last, model, setup.fabric.device)
+    set_layout(model, state.channels_last)
+    set_matmul_precision(settings)
+    stage = build_stage(model, config, counters.stage, counters.start)
+    trained = stage.all_trained
+    if fresh:
+        own = sources_of(stage.config)
+        for source in (*sources_of(config), *own) if counters.stage == 0 else own:
+            _restart(ema, init_from(model, source))
+        if ema is not None and counters.stage:
+            # What earlier stages trained is used from now on as it will be used in the end: averaged.
+            ema.assign(n for n in ema.values if n not in trained)
+    if ema is not None:
+        ema.follow(trained)
+    # The next batch begins at the samples drawn so far, whatever the batches before it were.
+    batches = setup.feed(settings, counters.samples - counters.batches * settings.batch)
+    stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
+    if fresh:
+        _begin(setup, state, stage, stepper)
+        state.history = type(state.history)()
+    hashes = frozen_hashes(model, settings.freeze)
+    state.frozen |= {f"{stage.config.name}/{n}": h for n, h in hashes.items()}
+    for module in model.modules():
+        module._compiled_call_impl = None
+    if settings.compile:
+        compile_networks(model, [n for p in stage.phases for n in p.phase.parameters])
+    return stage, stepper
+
+
+def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper) -> None:
+    """Let the model see the stage's data before its first step."""
+    model: Trainable = state.model
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    first, rank = state.counters.batches, setup.fabric.global_rank
+    seed = seed_of(state.seed, "begin", stage.index, rank)
+    seed_generators(seed, setup.fabric.device)
+    rng = torch.Generator(setup.fabric.device).manual_seed(seed)
+    ctx = Context(stage.start, 0.0, stage.config.name, stage.weights, rng)
+
+    def batches(k: int) -> Batch:
+        return stepper.place(stepper.batches.batch(first + k))
+
+    with torch.no_grad():
+        model.begin_stage(ctx, batches)
+    setup.synchronize(model)
+    _restart(state.ema, (n for n, p in model.named_parameters() if not torch.equal(before[n], p)))
+
+
+def _restart(ema: Any, names: Iterable[str]) -> None:
+    """Begin the average of these weights anew, at their present values."""
+    if ema is not None:
+        ema.restart(n for n in names if n in ema.values)

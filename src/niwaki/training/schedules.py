@@ -1,0 +1,152 @@
+"""Learning-rate schedules by name: pure functions (step, total) → share of the peak rate.
+
+A new one is a function with `@schedule("name")`; its keyword arguments are its settings, checked by their
+annotations: `schedule: {name: step, every: 100}`. Warm-up comes before every schedule and is not its concern:
+`step` counts from its end, 0 … total.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field, ValidationError, create_model
+
+from niwaki_runtime.errors import CallError, first_line, nearest
+
+__all__ = ["Schedule", "build_schedule", "schedule", "schedule_names"]
+
+Schedule = Callable[[int, int], float]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(gt=0)]
+
+_SCHEDULES: dict[str, Callable[..., float]] = {}
+
+
+def schedule(name: str) -> Callable[[Callable[..., float]], Callable[..., float]]:
+    """Decorator: enter a function (step, total, *, settings) → factor under a name."""
+
+    def enter(function: Callable[..., float]) -> Callable[..., float]:
+        _SCHEDULES[name] = function
+        return function
+
+    return enter
+
+
+def schedule_names() -> list[str]:
+    return sorted(_SCHEDULES)
+
+
+def build_schedule(asked: str | Mapping[str, Any]) -> Schedule:
+    """The function that a recipe's `schedule` names, its settings filled in.
+
+    Raises CallError for an unknown name or a setting that does not fit.
+    """
+    settings = {"name": asked} if isinstance(asked, str) else dict(asked)
+    name = settings.pop("name", None)
+    if name not in _SCHEDULES:
+        raise CallError(f"there is no schedule '{name}'; {nearest(str(name), _SCHEDULES)}")
+    function = _SCHEDULES[name]
+    fields: dict[str, Any] = {
+        key: (parameter.annotation, parameter.default)
+        for key, parameter in inspect.signature(function, eval_str=True).parameters.items()
+        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+    for key in settings:
+        if key not in fields:
+            raise CallError(f"the schedule '{name}' has no setting '{key}'; {nearest(key, fields)}")
+    model = create_model(name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
+    try:
+        checked = model.model_validate(settings)
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"])) or first_line(error)
+        raise CallError(f"the schedule '{name}' cannot have this '{where}': {wrong['msg']}") from None
+    return partial(function, **dict(checked))
+
+
+@schedule("constant")
+def constant(step: int, total: int) -> float:
+    """1."""
+    return 1.0
+
+
+@schedule("cosine")
+def cosine(step: int, total: int, *, floor: Share = 0.0) -> float:
+    """floor + (1 − floor)·½(1 + cos πτ), τ = step/total (Loshchilov & Hutter 2017, SGDR, no restarts)."""
+    share = 0.5 * (1.0 + math.cos(math.pi * (step / total)))
+    return floor + (1.0 - floor) * share if floor else share
+
+
+@schedule("linear")
+def linear(step: int, total: int, *, floor: Share = 0.0) -> float:
+    """1 − (1 − floor)·τ."""
+    return 1.0 - (1.0 - floor) * min(step / total, 1.0)
+
+
+@schedule("step")
+def staircase(
+    step: int,
+    total: int,
+    *,
+    every: Annotated[int, Field(ge=0)] = 0,
+    at: tuple[Share, ...] = (),
+    gamma: Annotated[float, Field(gt=0, le=1)] = 0.1,
+) -> float:
+    """γ^k after k drops: one every `every` steps, and one at each share `at` of the stage. With neither, at ½
+    and ¾ (He et al. 2016)."""
+    places = at if at or every else (0.5, 0.75)
+    drops = sum(step >= place * total for place in places) + (step // every if every else 0)
+    return gamma**drops
+
+
+@schedule("exponential")
+def exponential(
+    step: int, total: int, *, end: Annotated[float, Field(gt=0, le=1)] = 0.01, halving: Count | None = None
+) -> float:
+    """end^τ, so that it ends at `end`; or 2^(−step/halving), halved every `halving` steps."""
+    return 2.0 ** (-step / halving) if halving else end ** (step / total)
+
+
+@schedule("cosine_restarts")
+def cosine_restarts(
+    step: int,
+    total: int,
+    *,
+    cycles: Count = 4,
+    growth: Annotated[float, Field(ge=1)] = 1.0,
+    floor: Share = 0.0,
+) -> float:
+    """Cosines from 1 to `floor`, each cycle `growth` times as long as the one before (Loshchilov & Hutter
+    2017, SGDR). The cycles fill the stage: the first takes (g − 1)/(g^n − 1) of it, 1/n for g = 1."""
+    done = min(step / total, 1.0)
+    shares = [growth**k for k in range(cycles)]
+    start, whole = 0.0, sum(shares)
+    for k, share in enumerate(shares):
+        length = share / whole
+        # A step that falls on the border of two cycles begins the later one, whatever the rounding.
+        if k + 1 == cycles or done < start + length - 1e-12:
+            within = min(max((done - start) / length, 0.0), 1.0)
+            return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * within))
+        start += length
+    raise AssertionError
+
+
+@schedule("one_cycle")
+def one_cycle(
+    step: int,
+    total: int,
+    *,
+    rise: Annotated[float, Field(gt=0, lt=1)] = 0.3,
+    start: Share = 0.04,
+    end: Share = 4e-6,
+) -> float:
+    """Up from `start` to 1 in a share `rise` of the stage and down to `end`, both by a cosine (Smith & Topin
+    2019, Super-Convergence; the shares are those of fast.ai)."""
+    done = min(step / total, 1.0)
+    if done < rise:
+        return start + (1.0 - start) * 0.5 * (1.0 - math.cos(math.pi * done / rise))
+    return end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * (done - rise) / (1.0 - rise)))

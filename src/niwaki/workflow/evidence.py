@@ -1,0 +1,45 @@
+"""Evidence on disk: what a judge's questions brought, kept so that a model need not be asked again."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import write_bytes
+from niwaki.evaluation.judges import Evidence
+
+__all__ = ["read_arrays", "read_evidence", "write_arrays"]
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
+    """An `.npz` of all that is not None, whole or not at all."""
+    file = io.BytesIO()
+    kept: dict[str, Any] = {k: v for k, v in arrays.items() if v is not None}
+    np.savez_compressed(file, **kept)
+    write_bytes(path, file.getvalue())
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an `.npz`. Raises NiwakiError where the file is broken."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {k: file[k] for k in file.files}
+    except (OSError, ValueError, EOFError) as error:
+        raise NiwakiError(f"{path} cannot be read ({error}); delete it and run again") from error
+
+
+def read_evidence(path: Path, record: Mapping[str, Any]) -> Evidence:
+    """Evidence from its arrays at `path` and what the evaluation's record says of it."""
+    return Evidence(
+        str(record["judge"]),
+        str(record["split"]),
+        int(record["n"]),
+        int(record["seed"]),
+        read_arrays(path),
+        dict(record.get("facts", {})),
+    )

@@ -1,0 +1,94 @@
+"""Compress: the recipe's plan on the trained model; the pruned weights in `compressed/`, the record in
+`compression.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from niwaki.compression import SensitivityConfig
+from niwaki.compression import compress as carry_out
+from niwaki.core.store import jsonable
+from niwaki.data.inputs import split_inputs
+from niwaki.evaluation.judges.findings import fitness
+from niwaki.report.records import CompressionRecord
+from niwaki.workflow.operator_warnings import tell_off_path
+from niwaki.workflow.reporter import counter
+from niwaki.workflow.run_context import RunContext, hash_directory
+from niwaki.workflow.stages.stage import Stage
+
+__all__ = ["CompressStage"]
+
+
+class CompressStage(Stage):
+    """The recipe's plan on the trained model: the weights of every step in `compressed/`."""
+
+    name = "compress"
+
+    def inputs(self, context: RunContext) -> dict[str, Any]:
+        plan = context.recipe.compress
+        return {
+            "model": context.run.result("train"),
+            "data": context.fingerprint(),
+            "compress": None if plan is None else plan.model_dump(mode="json"),
+            "seed": context.recipe.seed,
+        }
+
+    def run(self, context: RunContext, *, again: bool = False) -> bool:
+        return context.recipe.compress is not None and super().run(context, again=again)
+
+    def prepare(self, context: RunContext) -> None:
+        _ = context.model, context.dataset
+
+    def work(self, context: RunContext, state: dict[str, Any]) -> None:
+        run, plan, model = context.run, context.recipe.compress, context.model
+        assert plan is not None
+        if plan.sensitivity is not None:
+            _measure_layers(context, plan.sensitivity)
+        context.reporter.stage("compress", " → ".join(step.kind for step in plan.steps))
+        made = carry_out(
+            model,
+            context.dataset,
+            plan,
+            workdir=run.compressed,
+            seed=context.recipe.seed,
+            condition=split_inputs(model, context.dataset.train),
+            progress=counter(context.reporter),
+            engine=context.recipe.export.engine,
+            warn=lambda found: tell_off_path(found, context.reporter),
+            extractor=context.extractors[0] if any(step.needs_extractor for step in plan.steps) else None,
+        )
+        CompressionRecord(
+            plan=plan.model_dump(mode="json"),
+            seed=context.recipe.seed,
+            warnings=[w.to_json() for w in made.warnings],
+            steps=[jsonable(r) for r in made.records],
+        ).write(run.path)
+        state |= {
+            "bundle": str(made.bundle.relative_to(run.path)),
+            "parameters": sum(p.numel() for p in made.model.parameters()),
+            "outputs": (run.compressed, run.path / CompressionRecord.file),
+            "result": hash_directory(made.bundle),
+        }
+
+
+def _measure_layers(context: RunContext, config: SensitivityConfig) -> None:
+    """`sensitivity.json`: what each layer costs; an interrupted measurement goes on."""
+    from niwaki.compression.sensitivity.measure import sensitivity
+
+    found = fitness(
+        context.dataset,
+        context.extractors,
+        cache=context.cache,
+        on_check=lambda name: context.reporter.stage("ladders", f"is '{name}' fit to judge?"),
+    )
+    context.reporter.stage("layers", "what each of them costs when it alone is pruned or rounded")
+    sensitivity(
+        context.model,
+        context.dataset,
+        config,
+        extractors=context.extractors,
+        fit={name: record.get("fit") for name, record in found.items()},
+        seed=context.seed,
+        path=context.run.path / "sensitivity.json",
+        progress=counter(context.reporter),
+    )

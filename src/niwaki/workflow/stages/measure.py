@@ -1,0 +1,105 @@
+"""Figures before and after, by `benchmarks/PROTOCOL.md`: interleaved in one process, memory in fresh ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+from torch import Tensor
+
+from niwaki.core.contract import GenerativeModel, Graph
+from niwaki.data.inputs import make_inputs
+from niwaki.deployment import Measurement, bundle_bytes, machine, measure_together
+from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
+from niwaki.deployment.measure import bundle_way
+from niwaki.deployment.memory import bundle_memory, model_memory
+from niwaki.workflow.reporter import counter
+from niwaki.workflow.run_context import RunContext
+from niwaki_runtime.programs import SAMPLING
+
+__all__ = ["measure_all", "weight_bytes"]
+
+
+def measure_all(context: RunContext) -> dict[str, Any]:
+    """`before` (torch eager float32), `compiled` (torch.compile bf16, where asked), `float32` (the
+    uncompressed bundle) and `after` (the run's bundle): each a `Measurement` as JSON."""
+    run, config, model = context.run, context.recipe.export, context.model
+    engine, threads = config.engine, config.threads
+    options: dict[str, Any] = {"engine": engine, "precision": config.precision, "threads": threads}
+    test = context.dataset.test
+
+    def inputs(n: int) -> Any:
+        return make_inputs(model, SAMPLING, n, test)
+
+    ways: dict[str, Callable[[int], Any]] = {
+        "before": eager_float32(model, inputs=inputs),
+        "float32": bundle_way(run.original_bundle, inputs=inputs, **options),
+        "after": bundle_way(run.bundle, inputs=inputs, **options),
+    }
+    if config.torch_compile:
+        ways["compiled"] = compiled_bf16(model, inputs=inputs)
+    with torch_threads(threads):
+        latency = measure_together(
+            ways, batches=config.batches, rounds=config.repeats, progress=counter(context.reporter)
+        )
+    memory: dict[str, int | None] = {}
+    if config.memory:
+        memory = _memory(context, options)
+    evaluations, here, small = model.sampler().evaluations(), machine(), weight_bytes(model)
+
+    def torch_way(name: str, what: str, precision: str) -> Measurement:
+        return Measurement(
+            what, "torch", precision, threads, latency[name], small, memory.get(name), evaluations, here
+        )
+
+    def bundle(name: str, path: Path) -> Measurement:
+        size, used = bundle_bytes(path), memory.get(name)
+        return Measurement(
+            "bundle", engine, config.precision, threads, latency[name], size, used, evaluations, here
+        )
+
+    found = {
+        "before": torch_way("before", "torch eager float32", "float32"),
+        "float32": bundle("float32", run.original_bundle),
+        "after": bundle("after", run.bundle),
+    }
+    if config.torch_compile:
+        found["compiled"] = torch_way("compiled", "torch.compile bf16", "bf16")
+    return {name: measurement.to_json() for name, measurement in found.items()}
+
+
+def _memory(context: RunContext, options: dict[str, Any]) -> dict[str, int | None]:
+    """Peak memory of each way in fresh processes, at the largest batch."""
+    run, config = context.run, context.recipe.export
+    n = max(config.batches)
+    ways: dict[str, Callable[[], int]] = {
+        "before": lambda: model_memory(run.model, threads=config.threads, n=n, bundle=run.original_bundle),
+        "float32": lambda: bundle_memory(run.original_bundle, n=n, **options),
+        "after": lambda: bundle_memory(run.bundle, n=n, **options),
+    }
+    context.reporter.stage("memory", f"batch {n}, in fresh processes")
+    found: dict[str, int | None] = {}
+    for k, (name, way) in enumerate(ways.items()):
+        context.reporter.update(k, len(ways))
+        found[name] = way()
+    return found
+
+
+def weight_bytes(model: GenerativeModel) -> int:
+    """Size of a safetensors file that holds what shipped programs need, in float32, each weight once."""
+    graphs: dict[str, Graph] = model.shipped_graphs()
+    kept: dict[str, Tensor] = {}
+    seen: set[int] = set()
+    for name, graph in graphs.items():
+        for key, tensor in graph.module.state_dict().items():
+            if tensor.data_ptr() not in seen:
+                seen.add(tensor.data_ptr())
+                kept[f"{name}.{key}"] = _float32(tensor)
+    return len(save(kept))
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.float() if tensor.is_floating_point() else tensor

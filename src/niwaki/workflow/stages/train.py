@@ -1,0 +1,129 @@
+"""Train: from the recipe to the weights in `model/`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+
+from niwaki.core.contract import GenerativeModel
+from niwaki.core.store import hash_json, hash_tensors
+from niwaki.data import Dataset
+from niwaki.features import Encoder, build_encoder
+from niwaki.features.selfsupervised import probe_encoder
+from niwaki.models.io import model_record, save_model
+from niwaki.models.registry import build
+from niwaki.recipe import Recipe
+from niwaki.report.records import TrainingRecord
+from niwaki.training import TrainConfig, fit, init_from_hashes
+from niwaki.training.config import identity
+from niwaki.workflow.reporter import counter
+from niwaki.workflow.run_context import RunContext, hash_directory
+from niwaki.workflow.run_directory import RunDirectory
+from niwaki.workflow.stages.stage import Stage
+
+__all__ = ["TrainStage", "content_of", "has_checkpoints", "resumable"]
+
+# These change where training runs, not what is learned.
+_NO_MATTER = ("device", "devices")
+
+
+class TrainStage(Stage):
+    """From the recipe to the weights in `model/`; a model that was given is kept there as it is."""
+
+    name = "train"
+
+    def __init__(self, *, resume: bool = False, fresh: bool = False) -> None:
+        self.resume, self.fresh = resume, fresh
+
+    def inputs(self, context: RunContext) -> dict[str, Any]:
+        recipe, given = context.recipe, context.given
+        if recipe.train is None:
+            record = context.run.stage(self.name).get("made_from", {})
+            content = record.get("content") if given is None else content_of(given)
+            return {"model": recipe.model, "content": content}
+        data = recipe.data.model_dump(mode="json", exclude={"path"})
+        sources = init_from_hashes(recipe.train)
+        return {
+            "seed": recipe.seed,
+            "data": {**data, "content": context.fingerprint()},
+            "model": recipe.model,
+            "train": {k: v for k, v in identity(recipe.train).items() if k not in _NO_MATTER},
+            **({"init_from": sources} if sources else {}),
+        }
+
+    def work(self, context: RunContext, state: dict[str, Any]) -> None:
+        run, recipe = context.run, context.recipe
+        if recipe.train is None:
+            model: Any = context.model
+            record = TrainingRecord(parameters=sum(p.numel() for p in model.parameters()), given=model.name)
+        else:
+            model, record = self._trained(context, recipe.train)
+        save_model(model, run.model)
+        record.write(run.path)
+        state |= {"outputs": (run.model, run.path / record.file), "result": hash_directory(run.model)}
+
+    def _trained(self, context: RunContext, config: TrainConfig) -> tuple[Any, TrainingRecord]:
+        run, recipe, dataset = context.run, context.recipe, context.dataset
+        context.reporter.stage("train", f"{recipe.model['name']} on {dataset.name}")
+        if not self.resume:
+            shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
+            (run.path / "metrics.jsonl").unlink(missing_ok=True)
+        torch.manual_seed(recipe.seed)
+        model = _fresh(recipe, dataset)
+        result = fit(
+            model,
+            dataset.train,
+            config,
+            seed=recipe.seed,
+            directory=run.path,
+            resume=self.resume,
+            progress=counter(context.reporter),
+            validation=dataset.validation,
+        )
+        for note in result.notes:
+            context.reporter.note(note)
+        probe = None
+        if isinstance(model, Encoder):
+            context.reporter.stage("probe", "a linear classifier and 20 neighbours on its features")
+            probe = probe_encoder(model, dataset)
+        return model, TrainingRecord(
+            steps=result.steps,
+            parameters=sum(p.numel() for p in model.parameters()),
+            training_seconds=result.seconds,
+            samples_per_second=result.samples_per_second,
+            last=result.last,
+            best_step=result.best_step,
+            best_loss=result.best_loss,
+            probe=probe,
+        )
+
+
+def content_of(model: GenerativeModel) -> str:
+    """Hash of a model: how it is built, and its weights."""
+    return hash_json([model_record(model), hash_tensors(model.state_dict())])
+
+
+def _fresh(recipe: Recipe, dataset: Dataset) -> GenerativeModel | Encoder:
+    made: GenerativeModel | Encoder
+    make = build_encoder if recipe.encodes else build
+    made = make(recipe.model["name"], recipe.model_settings, dataset.spec)
+    if isinstance(made, GenerativeModel):
+        made.shipped, made.files = recipe.export.programs, dataset.files
+    return made
+
+
+def resumable(context: RunContext) -> bool:
+    """Whether a stopped training of exactly this recipe waits in the run directory."""
+    run = context.run
+    return (
+        run.stage("train")["status"] == "started"
+        and has_checkpoints(run)
+        and not run.changed("train", TrainStage().inputs(context))
+    )
+
+
+def has_checkpoints(run: RunDirectory) -> bool:
+    """Whether a training left anything to go on from."""
+    return any((run.path / "checkpoints").glob("step-*"))

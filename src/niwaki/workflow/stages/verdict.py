@@ -1,0 +1,100 @@
+"""Verdict: the bundle on its engine beside the trained model, asked the same by every judge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import jsonable
+from niwaki.evaluation.judges import Verdicts, judges_for
+from niwaki.report.records import EvaluationRecord, ExportRecord, VerdictRecord
+from niwaki.workflow.bundle_metadata import write_bundle_metadata
+from niwaki.workflow.evidence import read_evidence, write_arrays
+from niwaki.workflow.judging import compare_evidence, headline, judge_runner, section_parts
+from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.stages.stage import Stage
+from niwaki_runtime import load as load_bundle
+
+__all__ = ["VerdictStage"]
+
+
+class VerdictStage(Stage):
+    """Judge the run's bundle against the evidence that the evaluation kept, and write what was found into its
+    manifest."""
+
+    name = "verdict"
+
+    def inputs(self, context: RunContext) -> dict[str, Any]:
+        run, export = context.run, context.recipe.export
+        return {
+            "evaluation": run.result("evaluate"),
+            "bundle": run.result("export"),
+            "engine": export.model_dump(mode="json", include={"engine", "precision", "threads"}),
+            "evaluate": context.config.model_dump(mode="json"),
+        }
+
+    def work(self, context: RunContext, state: dict[str, Any]) -> None:
+        run, config = context.run, context.recipe.export
+        known = EvaluationRecord.read(run.path)
+        if known is None:
+            raise NiwakiError(f"{run.path} holds no evaluation; run `niwaki evaluate {run.path}`")
+        bundle = load_bundle(
+            run.bundle, engine=config.engine, precision=config.precision, threads=config.threads
+        )
+        asked = judges_for(bundle, context.dataset, context.tools, tuple(known.evidence))
+        judgements = judge_runner(context, bundle, f"the bundle on {bundle.engine}", judges=asked)
+        outputs = [run.path / VerdictRecord.file]
+        verdicts: dict[str, Any] = {}
+        particulars: dict[str, Any] = {}
+        for judgement in judgements:
+            name, after = judgement.judge.name, judgement.evidence
+            before = read_evidence(run.evidence(name), known.evidence[name])
+            found = compare_evidence(context, judgement.judge, before, after, known.margins.get(name, {}))
+            verdicts[name] = found
+            arrays = {**after.arrays, **judgement.section.arrays}
+            if isinstance(found, Verdicts):
+                arrays |= found.arrays
+                particulars = particulars or dict(found.details)
+            write_arrays(run.verdict_arrays(name), arrays)
+            outputs.append(run.verdict_arrays(name))
+        verdict = headline(list(verdicts.values()))
+        parts = section_parts(judgements, "bundle")
+        for other in ("extractors", "fitness"):
+            parts.pop(other, None)
+        measured = ExportRecord.read(run.path)
+        size = self._write_metadata(context, measured, verdict)
+        VerdictRecord(
+            engine=bundle.engine,
+            n=judgements[0].evidence.n,
+            verdict=verdict,
+            verdicts=jsonable(verdicts),
+            bundle=parts.pop("evaluation", {}),
+            comparison=jsonable(particulars),
+            bytes=size,
+            **parts,
+        ).write(run.path)
+        state |= {"outputs": outputs, "result": context.run.stage(self.name)["inputs"]}
+        state["verdict"] = {axis: v["outcome"] for axis, v in verdict.items()}
+
+    def _write_metadata(
+        self, context: RunContext, export: ExportRecord | None, verdict: dict[str, Any]
+    ) -> int:
+        """Figures, verdicts and provenance into the run's bundle; returns its bytes on disk."""
+        run = context.run
+        provenance = {
+            "recipe": context.recipe.model_dump(mode="json", exclude={"data": {"path"}}),
+            "data": context.fingerprint(),
+            "seed": context.recipe.seed,
+            "versions": run.info["versions"],
+        }
+        measured = {} if export is None else export.measured.get("after", {})
+        write_bundle_metadata(
+            run.bundle,
+            run.bundle,
+            name=context.recipe.name,
+            # A file cannot state its own size for sure.
+            measured={k: v for k, v in measured.items() if k != "bytes"},
+            verdict=verdict,
+            provenance=provenance,
+        )
+        return run.bundle.stat().st_size

@@ -1,0 +1,137 @@
+"""Models that niwaki did not train, named on the command line: `package.module:factory` with weights, or the
+folder of a diffusers pipeline."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from niwaki.adapters import adapt, adapt_pipeline
+from niwaki.adapters.diffusers.folder import is_pipeline
+from niwaki.adapters.module import call_factory
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiError, nearest
+from niwaki.core.hub_folder import PICKLES
+from niwaki.core.store import read_tensors
+from niwaki.models.io import fill
+from niwaki.recipe import parse_override
+
+__all__ = ["is_external", "is_factory", "load_external", "split"]
+
+
+def is_factory(what: Any) -> bool:
+    """`package.module:function`, where nothing of that name lies on disk."""
+    given = str(what)
+    return bool(re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*", given)) and not Path(given).exists()
+
+
+def is_external(what: Any) -> bool:
+    """A factory, or a pipeline's folder."""
+    return is_factory(what) or (isinstance(what, str | Path) and is_pipeline(what))
+
+
+def load_external(
+    what: str | Path,
+    *,
+    weights: str | Path | None = None,
+    options: Mapping[str, Any] | None = None,
+    spec: DataSpec | None = None,
+) -> GenerativeModel:
+    """The model that a factory makes, or that lies in a pipeline's folder.
+
+    weights: a safetensors file with the factory's weights by name; None keeps those that it made
+    options: keywords of `adapt` (of `adapt_pipeline` for a folder): `latent`, `classes`, `steps` …
+    spec:    of the data that its samples answer to
+    Raises CallError for pickled weights and unknown keywords, NiwakiError for a factory that is not there or
+    does not work, and for weights that do not fit, naming the first.
+    """
+    options = dict(options or {})
+    if not is_factory(what):
+        if weights is not None:
+            raise CallError(f"{what} has its weights inside; --weights is for a factory")
+        _known(options, adapt_pipeline, "a pipeline")
+        return _adapted(adapt_pipeline, options, what, spec=spec)
+    arguments = dict(options.pop("arguments", None) or {})
+    made = call_factory(str(what), arguments)
+    if not isinstance(made, nn.Module):
+        raise CallError(f"the factory '{what}' returned {type(made).__name__}, not an nn.Module")
+    if weights is not None:
+        _fill(made, Path(weights))
+    if isinstance(made, GenerativeModel):
+        if options:
+            raise CallError(
+                f"the factory '{what}' makes a whole model, which 'model.{next(iter(options))}' cannot change"
+            )
+        return made.eval()
+    _known(options, adapt, "a module")
+    if "latent" not in options:
+        options["latent"] = _latent(made, what)
+    given = None if {"shape", "modality"} & options.keys() else spec
+    return _adapted(adapt, options, made, factory=str(what), arguments=arguments, spec=given)
+
+
+def _adapted(function: Any, options: Mapping[str, Any], *given: Any, **named: Any) -> GenerativeModel:
+    """Raises CallError for a value of `options` that is not of its kind."""
+    try:
+        model: GenerativeModel = function(*given, **named, **options)
+    except NiwakiError:
+        raise
+    except (TypeError, ValueError) as error:
+        values = ", ".join(f"model.{name}={value}" for name, value in options.items())
+        first = str(error).strip().splitlines()[-1].strip()
+        raise CallError(f"one of {values} is not of its kind: {first}") from error
+    return model
+
+
+def split(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """(`model.*` as keywords of `adapt`, the other overrides)."""
+    options: dict[str, Any] = {}
+    rest: list[str] = []
+    for text in overrides:
+        path, value = parse_override(text)
+        if path[0] != "model":
+            rest.append(text)
+        elif len(path) == 2:
+            options[path[1]] = tuple(value) if isinstance(value, list) else value
+        elif path[1:-1] == ("arguments",):
+            options.setdefault("arguments", {})[path[2]] = value
+        else:
+            raise CallError(
+                f"'{text}' is no setting of an adapted model; write model.latent=…, model.classes=…"
+            )
+    return options, rest
+
+
+def _known(options: Mapping[str, Any], function: Any, what: str) -> None:
+    names = set(inspect.signature(function).parameters) - {"module", "source", "spec", "factory"}
+    for name in options:
+        if name not in names:
+            raise CallError(f"{what} has no setting 'model.{name}'; {nearest(name, names)}")
+
+
+def _fill(module: nn.Module, path: Path) -> None:
+    if path.suffix.lower() in PICKLES:
+        raise CallError(
+            f"{path} is a pickle, which can run any code when it is read; if you trust it, convert it: "
+            'python -c "import torch, safetensors.torch as s; '
+            f"s.save_file(torch.load('{path}', weights_only=True), '{path.with_suffix('.safetensors')}')\""
+        )
+    if not path.exists():
+        raise CallError(f"{path} does not exist")
+    fill(module, read_tensors(path), path)
+
+
+def _latent(module: nn.Module, what: str | Path) -> tuple[int, ...]:
+    """The shape of the noise, read off the first layer. Raises CallError where that does not tell."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            return (layer.in_features,)
+        if isinstance(layer, nn.modules.conv._ConvNd):
+            return (layer.in_channels, *[1] * len(layer.kernel_size))
+        if isinstance(layer, nn.Embedding):
+            break  # classes are read before the noise: how the two meet is the module's own affair
+    raise CallError(f"say what shape the noise of '{what}' has: model.latent=100 or model.latent=[100,1,1]")

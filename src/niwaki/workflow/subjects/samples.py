@@ -1,0 +1,77 @@
+"""Samples and where they are from: drawn by a runner, or read from files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.core.contract import CallError
+from niwaki.evaluation.judges import Evidence
+from niwaki.workflow.context import EvaluationContext
+from niwaki.workflow.reporter import counter
+from niwaki.workflow.subjects.files import FileSamples, read_arrays, read_folder
+from niwaki.workflow.subjects.subject import Subject
+
+__all__ = ["Origin", "evidence_of_files"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a record says of where samples are from.
+
+    seed:    of the noise that sample i was made from; None where that is not known, so that nothing is paired
+    broken:  files that were set aside: `file` and `reason`
+    remarks: what was assumed
+    """
+
+    kind: str
+    path: Path
+    n: int
+    labels: bool
+    seed: int | None = None
+    engine: str = ""
+    broken: list[dict[str, str]] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "path": str(self.path), "engine": self.engine or None}
+
+
+def evidence_of_files(
+    subject: Subject, context: EvaluationContext, *, resize: bool = False
+) -> tuple[Evidence, Origin]:
+    """All samples that lie in a folder or an array file, as evidence for the judge of samples.
+
+    Raises CallError for samples that do not fit the data.
+    """
+    spec = context.dataset.spec
+    context.reporter.stage("samples", str(subject.path))
+    given: FileSamples
+    if subject.kind == "arrays":
+        given = read_arrays(subject.path, spec, resize=resize)
+    else:
+        extra = getattr(context.data, "model_extra", None) or {}
+        given = read_folder(
+            subject.path,
+            spec,
+            background=int(extra.get("background", 255)),
+            resize=resize,
+            progress=counter(context.reporter),
+        )
+    for file in given.broken:
+        context.reporter.note(f"set aside: {file['file']}: {file['reason']}")
+    for remark in given.remarks:
+        context.reporter.note(remark)
+    if not len(given.x):
+        raise CallError(f"{subject.path} holds no samples")
+    arrays: dict[str, np.ndarray] = {"samples": given.x}
+    if given.labels is not None:
+        arrays["labels"] = given.labels
+    origin = Origin(
+        subject.kind, subject.path, len(given.x), given.labels is not None, given.seed, "",
+        given.broken, given.remarks,
+    )  # fmt: skip
+    return Evidence("samples", "test", len(given.x), given.seed or 0, arrays), origin

@@ -1,0 +1,184 @@
+"""The paths from data to noise: their levels, times and conversions, against formulas written here anew."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.process import (
+    END,
+    Karras,
+    LinearPath,
+    Process,
+    VariancePreserving,
+    process_from_json,
+)
+from niwaki_runtime.process.karras import c_in, c_noise, c_out, c_skip, edm_weight
+from niwaki_runtime.process.linear import shifted
+from niwaki_runtime.process.schedules import alpha_bars, timesteps
+
+PROCESSES: list[Process] = [
+    VariancePreserving(),
+    VariancePreserving("linear(0.001, 0.02)", 200, "leading", 1, "zero"),
+    Karras(),
+    Karras(sigma_min=0.01, sigma_max=20.0, rho=5.0, spacing="trailing", sigma_data=0.7),
+    LinearPath(),
+    LinearPath(shift=3.0, density="logit_normal"),
+]
+
+
+@pytest.fixture(params=PROCESSES, ids=lambda p: f"{p.kind}-{p.spacing}")
+def process(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+def test_json_there_and_back(process: Process) -> None:
+    assert process_from_json(json.loads(json.dumps(process.to_json()))) == process
+
+
+def test_levels_fall_to_the_end(process: Process) -> None:
+    times, levels = process.times(7), process.levels(7)
+    assert len(times) == 7
+    assert len(levels) == 8
+    assert times[-1] >= 0.0 > END
+    assert all(a > b for a, b in pairwise(times))
+    ratios = [s / a if a else math.inf for a, s in levels]
+    assert all(a > b for a, b in pairwise(ratios))
+    assert levels[-1] == process.alpha_sigma(END)
+    if process != PROCESSES[1]:
+        assert levels[-1] == (1.0, 0.0)
+
+
+def test_nested_times_of_n_steps_are_every_other_one_of_twice_as_many(process: Process) -> None:
+    nested = process.nested()
+    for steps in (1, 2, 5, 8):
+        assert nested.times(2 * steps)[::2] == pytest.approx(nested.times(steps), rel=1e-12)
+
+
+def test_all_predictions_agree_at_every_time(process: Process) -> None:
+    """What training asks for of each kind gives back the x₀ and ε that x was made of."""
+    rng = np.random.default_rng(0)
+    x0, eps = rng.standard_normal((2, 4, 3))
+    for a, s in process.levels(9)[:-1]:
+        x = a * x0 + s * eps
+        for prediction in process.predictions:
+            known = process.conversion(prediction)
+            found = known.to_x0_eps(x, known.target(x0, eps, a, s), a, s)
+            scale = max(1.0, 1.0 / a if a else 1.0, s / a if a else 1.0, 1.0 / s)
+            np.testing.assert_allclose(found[0], x0, atol=1e-12 * scale)
+            np.testing.assert_allclose(found[1], eps, atol=1e-12 * scale)
+
+
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "leading"])
+def test_variance_preserving_is_its_table(spacing: str) -> None:
+    process = VariancePreserving("linear", 100, spacing)
+    bars = alpha_bars("linear", 100)
+    assert process.times(10) == timesteps(spacing, 100, 10)
+    assert process.levels(10)[:-1] == [
+        (math.sqrt(bars[int(t)]), math.sqrt(1.0 - bars[int(t)])) for t in process.times(10)
+    ]
+    # Between two timesteps σ/α is interpolated.
+    ratio = [s / a for a, s in map(process.alpha_sigma, (40, 40.25, 41))]
+    assert ratio[1] == pytest.approx(0.75 * ratio[0] + 0.25 * ratio[2], rel=1e-12)
+
+
+def test_karras_times_are_those_of_the_paper() -> None:
+    """The published default: 18 steps from 80 down to 0.002 at ρ = 7, by k-diffusion's way of writing it."""
+    ramp = np.linspace(0, 1, 18)
+    low, high = 0.002 ** (1 / 7), 80 ** (1 / 7)
+    np.testing.assert_allclose(Karras().times(18), (high + ramp * (low - high)) ** 7, rtol=1e-12)
+    assert Karras().times(1) == (80.0,)
+    assert Karras().levels(18)[-1] == (1.0, 0.0)
+
+
+@pytest.mark.parametrize("s", [0.002, 0.3, 1.0, 7.0, 80.0])
+def test_preconditioning_keeps_the_variances_at_one(s: float) -> None:
+    """Karras et al. 2022, Appendix B.6: Var[c_in x] = 1, Var[F's target] = 1, λ c_out² = 1, and c_skip is
+    where c_out is least."""
+    data = 0.7
+    assert c_in(s, data) ** 2 * (data**2 + s**2) == pytest.approx(1.0)
+
+    def output_variance(skip: float) -> float:
+        """of x₀ − skip (x₀ + σ ε)"""
+        return (1 - skip) ** 2 * data**2 + skip**2 * s**2
+
+    skip = c_skip(s, data)
+    assert output_variance(skip) / c_out(s, data) ** 2 == pytest.approx(1.0)
+    assert output_variance(skip) <= min(output_variance(skip + d) for d in (-1e-3, 1e-3))
+    assert edm_weight(s, data) * c_out(s, data) ** 2 == pytest.approx(1.0)
+    assert c_noise(s) == pytest.approx(math.log(s) / 4)
+
+
+def test_the_loss_weighs_each_prediction_so_that_the_error_of_x0_weighs_the_same() -> None:
+    process, (x0, eps, wrong) = Karras(sigma_data=0.7), np.random.default_rng(1).standard_normal((3, 5))
+    for a, s in process.levels(6)[:-1]:
+        x = x0 + s * eps
+        for prediction in process.predictions:
+            known = process.conversion(prediction)
+            said = known.target(x0, eps, a, s) + wrong
+            error = known.to_x0_eps(x, said, a, s)[0] - x0
+            assert process.loss_weight(prediction, a, s) * (wrong**2).sum() == pytest.approx(
+                edm_weight(s, 0.7) * (error**2).sum(), rel=1e-6
+            )
+
+
+def test_velocity_is_the_derivative_of_the_straight_path() -> None:
+    process, (x0, eps) = LinearPath(), np.random.default_rng(2).standard_normal((2, 5))
+    t, h = 0.37, 1e-6
+    ahead, behind = (a * x0 + s * eps for a, s in map(process.alpha_sigma, (t + h, t - h)))
+    a, s = process.alpha_sigma(t)
+    u = process.conversion("velocity").target(x0, eps, a, s)
+    np.testing.assert_allclose((ahead - behind) / (2 * h), u, atol=1e-8)
+
+
+def test_a_shift_of_times_scales_the_noise_to_signal_ratio() -> None:
+    """σ/α = t/(1−t) becomes k times as large (Esser et al. 2024, Equation 22)."""
+    for t in (0.1, 0.5, 0.9):
+        there = shifted(t, 3.0)
+        assert there / (1 - there) == pytest.approx(3.0 * t / (1 - t))
+    assert (shifted(0.0, 3.0), shifted(1.0, 3.0)) == (0.0, 1.0)
+    assert LinearPath().times(4) == (1.0, 0.75, 0.5, 0.25)
+
+
+def test_training_times_have_the_distribution_that_is_said() -> None:
+    from scipy import stats
+
+    z = np.random.default_rng(3).standard_normal(4000)
+    drawn = [Karras(mean=-1.2, std=1.2).training_time(v) for v in z]
+    assert stats.kstest(np.log(drawn), stats.norm(-1.2, 1.2).cdf).pvalue > 0.01
+    drawn = [LinearPath().training_time(v) for v in z]
+    assert stats.kstest(drawn, stats.uniform.cdf).pvalue > 0.01
+    drawn = [LinearPath(density="logit_normal").training_time(v) for v in z]
+    assert stats.kstest(np.log(drawn) - np.log1p(-np.array(drawn)), stats.norm.cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    ("record", "text"),
+    [
+        ({"kind": "karas"}, "did you mean 'karras'"),
+        ({"kind": "karras", "sigma": 1.0}, "has no option 'sigma'"),
+        ({"kind": "karras", "sigma_min": 90.0}, "must lie between 0 and sigma_max"),
+        ({"kind": "karras", "spacing": "leading"}, "spacings karras, trailing"),
+        ({"kind": "linear", "shift": 0.0}, "must be above 0"),
+        ({"kind": "linear", "density": "normal"}, "has the densities"),
+        ({"kind": "variance_preserving", "last": "dirty"}, "'clean' or at timestep 'zero'"),
+    ],
+)
+def test_what_cannot_be_is_refused(record: dict[str, Any], text: str) -> None:
+    with pytest.raises(CallError, match=text):
+        process_from_json(record)
+
+
+def test_a_prediction_of_another_path_is_refused() -> None:
+    with pytest.raises(CallError, match="'karras' has no prediction 'v'; choose edm, epsilon, x0"):
+        Karras().conversion("v")
+    with pytest.raises(CallError, match="did you mean 'edm'"):
+        Karras().conversion("edn")
+    with pytest.raises(CallError, match="at least one step"):
+        LinearPath().times(0)
