@@ -197,7 +197,7 @@ def test_no_step_waits_for_the_device(vectors, monkeypatch):
     class Quiet(Adversaries):
         def loss(self, phase, batch, ctx):
             self.seen = []
-            return super().loss(phase, type(batch)(batch.x, index=torch.zeros(0)), ctx)
+            return super().loss(phase, type(batch)({"x": batch.x}, index=torch.zeros(0)), ctx)
 
     reads = []
     run = Stepper.run
