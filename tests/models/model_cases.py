@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from niwaki import models
-from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Tokens, ValueSpec
+from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Real, Tokens, ValueSpec
 
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6, "width": 8, "max_width": 16, "features": 16},
@@ -16,22 +16,33 @@ SMALL: dict[str, dict[str, Any]] = {
     "edm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
     "flow-matching": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
+    "forecaster": {"width": 8, "hidden": 16},
 }
 """A model that is not named here is tested as its default config makes it."""
+
+
+
+def _amounts(channels: int, steps: int) -> ValueSpec:
+    return ValueSpec("series", (channels, steps), "CT", Real(-100.0, 100.0))
+
 
 DIGITS = DataSpec.of("image", (1, 8, 8), levels=17, classes=10)
 PATCHES = DataSpec.of("image", (3, 32, 32))
 TALL = DataSpec.of("image", (2, 16, 8), classes=3)
 WORDS = DataSpec({"x": ValueSpec("text", (24,), "T", Tokens(7)), "class": ValueSpec.label(3)})
 CODES = DataSpec({"x": ValueSpec("series", (9,), "T", Tokens(5))})
+WAVES = DataSpec({"x": _amounts(2, 6), "past": _amounts(2, 12)})
+PRICES = DataSpec({"x": _amounts(1, 5), "past": _amounts(1, 9), "covariates": _amounts(3, 14)})
 
 SPECS: dict[str, tuple[DataSpec, ...]] = {
     "transformer": (WORDS, CODES),
+    "forecaster": (WAVES, PRICES),
 }
 """What models are tested on that do not make images; the first one is what variants get, too."""
 
 REFUSED: dict[str, tuple[DataSpec, str]] = {
     "transformer": (DIGITS, r"sequences of tokens \(T\)"),
+    "forecaster": (DIGITS, r"amounts over time \(C, T\) from a column 'past'"),
 }
 """Data that a model cannot be made for, and what it says of them."""
 
@@ -48,6 +59,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
     ("transformer", {"tied": False, "conditioning": {"columns": ()}}),
     ("transformer", {"conditioning": {"drop": 0.5}, "sampling": {"top_k": 5}}),
+    ("forecaster", {"head": "mixture", "depth": 2}),
 ]
 
 

@@ -13,6 +13,7 @@ from niwaki_runtime.samplers.base import (
 from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.one_shot import OneShot
+from niwaki_runtime.samplers.paths import Paths
 
 __all__ = [
     "Autoregressive",
@@ -22,6 +23,7 @@ __all__ = [
     "Noise",
     "NumpyBackend",
     "OneShot",
+    "Paths",
     "Runner",
     "Sampler",
     "State",
