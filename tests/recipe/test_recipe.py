@@ -57,14 +57,14 @@ def test_the_own_recipes_are_found_by_name_and_are_whole() -> None:
         ("train.steps=0", "'train.steps' must be greater than 0, not 0"),
         ("train.steps=null", "'train.steps' must be a whole number, not null"),
         ("train.ema=1.5", "'train.ema' must be less than 1, not 1.5"),
-        ("train.schedule=cosin", "'train.schedule' cannot be 'cosin'; did you mean 'cosine'?"),
+        ("train.schedule=cosin", "there is no schedule 'cosin'; did you mean 'cosine'?"),
         ("train.lr=fast", "'train.lr' must be a number or a mapping of settings, not 'fast'"),
         ("train.lr={generator: fast}", "'train.lr.generator' must be a number, not 'fast'"),
         ("train.batch=7 ", None),
         ("train=5", "'train' must be a section of settings, not 5"),
         ("train.stages=[{name: a}]", "the recipe must set 'train.stages.0.steps'"),
         ("train.stages=[{name: a, steps: 2, frezee: [x]}]",
-         "the recipe has no setting 'train.stages.0.frezee'; did you mean 'freeze'?"),
+         "the stage 'a' has no setting 'frezee'; did you mean 'freeze'?"),
         ("data.source=dgits", "there is no data source 'dgits'; did you mean 'digits'?"),
         ("data.sizes=8", "'sizes'"),
         ("model.name=dcgam", "there is no model 'dcgam'; did you mean 'dcgan'?"),
@@ -96,7 +96,7 @@ def test_whatever_is_wrong_is_one_sentence_with_the_key_and_the_nearest_name(
 
 
 def test_a_missing_section_is_named() -> None:
-    with pytest.raises(CallError, match="the recipe must set 'train'"):
+    with pytest.raises(CallError, match="the recipe has no 'train' section"):
         recipe_from({k: v for k, v in TINY.items() if k != "train"})
 
 
