@@ -58,7 +58,7 @@ def _inputs(
     return found
 
 
-def example_inputs(model: GenerativeModel, split: Split, n: int = 4) -> dict[str, np.ndarray]:
+def example_inputs(model: GenerativeModel, split: Split | None = None, n: int = 4) -> dict[str, np.ndarray]:
     """A few rows of every input that shipped programs cannot do without: what travels in a bundle."""
     found: dict[str, np.ndarray] = {}
     for name, program in model.shipped_programs().items():

@@ -181,7 +181,10 @@ class Vae(GenerativeModel):
 
     def graphs(self) -> dict[str, Graph]:
         asked = (Port("class", (1,), "int64", high=self.classes),) if self.classes else ()
-        x, z, eps = Port("x", (1, *self.spec.shape)), *(Port(k, (1, self.config.latent)) for k in ("z", "eps"))
+        x, z, eps = (
+            Port("x", (1, *self.spec.shape)),
+            *(Port(k, (1, self.config.latent)) for k in ("z", "eps")),
+        )
         return {
             "decoder": Graph("decoder", self.decoder, (z, *asked)),
             "encoder": Graph("encoder", View(self, "encode"), (x, *asked), ("mean",)),
