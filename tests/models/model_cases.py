@@ -1,8 +1,8 @@
 """Every registered model in small, through its recipe where it has one; nothing here names what is new.
 
-A model that is registered is tested: as the first recipe of `recipes/` that trains it on data on board says, or,
-without one, on every kind of data below that it accepts. It is made small by the names of its settings (`SMALLER`)
-and by its sampler's number of steps; where that does not fit a model, `SMALL` says what does.
+A model that is registered is tested: as the first recipe of `recipes/` that trains it on data on board says,
+and on every kind of data below that it accepts. It is made small by the names of its settings (`SMALLER`) and
+by its sampler's number of steps; where that does not fit a model, `SMALL` says what does.
 """
 
 from __future__ import annotations
@@ -142,10 +142,8 @@ def fits(case: Case) -> bool:
 @cache
 def smaller(name: str) -> dict[str, Any]:
     """Settings that make a model small: those of `SMALLER` that it has and takes, and those of `SMALL`."""
-    found: dict[str, Any] = {}
-    for key, value in SMALLER.items():
-        if key in registered(name).Config.model_fields and _taken(name, {key: value}):
-            found[key] = value
+    fields = registered(name).Config.model_fields
+    found = {k: v for k, v in SMALLER.items() if k in fields and _taken(name, {k: v})}
     base = presets()[name].base if name in presets() else name
     return {**found, **SMALL.get(base, {})}
 

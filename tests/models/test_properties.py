@@ -1,4 +1,4 @@
-"""What every registered model must be. A new model is tested by being registered (`model_cases.py` says how)."""
+"""What every registered model must be. A new one is tested by being registered (see `model_cases.py`)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def model(case: Case) -> GenerativeModel:
 
 
 def asked(model: GenerativeModel, case: Case, name: str, n: int) -> dict[str, np.ndarray]:
-    """What a program is given: rows of the recipe's data where there are any; every input, whatever its default."""
+    """What a program is given: rows of the recipe's data where there are any; no input is left out."""
     given = make_inputs(model, name, n, case.split)
     for key, spec in model.program(name).inputs.items():
         given.setdefault(key, spec.default(0, n))  # type: ignore[arg-type]
