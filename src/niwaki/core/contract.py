@@ -88,8 +88,16 @@ class GenerativeModel(Trainable, Runner):
         return {name: self.program(name) for name in dict.fromkeys((SAMPLING, *names))}
 
     def shipped_graphs(self) -> dict[str, Graph]:
-        """The graphs that shipped programs call: what is exported, compressed and measured."""
+        """The graphs that shipped programs call: what is exported, compressed and measured.
+
+        Raises CallError where a program calls a graph that the model does not have.
+        """
         graphs = self.graphs()
+        for name, program in self.shipped_programs().items():
+            for graph in program.sampler.graphs_used():
+                if graph not in graphs:
+                    hint = nearest(graph, graphs)
+                    raise CallError(f"the program '{name}' calls the graph '{graph}', which is none; {hint}")
         return {name: graphs[name] for name in graphs_of(self.shipped_programs())}
 
     def callable_graphs(self) -> Mapping[str, Graph]:
