@@ -43,7 +43,7 @@ class Linear(GenerativeModel):
     name = "linear"
     Config = ModelConfig
 
-    def __init__(self, config: ModelConfig = ModelConfig(), spec: DataSpec = SPEC) -> None:  # noqa: B008
+    def __init__(self, config: ModelConfig = ModelConfig(), spec: DataSpec = SPEC) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.config, self.spec = config, spec

@@ -22,14 +22,6 @@ from niwaki.data import Split
 from niwaki.models.registry import config_of, presets, registered
 from niwaki.recipe import load_recipe
 
-<<<<<<< HEAD
-SMALL: dict[str, dict[str, Any]] = {
-    "dcgan": {"latent": 12, "embedding": 6, "width": 8, "max_width": 16, "features": 16},
-    "vae": {"latent": 6, "width": 8, "hidden": 24, "embedding": 4},
-    "ddpm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "train_steps": 50, "steps": 4},
-    "edm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
-    "flow-matching": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
-=======
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 SMALLER: dict[str, Any] = {
@@ -45,7 +37,6 @@ SMALLER: dict[str, Any] = {
     "train_steps": 50,
     "width": 8,
     "widths": (16, 32),
->>>>>>> tests-migration
 }
 """Settings by name, wherever a model has them and takes such a value."""
 

@@ -14,15 +14,11 @@ from niwaki.deployment import export_graphs, package, parity
 from niwaki.models import load_model, save_model
 from niwaki_runtime import load
 
-<<<<<<< HEAD
-LIGHT = {name: {"widths": (8, 16)} for name in ("ddpm", "edm", "flow-matching")}
-=======
 CASES = list(cases())
 FIRST = list({case.name: case for case in reversed(CASES)}.values())
 """One of every model: through its recipe, where it has one."""
 OTHERS = [case for case in CASES if case not in FIRST and case.data not in SPECS]
 LIGHT = {"widths": (8, 16)}  # the property tests' own are slow to export
->>>>>>> tests-migration
 
 
 def goes_the_whole_way(case: Case, directory: Path) -> None:

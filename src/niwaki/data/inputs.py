@@ -59,16 +59,12 @@ def _inputs(
     return found
 
 
-<<<<<<< HEAD
 def split_inputs(runner: Runner, split: Split, program: str = SAMPLING) -> Callable[[int, int], Any]:
     """The inputs of a program as a function of (start, n): what calibration, parity and timing pass on."""
     return lambda start, n: make_inputs(runner, program, n, split, start=start)
 
 
-def example_inputs(model: GenerativeModel, split: Split, n: int = 4) -> dict[str, np.ndarray]:
-=======
 def example_inputs(model: GenerativeModel, split: Split | None = None, n: int = 4) -> dict[str, np.ndarray]:
->>>>>>> tests-migration
     """A few rows of every input that shipped programs cannot do without: what travels in a bundle."""
     found: dict[str, np.ndarray] = {}
     for name, program in model.shipped_programs().items():
