@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ class GenerativeModel(Trainable, Runner):
     surgery:      edits made since it was built (`niwaki.surgery`), replayed on loading
     shipped:      programs that go into a bundle; empty: `sample`, and whatever needs no further graph
     files:        what goes into a bundle beside the graphs, by name (`tokenizer.json`)
+    example_spec: data that such a model can be built for: what a list of models shows it with
     """
 
     name: str
@@ -68,6 +69,7 @@ class GenerativeModel(Trainable, Runner):
     shipped: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
     usual_batch = 256
+    example_spec: ClassVar[DataSpec] = DataSpec.of("image", (1, 16, 16), classes=10)
 
     @abstractmethod
     def graphs(self) -> dict[str, Graph]:
