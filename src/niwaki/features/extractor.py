@@ -111,7 +111,7 @@ class NetworkExtractor:
             part = tensor[at : at + batch].to(self.device, torch.float32)
             if not bool(torch.isfinite(part).all()):
                 raise CallError(f"there is NaN or infinity in the samples {at} … {at + len(part) - 1}")
-            if self.spec.modality == "image":
+            if self.spec.axes == "CHW":  # what a picture file could not hold no viewer sees
                 part = part.clamp(self.spec.low, self.spec.high)
             rows.append(network(part).float().cpu())
         if not rows:
