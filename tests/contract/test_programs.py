@@ -43,7 +43,7 @@ class Linear(GenerativeModel):
     name = "linear"
     Config = ModelConfig
 
-    def __init__(self, config: ModelConfig = ModelConfig(), spec: DataSpec = SPEC) -> None:  # noqa: B008
+    def __init__(self, config: ModelConfig = ModelConfig(), spec: DataSpec = SPEC) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.config, self.spec = config, spec
@@ -267,7 +267,7 @@ def test_programs_that_need_each_other_end_in_a_sentence(split: Split) -> None:
                 "ba": Program(self.sampler(), {"b": ConditionSpec(b)}, a),
             }
 
-    with pytest.raises(CallError, match="needs 'a'|needs 'b'"):
+    with pytest.raises(CallError, match="'ba' needs 'b'"):
         make_inputs(Round(), "ab", 2, split)
 
 
