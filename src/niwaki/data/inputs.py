@@ -112,6 +112,6 @@ def _made(
         inputs = _inputs(runner, other, n, split, start, examples, (*asked, other))
         return np.asarray(runner.backend().numpy(runner.run(other, n, inputs=inputs, start=start)))
     raise CallError(
-        f"the program '{asked[0]}' needs '{name}', which is no column of the data and no program's output; "
+        f"the program '{asked[-1]}' needs '{name}', which is no column of the data and no program's output; "
         f"give it, or name its column with data.columns.{name}"
     )
