@@ -15,6 +15,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "ddpm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "train_steps": 50, "steps": 4},
     "edm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
     "flow-matching": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
+    "realnvp": {"layers": 4, "width": 32},
 }
 """A model that is not named here is tested as its default config makes it."""
 
@@ -32,6 +33,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
+    ("realnvp", {"coupling": "additive", "actnorm": False}),
+    ("realnvp", {"conditional": False, "depth": 1, "marginals": False}),
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
 ]
 

@@ -11,6 +11,7 @@ from model_cases import VARIANTS, batch, make, step
 from niwaki import models
 from niwaki.compression import prune
 from niwaki.core.contract import GenerativeModel
+from niwaki.data import Split
 from niwaki.deployment import export_graphs, package, parity
 from niwaki.models import load_model, save_model
 
@@ -40,6 +41,23 @@ def goes_the_whole_way(model: GenerativeModel, directory: Path) -> None:
 @pytest.mark.parametrize("name", models.built_in())
 def test_pruned_reloaded_exported(name: str, tmp_path: Path) -> None:
     goes_the_whole_way(make(name, **LIGHT.get(name, {})), tmp_path)
+
+
+@pytest.mark.parametrize("name", models.built_in())
+def test_every_program_runs_in_both_engines(name: str, tmp_path: Path) -> None:
+    """Also those that are not shipped unless a recipe asks for them."""
+    model = make(name, **LIGHT.get(name, {}))
+    if set(model.shipped_programs()) == set(model.programs()):
+        pytest.skip("the whole way ships all of its programs")
+    step(model, batch(model.spec))
+    model.shipped = tuple(model.programs())
+    graphs = export_graphs(model.eval(), tmp_path / "graphs")
+    bundle = package(model, graphs, tmp_path / "all.niwaki")
+    data = batch(model.spec, n=3)
+    split = Split.of(model.spec, data["x"], data.get("class"))
+    report = parity(model, bundle, n=3, split=split)
+    assert report["passed"], report
+    assert set(report["programs"]) | {"sample"} >= set(model.programs())
 
 
 @pytest.mark.slow
