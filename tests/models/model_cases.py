@@ -40,7 +40,11 @@ SMALLER: dict[str, Any] = {
 }
 """Settings by name, wherever a model has them and takes such a value."""
 
-SMALL: dict[str, dict[str, Any]] = {"dcgan": {"latent": 12, "embedding": 6}}
+SMALL: dict[str, dict[str, Any]] = {
+    "dcgan": {"latent": 12, "embedding": 6},
+    "realnvp": {"layers": 4, "width": 32},
+    "nice": {"layers": 4, "width": 32},
+}
 """What a model needs beside or instead of `SMALLER`."""
 
 STEPS = 4
@@ -64,6 +68,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
+    ("realnvp", {"coupling": "additive", "actnorm": False}),
+    ("realnvp", {"conditional": False, "depth": 1, "marginals": False}),
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
 ]
 """Settings that change what a model consists of."""
