@@ -44,6 +44,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
     "realnvp": {"layers": 4, "width": 32},
     "nice": {"layers": 4, "width": 32},
+    "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
 }
 """What a model needs beside or instead of `SMALLER`."""
 
@@ -58,6 +59,9 @@ TEXT = DataSpec.of("text", (16,), levels=12)
 SERIES = DataSpec.of("series", (2, 16))
 SPECS = {"patches": PATCHES, "tall": TALL, "vectors": VECTORS, "text": TEXT, "series": SERIES}
 
+ALL = {"digits": DIGITS, **SPECS}
+"""What variants are tested on: the first that they accept."""
+
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", {"upsampling": "transposed"}),
     ("dcgan", {"norm": "none", "deviation": 0}),
@@ -71,6 +75,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("realnvp", {"coupling": "additive", "actnorm": False}),
     ("realnvp", {"conditional": False, "depth": 1, "marginals": False}),
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
+    ("transformer", {"tied": False, "conditioning": {"columns": ()}}),
+    ("transformer", {"conditioning": {"drop": 0.5}, "sampling": {"top_k": 5}}),
 ]
 """Settings that change what a model consists of."""
 
@@ -135,7 +141,10 @@ def cases() -> Iterator[Case]:
         elif known is None:
             yield Case(name, "digits", DIGITS)
     for name, changes in VARIANTS:
-        yield Case(name, f"digits-{','.join(changes)}", DIGITS, changes=changes)
+        known = (
+            Case(name, f"{data}-{','.join(changes)}", spec, changes=changes) for data, spec in ALL.items()
+        )
+        yield next(case for case in known if fits(case))
 
 
 def fits(case: Case) -> bool:
@@ -178,10 +187,8 @@ def make(
 
 
 def batch(spec: DataSpec, n: int = 8, seed: int = 0) -> Batch:
-    rng = torch.Generator().manual_seed(seed)
-    x = spec.low + (spec.high - spec.low) * torch.rand((n, *spec.shape), generator=rng)
-    y = torch.randint(0, spec.classes, (n,), generator=rng) if spec.classes else None
-    return Batch({"x": x, "class": y})
+    """Values of every column, evenly from all that there are."""
+    return example_batch(spec, n, seed)
 
 
 def context(step: int = 0, progress: float = 0.0) -> Context:
