@@ -33,8 +33,10 @@ from niwaki.evaluation.statistics.result import signature
 from niwaki.evaluation.statistics.shares import holm
 
 __all__ = [
+    "DIVERSITY",
     "DRAWS",
     "FEWEST",
+    "FIDELITY",
     "TextComparison",
     "bits",
     "compare_text",
@@ -107,6 +109,7 @@ def compare_text(
     figures: Mapping[str, Any] | None = None,
     seed: int = 0,
     data: str = "",
+    axes: tuple[Axis, Axis] | None = None,
 ) -> TextComparison:
     """Verdicts on fidelity and on diversity from the probabilities that two models give to the same text.
 
@@ -117,6 +120,7 @@ def compare_text(
     margins:       `fidelity` (bits per byte) and `diversity`, to use instead
     figures:       what else was found, to be kept beside the verdicts
     data:          what the text is, for the signature
+    axes:          the words of both verdicts, where the tokens are not text
     Raises CallError for fewer than 20 windows, two shapes, NaN, probabilities above 1, unknown margins.
     """
     before, after = _checked(before, "before"), _checked(after, "after")
@@ -147,7 +151,7 @@ def compare_text(
             axis, change, margin[name].value, n, p, ["text"], f"{text}|axis:{name}",
             noise=margin[name].noise, fewest=margin[name].fewest, identical=same,
         )
-        for name, axis, change, p in zip(AXES, (FIDELITY, DIVERSITY), changes, adjusted, strict=True)
+        for name, axis, change, p in zip(AXES, axes or (FIDELITY, DIVERSITY), changes, adjusted, strict=True)
     )  # fmt: skip
     rise = cost[1] - cost[0]
     worst = np.argsort(-rise, kind="stable")[:32]

@@ -5,7 +5,7 @@ Nothing has to be sampled: what a damaged model would predict follows from what 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -14,7 +14,15 @@ from niwaki.evaluation.equivalence.margins import LEAST, LEVEL, SHARE, Margin
 from niwaki.evaluation.equivalence.text import FEWEST, bits, mean_change, rarefied_coverage_of_text
 from niwaki.evaluation.statistics.result import Z95
 
-__all__ = ["frequencies", "mixed", "text_margins", "vocabularies", "without"]
+__all__ = [
+    "damaged_windows",
+    "frequencies",
+    "margins_of_damage",
+    "mixed",
+    "text_margins",
+    "vocabularies",
+    "without",
+]
 
 SETS = 100
 """Parts of the vocabulary that are planted as lost."""
@@ -39,22 +47,40 @@ def text_margins(
     verdict's own interval and at most the mean cost: hardly any such loss then passes as none.
     Raises CallError for fewer than 20 windows.
     """
-    rng = np.random.default_rng([seed, 0x766F])
-    parts = vocabularies(share, rng)
-    held = parts @ share
+    return margins_of_damage(damaged_windows(blocks, share, seed=seed), n=n, bytes_per_token=bytes_per_token)
+
+
+def damaged_windows(blocks: Blocks, share: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """What margins need of the windows: all distributions would not fit into memory.
+
+    log_p: of the real tokens `(n, length)`; mixed: the same where 5 % are said at random `(n, length)`
+    left:  rarefied coverage of each window without each part of the vocabulary `(n, parts)`
+    scale: what makes each part one of exactly 5 % `(parts,)`
+    """
+    parts = vocabularies(share, np.random.default_rng([seed, 0x766F]))
     own, noisy, left = [], [], []
     for tokens, log_p in blocks:
         own.append(_taken(log_p, tokens))
         noisy.append(mixed(own[-1], share[tokens]))
         left.append(_left(log_p, tokens, own[-1], parts))
-    if sum(map(len, own)) < FEWEST:
+    found = {"log_p": own, "mixed": noisy, "left": left}
+    return {k: np.concatenate(v) for k, v in found.items()} | {"scale": SHARE / (parts @ share)}
+
+
+def margins_of_damage(
+    windows: Mapping[str, np.ndarray], *, n: int, bytes_per_token: float = 1.0
+) -> dict[str, Margin]:
+    """Both margins, as `text_margins` says, from what `damaged_windows` gives.
+
+    Raises CallError for fewer than 20 windows.
+    """
+    log_p = windows["log_p"]
+    if len(log_p) < FEWEST:
         raise CallError(f"margins for text are measured on at least {FEWEST} windows; give margins instead")
-    log_p, scale = np.concatenate(own), SHARE / held
-    lost = bits(np.concatenate(noisy), bytes_per_token) - bits(log_p, bytes_per_token)
-    reached = np.concatenate(left)  # (windows, parts)
+    lost = bits(windows["mixed"], bytes_per_token) - bits(log_p, bytes_per_token)
     return {
         "fidelity": _mean(lost),
-        "diversity": _quantile(rarefied_coverage_of_text(log_p), reached, scale, n),
+        "diversity": _quantile(rarefied_coverage_of_text(log_p), windows["left"], windows["scale"], n),
     }
 
 
