@@ -87,7 +87,8 @@ def redone(path: Path, *overrides: str) -> tuple[list[str], Heard]:
 
 def test_the_run_directory_holds_everything(finished: Path) -> None:
     for name in ("recipe.yaml", "run.json", "metrics.jsonl", "checkpoints", "evidence/samples.npz",
-                 "model/model.safetensors", "evaluation.json", "compression.json", "export.json", "verdict.json", "verdict/samples.npz",
+                 "model/model.safetensors", "evaluation.json", "compression.json", "export.json",
+                 "verdict.json", "verdict/samples.npz",
                  "compressed/model.safetensors", "tiny.niwaki", "tiny-float32.niwaki",
                  "report.html"):  # fmt: skip
         assert (finished / name).exists(), name

@@ -12,12 +12,17 @@ from torch import Tensor, nn
 from niwaki.core.contract import (
     Batch,
     CallError,
+    ConditionSpec,
     Context,
     DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
+    Program,
+    Real,
+    ValueSpec,
+    View,
 )
 from niwaki.models.registry import ModelConfig, register
 from niwaki.models.vae.likelihoods import LIKELIHOODS, kl_to_standard
@@ -140,6 +145,12 @@ class Vae(GenerativeModel):
             total = total + self._log_likelihood(x, mean + spread * eps, y) / draws
         return total
 
+    def elbo_of_draw(self, eps: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The unbiased estimate log p(x | z) − KL(q(z | x) ‖ p(z)) at z = μ + σ ε, in nats `(n,)`."""
+        mean, log_var = self.posterior(x, y)
+        z = mean + (0.5 * log_var).exp() * eps
+        return self._log_likelihood(x, z, y) - kl_to_standard(mean, log_var).sum(1)
+
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 8, seed: int = 0) -> Tensor:
         """A lower bound of log p(x) in nats `(n,)`, of log p(x | y) given classes `y` `(n,)`.
 
@@ -169,10 +180,34 @@ class Vae(GenerativeModel):
         return y if self.classes else None
 
     def graphs(self) -> dict[str, Graph]:
-        inputs = [Port("z", (1, self.config.latent))]
-        if self.classes:
-            inputs.append(Port("class", (1,), "int64", high=self.classes))
-        return {"decoder": Graph("decoder", self.decoder, tuple(inputs))}
+        asked = (Port("class", (1,), "int64", high=self.classes),) if self.classes else ()
+        x, z, eps = (
+            Port("x", (1, *self.spec.shape)),
+            *(Port(k, (1, self.config.latent)) for k in ("z", "eps")),
+        )
+        return {
+            "decoder": Graph("decoder", self.decoder, (z, *asked)),
+            "encoder": Graph("encoder", View(self, "encode"), (x, *asked), ("mean",)),
+            "elbo": Graph("likelihood", View(self, "elbo_of_draw"), (eps, x, *asked), ("elbo",)),
+        }
+
+    def programs(self) -> dict[str, Program]:
+        """`sample`; `encode` gives the posterior's mean, `decode` the mean of p(x | z), `log_prob` the
+        evidence lower bound at one draw, in nats."""
+        asked = tuple(self.conditions)
+        z = ValueSpec("vector", (self.config.latent,), "C", Real(-math.inf, math.inf))
+        nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
+        image = {"x": ConditionSpec(self.spec.x), **self.conditions}
+        return {
+            **super().programs(),
+            "encode": Program(OneShot(graph="encoder", conditions=("x", *asked)), image, z),
+            "decode": Program(
+                OneShot(graph="decoder", conditions=("z", *asked)),
+                {"z": ConditionSpec(z), **self.conditions},
+                self.spec.x,
+            ),
+            "log_prob": Program(OneShot(z.shape, "elbo", ("x", *asked)), image, nats),
+        }
 
     def sampler(self) -> OneShot:
         c, asked = self.config, tuple(self.conditions)
