@@ -15,6 +15,7 @@ from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.verdict import Axis
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Tools, Verdicts
 from niwaki.evaluation.judges.domain_classifiers import DomainClassifiers, labels_of
+from niwaki.evaluation.judges.exhibits import exhibit
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
     first_rows,
@@ -31,6 +32,8 @@ __all__ = ["PREFIX", "Translation"]
 
 PREFIX = "translate_"
 _BACK = "_back"
+SHOWN = 4
+"""Translations of each program that a report shows."""
 _METHOD = "left untranslated; translated as another sample"
 
 FIDELITY = Axis(
@@ -118,7 +121,7 @@ class Translation(Judge):
 
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         style, content = self.classifiers.style(dataset), self.classifiers.content(dataset)
-        figures, details = [], {}
+        figures, details, exhibits = [], {}, []
         for way, answers in self._answers(evidence, dataset):
             title = f"{way.program}: "
             figures.append(
@@ -148,7 +151,9 @@ class Translation(Judge):
                 )
                 record["cycle_error"] = float(cycle.mean())
             record["mistaken"] = np.flatnonzero(~answers.styled)[:32].tolist()
+            exhibits += self._exhibits(way, evidence, dataset)
             details[way.program] = {"source": way.source, "target_column": way.target, **record}
+        details["exhibits"] = exhibits
         details["classifiers"] = {
             name: None if c is None else {"accuracy": c.accuracy, "fingerprint": c.fingerprint}
             for name, c in (("style", style), ("content", content))
@@ -160,6 +165,16 @@ class Translation(Judge):
         )  # fmt: skip
         notes = () if content else ("Only one domain has classes, so nobody says whether they survive.",)
         return Section(self.name, self.title, tuple(figures), details, notes, text)
+
+    def _exhibits(self, way: _Way, evidence: Evidence, dataset: Dataset) -> list[dict[str, Any]]:
+        """A few inputs, each beside its translation."""
+        made = evidence.arrays[way.program][:SHOWN]
+        given = first_rows(dataset.split(evidence.split), way.source, len(made))
+        source, target = dataset.spec[way.source], dataset.spec[way.target]
+        return [
+            exhibit(way.program, [(way.source, x, source), (way.target, y, target)])
+            for x, y in zip(given, made, strict=True)
+        ]
 
     def margins(self, evidence: Evidence, dataset: Dataset, n: int) -> Margins:
         lost: dict[str, list[np.ndarray]] = {"fidelity": [], "diversity": []}
