@@ -96,7 +96,7 @@ def inputs_of(runner: Runner, program: str, n: int, asked: Any) -> Any:
     return make_inputs(runner, program, n)
 
 
-def example_inputs(model: GenerativeModel, split: Split, n: int = 4) -> dict[str, np.ndarray]:
+def example_inputs(model: GenerativeModel, split: Split | None = None, n: int = 4) -> dict[str, np.ndarray]:
     """A few rows of every input that shipped programs cannot do without: what travels in a bundle."""
     found: dict[str, np.ndarray] = {}
     for name, program in model.shipped_programs().items():

@@ -136,7 +136,7 @@ def test_soft_targets_bring_a_smaller_model_of_tokens_to_its_teacher() -> None:
         for p in teacher.parameters():
             p.mul_(2.0)
     student = prune(teacher, ratio=0.25, round_to=1, min_width=2)
-    data = Split(x=tokens(256).x, y=None, spec=teacher.spec)
+    data = Split.of(teacher.spec, tokens(256).x)
     config = FinetuneConfig(
         steps=80, lr=5e-3, ema=0.9, precision="fp32", task_loss_weight=0.0, temperature=2.0
     )

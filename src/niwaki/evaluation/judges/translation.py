@@ -32,8 +32,7 @@ __all__ = ["PREFIX", "Translation"]
 
 PREFIX = "translate_"
 _BACK = "_back"
-SHOWN = 4
-"""Translations of each program that a report shows."""
+_SHOWN = 4
 _METHOD = "left untranslated; translated as another sample"
 
 FIDELITY = Axis(
@@ -121,7 +120,9 @@ class Translation(Judge):
 
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         style, content = self.classifiers.style(dataset), self.classifiers.content(dataset)
-        figures, details, exhibits = [], {}, []
+        figures: list[Figure] = []
+        details: dict[str, Any] = {}
+        exhibits: list[dict[str, Any]] = []
         for way, answers in self._answers(evidence, dataset):
             title = f"{way.program}: "
             figures.append(
@@ -150,8 +151,8 @@ class Translation(Judge):
                     Figure(f"{title}cycle error", float(cycle.mean()), mean_interval(cycle), "fidelity")
                 )
                 record["cycle_error"] = float(cycle.mean())
+            exhibits += self._shown(evidence, dataset, way)
             record["mistaken"] = np.flatnonzero(~answers.styled)[:32].tolist()
-            exhibits += self._exhibits(way, evidence, dataset)
             details[way.program] = {"source": way.source, "target_column": way.target, **record}
         details["exhibits"] = exhibits
         details["classifiers"] = {
@@ -165,16 +166,6 @@ class Translation(Judge):
         )  # fmt: skip
         notes = () if content else ("Only one domain has classes, so nobody says whether they survive.",)
         return Section(self.name, self.title, tuple(figures), details, notes, text)
-
-    def _exhibits(self, way: _Way, evidence: Evidence, dataset: Dataset) -> list[dict[str, Any]]:
-        """A few inputs, each beside its translation."""
-        made = evidence.arrays[way.program][:SHOWN]
-        given = first_rows(dataset.split(evidence.split), way.source, len(made))
-        source, target = dataset.spec[way.source], dataset.spec[way.target]
-        return [
-            exhibit(way.program, [(way.source, x, source), (way.target, y, target)])
-            for x, y in zip(given, made, strict=True)
-        ]
 
     def margins(self, evidence: Evidence, dataset: Dataset, n: int) -> Margins:
         lost: dict[str, list[np.ndarray]] = {"fidelity": [], "diversity": []}
@@ -214,6 +205,20 @@ class Translation(Judge):
         ]
         arrays = {"moved": np.concatenate([part.mean(1) for part in moved])}
         return Verdicts(self.name, len(styled[0]), axes, {"shares": details, "paired": True}, arrays)
+
+    def _shown(self, evidence: Evidence, dataset: Dataset, way: _Way) -> list[dict[str, Any]]:
+        """The first inputs beside what became of them."""
+        made = evidence.arrays[way.program][:_SHOWN]
+        given = first_rows(dataset.split(evidence.split), way.source, len(made))
+        spec = {name: dataset.spec[name] for name in (way.source, way.target)}
+        return [
+            exhibit(
+                f"{way.program}, test sample {i}",
+                [("input", given[i], spec[way.source]), ("translated", made[i], spec[way.target])],
+                dataset.files,
+            )
+            for i in range(len(made))
+        ]
 
     def _answers(self, evidence: Evidence, dataset: Dataset) -> Iterator[tuple[_Way, _Answers]]:
         """What the classifiers say of each program's translations."""

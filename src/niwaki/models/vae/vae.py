@@ -28,7 +28,6 @@ from niwaki.models.registry import ModelConfig, register
 from niwaki.models.vae.likelihoods import LIKELIHOODS, kl_to_standard
 from niwaki.models.vae.networks import Decoder, Encoder
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of, to_signed, to_unit
-from niwaki.nn.layers.settings import Temperature
 from niwaki_runtime import noise
 from niwaki_runtime.samplers import OneShot
 
@@ -45,8 +44,6 @@ class VaeConfig(ModelConfig):
     likelihood:  `bernoulli` (grey values are probabilities) or `gaussian` (one learned standard deviation)
     beta:        weight of the KL term; 1 is the ELBO
     warmup:      share of training over which β rises from 0
-    conditional: use the labels; None is wherever there are any
-    temperature: standard deviation of z when sampling; below 1 trades diversity for fidelity
     """
 
     latent: int = Field(16, ge=1)
@@ -57,8 +54,6 @@ class VaeConfig(ModelConfig):
     likelihood: Literal["bernoulli", "gaussian"] = "gaussian"
     beta: float = Field(1.0, ge=0)
     warmup: float = Field(0.0, ge=0, le=1)
-    conditional: bool | None = None
-    temperature: Temperature = 1.0
 
 
 @register("vae")
@@ -90,7 +85,7 @@ class Vae(GenerativeModel):
 
     def _classes(self) -> int:
         """How many classes it is conditioned on."""
-        return 0 if self.config.conditional is False else self.spec.classes
+        return self.spec.classes if self.config.conditioning.wants("class") else 0
 
     def _networks(self, shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
         """Encoder and decoder of images of that shape."""
@@ -218,4 +213,4 @@ class Vae(GenerativeModel):
 
     def sampler(self) -> OneShot:
         c, asked = self.config, tuple(self.conditions)
-        return OneShot(self.latent.shape, "decoder", asked, c.temperature).override(**c.sampling)
+        return OneShot(self.latent.shape, "decoder", asked).override(**c.sampling)

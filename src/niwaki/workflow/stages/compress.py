@@ -31,6 +31,7 @@ class CompressStage(Stage):
             "data": context.fingerprint(),
             "compress": None if plan is None else plan.model_dump(mode="json"),
             "seed": context.recipe.seed,
+            **({"programs": list(shipped)} if (shipped := context.recipe.export.programs) else {}),
         }
 
     def run(self, context: RunContext, *, again: bool = False) -> bool:
