@@ -90,6 +90,7 @@ def _measure_layers(context: RunContext, config: SensitivityConfig) -> None:
         extractors=context.extractors,
         fit={name: record.get("fit") for name, record in found.items()},
         seed=context.seed,
+        condition=split_inputs(context.model, context.dataset.train),
         path=context.run.path / "sensitivity.json",
         progress=counter(context.reporter),
     )
