@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
 from pydantic import Field
+from torch import Tensor
 
 from niwaki.core.contract import (
     Batch,
@@ -63,7 +63,9 @@ class CycleGan(GenerativeModel):
         shape, second = image_shape(spec, self.name), config.second
         if second not in spec:
             hint = nearest(second, [name for name in spec if name != "x"])
-            raise CallError(f"'{self.name}' needs a second domain, and the data have no column '{second}'; {hint}")
+            raise CallError(
+                f"'{self.name}' needs a second domain, and the data have no column '{second}'; {hint}"
+            )
         other = spec[second]
         if (other.shape, other.low, other.high) != (spec.shape, spec.low, spec.high):
             raise CallError(f"the columns 'x' and '{second}' must hold images of one shape and range")
