@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.features.encoders import encoder_config, encoder_names
 from niwaki.models import registry
-
-if TYPE_CHECKING:
-    from niwaki.recipe.schema import Recipe
 
 __all__ = ["check_data", "check_model", "model_config"]
 
@@ -43,8 +40,8 @@ def check_model(config: Any) -> None:
         )
 
 
-def check_data(recipe: Recipe, spec: DataSpec) -> None:
-    """What only the data can tell. Raises CallError for a model that asks for columns which the data do not
+def check_data(recipe: Any, spec: DataSpec) -> None:
+    """What only the data can tell of a `Recipe`. Raises CallError for a model that asks for columns which the data do not
     have."""
     asked = (recipe.model.get("conditioning") or {}).get("columns")
     source = f"the data of source '{recipe.data.source}' have"

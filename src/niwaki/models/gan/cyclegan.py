@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 from torch import Tensor
 
@@ -70,7 +72,12 @@ class CycleGan(GenerativeModel):
         if (other.shape, other.low, other.high) != (spec.shape, spec.low, spec.high):
             raise CallError(f"the columns 'x' and '{second}' must hold images of one shape and range")
         self.conditions = {"x": ConditionSpec(spec.x)}
-        settings = {"width": config.width, "blocks": config.blocks, "low": spec.low, "high": spec.high}
+        settings: dict[str, Any] = {
+            "width": config.width,
+            "blocks": config.blocks,
+            "low": spec.low,
+            "high": spec.high,
+        }
         self.ab, self.ba = Translator(shape, **settings), Translator(shape, **settings)
         self.critic_a, self.critic_b = (PatchCritic(shape[0], config.critic_width) for _ in range(2))
 
