@@ -41,8 +41,8 @@ def check_model(config: Any) -> None:
 
 
 def check_data(recipe: Any, spec: DataSpec) -> None:
-    """What only the data can tell of a `Recipe`. Raises CallError for a model that asks for columns which the data do not
-    have."""
+    """What only the data can tell of a `Recipe`. Raises CallError for a model that asks for columns which the
+    data do not have."""
     asked = (recipe.model.get("conditioning") or {}).get("columns")
     source = f"the data of source '{recipe.data.source}' have"
     for name in asked or ():
