@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.api.progress import with_progress
 from niwaki.core.errors import NiwakiError
 from niwaki.core.store import jsonable, read_json, write_json
 from niwaki.evaluation.judges import Evidence, Margins, Verdicts
@@ -26,6 +27,7 @@ __all__ = ["compare"]
 SIDES = ("before", "after")
 
 
+@with_progress
 def compare(
     before: Any,
     after: Any,

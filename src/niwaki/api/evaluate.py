@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
 from niwaki.recipe import Recipe
@@ -24,6 +25,7 @@ from niwaki.workflow.subjects.subject import Subject, kind_of, open_subject
 __all__ = ["evaluate"]
 
 
+@with_progress
 def evaluate(
     what: Any,
     overrides: Sequence[str] = (),
