@@ -187,7 +187,9 @@ def test_a_critic_is_trained_in_its_own_phase_and_is_no_part_of_the_student() ->
     assert any(float(p.grad.abs().sum()) > 0 for p in both.critic.parameters())
     terms = both.loss("distill", batch(), context())
     made = teacher.graphs()["generator"](*_asked(both))
-    torch.testing.assert_close(terms["adversarial_generator"], -0.5 * both.critic(made, batch().y).mean())
+    torch.testing.assert_close(
+        terms["adversarial_generator"], -0.5 * both.critic(made, batch()["class"]).mean()
+    )
     small = prune(teacher, ratio=0.5, round_to=1, min_width=2)
     trained = finetune(small, teacher, split(), FinetuneConfig(steps=4, adversarial=0.5), seed=0)
     assert set(trained.state_dict()) == set(teacher.state_dict())
