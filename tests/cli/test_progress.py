@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from niwaki.cli import progress
+from niwaki.workflow import progress
 from niwaki.workflow.progress import Drawn, Plain
 
 

@@ -13,8 +13,9 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 def with_progress(verb: Verb) -> Verb:
-    """A verb that takes `progress` beside `reporter`: True shows bars with rate and time left on stderr, False
-    is silent, None (the default) shows them where somebody looks: on a terminal and in a notebook."""
+    """A verb that takes `progress` beside `reporter`: True shows bars with rate and time left on
+    stderr, False is silent, None (the default) shows them where somebody looks: on a terminal and
+    in a notebook."""
 
     @functools.wraps(verb)
     def call(*args: Any, progress: bool | None = None, reporter: Any = None, **named: Any) -> Any:
