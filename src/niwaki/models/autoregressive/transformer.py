@@ -7,6 +7,7 @@ et al. 2021 and the squared ReLU of So et al. 2021.
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,9 @@ class TransformerConfig(ModelConfig):
 
 @register("transformer")
 class Transformer(GenerativeModel):
-    """p(x) = Π p(xᵢ | x₀ … xᵢ₋₁, labels) over sequences of tokens of one length.
+    """A decoder-only transformer over tokens, with cached decoding, prefill, prompts and exact `log_prob`.
+
+    p(x) = Π p(xᵢ | x₀ … xᵢ₋₁, labels) over sequences of one length.
 
     Before the first token stands one that no sequence holds, number n; labels (classes) are added to every
     embedding. Keys and values of what was read are state of two graphs: `decode` takes one token, `prefill`
@@ -73,6 +76,7 @@ class Transformer(GenerativeModel):
     """
 
     Config = TransformerConfig
+    example_spec: ClassVar[DataSpec] = DataSpec.of("text", (64,))
     config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, spec: DataSpec) -> None:

@@ -47,8 +47,11 @@ class EdmConfig(DenoiserConfig):
 
 @register("edm")
 class Edm(Ddpm):
-    """`Ddpm` on EDM's path. The graph is F itself; the sampler makes D around it (`Karras`), so that int8
-    ranges and half precision see nothing but values near 1."""
+    """A denoiser on EDM's path, whose network sees and makes values near 1 at every noise level.
+
+    The graph is F itself; the sampler makes D around it (`Karras`), so that int8 ranges and half precision
+    see nothing far from 1.
+    """
 
     Config = EdmConfig
     config: EdmConfig

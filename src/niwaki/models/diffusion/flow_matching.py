@@ -33,7 +33,7 @@ class FlowMatchingConfig(DenoiserConfig):
 
 @register("flow-matching")
 class FlowMatching(Ddpm):
-    """`Ddpm` on the straight path."""
+    """A network that follows the straight path from noise to samples (rectified flow)."""
 
     Config = FlowMatchingConfig
     config: FlowMatchingConfig

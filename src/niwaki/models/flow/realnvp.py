@@ -72,8 +72,9 @@ register_preset(
 
 @register("realnvp")
 class RealNvp(GenerativeModel):
-    """x ↔ z ~ N(0, I) through marginals, couplings and activation normalization, given the class.
+    """An invertible network of coupling layers, with an exact density in one call.
 
+    x ↔ z ~ N(0, I) through marginals, couplings and activation normalization, given the class.
     Stored levels are dequantised: log-densities are those of x + noise over the level's own cell.
 
     config: RealNvpConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -48,6 +48,9 @@ class CycleGanConfig(ModelConfig):
     second: str = "x_b"
 
 
+_IMAGE = DataSpec.of("image", (1, 16, 16)).x
+
+
 @register("cyclegan")
 class CycleGan(GenerativeModel):
     """A translator from the domain `x` to another one and one back, each trained against a critic.
@@ -57,6 +60,7 @@ class CycleGan(GenerativeModel):
     """
 
     Config = CycleGanConfig
+    example_spec: ClassVar[DataSpec] = DataSpec({"x": _IMAGE, "x_b": _IMAGE}, ("x_b",))
     config: CycleGanConfig
 
     def __init__(self, config: CycleGanConfig, spec: DataSpec) -> None:

@@ -87,7 +87,9 @@ class SpatialDecoder(nn.Module):
 
 @register("spatial-vae")
 class SpatialVae(Vae):
-    """A `Vae` whose z is an image of a few channels: sharp where `vae` is blurred, for nothing passes through
+    """A VAE whose code is an image of a few channels: the autoencoder of latent diffusion.
+
+    Sharp where `vae` is blurred, for nothing passes through
     a narrow vector; what `sample` draws without a prior of its own has no global shape in return.
 
     config: SpatialVaeConfig
