@@ -89,8 +89,8 @@ class SpatialDecoder(nn.Module):
 class SpatialVae(Vae):
     """A VAE whose code is an image of a few channels: the autoencoder of latent diffusion.
 
-    Sharp where `vae` is blurred, for nothing passes through
-    a narrow vector; what `sample` draws without a prior of its own has no global shape in return.
+    Sharp where `vae` is blurred, for nothing passes through a narrow vector; what `sample` draws without a
+    prior of its own has no global shape in return.
 
     config: SpatialVaeConfig
     spec:   images `(C, H, W)`, height and width multiples of 2^halvings
