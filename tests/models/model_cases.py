@@ -19,8 +19,10 @@ from niwaki import data, models
 from niwaki.compression.forward import example_batch
 from niwaki.core.contract import Batch, CallError, Context, DataSpec, GenerativeModel
 from niwaki.data import Split
+from niwaki.data.inputs import make_inputs
 from niwaki.models.registry import config_of, presets, registered
 from niwaki.recipe import load_recipe
+from niwaki_runtime.samplers import OneShot
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 
@@ -50,6 +52,9 @@ SMALL: dict[str, dict[str, Any]] = {
 
 STEPS = 4
 """Of a sampler that has `steps`."""
+
+FROZEN: dict[str, tuple[str, ...]] = {"latent-diffusion": ("autoencoder",)}
+"""Parts that come from another training and stay as they are."""
 
 DIGITS = DataSpec.of("image", (1, 8, 8), levels=17, classes=10)
 PATCHES = DataSpec.of("image", (3, 32, 32))
@@ -108,6 +113,15 @@ class Case:
     def batch(self, n: int = 8) -> Batch:
         """Rows of the recipe's data, or what such data could be."""
         return example_batch(self.spec, n) if self.split is None else self.split.batch(torch.arange(n))
+
+    def inputs(self, model: GenerativeModel, program: str = "sample", n: int = 4) -> dict[str, Any]:
+        """What a program is given: rows of the recipe's data where there are any."""
+        return make_inputs(model, program, n, self.split)
+
+
+def draws(model: GenerativeModel) -> bool:
+    """Whether its samples are made of noise: a translator's are made of what it is given."""
+    return not all(isinstance(p, OneShot) and p.latent is None for p in model.sampler().parts())
 
 
 @cache

@@ -14,6 +14,7 @@ from niwaki.workflow.stages.compress import CompressStage
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
+from niwaki.workflow.stages.sources import train_sources
 from niwaki.workflow.stages.train import TrainStage, resumable
 from niwaki.workflow.stages.verdict import VerdictStage
 
@@ -36,6 +37,7 @@ def run(
     context = open_run(what, overrides, out, reporter)
     directory = context.run
     with directory.hold():
+        train_sources(context)
         train = TrainStage(resume=resumable(context))
         if directory.stage("train")["status"] == "done":
             changed = directory.changed("train", train.inputs(context))

@@ -14,7 +14,15 @@ from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
 from niwaki_runtime.programs import SAMPLING
 
-__all__ = ["SplitInputs", "example_inputs", "inputs_of", "make_inputs", "split_inputs", "with_defaults"]
+__all__ = [
+    "SplitInputs",
+    "example_inputs",
+    "examples_of",
+    "inputs_of",
+    "make_inputs",
+    "split_inputs",
+    "with_defaults",
+]
 
 
 def make_inputs(
@@ -105,6 +113,11 @@ def example_inputs(model: GenerativeModel, split: Split | None = None, n: int = 
             made = make_inputs(model, name, n, split)
             found |= {k: v for k, v in made.items() if k in needed}
     return found
+
+
+def examples_of(model: GenerativeModel, asked: Any) -> dict[str, np.ndarray]:
+    """`example_inputs` from where `asked` takes its own (`split_inputs`); none where that is no split."""
+    return example_inputs(model, asked.split) if isinstance(asked, SplitInputs) else {}
 
 
 def with_defaults(spec: ConditionSpec) -> bool:

@@ -11,12 +11,16 @@ from torch import Tensor
 from niwaki.core.contract import (
     Batch,
     CallError,
+    ConditionSpec,
     Context,
     DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
+    Program,
+    Real,
+    ValueSpec,
 )
 from niwaki.models.diffusion.config import DenoiserConfig
 from niwaki.models.diffusion.unet import UNet
@@ -24,7 +28,7 @@ from niwaki.models.registry import register
 from niwaki.nn.diffusion import TensorProcess, columns, drop_labels, noised
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki_runtime.process import Process, VariancePreserving
-from niwaki_runtime.samplers import Diffusion
+from niwaki_runtime.samplers import Diffusion, Inpaint
 
 __all__ = ["Ddpm", "DdpmConfig"]
 
@@ -125,3 +129,11 @@ class Ddpm(GenerativeModel):
             conditions=tuple(self.conditions),
             null={"class": self.classes} if self.guided else {},
         ).override(**c.sampling)
+
+    def programs(self) -> dict[str, Program]:
+        """`sample`; `inpaint` makes what is not known of an image: `mask` is 1 where `known` counts, and by
+        default 0 everywhere."""
+        _, height, width = self.spec.shape
+        mask = ConditionSpec(ValueSpec("mask", (1, height, width), "CHW", Real(0.0, 1.0)), null=0.0)
+        inputs = {"known": ConditionSpec(self.spec.x), "mask": mask, **self.conditions}
+        return {**super().programs(), "inpaint": Program(Inpaint(self.sampler()), inputs, self.spec.x)}
