@@ -17,7 +17,7 @@ import niwaki
 import niwaki_runtime
 from niwaki import data
 from niwaki.adapters import AdaptedPipeline, adapt_pipeline, save_pipeline
-from niwaki.core.contract import Batch, CallError, Context, HasLatents
+from niwaki.core.contract import Batch, CallError, Context
 from niwaki.deployment import export_graphs, package
 from niwaki.models import load_model, save_model
 from niwaki.surgery.cuts import Cut
@@ -79,7 +79,20 @@ def test_every_phase_trains_what_it_names_and_nothing_else(model: AdaptedPipelin
         reached = {n for n, p in model.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
         assert reached
         assert reached <= named
-    assert isinstance(model, HasLatents)
+
+
+@torch.no_grad()
+def test_it_encodes_and_decodes_where_it_works_on_latents(model: AdaptedPipeline) -> None:
+    if model.decoder is None:
+        assert list(model.programs()) == ["sample"]
+        return
+    assert list(model.programs()) == ["sample", "encode", "decode"]
+    assert list(model.shipped_programs()) == ["sample", "decode"], "the encoder is no part of sampling"
+    x = batch(3).x
+    z = model.run("encode", 3, inputs=x)
+    torch.testing.assert_close(z, model.encode(x))
+    assert tuple(z.shape[1:]) == model.program("encode").output.shape
+    torch.testing.assert_close(model.run("decode", 3, inputs={"latents": z}), model.decode(z))
 
 
 def test_the_loss_of_noise_is_one_of_a_network_that_says_nothing(tmp_path: Path) -> None:

@@ -52,9 +52,10 @@ def test_a_process_without_torch_makes_the_same_samples(
 def test_what_is_loaded_is_what_was_packaged(name: str, exported: Callable, tmp_path: Path) -> None:
     model, paths = exported(name)
     bundle = niwaki_runtime.load(package(model, paths, tmp_path / "a.niwaki"), precision="exact")
-    assert bundle.spec == model.spec
+    assert bundle.spec == model.spec.x
     assert dict(bundle.conditions) == model.conditions
     assert bundle.sampler == model.sampler()
+    assert bundle.programs() == model.shipped_programs()
     assert set(bundle.graphs) == set(paths)
     np.testing.assert_allclose(bundle.sample(3, seed=1), model.sample(3, seed=1).numpy(), atol=1e-4)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from model_cases import DIGITS, batch, context, make
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Independent, MultivariateNormal, Normal, kl_divergence
 
-from niwaki.core.contract import CallError, DataSpec, HasLatents, HasLikelihood
+from niwaki.core.contract import CallError, DataSpec
+from niwaki.data.inputs import make_inputs
+from niwaki.deployment import export_graphs, package, parity
 from niwaki.models.vae.likelihoods import bernoulli, gaussian, kl_to_standard
 
 
@@ -99,7 +102,7 @@ def test_the_loss_is_the_negative_elbo_per_value() -> None:
     data = batch(DIGITS, n=8)
     losses = [model.loss("elbo", data, context(s)) for s in range(64)]
     average = torch.stack([x["reconstruction"] + x["kl"] for x in losses]).mean()
-    expected = -model.elbo(data.x, data.y, draws=64).mean() / DIGITS.size
+    expected = -model.elbo(data.x, data["class"], draws=64).mean() / DIGITS.size
     torch.testing.assert_close(average, expected, rtol=5e-3, atol=0)
 
 
@@ -119,16 +122,51 @@ def test_without_classes_given_the_bound_is_marginal() -> None:
     torch.testing.assert_close(model.log_prob(x), each.exp().mean(0).log(), rtol=1e-4, atol=1e-3)
 
 
-def test_it_is_known_by_its_capabilities() -> None:
+def test_its_programs_are_what_its_methods_say() -> None:
     model = make("vae").eval()
-    assert isinstance(model, HasLatents)
-    assert isinstance(model, HasLikelihood)
-    assert not isinstance(make("dcgan"), HasLatents | HasLikelihood)
-    data = batch(DIGITS, n=2)
-    z = model.encode(data.x, data.y)
-    assert tuple(model.decode(z, data.y).shape) == (2, 1, 8, 8)
+    assert list(model.programs()) == ["sample", "encode", "decode", "log_prob"]
+    assert list(model.shipped_programs()) == ["sample", "decode"], "what needs no further graph"
+    assert list(model.shipped_graphs()) == ["decoder"]
+    assert list(make("dcgan").programs()) == ["sample"]
+    data = batch(DIGITS, n=5)
+    x, y = data.x, data["class"]
+    with torch.no_grad():
+        z = model.run("encode", 5, inputs={"x": x, "class": y})
+        torch.testing.assert_close(z, model.encode(x, y))
+        torch.testing.assert_close(model.run("decode", 5, inputs={"z": z, "class": y}), model.decode(z, y))
+        bound = model.run("log_prob", 5, seed=3, inputs={"x": x, "class": y})
+        torch.testing.assert_close(bound, model.elbo(x, y, draws=1, seed=3))
+    for name in model.programs():
+        assert tuple(model.run(name, 5, inputs=make_inputs(model, name, 5)).shape[1:]) == (
+            model.program(name).output.shape
+        )
     with pytest.raises(CallError, match="give the classes"):
         model.encode(data.x)
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_log_prob_is_the_elbo_in_the_mean_over_seeds(likelihood: str) -> None:
+    """Within five standard errors of the difference."""
+    model = make("vae", likelihood=likelihood).eval()
+    data = batch(DIGITS, n=3)
+    asked = {"x": data.x, "class": data["class"]}
+    draws = torch.stack([model.run("log_prob", 3, seed=s, inputs=asked) for s in range(150)])
+    with torch.no_grad():
+        expected = model.elbo(data.x, data["class"], draws=600, seed=1000)
+    error = draws.std(0) * (1 / 150 + 1 / 600) ** 0.5
+    assert ((draws.mean(0) - expected).abs() < 5 * error).all()
+
+
+@pytest.mark.parametrize("changes", [{}, {"likelihood": "bernoulli"}, {"conditional": False}])
+def test_a_bundle_encodes_decodes_and_bounds_as_the_model_does(
+    changes: dict[str, object], tmp_path: Path
+) -> None:
+    model = make("vae", **changes).eval()
+    model.shipped = ("sample", "encode", "decode", "log_prob")
+    bundle = package(model, export_graphs(model, tmp_path / "graphs"), tmp_path / "vae.niwaki")
+    report = parity(model, bundle, n=5, seed=2)
+    assert set(report["programs"]) == {"encode", "decode", "log_prob"}
+    assert report["passed"], report
 
 
 def test_only_the_gaussian_has_a_scale_to_learn() -> None:

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from niwaki.core.contract import DataSpec
-from niwaki.report.pictures import RUST, difference, drawable, picture, spread
+from niwaki.modalities.image import RUST
+from niwaki.report.pictures import difference, drawable, picture, spread
 
 GREY = DataSpec.of("image", (1, 16, 16))
 COLOUR = DataSpec.of("image", (3, 4, 4), low=0.0)

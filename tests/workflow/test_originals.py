@@ -14,7 +14,7 @@ from niwaki.core.contract import DataSpec, NiwakiError
 from niwaki.core.store import write_json
 from niwaki.data import Dataset, Split
 from niwaki.report.record import read_run
-from niwaki.workflow import originals as room
+from niwaki.workflow.stages import originals as stage
 from niwaki.workflow.stages.originals import keep_originals
 
 SPEC = DataSpec.of("image", (1, 4, 4))
@@ -58,7 +58,7 @@ def test_named_samples_are_kept_with_their_positions(run: Path, monkeypatch: pyt
     for split, offset in (("test", 100), ("train", 0)):
         for position, sample in kept[split].items():
             assert (SPEC.to_uint8(sample) == offset + position).all()
-    monkeypatch.setattr(room, "load_data", lambda *_: pytest.fail("all is there"))
+    monkeypatch.setattr(stage, "load_data", lambda *_: pytest.fail("all is there"))
     keep_originals(session(run))
 
 
@@ -73,14 +73,14 @@ def test_data_that_are_gone_do_not_stop_the_report(run: Path, monkeypatch: pytes
     def gone(*_: Any) -> None:
         raise NiwakiError("photos does not exist")
 
-    monkeypatch.setattr(room, "load_data", gone)
+    monkeypatch.setattr(stage, "load_data", gone)
     heard = session(run)
     keep_originals(heard)
     assert heard.notes == ["the report shows no real samples: photos does not exist"]
 
 
 def test_without_an_evaluation_no_data_are_read(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "load_data", lambda *_: pytest.fail("nothing is wanted"))
+    monkeypatch.setattr(stage, "load_data", lambda *_: pytest.fail("nothing is wanted"))
     (run / "evaluation.json").unlink()
     keep_originals(session(run))
     assert not (run / "originals.npz").exists()

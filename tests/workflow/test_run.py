@@ -24,7 +24,7 @@ from niwaki.core.store import read_json
 from niwaki.recipe import load_recipe, recipe_from
 from niwaki.training import Interrupted
 from niwaki.workflow.load import load
-from niwaki.workflow.run_directory import LEGS, RunDirectory
+from niwaki.workflow.run_directory import STAGES, RunDirectory
 from niwaki.workflow.summary import summary
 
 TINY: dict[str, Any] = {
@@ -70,30 +70,31 @@ def again(finished: Path, tmp_path: Path) -> Path:
     return tmp_path / "tiny"
 
 
-def stamps(path: Path) -> dict[str, str]:
-    return {leg: record["finished"] for leg, record in read_json(path / "run.json")["legs"].items()}
+def arrays(folder: Path) -> dict[str, np.ndarray]:
+    with np.load(folder / "samples.npz", allow_pickle=False) as kept:
+        return dict(kept)
 
 
 def redone(path: Path, *overrides: str) -> tuple[list[str], Heard]:
-    """Which legs a call with overrides does again."""
-    before = {leg: RunDirectory.open(path).leg(leg) for leg in LEGS}
+    """Which stages a call with overrides does again."""
+    before = {stage: RunDirectory.open(path).stage(stage) for stage in STAGES}
     heard = Heard()
     run(path, overrides, reporter=heard)
     after = RunDirectory.open(path)
-    assert all(after.leg(leg)["status"] == "done" for leg in LEGS)
-    return [leg for leg in LEGS if after.leg(leg) != before[leg]], heard
+    assert all(after.stage(stage)["status"] == "done" for stage in STAGES)
+    return [stage for stage in STAGES if after.stage(stage) != before[stage]], heard
 
 
 def test_the_run_directory_holds_everything(finished: Path) -> None:
-    for name in ("recipe.yaml", "run.json", "metrics.jsonl", "checkpoints", "samples.npz",
-                 "model/model.safetensors", "evaluation.json", "compression.json",
+    for name in ("recipe.yaml", "run.json", "metrics.jsonl", "checkpoints", "evidence/samples.npz",
+                 "model/model.safetensors", "evaluation.json", "compression.json", "export.json",
+                 "verdict.json", "verdict/samples.npz",
                  "compressed/model.safetensors", "tiny.niwaki", "tiny-float32.niwaki",
                  "report.html"):  # fmt: skip
         assert (finished / name).exists(), name
-    record = read_json(finished / "run.json")
-    assert set(record["legs"]) == set(LEGS)
-    assert all(leg["status"] == "done" and leg["seconds"] >= 0 for leg in record["legs"].values())
-    assert len(record["data"]["fingerprint"]) == 64
+    states = {stage: read_json(finished / "stages" / f"{stage}.json") for stage in STAGES}
+    assert all(state["status"] == "done" and state["seconds"] >= 0 for state in states.values())
+    assert len(read_json(finished / "data.json")["fingerprint"]) == 64
     assert load_recipe(finished / "recipe.yaml") == recipe_from(TINY)
     assert not list(finished.rglob("*.pt"))
     assert not list(finished.rglob("*.pkl"))
@@ -101,8 +102,8 @@ def test_the_run_directory_holds_everything(finished: Path) -> None:
 
 def test_the_judged_pairs_are_the_models_and_the_bundles_own_samples(finished: Path) -> None:
     model, bundle = load(finished), load(finished / "tiny.niwaki", engine="openvino")
-    with np.load(finished / "samples.npz", allow_pickle=False) as kept:
-        before, after, labels = kept["before"], kept["after"], kept["labels"]
+    kept, judged = arrays(finished / "evidence"), arrays(finished / "verdict")
+    before, after, labels = kept["samples"], judged["samples"], kept["labels"]
     ask = {"class": labels[:9]}
     seed = read_json(finished / "evaluation.json")["seed"]
     np.testing.assert_allclose(model.sample(9, seed=seed, condition=ask).numpy(), before[:9], atol=1e-5)
@@ -112,22 +113,24 @@ def test_the_judged_pairs_are_the_models_and_the_bundles_own_samples(finished: P
 
 
 def test_the_margins_of_the_verdict_were_fixed_before_it(finished: Path) -> None:
-    kept, evaluation = read_json(finished / "margins.json"), read_json(finished / "evaluation.json")
-    assert evaluation["margins"] == kept
-    assert evaluation["comparison"]["calibration"]["key"] == kept["key"]
+    kept, verdict = read_json(finished / "evaluation.json"), read_json(finished / "verdict.json")
+    margins = kept["margins"]["samples"]
+    assert verdict["comparison"]["calibration"]["key"] == margins["key"]
     for axis in ("fidelity", "diversity"):
-        verdict = evaluation["comparison"][axis]
-        assert (verdict["margin"], verdict["margin_noise"]) == (kept[axis]["value"], kept[axis]["noise"])
+        found = verdict["verdict"][axis]
+        known = margins["axes"][axis]
+        assert (found["margin"], found["margin_noise"]) == (known["value"], known["noise"])
 
 
 def test_the_bundle_states_its_own_size_verdict_and_origin(finished: Path) -> None:
     manifest = niwaki_runtime.inspect(finished / "tiny.niwaki")
     size = (finished / "tiny.niwaki").stat().st_size
     assert manifest.measured["latency"].keys() == {"1", "16"}
-    assert read_json(finished / "compression.json")["measured"]["after"]["bytes"] == size
+    assert read_json(finished / "verdict.json")["bytes"] == size
+    assert summary(RunDirectory.open(finished))["measured"]["after"]["bytes"] == size
     assert size < (finished / "tiny-float32.niwaki").stat().st_size
     assert {"fidelity", "diversity"} <= manifest.verdict.keys()
-    assert manifest.provenance["data"] == read_json(finished / "run.json")["data"]["fingerprint"]
+    assert manifest.provenance["data"] == read_json(finished / "data.json")["fingerprint"]
     assert recipe_from(manifest.provenance["recipe"]) == recipe_from(TINY)
     assert str(finished.parent) not in str(manifest.to_json()), "no path of this machine travels along"
 
@@ -140,8 +143,8 @@ def test_the_uncompressed_bundle_computes_what_torch_does(finished: Path) -> Non
 
 
 def test_a_second_call_does_nothing_and_says_so(again: Path) -> None:
-    legs, heard = redone(again)
-    assert legs == []
+    stages, heard = redone(again)
+    assert stages == []
     assert heard.stages == [], "not even the data are read"
     assert heard.notes == [f"everything in {again} is done and up to date"]
 
@@ -153,14 +156,14 @@ def test_a_second_call_does_nothing_and_says_so(again: Path) -> None:
         (["evaluate.seed=9"], ["evaluate", "verdict", "report"]),
         (["compress.steps.0.ratio=0.3"], ["compress", "export", "verdict", "report"]),
         (["train.log_every=3", "train.keep=5"], []),
-        (["train.steps=9"], list(LEGS)),
+        (["train.steps=9"], list(STAGES)),
     ],
 )
 def test_only_what_depends_on_a_change_is_done_again(
     again: Path, overrides: list[str], expected: list[str]
 ) -> None:
-    legs, heard = redone(again, *overrides)
-    assert legs == expected
+    stages, heard = redone(again, *overrides)
+    assert stages == expected
     if "train" in expected:
         assert any("train.steps changed" in note for note in heard.notes)
 
@@ -183,17 +186,17 @@ def test_what_was_deleted_is_made_again(again: Path) -> None:
 
 
 def test_without_a_plan_the_float_model_is_the_bundle(again: Path) -> None:
-    legs, _ = redone(again, "compress=null")
-    assert legs == ["export", "verdict", "report"]
-    with np.load(again / "samples.npz", allow_pickle=False) as kept:
-        np.testing.assert_allclose(kept["after"], kept["before"], atol=0.05)
+    stages, _ = redone(again, "compress=null")
+    assert stages == ["export", "verdict", "report"]
+    before, after = arrays(again / "evidence")["samples"], arrays(again / "verdict")["samples"]
+    np.testing.assert_allclose(after, before, atol=0.05)
     outcome = summary(RunDirectory.open(again))["verdict"]
     assert all(v["outcome"] != "loss" for v in outcome.values())
 
 
 def test_a_bundle_is_evaluated_with_the_recipe_of_its_run(finished: Path, tmp_path: Path) -> None:
     inside = evaluate(finished / "tiny.niwaki", engine="openvino")
-    kept = read_json(finished / "evaluation.json")["bundle"]
+    kept = read_json(finished / "verdict.json")["bundle"]
     assert inside["bundle"].keys() == kept.keys()
     shutil.copy(finished / "tiny.niwaki", tmp_path / "alone.niwaki")
     with pytest.raises(CallError, match="--data"):

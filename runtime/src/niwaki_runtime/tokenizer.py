@@ -6,13 +6,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.member import read_member
-
-if TYPE_CHECKING:
-    from niwaki_runtime.bundle import Bundle
 
 __all__ = ["FILE", "Tokenizer", "letters", "tokenizer_of"]
 
@@ -104,7 +101,7 @@ class Tokenizer:
         return list(made.encode(text, add_special_tokens=False).ids)
 
 
-def tokenizer_of(bundle: Bundle) -> Tokenizer:
+def tokenizer_of(bundle: Any) -> Tokenizer:
     """The tokenizer that lies in a bundle.
 
     Raises CallError where there is none, BundleError where it is not the one that the manifest names.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from niwaki.api.progress import with_progress
 from niwaki.recipe import Recipe
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
@@ -19,6 +20,7 @@ from niwaki.workflow.stages.verdict import VerdictStage
 __all__ = ["run"]
 
 
+@with_progress
 def run(
     what: str | Path | Recipe,
     overrides: Sequence[str] = (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from niwaki.api.progress import with_progress
 from niwaki.core.errors import CallError
 from niwaki.recipe import Recipe
 from niwaki.workflow.reporter import Reporter
@@ -15,6 +16,7 @@ from niwaki.workflow.stages.train import TrainStage, has_checkpoints
 __all__ = ["train"]
 
 
+@with_progress
 def train(
     what: str | Path | Recipe,
     overrides: Sequence[str] = (),

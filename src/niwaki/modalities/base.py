@@ -100,7 +100,7 @@ def register_modality(name: str) -> Callable[[Kind], Kind]:
 
 def modality_of(spec: ValueSpec) -> Modality:
     """The modality of a spec; one that nobody registered is shown as the numbers that it is."""
-    if not _MODALITIES:
+    if spec.modality not in _MODALITIES:
         import_modules("niwaki.modalities")
     return _MODALITIES.get(spec.modality) or _MODALITIES["vector"]
 

@@ -14,6 +14,7 @@ from torch import nn, optim
 from torch.optim import Optimizer
 
 from niwaki.training.lion import Lion
+from niwaki.training.muon import Muon
 from niwaki_runtime.errors import CallError, nearest
 
 __all__ = ["OptimizerConfig", "build_optimizer", "optimizer", "optimizer_class", "optimizer_names"]
@@ -37,6 +38,20 @@ class OptimizerConfig(BaseModel):
     def build(self, groups: Groups) -> Optimizer:
         """The torch optimizer over groups of parameters that carry their own `weight_decay`."""
         raise NotImplementedError
+
+    def groups(self, parameters: Mapping[str, nn.Parameter]) -> Groups:
+        """Named parameters in groups, each with its own `weight_decay`.
+
+        Only parameters with two dimensions or more are decayed: pulling a bias or a norm's scale to zero
+        regularizes nothing.
+        """
+        decayed = [p for p in parameters.values() if p.dim() >= 2]
+        others = [p for p in parameters.values() if p.dim() < 2]
+        return [
+            {"params": params, "weight_decay": decay}
+            for params, decay in ((decayed, self.weight_decay), (others, 0.0))
+            if params
+        ]
 
     @classmethod
     def from_betas(cls, betas: Betas) -> dict[str, Any]:
@@ -71,19 +86,8 @@ def optimizer_class(name: str) -> type[OptimizerConfig]:
 
 
 def build_optimizer(config: OptimizerConfig, parameters: Mapping[str, nn.Parameter]) -> Optimizer:
-    """An optimizer over named parameters.
-
-    Only parameters with two dimensions or more are decayed: pulling a bias or a norm's scale to zero
-    regularizes nothing.
-    """
-    decayed = [p for p in parameters.values() if p.dim() >= 2]
-    others = [p for p in parameters.values() if p.dim() < 2]
-    groups = [
-        {"params": params, "weight_decay": decay}
-        for params, decay in ((decayed, config.weight_decay), (others, 0.0))
-        if params
-    ]
-    return config.build(groups)
+    """An optimizer over named parameters."""
+    return config.build(config.groups(parameters))
 
 
 def _fused(cls: type[Optimizer], groups: Groups, **options: Any) -> Optimizer:
@@ -192,3 +196,31 @@ class LionConfig(OptimizerConfig):
 
     def build(self, groups: Groups) -> Optimizer:
         return Lion(groups, lr=self.lr, betas=self.betas)
+
+
+@optimizer("muon")
+class MuonConfig(OptimizerConfig):
+    """`niwaki.training.muon`: matrices between layers by Muon, all else by AdamW at the same rate.
+
+    momentum: of the matrices
+    betas:    decay of AdamW's moments
+    others:   how names of matrices begin that AdamW takes: tables of embeddings, the layer of the logits
+    """
+
+    momentum: float = Field(0.95, ge=0, lt=1)
+    betas: Betas = (0.9, 0.95)
+    others: tuple[str, ...] = ("embed", "labels", "head")
+
+    def groups(self, parameters: Mapping[str, nn.Parameter]) -> Groups:
+        def turned(name: str, p: nn.Parameter) -> bool:
+            return p.dim() >= 2 and not name.startswith(self.others)
+
+        matrices = {n: p for n, p in parameters.items() if turned(n, p)}
+        rest = super().groups({n: p for n, p in parameters.items() if n not in matrices})
+        return [
+            *({**group, "matrix": True} for group in super().groups(matrices)),
+            *({**group, "matrix": False} for group in rest),
+        ]
+
+    def build(self, groups: Groups) -> Optimizer:
+        return Muon(groups, lr=self.lr, momentum=self.momentum, betas=self.betas)

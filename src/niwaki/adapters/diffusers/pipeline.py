@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,8 +23,11 @@ from niwaki.core.contract import (
     Graph,
     Phase,
     Port,
+    Program,
+    Real,
     Tokens,
     ValueSpec,
+    View,
 )
 from niwaki.nn.diffusion import TensorProcess, columns, noised
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
@@ -129,6 +133,20 @@ class AdaptedPipeline(GenerativeModel):
         found["denoiser"] = Graph("denoiser", self.denoiser, tuple(inputs))
         if self.decoder is not None:
             found["decoder"] = Graph("decoder", self.decoder, (Port("latents", (1, *shape)),))
+            image = (Port("x", (1, *self.spec.shape)),)
+            found["encoder"] = Graph("encoder", View(self.decoder, "encode"), image, ("latents",))
+        return found
+
+    def programs(self) -> dict[str, Program]:
+        """`sample`; where the denoiser works on latents, `encode` and `decode` too."""
+        found = super().programs()
+        if self.decoder is None:
+            return found
+        latents = ValueSpec("vector", self._diffusion().shape, "CHW", Real(-math.inf, math.inf))
+        encode = OneShot(graph="encoder", conditions=("x",))
+        decode = OneShot(graph="decoder", conditions=("latents",))
+        found["encode"] = Program(encode, {"x": ConditionSpec(self.spec.x)}, latents)
+        found["decode"] = Program(decode, {"latents": ConditionSpec(latents)}, self.spec.x)
         return found
 
     def sampler(self) -> Sampler:

@@ -25,6 +25,7 @@ from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.sources import python_docs
 from niwaki.data.sources.tokens import BYTES, byte_tokenizer, encode, learned_tokenizer
 from niwaki.data.splitting import SPLITS, by_hash
+from niwaki_runtime.tokenizer import FILE
 
 __all__ = ["DocsOptions", "TextOptions", "passages", "text", "tokenizer_json"]
 
@@ -130,6 +131,7 @@ def _pool(name: str, found: dict[str, Tensor], options: Any, findings: list[Find
         attributes={"bytes": found["bytes"]},
         assignment=found["split"].numpy(),
         findings=findings,
+        files={FILE: bytes(found["tokenizer"].numpy()).decode()},
     )
 
 

@@ -12,7 +12,7 @@ from niwaki.core.contract import CallError, Runner
 from niwaki.core.store import jsonable
 from niwaki.data import Dataset
 from niwaki.data.inputs import make_inputs
-from niwaki.evaluation.equivalence.calibration import Calibration, calibrated
+from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
 from niwaki.evaluation.equivalence.compare import compare
 from niwaki.evaluation.equivalence.margins import real_size
 from niwaki.evaluation.evaluate import Evaluation, evaluate
@@ -120,6 +120,12 @@ class Samples(Judge):
             before, view, self.tools.extractors, seed=evidence.seed, size=real_size(len(view.test), n)
         )
         return Margins(self.name, found.key, found.to_json())
+
+    def margins_key(self, evidence: Evidence, dataset: Dataset) -> str:
+        view = _view(evidence, dataset)
+        size = real_size(len(view.test), evidence.n)
+        before = evidence.arrays["samples"]
+        return calibration_key(before, view, self.tools.extractors, seed=evidence.seed, size=size)
 
     def compare(self, before: Evidence, after: Evidence, margins: Margins, dataset: Dataset) -> Verdicts:
         """Paired where both are of the same seed and number and neither says otherwise. Margins of other

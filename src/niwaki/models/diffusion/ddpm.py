@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -41,7 +41,7 @@ class DdpmConfig(DenoiserConfig):
     prediction: Literal["v", "epsilon", "x0", "velocity"] = "v"
     schedule: Literal["cosine", "linear"] = "cosine"
     train_steps: int = Field(1000, ge=2)
-    solver: Literal["ddpm", "ddim", "euler", "heun", "dpmpp_2m", "consistency"] = "ddim"
+    usual: ClassVar[dict[str, Any]] = {"solver": "ddim", "steps": 30}
     spacing: Literal["trailing", "linspace", "leading"] = "trailing"
 
     def process(self) -> Process:
@@ -70,10 +70,10 @@ class Ddpm(GenerativeModel):
             raise CallError(
                 f"{height}×{width} pixels cannot be halved {halvings} times; shorten 'model.widths'"
             )
-        self.classes = 0 if config.conditional is False else spec.classes
-        self.guided = bool(self.classes and config.label_drop)
-        if config.guidance != 1.0 and not self.guided:
-            raise CallError("guidance needs labels and model.label_drop above 0")
+        self.classes = spec.classes if config.conditioning.wants("class") else 0
+        self.guided = bool(self.classes and config.conditioning.drop)
+        if config.sampling.get("guidance", 1.0) != 1.0 and not self.guided:
+            raise CallError("guidance needs labels and model.conditioning.drop above 0")
         null = self.classes if self.guided else None
         self.conditions = class_condition(spec, null) if self.classes else {}
         self.denoiser = UNet(
@@ -103,7 +103,8 @@ class Ddpm(GenerativeModel):
         inputs = [process.network_input(x, a, s), self.path.network_time(t)]
         y = labels_of(batch, self.classes, self.name)
         if y is not None:
-            inputs.append(drop_labels(y, self.classes, self.config.label_drop, ctx.rng) if self.guided else y)
+            share = self.config.conditioning.drop
+            inputs.append(drop_labels(y, self.classes, share, ctx.rng) if self.guided else y)
         target = process.conversion(said).target(batch.x, eps, a, s)
         error = (self.denoiser(*inputs).float() - target).square()
         return {"denoiser": (process.loss_weight(said, a, s) * error).mean()}
@@ -118,11 +119,9 @@ class Ddpm(GenerativeModel):
         c = self.config
         return Diffusion(
             shape=self.spec.shape,
-            solver=c.solver,
-            steps=c.steps,
+            **c.usual,
             process=c.process(),
             prediction=c.prediction,
             conditions=tuple(self.conditions),
             null={"class": self.classes} if self.guided else {},
-            guidance=c.guidance,
-        )
+        ).override(**c.sampling)

@@ -29,6 +29,8 @@ class VerdictStage(Stage):
         return {
             "evaluation": run.result("evaluate"),
             "bundle": run.result("export"),
+            # Written anew, the bundle has lost what this stage wrote into it, even with the same graphs.
+            "written": [run.stage("export").get(key) for key in ("finished", "seconds")],
             "engine": export.model_dump(mode="json", include={"engine", "precision", "threads"}),
             "evaluate": context.config.model_dump(mode="json"),
         }

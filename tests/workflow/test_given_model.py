@@ -56,7 +56,17 @@ def test_an_outside_dcgan_is_compressed_and_judged(tmp_path: Path) -> None:
         assert found["verdict"][axis]["outcome"] in ("no loss", "loss", "inconclusive")
         low, high = found["verdict"][axis]["interval"]
         assert low <= found["verdict"][axis]["delta"] <= high
-    assert (tmp_path / "small" / "margins.json").is_file(), "the margins are kept for the next compression"
+    # It ends as a run does: with records, a table, a verdict in words, and a page.
+    for name in ("evaluation.json", "compression.json", "export.json", "verdict.json", "report.html"):
+        assert (tmp_path / "small" / name).is_file(), name
+    assert found["report"] == tmp_path / "small" / "report.html"
+    assert "beyond" in found["verdict"]["fidelity"]["text"] or found["verdict"]["fidelity"]["text"]
+    assert (
+        niwaki.compress(model, data=digits, out=tmp_path / "small", plan=PLAN, n=200, features=("random",))[
+            "stages"
+        ]
+        == found["stages"]
+    ), "a second call finds everything done"
     # The bundle that was judged is the bundle that is there, and it samples what the pruned model does.
     bundle = niwaki_runtime.load(found["bundle"])
     assert bundle.manifest.verdict["diversity"]["outcome"] == found["verdict"]["diversity"]["outcome"]
@@ -71,7 +81,7 @@ def test_an_outside_dcgan_is_compressed_and_judged(tmp_path: Path) -> None:
 
 def test_an_outside_model_needs_data_of_its_shape(tmp_path: Path) -> None:
     model = niwaki.adapt(outside_dcgan(8), latent=(100, 1, 1))
-    with pytest.raises(CallError, match="name its data"):
+    with pytest.raises(CallError, match="name the data"):
         niwaki.compress(model)
     with pytest.raises(CallError, match="name the data"):
         niwaki.evaluate(model)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from niwaki.core.contract import CallError, NiwakiError
-from niwaki.core.store import read_json
+from niwaki.core.store import hash_json, read_json, write_json
 from niwaki.recipe import Recipe, load_recipe, recipe_from
 from niwaki.workflow.run_directory import RunDirectory
 
@@ -36,7 +36,7 @@ def test_the_default_place_is_runs_and_the_name(
     assert RunDirectory.create(recipe).path == Path("runs/tiny")
 
 
-def test_a_leg_holds_while_its_inputs_are_the_same_and_its_outputs_are_there(
+def test_a_stage_holds_while_its_inputs_are_the_same_and_its_outputs_are_there(
     recipe: Recipe, tmp_path: Path
 ) -> None:
     run = RunDirectory.create(recipe, tmp_path / "run")
@@ -44,10 +44,10 @@ def test_a_leg_holds_while_its_inputs_are_the_same_and_its_outputs_are_there(
     output = run.path / "out.txt"
     with run.hold():
         assert not run.holds("train", inputs)
-        with run.working("train", inputs, (output,)) as record:
-            assert not run.holds("train", inputs), "a leg at work does not hold"
+        with run.working("train", inputs) as state:
+            assert not run.holds("train", inputs), "a stage at work does not hold"
             output.write_text("done")
-            record["result"] = "abc"
+            state |= {"result": "abc", "outputs": (output,)}
     run = RunDirectory.open(tmp_path / "run")
     assert run.holds("train", {"seed": 0, "train": {"lr": 0.1, "steps": 5}}), "the order of keys is nothing"
     assert run.result("train") == "abc"
@@ -58,11 +58,11 @@ def test_a_leg_holds_while_its_inputs_are_the_same_and_its_outputs_are_there(
     assert not run.holds("train", inputs)
 
 
-def test_a_leg_that_fails_stays_started(recipe: Recipe, tmp_path: Path) -> None:
+def test_a_stage_that_fails_stays_started(recipe: Recipe, tmp_path: Path) -> None:
     run = RunDirectory.create(recipe, tmp_path / "run")
-    with run.hold(), pytest.raises(ZeroDivisionError), run.working("train", {"a": 1}, ()):
+    with run.hold(), pytest.raises(ZeroDivisionError), run.working("train", {"a": 1}):
         _ = 1 / 0
-    assert RunDirectory.open(tmp_path / "run").leg("train")["status"] == "started"
+    assert RunDirectory.open(tmp_path / "run").stage("train")["status"] == "started"
 
 
 def test_places_that_are_no_runs_are_refused(recipe: Recipe, tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_places_that_are_no_runs_are_refused(recipe: Recipe, tmp_path: Path) -> 
     [
         ('{"format": 1, "legs": {', "is not readable JSON"),
         ("[]", "is not the record of a run"),
-        ('{"format": 1}', "is not the record of a run"),
+        ('{"legs": {}}', "is not the record of a run"),
         ('{"format": 99, "legs": {}}', "was written by a newer niwaki"),
     ],
 )
@@ -99,3 +99,31 @@ def test_a_broken_record_is_one_sentence(recipe: Recipe, tmp_path: Path, text: s
             open_it()
         assert sentence in str(error.value)
         assert "\n" not in str(error.value)
+
+
+def test_the_stages_of_a_run_of_the_first_edition_are_known(recipe: Recipe, tmp_path: Path) -> None:
+    """Its `run.json` kept them; what a stage does now is written to a file of its own."""
+    run = RunDirectory.create(recipe, tmp_path / "run")
+    with run.hold():
+        pass
+    inputs = {"seed": 0}
+    record = read_json(run.path / "run.json")
+    legs = {"train": {"status": "done", "inputs": hash_json(inputs), "result": "abc", "outputs": []}}
+    write_json(run.path / "run.json", {**record, "format": 1, "legs": legs})
+    old = RunDirectory.open(run.path)
+    assert old.holds("train", inputs)
+    assert old.result("train") == "abc"
+    assert old.stage("evaluate") == {"status": "missing"}
+    with old.working("train", {"seed": 1}) as state:
+        state["result"] = "def"
+    assert RunDirectory.open(run.path).result("train") == "def"
+
+
+def test_no_stage_writes_the_file_of_another(recipe: Recipe, tmp_path: Path) -> None:
+    run = RunDirectory.create(recipe, tmp_path / "run")
+    with run.working("train", {}) as state:
+        state["result"] = "abc"
+    before = (run.path / "stages" / "train.json").read_bytes()
+    with run.working("evaluate", {}) as state:
+        state["result"] = "def"
+    assert (run.path / "stages" / "train.json").read_bytes() == before

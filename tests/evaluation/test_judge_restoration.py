@@ -1,0 +1,119 @@
+"""The judge `restoration`, on pictures whose noise is known."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from evaluation.toy_runners import Toy, one_shot
+from evaluation.vectors import Identity
+
+from niwaki.core.contract import DataSpec, Real, ValueSpec
+from niwaki.data import Dataset, Split
+from niwaki.evaluation.judges import Margins, Tools, judges_for
+from niwaki.evaluation.judges.restoration import Restoration
+from niwaki.evaluation.metrics.ms_ssim import ms_ssim
+from niwaki.evaluation.metrics.restored import enlarged, psnr, structural_similarity
+
+X = ValueSpec("image", (1, 8, 8), "CHW", Real(-1.0, 1.0))
+SMALL = ValueSpec("image", (1, 4, 4), "CHW", Real(-1.0, 1.0))
+
+
+def pictures(n: int, seed: int) -> np.ndarray:
+    """Blocks of 2×2, so that a smaller version knows all."""
+    rng = np.random.default_rng([seed, 7])
+    return np.repeat(np.repeat(rng.uniform(-0.8, 0.8, (n, 1, 4, 4)), 2, 2), 2, 3).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    spec = DataSpec({"x": X, "noisy": X, "low": SMALL})
+    parts = []
+    for n, seed in ((200, 1), (80, 2), (120, 3)):
+        x = pictures(n, seed)
+        noisy = x + 0.3 * np.random.default_rng(seed).normal(size=x.shape).astype(np.float32)
+        given = {"noisy": torch.from_numpy(noisy), "low": torch.from_numpy(x[..., ::2, ::2].copy())}
+        parts.append(Split.of(spec, torch.from_numpy(x), **given))
+    return Dataset("blocks", spec, *parts, fingerprint="7" * 64)
+
+
+def model(name: str, column: str, spec: ValueSpec, function: Any) -> Toy:
+    programs = {"sample": one_shot("make", X, X.shape), name: one_shot("restore", X, **{column: spec})}
+    return Toy(programs, {"make": lambda z: z, "restore": function})
+
+
+def means(x: np.ndarray, share: float = 1.0) -> np.ndarray:
+    """Of each block: the noise falls to a half."""
+    blocks = x.reshape(len(x), 1, 4, 2, 4, 2).mean((3, 5))
+    return share * np.repeat(np.repeat(blocks, 2, 2), 2, 3) + (1 - share) * x
+
+
+def judge() -> Restoration:
+    return Restoration(Tools(lambda: [Identity()]))
+
+
+def test_psnr_is_that_of_the_noise_and_at_most_100() -> None:
+    truth = pictures(3, 0)
+    np.testing.assert_allclose(psnr(truth + 0.2, truth, 2.0), 20.0, atol=1e-4)
+    np.testing.assert_allclose(psnr(truth, truth, 2.0), 100.0)
+
+
+def test_similarity_is_ms_ssim_and_of_images_alone() -> None:
+    a, b = pictures(4, 0), pictures(4, 1)
+    np.testing.assert_allclose(structural_similarity(a, b, X), ms_ssim(a, b, low=-1, high=1))
+    assert structural_similarity(a, b, ValueSpec("vector", (3,))) is None
+
+
+def test_enlarging_repeats_values() -> None:
+    x = np.arange(4.0).reshape(1, 1, 2, 2)
+    found = enlarged(x, (1, 4, 2))
+    assert found is not None
+    np.testing.assert_array_equal(found[0, 0], [[0, 1], [0, 1], [2, 3], [2, 3]])
+    assert enlarged(x, (1, 3, 2)) is None
+    assert enlarged(x, (4,)) is None
+
+
+def test_a_denoiser_is_measured_beside_the_noisy_version(dataset: Dataset) -> None:
+    runner = model("restore", "noisy", X, means)
+    assert "restoration" in [j.name for j in judges_for(runner, dataset, Tools(list))]
+    section = judge().evaluate(judge().evidence(runner, dataset, "test", 1000, 0), dataset)
+    ratio = section.figures[0]
+    # The mean of four halves the deviation: 20 log₁₀ 2 = 6.02 dB.
+    assert ratio.reference is not None
+    assert ratio.value - ratio.reference == pytest.approx(20 * math.log10(2), abs=0.3)
+    assert ratio.reference == pytest.approx(20 * math.log10(2 / 0.3), abs=0.1)
+    assert section.details["better_than_degraded"] == 1.0
+    labels = [m["label"] for m in section.details["exhibits"][0]["media"]]
+    assert labels == ["given", "restored", "truth"]
+    assert [f.better for f in section.figures] == ["higher", "higher", "lower"]
+    json.dumps(section.to_json(), allow_nan=False)
+
+
+def test_an_enlarger_that_knows_the_blocks_is_exact(dataset: Dataset) -> None:
+    runner = model("upscale", "low", SMALL, lambda low: np.repeat(np.repeat(low, 2, 2), 2, 3))
+    section = judge().evaluate(judge().evidence(runner, dataset, "test", 1000, 0), dataset)
+    assert section.figures[0].value == section.figures[0].reference == 100.0
+    assert section.figures[1].value == pytest.approx(1.0)
+
+
+def test_planted_damage_is_found_and_the_same_model_loses_nothing(dataset: Dataset) -> None:
+    one, good = judge(), model("restore", "noisy", X, means)
+    margins = one.margins(one.evidence(good, dataset, "validation", 1000, 0), dataset, 120)
+    margins = Margins.from_json(json.loads(json.dumps(margins.to_json())))
+    before = one.evidence(good, dataset, "test", 1000, 0)
+    same = one.compare(before, one.evidence(good, dataset, "test", 1000, 0), margins, dataset)
+    assert same.axes["fidelity"].outcome == "no loss"
+    half = model("restore", "noisy", X, lambda x: means(x, 0.5))
+    lost = one.compare(before, one.evidence(half, dataset, "test", 1000, 0), margins, dataset)
+    assert lost.axes["fidelity"].outcome == "loss"
+    assert lost.arrays["fall"].mean() == pytest.approx(lost.axes["fidelity"].delta)
+    json.dumps(lost.to_json(), allow_nan=False)
+
+
+def test_it_needs_a_column_of_what_is_degraded(dataset: Dataset) -> None:
+    assert not Restoration.applies(model("restore", "blurred", X, means), dataset)
+    assert not Restoration.applies(model("restore", "x", X, means), dataset)
