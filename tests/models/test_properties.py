@@ -146,8 +146,9 @@ def test_a_loss_is_a_function_of_its_context(model: GenerativeModel, case: Case)
         if not torch.equal(ctx.rng.get_state(), state):
             drawn = True
             assert any(not torch.equal(first[k], other[k]) for k in first), phase.name
-    exact = "log_prob" in model.programs()
-    assert drawn or exact or not draws(model), "only an exact likelihood trains without a draw"
+    programs = model.programs()
+    exact = "log_prob" in programs or any(p.output.is_tokens for p in programs.values())
+    assert drawn or exact or not draws(model), "only an exact likelihood (of codes too) trains without a draw"
 
 
 def test_config_and_weights_round_trip_through_a_directory(

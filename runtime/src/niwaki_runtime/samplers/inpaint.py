@@ -21,7 +21,7 @@ class Inpaint(Sampler):
     et al. 2021, "Score-based generative modeling through SDEs", Appendix I.2; Lugmayr et al. 2022, "RePaint",
     Equation 8).
 
-    α and σ are those of the time at which x then is. At the end the known values are there as they were given.
+    α and σ are those of the time at which x then is. At the end known values are what was given.
 
     sampler: the diffusion sampler
     known:   name of the condition that holds the known values, of the shape of a sample

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from pydantic import Field
@@ -98,7 +99,7 @@ class VqVae(GenerativeModel):
         self.grid = sizes[0]
         widths = [w * 2**i for i in range(len(sizes))]  # by halvings
         down: list[nn.Module] = conv_norm(channels, w, norm="none")
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in pairwise(widths):
             down += conv_down(a, b, nn.ReLU)
         down += conv_norm(widths[-1], widths[-1], norm="none")
         self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], config.dim, 1))
@@ -131,9 +132,9 @@ class VqVae(GenerativeModel):
 
     def prepare(self, batch: Batch, ctx: Context) -> Batch:
         """Codes that nobody chose for a while come back to life; not near the end, where they must settle."""
-        if self.config.revive and ctx.stage == "codes" and ctx.step and ctx.step % self.config.revive == 0:
-            if ctx.progress < 0.8:
-                ctx.log(revived=self.codebook.revive(self.features(batch.x).flatten(0, -2), ctx.rng))
+        every = self.config.revive if ctx.stage == "codes" and ctx.progress < 0.8 else 0
+        if every and ctx.step and ctx.step % every == 0:
+            ctx.log(revived=self.codebook.revive(self.features(batch.x).flatten(0, -2), ctx.rng))
         return batch
 
     def after_step(self, ctx: Context) -> None:
@@ -174,7 +175,9 @@ class VqVae(GenerativeModel):
         return {
             "prior": self.prior.graph(),
             "decoder": Graph("decoder", View(self, "decode"), (codes,), ("x",)),
-            "encoder": Graph("encoder", View(self, "encode"), (Port("x", (1, *self.spec.shape)),), ("codes",)),
+            "encoder": Graph(
+                "encoder", View(self, "encode"), (Port("x", (1, *self.spec.shape)),), ("codes",)
+            ),
         }
 
     def sampler(self) -> Sampler:
