@@ -102,7 +102,6 @@ class Case:
         """Rows of the recipe's data, or what such data could be."""
         return example_batch(self.spec, n) if self.split is None else self.split.batch(torch.arange(n))
 
-
     def inputs(self, model: GenerativeModel, program: str = "sample", n: int = 4) -> dict[str, Any]:
         """What a program is given: rows of the recipe's data where there are any."""
         return make_inputs(model, program, n, self.split)

@@ -143,5 +143,8 @@ def test_a_bundle_samples_by_caption_as_the_model_does(tmp_path: Path) -> None:
         np.testing.assert_allclose(runner.sample(3, seed=1, condition=asked), wanted, atol=1e-4)
         z = runner.run("encode", 3, inputs={"x": rows(3).x.numpy()})
         torch.testing.assert_close(
-            torch.from_numpy(np.asarray(z)), model.run("encode", 3, inputs={"x": rows(3).x}), atol=1e-4, rtol=1e-4
+            torch.from_numpy(np.asarray(z)),
+            model.run("encode", 3, inputs={"x": rows(3).x}),
+            atol=1e-4,
+            rtol=1e-4,
         )

@@ -36,17 +36,13 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
     again = load_model(directory / "model")
     assert again.shipped == model.shipped
     given = case.inputs(small, n=3)
-    assert torch.equal(
-        again.sample(3, seed=1, condition=given), small.sample(3, seed=1, condition=given)
-    )
+    assert torch.equal(again.sample(3, seed=1, condition=given), small.sample(3, seed=1, condition=given))
     gradients = step(again, case.batch())
     assert all(torch.isfinite(g).all() for phase in gradients.values() for g in phase.values())
     again.eval()
     save_model(again, directory / "trained")  # surgery survives a second round
     third = load_model(directory / "trained")
-    assert torch.equal(
-        third.sample(3, seed=1, condition=given), again.sample(3, seed=1, condition=given)
-    )
+    assert torch.equal(third.sample(3, seed=1, condition=given), again.sample(3, seed=1, condition=given))
     out, examples = directory / "small.niwaki", example_inputs(again, case.split)
     bundle = package(again, export_graphs(again, directory / "graphs"), out, examples=examples)
     report = parity(again, bundle, n=3, split=case.split)

@@ -88,11 +88,13 @@ def _content(path: Path) -> str:
 
 
 def is_stored(path: Path) -> bool:
-    """Whether `path` holds weights of a training that is done: a file, a model or a checkpoint. A run directory
-    whose training was stopped has checkpoints and no model, and holds none."""
+    """Whether `path` holds weights of a training that is done: a file, a model or a checkpoint. A run
+    directory whose training was stopped has checkpoints and no model, and holds none."""
     if path.is_file() or any(candidate.exists() for candidate in _weight_files(path)):
         return True
-    return (path / "state.json").exists() or (not (path / "run.json").exists() and _content(path) != "missing")
+    return (path / "state.json").exists() or (
+        not (path / "run.json").exists() and _content(path) != "missing"
+    )
 
 
 def init_from_hashes(config: TrainConfig) -> dict[str, str]:

@@ -21,7 +21,8 @@ class Inpaint(Sampler):
     et al. 2021, "Score-based generative modeling through SDEs", Appendix I.2; Lugmayr et al. 2022, "RePaint",
     Equation 8).
 
-    α and σ are those of the time at which x then is. At the end the known values are there as they were given.
+    α and σ are those of the time at which x then is. At the end the known values are there as they were
+    given.
 
     sampler: the diffusion sampler
     known:   name of the condition that holds the known values, of the shape of a sample
@@ -56,7 +57,7 @@ class Inpaint(Sampler):
 
         return self.sampler(graphs, noise, conditions, project=hold, progress=progress)
 
-    def override(self, **changes: Any) -> Sampler:
+    def override(self, **changes: Any) -> Inpaint:
         """A copy with options of the diffusion sampler changed; raises CallError for one that it lacks."""
         return replace(self, sampler=self.sampler.override(**changes)) if changes else self
 

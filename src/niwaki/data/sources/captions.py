@@ -50,7 +50,9 @@ def caption_column(captions: Sequence[str], which: Tensor) -> tuple[Column, str]
     text = word_tokenizer(word for row in rows for word in row)
     vocabulary = json.loads(text)["model"]["vocab"]
     length = max(map(len, rows))
-    table = torch.full((len(rows), length), NOTHING, dtype=torch.uint8 if len(vocabulary) < 256 else torch.int32)
+    table = torch.full(
+        (len(rows), length), NOTHING, dtype=torch.uint8 if len(vocabulary) < 256 else torch.int32
+    )
     for i, row in enumerate(rows):
         table[i, : len(row)] = torch.tensor([vocabulary[word] for word in row], dtype=table.dtype)
     return Column(ValueSpec("text", (length,), "T", Tokens(len(vocabulary), FILE)), table[which]), text

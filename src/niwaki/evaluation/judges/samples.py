@@ -39,8 +39,8 @@ class Samples(Judge):
     translator is given `x` and answers with `x_b`): that one's real data are then what it is judged by.
 
     evidence: `samples` `(n, *shape)`, and `labels` `(n,)` where the class of each was asked for, following
-              the split's, or is that of the row whose caption or image was given; facts: the `column` that they answer to, `paired` (absent: true) whether sample i
-              follows from the seed and i alone
+              the split's, or is that of the row whose caption or image was given; facts: the `column` that
+              they answer to, `paired` (absent: true) whether sample i follows from the seed and i alone
     """
 
     title = "Samples"
@@ -173,7 +173,7 @@ def _classes_of_rows(
     program: Program, dataset: Dataset, split: str, n: int, classes: int
 ) -> list[np.ndarray]:
     """Classes of the rows that samples were asked by: who is given the caption of a row, or an image to
-    translate, has to show what that row shows. [] where no input is a column, or there are no such classes."""
+    translate, has to show what that row shows. [] where no input is a column or has no such classes."""
     rows = dataset.split(split)
     given = next((name for name in program.inputs if name in rows.columns), None)
     if given is None or not classes:

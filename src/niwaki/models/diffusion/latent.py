@@ -1,4 +1,4 @@
-"""Latent diffusion (Rombach, Blattmann, Lorenz, Esser & Ommer 2022): a denoiser of an autoencoder's latents."""
+"""Latent diffusion (Rombach, Blattmann, Lorenz, Esser & Ommer 2022): a denoiser of latents."""
 
 from __future__ import annotations
 
@@ -41,18 +41,21 @@ class LatentDiffusionConfig(DdpmConfig):
                   back, as its own recipe says; its weights come by `train.init_from: {autoencoder: runs/…}`
                   and stay as they are
     words:        width of the vectors that captions and classes become
-    conditioning: the columns that samples are asked by: texts (a caption), else the class; the share `drop` of
-                  samples is trained without, so that the model can be guided
+    conditioning: the columns that samples are asked by: texts (a caption), else the class; the share `drop`
+                  of samples is trained without, so that the model can be guided
     other settings: as in `DdpmConfig`, `attention` in heights of the latents
     """
 
-    autoencoder: dict[str, Any] = {"name": "spatial-vae"}
+    autoencoder: dict[str, Any] = Field({"name": "spatial-vae"})
     words: int = Field(64, ge=2)
     usual: ClassVar[dict[str, Any]] = {"solver": "dpmpp_2m", "steps": 16}
 
 
 class ToLatents(nn.Module):
     """x → latents of mean 0 and variance 1 in every channel."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, encoder: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -66,6 +69,9 @@ class ToLatents(nn.Module):
 
 class FromLatents(nn.Module):
     """Latents of variance 1 → x. The scale comes first: the decoder was trained on latents as they were."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, decoder: nn.Module, mean: Tensor, std: Tensor) -> None:
         super().__init__()
@@ -193,6 +199,7 @@ class LatentDiffusion(GenerativeModel):
 
     def _words_graph(self, name: str) -> Graph:
         module = self.words[name]
+        assert isinstance(module, WordEncoder)
         size = module.words.num_embeddings
         return Graph("words", module, (Port(name, (1, *self.conditions[name].shape), "int64", high=size),))
 
@@ -241,8 +248,8 @@ def _autoencoder(settings: dict[str, Any], spec: DataSpec) -> GenerativeModel:
         found = programs.get(wanted)
         if found is None or len(found.inputs) != 1 or not isinstance(found.sampler, OneShot):
             raise CallError(
-                f"the autoencoder '{name}' has no program '{wanted}' that one call of a network is enough for; "
-                "take spatial-vae, or set conditional: false in model.autoencoder"
+                f"the autoencoder '{name}' has no program '{wanted}' that one call of a network is enough "
+                "for; take spatial-vae, or set conditional: false in model.autoencoder"
             )
     return model
 
@@ -250,8 +257,8 @@ def _autoencoder(settings: dict[str, Any], spec: DataSpec) -> GenerativeModel:
 def _image_of_latents(latent: ValueSpec, name: str) -> tuple[int, int, int]:
     if latent.axes != "CHW" or latent.is_tokens:
         raise CallError(
-            f"the latents of '{name}' are {latent.modality} of shape {latent.shape}, and a U-Net needs images "
-            "(c, h, w); take spatial-vae"
+            f"the latents of '{name}' are {latent.modality} of shape {latent.shape}, and a U-Net needs "
+            "images (c, h, w); take spatial-vae"
         )
     channels, height, width = latent.shape
     return channels, height, width

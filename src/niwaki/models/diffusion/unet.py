@@ -113,7 +113,9 @@ class UNet(nn.Module):
         time = self.clock(t)
         if self.embed is not None:
             time = time + self.embed(conditions[0])
-        for layer, vector in zip(self.vectors, conditions[len(conditions) - len(self.vectors) :], strict=True):
+        for layer, vector in zip(
+            self.vectors, conditions[len(conditions) - len(self.vectors) :], strict=True
+        ):
             time = time + layer(vector)
         time = self.time_activation(time)
         h = self.first(x)

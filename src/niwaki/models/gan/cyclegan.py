@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
 from pydantic import Field
+from torch import Tensor
 
 from niwaki.core.contract import (
     Batch,
@@ -63,13 +63,17 @@ class CycleGan(GenerativeModel):
         shape, second = image_shape(spec, self.name), config.second
         if second not in spec:
             hint = nearest(second, [name for name in spec if name != "x"])
-            raise CallError(f"'{self.name}' needs a second domain, and the data have no column '{second}'; {hint}")
+            raise CallError(
+                f"'{self.name}' needs a second domain, and the data have no column '{second}'; {hint}"
+            )
         other = spec[second]
         if (other.shape, other.low, other.high) != (spec.shape, spec.low, spec.high):
             raise CallError(f"the columns 'x' and '{second}' must hold images of one shape and range")
         self.conditions = {"x": ConditionSpec(spec.x)}
-        settings = {"width": config.width, "blocks": config.blocks, "low": spec.low, "high": spec.high}
-        self.ab, self.ba = Translator(shape, **settings), Translator(shape, **settings)
+        self.ab, self.ba = (
+            Translator(shape, width=config.width, blocks=config.blocks, low=spec.low, high=spec.high)
+            for _ in range(2)
+        )
         self.critic_a, self.critic_b = (PatchCritic(shape[0], config.critic_width) for _ in range(2))
 
     def phases(self) -> tuple[Phase, ...]:

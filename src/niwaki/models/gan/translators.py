@@ -44,7 +44,9 @@ class Translator(nn.Module):
         super().__init__()
         channels, height, columns = shape
         if height % 2 or columns % 2:
-            raise CallError(f"images that are translated must have even height and width, not {height}×{columns}")
+            raise CallError(
+                f"images that are translated must have even height and width, not {height}×{columns}"
+            )
         self.middle, self.scale = (high + low) / 2.0, (high - low) / 2.0
         self.body = nn.Sequential(
             *conv_norm(channels, width, norm="none"),

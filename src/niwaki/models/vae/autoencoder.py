@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import CallError, Real, ValueSpec
 from niwaki.models.registry import register
-from niwaki.models.vae.vae import Vae, VaeConfig
 from niwaki.models.vae.networks import Unit
+from niwaki.models.vae.vae import Vae, VaeConfig
 from niwaki.nn.layers.blocks import conv_norm, conv_up
 from niwaki.nn.layers.images import Squash
 
@@ -110,7 +110,9 @@ class SpatialVae(Vae):
     def _networks(self, shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
         c, (channels, height, width) = self.config, shape
         if height % 2**c.halvings or width % 2**c.halvings:
-            raise CallError(f"{height}×{width} pixels cannot be halved {c.halvings} times; lower model.halvings")
+            raise CallError(
+                f"{height}×{width} pixels cannot be halved {c.halvings} times; lower model.halvings"
+            )
         same = {"latent": c.latent, "width": c.width, "halvings": c.halvings}
         decoder = SpatialDecoder(
             channels,

@@ -64,7 +64,7 @@ class Vae(GenerativeModel):
     spec:   images `(C, H, W)` of at least 4×4
     """
 
-    Config = VaeConfig
+    Config: type[VaeConfig] = VaeConfig
     config: VaeConfig
 
     def __init__(self, config: VaeConfig, spec: DataSpec) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from niwaki.core.contract import CallError
 from niwaki.recipe import find_recipe, load_recipe
+from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.weights import is_stored, sources_of
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
@@ -23,7 +24,8 @@ def train_sources(context: RunContext) -> None:
     config = context.recipe.train
     if config is None:
         return
-    for source in dict.fromkeys(s for one in (config, *config.stages) for s in sources_of(one)):
+    every: list[TrainConfig | StageConfig] = [config, *config.stages]
+    for source in dict.fromkeys(s for one in every for s in sources_of(one)):
         if not is_stored(source.path):
             _train(source.path, context)
 
@@ -33,8 +35,8 @@ def _train(path: Path, context: RunContext) -> None:
         recipe = load_recipe(find_recipe(path.name))
     except CallError:
         raise CallError(
-            f"train.init_from: {path} holds no weights, and there is no recipe '{path.name}' to train them by; "
-            f"train them first (`niwaki train RECIPE --out {path}`)"
+            f"train.init_from: {path} holds no weights, and there is no recipe '{path.name}' to train them "
+            f"by; train them first (`niwaki train RECIPE --out {path}`)"
         ) from None
     context.reporter.note(f"{path} is missing: the recipe '{path.name}' is trained first")
     run = RunDirectory.create(recipe, path)
