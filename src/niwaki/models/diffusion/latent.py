@@ -137,7 +137,7 @@ class LatentDiffusion(GenerativeModel):
     def _encoder(self, asked: ConditionSpec) -> WordEncoder:
         beyond = int(asked.null == asked.size)  # of classes, "nothing asked" is one more
         text = _NOTHING if asked.shape else None
-        return WordEncoder(asked.size + beyond, asked.value.size, self.config.words, text)
+        return WordEncoder(asked.size + beyond, self.config.words, text)
 
     def train(self, mode: bool = True) -> Self:
         """The autoencoder is done with training, and keeps its running statistics."""
