@@ -43,6 +43,7 @@ SMALLER: dict[str, Any] = {
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
     "realnvp": {"layers": 4, "width": 32},
+    "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
     "nice": {"layers": 4, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
 }
@@ -72,6 +73,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
+    ("vqvae", {"codebook": "averaged", "conditional": False}),
+    ("vqvae", {"codebook": "levelled", "codes": 64, "dim": 3}),
     ("realnvp", {"coupling": "additive", "actnorm": False}),
     ("realnvp", {"conditional": False, "depth": 1, "marginals": False}),
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),

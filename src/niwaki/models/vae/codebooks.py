@@ -134,10 +134,14 @@ class Averaged(Codebook):
     def update(self) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(self.seen)
-        total = self.decay * self.count[:, None] * self.table + (1.0 - self.decay) * self.seen[:, 1:]
-        self.count.mul_(self.decay).add_(self.seen[:, 0], alpha=1.0 - self.decay)
-        # A code that is no longer chosen keeps its place while its count fades.
-        self.table.copy_(torch.where(self.count[:, None] > _LEAST, total / self.count[:, None], self.table))
+        number, total = self.seen[:, :1], self.seen[:, 1:]
+        count = self.decay * self.count[:, None] + (1.0 - self.decay) * number
+        mean = (self.decay * self.count[:, None] * self.table + (1.0 - self.decay) * total) / count
+        # A code that is no longer chosen keeps its place while its count fades; a step that looked for no
+        # codes (of the prior alone) changes nothing.
+        looked = number.sum() > 0
+        self.table.copy_(torch.where(looked & (count > _LEAST), mean, self.table))
+        self.count.copy_(torch.where(looked, count[:, 0], self.count))
         self.seen.zero_()
 
     def place(self, vectors: Tensor, where: Tensor) -> None:

@@ -137,8 +137,7 @@ class VqVae(GenerativeModel):
         return batch
 
     def after_step(self, ctx: Context) -> None:
-        if ctx.stage == "codes":
-            self.codebook.update()
+        self.codebook.update()
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         y = labels_of(batch, self.classes, self.name)
@@ -174,7 +173,9 @@ class VqVae(GenerativeModel):
         return {
             "prior": self.prior.graph(),
             "decoder": Graph("decoder", View(self, "decode"), (codes,), ("x",)),
-            "encoder": Graph("encoder", View(self, "encode"), (Port("x", (1, *self.spec.shape)),), ("codes",)),
+            "encoder": Graph(
+                "encoder", View(self, "encode"), (Port("x", (1, *self.spec.shape)),), ("codes",)
+            ),
         }
 
     def sampler(self) -> Sampler:
