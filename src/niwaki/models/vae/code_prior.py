@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import Graph, Port, State, View
-from niwaki.nn.layers.attention import attend
 
 __all__ = ["CodePrior"]
 
@@ -43,7 +42,7 @@ class _Block(nn.Module):
         return self._feed_forward(x + self.drop(self.out(mixed.transpose(1, 2).flatten(2))))
 
     def step(self, x: Tensor, at: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One place `(n, 1, width)` with the rows before it, caches `(n, L, width)` → its output and its rows."""
+        """One place `(n, 1, width)` and the rows before it `(n, L, width)` → its output, its rows."""
         h = self.norm1(x)
         new_k, new_v = self.k(h), self.v(h)
         places = torch.arange(k.shape[1], device=x.device)
@@ -90,7 +89,7 @@ class CodePrior(nn.Module):
         return self.head(self.norm(x))
 
     def step(self, token: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """token `(n,)`, its place `(1,)`, the class where there is one, caches → logits `(n, codes)`, rows."""
+        """token `(n,)`, its place `(1,)`, the class if there is one, caches → logits `(n, codes)`, rows."""
         x = (self.token(token) + self.place(at))[:, None]
         caches = rest
         if self.embed is not None:
@@ -112,6 +111,6 @@ class CodePrior(nn.Module):
         state = []
         for i, block in enumerate(self.blocks):
             for name, layer in (("k", block.k), ("v", block.v)):
-                shape = (1, self.length, layer.out_features)  # type: ignore[union-attr]
+                shape = (1, self.length, int(layer.out_features))  # type: ignore
                 state.append(State(f"{name}{i}", f"{name}{i}_row", shape))
         return Graph("prior", View(self, "step"), tuple(ports), ("logits",), tuple(state))

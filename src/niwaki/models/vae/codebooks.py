@@ -72,16 +72,16 @@ class Codebook(nn.Module):
             table = torch.where(count > 0, total / count.clamp(min=1), table)
         self.place(table, torch.ones(self.codes, dtype=torch.bool, device=h.device))
 
-    def revive(self, h: Tensor, rng: torch.Generator) -> Tensor:
-        """Move codes that were never chosen since the last call to random features `(m, dim)`; their number."""
+    def revive(self, h: Tensor, rng: torch.Generator) -> None:
+        """Move codes that were not chosen since the last call to random features `(m, dim)`."""
         dead = self.used == 0
         fresh = h[torch.randint(0, len(h), (self.codes,), generator=rng, device=h.device)].float()
         self.place(fresh, dead)
         self.used.zero_()
-        return dead.sum()
 
     def place(self, vectors: Tensor, where: Tensor) -> None:
         """Take over the `vectors` of the codes `where`. In place, under `no_grad`."""
+        raise NotImplementedError
 
     def observe(self, h: Tensor, numbers: Tensor) -> None:
         """See what was chosen in training."""
@@ -156,6 +156,9 @@ class Levelled(Codebook):
     L is odd or even; bounded by tanh so that the outer levels can be reached, as in their Section 3.1.
     """
 
+    table: Tensor  # (K, dim)
+    powers: Tensor  # (dim,), of L
+
     def __init__(self, codes: int, dim: int, beta: float) -> None:
         super().__init__(codes, dim, beta)
         levels = round(codes ** (1.0 / dim))
@@ -188,10 +191,8 @@ class Levelled(Codebook):
     def begin(self, h: Tensor, rng: torch.Generator) -> None:
         """Nothing follows from data."""
 
-    def revive(self, h: Tensor, rng: torch.Generator) -> Tensor:
-        dead = (self.used == 0).sum()
-        self.used.zero_()
-        return dead
+    def place(self, vectors: Tensor, where: Tensor) -> None:
+        """Vectors stay where they are."""
 
 
 Kind = Literal["learned", "averaged", "levelled"]

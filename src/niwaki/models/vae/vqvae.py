@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import torch
@@ -98,13 +99,13 @@ class VqVae(GenerativeModel):
         self.grid = sizes[0]
         widths = [w * 2**i for i in range(len(sizes))]  # by halvings
         down: list[nn.Module] = conv_norm(channels, w, norm="none")
-        for a, b in zip(widths, widths[1:], strict=False):
+        for a, b in itertools.pairwise(widths):
             down += conv_down(a, b, nn.ReLU)
         down += conv_norm(widths[-1], widths[-1], norm="none")
         self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], config.dim, 1))
         self.codebook = CODEBOOKS[config.codebook](config.codes, config.dim, config.beta)
         up: list[nn.Module] = conv_norm(config.dim, widths[-1], norm="none")
-        for b, a in zip(widths[::-1], widths[-2::-1], strict=False):
+        for b, a in itertools.pairwise(widths[::-1]):
             up += conv_up(b, a, norm="none")
         up += conv_norm(w, w, norm="none")
         self.decoder = nn.Sequential(*up, nn.Conv2d(w, channels, 3, padding=1), Squash(spec.low, spec.high))
@@ -131,9 +132,9 @@ class VqVae(GenerativeModel):
 
     def prepare(self, batch: Batch, ctx: Context) -> Batch:
         """Codes that nobody chose for a while come back to life; not near the end, where they must settle."""
-        if self.config.revive and ctx.stage == "codes" and ctx.step and ctx.step % self.config.revive == 0:
-            if ctx.progress < 0.8:
-                ctx.log(revived=self.codebook.revive(self.features(batch.x).flatten(0, -2), ctx.rng))
+        due = self.config.revive and ctx.step and ctx.step % self.config.revive == 0
+        if due and ctx.stage == "codes" and ctx.progress < 0.8:
+            self.codebook.revive(self.features(batch.x).flatten(0, -2), ctx.rng)
         return batch
 
     def after_step(self, ctx: Context) -> None:
