@@ -253,7 +253,7 @@ def test_a_model_of_images_refuses_other_data(name: str) -> None:
 
 def test_every_model_is_among_the_cases() -> None:
     assert {case.name for case in CASES} == {*models.built_in(), *presets()}
-    assert set(SMALL) <= set(models.built_in())
+    assert set(SMALL) <= {*models.built_in(), *presets()}
     through = {case.name for case in CASES if case.split is not None}
     assert through == set(recipes()) >= {"dcgan", "vae", "ddpm"}
     assert all((RECIPES / f"{case.data}.yaml").exists() for case in CASES if case.split is not None)

@@ -1,6 +1,5 @@
 """Variational and vector-quantized autoencoders."""
 
-from niwaki.models.vae.autoencoder import SpatialVae, SpatialVaeConfig
 from niwaki.models.vae.vae import Vae, VaeConfig
 from niwaki.models.vae.vqvae import VqVae, VqVaeConfig
 

@@ -78,10 +78,10 @@ class Codebook(nn.Module):
         fresh = h[torch.randint(0, len(h), (self.codes,), generator=rng, device=h.device)].float()
         self.place(fresh, dead)
         self.used.zero_()
-        return dead.sum()
 
     def place(self, vectors: Tensor, where: Tensor) -> None:
         """Take over the `vectors` of the codes `where`. In place, under `no_grad`."""
+        raise NotImplementedError
 
     def observe(self, h: Tensor, numbers: Tensor) -> None:
         """See what was chosen in training."""
@@ -134,10 +134,14 @@ class Averaged(Codebook):
     def update(self) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(self.seen)
-        total = self.decay * self.count[:, None] * self.table + (1.0 - self.decay) * self.seen[:, 1:]
-        self.count.mul_(self.decay).add_(self.seen[:, 0], alpha=1.0 - self.decay)
-        # A code that is no longer chosen keeps its place while its count fades.
-        self.table.copy_(torch.where(self.count[:, None] > _LEAST, total / self.count[:, None], self.table))
+        number, total = self.seen[:, :1], self.seen[:, 1:]
+        count = self.decay * self.count[:, None] + (1.0 - self.decay) * number
+        mean = (self.decay * self.count[:, None] * self.table + (1.0 - self.decay) * total) / count
+        # A code that is no longer chosen keeps its place while its count fades; a step that looked for no
+        # codes (of the prior alone) changes nothing.
+        looked = number.sum() > 0
+        self.table.copy_(torch.where(looked & (count > _LEAST), mean, self.table))
+        self.count.copy_(torch.where(looked, count[:, 0], self.count))
         self.seen.zero_()
 
     def place(self, vectors: Tensor, where: Tensor) -> None:
@@ -151,6 +155,9 @@ class Levelled(Codebook):
 
     L is odd or even; bounded by tanh so that the outer levels can be reached, as in their Section 3.1.
     """
+
+    table: Tensor  # (K, dim)
+    powers: Tensor  # (dim,), of L
 
     def __init__(self, codes: int, dim: int, beta: float) -> None:
         super().__init__(codes, dim, beta)
@@ -186,10 +193,8 @@ class Levelled(Codebook):
     def begin(self, h: Tensor, rng: torch.Generator) -> None:
         """Nothing follows from data."""
 
-    def revive(self, h: Tensor, rng: torch.Generator) -> Tensor:
-        dead = (self.used == 0).sum()
-        self.used.zero_()
-        return dead
+    def place(self, vectors: Tensor, where: Tensor) -> None:
+        """Vectors stay where they are."""
 
 
 Kind = Literal["learned", "averaged", "levelled"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -105,7 +106,7 @@ class VqVae(GenerativeModel):
         self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], config.dim, 1))
         self.codebook = CODEBOOKS[config.codebook](config.codes, config.dim, config.beta)
         up: list[nn.Module] = conv_norm(config.dim, widths[-1], norm="none")
-        for b, a in zip(widths[::-1], widths[-2::-1], strict=False):
+        for b, a in itertools.pairwise(widths[::-1]):
             up += conv_up(b, a, norm="none")
         up += conv_norm(w, w, norm="none")
         self.decoder = nn.Sequential(*up, nn.Conv2d(w, channels, 3, padding=1), Squash(spec.low, spec.high))
@@ -138,8 +139,7 @@ class VqVae(GenerativeModel):
         return batch
 
     def after_step(self, ctx: Context) -> None:
-        if ctx.stage == "codes":
-            self.codebook.update()
+        self.codebook.update()
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         y = labels_of(batch, self.classes, self.name)
