@@ -10,7 +10,7 @@ help:
 	@echo "make demo      train, evaluate, compress, export and report: recipes/digits-gan.yaml"
 	@echo "make test      the test suite (make test-all: the slow tests too)"
 	@echo "make bench     the figures of the README, measured on this machine"
-	@echo "make lint      ruff, mypy and the floors of the house"
+	@echo "make lint      ruff, mypy and the layers of the packages"
 	@echo "make docs      the pictures in docs/"
 
 install: .venv/.installed

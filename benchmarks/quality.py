@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from niwaki.api.run import run
 from niwaki.core.contract import GenerativeModel, HasLikelihood, NiwakiError
 from niwaki.core.store import write_json
 from niwaki.data import Dataset
@@ -28,7 +29,6 @@ from niwaki.evaluation import frechet_distance, manifold
 from niwaki.evaluation.statistics.samples import drawn_alike
 from niwaki.features import build
 from niwaki.workflow.reporter import Quiet
-from niwaki.api.run import run
 from niwaki.workflow.run_directory import RunDirectory, is_run
 from niwaki.workflow.session import Session
 

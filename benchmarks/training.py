@@ -104,7 +104,7 @@ def plain_ddpm(model: Any, config: TrainConfig) -> Callable[[list[Tensor]], None
         if model.classes:
             y = batch[1]
             if model.guided:
-                y = torch.where(torch.rand(len(x), device=x.device) < c.label_drop, model.classes, y)
+                y = torch.where(torch.rand(len(x), device=x.device) < c.conditioning.drop, model.classes, y)
             inputs.append(y)
         opt.zero_grad()
         F.mse_loss(model.denoiser(*inputs), a * eps - s * x).backward()

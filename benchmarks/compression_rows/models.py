@@ -7,9 +7,9 @@ from pathlib import Path
 
 from compression_rows import outside
 from compression_rows.subject import Say, Subject
+from niwaki.api.train import train
 from niwaki.data import DataConfig, load
 from niwaki.models.io import load_model
-from niwaki.api.train import train
 
 __all__ = ["MODELS", "subject"]
 

@@ -67,7 +67,8 @@ def test_text_to_image_from_a_folder(tmp_path: Path) -> None:
     pipeline.save_pretrained(tmp_path / "folder")
     a, b = (adapt_pipeline(source, steps=2) for source in (tmp_path / "folder", pipeline))
     assert torch.equal(a.sample(1, seed=0, condition="a two"), b.sample(1, seed=0, condition="a two"))
-    assert set(a.graphs()) == {"text", "denoiser", "decoder"}
+    assert set(a.shipped_graphs()) == {"text", "denoiser", "decoder"}
+    assert set(a.graphs()) == {"text", "denoiser", "decoder", "encoder"}
     with pytest.raises(CallError, match="has 14 tokens, and this model reads 12"):
         a.sample(1, seed=0, condition="a twelve three")
     with pytest.raises(CallError, match="captions are for"):

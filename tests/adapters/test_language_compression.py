@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -249,9 +248,7 @@ def _decodes_without_torch(bundle: Path) -> None:
 
 
 def test_text_of_other_tokens_is_refused(texts: data.Dataset, tmp_path: Path) -> None:
-    from niwaki.workflow.reporter import Quiet
-    from niwaki.workflow.text import judge_text
+    from niwaki.evaluation.judges.predictions import Predictions
 
-    bundle: Any = None
     with pytest.raises(CallError, match="the model's own tokenizer"):
-        judge_text(adapted("llama"), bundle, texts, n=50, seed=0, reporter=Quiet())
+        Predictions().evidence(adapted("llama"), texts, "test", 50, 0)

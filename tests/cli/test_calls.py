@@ -47,7 +47,6 @@ def test_help_has_an_example_and_imports_nothing_heavy(fresh, words) -> None:
         (["run", "missing/recipe.yaml"], "there is no recipe missing/recipe.yaml"),
         (["sample", "nowhere"], "nowhere does not exist"),
         (["sample", "nowhere", "-n", "many"], "-n"),
-        (["sample", "nowhere", "--out", "x.gif"], "written as .png, .npz or .npy, not as 'x.gif'"),
         (["sample", "nowhere", "-n", "0"], "-n must be at least 1, not 0"),
         (["evaluate", "nowhere"], "there is no recipe 'nowhere'"),
         (["compress", "digits-gan", "compress=null"], "has no 'compress' section"),
@@ -112,15 +111,16 @@ def test_train_says_what_it_did_and_again_does_nothing(niwaki, recipe: Path, tmp
     assert said.status == 0, said.err
     assert said.json["steps"] == 4
     weights = (out / "model" / "model.safetensors").read_bytes()
-    finished = read_json(out / "run.json")["legs"]["train"]["finished"]
-    assert niwaki("train", out, "--json").json["finished"] == finished
+    finished = read_json(out / "stages" / "train.json")["finished"]
+    assert niwaki("train", out, "--json").json["steps"] == 4
+    assert read_json(out / "stages" / "train.json")["finished"] == finished, "nothing was left to do"
     again = niwaki("train", out, "--fresh", "--json")
     assert again.status == 0
     assert (out / "model" / "model.safetensors").read_bytes() == weights, "the same recipe, the same weights"
     said = niwaki("train", out, "train.steps=5")
     assert said.status == 0
     assert "5 steps" in said.out
-    assert read_json(out / "run.json")["legs"]["train"]["made_from"]["train"]["steps"] == 5
+    assert read_json(out / "stages" / "train.json")["made_from"]["train"]["steps"] == 5
     said = niwaki("train", recipe, "--out", tmp_path / "new", "--resume")
     assert said.status == 2
     assert "holds no checkpoint to resume from" in said.err
@@ -154,6 +154,7 @@ def test_sample_writes_pictures_and_arrays(niwaki, trained: Path, tmp_path: Path
         (["-c", "cat"], "there is no class 'cat'"),
         (["-c", "font=1"], "this model has no condition 'font'"),
         (["steps=3"], "has no option 'steps'"),
+        (["-o", "x.tiff"], "samples are written as .png, .npz, .npy, not as 'x.tiff'"),
         (["--engine", "openvino"], "is no bundle, so it runs on no engine"),
     ],
 )
@@ -170,8 +171,8 @@ def test_models_and_doctor_answer_in_json(niwaki) -> None:
     models = {m["name"]: m for m in niwaki("models", "--json").json["models"]}
     assert {"dcgan", "vae", "ddpm"} <= models.keys()
     assert models["dcgan"]["conditions"] == ["class"]
-    assert "likelihood" in models["vae"]["capabilities"]
-    assert "likelihood" not in models["dcgan"]["capabilities"]
+    assert models["vae"]["programs"] == ["sample", "encode", "decode", "log_prob"]
+    assert models["dcgan"]["programs"] == ["sample"]
     assert all(m["summary"] for m in models.values())
     found = niwaki("doctor", "digits-gan", "--json").json
     assert {"torch", "niwaki"} <= found["versions"].keys()

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from niwaki.cli import progress
-from niwaki.cli.progress import Drawn, Plain
+from niwaki.workflow import progress
+from niwaki.workflow.progress import Drawn, Plain
 
 
 @pytest.fixture

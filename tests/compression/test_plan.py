@@ -34,7 +34,7 @@ QUANTIZE = QuantizeConfig(backend="nncf", calibration=24)
 
 def data() -> Any:
     torch.manual_seed(1)
-    split = Split(x=torch.rand(128, 1, 8, 8) * 2 - 1, y=torch.arange(128) % 10, spec=small_models.IMAGE)
+    split = Split.of(small_models.IMAGE, torch.rand(128, 1, 8, 8) * 2 - 1, torch.arange(128) % 10)
     return SimpleNamespace(train=split, fingerprint="test")
 
 

@@ -10,8 +10,8 @@ from evaluation.mixtures import mixtures
 
 from niwaki.data import DataConfig, load
 from niwaki.evaluation import Verdict, compare
-from niwaki.evaluation.equivalence.planted import blur
 from niwaki.features import build
+from niwaki.modalities.drawing import blur
 
 SEED = 0
 

@@ -11,7 +11,7 @@ import pytest
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
 from niwaki.evaluation import compare
-from niwaki.evaluation.equivalence.planted import blur
+from niwaki.modalities.drawing import blur
 
 
 def judge(digits: Any, after: np.ndarray, n: int = 800, **options: Any) -> Any:

@@ -138,6 +138,7 @@ def test_a_forecaster_that_knows_the_process_is_calibrated_and_beats_the_naive(d
     assert by_name["CRPS"].value < by_name["CRPS"].reference < section.details["naive"]["last"]["crps"]
     assert by_name["coverage of the 80 % interval"].value == pytest.approx(0.8, abs=0.04)
     assert len(section.details["by_step"]) == FUTURE
+    assert all(m["kind"] == "plot" for e in section.details["exhibits"] for m in e["media"])
     assert not section.notes
     json.dumps(section.to_json(), allow_nan=False)
 

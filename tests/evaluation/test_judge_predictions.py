@@ -71,6 +71,7 @@ def test_bits_are_those_of_the_chain(dataset: Dataset) -> None:
     assert section.details["references"]["xz_with_train"] > 0
     assert len(section.details["samples"]["text"]) == 8
     assert section.figures[0].name == "bits per byte"
+    assert section.details["exhibits"][0]["media"][0]["data"] == section.details["samples"]["text"][0]
     json.dumps(section.to_json(), allow_nan=False)
 
 

@@ -87,6 +87,8 @@ def test_a_denoiser_is_measured_beside_the_noisy_version(dataset: Dataset) -> No
     assert ratio.value - ratio.reference == pytest.approx(20 * math.log10(2), abs=0.3)
     assert ratio.reference == pytest.approx(20 * math.log10(2 / 0.3), abs=0.1)
     assert section.details["better_than_degraded"] == 1.0
+    labels = [m["label"] for m in section.details["exhibits"][0]["media"]]
+    assert labels == ["given", "restored", "truth"]
     assert [f.better for f in section.figures] == ["higher", "higher", "lower"]
     json.dumps(section.to_json(), allow_nan=False)
 

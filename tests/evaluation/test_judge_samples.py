@@ -61,10 +61,9 @@ def test_a_section_is_the_evaluation_with_its_findings(dataset: Any) -> None:
     figure = next(f for f in section.figures if f.name == "frechet (identity)")
     assert figure.value == plain.metrics["identity"]["frechet"].value
     assert figure.reference == plain.metrics["identity"]["frechet"].floor
-    assert {"evaluation", "clusters", "bias", "gate", "modes", "nearest", "extractors"} <= set(
-        section.details
-    )
-    assert section.details["nearest"] == plain.copies.index.tolist()
+    assert {"evaluation", "clusters", "bias", "gate", "modes", "extractors"} <= set(section.details)
+    train = dataset.train.values().numpy()
+    np.testing.assert_array_equal(section.arrays["nearest"], train[plain.copies.index])
     json.dumps(section.to_json(), allow_nan=False)
 
 
@@ -74,6 +73,7 @@ def test_the_same_samples_lose_nothing_and_a_lost_class_costs_diversity(dataset:
     margins = one.margins(before, dataset, 400)
     kept = Margins.from_json(json.loads(json.dumps(margins.to_json())))
     assert kept == margins
+    assert kept.key == one.margins_key(before, dataset)
     same = one.compare(before, one.evidence(model(), dataset, "test", 400, 0), kept, dataset)
     assert {v.outcome for v in same.axes.values()} == {"no loss"}
     assert (same.arrays["damage"] == 0).all()

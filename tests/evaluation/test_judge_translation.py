@@ -85,6 +85,8 @@ def test_a_translator_that_knows_the_style_keeps_the_class(dataset: Dataset) -> 
     x = dataset.test.values().numpy()
     there = np.abs(x * np.float32([1, 1, 1, 0]) - x).mean()
     assert shares["translate_ab: cycle error"].value == pytest.approx(there, rel=1e-5)
+    labels = [m["label"] for m in section.details["exhibits"][0]["media"]]
+    assert labels == ["input", "translated"]
     assert section.details["translate_ab"]["input_taken_for_target"] < 0.05
     json.dumps(section.to_json(), allow_nan=False)
 

@@ -73,12 +73,12 @@ def test_a_dropped_class_costs_diversity_is_named_and_leaves_fidelity_clean(digi
         assert found.common.found == (f"class {lost}",)
 
 
-def test_a_fifth_blurred_costs_fidelity_and_leaves_diversity_clean(digits: Any) -> None:
+def test_an_eighth_blurred_costs_fidelity_and_leaves_diversity_clean(digits: Any) -> None:
     after = digits.samples.copy()
-    after[::5] = blur(after[::5], 2.0, (2, 3))
+    after[::8] = blur(after[::8], 2.0, (2, 3))  # a fifth is near the margin: CPUs round to either side of it
     found = judge(digits, after)
     assert (found.fidelity.outcome, found.diversity.outcome) == ("loss", "no loss")
-    assert (found.pairs.ranking[:80] % 5 == 0).all()
+    assert (found.pairs.ranking[:50] % 8 == 0).all()
 
 
 def test_a_slight_blur_of_all_costs_fidelity_first(digits: Any) -> None:

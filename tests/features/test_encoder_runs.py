@@ -60,10 +60,10 @@ def test_train_writes_a_run_and_says_how_good_the_features_are(
     assert set(said["probe"]["knn"]) == {"validation", "test"}
     assert 0.3 < said["probe"]["knn"]["test"] <= 1.0
     assert read_json(out / "model" / "model.json")["kind"] == "encoder"
-    finished = read_json(out / "run.json")["legs"]["train"]["finished"]
+    finished = read_json(out / "stages" / "train.json")["finished"]
     assert status(["train", str(out)]) == 0
     assert "20 neighbours:" in capsys.readouterr().out
-    assert read_json(out / "run.json")["legs"]["train"]["finished"] == finished, "nothing was left to do"
+    assert read_json(out / "stages" / "train.json")["finished"] == finished, "nothing was left to do"
     weights = (out / "model" / "model.safetensors").read_bytes()
     assert status(["train", str(out), "--fresh"]) == 0
     assert (out / "model" / "model.safetensors").read_bytes() == weights, "the same recipe, the same weights"
@@ -72,7 +72,7 @@ def test_train_writes_a_run_and_says_how_good_the_features_are(
 def test_the_run_serves_as_features(run: Path, digits: Dataset) -> None:
     (extractor,) = build([str(run)], digits)
     assert extractor.dim == 16
-    assert extractor.probe == read_json(run / "run.json")["legs"]["train"]["probe"]
+    assert extractor.probe == read_json(run / "training.json")["probe"]
     assert load_encoder(run).config.width == 16
 
 
@@ -89,19 +89,19 @@ def test_features_named_by_their_place_are_known_by_their_files(run: Path, tmp_p
 
 
 def test_an_evaluation_depends_on_the_encoder_that_looked(run: Path, tmp_path: Path) -> None:
-    from niwaki.api.evaluate import evaluate_inputs
     from niwaki.workflow.reporter import Quiet
+    from niwaki.workflow.run_context import RunContext
     from niwaki.workflow.run_directory import RunDirectory
-    from niwaki.workflow.session import Session
+    from niwaki.workflow.stages.evaluate import EvaluateStage
 
     shutil.copytree(run / "model", tmp_path / "encoder" / "model")
     made = {**TINY, "model": {"name": "dcgan"}, "name": "gan"}
     features = {"evaluate": {"features": ["random", str(tmp_path / "encoder")]}}
 
     def inputs(more: dict[str, Any]) -> dict[str, Any]:
-        return evaluate_inputs(
-            Session(RunDirectory.create(recipe_from({**made, **more}), tmp_path / "g"), Quiet())
-        )
+        shutil.rmtree(tmp_path / "g", ignore_errors=True)
+        run = RunDirectory.create(recipe_from({**made, **more}), tmp_path / "g")
+        return EvaluateStage().inputs(RunContext(run, Quiet()))
 
     before = inputs(features)
     assert inputs(features) == before

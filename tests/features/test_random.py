@@ -7,9 +7,10 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
 from niwaki.features import build
+from niwaki.features.random import RandomFeatures
 
 SHAPES = [(1, 8, 8), (1, 32, 32), (3, 32, 32), (3, 20, 48), (2, 64), (7,)]
 
@@ -56,8 +57,8 @@ def test_members_lie_on_spheres_of_their_own(digits: Dataset) -> None:
 
 def test_blur_moves_features_away_the_more_the_stronger_it_is(digits: Dataset) -> None:
     """What a plain random network fails: its blurred digits crowd in the middle of the real ones."""
-    from niwaki.evaluation.equivalence.planted import blur
     from niwaki.evaluation.pairwise.neighbourhood import neighbourhood
+    from niwaki.modalities.drawing import blur
 
     (extractor,) = build(["random"], digits)
     real = extractor.of_split(digits, "test")
@@ -105,3 +106,30 @@ def test_bad_calls(digits: Dataset) -> None:
         build("random", digits)
     with pytest.raises(CallError, match="no split"):
         extractor.of_split(digits, "tset")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        DataSpec.of("text", (24,), levels=11),
+        DataSpec.of("series", (24,)),
+        DataSpec.of("audio", (2, 300)),
+        DataSpec.of("video", (3, 1, 8, 8)),
+    ],
+    ids=lambda spec: spec.modality,
+)
+def test_samples_of_any_rank_and_tokens_have_features(spec: DataSpec) -> None:
+    """Finite, the same for the same seed, different for different samples; tokens are names: what their
+    numbers are is nothing, so that no arithmetic on them is done."""
+    rng = torch.Generator().manual_seed(0)
+    shape = (6, *spec.shape)
+    x = (
+        torch.randint(0, spec.levels, shape, generator=rng)
+        if spec.is_tokens
+        else torch.rand(shape, generator=rng)
+    )
+    features = RandomFeatures(spec, seed=3)(x)
+    assert features.shape == (6, 192)
+    assert bool(torch.isfinite(features).all())
+    torch.testing.assert_close(RandomFeatures(spec, seed=3)(x), features)
+    assert float(torch.pdist(features).min()) > 1e-3

@@ -1,50 +1,94 @@
-"""Small instances of every registered model, and a plain training loop to put them through their phases."""
+"""Every registered model in small, through its recipe where it has one; nothing here names what is new.
+
+A model that is registered is tested: as the first recipe of `recipes/` that trains it on data on board says,
+and on every kind of data below that it accepts. It is made small by the names of its settings (`SMALLER`) and
+by its sampler's number of steps; where that does not fit a model, `SMALL` says what does.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from niwaki import models
-from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Real, Tokens, ValueSpec
+from niwaki import data, models
+from niwaki.compression.forward import example_batch
+from niwaki.core.contract import (
+    Batch,
+    CallError,
+    Context,
+    DataSpec,
+    GenerativeModel,
+    Real,
+    Tokens,
+    ValueSpec,
+)
+from niwaki.data import Split
+from niwaki.data.inputs import make_inputs
+from niwaki.models.registry import config_of, presets, registered
+from niwaki.recipe import load_recipe
+from niwaki_runtime.samplers import OneShot
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+
+SMALLER: dict[str, Any] = {
+    "attention": (4,),
+    "blocks": 1,
+    "embedding": 4,
+    "features": 16,
+    "heads": 2,
+    "hidden": 24,
+    "latent": 6,
+    "layers": 2,
+    "max_width": 16,
+    "train_steps": 50,
+    "width": 8,
+    "widths": (16, 32),
+}
+"""Settings by name, wherever a model has them and takes such a value."""
 
 SMALL: dict[str, dict[str, Any]] = {
-    "dcgan": {"latent": 12, "embedding": 6, "width": 8, "max_width": 16, "features": 16},
-    "vae": {"latent": 6, "width": 8, "hidden": 24, "embedding": 4},
-    "ddpm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "train_steps": 50, "steps": 4},
-    "edm": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
-    "flow-matching": {"widths": (16, 32), "blocks": 1, "attention": (4,), "heads": 2, "steps": 3},
+    "dcgan": {"latent": 12, "embedding": 6},
+    "realnvp": {"layers": 4, "width": 32},
+    "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
+    "nice": {"layers": 4, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
-    "forecaster": {"width": 8, "hidden": 16},
 }
-"""A model that is not named here is tested as its default config makes it."""
+"""What a model needs beside or instead of `SMALLER`."""
 
+STEPS = 4
+"""Of a sampler that has `steps`."""
 
-
-def _amounts(channels: int, steps: int) -> ValueSpec:
-    return ValueSpec("series", (channels, steps), "CT", Real(-100.0, 100.0))
-
+FROZEN: dict[str, tuple[str, ...]] = {"latent-diffusion": ("autoencoder",)}
+"""Parts that come from another training and stay as they are."""
 
 DIGITS = DataSpec.of("image", (1, 8, 8), levels=17, classes=10)
 PATCHES = DataSpec.of("image", (3, 32, 32))
 TALL = DataSpec.of("image", (2, 16, 8), classes=3)
+VECTORS = DataSpec.of("vector", (4,))
+TEXT = DataSpec.of("text", (16,), levels=12)
+SERIES = DataSpec.of("series", (2, 16))
 WORDS = DataSpec({"x": ValueSpec("text", (24,), "T", Tokens(7)), "class": ValueSpec.label(3)})
-CODES = DataSpec({"x": ValueSpec("series", (9,), "T", Tokens(5))})
-WAVES = DataSpec({"x": _amounts(2, 6), "past": _amounts(2, 12)})
-PRICES = DataSpec({"x": _amounts(1, 5), "past": _amounts(1, 9), "covariates": _amounts(3, 14)})
-
-SPECS: dict[str, tuple[DataSpec, ...]] = {
-    "transformer": (WORDS, CODES),
-    "forecaster": (WAVES, PRICES),
+FUTURE, PAST = (ValueSpec("series", (2, steps), "CT", Real(-math.inf, math.inf)) for steps in (6, 13))
+COVARIATES = ValueSpec("series", (3, 19), "CT", Real(-1.0, 1.0))
+FORECASTS = DataSpec({"x": FUTURE, "past": PAST, "covariates": COVARIATES})
+SPECS = {
+    "patches": PATCHES,
+    "tall": TALL,
+    "vectors": VECTORS,
+    "text": TEXT,
+    "words": WORDS,
+    "series": SERIES,
+    "forecasts": FORECASTS,
 }
-"""What models are tested on that do not make images; the first one is what variants get, too."""
 
-REFUSED: dict[str, tuple[DataSpec, str]] = {
-    "transformer": (DIGITS, r"sequences of tokens \(T\)"),
-    "forecaster": (DIGITS, r"amounts over time \(C, T\) from a column 'past'"),
-}
-"""Data that a model cannot be made for, and what it says of them."""
+ALL = {"digits": DIGITS, **SPECS}
+"""What variants are tested on: the first that they accept."""
 
 VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", {"upsampling": "transposed"}),
@@ -56,35 +100,135 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
+    ("vqvae", {"codebook": "averaged", "conditional": False}),
+    ("vqvae", {"codebook": "levelled", "codes": 64, "dim": 3}),
+    ("realnvp", {"coupling": "additive", "actnorm": False}),
+    ("realnvp", {"conditional": False, "depth": 1, "marginals": False}),
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
     ("transformer", {"tied": False, "conditioning": {"columns": ()}}),
     ("transformer", {"conditioning": {"drop": 0.5}, "sampling": {"top_k": 5}}),
     ("forecaster", {"head": "mixture", "depth": 2}),
 ]
+"""Settings that change what a model consists of."""
 
 
-def specs_of(name: str) -> tuple[DataSpec, ...]:
-    """What a model is tested on, the usual data first."""
-    return SPECS.get(name, (DIGITS, PATCHES, TALL))
+@dataclass(frozen=True)
+class Case:
+    """A model to be tested.
+
+    data:    what its data are called, and what they are
+    recipe:  settings of its recipe, before it is made small
+    changes: settings that stay as they are
+    split:   rows of the recipe's data; None without a recipe
+    """
+
+    name: str
+    data: str
+    spec: DataSpec
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    split: Split | None = None
+
+    def __str__(self) -> str:
+        return f"{self.name}-{self.data}"
+
+    def model(self, **changes: Any) -> GenerativeModel:
+        """With the same weights every time."""
+        return make(self.name, self.spec, self.recipe, **{**self.changes, **changes})
+
+    def batch(self, n: int = 8) -> Batch:
+        """Rows of the recipe's data, or what such data could be."""
+        return example_batch(self.spec, n) if self.split is None else self.split.batch(torch.arange(n))
+
+    def inputs(self, model: GenerativeModel, program: str = "sample", n: int = 4) -> dict[str, Any]:
+        """What a program is given: rows of the recipe's data where there are any."""
+        return make_inputs(model, program, n, self.split)
 
 
-def make(name: str, spec: DataSpec | None = None, **changes: Any) -> GenerativeModel:
-    """A small model of that name, with the same weights every time."""
+def draws(model: GenerativeModel) -> bool:
+    """Whether its samples are made of noise: a translator's are made of what it is given."""
+    return not all(isinstance(p, OneShot) and p.latent is None for p in model.sampler().parts())
+
+
+@cache
+def recipes() -> dict[str, str]:
+    """The recipe of every model, by the model's name: the first whose data are on board."""
+    found: dict[str, str] = {}
+    for path in sorted(RECIPES.glob("*.yaml")):
+        recipe = load_recipe(path)
+        if recipe.data.path is None and not recipe.encodes:
+            found.setdefault(recipe.model["name"], str(path))
+    return found
+
+
+def case_of(name: str) -> Case | None:
+    """A model as its recipe says; None where it has none."""
+    if name not in recipes():
+        return None
+    recipe = load_recipe(recipes()[name])
+    dataset = data.load(recipe.data)
+    return Case(name, Path(recipes()[name]).stem, dataset.spec, recipe.model_settings, split=dataset.train)
+
+
+def cases() -> Iterator[Case]:
+    """Every built-in model and preset: through its recipe, and on all kinds of data that it accepts."""
+    for name in dict.fromkeys((*models.built_in(), *presets())):
+        known = case_of(name)
+        if known is not None:
+            yield known
+        if name in models.built_in():
+            yield from (c for data_name, spec in SPECS.items() if fits(c := Case(name, data_name, spec)))
+        elif known is None:
+            yield Case(name, "digits", DIGITS)
+    for name, changes in VARIANTS:
+        known = (
+            Case(name, f"{data}-{','.join(changes)}", spec, changes=changes) for data, spec in ALL.items()
+        )
+        yield next(case for case in known if fits(case))
+
+
+def fits(case: Case) -> bool:
+    """Whether the model is for such data."""
+    try:
+        case.model()
+    except CallError:
+        return False
+    return True
+
+
+@cache
+def smaller(name: str) -> dict[str, Any]:
+    """Settings that make a model small: those of `SMALLER` that it has and takes, and those of `SMALL`."""
+    fields = registered(name).Config.model_fields
+    found = {k: v for k, v in SMALLER.items() if k in fields and _taken(name, {k: v})}
+    base = presets()[name].base if name in presets() else name
+    return {**found, **SMALL.get(base, {})}
+
+
+def _taken(name: str, settings: dict[str, Any]) -> bool:
+    try:
+        config_of(name, settings)
+    except CallError:
+        return False
+    return True
+
+
+def make(
+    name: str, spec: DataSpec = DIGITS, recipe: Mapping[str, Any] | None = None, **changes: Any
+) -> GenerativeModel:
+    """A small model of that name, with the same weights every time; `changes` are kept as they are."""
+    settings = {**(recipe or {}), **smaller(name), **changes}
     torch.manual_seed(0)
-    return models.build(name, {**SMALL.get(name, {}), **changes}, spec or specs_of(name)[0])
+    model = models.build(name, settings, spec)
+    if getattr(model.sampler(), "steps", 0) > STEPS and "steps" not in changes:
+        torch.manual_seed(0)
+        model = models.build(name, {**settings, "steps": STEPS}, spec)
+    return model
 
 
 def batch(spec: DataSpec, n: int = 8, seed: int = 0) -> Batch:
     """Values of every column, evenly from all that there are."""
-    rng = torch.Generator().manual_seed(seed)
-    return Batch({name: _values(value, n, rng) for name, value in spec.columns.items()})
-
-
-def _values(spec: ValueSpec, n: int, rng: torch.Generator) -> torch.Tensor:
-    if spec.is_tokens:
-        return torch.randint(0, spec.levels, (n, *spec.shape), generator=rng)
-    low, high = max(spec.low, -2.0), min(spec.high, 2.0)  # amounts may be without bounds
-    return low + (high - low) * torch.rand((n, *spec.shape), generator=rng)
+    return example_batch(spec, n, seed)
 
 
 def context(step: int = 0, progress: float = 0.0) -> Context:

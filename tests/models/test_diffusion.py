@@ -97,7 +97,7 @@ def test_the_null_label_exists_only_where_labels_are_dropped() -> None:
     assert guided.denoiser.embed.num_embeddings == 11
     assert plain.conditions["class"].null is None
     assert plain.denoiser.embed.num_embeddings == 10
-    with pytest.raises(CallError, match="label_drop above 0"):
+    with pytest.raises(CallError, match=r"conditioning\.drop above 0"):
         make("ddpm", label_drop=0.0, guidance=2.0)
 
 

@@ -24,7 +24,7 @@ def test_r1_is_the_mean_over_samples_of_each_samples_own_norm() -> None:
     torch.manual_seed(0)
     critic = Discriminator((1, 8, 8), classes=10, width=8, features=16, deviation=0).double()
     data = batch(DIGITS, n=6)
-    x, y = data.x.double().requires_grad_(True), data.y
+    x, y = data.x.double().requires_grad_(True), data["class"]
     together = r1_penalty(critic(x, y), x)
     each = []
     for i in range(len(x)):
@@ -73,7 +73,7 @@ def test_r1_is_lazy_shares_the_critics_optimizer_and_weighs_as_much_more() -> No
     assert (r1.every, r1.optimizer_name, r1.parameters) == (16, "discriminator", ("discriminator",))
     data = batch(DIGITS)
     x = data.x.clone().requires_grad_(True)
-    expected = 16 * 0.7 / 2 * r1_penalty(model.discriminator(x, data.y), x)
+    expected = 16 * 0.7 / 2 * r1_penalty(model.discriminator(x, data["class"]), x)
     torch.testing.assert_close(model.loss("r1", data, context())["r1"], expected)
 
 
@@ -86,9 +86,9 @@ def test_the_projection_is_an_inner_product_with_the_classs_row() -> None:
     data = batch(DIGITS, n=4)
     phi = critic.features(data.x)
     expected = critic.logit(phi)[:, 0] + torch.stack(
-        [critic.embed.weight[c] @ f for c, f in zip(data.y, phi, strict=True)]
+        [critic.embed.weight[c] @ f for c, f in zip(data["class"], phi, strict=True)]
     )
-    torch.testing.assert_close(critic(data.x, data.y), expected)
+    torch.testing.assert_close(critic(data.x, data["class"]), expected)
 
 
 def test_minibatch_deviation_against_a_loop() -> None:
@@ -110,8 +110,8 @@ def test_real_samples_never_share_a_group_with_made_ones() -> None:
     model = make("dcgan")
     data = batch(DIGITS, n=8)
     other = torch.randn_like(data.x)
-    both = model.discriminator(torch.cat([data.x, other]), torch.cat([data.y, data.y]))
-    torch.testing.assert_close(both[:8], model.discriminator(data.x, data.y), rtol=1e-4, atol=1e-5)
+    both = model.discriminator(torch.cat([data.x, other]), torch.cat([data["class"], data["class"]]))
+    torch.testing.assert_close(both[:8], model.discriminator(data.x, data["class"]), rtol=1e-4, atol=1e-5)
 
 
 def test_the_critics_phase_does_not_reach_the_generator() -> None:
@@ -126,7 +126,7 @@ def test_the_critic_learns_from_the_samples_that_the_generator_has_just_made() -
     fake = ctx.shared["fake"]
     assert not fake.requires_grad
     terms = model.loss("discriminator", data, ctx)
-    expected = torch.nn.functional.softplus(model.discriminator(fake, data.y)).mean()
+    expected = torch.nn.functional.softplus(model.discriminator(fake, data["class"])).mean()
     torch.testing.assert_close(terms["fake"], expected)
     assert not ctx.shared  # used once; a phase on its own makes its own
     assert not torch.equal(model.loss("discriminator", data, context(step=5))["fake"], terms["fake"])

@@ -9,13 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_cases import CODES, WORDS, batch, context, make
+from model_cases import WORDS, batch, context, make
 
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, Tokens, ValueSpec
 from niwaki.deployment import export_graphs, package
 from niwaki.models import load_model, save_model
 from niwaki.nn.layers.causal import Rotary, rotate
 from niwaki_runtime import load as load_bundle
+
+
+CODES = DataSpec({"x": ValueSpec("series", (9,), "T", Tokens(5))})
 
 
 def loud(spec: DataSpec = CODES, **changes: Any) -> GenerativeModel:
@@ -133,6 +136,8 @@ def test_labels_dropped_in_training_can_be_left_out_when_asking() -> None:
     model.train()
     losses = {float(model.loss("nll", data, context(s))["nll"].detach()) for s in (1, 1, 2)}
     assert len(losses) >= 2
+    with pytest.raises(CallError, match="sequences of tokens"):
+        make("transformer", DataSpec.of("series", (2, 8)))
     asked = model.sample(2, seed=0, condition=3)  # 3 is "nothing asked" of 3 classes
     assert asked.shape == (2, 24)
     with pytest.raises(CallError, match="can be asked by labels"):

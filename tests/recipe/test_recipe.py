@@ -105,9 +105,9 @@ def test_a_missing_section_is_named() -> None:
     [
         (
             {"name": "ddpm", "guidance": 2.0, "conditional": False},
-            "'model.guidance' needs a condition to guide by",
+            "'model.sampling.guidance' needs a condition to guide by",
         ),
-        ({"name": "ddpm", "guidance": 2.0, "label_drop": 0.0}, "set 'model.label_drop' above 0"),
+        ({"name": "ddpm", "guidance": 2.0, "label_drop": 0.0}, "set 'model.conditioning.drop' above 0"),
     ],
 )
 def test_guidance_needs_something_to_guide_by(changes: dict[str, object], sentence: str) -> None:
@@ -119,8 +119,8 @@ def test_guidance_needs_something_to_guide_by(changes: dict[str, object], senten
 @pytest.mark.parametrize(
     ("model", "key"),
     [
-        ({"name": "dcgan", "conditional": True}, "model.conditional"),
-        ({"name": "ddpm", "guidance": 2.0}, "model.guidance"),
+        ({"name": "dcgan", "conditional": True}, "model.conditioning"),
+        ({"name": "ddpm", "guidance": 2.0}, "model.sampling.guidance"),
     ],
 )
 def test_a_conditional_model_needs_labels(model: dict[str, object], key: str) -> None:
@@ -129,7 +129,7 @@ def test_a_conditional_model_needs_labels(model: dict[str, object], key: str) ->
     with pytest.raises(CallError) as error:
         check_data(recipe, DataSpec.of("image", (1, 8, 8)))
     assert f"'{key}'" in str(error.value)
-    assert "have no labels" in str(error.value)
+    assert "the data of source 'digits' have" in str(error.value)
 
 
 def test_files_that_are_no_recipes_are_said(tmp_path: Path) -> None:

@@ -125,6 +125,7 @@ def test_conditions_are_repeated_and_checked() -> None:
     for wrong in (11, -1, 0.5, np.nan, "a", None, [1, 2, 3], 1j):
         with pytest.raises(CallError):
             label.check("label", wrong, 2)
+    assert label.check("label", 3, 1).flags.writeable, "torch takes no array that it may not write to"
     picture = PICTURE
     assert picture.check("p", np.zeros((1, 2, 2)), 3).shape == (3, 1, 2, 2)
     with pytest.raises(CallError, match=r"\(3, 1, 2, 2\)"):

@@ -17,9 +17,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from niwaki_runtime.entries import FileEntry, GraphEntry, InputEntry, PackedEntry
 from niwaki_runtime.errors import BundleError
 from niwaki_runtime.programs import SAMPLING, Program
-from niwaki_runtime.samplers.base import Sampler, State, sampler_from_json
+from niwaki_runtime.samplers.base import Sampler, sampler_from_json
 from niwaki_runtime.specs import ConditionSpec, DataSpec, ValueSpec
 
 __all__ = [
@@ -43,70 +44,6 @@ SCHEMA = 3
 
 MANIFEST = "manifest.json"
 SUFFIX = ".niwaki"
-
-
-@dataclass(frozen=True)
-class FileEntry:
-    """One file of the bundle: what it must hash to, and how long it is."""
-
-    sha256: str
-    bytes: int
-
-
-@dataclass(frozen=True)
-class PackedEntry(FileEntry):
-    """A file that is not in the bundle but comes out of one that is: its hash and length, and which one."""
-
-    file: str
-
-
-@dataclass(frozen=True)
-class InputEntry:
-    """One input of a graph: name, full shape with the batch axis at 1, numpy dtype, batch axis or None."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str = "float32"
-    batch_axis: int | None = 0
-
-
-@dataclass(frozen=True)
-class GraphEntry:
-    """One network.
-
-    file:      relative path of its ONNX file
-    role:      what it is for (`generator`, `decoder`, `denoiser` …)
-    inputs:    in the order in which it is called, without the state
-    outputs:   names, in the order in which they are returned, without the state
-    state:     what it carries from call to call; follows `inputs` and `outputs`
-    quantized: how many operators of each type run on integers
-    """
-
-    file: str
-    role: str
-    inputs: tuple[InputEntry, ...]
-    outputs: tuple[str, ...] = ("output",)
-    state: tuple[State, ...] = ()
-    quantized: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def input_names(self) -> tuple[str, ...]:
-        return tuple(i.name for i in self.inputs) + tuple(s.input for s in self.state)
-
-    @property
-    def output_names(self) -> tuple[str, ...]:
-        return tuple(self.outputs) + tuple(s.output for s in self.state)
-
-    @classmethod
-    def from_json(cls, record: Mapping[str, Any]) -> GraphEntry:
-        return cls(
-            file=str(record["file"]),
-            role=str(record["role"]),
-            inputs=tuple(InputEntry(**{**i, "shape": tuple(i["shape"])}) for i in record["inputs"]),
-            outputs=tuple(record["outputs"]),
-            state=tuple(State(**{**s, "shape": tuple(s["shape"])}) for s in record.get("state", ())),
-            quantized=dict(record.get("quantized", {})),
-        )
 
 
 @dataclass(frozen=True)

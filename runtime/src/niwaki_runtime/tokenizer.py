@@ -6,13 +6,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from niwaki_runtime.errors import CallError
+from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.member import read_member
-
-if TYPE_CHECKING:
-    from niwaki_runtime.bundle import Bundle
 
 __all__ = ["FILE", "Tokenizer", "letters", "tokenizer_of"]
 
@@ -25,9 +22,9 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 class Tokenizer:
     """What a `tokenizer.json` says (the format of the package `tokenizers`).
 
-    Decoding needs no package, for tokens written as bytes (GPT-2, Llama 3, Qwen …) and for those of
-    SentencePiece (Llama 2, Mistral, Gemma …). Encoding needs none where every token is a byte; else
-    `tokenizers` does it.
+    Decoding needs no package, for tokens written as bytes (GPT-2, Llama 3, Qwen …), for those of
+    SentencePiece (Llama 2, Mistral, Gemma …) and for whole words between blanks. Encoding needs none where
+    every token is a byte, or a word; else `tokenizers` does it.
     Raises CallError where the text is none, or of a kind that is neither.
     """
 
@@ -46,7 +43,9 @@ class Tokenizer:
             raise CallError(f"this is not the text of a {FILE}: {error!r}") from error
         kinds = set(_kinds(record.get("decoder")))
         self._of_bytes = "ByteLevel" in kinds
-        if not self._of_bytes and not kinds & {"Metaspace", "ByteFallback", "Replace"}:
+        blanks = (record.get("pre_tokenizer") or {}).get("type") == "WhitespaceSplit"
+        self._of_words = model.get("type") == "WordLevel" and blanks and not kinds
+        if not (self._of_bytes or self._of_words) and not kinds & {"Metaspace", "ByteFallback", "Replace"}:
             raise CallError(
                 f"this runtime does not decode tokens of the kind {sorted(kinds) or 'without decoder'}"
             )
@@ -70,6 +69,8 @@ class Tokenizer:
         one."""
         out = bytearray()
         for token in map(int, tokens):
+            if self._of_words and out and (special or token not in self._special):
+                out += b" "
             if token in self._added:
                 if special or token not in self._special:
                     out += self._added[token].encode()
@@ -78,6 +79,8 @@ class Tokenizer:
         return bytes(out)
 
     def _bytes(self, piece: str) -> bytes:
+        if self._of_words:
+            return piece.encode()
         if self._of_bytes:
             return bytes(_values()[letter] for letter in piece)
         byte = _BYTE.fullmatch(piece)
@@ -86,8 +89,15 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """The tokens of `text`, without any put around it.
 
-        Raises CallError where `tokenizers` would be needed and is not installed.
+        Raises CallError for a word that is none of the tokens, and where `tokenizers` would be needed and is
+        not installed.
         """
+        if self._of_words:
+            numbers = {piece: i for i, piece in self._pieces.items() if i not in self._special}
+            for word in text.split():
+                if word not in numbers:
+                    raise CallError(f"the word '{word}' is unknown to this model; {nearest(word, numbers)}")
+            return [numbers[word] for word in text.split()]
         if self._plain:
             by_value = {piece: i for i, piece in self._pieces.items()}
             return [by_value[letters()[b]] for b in text.encode() if letters()[b] in by_value]
@@ -104,7 +114,7 @@ class Tokenizer:
         return list(made.encode(text, add_special_tokens=False).ids)
 
 
-def tokenizer_of(bundle: Bundle) -> Tokenizer:
+def tokenizer_of(bundle: Any) -> Tokenizer:
     """The tokenizer that lies in a bundle.
 
     Raises CallError where there is none, BundleError where it is not the one that the manifest names.

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.api.evaluate import judge_subject
+from niwaki.api.progress import with_progress
 from niwaki.core.errors import NiwakiError
 from niwaki.core.store import jsonable, read_json, write_json
 from niwaki.evaluation.judges import Evidence, Margins, Verdicts
@@ -17,6 +17,7 @@ from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.context import EvaluationContext, as_overrides
 from niwaki.workflow.judging import PARTS, Judgement, calibrate, compare_evidence, headline, section_parts
 from niwaki.workflow.reporter import Quiet, Reporter
+from niwaki.workflow.subjects.asked import judge_subject
 from niwaki.workflow.subjects.data import context_of
 from niwaki.workflow.subjects.samples import Origin
 from niwaki.workflow.subjects.subject import Subject, home_of, kind_of, open_subject
@@ -26,6 +27,7 @@ __all__ = ["compare"]
 SIDES = ("before", "after")
 
 
+@with_progress
 def compare(
     before: Any,
     after: Any,

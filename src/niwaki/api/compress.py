@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.recipe import Recipe, parse_override
 from niwaki.workflow.context import context_for
@@ -26,6 +27,7 @@ from niwaki.workflow.summary import summary
 __all__ = ["compress"]
 
 
+@with_progress
 def compress(
     what: str | Path | Recipe | GenerativeModel,
     overrides: Sequence[str] = (),

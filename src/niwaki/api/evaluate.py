@@ -6,24 +6,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
 from niwaki.recipe import Recipe
 from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.context import EvaluationContext, as_overrides
-from niwaki.workflow.given_model import check_samples_fit
-from niwaki.workflow.judging import Judgement, judge_runner, section_parts
+from niwaki.workflow.judging import Judgement, section_parts
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.stages.evaluate import EvaluateStage
+from niwaki.workflow.subjects.asked import judge_subject
 from niwaki.workflow.subjects.data import context_of
 from niwaki.workflow.subjects.external import is_external, split
-from niwaki.workflow.subjects.samples import Origin, evidence_of_files
+from niwaki.workflow.subjects.samples import Origin
 from niwaki.workflow.subjects.subject import Subject, kind_of, open_subject
 
-__all__ = ["evaluate", "judge_subject"]
+__all__ = ["evaluate"]
 
 
+@with_progress
 def evaluate(
     what: Any,
     overrides: Sequence[str] = (),
@@ -82,24 +84,6 @@ def evaluate(
     )  # fmt: skip
     judgements, origin = judge_subject(subject, context_, resize=resize)
     return record_of(judgements, subject, origin, context_)
-
-
-def judge_subject(
-    subject: Subject, context: EvaluationContext, *, resize: bool = False
-) -> tuple[list[Judgement], Origin]:
-    """What every judge that applies says of a subject, and where its samples are from."""
-    if subject.runner is not None:
-        check_samples_fit(subject.runner, context.dataset)
-        judgements = judge_runner(context, subject.runner, subject.words)
-        first = judgements[0].evidence
-        origin = Origin(
-            subject.kind, subject.path, first.n, "labels" in first.arrays, context.config.seed, subject.engine
-        )
-        return judgements, origin
-    evidence, origin = evidence_of_files(subject, context, resize=resize)
-    judge = context.judge("samples")
-    context.reporter.stage("evaluate", f"{evidence.n:,} samples of {subject.path}")
-    return [Judgement(judge, evidence, judge.evaluate(evidence, context.dataset))], origin
 
 
 def record_of(

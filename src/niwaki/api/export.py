@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from niwaki.api.progress import with_progress
 from niwaki.core.contract import GenerativeModel
 from niwaki.deployment import bundle_bytes
 from niwaki.recipe import Recipe
@@ -19,6 +20,7 @@ from niwaki.workflow.subjects.subject import is_model, open_subject
 __all__ = ["export"]
 
 
+@with_progress
 def export(
     what: str | Path | Recipe | GenerativeModel,
     overrides: Sequence[str] = (),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from niwaki.api.progress import with_progress
 from niwaki.recipe import Recipe
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
@@ -13,12 +14,14 @@ from niwaki.workflow.stages.compress import CompressStage
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
+from niwaki.workflow.stages.sources import train_sources
 from niwaki.workflow.stages.train import TrainStage, resumable
 from niwaki.workflow.stages.verdict import VerdictStage
 
 __all__ = ["run"]
 
 
+@with_progress
 def run(
     what: str | Path | Recipe,
     overrides: Sequence[str] = (),
@@ -34,6 +37,7 @@ def run(
     context = open_run(what, overrides, out, reporter)
     directory = context.run
     with directory.hold():
+        train_sources(context)
         train = TrainStage(resume=resumable(context))
         if directory.stage("train")["status"] == "done":
             changed = directory.changed("train", train.inputs(context))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError, Runner, ValueSpec
 from niwaki.core.store import write_bytes
 from niwaki.data.inputs import make_inputs, with_defaults
@@ -67,6 +68,7 @@ def _bytes(save: Any, *arrays: np.ndarray, **named: Any) -> bytes:
     return file.getvalue()
 
 
+@with_progress
 def sample(
     what: Any,
     n: int = 60,

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from niwaki.api.progress import with_progress
 from niwaki.core.errors import CallError
 from niwaki.recipe import Recipe
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.run_directory import RunDirectory
+from niwaki.workflow.stages.sources import train_sources
 from niwaki.workflow.stages.train import TrainStage, has_checkpoints
 
 __all__ = ["train"]
 
 
+@with_progress
 def train(
     what: str | Path | Recipe,
     overrides: Sequence[str] = (),
@@ -40,5 +43,6 @@ def train(
             raise CallError(
                 f"{run.path} holds a stopped training; add --resume to go on or --fresh to begin again"
             )
+        train_sources(context)
         TrainStage(resume=resume, fresh=fresh).run(context, again=fresh)
     return run

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from niwaki.cli.progress import Drawn, Plain
+from niwaki.workflow.progress import Drawn, Plain
 
 __all__ = ["Json", "Out", "Overrides", "Work", "adder", "at_work"]
 

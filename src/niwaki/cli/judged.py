@@ -12,9 +12,10 @@ from rich.table import Table
 
 from niwaki.evaluation.measures import measures as known_metrics
 from niwaki.report.record import Measure, measures
+from niwaki.report.sections import figure_rows
 from niwaki.report.words import interval_text, metric_words, number_text, outcome_of
 
-__all__ = ["draw_comparison", "draw_evaluation"]
+__all__ = ["draw_comparison", "draw_evaluation", "draw_sections"]
 
 _TONES = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}
 _TITLES = {"trained": "trained model", "bundle": "bundle", "samples": "samples"}
@@ -24,14 +25,46 @@ _SHOWN = 6
 """Rows of what was found; the rest is counted."""
 
 
+def draw_sections(console: Console, before: list[Any], after: list[Any] | None = None) -> None:
+    """What every judge says whose figures have no table of their own, and the first thing that it shows."""
+    later = {s["judge"]: s for s in after or []}
+    for section in before:
+        if section["judge"] == "samples":
+            continue
+        table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+        table.add_column(escape(section["title"]), header_style="bold")
+        titles = ("trained model", "bundle") if section["judge"] in later else ("value",)
+        for title in titles:
+            table.add_column(title, justify="right")
+        for title in ("interval", "held against", "better"):
+            table.add_column(title)
+        for row in figure_rows(section, later.get(section["judge"])):
+            values = [f"[bold]{row['before']}[/]", row["after"]][: len(titles)]
+            held = f"{row['reference']} {escape(row['reference_name'])}".strip()
+            table.add_row(
+                escape(row["name"]), *values, f"[dim]{row['before_interval']}[/]", held, row["better"]
+            )
+        console.print()
+        console.print(table)
+        for note in section.get("notes") or ():
+            console.print(f"[dim]{escape(note)}[/]")
+        for shown in list((section.get("details") or {}).get("exhibits") or ())[:1]:
+            for media in shown["media"]:
+                if media["kind"] == "text":
+                    console.print()
+                    console.print(f"[dim]{escape(shown['caption'])}[/]")
+                    console.print(media["data"][:600], markup=False, highlight=False)
+
+
 def draw_evaluation(console: Console, found: Mapping[str, Any]) -> None:
     """Every metric beside what real samples score in its place; then what was found beside the numbers."""
     for side, title in _TITLES.items():
-        if side not in found:
+        if not found.get(side):
             continue
         _metrics(console, {title: found[side]}, found)
         for line in _found(found, side):
             console.print(line)
+    draw_sections(console, list(found.get("sections") or ()))
     _extractors(console, found)
     source = found.get("source")
     if source:
@@ -48,13 +81,15 @@ def draw_comparison(console: Console, found: Mapping[str, Any]) -> None:
     """Both sides' metrics in one table, then the verdicts."""
     sources = found["sources"]
     titles = _titles([sources[side]["path"] for side in ("before", "after")])
-    _metrics(console, dict(zip(titles, (found["before"], found["after"]), strict=True)), found)
+    if found["before"] and found["after"]:
+        _metrics(console, dict(zip(titles, (found["before"], found["after"]), strict=True)), found)
+    draw_sections(console, list(found["sections"]["before"]), list(found["sections"]["after"]))
     console.print()
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("verdict", header_style="bold")
     for column in ("", titles[0], titles[1], "Δ", "interval", "margin"):
         table.add_column(escape(column), justify="left" if column in ("", "interval") else "right")
-    verdicts = {axis: found["comparison"][axis] for axis in ("fidelity", "diversity")}
+    verdicts = {axis: v for axis, v in found["verdict"].items() if axis in ("fidelity", "diversity")}
     for axis, v in verdicts.items():
         table.add_row(
             axis,

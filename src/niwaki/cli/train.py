@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Out, Overrides, adder, at_work
-from niwaki.cli.progress import duration, figures
+from niwaki.workflow.progress import duration, figures
 
 __all__ = ["enter"]
 

@@ -23,6 +23,7 @@ from niwaki.compression.seeds import CHECK
 from niwaki.compression.steps import Outcome, StepContext, step_of
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.core.store import hash_json, hash_tensors, read_json, write_bytes, write_json
+from niwaki.data.inputs import examples_of
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
 from niwaki.deployment.fast_path import OffPath
 from niwaki.features import Extractor
@@ -200,7 +201,7 @@ def _carried_out(
     check(outcome.model, run.shapes)
     again = save_step(outcome.model, directory, run.original)
     _refuse_nothing(step, model, again, outcome)
-    bundle = outcome.bundle or (_bundle(again, outcome, directory) if _wants_bundle(run, k) else None)
+    bundle = outcome.bundle or (_bundle(run, again, outcome, directory) if _wants_bundle(run, k) else None)
     seconds = time.perf_counter() - started
     record = Record(
         kind=step.kind,
@@ -257,10 +258,11 @@ def _sparsity(
     return tuple(row.to_json() for row in sparsity(model, original)) if step.kind == "prune" else ()
 
 
-def _bundle(model: GenerativeModel, outcome: Outcome, directory: Path) -> Path:
+def _bundle(run: _Run, model: GenerativeModel, outcome: Outcome, directory: Path) -> Path:
     if not outcome.graphs:
         outcome.graphs = export_graphs(model, directory / "graphs")
-    return package(model, outcome.graphs, directory / "model.niwaki")
+    examples = examples_of(model, run.condition)
+    return package(model, outcome.graphs, directory / "model.niwaki", examples=examples)
 
 
 def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -57,6 +57,7 @@ class GenerativeModel(Trainable, Runner):
     surgery:      edits made since it was built (`niwaki.surgery`), replayed on loading
     shipped:      programs that go into a bundle; empty: `sample`, and whatever needs no further graph
     files:        what goes into a bundle beside the graphs, by name (`tokenizer.json`)
+    example_spec: data that such a model can be built for: what a list of models shows it with
     """
 
     name: str
@@ -68,6 +69,7 @@ class GenerativeModel(Trainable, Runner):
     shipped: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
     usual_batch = 256
+    example_spec: ClassVar[DataSpec] = DataSpec.of("image", (1, 16, 16), classes=10)
 
     @abstractmethod
     def graphs(self) -> dict[str, Graph]:
@@ -88,8 +90,16 @@ class GenerativeModel(Trainable, Runner):
         return {name: self.program(name) for name in dict.fromkeys((SAMPLING, *names))}
 
     def shipped_graphs(self) -> dict[str, Graph]:
-        """The graphs that shipped programs call: what is exported, compressed and measured."""
+        """The graphs that shipped programs call: what is exported, compressed and measured.
+
+        Raises CallError where a program calls a graph that the model does not have.
+        """
         graphs = self.graphs()
+        for name, program in self.shipped_programs().items():
+            for graph in program.sampler.graphs_used():
+                if graph not in graphs:
+                    hint = nearest(graph, graphs)
+                    raise CallError(f"the program '{name}' calls the graph '{graph}', which is none; {hint}")
         return {name: graphs[name] for name in graphs_of(self.shipped_programs())}
 
     def callable_graphs(self) -> Mapping[str, Graph]:

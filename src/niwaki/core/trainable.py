@@ -31,7 +31,7 @@ class Batch(Mapping[str, Tensor]):
     @property
     def x(self) -> Tensor:
         """The samples."""
-        return self._columns["x"]
+        return self["x"]
 
     def __getitem__(self, name: str) -> Tensor:
         if name not in self._columns:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,15 @@ from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
 from niwaki_runtime.programs import SAMPLING
 
-__all__ = ["example_inputs", "make_inputs", "split_inputs", "with_defaults"]
+__all__ = [
+    "SplitInputs",
+    "example_inputs",
+    "examples_of",
+    "inputs_of",
+    "make_inputs",
+    "split_inputs",
+    "with_defaults",
+]
 
 
 def make_inputs(
@@ -59,12 +68,43 @@ def _inputs(
     return found
 
 
-def split_inputs(runner: Runner, split: Split, program: str = SAMPLING) -> Callable[[int, int], Any]:
+@dataclass(frozen=True)
+class SplitInputs:
+    """The inputs of a program as a function of (start, n): rows of a split, as `make_inputs` says.
+
+    `of(program)` are those of another one.
+    """
+
+    runner: Runner
+    split: Split
+    program: str = SAMPLING
+
+    def __call__(self, start: int, n: int) -> dict[str, np.ndarray]:
+        return make_inputs(self.runner, self.program, n, self.split, start=start)
+
+    def of(self, program: str) -> SplitInputs:
+        return replace(self, program=program)
+
+
+def split_inputs(runner: Runner, split: Split, program: str = SAMPLING) -> SplitInputs:
     """The inputs of a program as a function of (start, n): what calibration, parity and timing pass on."""
-    return lambda start, n: make_inputs(runner, program, n, split, start=start)
+    return SplitInputs(runner, split, program)
 
 
-def example_inputs(model: GenerativeModel, split: Split, n: int = 4) -> dict[str, np.ndarray]:
+def inputs_of(runner: Runner, program: str, n: int, asked: Any) -> Any:
+    """What to give any program where `asked` says what samples are asked for.
+
+    asked: what `sample` is given; where it comes from a split (`split_inputs`), so do others' inputs
+    Raises CallError where nothing gives them.
+    """
+    if program == SAMPLING:
+        return asked
+    if isinstance(asked, SplitInputs):
+        return make_inputs(runner, program, n, asked.split)
+    return make_inputs(runner, program, n)
+
+
+def example_inputs(model: GenerativeModel, split: Split | None = None, n: int = 4) -> dict[str, np.ndarray]:
     """A few rows of every input that shipped programs cannot do without: what travels in a bundle."""
     found: dict[str, np.ndarray] = {}
     for name, program in model.shipped_programs().items():
@@ -73,6 +113,11 @@ def example_inputs(model: GenerativeModel, split: Split, n: int = 4) -> dict[str
             made = make_inputs(model, name, n, split)
             found |= {k: v for k, v in made.items() if k in needed}
     return found
+
+
+def examples_of(model: GenerativeModel, asked: Any) -> dict[str, np.ndarray]:
+    """`example_inputs` from where `asked` takes its own (`split_inputs`); none where that is no split."""
+    return example_inputs(model, asked.split) if isinstance(asked, SplitInputs) else {}
 
 
 def with_defaults(spec: ConditionSpec) -> bool:
@@ -112,6 +157,6 @@ def _made(
         inputs = _inputs(runner, other, n, split, start, examples, (*asked, other))
         return np.asarray(runner.backend().numpy(runner.run(other, n, inputs=inputs, start=start)))
     raise CallError(
-        f"the program '{asked[0]}' needs '{name}', which is no column of the data and no program's output; "
+        f"the program '{asked[-1]}' needs '{name}', which is no column of the data and no program's output; "
         f"give it, or name its column with data.columns.{name}"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
 from niwaki.evaluation.feature_sets import FeatureSets, K
 from niwaki.evaluation.measures import ALL, BY_JUDGES, DEFAULT, axes, check_metrics, measure, measures
@@ -111,7 +111,7 @@ def evaluate(
     if not extractors:
         raise CallError("an evaluation needs at least one extractor")
     spec, real_split, place = dataset.spec, dataset.split(split), find_classifier(extractors)
-    names = _allowed(metrics, place is not None, spec.modality)
+    names = _allowed(metrics, place is not None, spec)
     samples = check_samples(samples, spec, "generated")
     labels = check_labels(labels, len(samples), spec)
     n = min(len(samples), len(dataset.train))
@@ -157,13 +157,13 @@ def evaluate(
     )
 
 
-def _allowed(metrics: Sequence[str], classifier: bool, modality: str) -> tuple[str, ...]:
+def _allowed(metrics: Sequence[str], classifier: bool, spec: DataSpec) -> tuple[str, ...]:
     """The metrics that are asked for; of `all` those that need nothing that is not there."""
     names, missing = check_metrics(metrics), dict(BY_JUDGES)
     if not classifier:
         missing["inception_score"] = "needs the features 'classifier', and so labelled data"
-    if modality != "image":
-        missing["ms_ssim"] = f"compares images, and the data are of modality '{modality}'"
+    if spec.axes != "CHW":
+        missing["ms_ssim"] = f"compares images, and the data are of modality '{spec.modality}'"
     if names == (ALL,):
         return tuple(name for name in measures() if name not in missing)
     for name in names:

@@ -70,7 +70,7 @@ class Encoder(Trainable):
     @classmethod
     def refuse(cls, spec: DataSpec) -> None:
         """Raises CallError in one sentence for samples that this encoder cannot look at."""
-        if spec.modality == "text" or not 1 <= len(spec.shape) <= 3:
+        if spec.is_tokens or not 1 <= len(spec.shape) <= 3:
             raise CallError(
                 f"'{cls.name}' is for vectors, series and images, not for {spec.modality} "
                 f"of shape {spec.shape}"

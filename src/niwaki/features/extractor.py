@@ -106,12 +106,12 @@ class NetworkExtractor:
             raise CallError(
                 f"the samples have the shape {tuple(tensor.shape[1:])}, the data {tuple(self.spec.shape)}"
             )
-        rows = []
+        rows, kind = [], torch.int64 if self.spec.is_tokens else torch.float32
         for at in range(0, len(tensor), batch):
-            part = tensor[at : at + batch].to(self.device, torch.float32)
+            part = tensor[at : at + batch].to(self.device, kind)
             if not bool(torch.isfinite(part).all()):
                 raise CallError(f"there is NaN or infinity in the samples {at} … {at + len(part) - 1}")
-            if self.spec.modality == "image":
+            if self.spec.axes == "CHW":  # what a picture file could not hold no viewer sees
                 part = part.clamp(self.spec.low, self.spec.high)
             rows.append(network(part).float().cpu())
         if not rows:

@@ -73,7 +73,7 @@ class Preprocess:
 
     def check(self, spec: DataSpec) -> None:
         """Raises CallError for data that this cannot prepare."""
-        if spec.modality != "image" or len(spec.shape) != 3:
+        if spec.axes != "CHW":
             raise CallError(
                 f"pretrained networks look at images, and this data is '{spec.modality}' of the shape "
                 f"{spec.shape}; use the features 'random'"

@@ -42,7 +42,7 @@ class RandomFeatures(nn.Module):
     def __init__(self, spec: DataSpec, *, seed: int, members: int = _MEMBERS, width: int = _WIDTH) -> None:
         super().__init__()
         self.members = nn.ModuleList(_member(spec, width) for _ in range(members))
-        self.on_sphere = len(spec.shape) > 1
+        self.on_sphere = len(spec.shape) > 1 or spec.axes == "T"
         self.register_buffer("mean", torch.zeros(members * width))
         self.register_buffer("scale", torch.ones(members * width))
         for i, member in enumerate(self.members):
@@ -74,7 +74,7 @@ def random_features(
     """The extractor `random` for a data set: deterministic by the seed and the training samples' mean and
     deviation.
 
-    Raises CallError for samples that are neither vectors, series nor images.
+    Raises CallError for samples of more than three dimensions beside their channels.
     """
     network = RandomFeatures(dataset.spec, seed=seed)
     count = min(_FIT, len(dataset.train))
@@ -98,26 +98,52 @@ def random_features(
     )
 
 
+class _Names(nn.Module):
+    """Tokens `(n, *grid)` as vectors `(n, width, *grid)`: names have no order, so each gets a random one."""
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.table = nn.Embedding(tokens, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table(x.long()).movedim(-1, 1)
+
+
+class _ChannelsFirst(nn.Module):
+    """Clips `(n, T, C, H, W)` as `(n, C, T, H, W)`; a grid without channels gets one."""
+
+    def __init__(self, at: int | None) -> None:
+        super().__init__()
+        self.at = at
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(1) if self.at is None else x.movedim(self.at + 1, 1)
+
+
+_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_POOL = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
+_NAMED = 16
+"""Width of a token's random vector."""
+
+
 def _member(spec: DataSpec, width: int) -> nn.Sequential:
-    """Images (C, H, W) and series (C, L): convolutions of stride 2 down to a side of at most 4, then a
-    projection of what is left. Vectors (d,): two dense layers."""
-    rank = len(spec.shape)
-    if rank == 1:
+    """On grids (images, series, sound, clips, sequences of tokens): convolutions of stride 2 down to a side
+    of at most 4, then a projection of what is left. Vectors (d,): two dense layers."""
+    front: list[nn.Module] = []
+    channels_at = None if spec.is_tokens else spec.x.axis("C")
+    grid = tuple(s for i, s in enumerate(spec.shape) if i != channels_at)
+    if spec.is_tokens:
+        channels, front = _NAMED, [_Names(spec.levels, _NAMED)]
+    else:
+        channels = 1 if channels_at is None else spec.shape[channels_at]
+        front = [] if channels_at == 0 else [_ChannelsFirst(channels_at)]
+    if not grid:  # a vector
         hidden = 4 * width
-        layers = [
-            nn.Linear(spec.shape[0], hidden),
-            nn.LeakyReLU(0.2),
-            nn.Linear(hidden, hidden),
-            nn.LeakyReLU(0.2),
-        ]
-        return nn.Sequential(*layers, nn.Linear(hidden, width))
-    if rank not in (2, 3):
-        raise CallError(
-            f"random features are for vectors, series and images, not for samples of shape {spec.shape}"
-        )
-    conv = nn.Conv2d if rank == 3 else nn.Conv1d
-    pool = nn.AdaptiveAvgPool2d if rank == 3 else nn.AdaptiveAvgPool1d
-    channels, side = spec.shape[0], max(spec.shape[1:])
+        first, second = nn.Linear(spec.size, hidden), nn.Linear(hidden, hidden)
+        return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), nn.Linear(hidden, width))
+    if len(grid) not in _CONV:
+        raise CallError(f"random features know no samples of shape {spec.shape}")
+    conv, side = _CONV[len(grid)], max(grid)
     body: list[nn.Module] = []
     # Large samples are halved at once: layers at full size would take most of the time.
     out, stem = 32, (1, 3) if side < 24 else (2, 5)
@@ -126,9 +152,9 @@ def _member(spec: DataSpec, width: int) -> nn.Sequential:
     while side > 4:
         body += [conv(out, 64, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
         out, side = 64, (side + 1) // 2
-    cells = [min(2, s) for s in spec.shape[1:]]
-    body += [pool(tuple(cells) if rank == 3 else cells[0]), nn.Flatten()]
-    return nn.Sequential(*body, nn.Linear(out * math.prod(cells), width))
+    cells = tuple(min(2, s) for s in grid)
+    pool = _POOL[len(grid)](cells if len(grid) > 1 else cells[0])
+    return nn.Sequential(*front, *body, pool, nn.Flatten(), nn.Linear(out * math.prod(cells), width))
 
 
 @torch.no_grad()
@@ -136,7 +162,9 @@ def _draw(network: nn.Module, rng: torch.Generator) -> None:
     """He's variance, so that the signal neither grows nor fades; biases spread the kinks of the
     activations."""
     for layer in network.modules():
-        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d):
+        if isinstance(layer, nn.Embedding):
+            layer.weight.normal_(0.0, 1.0, generator=rng)
+        if isinstance(layer, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
             fan_in = layer.weight[0].numel()
             layer.weight.normal_(0.0, math.sqrt(2.0 / fan_in), generator=rng)
             assert layer.bias is not None

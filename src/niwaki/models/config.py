@@ -5,7 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 __all__ = ["Conditioning", "ModelConfig"]
 
@@ -27,6 +34,10 @@ class Conditioning(BaseModel):
     columns: tuple[str, ...] | None = None
     drop: float = Field(default=0.0, ge=0, lt=1)
 
+    def wants(self, column: str) -> bool:
+        """Whether the model is conditioned on that column, if the data have it."""
+        return self.columns is None or column in self.columns
+
 
 class ModelConfig(BaseModel):
     """Base of every model's config: frozen, round-trips through JSON, refuses unknown keys.
@@ -39,7 +50,14 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     sampling: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
-    conditioning: Conditioning = Field(Conditioning(), exclude_if=lambda value: value == Conditioning())
+    conditioning: Conditioning = Conditioning()
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        record: dict[str, Any] = dump(self)
+        if self.conditioning == type(self).model_fields["conditioning"].default:
+            record.pop("conditioning", None)
+        return record
 
     @model_validator(mode="before")
     @classmethod
@@ -51,10 +69,12 @@ class ModelConfig(BaseModel):
         moved = {k: out.pop(k) for k in _SAMPLING if k in out and k not in cls.model_fields}
         if moved:
             out["sampling"] = {**dict(out.get("sampling") or {}), **moved}
-        asked = dict(out.get("conditioning") or {}) if isinstance(out.get("conditioning"), Mapping) else {}
+        given = out.get("conditioning", cls.model_fields["conditioning"].default)
+        asked = given.model_dump() if isinstance(given, Conditioning) else dict(given or {})
+        asked = {**cls.model_fields["conditioning"].default.model_dump(), **asked}
         if "conditional" in out and "conditional" not in cls.model_fields:
-            asked |= {"columns": ()} if out.pop("conditional") is False else {}
-            out["conditioning"] = asked
+            said = out.pop("conditional")
+            asked |= {} if said is None else {"columns": ("class",) if said else ()}
         if "label_drop" in out and "label_drop" not in cls.model_fields:
-            out["conditioning"] = {**asked, "drop": out.pop("label_drop")}
-        return out
+            asked["drop"] = out.pop("label_drop")
+        return {**out, "conditioning": asked} if asked else out

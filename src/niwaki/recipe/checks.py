@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.features.encoders import encoder_config, encoder_names
 from niwaki.models import registry
-
-if TYPE_CHECKING:
-    from niwaki.recipe.schema import Recipe
 
 __all__ = ["check_data", "check_model", "model_config"]
 
@@ -26,27 +23,37 @@ def model_config(name: str, values: Mapping[str, Any]) -> registry.ModelConfig:
     return registry.config_of(name, values)
 
 
-def check_model(settings: Mapping[str, Any]) -> None:
+def check_model(config: Any) -> None:
     """Settings of a model against each other. Raises CallError for guidance without anything to guide by."""
-    if settings.get("guidance", 1.0) in (None, 1.0):
+    sampling, conditioning = getattr(config, "sampling", {}), getattr(config, "conditioning", None)
+    if sampling.get("guidance", 1.0) in (None, 1.0) or conditioning is None:
         return
-    if settings.get("conditional") is False:
+    if conditioning.columns == ():
         raise CallError(
-            "'model.guidance' needs a condition to guide by; set 'model.conditional' to true or drop it"
+            "'model.sampling.guidance' needs a condition to guide by; name one in "
+            "'model.conditioning.columns'"
         )
-    if settings.get("label_drop", 1.0) == 0:
-        raise CallError("'model.guidance' needs training without labels too; set 'model.label_drop' above 0")
-
-
-def check_data(recipe: Recipe, spec: DataSpec) -> None:
-    """What only the data can tell. Raises CallError for a model that asks for labels which the data does not
-    have."""
-    if spec.classes:
-        return
-    source = f"the data of source '{recipe.data.source}' have no labels"
-    if recipe.model.get("conditional"):
-        raise CallError(f"'model.conditional' is true, but {source}; set it to false or choose labelled data")
-    if recipe.model.get("guidance", 1.0) not in (None, 1.0):
+    if conditioning.drop == 0:
         raise CallError(
-            f"'model.guidance' needs a condition to guide by, but {source}; drop it or choose labelled data"
+            "'model.sampling.guidance' needs training without conditions too; set 'model.conditioning.drop' "
+            "above 0"
+        )
+
+
+def check_data(recipe: Any, spec: DataSpec) -> None:
+    """What only the data can tell of a `Recipe`. Raises CallError for a model that asks for columns which the
+    data do not have."""
+    asked = (recipe.model.get("conditioning") or {}).get("columns")
+    source = f"the data of source '{recipe.data.source}' have"
+    for name in asked or ():
+        if name not in spec:
+            raise CallError(
+                f"'model.conditioning' names the column '{name}', but {source} {', '.join(spec)}; "
+                "choose one of these, or rename columns with data.columns"
+            )
+    guided = (recipe.model.get("sampling") or {}).get("guidance", 1.0) not in (None, 1.0)
+    if guided and len(list(spec)) == 1:
+        raise CallError(
+            f"'model.sampling.guidance' needs a condition to guide by, but {source} only samples; drop it or "
+            "choose labelled data"
         )

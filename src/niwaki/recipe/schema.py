@@ -81,9 +81,9 @@ class Recipe(BaseModel):
             raise CallError("the recipe must set 'model.name' to a model's name; `niwaki models` lists them")
         if is_external(name):
             return {"name": name, **rest}  # another project's model: its own module checks it
-        settings = model_config(name, rest).model_dump(mode="json")
-        check_model(settings)
-        return {"name": name, **settings}
+        config = model_config(name, rest)
+        check_model(config)
+        return {"name": name, **config.model_dump(mode="json")}
 
     @model_validator(mode="after")
     def _trained_or_given(self) -> Recipe:

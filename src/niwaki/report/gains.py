@@ -8,6 +8,7 @@ from typing import Any
 
 from niwaki.report.judgement import best_measure
 from niwaki.report.record import RunRecord
+from niwaki.report.sections import figure_rows
 from niwaki.report.words import (
     NONE,
     bytes_text,
@@ -77,7 +78,32 @@ def headline(record: RunRecord) -> list[Row]:
         rows.append(Row(label, ms_text(x), ms_text(y), change_text(x, y, "faster", "slower")))
     a, b = before.get("memory_bytes"), after.get("memory_bytes")
     rows.append(Row("Peak memory", bytes_text(a), bytes_text(b), change_text(a, b, "less", "more")))
-    return rows + [_quality_row(record, axis) for axis in ("both", "fidelity", "diversity")]
+    if record.evaluation.get("trained"):
+        rows += [_quality_row(record, axis) for axis in ("both", "fidelity", "diversity")]
+    return rows + _judged_rows(record)
+
+
+def _judged_rows(record: RunRecord) -> list[Row]:
+    """Of every judge but that of samples, the first figure of each axis beside its verdict."""
+    after = {s["judge"]: s for s in record.sections.get("after", [])}
+    rows = []
+    for section in record.sections.get("before", []):
+        if section["judge"] == "samples":
+            continue
+        verdicts = (record.verdicts.get(section["judge"]) or {}).get("axes") or {}
+        firsts: dict[str, dict[str, str]] = {}
+        for row in figure_rows(section, after.get(section["judge"])):
+            firsts.setdefault(row["axis"], row)
+        for axis, row in firsts.items():
+            verdict = verdicts.get(axis) or {}
+            outcome = str(verdict.get("outcome") or "")
+            hint = f"{axis}, {row['better']} is better"
+            if row["reference"]:
+                hint += f"; {row['reference_name']}: {row['reference']}"
+            tone = outcome_of(verdict)[0] if outcome else ""
+            name = row["name"][0].upper() + row["name"][1:]
+            rows.append(Row(name, row["before"], row["after"], outcome, tone, hint))
+    return rows
 
 
 def _quality_row(record: RunRecord, axis: str) -> Row:

@@ -149,7 +149,7 @@ def set_layout(model: nn.Module, last: bool) -> None:
     """4-D weights with the channels innermost, or back. Values do not change."""
     for tensor in [*model.parameters(), *model.buffers()]:
         if tensor.dim() == 4:
-            tensor.data = channels_last(tensor.data) if last else tensor.data.contiguous()
+            tensor.data = channels_last(tensor.data) if last else channels_first(tensor.data)
 
 
 def channels_last(t: Tensor) -> Tensor:
@@ -161,6 +161,12 @@ def channels_last(t: Tensor) -> Tensor:
     """
     _, c, h, w = t.shape
     return t.contiguous(memory_format=torch.channels_last).as_strided(t.shape, (c * h * w, 1, c * w, c))
+
+
+def channels_first(t: Tensor) -> Tensor:
+    """`(n, C, h, w)` with the strides of a tensor that is read from a file: kernels are chosen by them, and
+    with them the rounding."""
+    return t.clone(memory_format=torch.contiguous_format)
 
 
 def compile_networks(model: nn.Module, names: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.stages import under
 from niwaki_runtime.errors import NiwakiError, nearest
 
-__all__ = ["Source", "init_from", "init_from_hashes", "sources_of", "stored_weights"]
+__all__ = ["Source", "init_from", "init_from_hashes", "is_stored", "sources_of", "stored_weights"]
 
 _PART = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -85,6 +85,16 @@ def _content(path: Path) -> str:
         if candidate.is_file():
             return hash_file(candidate)
     return "missing"
+
+
+def is_stored(path: Path) -> bool:
+    """Whether `path` holds weights of a training that is done: a file, a model or a checkpoint. A run
+    directory whose training was stopped has checkpoints and no model, and holds none."""
+    if path.is_file() or any(candidate.exists() for candidate in _weight_files(path)):
+        return True
+    return (path / "state.json").exists() or (
+        not (path / "run.json").exists() and _content(path) != "missing"
+    )
 
 
 def init_from_hashes(config: TrainConfig) -> dict[str, str]:

@@ -7,32 +7,31 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from niwaki.core.contract import DataSpec
 from niwaki.features.encoders import encoder_names, registered_encoder
-from niwaki.models.registry import build, names, registered
+from niwaki.models.registry import build, names, presets, registered
 
 __all__ = ["catalogue"]
 
-_LABELLED = DataSpec.of("image", (1, 16, 16), classes=10)
-
 
 def catalogue() -> list[dict[str, Any]]:
-    """Every registered model and encoder: name, family, one line, conditions on labelled images,
-    capabilities, settings."""
+    """Every registered model, preset and encoder: name, family, one line, conditions and programs on the data
+    that the model is shown with, settings."""
     entries: list[dict[str, Any]] = []
+    known = presets()
     for name in names():
-        cls = registered(name)
-        model = build(name, {}, _LABELLED)
+        cls, preset = registered(name), known.get(name)
+        model = build(name, {}, cls.example_spec)
         entries.append(
             {
                 "name": name,
                 "family": cls.__module__.removeprefix("niwaki.models.").split(".")[0],
-                "summary": _summary(cls),
+                "summary": preset.summary if preset else _summary(cls),
+                "base": preset.base if preset else None,
                 "conditions": list(model.conditions),
                 "programs": list(model.programs()),
                 "sampler": model.sampler().kind,
                 "graphs": {k: g.role for k, g in model.graphs().items()},
-                "settings": _settings(cls.Config),
+                "settings": {**_settings(cls.Config), **(dict(preset.values) if preset else {})},
             }
         )
     for name in encoder_names():
@@ -42,6 +41,7 @@ def catalogue() -> list[dict[str, Any]]:
                 "name": name,
                 "family": "encoder",
                 "summary": _summary(kind),
+                "base": None,
                 "conditions": [],
                 "programs": ["features"],
                 "settings": _settings(kind.Config),

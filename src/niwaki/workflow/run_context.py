@@ -127,7 +127,9 @@ class RunContext(EvaluationContext):
             raise NiwakiError(
                 f"{self.run.path} holds no trained model yet; run `niwaki train {self.run.path}`"
             )
-        return load_model(self.run.model)
+        model = load_model(self.run.model)
+        model.shipped = self.recipe.export.programs or model.shipped
+        return model
 
     @property
     def device(self) -> str:

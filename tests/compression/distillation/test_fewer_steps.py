@@ -194,7 +194,7 @@ def test_a_smaller_student_of_the_same_family_is_taught_from_nothing(tmp_path: P
     assert made.records[0].parameters[1] < made.records[0].parameters[0]
     fresh = smaller(teacher, {"widths": [8, 8]})
     data = batch(256)
-    x = torch.randn(256, 1, 8, 8), torch.full((256,), 500.0), data.y
+    x = torch.randn(256, 1, 8, 8), torch.full((256,), 500.0), data["class"]
 
     def gap(model: GenerativeModel) -> float:
         with torch.no_grad():

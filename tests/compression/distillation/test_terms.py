@@ -136,7 +136,7 @@ def test_soft_targets_bring_a_smaller_model_of_tokens_to_its_teacher() -> None:
         for p in teacher.parameters():
             p.mul_(2.0)
     student = prune(teacher, ratio=0.25, round_to=1, min_width=2)
-    data = Split(x=tokens(256).x, y=None, spec=teacher.spec)
+    data = Split.of(teacher.spec, tokens(256).x)
     config = FinetuneConfig(
         steps=80, lr=5e-3, ema=0.9, precision="fp32", task_loss_weight=0.0, temperature=2.0
     )
@@ -187,7 +187,9 @@ def test_a_critic_is_trained_in_its_own_phase_and_is_no_part_of_the_student() ->
     assert any(float(p.grad.abs().sum()) > 0 for p in both.critic.parameters())
     terms = both.loss("distill", batch(), context())
     made = teacher.graphs()["generator"](*_asked(both))
-    torch.testing.assert_close(terms["adversarial_generator"], -0.5 * both.critic(made, batch().y).mean())
+    torch.testing.assert_close(
+        terms["adversarial_generator"], -0.5 * both.critic(made, batch()["class"]).mean()
+    )
     small = prune(teacher, ratio=0.5, round_to=1, min_width=2)
     trained = finetune(small, teacher, split(), FinetuneConfig(steps=4, adversarial=0.5), seed=0)
     assert set(trained.state_dict()) == set(teacher.state_dict())

@@ -24,7 +24,7 @@ def _data() -> Any:
     rng = torch.Generator().manual_seed(0)
     x = torch.rand(128, *small_models.IMAGE.shape, generator=rng) * 2 - 1
     y = torch.arange(128) % small_models.IMAGE.classes
-    return SimpleNamespace(train=Split(x=x, y=y, spec=small_models.IMAGE), fingerprint="test")
+    return SimpleNamespace(train=Split.of(small_models.IMAGE, x, y), fingerprint="test")
 
 
 DATA = _data()

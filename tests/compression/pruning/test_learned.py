@@ -34,11 +34,11 @@ SMALL = {"round_to": 1, "min_width": 2}
 def split(n: int = 128) -> Split:
     rng = torch.Generator().manual_seed(1)
     x = torch.rand((n, 1, 8, 8), generator=rng) * 2 - 1
-    return Split(x=x, y=torch.arange(n) % 10, spec=small_models.IMAGE)
+    return Split.of(small_models.IMAGE, x, torch.arange(n) % 10)
 
 
 def tokens(model: GenerativeModel, n: int = 128) -> Split:
-    return Split(x=torch.randint(0, 7, (n, 5), generator=torch.Generator().manual_seed(1)), spec=model.spec)
+    return Split.of(model.spec, torch.randint(0, 7, (n, 5), generator=torch.Generator().manual_seed(1)))
 
 
 def free(model: GenerativeModel) -> list:

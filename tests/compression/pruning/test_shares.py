@@ -151,9 +151,8 @@ def test_prune_by_itself_does_all_that_the_step_does() -> None:
     with pytest.raises(CallError, match="needs data"):
         prune(model, method="l0", train=5)
     rng = torch.Generator().manual_seed(0)
-    split = Split(
-        x=torch.rand((64, 1, 8, 8), generator=rng) * 2 - 1, y=torch.arange(64) % 10, spec=model.spec
-    )
+    x = torch.rand((64, 1, 8, 8), generator=rng) * 2 - 1
+    split = Split.of(model.spec, x, torch.arange(64) % 10)
     taylor = prune(model, what="weights", importance="taylor", ratio=0.3, split=split)
     assert float((taylor.generator.conv1.weight == 0).float().mean()) == pytest.approx(0.3, abs=1e-3)
 

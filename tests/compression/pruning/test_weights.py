@@ -42,10 +42,10 @@ def split_of(model: GenerativeModel, n: int = 64) -> Split:
     rng = torch.Generator().manual_seed(1)
     if model.spec.modality == "image":
         x, y = torch.rand((n, *model.spec.shape), generator=rng) * 2 - 1, torch.arange(n) % 10
-        return Split(x=x, y=y, spec=model.spec)
+        return Split.of(model.spec, x, y)
     if model.spec.modality == "text":
-        return Split(x=torch.randint(0, 7, (n, *model.spec.shape), generator=rng), spec=model.spec)
-    return Split(x=torch.randn((n, *model.spec.shape), generator=rng), spec=model.spec)
+        return Split.of(model.spec, torch.randint(0, 7, (n, *model.spec.shape), generator=rng))
+    return Split.of(model.spec, torch.randn((n, *model.spec.shape), generator=rng))
 
 
 def zeros(model: GenerativeModel) -> dict[str, Tensor]:

@@ -187,7 +187,7 @@ def test_layers_without_a_call_stay_float_and_dead_inputs_do_no_harm(monkeypatch
     found = observe(model, calibration_inputs(model, 16), is_quantizable)
     assert (found["generator.dead"].least, found["generator.dead"].most) == (0.0, 0.0)
     made = quantize_model(model, config())
-    assert made.skipped["generator.idle"] == "sampling never calls it"
+    assert made.skipped["generator.idle"] == "no program calls it"
     assert "generator.idle" not in quantized_layers(made.model)
     wanted, got = model.sample(16, seed=0), made.model.sample(16, seed=0)
     assert float((wanted - got).abs().mean() / wanted.std()) < 0.05

@@ -12,6 +12,7 @@ from niwaki_runtime.samplers.base import (
 )
 from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
+from niwaki_runtime.samplers.inpaint import Inpaint
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 
@@ -20,6 +21,7 @@ __all__ = [
     "Backend",
     "Cascade",
     "Diffusion",
+    "Inpaint",
     "Noise",
     "NumpyBackend",
     "OneShot",

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -192,7 +192,7 @@ class Sampler:
         """
         return None
 
-    def override(self, **changes: Any) -> Sampler:
+    def override(self, **changes: Any) -> Self:
         """A copy with some fields changed; raises CallError for a field that does not exist."""
         if not changes:
             return self

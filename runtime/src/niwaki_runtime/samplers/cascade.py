@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register, sampler_from_json
@@ -53,7 +53,7 @@ class Cascade(Sampler):
             base += _spans(leg) * _LEG
         return out
 
-    def override(self, **changes: Any) -> Sampler:
+    def override(self, **changes: Any) -> Self:
         """A copy with options changed in each leg that has them; raises CallError for one that no leg has."""
         if not changes:
             return self

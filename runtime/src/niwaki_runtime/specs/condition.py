@@ -63,10 +63,10 @@ class ConditionSpec:
         if array.shape != (n, *shape):
             raise CallError(f"condition '{name}' must have the shape {(n, *shape)}, not {array.shape}")
         if not self.integer:
-            return np.ascontiguousarray(array, dtype=np.float32)
+            return np.require(array, np.float32, ["C", "W"])
         if array.dtype.kind not in "iub" and not np.array_equal(array, np.floor(array)):
             raise CallError(f"condition '{name}' must be integers")
-        array = np.ascontiguousarray(array, dtype=np.int64)
+        array = np.require(array, np.int64, ["C", "W"])
         allowed = (array >= 0) & (array < self.size)
         if self.null is not None:
             allowed |= array == self.null

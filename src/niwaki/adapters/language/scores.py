@@ -13,7 +13,7 @@ from torch import Tensor
 from niwaki.adapters.language.model import LanguageModel
 from niwaki.core.contract import CallError
 from niwaki_runtime.bundle import Bundle
-from niwaki_runtime.samplers import Autoregressive, NumpyBackend
+from niwaki_runtime.samplers import NumpyBackend, Sampler
 from niwaki_runtime.samplers.base import Backend, Runner
 
 __all__ = ["bits_per_token", "bundle_bits_per_token", "forced_log_probs"]
@@ -42,8 +42,6 @@ def bundle_bits_per_token(bundle: Bundle, x: Any, *, batch: int = 64) -> np.ndar
     Raises CallError where the bundle does not make tokens.
     """
     sampler = bundle.sampler
-    if not isinstance(sampler, Autoregressive):
-        raise CallError(f"{bundle!r} does not make tokens one after another")
     tokens = np.asarray(x).astype(np.int64)
     parts = []
     for at in range(0, len(tokens), batch):
@@ -55,9 +53,12 @@ def bundle_bits_per_token(bundle: Bundle, x: Any, *, batch: int = 64) -> np.ndar
 
 
 def forced_log_probs(
-    graphs: Mapping[str, Runner], sampler: Autoregressive, x: np.ndarray, backend: Backend
+    graphs: Mapping[str, Runner], sampler: Sampler, x: np.ndarray, backend: Backend
 ) -> np.ndarray:
     """log p, in nats, of every token at every place of `x` `(n, length)` given the real ones before it:
     `(n, length, V)` float64, from the graphs of a model or of a bundle, in whatever runs them.
     """
-    return sampler.forced(graphs, x, backend)
+    log_p = sampler.forced(graphs, x, backend)
+    if log_p is None:
+        raise CallError(f"the sampler '{sampler.kind}' does not make tokens one after another")
+    return log_p

@@ -99,7 +99,7 @@ def value_of(port: Port, model: GenerativeModel, batch: Batch, ctx: Context, *, 
     """What an input is given: the batch's own where the batch has it, else random values of its kind."""
     n, device = len(batch), batch.x.device
     shape = tuple(n if axis == port.batch_axis else s for axis, s in enumerate(port.shape))
-    if port.name in model.conditions and port.name in batch:
+    if port.name in batch and any(port.name in program.inputs for program in model.programs().values()):
         return batch[port.name]
     if port.high:
         if len(shape) == 1 and "class" in batch and port.high - model.spec.classes in (0, 1):

@@ -37,7 +37,11 @@ def with_sampling(model: GenerativeModel, **changes: Any) -> None:
 
     Raises CallError where the model's config does not say how it samples.
     """
-    fields = type(model.config).model_fields
+    fields, options = type(model.config).model_fields, model.sampler().options()
+    shared = {k: v for k, v in changes.items() if k not in fields and k in options and "sampling" in fields}
+    if shared:
+        changes = {k: v for k, v in changes.items() if k not in shared}
+        changes["sampling"] = {**model.config.sampling, **shared}
     missing = [key for key, value in changes.items() if key not in fields and _differs(model, key, value)]
     if missing:
         raise CallError(
@@ -45,7 +49,8 @@ def with_sampling(model: GenerativeModel, **changes: Any) -> None:
         )
     known = {key: value for key, value in changes.items() if key in fields}
     model.config = type(model.config).model_validate({**model.config.model_dump(), **known})
-    for key, value in known.items():
+    known.pop("sampling", None)
+    for key, value in {**known, **shared}.items():
         if _differs(model, key, value):
             raise CallError(f"'{model.name}' does not sample as its config says: '{key}' stayed as it was")
 

@@ -15,7 +15,9 @@ from torch import Tensor
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.core.backend import TorchBackend
 from niwaki.core.contract import GenerativeModel, Graph
+from niwaki.data.inputs import inputs_of
 from niwaki.deployment.parity import sample_through
+from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.samplers import Autoregressive
 from niwaki_runtime.samplers.autoregressive import teacher_forced
 from niwaki_runtime.specs import resolve
@@ -33,6 +35,8 @@ def calibration_inputs(
     They are spread evenly over the calls (timesteps, positions) and over samples, whose classes follow each
     other unless `condition` says otherwise. A graph that reads many tokens at once is given the samples
     themselves, stride by stride: without prompts sampling would show it nothing but filling.
+    Graphs that `sample` does not call (an encoder, a translator back) are seen in the shipped programs that
+    call them. `condition`, where it comes from a split (`split_inputs`), gives their inputs, too.
     overrides: fields of the sampler, as in `sample`
     """
     sampler = model.sampler().override(**overrides)
@@ -42,7 +46,22 @@ def calibration_inputs(
     if isinstance(sampler, Autoregressive) and sampler.prefill:
         graphs[sampler.prefill] = InputRecorder(model.graphs()[sampler.prefill], n)
         _read_again(model, graphs, sampler, made, condition)
+    _other_programs(model, graphs, n, CALIBRATION + seed, condition)
     return {name: recorder.spread() for name, recorder in graphs.items() if recorder.calls}
+
+
+def _other_programs(
+    model: GenerativeModel, graphs: dict[str, InputRecorder], n: int, seed: int, condition: Any
+) -> None:
+    """Run the shipped programs that call a graph which nothing has called yet."""
+    for name, program in model.shipped_programs().items():
+        unseen = [g for g in program.sampler.graphs_used() if not graphs[g].calls]
+        if name == SAMPLING or not unseen:
+            continue
+        rows = max(1, -(-n // program.sampler.evaluations()))
+        asked = inputs_of(model, name, rows, condition)
+        recorders = {g: graphs[g] if g in unseen else model.graphs()[g] for g in graphs}
+        sample_through(model, recorders, rows, program=name, seed=seed, condition=asked)
 
 
 @torch.no_grad()

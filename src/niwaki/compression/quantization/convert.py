@@ -108,13 +108,13 @@ def chosen_layers(
         if not any(_begins(n, wanted) for n in names):
             raise CallError(f"there is no layer '{wanted}' to quantize; {nearest(wanted, names)}")
     layers, skipped = {}, {}
-    graphs = {id(m) for g in _sampling(model) for m in g.module.modules()}
+    graphs = {id(m) for g in _shipped(model) for m in g.module.modules()}
     for name in names:
         module = model.get_submodule(name)
         if id(module) not in graphs:
             continue  # a network that only training uses
         if name not in seen:
-            skipped[name] = "sampling never calls it"
+            skipped[name] = "no program calls it"
             continue
         asked = config.of(name)
         if asked is None:
@@ -137,9 +137,8 @@ def _flat(module: nn.Linear) -> bool:
     return module.weight.numel() == 0
 
 
-def _sampling(model: GenerativeModel) -> list[Any]:
-    used = model.sampler().graphs_used()
-    return [graph for name, graph in model.shipped_graphs().items() if name in used]
+def _shipped(model: GenerativeModel) -> list[Any]:
+    return list(model.shipped_graphs().values())
 
 
 def _begins(name: str, key: str) -> bool:

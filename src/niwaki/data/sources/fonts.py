@@ -5,10 +5,11 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-__all__ = ["CHARACTERS", "FAMILIES", "GRID", "distance_fields", "font_file"]
+__all__ = ["CHARACTERS", "FAMILIES", "GRID", "Style", "distance_fields", "font_file", "style_of"]
 
 CHARACTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits
 
@@ -47,6 +48,26 @@ FAMILIES: dict[str, dict[str, str]] = {
         "STIX Bold Italic": "STIXGeneralBolIta.ttf",
     },
 }
+
+
+class Style(NamedTuple):
+    """What a font looks like, in words: `regular` or `bold`, `upright` or `italic`, `sans`, `serif` or
+    `mono`."""
+
+    weight: str
+    slant: str
+    shape: str
+
+
+def style_of(font: str) -> Style:
+    """The style of a font of `FAMILIES`, which its name tells."""
+    plain = "sans" if "Sans" in font else "serif"
+    return Style(
+        "bold" if "Bold" in font else "regular",
+        "italic" if "Italic" in font or "Oblique" in font else "upright",
+        "mono" if "Mono" in font or "Typewriter" in font else plain,
+    )
+
 
 GRID = 128  # pixels along a field's edge
 EM = 84  # pixels of a font's em square in a field: every character fits, with room for the distance

@@ -199,9 +199,7 @@ def _columns(
     own, rest = windows[:, :c], windows[:, c:].contiguous()
 
     def spec(values: torch.Tensor, names: tuple[str, ...]) -> ValueSpec:
-        low, high = values.min().item(), values.max().item()  # where plots end; models are not bound by it
-        bounds = Real(low, high if high > low else low + 1.0)
-        return ValueSpec("series", tuple(values.shape[1:]), "CT", bounds, rate, names)
+        return ValueSpec("series", tuple(values.shape[1:]), "CT", Real(-math.inf, math.inf), rate, names)
 
     before, after = own[..., :past].contiguous(), own[..., past:].contiguous()
     columns = {"past": Column(spec(before, channels), before)}

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from niwaki.modalities import modality_of
+from niwaki.modalities.drawing import lines
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["exhibit"]
+__all__ = ["curves", "exhibit", "passages"]
 
 
 def exhibit(
@@ -27,3 +28,22 @@ def exhibit(
         media = modality_of(spec).show(np.asarray(x), spec, files)
         shown.append({"label": label, **vars(media)})
     return {"caption": caption, "media": shown}
+
+
+def curves(caption: str, plots: Sequence[tuple[str, np.ndarray]], split: int = 0) -> dict[str, Any]:
+    """Plots side by side: (what it is, curves `(curves, T)`) each, on an axis of their own.
+
+    split: step at which the future begins; 0 draws no line
+    """
+    made = [("plot", label, lines(np.asarray(x), -np.inf, np.inf, split=split)) for label, x in plots]
+    return _of(caption, made)
+
+
+def passages(caption: str, texts: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Texts side by side: (what it is, the text) each."""
+    return _of(caption, [("text", label, text) for label, text in texts])
+
+
+def _of(caption: str, made: Sequence[tuple[str, str, str]]) -> dict[str, Any]:
+    media = [{"label": label, "kind": kind, "data": data, "also": ""} for kind, label, data in made]
+    return {"caption": caption, "media": media}

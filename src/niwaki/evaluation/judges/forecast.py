@@ -13,6 +13,7 @@ from niwaki.evaluation.equivalence.items import Scores, item_verdicts, other_ite
 from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.verdict import Axis
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
+from niwaki.evaluation.judges.exhibits import curves
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
     first_rows,
@@ -41,6 +42,7 @@ PATHS = 50
 """Paths drawn for each item."""
 LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
 _SEASONAL = 2000  # training pasts that the season is read from at most
+_SHOWN = 5
 _METHOD = "paths of another item; paths that are all one"
 
 FIDELITY = Axis(
@@ -133,19 +135,13 @@ class Forecast(Judge):
         ]  # fmt: skip
         skill = 1 - float(score.mean()) / max(float(best["crps"].mean()), 1e-12)
         worst = np.argsort(-score, kind="stable")[:32]
-        shown = worst[:8]
         details: dict[str, Any] = {
             "season": season,
             "skill": skill,
             "naive": {k: {m: float(v.mean()) for m, v in row.items()} for k, row in naive.items()},
             "by_step": _by_step(paths, truth).tolist(),
             "worst": [{"index": int(i), "crps": float(score[i])} for i in worst],
-            "shown": {
-                "index": shown.tolist(),
-                "past": first_rows(dataset.split(evidence.split), PAST, evidence.n)[shown].tolist(),
-                "future": truth[shown].tolist(),
-                "quantiles": np.moveaxis(quantiles[:, shown], 0, 1).tolist(),
-            },
+            "exhibits": self._shown(evidence, dataset, truth, quantiles, score),
         }
         text = signature(
             "forecast", split=evidence.split, n=evidence.n, paths=paths.shape[1], seed=evidence.seed,
@@ -190,6 +186,26 @@ class Forecast(Judge):
             "paired": True,
         }
         return Verdicts(self.name, before.n, axes, details, {"rise": rise})
+
+    def _shown(
+        self,
+        evidence: Evidence,
+        dataset: Dataset,
+        truth: np.ndarray,
+        quantiles: np.ndarray,
+        score: np.ndarray,
+    ) -> list[dict[str, Any]]:
+        """The past and what came, beside the forecast's quantiles, of a few series and of the worst one."""
+        past = first_rows(dataset.split(evidence.split), PAST, evidence.n)
+        rows = past.reshape(evidence.n, -1, past.shape[-1])[:, 0]  # the first channel
+        ahead = np.stack([truth, *quantiles], 1).reshape(evidence.n, 4, -1, truth.shape[-1])[:, :, 0]
+        out = []
+        for i in (*range(min(_SHOWN, evidence.n)), int(np.argmax(score))):
+            known = np.tile(rows[i], (4, 1))
+            label = "what came, and the quantiles 0.1, 0.5 and 0.9"
+            plot = [(label, np.concatenate([known, ahead[i]], 1))]
+            out.append(curves(f"Test series {i}: CRPS {score[i]:.3g}", plot, past.shape[-1]))
+        return out
 
     def _naive(
         self, evidence: Evidence, dataset: Dataset, truth: np.ndarray

@@ -27,8 +27,10 @@ from niwaki.evaluation.equivalence.items import Scores, item_verdicts, planted_m
 from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.verdict import Axis
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
+from niwaki.evaluation.judges.exhibits import exhibit
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
+    first_rows,
     margin_key,
     margins_from_json,
     margins_to_json,
@@ -49,6 +51,7 @@ EXACT = "log_probability"
 """Name of an output that is the logarithm of a probability, not of a density."""
 OOD = "ood"
 """Name of the further split whose samples are from outside the distribution."""
+_SHOWN = 6
 _METHOD = "5 % of the dimensions coded by their own distribution"
 
 FIDELITY = Axis(
@@ -114,6 +117,7 @@ class Likelihood(Judge):
             "bits_per_dim": found.to_json(),
             "independent": float(reference.mean()),
             "least_likely": [{"index": int(i), "bits": float(found.per_sample[i])} for i in order],
+            "exhibits": self._shown(evidence, dataset, found.per_sample, order),
             "quantiles": {f"{q:g}": float(np.quantile(found.per_sample, q)) for q in (0, 0.1, 0.5, 0.9, 1)},
         }
         if "ood" in evidence.arrays:
@@ -150,6 +154,17 @@ class Likelihood(Judge):
         )  # fmt: skip
         details = {"bits_per_dim": {"before": first.value, "after": second.value}, "paired": True}
         return Verdicts(self.name, before.n, axes, details, {"rise": rise})
+
+    def _shown(
+        self, evidence: Evidence, dataset: Dataset, bits: np.ndarray, order: np.ndarray
+    ) -> list[dict[str, Any]]:
+        """The least and the most likely samples."""
+        rows, spec = first_rows(dataset.split(evidence.split), SAMPLE, evidence.n), dataset.spec.x
+        ends = {"The least likely samples": order[:_SHOWN], "The most likely": np.argsort(bits)[:_SHOWN]}
+        return [
+            exhibit(caption, [(f"{bits[i]:.3g} bits", rows[i], spec) for i in which], dataset.files)
+            for caption, which in ends.items()
+        ]
 
     def _log_prob(
         self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int, levels: int

@@ -16,6 +16,7 @@ from niwaki.evaluation.equivalence import text as text_axes
 from niwaki.evaluation.equivalence.text import FEWEST, bits, compare_text, rarefied_coverage_of_text
 from niwaki.evaluation.equivalence.text_margins import damaged_windows, frequencies, margins_of_damage
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
+from niwaki.evaluation.judges.exhibits import passages
 from niwaki.evaluation.judges.reading import bytes_of, bytes_per_token, tokens_of, words_of
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
@@ -37,6 +38,7 @@ __all__ = ["Predictions"]
 _MARGINS = 256  # windows that margins are measured on at most
 _SAMPLES = 64  # whose n-grams are counted
 _SHOWN = 8  # that are shown as text
+_READ = 4  # that are put on a page
 _HELD = 1 << 24  # log-probabilities in memory at a time
 _KNOWN = 1 << 24  # bytes of the training text that xz is given at most
 _METHOD = "5 % at random; parts of the vocabulary of 5 %"
@@ -129,6 +131,13 @@ class Predictions(Judge):
                 "text": words_of(dataset, samples[:_SHOWN]),
                 "real": words_of(dataset, tokens[:_SHOWN]),
             }
+            words = details["samples"]["text"]
+            if words is not None:
+                pairs = list(zip(words, details["samples"]["real"], strict=False))[:_READ]
+                details["exhibits"] = [
+                    passages(f"Sample {i}", [("sample", made), ("a window of the test split", real)])
+                    for i, (made, real) in enumerate(pairs)
+                ]
             details["ngrams"] = jsonable(_ngrams(samples))
         text = signature(
             "predictions", split=evidence.split, windows=evidence.n, length=log_p.shape[1],

@@ -13,6 +13,7 @@ from niwaki.evaluation.equivalence.items import Scores, item_verdicts, other_ite
 from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.verdict import Axis
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
+from niwaki.evaluation.judges.exhibits import exhibit
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
     first_rows,
@@ -30,6 +31,7 @@ from niwaki_runtime.specs import SAMPLE
 __all__ = ["PROGRAMS", "Restoration"]
 
 PROGRAMS = ("restore", "upscale", "inpaint")
+_SHOWN = 4
 _METHOD = "restored as another sample"
 
 FIDELITY = Axis(
@@ -99,6 +101,15 @@ class Restoration(Judge):
             if given is None
             else float((ratio["restored"] > ratio["degraded"]).mean()),
         }
+        shown = ({} if given is None else {"given": given}) | {"restored": restored, "truth": truth}
+        details["exhibits"] = [
+            exhibit(
+                f"Test sample {i}: PSNR {ratio['restored'][i]:.3g} dB",
+                [(label, x[i], dataset.spec.x) for label, x in shown.items()],
+                dataset.files,
+            )
+            for i in (*worst[:2], *range(min(_SHOWN, evidence.n)))
+        ]
         text = signature(
             "restoration", program=evidence.facts["program"], split=evidence.split, n=evidence.n,
             seed=evidence.seed, span=f"{span:g}", data=dataset.fingerprint[:12],

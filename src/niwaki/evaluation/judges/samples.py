@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.core.contract import CallError, Runner
+from niwaki.core.contract import CallError, Program, Runner
 from niwaki.core.store import jsonable
 from niwaki.data import Dataset
 from niwaki.data.inputs import make_inputs
-from niwaki.evaluation.equivalence.calibration import Calibration, calibrated
+from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
 from niwaki.evaluation.equivalence.compare import compare
 from niwaki.evaluation.equivalence.margins import real_size
 from niwaki.evaluation.evaluate import Evaluation, evaluate
@@ -20,11 +20,11 @@ from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Sect
 from niwaki.evaluation.judges.findings import findings, fitness
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import results, where
-from niwaki.evaluation.judges.views import answered_column, dataset_of
+from niwaki.evaluation.judges.views import answered_column, class_column, dataset_of, domains
 from niwaki.evaluation.measures import ALL, BY_JUDGES, DEFAULT, measures
 from niwaki.evaluation.statistics.samples import split_features
 from niwaki_runtime.programs import SAMPLING
-from niwaki_runtime.specs import resolve
+from niwaki_runtime.specs import SAMPLE, resolve
 
 __all__ = ["Samples", "extractor_records"]
 
@@ -39,8 +39,8 @@ class Samples(Judge):
     translator is given `x` and answers with `x_b`): that one's real data are then what it is judged by.
 
     evidence: `samples` `(n, *shape)`, and `labels` `(n,)` where the class of each was asked for, following
-              the split's; facts: the `column` that they answer to, `paired` (absent: true) whether sample i
-              follows from the seed and i alone
+              the split's, or is that of the row whose caption or image was given; facts: the `column` that
+              they answer to, `paired` (absent: true) whether sample i follows from the seed and i alone
     """
 
     title = "Samples"
@@ -68,6 +68,7 @@ class Samples(Judge):
         classes = dataset_of(dataset, column).spec.classes
         rows = resolve(program.inputs, inputs, 0, n)
         labels = [rows[k] for k, spec in program.inputs.items() if spec.is_label and spec.size == classes]
+        labels = labels or _classes_of_rows(program, dataset, split, n, classes)
         if labels:
             arrays["labels"] = labels[0]
         facts: dict[str, Any] = {**where(runner), "column": column}
@@ -121,6 +122,12 @@ class Samples(Judge):
         )
         return Margins(self.name, found.key, found.to_json())
 
+    def margins_key(self, evidence: Evidence, dataset: Dataset) -> str:
+        view = _view(evidence, dataset)
+        size = real_size(len(view.test), evidence.n)
+        before = evidence.arrays["samples"]
+        return calibration_key(before, view, self.tools.extractors, seed=evidence.seed, size=size)
+
     def compare(self, before: Evidence, after: Evidence, margins: Margins, dataset: Dataset) -> Verdicts:
         """Paired where both are of the same seed and number and neither says otherwise. Margins of other
         samples are measured anew."""
@@ -160,6 +167,24 @@ class Samples(Judge):
             result.value, result.interval, "both", "higher", result.floor, "trained on real samples",
         )  # fmt: skip
         return [figure], {"features": first.name, **jsonable(found)}
+
+
+def _classes_of_rows(
+    program: Program, dataset: Dataset, split: str, n: int, classes: int
+) -> list[np.ndarray]:
+    """Classes of the rows that samples were asked by: who is given the caption of a row, or an image to
+    translate, has to show what that row shows. [] where no input is a column, or no such classes exist."""
+    rows = dataset.split(split)
+    given = next((name for name in program.inputs if name in rows.columns), None)
+    if given is None or not classes:
+        return []
+    name = class_column(given) if given in domains(dataset) else class_column(SAMPLE)
+    if name not in rows.columns or rows.columns[name].spec.levels != classes:
+        return []
+    if given not in domains(dataset) and not rows.columns[given].paired:
+        return []
+    known = rows.columns[name].data.cpu().numpy().astype(np.int64)
+    return [known[np.arange(n) % len(known)]]
 
 
 def _view(evidence: Evidence, dataset: Dataset) -> Dataset:

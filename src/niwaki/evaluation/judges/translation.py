@@ -15,6 +15,7 @@ from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.verdict import Axis
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Tools, Verdicts
 from niwaki.evaluation.judges.domain_classifiers import DomainClassifiers, labels_of
+from niwaki.evaluation.judges.exhibits import exhibit
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
     first_rows,
@@ -31,6 +32,7 @@ __all__ = ["PREFIX", "Translation"]
 
 PREFIX = "translate_"
 _BACK = "_back"
+_SHOWN = 4
 _METHOD = "left untranslated; translated as another sample"
 
 FIDELITY = Axis(
@@ -118,7 +120,9 @@ class Translation(Judge):
 
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         style, content = self.classifiers.style(dataset), self.classifiers.content(dataset)
-        figures, details = [], {}
+        figures: list[Figure] = []
+        details: dict[str, Any] = {}
+        exhibits: list[dict[str, Any]] = []
         for way, answers in self._answers(evidence, dataset):
             title = f"{way.program}: "
             figures.append(
@@ -147,8 +151,10 @@ class Translation(Judge):
                     Figure(f"{title}cycle error", float(cycle.mean()), mean_interval(cycle), "fidelity")
                 )
                 record["cycle_error"] = float(cycle.mean())
+            exhibits += self._shown(evidence, dataset, way)
             record["mistaken"] = np.flatnonzero(~answers.styled)[:32].tolist()
             details[way.program] = {"source": way.source, "target_column": way.target, **record}
+        details["exhibits"] = exhibits
         details["classifiers"] = {
             name: None if c is None else {"accuracy": c.accuracy, "fingerprint": c.fingerprint}
             for name, c in (("style", style), ("content", content))
@@ -199,6 +205,20 @@ class Translation(Judge):
         ]
         arrays = {"moved": np.concatenate([part.mean(1) for part in moved])}
         return Verdicts(self.name, len(styled[0]), axes, {"shares": details, "paired": True}, arrays)
+
+    def _shown(self, evidence: Evidence, dataset: Dataset, way: _Way) -> list[dict[str, Any]]:
+        """The first inputs beside what became of them."""
+        made = evidence.arrays[way.program][:_SHOWN]
+        given = first_rows(dataset.split(evidence.split), way.source, len(made))
+        spec = {name: dataset.spec[name] for name in (way.source, way.target)}
+        return [
+            exhibit(
+                f"{way.program}, test sample {i}",
+                [("input", given[i], spec[way.source]), ("translated", made[i], spec[way.target])],
+                dataset.files,
+            )
+            for i in range(len(made))
+        ]
 
     def _answers(self, evidence: Evidence, dataset: Dataset) -> Iterator[tuple[_Way, _Answers]]:
         """What the classifiers say of each program's translations."""

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from niwaki import __version__
+
 __all__ = ["Z95", "Result", "mean_interval", "normal_interval", "signature", "wilson"]
 
 Z95 = 1.959963984540054
@@ -17,8 +19,10 @@ Z95 = 1.959963984540054
 
 
 def signature(metric: str, **settings: Any) -> str:
-    """A string that says exactly what was computed, as sacrebleu's: `metric:frechet|ddof:1|…`."""
+    """A string that says exactly what was computed and by which version, as sacrebleu's:
+    `metric:frechet|ddof:1|…|niwaki:0.1.0`."""
     parts = [f"metric:{metric}"] + [f"{k}:{v}" for k, v in settings.items() if v is not None]
+    parts.append(f"niwaki:{__version__}")
     return "|".join(parts)
 
 

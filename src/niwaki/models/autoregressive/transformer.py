@@ -1,12 +1,13 @@
 """A causal transformer over tokens: decoder-only and pre-norm, with rotary positions.
 
-Vaswani et al. 2017; the arrangement is that of Radford et al. 2019 (GPT-2), with the rotary positions of Su et
-al. 2021 and the squared ReLU of So et al. 2021.
+Vaswani et al. 2017; the arrangement is that of Radford et al. 2019 (GPT-2), with the rotary positions of Su
+et al. 2021 and the squared ReLU of So et al. 2021.
 """
 
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -62,7 +63,9 @@ class TransformerConfig(ModelConfig):
 
 @register("transformer")
 class Transformer(GenerativeModel):
-    """p(x) = Π p(xᵢ | x₀ … xᵢ₋₁, labels) over sequences of tokens of one length.
+    """A decoder-only transformer over tokens, with cached decoding, prefill, prompts and exact `log_prob`.
+
+    p(x) = Π p(xᵢ | x₀ … xᵢ₋₁, labels) over sequences of one length.
 
     Before the first token stands one that no sequence holds, number n; labels (classes) are added to every
     embedding. Keys and values of what was read are state of two graphs: `decode` takes one token, `prefill`
@@ -73,6 +76,7 @@ class Transformer(GenerativeModel):
     """
 
     Config = TransformerConfig
+    example_spec: ClassVar[DataSpec] = DataSpec.of("text", (64,))
     config: TransformerConfig
 
     def __init__(self, config: TransformerConfig, spec: DataSpec) -> None:
@@ -175,7 +179,7 @@ class Transformer(GenerativeModel):
         labels, state = rest[: len(self.conditions)], rest[len(self.conditions) :]
         turn = self.rotary(position + torch.arange(tokens.shape[1], device=tokens.device))
         x, news = self._enter(tokens, labels), []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self._layers()):
             x, k, v = block.read(x, turn, position, state[2 * i], state[2 * i + 1])
             news += [k, v]
         return (self._leave(x), *news)
@@ -185,13 +189,16 @@ class Transformer(GenerativeModel):
         logits, *news = self.prefill(token.unsqueeze(1), position, *rest)
         return (logits.squeeze(1), *news)
 
+    def _layers(self) -> list[CausalBlock]:
+        return [block for block in self.blocks if isinstance(block, CausalBlock)]
+
     def graphs(self) -> dict[str, Graph]:
         labels = tuple(
             Port(name, (1,), "int64", high=c.size + (c.null is not None))
             for name, c in self.conditions.items()
         )
         state = []
-        for i, block in enumerate(self.blocks):
+        for i, block in enumerate(self._layers()):
             heads = block.attention.heads
             for letter, layer in (("key", block.attention.k), ("value", block.attention.v)):
                 shape = (1, heads, self.length, layer.out_features // heads)

@@ -3,5 +3,15 @@
 from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
 from niwaki.models.diffusion.edm import Edm, EdmConfig
 from niwaki.models.diffusion.flow_matching import FlowMatching, FlowMatchingConfig
+from niwaki.models.diffusion.latent import LatentDiffusion, LatentDiffusionConfig
 
-__all__ = ["Ddpm", "DdpmConfig", "Edm", "EdmConfig", "FlowMatching", "FlowMatchingConfig"]
+__all__ = [
+    "Ddpm",
+    "DdpmConfig",
+    "Edm",
+    "EdmConfig",
+    "FlowMatching",
+    "FlowMatchingConfig",
+    "LatentDiffusion",
+    "LatentDiffusionConfig",
+]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any, ClassVar
 
 from pydantic import Field
 
-from niwaki.models.registry import ModelConfig
+from niwaki.models.config import Conditioning, ModelConfig
 from niwaki_runtime.process import Process
 
 __all__ = ["DenoiserConfig"]
@@ -20,10 +21,10 @@ class DenoiserConfig(ModelConfig):
     heads:       attention heads
     groups:      of every GroupNorm; widths are multiples of it, and stay so when pruned
     dropout:     inside residual blocks
-    label_drop:  share of labels dropped in training, one coin per sample; above 0 the model can be guided
-    conditional: use the labels; None is wherever there are any
     prediction:  what the network says (`Process.predictions`)
-    solver, steps, guidance: how it samples unless told otherwise
+    sampling:    fields of `Diffusion` that differ from the `usual` ones: `{steps: 10, solver: heun}`
+    conditioning: a tenth of the labels is dropped in training, so that the model can be guided
+    usual:       solver and steps unless told otherwise
     """
 
     widths: tuple[int, ...] = Field((64, 128), min_length=1)
@@ -32,12 +33,9 @@ class DenoiserConfig(ModelConfig):
     heads: int = Field(4, ge=1)
     groups: int = Field(8, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    label_drop: float = Field(0.1, ge=0, lt=1)
-    conditional: bool | None = None
     prediction: str = "x0"
-    solver: str = "euler"
-    steps: int = Field(30, ge=1)
-    guidance: float = 1.0
+    conditioning: Conditioning = Conditioning(drop=0.1)
+    usual: ClassVar[dict[str, Any]] = {"solver": "euler", "steps": 30}
 
     @abstractmethod
     def process(self) -> Process:

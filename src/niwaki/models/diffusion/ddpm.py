@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -11,12 +11,16 @@ from torch import Tensor
 from niwaki.core.contract import (
     Batch,
     CallError,
+    ConditionSpec,
     Context,
     DataSpec,
     GenerativeModel,
     Graph,
     Phase,
     Port,
+    Program,
+    Real,
+    ValueSpec,
 )
 from niwaki.models.diffusion.config import DenoiserConfig
 from niwaki.models.diffusion.unet import UNet
@@ -24,7 +28,7 @@ from niwaki.models.registry import register
 from niwaki.nn.diffusion import TensorProcess, columns, drop_labels, noised
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki_runtime.process import Process, VariancePreserving
-from niwaki_runtime.samplers import Diffusion
+from niwaki_runtime.samplers import Diffusion, Inpaint
 
 __all__ = ["Ddpm", "DdpmConfig"]
 
@@ -41,7 +45,7 @@ class DdpmConfig(DenoiserConfig):
     prediction: Literal["v", "epsilon", "x0", "velocity"] = "v"
     schedule: Literal["cosine", "linear"] = "cosine"
     train_steps: int = Field(1000, ge=2)
-    solver: Literal["ddpm", "ddim", "euler", "heun", "dpmpp_2m", "consistency"] = "ddim"
+    usual: ClassVar[dict[str, Any]] = {"solver": "ddim", "steps": 30}
     spacing: Literal["trailing", "linspace", "leading"] = "trailing"
 
     def process(self) -> Process:
@@ -70,10 +74,10 @@ class Ddpm(GenerativeModel):
             raise CallError(
                 f"{height}×{width} pixels cannot be halved {halvings} times; shorten 'model.widths'"
             )
-        self.classes = 0 if config.conditional is False else spec.classes
-        self.guided = bool(self.classes and config.label_drop)
-        if config.guidance != 1.0 and not self.guided:
-            raise CallError("guidance needs labels and model.label_drop above 0")
+        self.classes = spec.classes if config.conditioning.wants("class") else 0
+        self.guided = bool(self.classes and config.conditioning.drop)
+        if config.sampling.get("guidance", 1.0) != 1.0 and not self.guided:
+            raise CallError("guidance needs labels and model.conditioning.drop above 0")
         null = self.classes if self.guided else None
         self.conditions = class_condition(spec, null) if self.classes else {}
         self.denoiser = UNet(
@@ -103,7 +107,8 @@ class Ddpm(GenerativeModel):
         inputs = [process.network_input(x, a, s), self.path.network_time(t)]
         y = labels_of(batch, self.classes, self.name)
         if y is not None:
-            inputs.append(drop_labels(y, self.classes, self.config.label_drop, ctx.rng) if self.guided else y)
+            share = self.config.conditioning.drop
+            inputs.append(drop_labels(y, self.classes, share, ctx.rng) if self.guided else y)
         target = process.conversion(said).target(batch.x, eps, a, s)
         error = (self.denoiser(*inputs).float() - target).square()
         return {"denoiser": (process.loss_weight(said, a, s) * error).mean()}
@@ -118,11 +123,17 @@ class Ddpm(GenerativeModel):
         c = self.config
         return Diffusion(
             shape=self.spec.shape,
-            solver=c.solver,
-            steps=c.steps,
+            **c.usual,
             process=c.process(),
             prediction=c.prediction,
             conditions=tuple(self.conditions),
             null={"class": self.classes} if self.guided else {},
-            guidance=c.guidance,
-        )
+        ).override(**c.sampling)
+
+    def programs(self) -> dict[str, Program]:
+        """`sample`; `inpaint` makes what is not known of an image: `mask` is 1 where `known` counts, and by
+        default 0 everywhere."""
+        _, height, width = self.spec.shape
+        mask = ConditionSpec(ValueSpec("mask", (1, height, width), "CHW", Real(0.0, 1.0)), null=0.0)
+        inputs = {"known": ConditionSpec(self.spec.x), "mask": mask, **self.conditions}
+        return {**super().programs(), "inpaint": Program(Inpaint(self.sampler()), inputs, self.spec.x)}

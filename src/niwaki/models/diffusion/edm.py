@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -31,8 +31,7 @@ class EdmConfig(DenoiserConfig):
     noise_mean: float = -1.2
     noise_std: float = Field(1.2, gt=0)
     prediction: Literal["edm", "epsilon", "x0"] = "edm"
-    solver: Literal["ddim", "euler", "heun", "dpmpp_2m", "consistency"] = "heun"
-    steps: int = Field(12, ge=1)
+    usual: ClassVar[dict[str, Any]] = {"solver": "heun", "steps": 12}
 
     def process(self) -> Process:
         return Karras(
@@ -48,8 +47,11 @@ class EdmConfig(DenoiserConfig):
 
 @register("edm")
 class Edm(Ddpm):
-    """`Ddpm` on EDM's path. The graph is F itself; the sampler makes D around it (`Karras`), so that int8
-    ranges and half precision see nothing but values near 1."""
+    """A denoiser on EDM's path, whose network sees and makes values near 1 at every noise level.
+
+    The graph is F itself; the sampler makes D around it (`Karras`), so that int8 ranges and half precision
+    see nothing far from 1.
+    """
 
     Config = EdmConfig
     config: EdmConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -25,8 +25,7 @@ class FlowMatchingConfig(DenoiserConfig):
     shift: float = Field(1.0, gt=0)
     density: Literal["uniform", "logit_normal"] = "logit_normal"
     prediction: Literal["velocity", "x0"] = "velocity"
-    solver: Literal["ddim", "euler", "heun", "dpmpp_2m", "consistency"] = "heun"
-    steps: int = Field(12, ge=1)
+    usual: ClassVar[dict[str, Any]] = {"solver": "heun", "steps": 12}
 
     def process(self) -> Process:
         return LinearPath(shift=self.shift, density=self.density)
@@ -34,7 +33,7 @@ class FlowMatchingConfig(DenoiserConfig):
 
 @register("flow-matching")
 class FlowMatching(Ddpm):
-    """`Ddpm` on the straight path."""
+    """A network that follows the straight path from noise to samples (rectified flow)."""
 
     Config = FlowMatchingConfig
     config: FlowMatchingConfig

@@ -41,6 +41,7 @@ class UNet(nn.Module):
     blocks:    residual blocks at each size (one more on the way up)
     attention: for each size, whether self-attention follows its blocks
     classes:   0 for none; `classes` itself is the null label where `null`
+    vectors:   lengths of further conditions `(n, length)`, each added to the time
     groups:    of every GroupNorm; a pruner keeps widths at multiples of it
     """
 
@@ -54,6 +55,7 @@ class UNet(nn.Module):
         heads: int,
         classes: int = 0,
         null: bool = False,
+        vectors: Sequence[int] = (),
         groups: int = 8,
         dropout: float = 0.0,
     ) -> None:
@@ -68,6 +70,7 @@ class UNet(nn.Module):
             Sinusoidal(widths[0]), nn.Linear(widths[0], time), nn.SiLU(), nn.Linear(time, time)
         )
         self.embed = nn.Embedding(classes + int(null), time) if classes else None
+        self.vectors = nn.ModuleList(nn.Linear(length, time) for length in vectors)
         self.time_activation = nn.SiLU()
         self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
 
@@ -106,10 +109,14 @@ class UNet(nn.Module):
             nn.GroupNorm(groups, width), nn.SiLU(), near_zero_init(nn.Conv2d(width, channels, 3, padding=1))
         )
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
         time = self.clock(t)
         if self.embed is not None:
-            time = time + self.embed(y)
+            time = time + self.embed(conditions[0])
+        for layer, vector in zip(
+            self.vectors, conditions[len(conditions) - len(self.vectors) :], strict=True
+        ):
+            time = time + layer(vector)
         time = self.time_activation(time)
         h = self.first(x)
         skips = [h]

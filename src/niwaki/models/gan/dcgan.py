@@ -21,7 +21,6 @@ from niwaki.models.gan.losses import discriminator_loss, generator_loss, r1_pena
 from niwaki.models.gan.networks import Discriminator, Generator
 from niwaki.models.registry import ModelConfig, register
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
-from niwaki.nn.layers.settings import Temperature
 from niwaki_runtime.samplers import OneShot
 
 __all__ = ["Dcgan", "DcganConfig"]
@@ -40,8 +39,6 @@ class DcganConfig(ModelConfig):
     deviation:     group size of the minibatch standard deviation, 0 for none
     r1:            γ of γ/2 · E‖∇D‖²
     r1_every:      R1 is computed in every so many steps, and weighted by as much
-    conditional:   use the labels; None is wherever there are any
-    temperature:   standard deviation of z when sampling; below 1 trades diversity for fidelity
     """
 
     latent: int = Field(64, ge=1)
@@ -56,8 +53,6 @@ class DcganConfig(ModelConfig):
     deviation: int = Field(4, ge=0)
     r1: float = Field(1.0, ge=0)
     r1_every: int = Field(16, ge=1)
-    conditional: bool | None = None
-    temperature: Temperature = 1.0
 
 
 @register("dcgan")
@@ -76,7 +71,7 @@ class Dcgan(GenerativeModel):
         super().__init__()
         self.config, self.spec = config, spec
         shape = image_shape(spec, self.name)
-        self.classes = 0 if config.conditional is False else spec.classes
+        self.classes = spec.classes if config.conditioning.wants("class") else 0
         self.conditions = class_condition(spec) if self.classes else {}
         self.generator = Generator(
             shape,
@@ -167,4 +162,4 @@ class Dcgan(GenerativeModel):
 
     def sampler(self) -> OneShot:
         c = self.config
-        return OneShot(latent=(c.latent,), conditions=tuple(self.conditions), temperature=c.temperature)
+        return OneShot(latent=(c.latent,), conditions=tuple(self.conditions)).override(**c.sampling)

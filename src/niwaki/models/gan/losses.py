@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["discriminator_loss", "generator_loss", "r1_penalty"]
+__all__ = ["discriminator_loss", "generator_loss", "least_squares", "r1_penalty"]
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -17,6 +17,12 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
 def generator_loss(fake: Tensor) -> Tensor:
     """−log σ(D(G(z))): non-saturating (Goodfellow et al. 2014, Section 3)."""
     return F.softplus(-fake).mean()
+
+
+def least_squares(values: Tensor, target: float) -> Tensor:
+    """E (D(x) − target)²: 1 for real samples and for those that should pass as such, 0 for made ones (Mao et
+    al. 2017, Equation 9)."""
+    return (values - target).square().mean()
 
 
 def r1_penalty(logits: Tensor, x: Tensor) -> Tensor:

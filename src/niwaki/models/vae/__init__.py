@@ -1,5 +1,6 @@
-"""Variational autoencoders."""
+"""Variational and vector-quantized autoencoders."""
 
 from niwaki.models.vae.vae import Vae, VaeConfig
+from niwaki.models.vae.vqvae import VqVae, VqVaeConfig
 
-__all__ = ["Vae", "VaeConfig"]
+__all__ = ["SpatialVae", "SpatialVaeConfig", "Vae", "VaeConfig", "VqVae", "VqVaeConfig"]

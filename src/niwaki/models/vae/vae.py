@@ -28,7 +28,6 @@ from niwaki.models.registry import ModelConfig, register
 from niwaki.models.vae.likelihoods import LIKELIHOODS, kl_to_standard
 from niwaki.models.vae.networks import Decoder, Encoder
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of, to_signed, to_unit
-from niwaki.nn.layers.settings import Temperature
 from niwaki_runtime import noise
 from niwaki_runtime.samplers import OneShot
 
@@ -45,8 +44,6 @@ class VaeConfig(ModelConfig):
     likelihood:  `bernoulli` (grey values are probabilities) or `gaussian` (one learned standard deviation)
     beta:        weight of the KL term; 1 is the ELBO
     warmup:      share of training over which β rises from 0
-    conditional: use the labels; None is wherever there are any
-    temperature: standard deviation of z when sampling; below 1 trades diversity for fidelity
     """
 
     latent: int = Field(16, ge=1)
@@ -57,8 +54,6 @@ class VaeConfig(ModelConfig):
     likelihood: Literal["bernoulli", "gaussian"] = "gaussian"
     beta: float = Field(1.0, ge=0)
     warmup: float = Field(0.0, ge=0, le=1)
-    conditional: bool | None = None
-    temperature: Temperature = 1.0
 
 
 @register("vae")
@@ -69,35 +64,17 @@ class Vae(GenerativeModel):
     spec:   images `(C, H, W)` of at least 4×4
     """
 
-    Config = VaeConfig
+    Config: type[VaeConfig] = VaeConfig
     config: VaeConfig
 
     def __init__(self, config: VaeConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
         shape = image_shape(spec, self.name)
-        self.classes = 0 if config.conditional is False else spec.classes
+        self.classes = self._classes()
         self.conditions = class_condition(spec) if self.classes else {}
         self.likelihood = LIKELIHOODS[config.likelihood]
-        self.encoder: nn.Module = Encoder(
-            shape,
-            latent=config.latent,
-            classes=self.classes,
-            embedding=config.embedding,
-            width=config.width,
-            hidden=config.hidden,
-        )
-        self.decoder: nn.Module = Decoder(
-            shape,
-            latent=config.latent,
-            classes=self.classes,
-            embedding=config.embedding,
-            width=config.width,
-            upsampling=config.upsampling,
-            unit=self.likelihood.unit,
-            low=spec.low,
-            high=spec.high,
-        )
+        self.encoder, self.decoder = self._networks(shape)
         # log σ of the Gaussian likelihood (Rybkin et al. 2021, "Simple and effective VAE training with
         # calibrated decoders"); a Bernoulli has none, so it is no parameter there.
         log_scale = torch.zeros(())
@@ -105,6 +82,31 @@ class Vae(GenerativeModel):
             self.register_buffer("log_scale", log_scale, persistent=False)
         else:
             self.log_scale = nn.Parameter(log_scale)
+
+    def _classes(self) -> int:
+        """How many classes it is conditioned on."""
+        return self.spec.classes if self.config.conditioning.wants("class") else 0
+
+    def _networks(self, shape: tuple[int, int, int]) -> tuple[nn.Module, nn.Module]:
+        """Encoder and decoder of images of that shape."""
+        c, asked = self.config, {"latent": self.config.latent, "classes": self.classes}
+        encoder = Encoder(shape, **asked, embedding=c.embedding, width=c.width, hidden=c.hidden)
+        decoder = Decoder(
+            shape,
+            **asked,
+            embedding=c.embedding,
+            width=c.width,
+            upsampling=c.upsampling,
+            unit=self.likelihood.unit,
+            low=self.spec.low,
+            high=self.spec.high,
+        )
+        return encoder, decoder
+
+    @property
+    def latent(self) -> ValueSpec:
+        """What z is."""
+        return ValueSpec("vector", (self.config.latent,), "C", Real(-math.inf, math.inf))
 
     def phases(self) -> tuple[Phase, ...]:
         scale = () if self.likelihood.unit else ("log_scale",)
@@ -115,14 +117,14 @@ class Vae(GenerativeModel):
         mean, log_var = self.posterior(batch.x, y)
         eps = torch.randn(mean.shape, generator=ctx.rng, device=mean.device)
         reconstruction = -self._log_likelihood(batch.x, mean + (0.5 * log_var).exp() * eps, y).mean()
-        kl = kl_to_standard(mean, log_var).sum(1).mean()
+        kl = kl_to_standard(mean, log_var).flatten(1).sum(1).mean()
         ramp = min(1.0, ctx.progress / self.config.warmup) if self.config.warmup else 1.0
         ctx.log(elbo=-(reconstruction + kl), nats_of_latent=kl)
         size = self.spec.size  # per value, so that the step size does not depend on the image's size
         return {"reconstruction": reconstruction / size, "kl": self.config.beta * ramp * kl / size}
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Mean and log-variance of q(z | x), float32, each `(n, latent)`."""
+        """Mean and log-variance of q(z | x), float32, each `(n, *latent)`."""
         mean, log_var = self.encoder(to_signed(x, self.spec), *(() if y is None else (y,)))
         return mean.float(), log_var.float()
 
@@ -139,7 +141,7 @@ class Vae(GenerativeModel):
         """
         mean, log_var = self.posterior(x, y)
         spread = (0.5 * log_var).exp()
-        total = -kl_to_standard(mean, log_var).sum(1)
+        total = -kl_to_standard(mean, log_var).flatten(1).sum(1)
         for draw in range(draws):
             eps = torch.from_numpy(noise.normal(seed, 0, x.shape[0], mean.shape[1:], draw=draw)).to(mean)
             total = total + self._log_likelihood(x, mean + spread * eps, y) / draws
@@ -149,7 +151,7 @@ class Vae(GenerativeModel):
         """The unbiased estimate log p(x | z) − KL(q(z | x) ‖ p(z)) at z = μ + σ ε, in nats `(n,)`."""
         mean, log_var = self.posterior(x, y)
         z = mean + (0.5 * log_var).exp() * eps
-        return self._log_likelihood(x, z, y) - kl_to_standard(mean, log_var).sum(1)
+        return self._log_likelihood(x, z, y) - kl_to_standard(mean, log_var).flatten(1).sum(1)
 
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 8, seed: int = 0) -> Tensor:
         """A lower bound of log p(x) in nats `(n,)`, of log p(x | y) given classes `y` `(n,)`.
@@ -183,7 +185,7 @@ class Vae(GenerativeModel):
         asked = (Port("class", (1,), "int64", high=self.classes),) if self.classes else ()
         x, z, eps = (
             Port("x", (1, *self.spec.shape)),
-            *(Port(k, (1, self.config.latent)) for k in ("z", "eps")),
+            *(Port(k, (1, *self.latent.shape)) for k in ("z", "eps")),
         )
         return {
             "decoder": Graph("decoder", self.decoder, (z, *asked)),
@@ -195,7 +197,7 @@ class Vae(GenerativeModel):
         """`sample`; `encode` gives the posterior's mean, `decode` the mean of p(x | z), `log_prob` the
         evidence lower bound at one draw, in nats."""
         asked = tuple(self.conditions)
-        z = ValueSpec("vector", (self.config.latent,), "C", Real(-math.inf, math.inf))
+        z = self.latent
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
         image = {"x": ConditionSpec(self.spec.x), **self.conditions}
         return {
@@ -211,4 +213,4 @@ class Vae(GenerativeModel):
 
     def sampler(self) -> OneShot:
         c, asked = self.config, tuple(self.conditions)
-        return OneShot(latent=(c.latent,), graph="decoder", conditions=asked, temperature=c.temperature)
+        return OneShot(self.latent.shape, "decoder", asked).override(**c.sampling)

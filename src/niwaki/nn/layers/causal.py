@@ -1,4 +1,4 @@
-"""Causal self-attention with rotary positions: over a whole sequence in training, over a cache when sampling."""
+"""Causal self-attention with rotary positions: over a whole sequence, or over a cache when sampling."""
 
 from __future__ import annotations
 

@@ -31,6 +31,7 @@ class CompressStage(Stage):
             "data": context.fingerprint(),
             "compress": None if plan is None else plan.model_dump(mode="json"),
             "seed": context.recipe.seed,
+            **({"programs": list(shipped)} if (shipped := context.recipe.export.programs) else {}),
         }
 
     def run(self, context: RunContext, *, again: bool = False) -> bool:
@@ -89,6 +90,7 @@ def _measure_layers(context: RunContext, config: SensitivityConfig) -> None:
         extractors=context.extractors,
         fit={name: record.get("fit") for name, record in found.items()},
         seed=context.seed,
+        condition=split_inputs(context.model, context.dataset.train),
         path=context.run.path / "sensitivity.json",
         progress=counter(context.reporter),
     )

@@ -29,7 +29,7 @@ class VerdictStage(Stage):
         return {
             "evaluation": run.result("evaluate"),
             "bundle": run.result("export"),
-            # Written anew, the bundle has lost what this stage wrote into it, even where its graphs are the same.
+            # Written anew, the bundle has lost what this stage wrote into it, even with the same graphs.
             "written": [run.stage("export").get(key) for key in ("finished", "seconds")],
             "engine": export.model_dump(mode="json", include={"engine", "precision", "threads"}),
             "evaluate": context.config.model_dump(mode="json"),

@@ -64,7 +64,7 @@ def read_folder(
     read, and images of another size.
     """
     shape = tuple(spec.shape)
-    if spec.modality != "image" or len(shape) != 3 or shape[1] != shape[2]:
+    if spec.axes != "CHW" or shape[1] != shape[2]:
         raise CallError(f"{path} holds images, and the data are {spec.modality} samples of shape {shape}")
     loose = any(p.is_file() and not p.name.startswith(".") for p in path.iterdir())
     settings = {
@@ -181,7 +181,7 @@ def _shaped(x: np.ndarray, path: Path, spec: DataSpec, resize: bool) -> tuple[np
         raise CallError(f"{path} holds no samples: its array has the shape {x.shape}")
     if given == shape:
         return x, []
-    if spec.modality == "image":
+    if spec.axes == "CHW":
         if x.ndim == 3:
             x = x[:, None]
         elif x.ndim == 4 and x.shape[3] == shape[0] and x.shape[1] != shape[0]:
@@ -204,12 +204,12 @@ def _shaped(x: np.ndarray, path: Path, spec: DataSpec, resize: bool) -> tuple[np
 def _ranged(x: np.ndarray, path: Path, spec: DataSpec) -> tuple[np.ndarray, list[str]]:
     """float32 in the spec's range."""
     if x.dtype == np.uint8:
-        fewer = spec.levels if spec.modality == "image" and spec.levels < 256 else 0
+        fewer = spec.levels if spec.axes == "CHW" and spec.levels < 256 else 0
         top = fewer - 1 if fewer and int(x.max()) < fewer else 255
         return _stretched(x.astype(np.float32) / top, spec), [f"uint8 is read as grey levels 0 … {top}"]
     x = x.astype(np.float32)
     finite = x[np.isfinite(x)]
-    if spec.modality != "image" or not finite.size:
+    if spec.axes != "CHW" or not finite.size:
         return x, []
     low, high = float(finite.min()), float(finite.max())
     slack = _SLACK * (spec.high - spec.low)

@@ -1,0 +1,103 @@
+"""The invertible layers of a flow, each with `forward(x, y) → (z, log|det|)` and `inverse(z, y) → x`."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["ActNorm", "Conditioner", "Coupling"]
+
+_BOUND = 2.0
+
+
+class ActNorm(nn.Module):
+    """z = e^s (x + b), value by value (Kingma & Dhariwal 2018, Section 3.1)."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.log_scale, self.shift = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(size))
+
+    def begin(self, x: Tensor) -> None:
+        """Make `x` `(n, size)` come out with mean 0 and variance 1. In place, under `no_grad`."""
+        self.shift.copy_(-x.mean(0))
+        self.log_scale.copy_(-torch.log(x.std(0, unbiased=False) + 1e-3))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        return torch.exp(self.log_scale) * (x + self.shift), self.log_scale.sum().expand(x.shape[0])
+
+    def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        return z * torch.exp(-self.log_scale) - self.shift
+
+
+class Conditioner(nn.Module):
+    """What decides how values move: those that stay `(n, a)` and the class → `(n, outputs)`.
+
+    classes: 0 without them; they enter the first hidden layer and the output
+    depth:   hidden layers of `width` units
+    dropout: share of hidden units that are left out in training
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, width: int, depth: int, classes: int, dropout: float
+    ) -> None:
+        super().__init__()
+        self.first = nn.Linear(inputs, width)
+        self.embed = nn.Embedding(classes, width) if classes else None
+        self.offset = nn.Embedding(classes, outputs) if classes else None
+        hidden: list[nn.Module] = []
+        for _ in range(depth - 1):
+            hidden += [nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)]
+        self.hidden = nn.Sequential(*hidden, nn.SiLU(), nn.Dropout(dropout))
+        self.output = nn.Linear(width, outputs)
+        # Small, so that the flow starts near the identity; not zero, so that all gets a gradient.
+        nn.init.xavier_uniform_(self.output.weight, gain=1e-2)
+        nn.init.zeros_(self.output.bias)
+        if self.embed is not None and self.offset is not None:
+            nn.init.normal_(self.embed.weight, std=0.1)
+            nn.init.zeros_(self.offset.weight)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        h = self.first(x)
+        if self.embed is None or self.offset is None:
+            return self.output(self.hidden(h))
+        return self.output(self.hidden(h + self.embed(y))) + self.offset(y)
+
+
+class Coupling(nn.Module):
+    """z_B = x_B e^s + t with (s, t) from x_A and the class; z_A = x_A (Dinh et al. 2017, Equations 4–8).
+
+    mask:     `(size,)`, True for the values A that stay
+    additive: s = 0, which keeps volumes (NICE, Dinh et al. 2015)
+    """
+
+    stay: Tensor
+    move: Tensor
+    order: Tensor
+
+    def __init__(self, mask: Tensor, *, additive: bool, **conditioner: float) -> None:
+        super().__init__()
+        stay, move = mask.nonzero().flatten(), (~mask).nonzero().flatten()
+        for name, value in {"stay": stay, "move": move, "order": torch.cat([stay, move]).argsort()}.items():
+            self.register_buffer(name, value, persistent=False)
+        self.additive = additive
+        outputs = len(move) * (1 if additive else 2)
+        self.conditioner = Conditioner(len(stay), outputs, **conditioner)  # type: ignore[arg-type]
+
+    def _moves(self, a: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        """s and t `(n, |B|)`; s lies between ±2, so that no layer can blow a value up."""
+        out = self.conditioner(a, y)
+        if self.additive:
+            return torch.zeros_like(out), out
+        s, t = out.chunk(2, dim=1)
+        return _BOUND * torch.tanh(s / _BOUND), t
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        a, b = x.index_select(1, self.stay), x.index_select(1, self.move)
+        s, t = self._moves(a, y)
+        z = torch.cat([a, b * torch.exp(s) + t], dim=1)
+        return z.index_select(1, self.order), s.sum(1)
+
+    def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        a, b = z.index_select(1, self.stay), z.index_select(1, self.move)
+        s, t = self._moves(a, y)
+        return torch.cat([a, (b - t) * torch.exp(-s)], dim=1).index_select(1, self.order)
