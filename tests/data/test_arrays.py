@@ -15,6 +15,8 @@ from niwaki.data import DataConfig, Dataset, load
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (60, 3, 5, 6), dtype=np.uint8)
 VECTORS = RNG.normal(size=(60, 4)).astype(np.float32)
+SERIES = (10 * RNG.normal(size=(60, 2, 24))).astype(np.float32)
+CLIPS = RNG.integers(0, 256, (60, 5, 3, 6, 8), dtype=np.uint8)
 
 
 def read(path: Path, x: np.ndarray | None = None, **settings: Any) -> Dataset:
@@ -120,6 +122,46 @@ class TestVectors:
             read(tmp_path, np.ones((60, 2), np.float32))
 
 
+class TestSeriesAndVideos:
+    def test_floats_of_few_long_channels_are_series_in_their_own_unit(self, tmp_path: Path) -> None:
+        dataset = read(tmp_path, SERIES, rate=100.0)
+        assert (dataset.spec.modality, dataset.spec.shape, dataset.spec.axes) == ("series", (2, 24), "CT")
+        assert dataset.spec.x.rate == 100.0
+        assert same_rows(together(dataset), SERIES)
+        assert dataset.spec.low == pytest.approx(SERIES.min())
+        assert "series (n, channels, time)" in dataset.audit.of_kind("shapes")[0].text
+
+    def test_time_first_must_be_said(self, tmp_path: Path) -> None:
+        turned = np.ascontiguousarray(SERIES.transpose(0, 2, 1))
+        dataset = read(tmp_path, turned, layout="NTC")
+        assert dataset.spec.shape == (2, 24)
+        assert same_rows(together(dataset), SERIES)
+        assert dataset.audit.of_kind("shapes") == ()
+        assert read(tmp_path, SERIES / 100, modality="image").spec.shape == (1, 2, 24)
+
+    def test_small_integers_and_squares_of_floats_stay_grey_images(self, tmp_path: Path) -> None:
+        long = RNG.integers(0, 256, (60, 2, 24), dtype=np.uint8)
+        assert read(tmp_path, long).spec.modality == "image"
+        assert read(tmp_path, long, modality="series").spec.axes == "CT"
+        square = RNG.uniform(size=(60, 7, 9)).astype(np.float32)
+        assert read(tmp_path, square).spec.shape == (1, 7, 9)
+
+    def test_two_axes_may_be_a_series_or_a_sound(self, tmp_path: Path) -> None:
+        for modality in ("series", "audio"):
+            dataset = read(tmp_path, VECTORS / 10, modality=modality)
+            assert (dataset.spec.modality, dataset.spec.axes) == (modality, "T")
+
+    def test_five_axes_are_videos(self, tmp_path: Path) -> None:
+        first = read(tmp_path, CLIPS)
+        assert (first.spec.modality, first.spec.shape, first.spec.axes) == ("video", (5, 3, 6, 8), "TCHW")
+        assert "NTCHW" in first.audit.of_kind("shapes")[0].text
+        for layout, axes in (("NCTHW", (0, 2, 1, 3, 4)), ("NTHWC", (0, 1, 3, 4, 2))):
+            turned = np.ascontiguousarray(CLIPS.transpose(axes))
+            for said in ({}, {"layout": layout}):
+                other = read(tmp_path, turned, **said)
+                assert all(torch.equal(first.splits[s].x, other.splits[s].x) for s in first.splits)
+
+
 class TestLabels:
     def test_words_become_classes(self, tmp_path: Path) -> None:
         words = np.array(["pear", "apple"])[np.arange(60) % 2]
@@ -202,8 +244,12 @@ class TestRefusals:
             (VECTORS > 0, {}, "bool; save samples as uint8"),
             (VECTORS[:, 0], {}, r"not \(60,\)"),
             (VECTORS[:0], {}, "not empty"),
-            (VECTORS.reshape(60, 1, 1, 1, 4), {}, "5 dimensions are too many"),
-            (VECTORS, {"layout": "NCHW"}, "for four-dimensional arrays"),
+            (VECTORS.reshape(60, 1, 1, 1, 1, 4), {}, "6 axes are too many"),
+            (VECTORS, {"layout": "NCHW"}, r"data\.layout=NCHW has 4 axes"),
+            (VECTORS, {"modality": "video"}, r"data\.modality=video needs \(N, T, C, H, W\)"),
+            (SERIES, {"layout": "NCT", "modality": "image"}, r"is not of image samples, which are NHW"),
+            (SERIES.transpose(0, 2, 1), {}, r"does not tell what it is; set data\.modality=image, or .*NTC"),
+            (np.zeros((60, 2, 2, 5, 5), np.uint8), {}, r"data\.layout=NTCHW, NCTHW or NTHWC"),
             (PICTURES, {"value_range": (0, 1)}, r"for uint8 set data\.levels"),
         ],
     )

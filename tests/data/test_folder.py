@@ -229,8 +229,36 @@ class TestFolder:
         (tmp_path / "empty").mkdir()
         with pytest.raises(CallError, match="holds no images"):
             load(config(tmp_path / "empty"))
-        with pytest.raises(CallError, match=r"data\.channels must be 1, 3 or 4"):
+        with pytest.raises(CallError, match=r"data\.channels of 'folder'.* 1, 3, 4 or 'auto', not 2"):
             load(DataConfig(source="folder", path=str(tmp_path), channels=2))
+
+    @pytest.mark.parametrize(
+        ("mode", "channels"), [("L", 1), ("1", 1), ("LA", 1), ("I;16", 1), ("RGB", 3), ("P", 3), ("RGBA", 3)]
+    )
+    def test_grey_files_are_read_as_grey_without_being_told(
+        self, tmp_path: Path, mode: str, channels: int
+    ) -> None:
+        for i in range(40):
+            picture = Image.fromarray(noise(9, 9, 3, seed=i))
+            if mode == "I;16":
+                grey = np.asarray(picture.convert("L"))
+                picture = Image.fromarray(grey.astype(np.uint16) * 257)
+            else:
+                picture = picture.convert(mode)
+            picture.save(tmp_path / f"{i:03}.png")
+        dataset = load(DataConfig(source="folder", path=str(tmp_path), size=8))
+        assert dataset.spec.shape == (channels, 8, 8)
+        assert "data.channels says otherwise" in dataset.audit.of_kind("shapes")[0].text
+        said = load(DataConfig(source="folder", path=str(tmp_path), size=8, channels=3))
+        assert said.spec.shape == (3, 8, 8)
+        assert said.audit.of_kind("shapes") == ()
+
+    def test_one_picture_in_colour_makes_all_of_them_so(self, tmp_path: Path) -> None:
+        for i in range(40):
+            Image.fromarray(noise(9, 9, 3, seed=i)).convert("RGB" if i == 7 else "L").save(
+                tmp_path / f"{i:03}.png"
+            )
+        assert load(DataConfig(source="folder", path=str(tmp_path), size=8)).spec.shape == (3, 8, 8)
 
     def test_too_few(self, tmp_path: Path) -> None:
         fill(tmp_path, 2)

@@ -11,7 +11,8 @@ from niwaki.training import StageConfig, TrainConfig, fit
 from niwaki.training.checkpoint import list_checkpoints
 from niwaki.training.config import identity
 from niwaki.training.lion import Lion
-from niwaki.training.optimizers import optimizer_class, optimizer_names
+from niwaki.training.muon import orthogonalize
+from niwaki.training.optimizers import build_optimizer, optimizer_class, optimizer_names
 from niwaki_runtime.errors import CallError
 
 BY_NAME = TrainConfig(
@@ -123,6 +124,46 @@ def test_lion_is_its_algorithm():
         m = b2 * m + (1 - b2) * gradient
         torch.testing.assert_close(p.detach(), expected, rtol=1e-14, atol=1e-14)
         assert torch.equal(p.grad, gradient)
+
+
+@pytest.mark.parametrize("shape", [(12, 30), (30, 12), (16, 4, 3, 3)])
+def test_orthogonalized_matrices_have_singular_values_near_one(shape):
+    """Rows (of a convolution: output channels) point in their own directions, which U Vᵀ keeps."""
+    g = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = orthogonalize(g)
+    s = torch.linalg.svdvals(found.flatten(1))
+    assert 0.6 < float(s.min())
+    assert float(s.max()) < 1.3
+    u, _, v = torch.linalg.svd(g.flatten(1), full_matrices=False)
+    cosine = torch.nn.functional.cosine_similarity(found.flatten(), (u @ v).flatten(), 0)
+    assert float(cosine) > 0.97
+
+
+def test_muon_turns_matrices_between_layers_and_leaves_the_rest_to_adamw():
+    """Its first step of a matrix has the size of Adam's, lr · 0.2 √max(rows, columns) per singular direction;
+    what `others` names and what has one dimension takes the steps of torch's AdamW."""
+    made = lambda *shape: torch.nn.Parameter(torch.randn(shape, generator=torch.Generator().manual_seed(1)))  # noqa: E731
+    names = {"embed.weight": made(7, 4), "blocks.0.weight": made(8, 4), "blocks.0.bias": made(8)}
+    twins = {k: torch.nn.Parameter(p.detach().clone()) for k, p in names.items()}
+    config = TrainConfig(optimizer="muon", lr=0.01, weight_decay=0.1, betas=(0.9, 0.95)).optimizer_config()
+    muon = build_optimizer(config, names)
+    assert [group["matrix"] for group in muon.param_groups] == [True, False, False]
+    usual = TrainConfig(optimizer="adamw", lr=0.01, weight_decay=0.1, betas=(0.9, 0.95)).optimizer_config()
+    adamw = build_optimizer(usual, twins)
+    before = names["blocks.0.weight"].detach().clone()
+    for k in range(3):
+        for name, p in names.items():
+            g = torch.randn(p.shape, generator=torch.Generator().manual_seed(10 + k))
+            p.grad, twins[name].grad = g.clone(), g.clone()
+        muon.step()
+        adamw.step()
+        if k == 0:
+            moved = names["blocks.0.weight"].detach() - before * (1 - 0.01 * 0.1)
+            s = torch.linalg.svdvals(moved) / (0.01 * 0.2 * 8**0.5)
+            assert 0.6 < float(s.min())
+            assert float(s.max()) < 1.3
+    for name in ("embed.weight", "blocks.0.bias"):
+        torch.testing.assert_close(names[name], twins[name], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", optimizer_names())

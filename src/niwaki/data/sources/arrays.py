@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,11 +15,10 @@ from torch import Tensor
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.data.audit import Finding
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
+from niwaki.data.sources.layouts import BOUNDED, Layout, Modality, arranged
 
 __all__ = ["ArraysOptions", "arrays"]
 
-Modality = Literal["vector", "image"]
-CHANNELS = (1, 3, 4)
 MOST_CLASSES = 10_000
 
 
@@ -27,17 +27,23 @@ class ArraysOptions(Options):
 
     path:        the file
     x, y:        names of the samples and of the labels in an npz
-    layout:      where the channels of four-dimensional arrays are, if their shape does not tell
+    modality:    what the samples are, if their shape does not tell: `vector` (n, d), `series` or `audio`
+                 (n, T) or (n, C, T), `image` (n, H, W) or (n, C, H, W), `video` (n, T, C, H, W)
+    layout:      which axis is which, if the shape does not tell: N samples, C channels, T time, H height,
+                 W width
     levels:      grey levels of uint8 samples
     value_range: lowest and highest value of float samples, which the model will see as −1 and 1
+    rate:        steps of time per second
     """
 
     path: str
     x: str = "x"
     y: str = "y"
-    layout: Literal["NCHW", "NHWC"] | None = None
+    modality: Modality | None = None
+    layout: Layout | None = None
     levels: int = Field(default=256, ge=2, le=256)
     value_range: tuple[float, float] | None = None
+    rate: float | None = Field(default=None, gt=0)
 
 
 def _read(options: ArraysOptions) -> dict[str, np.ndarray]:
@@ -66,38 +72,6 @@ def _read(options: ArraysOptions) -> dict[str, np.ndarray]:
         raise CallError(f"'{options.path}' is not a whole npy or npz file: {error}") from None
 
 
-def _samples(x: np.ndarray, options: ArraysOptions) -> tuple[np.ndarray, Modality, list[Finding]]:
-    """The samples with channels first, their modality, and what was assumed."""
-    if x.ndim < 2 or 0 in x.shape:
-        raise CallError(f"'{options.path}': samples must be an array (n, …) that is not empty, not {x.shape}")
-    if options.layout and x.ndim != 4:
-        raise CallError(f"data.layout is for four-dimensional arrays, and '{options.path}' holds {x.shape}")
-    if x.ndim == 2:
-        return x, "vector", []
-    if x.ndim == 3:
-        return (
-            x[:, None],
-            "image",
-            [Finding("note", "shapes", f"{x.shape} is read as grey images (n, height, width)")],
-        )
-    if x.ndim > 4:
-        raise CallError(f"'{options.path}': {x.ndim} dimensions are too many; vectors have 2, images 3 or 4")
-    findings = []
-    layout: str | None = options.layout
-    if layout is None:
-        first, last = x.shape[1] in CHANNELS, x.shape[3] in CHANNELS
-        if first == last:
-            raise CallError(
-                f"the shape {x.shape} of '{options.path}' does not tell where the channels are; "
-                "set data.layout=NCHW or NHWC"
-            )
-        layout = "NCHW" if first else "NHWC"
-        findings.append(
-            Finding("note", "shapes", f"{x.shape} is read as {layout}; set data.layout to say otherwise")
-        )
-    return (x if layout == "NCHW" else x.transpose(0, 3, 1, 2)), "image", findings
-
-
 def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:
     if options.value_range:
         raise CallError("data.value_range is for float samples; for uint8 set data.levels")
@@ -110,17 +84,20 @@ def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:
 
 
 def _floats(
-    x: np.ndarray, modality: str, options: ArraysOptions
+    x: np.ndarray, bounded: bool, options: ArraysOptions
 ) -> tuple[Tensor, float, float, list[Finding]]:
-    """float32 values with their low and high; those of a known range are stretched to −1 … 1."""
+    """float32 values with their low and high; those of a known range are stretched to −1 … 1.
+
+    bounded: whether such samples have a range by their nature, as pictures do
+    """
     values = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
     finite = values[torch.isfinite(values)]
     if finite.numel() == 0:
         raise CallError(f"'{options.path}' holds no finite value")
     low, high = finite.min().item(), finite.max().item()
     findings: list[Finding] = []
-    if options.value_range is None and modality == "vector":
-        text = f"vectors are kept as they are, {low:.6g} … {high:.6g}; data.value_range stretches to −1 … 1"
+    if options.value_range is None and not bounded:
+        text = f"values are kept as they are, {low:.6g} … {high:.6g}; data.value_range stretches to −1 … 1"
         # a range must rise, and a constant set is reported by the audit
         return values, low, high if high > low else low + 1.0, [Finding("note", "value range", text)]
     if options.value_range is None:
@@ -164,19 +141,20 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
 
 @register("arrays", ArraysOptions)
 def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None) -> Pool:
-    """Vectors `(n, d)` or images `(n, C, H, W)`, uint8 or float32, with their labels where the file has some.
+    """Vectors `(n, d)`, series `(n, C, T)`, images `(n, C, H, W)` or videos `(n, T, C, H, W)`, uint8 or
+    float32, with their labels where the file has some. `niwaki.data.sources.layouts` says how shapes are read.
 
     Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values
     outside the stated range, an undecidable layout, or labels that do not fit.
     """
     found = _read(options)
-    x, modality, findings = _samples(found[options.x], options)
+    x, modality, findings = arranged(found[options.x], options.path, options.modality, options.layout)
     spec: dict[str, Any] = {}
     if x.dtype == np.uint8:
         values = _integers(x, options)
         spec["levels"] = options.levels
     elif x.dtype.kind == "f":
-        values, spec["low"], spec["high"], more = _floats(x, modality, options)
+        values, spec["low"], spec["high"], more = _floats(x, modality in BOUNDED, options)
         findings += more
     else:
         raise CallError(
@@ -185,6 +163,7 @@ def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None
     y = None
     if options.y in found and options.y != options.x:
         y, spec["class_names"], spec["classes"] = _labels(found[options.y], len(x), options)
-    shape = tuple(values.shape[1:])
-    kind = DataSpec.of(modality=modality, shape=shape, **spec)
+    kind = DataSpec.of(modality=modality, shape=tuple(values.shape[1:]), **spec)
+    if options.rate is not None:
+        kind = replace(kind, columns={**kind.columns, "x": replace(kind.x, rate=options.rate)})
     return Pool(Path(options.path).stem, kind, values, y, findings=findings)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from niwaki.core.store import hash_file
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources.pictures import BROKEN, ENLARGED, read_picture
+from niwaki.data.sources.pictures import BROKEN, ENLARGED, is_grey, read_picture
 
 __all__ = ["FolderOptions", "folder"]
 
@@ -34,13 +34,13 @@ class FolderOptions(Options):
 
     path:       the folder
     size:       height and width in pixels after resizing
-    channels:   1 grey, 3 colour, 4 colour with transparency
+    channels:   1 grey, 3 colour, 4 colour with transparency; `auto` is 1 where all files are grey, else 3
     background: grey level 0 … 255 behind transparent pixels where channels is 1 or 3
     """
 
     path: str
     size: int = Field(default=32, ge=4, le=1024)
-    channels: int = Field(default=3)
+    channels: Literal[1, 3, 4, "auto"] = "auto"
     background: int = Field(default=255, ge=0, le=255)
 
 
@@ -82,16 +82,16 @@ def _classes(
 
 
 def _read(
-    root: Path, images: Sequence[str], options: FolderOptions, progress: Progress | None
+    root: Path, images: Sequence[str], options: FolderOptions, channels: int, progress: Progress | None
 ) -> dict[str, Tensor]:
     """Every image and its state; a broken one leaves zeros and the reason's text as bytes."""
     n = len(images)
-    x = np.zeros((n, options.channels, options.size, options.size), dtype=np.uint8)
+    x = np.zeros((n, channels, options.size, options.size), dtype=np.uint8)
     state = np.zeros(n, dtype=np.uint8)
     reasons: list[str] = []
 
     def read(path: str) -> tuple[np.ndarray | None, str]:
-        return read_picture(root / path, options.size, options.channels, options.background)
+        return read_picture(root / path, options.size, channels, options.background)
 
     with ThreadPoolExecutor(
         min(16, os.cpu_count() or 1)
@@ -117,8 +117,6 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
     aside and named in the audit.
     Raises CallError for a path that is no folder, a folder without images, or one in which none can be read.
     """
-    if options.channels not in (1, 3, 4):
-        raise CallError(f"data.channels must be 1, 3 or 4, not {options.channels}")
     root = Path(options.path).expanduser()
     if not root.is_dir():
         raise CallError(
@@ -133,12 +131,17 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
         text = f"{len(others)} files are not images by their names and were not read"
         findings.append(Finding("note", "other files", text, shortened(others)))
 
+    channels = options.channels
+    if channels == "auto":
+        channels = 1 if all(is_grey(root / path) for path in images) else 3
+        kind = {1: "grey", 3: "in colour"}[channels]
+        findings.append(Finding("note", "shapes", f"the images are {kind}; data.channels says otherwise"))
     ingredients: dict[str, Any] = {
         "version": VERSION,
-        "options": options.model_dump(exclude={"path"}),
+        "options": {**options.model_dump(exclude={"path"}), "channels": channels},
         "files": [_hash(root / path) for path in images],
     }
-    found, remarks = cached("folder", ingredients, lambda: _read(root, images, options, progress))
+    found, remarks = cached("folder", ingredients, lambda: _read(root, images, options, channels, progress))
     state = found["state"].numpy()
     findings += remarks + _remarks(images, state, bytes(found["reasons"].numpy()).decode())
     good = np.flatnonzero(state != BROKEN)

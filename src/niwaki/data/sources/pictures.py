@@ -8,10 +8,28 @@ import numpy as np
 
 from niwaki_runtime.errors import first_line
 
-__all__ = ["BROKEN", "ENLARGED", "read_picture"]
+__all__ = ["BROKEN", "ENLARGED", "is_grey", "read_picture"]
 
 BROKEN, ENLARGED = 1, 2
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
+
+GREY = ("1", "L", "LA", "La", "I", "F")  # PIL's modes; those of 16 bits begin with I
+
+
+def is_grey(path: Path) -> bool:
+    """Whether a picture is stored without colours, by its head and its palette; one that cannot be read says
+    nothing against it."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as file:
+            if file.mode == "P":
+                palette = np.array(file.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
+                return bool((palette == palette[:, :1]).all())
+            return file.mode in GREY or file.mode.startswith("I")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return True
 
 
 def read_picture(path: Path, size: int, channels: int, background: int) -> tuple[np.ndarray | None, str]:
