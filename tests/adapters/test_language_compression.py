@@ -248,7 +248,8 @@ def _decodes_without_torch(bundle: Path) -> None:
 
 
 def test_text_of_other_tokens_is_refused(texts: data.Dataset, tmp_path: Path) -> None:
+    from niwaki.evaluation.judges.base import Tools
     from niwaki.evaluation.judges.predictions import Predictions
 
     with pytest.raises(CallError, match="the model's own tokenizer"):
-        Predictions().evidence(adapted("llama"), texts, "test", 50, 0)
+        Predictions(Tools(list)).evidence(adapted("llama"), texts, "test", 50, 0)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 from model_cases import DIGITS, batch, context, make
@@ -23,9 +21,9 @@ def learned(beta: float = 0.25) -> tuple[Learned, Tensor]:
 
 
 def test_gradients_of_encoder_and_codebook_in_closed_form() -> None:
-    """L = ⟨w, q⟩ + β mean‖h − sg e‖² + mean‖sg h − e‖²: ∂L/∂h = w + 2β (h − e)/size, and
-    ∂L/∂e_k = Σ 2 (e_k − h)/size over the features that chose k. Neither the decoder's gradient w nor β
-    reaches the codebook; the codebook's own term does not reach the encoder (jax-vqvae-gpt #2, #3)."""
+    """L = ⟨w, q⟩ + β mean‖h − sg e‖² + mean‖sg h − e‖²: ∂L/∂h = w + 2β (h − e)/size, and ∂L/∂e_k is
+    Σ 2 (e_k − h)/size over the features that chose k. Neither the decoder's gradient w nor β reaches
+    the codebook; the codebook's own term does not reach the encoder (jax-vqvae-gpt #2, #3)."""
     book, h = learned(beta=0.4)
     w = torch.randn(5, 2, 2, 3, dtype=torch.float64)
     q, numbers, terms = book(h)
@@ -106,8 +104,9 @@ def test_looking_in_evaluation_changes_nothing() -> None:
 
 def test_k_means_finds_well_parted_clusters() -> None:
     centres = torch.tensor([[0.0, 9.0], [9.0, 0.0], [-9.0, 0.0]])
-    spread = torch.randn(3, 60, 2, generator=torch.Generator().manual_seed(0))
-    h = (centres[:, None] + 0.1 * spread).flatten(0, 1)
+    h = (centres[:, None] + 0.1 * torch.randn(3, 60, 2, generator=torch.Generator().manual_seed(0))).flatten(
+        0, 1
+    )
     book = Averaged(3, 2, 0.25)
     for seed in range(20):  # from a choice that meets every cluster
         book.begin(h, torch.Generator().manual_seed(seed))
@@ -122,8 +121,8 @@ def test_dead_codes_come_back_and_living_ones_stay() -> None:
     book(torch.randn(5, 2))
     used, old = book.used.clone(), book.table.clone()
     h = 100.0 + torch.randn(40, 2)
-    revived = book.revive(h, torch.Generator().manual_seed(0))
-    assert int(revived) == int((used == 0).sum()) > 0
+    book.revive(h, torch.Generator().manual_seed(0))
+    assert 0 < int((used == 0).sum()) < 8
     assert torch.equal(book.table[used > 0], old[used > 0])
     assert (book.table[used == 0][:, None] == h).all(-1).any(1).all()
     assert float(book.used.sum()) == 0.0
@@ -225,12 +224,9 @@ def test_a_resumed_training_does_not_begin_its_codes_again(kind: str, tmp_path, 
     model = made()
     kind_of = type(model.codebook)
     begin = kind_of.begin
-
-    def counted(self: Any, h: torch.Tensor, rng: torch.Generator) -> Any:
-        begun.append("begin")
-        return begin(self, h, rng)
-
-    monkeypatch.setattr(kind_of, "begin", counted)
+    monkeypatch.setattr(
+        kind_of, "begin", lambda self, h, rng: (begun.append("begin"), begin(self, h, rng))[1]
+    )
     fit(model, split(), stages(6), seed=1, directory=tmp_path / "whole")
     assert begun == ["begin"]  # once, in the first stage alone
     cut, loss = made(), type(model).loss

@@ -233,9 +233,9 @@ def test_what_makes_no_sense_is_refused(tmp_path: Path) -> None:
 def test_another_sampling_is_said_by_the_config() -> None:
     model = ddpm()
     with_sampling(model, steps=3, guidance=1.0, solver="ddim")
-    assert (model.config.steps, model.sampler().steps) == (3, 3)
-    fixed = small_models.ddpm()  # its config says nothing of steps
-    with pytest.raises(CallError, match="does not say 'steps'"):
+    assert (model.config.sampling["steps"], model.sampler().steps) == (3, 3)
+    fixed = small_models.ddpm()  # does not look at its config for them
+    with pytest.raises(CallError, match="does not sample as its config says: 'steps'"):
         with_sampling(fixed, steps=diffusion_of(fixed).steps - 1)
 
 

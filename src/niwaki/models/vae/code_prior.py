@@ -42,7 +42,7 @@ class _Block(nn.Module):
         return self._feed_forward(x + self.drop(self.out(mixed.transpose(1, 2).flatten(2))))
 
     def step(self, x: Tensor, at: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One place `(n, 1, width)` and the rows before it, caches `(n, L, width)` → output and rows."""
+        """One place `(n, 1, width)` and the rows before it `(n, L, width)` → its output, its rows."""
         h = self.norm1(x)
         new_k, new_v = self.k(h), self.v(h)
         places = torch.arange(k.shape[1], device=x.device)
@@ -89,7 +89,7 @@ class CodePrior(nn.Module):
         return self.head(self.norm(x))
 
     def step(self, token: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """token `(n,)`, its place `(1,)`, the class if any, caches → logits `(n, codes)`, rows."""
+        """token `(n,)`, its place `(1,)`, the class if there is one, caches → logits `(n, codes)`, rows."""
         x = (self.token(token) + self.place(at))[:, None]
         caches = rest
         if self.embed is not None:
@@ -110,8 +110,7 @@ class CodePrior(nn.Module):
             ports.append(Port("class", (1,), "int64", high=self.classes))
         state = []
         for i, block in enumerate(self.blocks):
-            assert isinstance(block, _Block)
             for name, layer in (("k", block.k), ("v", block.v)):
-                shape = (1, self.length, layer.out_features)
+                shape = (1, self.length, int(layer.out_features))  # type: ignore
                 state.append(State(f"{name}{i}", f"{name}{i}_row", shape))
         return Graph("prior", View(self, "step"), tuple(ports), ("logits",), tuple(state))

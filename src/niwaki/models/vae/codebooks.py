@@ -72,8 +72,8 @@ class Codebook(nn.Module):
             table = torch.where(count > 0, total / count.clamp(min=1), table)
         self.place(table, torch.ones(self.codes, dtype=torch.bool, device=h.device))
 
-    def revive(self, h: Tensor, rng: torch.Generator) -> Tensor:
-        """Move codes not chosen since the last call to random features `(m, dim)`; their number."""
+    def revive(self, h: Tensor, rng: torch.Generator) -> None:
+        """Move codes that were not chosen since the last call to random features `(m, dim)`."""
         dead = self.used == 0
         fresh = h[torch.randint(0, len(h), (self.codes,), generator=rng, device=h.device)].float()
         self.place(fresh, dead)
@@ -165,8 +165,6 @@ class Levelled(Codebook):
         if levels < 2 or levels**dim != codes:
             raise CallError(f"finite scalar quantization has L^dim codes; {codes} is no power of that kind")
         self.levels = levels
-        self.table: Tensor  # (codes, dim)
-        self.powers: Tensor  # (dim,): Lⁱ
         powers = torch.tensor([levels**i for i in range(dim)])
         digits = torch.arange(codes)[:, None] // powers % levels
         self.register_buffer("table", digits.float() * 2.0 / (levels - 1) - 1.0, persistent=False)

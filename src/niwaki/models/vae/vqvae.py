@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -106,7 +105,7 @@ class VqVae(GenerativeModel):
         self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], config.dim, 1))
         self.codebook = CODEBOOKS[config.codebook](config.codes, config.dim, config.beta)
         up: list[nn.Module] = conv_norm(config.dim, widths[-1], norm="none")
-        for b, a in itertools.pairwise(widths[::-1]):
+        for b, a in pairwise(widths[::-1]):
             up += conv_up(b, a, norm="none")
         up += conv_norm(w, w, norm="none")
         self.decoder = nn.Sequential(*up, nn.Conv2d(w, channels, 3, padding=1), Squash(spec.low, spec.high))
@@ -133,9 +132,9 @@ class VqVae(GenerativeModel):
 
     def prepare(self, batch: Batch, ctx: Context) -> Batch:
         """Codes that nobody chose for a while come back to life; not near the end, where they must settle."""
-        every = self.config.revive if ctx.stage == "codes" and ctx.progress < 0.8 else 0
-        if every and ctx.step and ctx.step % every == 0:
-            ctx.log(revived=self.codebook.revive(self.features(batch.x).flatten(0, -2), ctx.rng))
+        due = self.config.revive and ctx.step and ctx.step % self.config.revive == 0
+        if due and ctx.stage == "codes" and ctx.progress < 0.8:
+            self.codebook.revive(self.features(batch.x).flatten(0, -2), ctx.rng)
         return batch
 
     def after_step(self, ctx: Context) -> None:
