@@ -1,18 +1,18 @@
 """CRPS of the recipe `membrane-forecast` beside classical forecasts of the same windows.
 
-    python benchmarks/forecasts.py runs/membrane-forecast      # a run that was trained; writes results/forecasts.json
-    python benchmarks/forecasts.py runs/membrane-forecast --statsforecast 60    # AutoARIMA and AutoETS, 60 windows
+    python benchmarks/forecasts.py runs/membrane-forecast   # a trained run; writes results/forecasts.json
+    python benchmarks/forecasts.py runs/membrane-forecast --statsforecast 60   # fitted to 60 windows
 
 naive, seasonal: the last value, or season, again; normal intervals from the window's own differences
-ar:              one linear autoregression for all windows: order by AIC, least squares on the training block,
-                 iterated; normal intervals with the deviation that each step had on the training windows
-autoarima, autoets: statsforecast (Nixtla), fitted to the past of every window by itself, normal intervals; where
-                 it is installed, and for every so many windows only, since a fit takes seconds
+ar:              one linear autoregression for all windows: order by AIC, least squares on the training
+                 block, iterated; normal intervals with the deviation that each step had on its windows
+autoarima, autoets: statsforecast (Nixtla), fitted to the past of every window by itself, normal intervals;
+                 where it is installed, and for every so many windows only, since a fit takes seconds
 bundle:          the run's compressed bundle, 100 paths
 
-All are scored on the same windows of the test block. CRPS of normal forecasts is exact, that of paths the fair
-estimate. Windows overlap, so that the intervals come from blocks of neighbouring windows (bootstrap over blocks
-as long as a window).
+All are scored on the same windows of the test block. CRPS of normal forecasts is exact, that of paths the
+fair estimate. Windows overlap, so that the intervals come from blocks of neighbouring windows (bootstrap over
+blocks as long as a window).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def autoregression(
 
 
 def statsforecast(past: np.ndarray, steps: int, season: int) -> dict[str, Normal]:
-    """AutoARIMA and AutoETS of every window, each channel by itself; {} where statsforecast is not installed."""
+    """AutoARIMA and AutoETS of every window, each channel by itself; {} without statsforecast."""
     try:
         from statsforecast.models import AutoARIMA, AutoETS
     except ImportError as error:
@@ -131,7 +131,9 @@ def bundle_paths(path: Path, past: np.ndarray, dataset: Dataset, seed: int) -> n
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("run", help="a run directory of a forecaster without covariates")
-    parser.add_argument("--statsforecast", type=int, default=0, help="windows that it is fitted to; 0 leaves it out")
+    parser.add_argument(
+        "--statsforecast", type=int, default=0, help="windows that it is fitted to; 0 leaves it out"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, default=OUT)
     args = parser.parse_args()
@@ -160,7 +162,9 @@ def main() -> int:
         low, high = interval(each, block)
         rows[name] = {"windows": len(each), "crps": float(each.mean()), "interval": [low, high],
                       "same_windows": float(same.mean())}  # fmt: skip
-        table.add_row(name, str(len(each)), f"{each.mean():.3f}", f"{low:.3f} … {high:.3f}", f"{same.mean():.3f}")
+        table.add_row(
+            name, str(len(each)), f"{each.mean():.3f}", f"{low:.3f} … {high:.3f}", f"{same.mean():.3f}"
+        )
     Console().print(table)
     write_json(args.json, {
         "machine": machine(), "recipe": context.recipe.name, "seed": args.seed, "season": season,

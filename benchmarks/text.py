@@ -1,13 +1,13 @@
 """Bits per byte of the recipe `docs-transformer` beside nanoGPT's recipe, after equal time on equal tokens.
 
-    python benchmarks/text.py                       # 240 s each, one seed: writes benchmarks/results/text.json
+    python benchmarks/text.py            # 240 s each, one seed: writes benchmarks/results/text.json
     python benchmarks/text.py --seconds 120 --seeds 0 1 2 --threads 1 --clock cpu
 
 niwaki:  the model and the training of `recipes/docs-transformer.yaml`
-nanogpt: our own writing of nanoGPT's recipe (Karpathy 2022): GPT-2's block with learned positions, GELU and tied
-         embeddings, AdamW with β = 0.9, 0.95 and decay 0.1 of matrices, clipping at 1, warm-up and a cosine down
-         to a tenth; as wide and as deep as ours, with its dropout of 0.2. Its attention is the one that it writes
-         out itself where no fast kernel is there: on a CPU in bf16 that is the faster one
+nanogpt: our own writing of nanoGPT's recipe (Karpathy 2022): GPT-2's block with learned positions, GELU and
+         tied embeddings, AdamW with β = 0.9, 0.95 and decay 0.1 of matrices, clipping at 1, warm-up and a
+         cosine down to a tenth; as wide and as deep as ours, with its dropout of 0.2. Its attention is the
+         one that it writes out itself where no fast kernel is there: in bf16 on a CPU the faster one
 
 Both read the same windows in bf16 autocast where the hardware has it. The steps that fit into the time are
 counted beforehand from 8 timed ones, so that every schedule ends where the time does; the steps in the
@@ -46,7 +46,11 @@ from niwaki.training.hardware import has_bf16
 
 OUT = Path("benchmarks/results/text.json")
 TRIED = 8  # steps that are timed beforehand
-RATES = (6e-4, 1e-3, 2e-3)  # of nanoGPT: its GPT-2, its small model, and one above; the best on validation counts
+RATES = (
+    6e-4,
+    1e-3,
+    2e-3,
+)  # of nanoGPT: its GPT-2, its small model, and one above; the best on validation counts
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
 
 Scores = Callable[[Tensor], Tensor]
@@ -82,9 +86,7 @@ class GptBlock(nn.Module):
 class Gpt(nn.Module):
     """Tokens `(n, T)` → logits `(n, T, V)`, each given the tokens before it; before the first stands V."""
 
-    def __init__(
-        self, tokens: int, length: int, width: int, depth: int, heads: int, dropout: float
-    ) -> None:
+    def __init__(self, tokens: int, length: int, width: int, depth: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.tokens = tokens
         self.embed, self.place = nn.Embedding(tokens + 1, width), nn.Embedding(length, width)
@@ -104,9 +106,7 @@ class Gpt(nn.Module):
         return F.linear(self.norm(h), self.embed.weight)[..., : self.tokens]
 
 
-def nanogpt(
-    recipe: Recipe, dataset: Dataset, *, steps: int, seed: int, rate: float
-) -> tuple[Scores, int]:
+def nanogpt(recipe: Recipe, dataset: Dataset, *, steps: int, seed: int, rate: float) -> tuple[Scores, int]:
     """Trained by nanoGPT's recipe; and its parameters."""
     config = recipe.model_settings
     torch.manual_seed(seed)
@@ -178,7 +178,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall")
-    parser.add_argument("--rates", type=float, nargs="+", default=list(RATES), help="that nanoGPT may choose from")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", default=list(RATES), help="that nanoGPT may choose from"
+    )
     parser.add_argument("--json", type=Path, default=OUT)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -189,7 +191,9 @@ def main() -> int:
         "niwaki": (ours, [float(recipe.train.lr)]),  # type: ignore[arg-type]
         "nanogpt": (nanogpt, args.rates),
     }
-    table = Table("way", "rate", "steps", "parameters", "train s", "test bits/byte", "95 % ±", "spread of seeds")
+    table = Table(
+        "way", "rate", "steps", "parameters", "train s", "test bits/byte", "95 % ±", "spread of seeds"
+    )
     rows: dict[str, Any] = {}
     for name, (way, rates) in ways.items():
         each = timed(way, clock, recipe=recipe, dataset=dataset, rate=rates[0])

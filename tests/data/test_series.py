@@ -105,9 +105,7 @@ def test_dates_semicolons_and_a_span(tmp_path: Path) -> None:
     dataset = load(DataConfig(**base, periods=[86400]))
     assert dataset.spec.x.rate == pytest.approx(1 / 3600)
     sine = dataset.train.columns["covariates"].data[:, 0]
-    np.testing.assert_allclose(
-        sine.numpy(), np.sin(2 * math.pi * steps(dataset, "train") / 24), atol=1e-4
-    )
+    np.testing.assert_allclose(sine.numpy(), np.sin(2 * math.pi * steps(dataset, "train") / 24), atol=1e-4)
     first = 1704067200.0  # 2024-01-01 in seconds
     part = load(DataConfig(**base, span=[first + 36000, first + 3600 * 400]))
     assert min(steps(part, name).min() for name in ("train", "validation", "test")) == 10

@@ -149,7 +149,9 @@ def test_a_loss_is_a_function_of_its_context(model: GenerativeModel, case: Case)
     programs = model.programs()
     exact = "log_prob" in programs or any(p.output.is_tokens for p in programs.values())
     scored = "forecast" in programs
-    assert drawn or exact or scored or not draws(model), "only an exact score of the data trains without a draw"
+    assert drawn or exact or scored or not draws(model), (
+        "only an exact score of the data trains without a draw"
+    )
 
 
 def test_config_and_weights_round_trip_through_a_directory(

@@ -17,7 +17,6 @@ from niwaki.models import load_model, save_model
 from niwaki.nn.layers.causal import Rotary, rotate
 from niwaki_runtime import load as load_bundle
 
-
 CODES = DataSpec({"x": ValueSpec("series", (9,), "T", Tokens(5))})
 
 
@@ -163,7 +162,9 @@ def test_the_tokenizer_travels_and_a_bundle_continues_as_the_model_does(tmp_path
     save_model(model, tmp_path / "model")
     again = load_model(tmp_path / "model")
     assert again.files == model.files
-    bundle = load_bundle(package(again, export_graphs(again, tmp_path / "graphs"), tmp_path / "t.niwaki"))
+    bundle = load_bundle(
+        package(again, export_graphs(again, tmp_path / "graphs"), tmp_path / "t.niwaki"), precision="exact"
+    )
     assert bundle.files == model.files
     assert list(bundle.programs()) == ["sample", "continue"]
     prompt = np.full(23, -1)

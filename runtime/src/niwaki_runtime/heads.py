@@ -63,7 +63,9 @@ class Quantiles(Head):
         object.__setattr__(self, "levels", tuple(self.levels))
         inside = all(0.0 < level < 1.0 for level in self.levels)
         if len(self.levels) < 2 or not inside or list(self.levels) != sorted(set(self.levels)):
-            raise CallError(f"the levels of quantiles must rise within (0, 1), at least two, not {self.levels}")
+            raise CallError(
+                f"the levels of quantiles must rise within (0, 1), at least two, not {self.levels}"
+            )
 
     @property
     def parameters(self) -> int:

@@ -142,7 +142,7 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
 @register("arrays", ArraysOptions)
 def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None) -> Pool:
     """Vectors `(n, d)`, series `(n, C, T)`, images `(n, C, H, W)` or videos `(n, T, C, H, W)`, uint8 or
-    float32, with their labels where the file has some. `niwaki.data.sources.layouts` says how shapes are read.
+    float32, with their labels where the file has some. How shapes are read: `niwaki.data.sources.layouts`.
 
     Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values
     outside the stated range, an undecidable layout, or labels that do not fit.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,7 @@ class Recording:
             return [(0, len(self.values))]
         gaps = np.flatnonzero(np.abs(np.diff(self.times) / self.step - 1) > _UNEVEN) + 1
         edges = [0, *gaps.tolist(), len(self.values)]
-        return [(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+        return [(a, b) for a, b in itertools.pairwise(edges) if b > a]
 
 
 def read_csv(path: Path, name: str, time: str | None) -> Recording:
@@ -88,7 +89,9 @@ def read_csv(path: Path, name: str, time: str | None) -> Recording:
         at = head.index(clock)
         times = np.array([_seconds(row[at], name, i + 2) for i, row in enumerate(rows[1:])])
         if len(times) > 1 and not (np.diff(times) > 0).all():
-            raise CallError(f"the times of '{name}' must rise from row to row; sort them, and drop repetitions")
+            raise CallError(
+                f"the times of '{name}' must rise from row to row; sort them, and drop repetitions"
+            )
     kept = [i for i, title in enumerate(head) if title != clock]
     values = np.array([[_number(row[i], name, j + 2) for i in kept] for j, row in enumerate(rows[1:])])
     return Recording(name, tuple(head[i] for i in kept), values, times, hash_bytes(raw))

@@ -7,6 +7,7 @@ past of a window.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
@@ -31,7 +32,7 @@ class SeriesOptions(Options):
     """Settings of `series`.
 
     path:     a CSV file with a line of names, or a folder of them with the same columns; without one, `name`
-    name:     a recording on board: `membrane` (a nerve cell, 6 s at 2 kHz) or `eeg` (4 channels, 10 s at 80 Hz)
+    name:     a recording on board: `membrane` (a nerve cell, 6 s at 2 kHz) or `eeg` (4 channels, 10 s, 80 Hz)
     time:     the column of times: seconds or dates; default: one called time, timestamp, date or datetime
     rate:     steps per second, where there is no column of times
     channels: columns that are forecast; default: all that are not otherwise named
@@ -80,7 +81,8 @@ def series(config: DataConfig, options: SeriesOptions, progress: Progress | None
     for k, recording in enumerate(recordings):
         table, stretches = _table(recording, channels, options), recording.stretches()
         if len(stretches) > 1:
-            text = f"the times of '{recording.name}' have {len(stretches) - 1} gaps; no window reaches across one"
+            count = len(stretches) - 1
+            text = f"the times of '{recording.name}' have {count} gaps; no window reaches across one"
             findings.append(Finding("warning", "gaps", text))
         for number, (begin, end) in enumerate(_blocks(len(table), config.fractions)):
             for a, b in stretches:
@@ -119,7 +121,9 @@ def _read(options: SeriesOptions) -> list[Recording]:
     files = sorted(p for p in root.rglob("*.csv") if not p.name.startswith(".")) if root.is_dir() else [root]
     if not files:
         raise CallError(f"data.path '{options.path}' holds no .csv files")
-    found = [read_csv(p, p.relative_to(root).as_posix() if root.is_dir() else p.name, options.time) for p in files]
+    found = [
+        read_csv(p, p.relative_to(root).as_posix() if root.is_dir() else p.name, options.time) for p in files
+    ]
     other = [r.name for r in found if r.channels != found[0].channels]
     if other:
         raise CallError(
@@ -178,7 +182,7 @@ def _windows(
 def _blocks(steps: int, fractions: tuple[float, float, float]) -> list[tuple[int, int]]:
     """First and last step + 1 of the blocks of train, validation and test, in this order of time."""
     edges = [0, *(round(steps * share) for share in np.cumsum(fractions)[:-1]), steps]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(itertools.pairwise(edges))
 
 
 def _enough(assignment: np.ndarray, options: SeriesOptions) -> None:

@@ -124,7 +124,8 @@ class Forecaster(GenerativeModel):
     def scale(self, past: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of every window `(n, C, 1)`; of a constant one the floor, never 0."""
         mean = past.mean(2, keepdim=True)
-        variance = (past - mean).square().mean(2, keepdim=True)
+        # By the norm: of √(mean of squares + constant) openvino 2026.4 gives √constant.
+        variance = torch.linalg.vector_norm(past - mean, dim=2, keepdim=True).square() / past.shape[2]
         return mean, torch.sqrt(variance + (_FLOOR * self.spread).square())
 
     def parameters_of(self, past: Tensor, covariates: Tensor | None = None) -> Tensor:
@@ -159,7 +160,7 @@ class Forecaster(GenerativeModel):
 
     @torch.no_grad()
     def _remember(self, found: Tensor, truth: Tensor) -> None:
-        """Let the correlation follow that of neighbouring ranks, z = Φ⁻¹(F(truth)), after the start is over."""
+        """Let the correlation follow that of the ranks of neighbouring steps, z = Φ⁻¹(F(truth))."""
         z = normal_of(self.head.probability(found, truth))
         z = z - z.mean((0, 2), keepdim=True)
         now = (z[..., 1:] * z[..., :-1]).mean() / z.square().mean().clamp_min(1e-6) if z.shape[2] > 1 else 0.0

@@ -47,6 +47,10 @@ class TrainedHead(ABC):
 
     drawn: Head
 
+    @abstractmethod
+    def __init__(self, levels: tuple[float, ...], components: int) -> None:
+        """levels: of quantiles; components: of a mixture; each head takes what it needs."""
+
     @property
     def raw(self) -> int:
         """Numbers that the network gives for one value."""
