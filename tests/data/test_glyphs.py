@@ -14,8 +14,9 @@ from torch import Tensor
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, cache_directory, load
 from niwaki.data.sources.fonts import CHARACTERS, FAMILIES, distance_fields, font_file
-from niwaki.data.sources.glyphs import FILL, GlyphsOptions, jitters, render
+from niwaki.data.sources.glyphs import FILL, GlyphsOptions, caption_of, jitters, render, two_styles
 from niwaki.data.splitting import hash_samples, shares
+from niwaki_runtime.tokenizer import Tokenizer
 
 PLAIN = np.zeros((62, 5))
 SIZE = 32
@@ -188,3 +189,91 @@ def test_a_cache_that_cannot_be_written_is_a_note(
     monkeypatch.setenv("NIWAKI_CACHE", str(tmp_path / "file"))
     dataset = load(two_fonts)
     assert "as slow" in dataset.audit.of_kind("cache")[0].text
+
+
+def test_captions_say_style_and_character() -> None:
+    assert caption_of("DejaVu Serif Bold", "A") == "bold serif letter A"
+    assert caption_of("DejaVu Sans Mono Bold Oblique", "7") == "bold italic mono figure 7"
+    assert caption_of("Computer Modern Roman", "q") == "serif letter q"
+    assert caption_of("Computer Modern Sans", "q") == "sans letter q"
+    fonts = [name for family in FAMILIES.values() for name in family]
+    assert len({caption_of(f, c) for f in fonts for c in CHARACTERS}) == 12 * 62
+
+
+@pytest.fixture(scope="module")
+def captioned() -> Dataset:
+    return load(DataConfig(source="glyphs", captions=True, variants=3, size=8))
+
+
+@pytest.fixture(scope="module")
+def two_domains() -> Dataset:
+    return load(DataConfig(source="glyphs", domains="weight", variants=3, size=16, jitter=0.1))
+
+
+@pytest.mark.slow
+def test_a_caption_is_in_one_split_and_its_tokens_are_its_words(captioned: Dataset) -> None:
+    dataset = captioned
+    tokenizer = Tokenizer(dataset.files["tokenizer.json"])
+    fonts, texts = dataset.attribute_names["font"], {}
+    for name in ("train", "validation", "test"):
+        split = dataset.split(name)
+        rows = split.columns["caption"].data
+        pairs = zip(split.attributes["font"].tolist(), split.y.tolist(), strict=True)
+        expected = [caption_of(fonts[f], CHARACTERS[c]) for f, c in pairs]
+        assert [tokenizer.decode(row) for row in rows[:200]] == expected[:200]
+        first = rows[0][rows[0] != 0].tolist()
+        assert tokenizer.encode(expected[0]) == first
+        texts[name] = set(expected)
+    assert not texts["train"] & texts["test"]
+    assert not texts["train"] & texts["validation"]
+    assert {t.split()[-1] for t in texts["train"]} == set(CHARACTERS), "every character is known"
+    assert {" ".join(t.split()[:-2]) for t in texts["train"]} >= {
+        " ".join(t.split()[:-2]) for t in texts["test"]
+    }, "every style is known"
+    assert 0.1 < len(texts["test"]) / (12 * 62) < 0.3
+    assert len(dataset.extra["ood"]) == 4 * 62  # one drawing of every character in every font kept out
+
+
+def test_the_sides_of_a_style_are_fonts_that_have_a_sibling() -> None:
+    fonts = [name for family in FAMILIES.values() for name in family]
+    a, b = two_styles(fonts, "weight")
+    assert len(a) == len(b) == 9
+    assert all("Bold" not in f for f in a)
+    assert all("Bold" in f for f in b)
+    assert two_styles(["Computer Modern Roman", "Computer Modern Italic", "DejaVu Sans"], "slant") == (
+        ("Computer Modern Roman",),
+        ("Computer Modern Italic",),
+    )
+
+
+@pytest.mark.slow
+def test_domains_are_two_columns_without_pairs(two_domains: Dataset) -> None:
+    dataset = two_domains
+    assert dataset.spec.unpaired == ("x_b", "class_b")
+    rows = {k: dataset.train.columns[k].data for k in ("x", "class", "x_b", "class_b")}
+    assert len(rows["x"]) == len(rows["class"]) == 7 * 62  # the family that is kept out has two more
+    assert rows["x_b"].float().mean() > 1.3 * rows["x"].float().mean(), "more ink"
+    hashes = [hash_samples(dataset.split(s).columns["x_b"].data) for s in ("train", "validation", "test")]
+    assert len({h for part in hashes for h in part}) == sum(map(len, hashes)), "no sample is shared"
+    assert not torch.equal(rows["class"], rows["class_b"])
+
+
+@pytest.mark.slow
+def test_an_unpaired_image_has_the_class_that_it_says(two_domains: Dataset) -> None:
+    """Those that look like the drawing of one bold font are drawings of the same character."""
+    fields = torch.from_numpy(distance_fields([FAMILIES["DejaVu Serif"]["DejaVu Serif Bold"]])[0])
+    plain = render(fields, np.arange(62), PLAIN, 16).flatten(1).float()
+    x, y = (two_domains.train.columns[k].data for k in ("x_b", "class_b"))
+    distance, nearest = torch.cdist(x.flatten(1).float(), plain).min(1)
+    alike = distance < 0.15 * plain.norm(dim=1).mean()
+    assert int(alike.sum()) >= 40
+    assert torch.equal(nearest[alike], y[alike])
+
+
+def test_captions_and_domains_together_are_refused() -> None:
+    with pytest.raises(CallError, match="not had together"):
+        DataConfig(source="glyphs", captions=True, domains="weight")
+
+
+def test_options_that_are_not_asked_for_leave_the_record_as_it_was() -> None:
+    assert not {"captions", "domains"} & set(DataConfig(source="glyphs").model_dump())

@@ -11,8 +11,8 @@ import torch
 from evaluation.toy_runners import Toy, one_shot
 from evaluation.vectors import Identity, vector_dataset
 
-from niwaki.core.contract import CallError, DataSpec, Real, ValueSpec
-from niwaki.data import Dataset, Split
+from niwaki.core.contract import CallError, DataSpec, Real, Tokens, ValueSpec
+from niwaki.data import Column, Dataset, Split
 from niwaki.evaluation import evaluate
 from niwaki.evaluation.judges import Margins, Tools, judges_for
 from niwaki.evaluation.judges.samples import Samples
@@ -147,3 +147,26 @@ def test_a_translator_is_judged_by_the_other_domain() -> None:
     # Only one of the sixteen modes of the second domain is made.
     figures = {f.name: f.value for f in one.evaluate(evidence, data).figures}
     assert figures["coverage (identity)"] < 0.4
+
+
+def test_who_is_given_a_caption_has_to_show_what_its_row_shows(dataset: Any) -> None:
+    """The class of the row is the truth where the row's caption is what was asked, and not its class."""
+    text = ValueSpec("text", (2,), "T", Tokens(16))
+
+    def captioned(split: Split) -> Split:
+        words = torch.stack([split.y, (split.y + 1) % 16], 1)
+        return Split({**split.columns, "caption": Column(text, words)})
+
+    spec = DataSpec({**dataset.spec.columns, "caption": text})
+    data = Dataset("captioned", spec, *map(captioned, (dataset.train, dataset.validation, dataset.test)))
+
+    def make(z: np.ndarray, words: np.ndarray) -> np.ndarray:
+        return (CENTRES[words[:, 0]] + z).astype(np.float32)
+
+    runner = Toy({"sample": one_shot("make", X, (6,), caption=text)}, {"make": make})
+    n = len(data.test) + 30
+    evidence = judge().evidence(runner, data, "test", n, 0)
+    expected = dataset.test.y.numpy()[np.arange(n) % len(data.test)]
+    np.testing.assert_array_equal(evidence.arrays["labels"], expected)
+    free = Toy({"sample": one_shot("make", X, (6,))}, {"make": lambda z: z})
+    assert "labels" not in judge().evidence(free, data, "test", 50, 0).arrays

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
+import tokenizers
 
 from niwaki.data.sources.tokens import END, byte_tokenizer, learned_tokenizer
 from niwaki_runtime.errors import CallError
@@ -88,3 +90,17 @@ def test_another_kind_is_refused_by_name() -> None:
     record = {"model": {"vocab": {"a": 0}}, "decoder": {"type": "WordPiece"}}
     with pytest.raises(CallError, match="WordPiece"):
         Tokenizer(json.dumps(record))
+
+
+def test_words_between_blanks_need_no_package(monkeypatch):
+    from niwaki.data.sources.captions import word_tokenizer
+
+    text = word_tokenizer(["bold", "serif", "letter", "A"])
+    own, theirs = Tokenizer(text), tokenizers.Tokenizer.from_str(text)
+    assert own.encode(" bold serif  letter A") == [1, 2, 3, 4]
+    assert theirs.encode("bold serif letter A").ids == [1, 2, 3, 4]
+    assert own.decode([1, 2, 3, 4, 0, 0]) == theirs.decode([1, 2, 3, 4, 0, 0]) == "bold serif letter A"
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert own.encode("A bold") == [4, 1]
+    with pytest.raises(CallError, match=r"'blod' is unknown.*bold"):
+        own.encode("blod letter")
