@@ -8,7 +8,8 @@ import pytest
 import torch
 from model_cases import SPECS, Case, cases, step
 
-from niwaki.compression import prune
+from niwaki.compression import PruneConfig, prune
+from niwaki.compression.pruning.weights import sparsified
 from niwaki.data.inputs import example_inputs, make_inputs
 from niwaki.deployment import export_graphs, package, parity
 from niwaki.models import load_model, save_model
@@ -57,6 +58,20 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
 @pytest.mark.parametrize("case", FIRST, ids=str)
 def test_pruned_reloaded_exported(case: Case, tmp_path: Path) -> None:
     goes_the_whole_way(case, tmp_path)
+
+
+@pytest.mark.parametrize("case", FIRST, ids=str)
+def test_sparse_and_reloaded(case: Case, tmp_path: Path) -> None:
+    model = case.model().eval()
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p), alpha=0.01)  # no weight is zero yet, as after training
+    done = sparsified(model, PruneConfig(what="weights", ratio=0.6, ranking="lamp"))
+    assert done.reached == pytest.approx(0.6, abs=1e-3)
+    save_model(done.model, tmp_path)
+    given = case.inputs(done.model, n=2)
+    samples = [m.sample(2, seed=5, condition=given) for m in (load_model(tmp_path), done.model)]
+    assert torch.equal(*samples)
 
 
 @pytest.mark.slow

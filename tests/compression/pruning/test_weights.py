@@ -24,18 +24,10 @@ from niwaki.compression.steps import Outcome, Step
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.data import Split
 from niwaki.models import load_model, save_model
-from niwaki.models.registry import build, built_in
 from niwaki.surgery.sparse import Sparse, held, masks, patterns
 
 TUNE = FinetuneConfig(steps=6, batch=32, precision="fp32", device="cpu", warmup=0)
 MAKERS = [small_models.gan, small_models.ddpm, small_models.flow, small_models.recurrent]
-
-
-SMALL = {
-    "ddpm": {"widths": (16, 32), "blocks": 1, "groups": 4, "attention": (4,), "heads": 2, "steps": 3},
-    "dcgan": {"width": 16},
-    "vae": {"width": 16},
-}
 
 
 def split_of(model: GenerativeModel, n: int = 64) -> Split:
@@ -118,16 +110,6 @@ def test_a_pattern_holds_in_every_group_along_the_inputs(make: Any) -> None:
     odd = {n for n, s in found.items() if s.inputs % 4}
     assert odd == set(done.skipped)
     assert not odd & set(patterns(done.model))
-
-
-@pytest.mark.parametrize("name", built_in())
-def test_every_registered_model_becomes_sparse_and_reloads(name: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    model = build(name, SMALL.get(name, {}), small_models.IMAGE)
-    done = sparsified(model, weights(ratio=0.6, ranking="lamp"))
-    assert done.reached == pytest.approx(0.6, abs=1e-3)
-    save_model(done.model, tmp_path)
-    assert torch.equal(load_model(tmp_path).sample(2, seed=5), done.model.sample(2, seed=5))
 
 
 def test_transposed_convolutions_count_their_inputs_on_the_other_axis() -> None:
