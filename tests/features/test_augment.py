@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import DataSpec
-from niwaki.nn.augment.views import Augment, _affine, _sample, augment
+from niwaki.core.contract import DataSpec, Real, Tokens, ValueSpec
+from niwaki.nn.augment.geometry import affine, resample
+from niwaki.nn.augment.views import Augment, augment
 
 NOTHING = Augment(
     shift=0, crop=1, zoom=0, rotate=0, brightness=0, contrast=0, cutout=0, amplitude=0, jitter=0, mask=0
@@ -17,6 +20,7 @@ SPECS = [
     DataSpec.of("image", (3, 20, 12), low=0.0, high=1.0),
     DataSpec.of("series", (2, 40)),
     DataSpec.of("vector", (7,), low=-3.0, high=3.0),
+    DataSpec.of("video", (4, 2, 8, 8)),
 ]
 
 
@@ -62,7 +66,7 @@ def test_nothing_is_mirrored_unless_asked() -> None:
     mirrored = (augment(x, spec, only(flip=True), rng()) - x.flip(3)).abs().flatten(1).amax(1) < 1e-5
     assert 70 < int(mirrored.sum()) < 130
     # With the defaults the affine map never turns the handedness round: its determinant is positive.
-    theta = _affine(500, 6, 6, Augment(), rng())
+    theta = affine(500, 6, 6, Augment(), rng())
     assert (torch.det(theta[:, :, :2]) > 0).all()
 
 
@@ -85,13 +89,13 @@ def test_a_crop_stays_inside_and_is_resized_to_the_whole() -> None:
 def test_a_rotation_is_one_of_pixels() -> None:
     """By 90° a picture of any proportions turns about its middle, edges repeated, without being squeezed."""
     x = samples(DataSpec.of("image", (1, 5, 9)), 1)
-    theta = _affine(400, 5, 9, only(rotate=180), rng())
+    theta = affine(400, 5, 9, only(rotate=180), rng())
     cos = theta[:, 0, 0]
     quarter = theta[cos.abs().argmin()].clone()[None]
     sign = 1.0 if quarter[0, 1, 0] > 0 else -1.0
     exact = torch.tensor([[[0.0, -sign * 4 / 8, 0.0], [sign * 8 / 4, 0.0, 0.0]]])
     torch.testing.assert_close(quarter, exact, atol=0.05, rtol=0)
-    turned = _sample(x, torch.nn.functional.affine_grid(exact, [1, 1, 5, 9], align_corners=True))
+    turned = resample(x, torch.nn.functional.affine_grid(exact, [1, 1, 5, 9], align_corners=True))
     middle = x[0, 0, :, 2:7]  # 5×5, turned a quarter: what lies in the middle of the result
     expected = np.rot90(middle.numpy(), k=-1 if sign < 0 else 1)
     np.testing.assert_allclose(turned[0, 0, :, 2:7].numpy(), expected, atol=1e-5)
@@ -148,3 +152,39 @@ def test_vectors_take_values_of_others_in_the_same_column() -> None:
     assert torch.equal(view.div(100, rounding_mode="floor"), x.div(100, rounding_mode="floor"))
     lone = augment(x[:1], spec, only(mask=0.3, jitter=0.1), rng())
     assert torch.equal(lone, x[:1]), "one sample has no others to take values from"
+
+
+def test_series_without_bounds_have_finite_views() -> None:
+    """Their range is infinite, so noise goes by their deviation."""
+    spec = DataSpec({"x": ValueSpec("series", (2, 40), "CT", Real(-math.inf, math.inf))})
+    x = 50 * torch.randn(16, 2, 40, generator=rng())
+    view = augment(x, spec, ALL, rng(1))
+    assert bool(torch.isfinite(view).all())
+    jitter = augment(x, spec, only(jitter=0.1), rng(1)) - x
+    assert 1 < float(jitter.std()) < 50
+
+
+def test_views_of_tokens_are_tokens_of_the_same_place() -> None:
+    """Column j holds numbers 10·j … 10·j + 9: a replacement comes from the same place of another sample."""
+    spec = DataSpec.of("text", (6,), levels=60)
+    x = torch.randint(0, 10, (64, 6), generator=rng()) + 10 * torch.arange(6)
+    view = augment(x, spec, only(mask=0.5), rng(1))
+    assert view.dtype == torch.int64
+    assert torch.equal(view // 10, x // 10)
+    assert 0.3 < float((view != x).float().mean()) < 0.6  # a tenth of the replacements are the same number
+    cut = augment(x, spec, only(cutout=0.5), rng(1)) != x
+    assert bool((cut.sum(1) <= 3).all())
+    moved = augment(x, spec, only(shift=0.4), rng(1))
+    steps = {next(s for s in range(-2, 3) if row.equal(own[(torch.arange(6) + s).clamp(0, 5)])) for own, row
+             in zip(x, moved, strict=True)}  # fmt: skip
+    assert steps == {-2, -1, 0, 1, 2}
+    grid = DataSpec({"x": ValueSpec("image", (4, 5), "HW", Tokens(9))})
+    codes = torch.randint(0, 9, (8, 4, 5), generator=rng())
+    assert augment(codes, grid, Augment(), rng()).shape == codes.shape
+
+
+def test_every_frame_of_a_clip_is_seen_alike() -> None:
+    spec = DataSpec.of("video", (5, 1, 8, 8))
+    still = samples(DataSpec.of("image", (1, 8, 8)))[:, None].expand(-1, 5, -1, -1, -1)
+    view = augment(still, spec, ALL.model_copy(update={"noise": 0.0}), rng(1))
+    assert torch.allclose(view, view[:, :1].expand_as(view), atol=1e-6)

@@ -11,7 +11,8 @@ from features.toys import toy
 from niwaki.core.contract import CallError
 from niwaki.data import Dataset
 from niwaki.features import Classifier, available, build, classifier, fitting
-from niwaki.features.classifier import ClassifierNetwork, _shifted
+from niwaki.features.classifier import ClassifierNetwork
+from niwaki.nn.augment.draws import shifted
 
 
 @pytest.fixture(scope="module")
@@ -56,9 +57,9 @@ def test_from_the_cache_it_comes_without_training(
         build(["classifier"], digits, cache=cache, seed=1)
 
 
-@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 40), (6,)])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (2, 40), (6,), (4, 1, 8, 8), "text"])
 def test_every_kind_of_sample_deterministically(
-    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+    shape: tuple[int, ...] | str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(classifier, "_steps", lambda n: 40)
     dataset = toy(shape)
@@ -90,7 +91,8 @@ def test_without_labels_it_is_refused() -> None:
 
 def test_shifts_are_whole_and_repeat_the_edge() -> None:
     x = torch.arange(2 * 5 * 5, dtype=torch.float32).reshape(2, 1, 5, 5).repeat(40, 1, 1, 1)
-    moved = _shifted(x, 2, torch.Generator().manual_seed(0))
+    rng = torch.Generator().manual_seed(0)
+    moved = shifted(shifted(x, 2, 2, rng), 3, 2, rng)
     seen = set()
     for before, after in zip(x, moved, strict=True):
         fits = []

@@ -12,7 +12,15 @@ import pytest
 import torch
 from features.toys import toy
 
-from niwaki.core.contract import Batch, CallError, Context, DataSpec, NiwakiError
+from niwaki.core.contract import (
+    Batch,
+    CallError,
+    Context,
+    DataSpec,
+    NiwakiError,
+    Tokens,
+    ValueSpec,
+)
 from niwaki.data import Dataset
 from niwaki.features import (
     EncoderExtractor,
@@ -29,7 +37,7 @@ from niwaki.features.probe import knn_accuracy, linear_accuracy
 from niwaki.features.selfsupervised import encoder_steps, probe
 
 CONTRASTIVE = ("simclr", "moco")
-SHAPES = [(1, 8, 8), (3, 32, 20), (2, 40), (6,)]
+SHAPES: list[Any] = [(1, 8, 8), (3, 32, 20), (2, 40), (6,), (4, 2, 8, 8), "text"]
 
 
 @pytest.fixture
@@ -207,10 +215,10 @@ def test_wrong_settings_are_one_sentence(name: str, settings: dict[str, object],
     assert sentence in str(error.value)
 
 
-def test_text_is_refused() -> None:
+def test_samples_of_more_dimensions_are_refused() -> None:
     for name in encoder_names():
-        with pytest.raises(CallError, match=r"not for text of shape \(12,\)"):
-            build_encoder(name, {}, DataSpec.of("text", (12,)))
+        with pytest.raises(CallError, match=rf"'{name}' is for samples of up to three dimensions beside"):
+            build_encoder(name, {}, DataSpec({"x": ValueSpec("vector", (2, 2, 2, 2), "DTHW", Tokens(3))}))
 
 
 def test_training_grows_with_the_data_within_limits() -> None:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from features.toys import toy
 
 from niwaki.core.contract import Batch, CallError, Context, DataSpec
 from niwaki.features.encoders import build_encoder
-from niwaki.features.mae import Mae, hidden_patches, masked_error, random_mask
+from niwaki.features.mae import Mae, hidden_patches, masked_error, masked_nll, random_mask
 from niwaki.features.patches import choose_patch, patchify, positions, unpatchify
 
 SMALL = {"width": 16, "depth": 1, "heads": 2, "decoder_width": 8}
 
 
-def mae(shape: tuple[int, ...], **changes: object) -> Mae:
+def mae(shape: tuple[int, ...] | str, **changes: object) -> Mae:
     torch.manual_seed(0)
     made = build_encoder("mae", {**SMALL, **changes}, toy(shape).spec)
     assert isinstance(made, Mae)
@@ -40,6 +44,13 @@ def test_patches_are_the_parts_of_a_sample_row_by_row(
     else:
         parts = [x[:, :, i * patch : (i + 1) * patch].transpose(1, 2).flatten(1) for i in range(grid[0])]
     assert torch.equal(rows, torch.stack(parts, 1))
+
+
+def test_patches_of_clips_are_blocks_of_time_and_space() -> None:
+    x = torch.randn(2, 3, 4, 6, 2)
+    rows = patchify(x, 2)
+    assert torch.equal(unpatchify(rows, 2, (2, 3, 1)), x)
+    assert torch.equal(rows[:, 4], x[:, :, 2:4, 2:4].movedim(1, -1).flatten(1))  # second in time, second row
 
 
 @pytest.mark.parametrize(("count", "share"), [(16, 0.75), (16, 0.5), (49, 0.6), (4, 0.99), (4, 0.01)])
@@ -87,16 +98,31 @@ def test_the_painter_never_sees_what_is_hidden() -> None:
     torch.testing.assert_close(model.reconstruct(patches, visible.flip(1)), painted, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("shape", "dim"), [((1, 8, 8), 64), ((3, 32, 16), 64), ((2, 40), 32)])
-def test_every_parameter_learns_and_features_have_their_size(shape: tuple[int, ...], dim: int) -> None:
+@pytest.mark.parametrize(
+    ("shape", "dim"),
+    [((1, 8, 8), 64), ((3, 32, 16), 64), ((2, 40), 32), ((4, 1, 8, 8), 128), ("text", 32)],
+)
+def test_every_parameter_learns_and_features_have_their_size(shape: Any, dim: int) -> None:
     model = mae(shape)
     batch = Batch({"x": toy(shape).train.values()[:16]})
     context = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(0))
-    model.loss("paint", batch, context)["error"].backward()
+    (loss,) = model.loss("paint", batch, context).values()
+    loss.backward()
     for name, p in model.named_parameters():
         assert p.grad is not None, name
         assert p.grad.abs().sum() > 0, name
     assert model.features(batch.x).shape == (16, dim) == (16, model.dim)
+
+
+def test_hidden_tokens_are_judged_by_their_probability() -> None:
+    """A painter that knows nothing pays log 5 for each token; one that is right and sure, nothing."""
+    _, mask = random_mask(6, 8, 3, torch.Generator().manual_seed(0))
+    target = torch.randint(0, 5, (6, 8, 2))
+    assert float(masked_nll(torch.zeros(6, 8, 10), target, mask)) == pytest.approx(math.log(5))
+    sure = 40.0 * F.one_hot(target, 5).flatten(2)
+    assert float(masked_nll(sure, target, mask)) < 1e-6
+    wrong = torch.where(mask[:, :, None], sure, torch.zeros_like(sure))
+    assert torch.equal(masked_nll(wrong, target, mask), masked_nll(sure, target, mask))
 
 
 def test_a_normalised_target_forgets_mean_and_contrast_of_each_patch() -> None:
@@ -139,7 +165,7 @@ def test_the_patch_is_chosen_by_the_size(shape: tuple[int, ...], patch: int) -> 
         ),
         (DataSpec.of("image", (1, 8, 8)), {"masked": 1.0}, "model.masked of 'mae'"),
         (DataSpec.of("series", (1, 3)), {}, "no patch cuts 3 steps into"),
-        (DataSpec.of("text", (12,)), {}, "not for text of shape (12,)"),
+        (DataSpec.of("text", (13,)), {"patch": 2}, "into 4 … 1024 equal parts"),
     ],
 )
 def test_what_it_cannot_do_is_one_sentence(

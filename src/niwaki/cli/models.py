@@ -25,7 +25,8 @@ def models(as_json: Json = False) -> None:
                 table.add_column(column)
             for m in entries:
                 able = [c for c in m["programs"] if c != "sample"]
-                cells = (m["family"], ", ".join(m["conditions"]) or "–", ", ".join(able) or "–", m["summary"])
+                summary = f"{m['summary']} ({m['note']})" if "note" in m else m["summary"]
+                cells = (m["family"], ", ".join(m["conditions"]) or "–", ", ".join(able) or "–", summary)
                 table.add_row(f"[bold]{m['name']}[/]", *cells)
             console.print(table)
 

@@ -19,10 +19,14 @@ from niwaki.core.store import hash_json
 from niwaki.data import Dataset
 from niwaki.features.extractor import Array, NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
+from niwaki.nn.augment.draws import shifted
+from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION, Grid, grid_of
 
 __all__ = ["Classifier", "ClassifierNetwork", "train_classifier"]
 
 _WIDTH = 64
+_TOKEN = 32
+"""Length of a token's vector."""
 _BATCH = 128
 _LR = 3e-3
 _VERSION = 1
@@ -30,10 +34,10 @@ _VERSION = 1
 
 
 class ClassifierNetwork(Trainable):
-    """Convolutions down to a 2×2 map (images, series) or dense layers (vectors), a hidden layer, one output
-    per class.
+    """Convolutions down to two cells along each side of the grid (images, series, clips, tokens) or dense
+    layers (vectors), a hidden layer, one output per class.
 
-    shift: largest random displacement of training images and series, in pixels
+    shift: largest random displacement of training samples along each side, in places
     """
 
     def __init__(self, spec: DataSpec, width: int = _WIDTH) -> None:
@@ -42,25 +46,31 @@ class ClassifierNetwork(Trainable):
             raise CallError(
                 "a classifier needs data with at least two classes; use the features 'random' instead"
             )
-        self.rank = len(spec.shape)
-        self.shift = 0 if self.rank == 1 else max(1, max(spec.shape[1:]) // 16)
-        self.body = _body(spec, width)
+        grid = grid_of(spec, "the classifier")
+        front, channels = grid.front(_TOKEN)
+        self.shift = max(1, max(grid.sides) // 16) if grid.sides else 0
+        self.front = nn.Sequential(*front)
+        self.body = _body(grid, channels, width)
         self.head = nn.Linear(width, spec.classes)
 
     def features(self, x: Tensor) -> Tensor:
         """(n, *shape) → (n, width), not negative."""
-        return self.body(x)
+        return self.body(self.front(x))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, *shape) → logits (n, classes)."""
         return self.head(self.features(x))
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("classify", ("body", "head")),)
+        front = ("front",) if any(True for _ in self.front.parameters()) else ()
+        return (Phase("classify", (*front, "body", "head")),)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        x = _shifted(batch.x, self.shift, ctx.rng) if self.shift else batch.x
-        return {"cross_entropy": F.cross_entropy(self(x), batch["class"], label_smoothing=0.05)}
+        x = self.front(batch.x)
+        for axis in range(2, x.dim()):
+            x = shifted(x, axis, self.shift, ctx.rng)
+        logits = self.head(self.body(x))
+        return {"cross_entropy": F.cross_entropy(logits, batch["class"], label_smoothing=0.05)}
 
 
 class Classifier(NetworkExtractor):
@@ -145,18 +155,12 @@ def _steps(samples: int) -> int:
     return int(min(1000, max(500, 40 * samples // _BATCH)))
 
 
-def _body(spec: DataSpec, width: int) -> nn.Sequential:
-    rank = len(spec.shape)
-    if rank == 1:
-        layers = [nn.Linear(spec.shape[0], 2 * width), nn.LayerNorm(2 * width), nn.ReLU()]
+def _body(grid: Grid, channels: int, width: int) -> nn.Sequential:
+    if not grid.sides:
+        layers = [nn.Linear(channels, 2 * width), nn.LayerNorm(2 * width), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(2 * width, width), nn.ReLU())
-    if rank not in (2, 3):
-        raise CallError(
-            f"the classifier is for vectors, series and images, not for samples of shape {spec.shape}"
-        )
-    conv = nn.Conv2d if rank == 3 else nn.Conv1d
-    pool = nn.AdaptiveAvgPool2d if rank == 3 else nn.AdaptiveAvgPool1d
-    side, channels = max(spec.shape[1:]), spec.shape[0]
+    conv, pool = CONVOLUTION[len(grid.sides)], AVERAGE[len(grid.sides)]
+    side = max(grid.sides)
     # Large samples are halved at once: the first layers at full size would take most of the time.
     layers = [*_block(conv, channels, width // 2, 1 if side < 24 else 2)]
     side, channels = (side if side < 24 else (side + 1) // 2), width // 2
@@ -164,23 +168,11 @@ def _body(spec: DataSpec, width: int) -> nn.Sequential:
         layers += _block(conv, channels, width, 2)
         side, channels = (side + 1) // 2, width
     layers += _block(conv, channels, width, 1)
-    cells = [min(2, s) for s in spec.shape[1:]]
+    cells = [min(2, s) for s in grid.sides]
     flat = width * int(np.prod(cells))
-    layers += [pool(tuple(cells) if rank == 3 else cells[0]), nn.Flatten(), nn.Linear(flat, width), nn.ReLU()]
+    layers += [pool(tuple(cells)), nn.Flatten(), nn.Linear(flat, width), nn.ReLU()]
     return nn.Sequential(*layers)
 
 
 def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
     return [conv(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
-
-
-def _shifted(x: Tensor, most: int, rng: torch.Generator) -> Tensor:
-    """Every sample displaced by its own −most … most steps along each spatial axis, the edge repeated."""
-    for axis in range(2, x.ndim):
-        length = x.shape[axis]
-        move = torch.randint(-most, most + 1, (len(x), 1), generator=rng, device=x.device)
-        source = (torch.arange(length, device=x.device) + move).clamp(0, length - 1)  # (n, length)
-        shape = [len(x)] + [1] * (x.ndim - 1)
-        shape[axis] = length
-        x = x.gather(axis, source.view(shape).expand(x.shape))
-    return x

@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, DataSpec, Trainable
+from niwaki.core.contract import DataSpec, Trainable
 from niwaki.core.registry import Registry
 from niwaki.models.io import ENCODER
 from niwaki.models.registry import ModelConfig, checked
 from niwaki.nn.augment.views import Augment
+from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION, grid_of
 
 __all__ = [
     "ContrastiveConfig",
@@ -70,11 +71,7 @@ class Encoder(Trainable):
     @classmethod
     def refuse(cls, spec: DataSpec) -> None:
         """Raises CallError in one sentence for samples that this encoder cannot look at."""
-        if spec.is_tokens or not 1 <= len(spec.shape) <= 3:
-            raise CallError(
-                f"'{cls.name}' is for vectors, series and images, not for {spec.modality} "
-                f"of shape {spec.shape}"
-            )
+        grid_of(spec, f"'{cls.name}'")
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
@@ -125,7 +122,7 @@ def build_encoder(name: str, config: Mapping[str, Any] | EncoderConfig, spec: Da
 
 class ContrastiveConfig(EncoderConfig):
     """
-    width:       channels of the convolutions (images, series); of vectors the dense layers have 4·width units
+    width:       channels of the convolutions; of vectors the dense layers have 4·width units
     features:    length of the representation: what is kept
     projection:  length of what the loss compares: the projector's output
     temperature: τ of the loss
@@ -138,31 +135,31 @@ class ContrastiveConfig(EncoderConfig):
 
 
 def backbone(spec: DataSpec, width: int, features: int) -> nn.Sequential:
-    """(n, *shape) → (n, features). Images (C, H, W) and series (C, L): convolutions of stride 2 down to a
-    side of at most 4, then a dense layer on a 2×2 map; vectors (d,): dense layers.
+    """(n, *shape) → (n, features). On grids (images, series, clips, tokens): convolutions of stride 2 down to
+    a side of at most 4, then a dense layer on two cells along each side; vectors (d,): dense layers.
 
     Normalised by groups, not by batch: batch statistics tell views of one batch apart from those of another,
     which lets an encoder cheat (He et al. 2020, section 3.3).
     """
-    if len(spec.shape) == 1:
+    grid = grid_of(spec)
+    front, channels = grid.front(width // 2)
+    if not grid.sides:
         inner = 4 * width
         layers: list[nn.Module] = []
-        for inputs in (spec.shape[0], inner):
+        for inputs in (channels, inner):
             layers += [nn.Linear(inputs, inner), nn.LayerNorm(inner), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(inner, features))
-    flat = len(spec.shape) == 3
-    conv: Any = nn.Conv2d if flat else nn.Conv1d
-    channels, side = spec.shape[0], max(spec.shape[1:])
+    conv, side = CONVOLUTION[len(grid.sides)], max(grid.sides)
     # Large samples are halved at once: layers at full size would take most of the time.
     stride = 1 if side < 24 else 2
-    layers = _block(conv, channels, width // 2, stride)
+    layers = [*front, *_block(conv, channels, width // 2, stride)]
     side, channels = -(-side // stride), width // 2
     while side > 4:
         layers += _block(conv, channels, width, 2)
         side, channels = (side + 1) // 2, width
     layers += _block(conv, channels, width, 1)
-    cells = tuple(min(2, s) for s in spec.shape[1:])
-    pool: nn.Module = nn.AdaptiveAvgPool2d(cells) if flat else nn.AdaptiveAvgPool1d(cells[0])
+    cells = tuple(min(2, s) for s in grid.sides)
+    pool = AVERAGE[len(cells)](cells)
     return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(width * math.prod(cells), features))
 
 

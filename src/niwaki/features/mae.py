@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -12,8 +13,9 @@ from niwaki.core.contract import Batch, CallError, Context, DataSpec, Phase
 from niwaki.features.encoders import Encoder, EncoderConfig, register_encoder
 from niwaki.features.patches import Block, choose_patch, patchify, positions
 from niwaki.nn.augment.views import Augment, augment
+from niwaki.nn.layers.grids import AVERAGE, grid_of
 
-__all__ = ["Mae", "MaeConfig", "hidden_patches", "masked_error", "random_mask"]
+__all__ = ["Mae", "MaeConfig", "hidden_patches", "masked_error", "masked_nll", "random_mask"]
 
 
 class MaeAugment(Augment):
@@ -29,18 +31,20 @@ class MaeAugment(Augment):
     cutout: float = Field(default=0.0, ge=0, lt=1)
     amplitude: float = Field(default=0.0, ge=0, le=1)
     jitter: float = Field(default=0.0, ge=0, le=1)
+    mask: float = Field(default=0.0, ge=0, lt=1)
 
 
 class MaeConfig(EncoderConfig):
     """
-    patch:         side of a patch in pixels (of series: steps); None chooses one by the size of the samples
-    width:         length of a token in the encoder; images have 4·width features, series 2·width
+    patch:         side of a patch in places (pixels, steps, tokens); None chooses one by the samples' size
+    width:         length of a patch's vector in the encoder; images have 4·width features, series 2·width,
+                   one for each half of each side
     depth, heads:  of the encoder; the decoder has as many heads
     decoder_width, decoder_depth: of the decoder, which is thrown away afterwards
     masked:        share of the patches that is hidden. The paper hides 0.75 of 196; of the sixteen of a small
                    image that leaves too few (digits, 600 steps: 20 neighbours know 82 % with 0.75, 91 % with
                    0.5)
-    normalize:     the target is each patch's values less their mean, over their deviation
+    normalize:     the target is each patch's values less their mean, over their deviation; not of tokens
     """
 
     patch: int | None = Field(None, ge=1)
@@ -56,7 +60,8 @@ class MaeConfig(EncoderConfig):
 
 @register_encoder("mae")
 class Mae(Encoder):
-    """Learns to paint the hidden patches of an image or a series from the visible ones.
+    """Learns to paint the hidden patches of a sample from the visible ones: amounts by their squared error,
+    tokens by their probability.
 
     Its encoder sees the visible patches only; to give features it sees all of them.
     """
@@ -78,39 +83,54 @@ class Mae(Encoder):
         width, inner = config.width, config.decoder_width
         self.grid, cells = grid, tuple(min(2, g) for g in grid)
         self.dim = width * math.prod(cells)
-        self.pool = nn.AdaptiveAvgPool2d(cells) if len(grid) == 2 else nn.AdaptiveAvgPool1d(cells[0])
-        values = spec.shape[0] * self.patch ** len(grid)
+        self.pool = AVERAGE[len(grid)](cells)
+        front, channels = grid_of(spec).front(width)
+        places = self.patch ** len(grid)
+        values = channels * places
+        painted = spec.levels * places if spec.is_tokens else values
+        self.front = nn.Sequential(*front)
         self.embed = nn.Linear(values, width)
         self.encoder = nn.Sequential(*(Block(width, config.heads) for _ in range(config.depth)))
         self.norm = nn.LayerNorm(width)
         self.bridge = nn.Linear(width, inner)
         self.mask_token = nn.Parameter(0.02 * torch.randn(inner))
         self.decoder = nn.Sequential(*(Block(inner, config.heads) for _ in range(config.decoder_depth)))
-        self.paint = nn.Sequential(nn.LayerNorm(inner), nn.Linear(inner, values))
+        self.paint = nn.Sequential(nn.LayerNorm(inner), nn.Linear(inner, painted))
         self.register_buffer("place", positions(grid, width), persistent=False)
         self.register_buffer("place_inner", positions(grid, inner), persistent=False)
 
     @classmethod
     def refuse(cls, spec: DataSpec) -> None:
         super().refuse(spec)
-        if len(spec.shape) == 1:
+        if not grid_of(spec).sides:
             raise CallError(
-                f"'mae' cuts images and series into patches, and a {spec.modality} of shape {spec.shape} has "
-                "none; use 'simclr' or 'moco'"
+                f"'mae' cuts samples into patches, and a {spec.modality} of shape {spec.shape} has none; use "
+                "'simclr' or 'moco'"
             )
         choose_patch(spec, None, cls.name)
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("paint", ("embed", "encoder", "norm", "bridge", "mask_token", "decoder", "paint")),)
+        front = ("front",) if any(True for _ in self.front.parameters()) else ()
+        parts = ("embed", "encoder", "norm", "bridge", "mask_token", "decoder", "paint")
+        return (Phase("paint", (*front, *parts)),)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        patches = patchify(augment(batch.x, self.spec, self.config.augment, ctx.rng), self.patch)
+        x = augment(batch.x, self.spec, self.config.augment, ctx.rng)
+        patches = self.patches(x)
         n, count, _ = patches.shape
         visible, mask = random_mask(n, count, hidden_patches(count, self.config.masked), ctx.rng)
-        return {"error": masked_error(self.reconstruct(patches, visible), self._target(patches), mask)}
+        painted = self.reconstruct(patches, visible)
+        if self.spec.is_tokens:
+            return {"nll": masked_nll(painted, patchify(x[:, None], self.patch), mask)}
+        return {"error": masked_error(painted, self._target(patches), mask)}
+
+    def patches(self, x: Tensor) -> Tensor:
+        """Samples (n, *shape) as patches (n, N, values), those of tokens of their vectors."""
+        return patchify(self.front(x), self.patch)
 
     def reconstruct(self, patches: Tensor, visible: Tensor) -> Tensor:
-        """All patches, painted from those at `visible` alone: (n, N, values), (n, kept) → (n, N, values)."""
+        """All patches, painted from those at `visible` alone: (n, N, values), (n, kept) → (n, N, values); of
+        tokens logits (n, N, places·levels)."""
         seen = patches.gather(1, _along(visible, patches.shape[2]))
         encoded = self.bridge(self._encode(self.embed(seen) + self.place[visible]))
         empty = self.mask_token.to(encoded.dtype).expand(*patches.shape[:2], -1)
@@ -118,14 +138,14 @@ class Mae(Encoder):
         return self.paint(self.decoder(tokens + self.place_inner))
 
     def features(self, x: Tensor) -> Tensor:
-        """(n, *shape) → (n, dim): the means over the tokens of each quarter of an image (each half of a
+        """(n, *shape) → (n, dim): the means over the patches of each quarter of an image (each half of a
         series), all patches visible.
 
-        The mean over all tokens knows less of where things are (digits, 900 steps: 20 neighbours know 81 %
+        The mean over all patches knows less of where things are (digits, 900 steps: 20 neighbours know 81 %
         with it, 93 % with the quarters). On its natural scale: the last layer is a LayerNorm, so the length
         hardly varies.
         """
-        tokens = self._encode(self.embed(patchify(x, self.patch)) + self.place)
+        tokens = self._encode(self.embed(self.patches(x)) + self.place)
         laid_out = tokens.transpose(1, 2).unflatten(2, self.grid)
         return self.pool(laid_out).flatten(1)
 
@@ -156,6 +176,16 @@ def masked_error(painted: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Mean squared error over the values of the hidden patches alone (section 3, "Reconstruction target")."""
     error = (painted.float() - target).square().mean(2)
     return (error * mask).sum() / mask.sum()
+
+
+def masked_nll(logits: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean of −log p over the tokens of the hidden patches alone, in nats: BERT's loss (Devlin et al., NAACL
+    2019) with whole patches hidden.
+
+    logits: `(n, N, places·levels)`; target: `(n, N, places)`, whole numbers
+    """
+    rows = logits[mask].float().unflatten(1, (target.shape[2], -1))
+    return F.cross_entropy(rows.flatten(0, 1), target[mask].flatten())
 
 
 def _along(index: Tensor, width: int) -> Tensor:

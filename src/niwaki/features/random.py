@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, DataSpec
+from niwaki.core.contract import DataSpec
 from niwaki.data import Dataset
 from niwaki.features.extractor import NetworkExtractor
+from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION, grid_of
 
 __all__ = ["RandomFeatures", "random_features"]
 
@@ -98,30 +99,6 @@ def random_features(
     )
 
 
-class _Names(nn.Module):
-    """Tokens `(n, *grid)` as vectors `(n, width, *grid)`: names have no order, so each gets a random one."""
-
-    def __init__(self, tokens: int, width: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(tokens, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.table(x.long()).movedim(-1, 1)
-
-
-class _ChannelsFirst(nn.Module):
-    """Clips `(n, T, C, H, W)` as `(n, C, T, H, W)`; a grid without channels gets one."""
-
-    def __init__(self, at: int | None) -> None:
-        super().__init__()
-        self.at = at
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.unsqueeze(1) if self.at is None else x.movedim(self.at + 1, 1)
-
-
-_CONV = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_POOL = {1: nn.AdaptiveAvgPool1d, 2: nn.AdaptiveAvgPool2d, 3: nn.AdaptiveAvgPool3d}
 _NAMED = 16
 """Width of a token's random vector."""
 
@@ -129,21 +106,13 @@ _NAMED = 16
 def _member(spec: DataSpec, width: int) -> nn.Sequential:
     """On grids (images, series, sound, clips, sequences of tokens): convolutions of stride 2 down to a side
     of at most 4, then a projection of what is left. Vectors (d,): two dense layers."""
-    front: list[nn.Module] = []
-    channels_at = None if spec.is_tokens else spec.x.axis("C")
-    grid = tuple(s for i, s in enumerate(spec.shape) if i != channels_at)
-    if spec.is_tokens:
-        channels, front = _NAMED, [_Names(spec.levels, _NAMED)]
-    else:
-        channels = 1 if channels_at is None else spec.shape[channels_at]
-        front = [] if channels_at == 0 else [_ChannelsFirst(channels_at)]
+    found = grid_of(spec, "'random'")
+    grid, (front, channels) = found.sides, found.front(_NAMED)
     if not grid:  # a vector
         hidden = 4 * width
         first, second = nn.Linear(spec.size, hidden), nn.Linear(hidden, hidden)
         return nn.Sequential(first, nn.LeakyReLU(0.2), second, nn.LeakyReLU(0.2), nn.Linear(hidden, width))
-    if len(grid) not in _CONV:
-        raise CallError(f"random features know no samples of shape {spec.shape}")
-    conv, side = _CONV[len(grid)], max(grid)
+    conv, side = CONVOLUTION[len(grid)], max(grid)
     body: list[nn.Module] = []
     # Large samples are halved at once: layers at full size would take most of the time.
     out, stem = 32, (1, 3) if side < 24 else (2, 5)
@@ -153,7 +122,7 @@ def _member(spec: DataSpec, width: int) -> nn.Sequential:
         body += [conv(out, 64, 3, stride=2, padding=1), nn.LeakyReLU(0.2)]
         out, side = 64, (side + 1) // 2
     cells = tuple(min(2, s) for s in grid)
-    pool = _POOL[len(grid)](cells if len(grid) > 1 else cells[0])
+    pool = AVERAGE[len(grid)](cells if len(grid) > 1 else cells[0])
     return nn.Sequential(*front, *body, pool, nn.Flatten(), nn.Linear(out * math.prod(cells), width))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.features.encoders import encoder_names, registered_encoder
 from niwaki.models.registry import build, names, presets, registered
 
@@ -20,17 +21,13 @@ def catalogue() -> list[dict[str, Any]]:
     known = presets()
     for name in names():
         cls, preset = registered(name), known.get(name)
-        model = build(name, {}, cls.example_spec)
         entries.append(
             {
                 "name": name,
                 "family": cls.__module__.removeprefix("niwaki.models.").split(".")[0],
                 "summary": preset.summary if preset else _summary(cls),
                 "base": preset.base if preset else None,
-                "conditions": list(model.conditions),
-                "programs": list(model.programs()),
-                "sampler": model.sampler().kind,
-                "graphs": {k: g.role for k, g in model.graphs().items()},
+                **_built(name, cls),
                 "settings": {**_settings(cls.Config), **(dict(preset.values) if preset else {})},
             }
         )
@@ -48,6 +45,21 @@ def catalogue() -> list[dict[str, Any]]:
             }
         )
     return entries
+
+
+def _built(name: str, cls: type[GenerativeModel]) -> dict[str, Any]:
+    """What only a model that is built knows; of one that cannot be built for its `example_spec`, why."""
+    try:
+        model = build(name, {}, cls.example_spec)
+    except CallError as error:
+        unknown: dict[str, Any] = {"conditions": [], "programs": [], "sampler": None, "graphs": {}}
+        return {**unknown, "note": f"no example_spec that it can be built for: {error}"}
+    return {
+        "conditions": list(model.conditions),
+        "programs": list(model.programs()),
+        "sampler": model.sampler().kind,
+        "graphs": {k: g.role for k, g in model.graphs().items()},
+    }
 
 
 def _summary(cls: type) -> str:

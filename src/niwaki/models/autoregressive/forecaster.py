@@ -6,8 +6,9 @@ network is that of Zeng et al. 2023 (arXiv:2205.13504), scaling by the window th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -24,6 +25,8 @@ from niwaki.core.contract import (
     Phase,
     Port,
     Program,
+    Real,
+    ValueSpec,
     View,
 )
 from niwaki.models.autoregressive.heads import normal_of, trained_head
@@ -34,6 +37,7 @@ from niwaki_runtime.samplers.paths import Paths
 
 __all__ = ["Forecaster", "ForecasterConfig"]
 
+_ANY = Real(-math.inf, math.inf)
 PAST, COVARIATES = "past", "covariates"
 _FLOOR = 1e-3  # least scale of a window, in standard deviations of the training data
 _BATCHES = 8  # that the data's centre and spread are taken from
@@ -76,6 +80,9 @@ class Forecaster(GenerativeModel):
 
     Config = ForecasterConfig
     config: ForecasterConfig
+    example_spec: ClassVar[DataSpec] = DataSpec(
+        {"x": ValueSpec("series", (1, 32), "CT", _ANY), "past": ValueSpec("series", (1, 128), "CT", _ANY)}
+    )
     centre: Tensor  # (C, 1), mean of the training pasts
     spread: Tensor  # (C, 1), their standard deviation
     known_centre: Tensor  # (K, 1), the same of covariates
