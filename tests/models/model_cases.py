@@ -54,9 +54,9 @@ SMALLER: dict[str, Any] = {
 
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
-    "realnvp": {"layers": 4, "width": 32},
+    "realnvp": {"layers": 2, "width": 32},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
-    "nice": {"layers": 4, "width": 32},
+    "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
 }
 """What a model needs beside or instead of `SMALLER`."""
@@ -141,8 +141,9 @@ class Case:
         return example_batch(self.spec, n) if self.split is None else self.split.batch(torch.arange(n))
 
     def inputs(self, model: GenerativeModel, program: str = "sample", n: int = 4) -> dict[str, Any]:
-        """What a program is given: rows of the recipe's data where there are any."""
-        return make_inputs(model, program, n, self.split)
+        """What a program is given: rows of the recipe's data, or of what such data could be."""
+        made = {} if self.split else {name: rows.numpy() for name, rows in self.batch(n).items()}
+        return make_inputs(model, program, n, self.split, examples=made)
 
 
 def draws(model: GenerativeModel) -> bool:

@@ -154,7 +154,11 @@ def test_a_second_call_does_nothing_and_says_so(again: Path) -> None:
     [
         (["export.repeats=2"], ["export", "verdict", "report"]),
         (["evaluate.seed=9"], ["evaluate", "verdict", "report"]),
-        (["compress.steps.0.ratio=0.3"], ["compress", "export", "verdict", "report"]),
+        pytest.param(
+            ["compress.steps.0.ratio=0.3"],
+            ["compress", "export", "verdict", "report"],
+            marks=pytest.mark.slow,  # the next but one does all of these again
+        ),
         (["train.log_every=3", "train.keep=5"], []),
         (["train.steps=9"], list(STAGES)),
     ],
