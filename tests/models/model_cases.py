@@ -61,6 +61,9 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 """What a model needs beside or instead of `SMALLER`."""
 
+SHORTER = {"length": 32}
+"""Settings of data by name: sequences that are made token by token."""
+
 STEPS = 4
 """Of a sampler that has `steps`."""
 
@@ -167,7 +170,8 @@ def case_of(name: str) -> Case | None:
     if name not in recipes():
         return None
     recipe = load_recipe(recipes()[name])
-    dataset = data.load(recipe.data)
+    short = [f"data.{k}={v}" for k, v in SHORTER.items() if getattr(recipe.data, k, 0) > v]
+    dataset = data.load(load_recipe(recipes()[name], short).data)
     return Case(name, Path(recipes()[name]).stem, dataset.spec, recipe.model_settings, split=dataset.train)
 
 
