@@ -113,6 +113,7 @@ def trained(
         return load_model(at)
     torch.manual_seed(seed)
     model = build(recipe.model["name"], {**recipe.model_settings, **changes}, dataset.spec)
+    assert recipe.train is not None
     config = recipe.train.model_copy(update={"steps": steps, "checkpoint_every": 0})
     fit(model, dataset.train, config, seed=seed)
     save_model(model, at)

@@ -41,8 +41,19 @@ from niwaki.training import TrainConfig, fit
 from niwaki_runtime.samplers import Autoregressive, NumpyBackend
 from niwaki_runtime.tokenizer import Tokenizer
 
-DATA = DataConfig(source="python-docs", length=256)
-STEPS, BATCH = 1200, 24
+DATA = DataConfig.model_validate({"source": "python-docs", "length": 256})
+STEPS = 1200
+TRAINING: dict[str, Any] = {
+    "batch": 24,
+    "optimizer": "adamw",
+    "lr": 3e-3,
+    "betas": (0.9, 0.98),
+    "weight_decay": 0.05,
+    "warmup": 100,
+    "clip": 1.0,
+    "ema": 0.99,
+    "checkpoint_every": 0,
+}
 ARCHITECTURE: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
@@ -94,18 +105,7 @@ def language_model(
         assert isinstance(kept, LanguageModel)
         return kept, dataset
     model = fresh(seed)
-    config = TrainConfig(
-        steps=steps,
-        batch=BATCH,
-        optimizer="adamw",
-        lr=3e-3,
-        betas=(0.9, 0.98),
-        weight_decay=0.05,
-        warmup=100,
-        clip=1.0,
-        ema=0.99,
-        checkpoint_every=0,
-    )
+    config = TrainConfig.model_validate({**TRAINING, "steps": steps})
     fit(model, dataset.train, config, seed=seed, progress=progress)
     save_model(model, directory)
     return model, dataset
@@ -132,7 +132,7 @@ def quantized(model: LanguageModel, dataset: Dataset, windows: int, out: Path) -
     loaded = {name: niwaki_runtime.load(b, engine="openvino", threads=1) for name, b in bundles.items()}
     ways = {name: partial(b.sample, 1, seed=0) for name, b in loaded.items()}
     times = interleave(ways, rounds=10)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, bundle in loaded.items():
         sampler = bundle.sampler
         assert isinstance(sampler, Autoregressive)

@@ -20,8 +20,8 @@ _SHORT = {"no loss": "no loss", "loss": "LOSS", "inconclusive": "?"}
 def table(found: Mapping[str, Any]) -> Table:
     """Rows are ways to sample; × is against eager float32, in brackets against torch.compile bf16."""
     rows = found["rows"]
-    known = next((r["quality"]["figures"] for r in rows if r.get("quality", {}).get("figures")), [])
-    figures = [f["name"] for f in known[:FIGURES]]
+    lists = (r["quality"]["figures"] for r in rows if r.get("quality", {}).get("figures"))
+    figures = [str(f["name"]) for f in next(lists, [])[:FIGURES]]
     per = f" ({found['tokens']} tokens)" if found.get("tokens") else ""
     shown = Table(
         "",
