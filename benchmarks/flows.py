@@ -50,7 +50,7 @@ class Scored(nn.Module):
 class Ours(Scored):
     def __init__(self, data: Dataset, **changes: object) -> None:
         super().__init__()
-        self.model = models.build("realnvp", {**OURS, **changes}, data.spec)
+        self.model: Any = models.build("realnvp", {**OURS, **changes}, data.spec)
         x, y = data.train.values(), labels(data.train)
         with torch.no_grad():
             ctx = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(0))
