@@ -15,7 +15,7 @@ from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.sources import train_sources
-from niwaki.workflow.stages.train import TrainStage, resumable
+from niwaki.workflow.stages.train import TrainStage, draws_otherwise, resumable
 from niwaki.workflow.stages.verdict import VerdictStage
 
 __all__ = ["run"]
@@ -41,7 +41,7 @@ def run(
         train = TrainStage(resume=resumable(context))
         if directory.stage("train")["status"] == "done":
             changed = directory.changed("train", train.inputs(context))
-            if changed:
+            if changed and not draws_otherwise(context):
                 context.reporter.note(f"{', '.join(changed[:4])} changed: training again")
         stages = (train, EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage())
         worked = [stage.run(context) for stage in stages]
