@@ -33,6 +33,7 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
                     "rows": rows,
                     "both": other is not None,
                     "notes": list((other or section).get("notes") or []),
+                    "legend": details.get("legend", ""),
                     "exhibits": exhibits,
                     "verdicts": [
                         (axis, v["outcome"], outcome_of(dict(v))[0], v.get("text", ""))
