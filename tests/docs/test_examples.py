@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from niwaki.cli.main import app
+from niwaki.models import registry
 from niwaki.recipe import find_recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +28,8 @@ def modules_with_examples() -> list[str]:
 
 
 @pytest.mark.parametrize("name", modules_with_examples())
-def test_examples_of_docstrings_run(name: str) -> None:
+def test_examples_of_docstrings_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry, "_PRESETS", registry.presets())  # what examples enter leaves with them
     module = importlib.import_module(name)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
     failed, tried = doctest.testmod(module, optionflags=flags)

@@ -54,12 +54,15 @@ SMALLER: dict[str, Any] = {
 
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
-    "realnvp": {"layers": 4, "width": 32},
+    "realnvp": {"layers": 2, "width": 32},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
-    "nice": {"layers": 4, "width": 32},
+    "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
 }
 """What a model needs beside or instead of `SMALLER`."""
+
+SHORTER = {"length": 32}
+"""Settings of data by name: sequences that are made token by token."""
 
 STEPS = 4
 """Of a sampler that has `steps`."""
@@ -141,8 +144,9 @@ class Case:
         return example_batch(self.spec, n) if self.split is None else self.split.batch(torch.arange(n))
 
     def inputs(self, model: GenerativeModel, program: str = "sample", n: int = 4) -> dict[str, Any]:
-        """What a program is given: rows of the recipe's data where there are any."""
-        return make_inputs(model, program, n, self.split)
+        """What a program is given: rows of the recipe's data, or of what such data could be."""
+        made = {} if self.split else {name: rows.numpy() for name, rows in self.batch(n).items()}
+        return make_inputs(model, program, n, self.split, examples=made)
 
 
 def draws(model: GenerativeModel) -> bool:
@@ -166,7 +170,8 @@ def case_of(name: str) -> Case | None:
     if name not in recipes():
         return None
     recipe = load_recipe(recipes()[name])
-    dataset = data.load(recipe.data)
+    short = [f"data.{k}={v}" for k, v in SHORTER.items() if getattr(recipe.data, k, 0) > v]
+    dataset = data.load(load_recipe(recipes()[name], short).data)
     return Case(name, Path(recipes()[name]).stem, dataset.spec, recipe.model_settings, split=dataset.train)
 
 

@@ -48,7 +48,7 @@ def model(case: Case) -> GenerativeModel:
 
 def asked(model: GenerativeModel, case: Case, name: str, n: int) -> dict[str, np.ndarray]:
     """What a program is given: rows of the recipe's data where there are any; no input is left out."""
-    given = make_inputs(model, name, n, case.split)
+    given = case.inputs(model, name, n)
     for key, spec in model.program(name).inputs.items():
         given.setdefault(key, spec.default(0, n))  # type: ignore[arg-type]
     return given
@@ -240,7 +240,7 @@ def test_wrong_settings_and_batches_are_refused_in_one_sentence(case: Case) -> N
     columns = set(model.conditions) & set(case.batch()) - {"x"}
     for name in columns:
         without = Batch({k: v for k, v in case.batch().items() if k != name})
-        with pytest.raises(CallError, match=f"no (labels|column '{name}')"):
+        with pytest.raises(CallError, match=f"(no|needs the) (labels|column '{name}')"):
             model.loss(model.phases()[0].name, without, context())
 
 

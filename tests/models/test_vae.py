@@ -157,7 +157,14 @@ def test_log_prob_is_the_elbo_in_the_mean_over_seeds(likelihood: str) -> None:
     assert ((draws.mean(0) - expected).abs() < 5 * error).all()
 
 
-@pytest.mark.parametrize("changes", [{}, {"likelihood": "bernoulli"}, {"conditional": False}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param({"likelihood": "bernoulli"}, marks=pytest.mark.slow),
+        pytest.param({"conditional": False}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_bundle_encodes_decodes_and_bounds_as_the_model_does(
     changes: dict[str, object], tmp_path: Path
 ) -> None:

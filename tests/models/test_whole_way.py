@@ -19,6 +19,18 @@ CASES = list(cases())
 FIRST = list({case.name: case for case in reversed(CASES)}.values())
 """One of every model: through its recipe, where it has one."""
 OTHERS = [case for case in CASES if case not in FIRST and case.data not in SPECS]
+
+
+def kind(case: Case) -> tuple[str, ...]:
+    """What decides how a model goes the whole way: its family, and what its networks are."""
+    model = case.model()
+    return type(model).__module__.split(".")[2], *sorted({g.role for g in model.graphs().values()})
+
+
+OF_A_KIND = list(
+    {kind(case): case for case in sorted(FIRST, key=lambda case: case.split is not None)}.values()
+)
+"""One of every kind; exporting takes seconds for each network, so the others are among the slow tests."""
 LIGHT = {"widths": (8, 16)}  # the property tests' own are slow to export
 
 
@@ -55,7 +67,7 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
         assert runner.run(name, 2, inputs=made).shape == (2, *again.program(name).output.shape)
 
 
-@pytest.mark.parametrize("case", FIRST, ids=str)
+@pytest.mark.parametrize("case", OF_A_KIND, ids=str)
 def test_pruned_reloaded_exported(case: Case, tmp_path: Path) -> None:
     goes_the_whole_way(case, tmp_path)
 
@@ -75,6 +87,6 @@ def test_sparse_and_reloaded(case: Case, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", OTHERS, ids=str)
+@pytest.mark.parametrize("case", [case for case in (*FIRST, *OTHERS) if case not in OF_A_KIND], ids=str)
 def test_every_variant_too(case: Case, tmp_path: Path) -> None:
     goes_the_whole_way(case, tmp_path)

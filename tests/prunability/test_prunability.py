@@ -30,7 +30,7 @@ def cases() -> Iterator[object]:
             yield pytest.param(one.name, marks=() if one.fast else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("ratio", [0.3, 0.5])
+@pytest.mark.parametrize("ratio", [pytest.param(0.3, marks=pytest.mark.slow), 0.5])
 @pytest.mark.parametrize("name", cases())
 def test_an_architecture_prunes_runs_trains_reloads_and_exports(
     name: str, ratio: float, tmp_path: Path, reader: Reader

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,26 @@ def test_a_relative_data_path_is_kept_absolute(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "own.yaml", yaml.safe_dump({**TINY, "data": {"source": "folder", "path": "pictures"}}))
     assert load_recipe("own.yaml").data.path == str(tmp_path / "pictures")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps=true", "'train.steps' must be a whole number, not true"),
+        ("train.betas=[true, 0.9]", "'train.betas' must be a number, not true"),
+        ("train.batch=yes", "'train.batch' must be a whole number, not 'yes'"),
+        ("train.lr=no", "'train.lr' must be a number or a mapping of settings, not 'no'"),
+        ("train.lr=.inf", "'train.lr' must be finite, not inf"),
+        ("train.lr=-1", "'train.lr' must be at least 0, not -1"),
+        ("train.betas=[1.5, 0.9]", "'train.betas.0' must be less than 1, not 1.5"),
+        ("train.ema=.nan", "'train.ema' must be "),
+        ("train.clip=.inf", "'train.clip' must be finite, not inf"),
+        ("evaluate.n=false", "'evaluate.n' must be a whole number, not false"),
+        ("data.seed=true", "'data.seed' must be a whole number, not true"),
+        ("compress.steps=[{kind: prune, ratio: true}]", "must be a number, not true"),
+        ("compress.steps=[{kind: prune, ratio: .nan}]", "must be"),
+    ],
+)
+def test_what_is_no_number_is_refused_where_one_belongs(override: str, message: str) -> None:
+    with pytest.raises(CallError, match=re.escape(message)):
+        load_recipe("digits-gan", [override])

@@ -149,12 +149,25 @@ def test_a_second_call_does_nothing_and_says_so(again: Path) -> None:
     assert heard.notes == [f"everything in {again} is done and up to date"]
 
 
+def test_a_model_whose_code_was_changed_is_told_and_kept(
+    again: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("niwaki.api.run.code_of", lambda recipe: "another")
+    stages, heard = redone(again)
+    assert stages == []
+    assert "the code of the model 'dcgan' is not what it was trained with" in heard.notes[0]
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         (["export.repeats=2"], ["export", "verdict", "report"]),
         (["evaluate.seed=9"], ["evaluate", "verdict", "report"]),
-        (["compress.steps.0.ratio=0.3"], ["compress", "export", "verdict", "report"]),
+        pytest.param(
+            ["compress.steps.0.ratio=0.3"],
+            ["compress", "export", "verdict", "report"],
+            marks=pytest.mark.slow,  # the next but one does all of these again
+        ),
         (["train.log_every=3", "train.keep=5"], []),
         (["train.steps=9"], list(STAGES)),
     ],

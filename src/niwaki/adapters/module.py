@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 from torch import Tensor, nn
 
+from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import (
     Batch,
     CallError,
@@ -36,7 +37,7 @@ __all__ = ["Adapted", "AdaptedConfig", "adapt", "call_factory", "load_into", "re
 _RANK_MODALITY: dict[int, str] = {1: "vector", 2: "series", 3: "image", 4: "video"}
 
 
-class AdaptedConfig(BaseModel):
+class AdaptedConfig(BaseConfig):
     """The arguments of `adapt`.
 
     latent:    shape of the noise of one sample
@@ -47,13 +48,11 @@ class AdaptedConfig(BaseModel):
     temperature: standard deviation of the noise when sampling
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     latent: tuple[int, ...]
     classes: int = 0
     condition: Literal["index", "one_hot"] = "index"
     factory: str = ""
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, Any] = Field({})
     temperature: Temperature = 1.0
 
 

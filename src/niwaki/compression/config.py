@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig, SamplingConfig
 from niwaki.compression.pruning.config import PruneConfig
@@ -13,6 +13,7 @@ from niwaki.compression.quantization.config import QuantizeConfig
 from niwaki.compression.sensitivity.config import SensitivityConfig
 from niwaki.compression.step_config import Step
 from niwaki.compression.storage.config import PackConfig, ShareConfig
+from niwaki.core.base_config import BaseConfig
 from niwaki_runtime.errors import CallError
 
 __all__ = [
@@ -36,7 +37,7 @@ StepConfig = Annotated[
 ]
 
 
-class CompressConfig(BaseModel):
+class CompressConfig(BaseConfig):
     """A plan: steps in order.
 
     steps:   at least one
@@ -46,8 +47,6 @@ class CompressConfig(BaseModel):
     sensitivity: what each layer costs when it alone is pruned or rounded, measured before the steps. No step:
              it changes no model
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     steps: tuple[StepConfig, ...] = Field(
         default=(PruneConfig(), FinetuneConfig(), QuantizeConfig()), min_length=1

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from niwaki.core.base_config import BaseConfig
 
 __all__ = ["Step"]
 
 
-class Step(BaseModel):
+class Step(BaseConfig):
     """One step of a plan, told apart by its `kind`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: str
 

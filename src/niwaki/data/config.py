@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
+from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import CallError, DataSpec, nearest
-from niwaki.core.registry import import_modules
+from niwaki.core.registry import broken, import_modules
 from niwaki.data.audit import Finding
 from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
@@ -21,10 +22,8 @@ __all__ = ["DataConfig", "Options", "Pool", "Progress", "register", "registered"
 Progress = Callable[[int, int], None]
 
 
-class Options(BaseModel):
+class Options(BaseConfig):
     """Base of the settings that one source understands beyond the common ones."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Pool:
@@ -112,11 +111,11 @@ def registered(name: str) -> _Source:
     """Raises CallError with the nearest name where there is no such source."""
     known = source_names()
     if name not in known:
-        raise CallError(f"there is no data source '{name}'; {nearest(name, known)}")
+        raise CallError(f"there is no data source '{name}'; {nearest(name, known)}{broken()}")
     return _SOURCES[name]
 
 
-class DataConfig(BaseModel):
+class DataConfig(BaseConfig):
     """Which data, and how they are divided. Settings beyond these are the source's own (`options()`).
 
     source:    `digits`, `glyphs`, `patches`, `folder`, `arrays`, or one registered elsewhere
@@ -131,13 +130,13 @@ class DataConfig(BaseModel):
     settings; pydantic's ValidationError for a wrong type of the common ones.
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     source: str
     path: str | None = None
     size: int | None = Field(default=None, ge=4, le=1024)
     labels: bool | None = None
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field({})
     seed: int = Field(default=0, ge=0)
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
 

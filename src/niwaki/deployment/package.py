@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from niwaki import __version__
 from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
 from niwaki.core.store import atomic_directory, jsonable, write_bytes, write_text
+from niwaki.core.version import __version__
 from niwaki.deployment.card import card
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.onnx_file import read_onnx, write_graphs

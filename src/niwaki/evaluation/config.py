@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from niwaki.core.base_config import BaseConfig
 from niwaki.evaluation.measures import DEFAULT, check_metrics
 
 __all__ = ["EvaluateConfig"]
 
 
-class EvaluateConfig(BaseModel):
+class EvaluateConfig(BaseConfig):
     """What looks at the samples, and how many there are.
 
     features: extractors by name (`niwaki.features.names()`)
@@ -18,8 +19,6 @@ class EvaluateConfig(BaseModel):
     seed:     of the samples and of everything random in the judgement
     judges:   who is asked, by name (`niwaki.evaluation.judges`); None is every judge that applies
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     features: tuple[str, ...] = Field(default=("classifier", "random"), min_length=1)
     metrics: tuple[str, ...] = DEFAULT

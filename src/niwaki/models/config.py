@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
+
+from niwaki.core.base_config import BaseConfig
 
 __all__ = ["Conditioning", "ModelConfig"]
 
@@ -20,7 +20,7 @@ _SAMPLING = ("solver", "steps", "guidance", "spacing", "temperature", "top_k", "
 """Settings of samplers that the first edition kept beside the model's own."""
 
 
-class Conditioning(BaseModel):
+class Conditioning(BaseConfig):
     """What a model may be asked for.
 
     columns: names of the data's columns that it is conditioned on; None is every one that the family can use
@@ -28,8 +28,6 @@ class Conditioning(BaseModel):
     drop:    share of samples whose conditions are replaced by "nothing asked" in training, one coin per
              sample; above 0 the model can be guided (Ho & Salimans 2022)
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     columns: tuple[str, ...] | None = None
     drop: float = Field(default=0.0, ge=0, lt=1)
@@ -39,15 +37,13 @@ class Conditioning(BaseModel):
         return self.columns is None or column in self.columns
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(BaseConfig):
     """Base of every model's config: frozen, round-trips through JSON, refuses unknown keys.
 
     sampling:     fields of the sampler that differ from the family's own (`{steps: 10, temperature: 0.8}`)
     conditioning: what it may be asked for
     Both are left out of records where they say nothing, so that older models keep their records.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sampling: dict[str, Any] = Field({}, exclude_if=lambda value: not value)
     conditioning: Conditioning = Conditioning()

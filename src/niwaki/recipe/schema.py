@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from niwaki.compression import CompressConfig
+from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig
 from niwaki.evaluation import EvaluateConfig
@@ -18,7 +19,7 @@ from niwaki.training import TrainConfig
 __all__ = ["ExportConfig", "Recipe"]
 
 
-class ExportConfig(BaseModel):
+class ExportConfig(BaseConfig):
     """How the bundle is made and how its figures are taken (`benchmarks/PROTOCOL.md`).
 
     engine:        the engine that the figures and the verdict are taken on
@@ -30,8 +31,6 @@ class ExportConfig(BaseModel):
     programs:      what the bundle can do; empty is `sample`, and whatever needs no further graph
     torch_compile: time the float model under torch.compile in bf16 as well (slow to compile)
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     engine: Literal["openvino", "onnxruntime"] = "openvino"
     precision: Literal["fast", "exact"] = "fast"
@@ -50,7 +49,7 @@ class ExportConfig(BaseModel):
         return value
 
 
-class Recipe(BaseModel):
+class Recipe(BaseConfig):
     """The whole way, checked.
 
     name:     of the run directory and the bundle; the recipe file's name where it is not given
@@ -59,8 +58,6 @@ class Recipe(BaseModel):
     train:    None where the model is given and not trained here
     compress: None ends the way with the float model's bundle
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
     seed: int = Field(0, ge=0, lt=2**32)

@@ -69,6 +69,9 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
         case "literal_error" | "enum":
             valid = _choices(str(context.get("expected", "")))
             return f"'{key}' cannot be {_shown(value)}; {nearest(str(value), valid)}"
+        case "no_number":
+            whole = ".".join([*keys, context["field"]])
+            return f"'{whole}' must be {context['kind']}, not {context['given']}"
         case "value_error" | "assertion_error":
             return (
                 f"'{key}': {str(context.get('error', found['msg'])).rstrip('.')}"
@@ -185,6 +188,7 @@ def _names_member(part: int | str, options: list[Any]) -> bool:
     if isinstance(part, int) or len(options) < 2:
         return False
     names = {getattr(o, "__name__", str(o)) for o in options}
+    part = part.removeprefix("constrained-")
     return part in names or "[" in part or part in _KINDS or part == "none"
 
 

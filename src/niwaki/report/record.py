@@ -11,6 +11,7 @@ import numpy as np
 import yaml
 
 import niwaki_runtime
+from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import BundleError, DataSpec, NiwakiError
 from niwaki.core.store import read_json, read_jsonl
 from niwaki.report.records import ExportRecord, VerdictRecord
@@ -194,13 +195,7 @@ def _recipe(path: Path) -> dict[str, Any]:
 
 
 def _samples(path: Path) -> dict[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise NiwakiError(f"{path} cannot be read: {error}") from error
+    return read_array_file(path) if path.exists() else {}
 
 
 def _originals(path: Path, fingerprint: Any) -> dict[str, dict[int, np.ndarray]]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from niwaki import __version__
 from niwaki.core.store import write_text
+from niwaki.core.version import __version__
 from niwaki.report import (
     facts,
     figures,

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
-from niwaki.training.optimizers import OptimizerConfig
+from niwaki.core.base_config import BaseConfig
+from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, first_problem, over
 from niwaki_runtime.errors import CallError, nearest
 
 __all__ = ["EarlyStopping", "LossConfig", "StageConfig", "TrainConfig", "identity"]
 
+Rate = Annotated[float, Field(ge=0)]
 Source = str | dict[str, str] | None
 
 
-class LossConfig(BaseModel):
+class LossConfig(BaseConfig):
     """A loss of one's own, added to those of a phase.
 
     call:   `module:function`, called as (model, batch, ctx); returns a scalar, or scalars by name
@@ -24,18 +26,14 @@ class LossConfig(BaseModel):
     phase:  where it is added; may be left out where the model has one phase
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     call: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
     weight: float = 1.0
     phase: str | None = None
 
 
-class EarlyStopping(BaseModel):
+class EarlyStopping(BaseConfig):
     """When a stage ends before its last step: after `patience` validations in a row that are not lower than
     the best before by more than `min_delta`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     patience: int = Field(5, gt=0)
     min_delta: float = Field(0.0, ge=0)
@@ -48,7 +46,7 @@ _FIXED = {
 """Settings of `TrainConfig` that belong to the whole training."""
 
 
-class StageConfig(BaseModel):
+class StageConfig(BaseConfig):
     """One of several trainings that follow each other (a codec, then a prior over its codes).
 
     name:         what phases call it (`Phase.stage`)
@@ -62,15 +60,15 @@ class StageConfig(BaseModel):
                   schedule, warmup, clip, ema, accumulate, precision, losses, early_stopping …)
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow")
 
     name: str
     steps: int = Field(gt=0)
-    lr: float | dict[str, float] | None = None
+    lr: Rate | dict[str, Rate] | None = None
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
-    loss_weights: dict[str, float] = {}
+    loss_weights: dict[str, float] = Field(default={})
 
     @property
     def given(self) -> dict[str, Any]:
@@ -79,7 +77,7 @@ class StageConfig(BaseModel):
         return {**(self.model_extra or {}), **rate, "loss_weights": self.loss_weights}
 
 
-class TrainConfig(BaseModel):
+class TrainConfig(BaseConfig):
     """How a model is trained.
 
     steps:            training steps; with `stages`, their sum counts instead
@@ -121,15 +119,13 @@ class TrainConfig(BaseModel):
     loss_weights:     weights by loss term; 1 where a term is not named
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     steps: int = Field(1000, gt=0)
     batch: int = Field(64, gt=0)
     accumulate: int = Field(1, gt=0)
-    optimizers: dict[str, dict[str, Any]] = {}
+    optimizers: dict[str, dict[str, Any]] = Field({})
     optimizer: str = "adam"
-    lr: float | dict[str, float] = 2e-4
-    betas: tuple[float, float] = (0.9, 0.999)
+    lr: Rate | dict[str, Rate] = 2e-4
+    betas: Betas = (0.9, 0.999)
     weight_decay: float = Field(0.0, ge=0)
     warmup: int = Field(0, ge=0)
     schedule: str | dict[str, Any] = "cosine"
@@ -154,7 +150,7 @@ class TrainConfig(BaseModel):
     init_from: Source = None
     init_only: tuple[str, ...] = ()
     losses: tuple[LossConfig, ...] = ()
-    loss_weights: dict[str, float] = {}
+    loss_weights: dict[str, float] = Field({})
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

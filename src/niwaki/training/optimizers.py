@@ -7,12 +7,13 @@ A new one is a class with `@optimizer("name")`; its fields are then valid settin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import nn, optim
 from torch.optim import Optimizer
 
+from niwaki.core.base_config import BaseConfig
 from niwaki.training.lion import Lion
 from niwaki.training.muon import Muon
 from niwaki_runtime.errors import CallError, nearest
@@ -20,17 +21,16 @@ from niwaki_runtime.errors import CallError, nearest
 __all__ = ["OptimizerConfig", "build_optimizer", "optimizer", "optimizer_class", "optimizer_names"]
 
 Groups = list[dict[str, Any]]
-Betas = tuple[float, float]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Betas = tuple[Beta, Beta]
 
 
-class OptimizerConfig(BaseModel):
+class OptimizerConfig(BaseConfig):
     """What every optimizer has.
 
     lr:           peak learning rate, which the schedule scales
     weight_decay: of parameters with two dimensions or more
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     lr: float = Field(2e-4, ge=0)
     weight_decay: float = Field(0.0, ge=0)

@@ -8,8 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import CallError, Runner, nearest
 from niwaki.data import DataConfig, Dataset, cache_directory
 from niwaki.data import load as load_data
@@ -104,10 +105,8 @@ def as_overrides(features: Sequence[str] | None, metrics: Sequence[str] | None) 
     return [f"evaluate.{key}=[{', '.join(map(str, names))}]" for key, names in given.items() if names]
 
 
-class _Sections(BaseModel):
+class _Sections(BaseConfig):
     """The sections of a recipe that samples without a model need."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     data: DataConfig
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.core.contract import NiwakiError
+from niwaki.core.array_files import read_array_file
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import write_bytes
 from niwaki.evaluation.judges import Evidence
 
@@ -25,12 +26,11 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz`. Raises NiwakiError where the file is broken."""
+    """The arrays of an `.npz` that a run keeps. Raises NiwakiError where the file is broken."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {k: file[k] for k in file.files}
-    except (OSError, ValueError, EOFError) as error:
-        raise NiwakiError(f"{path} cannot be read ({error}); delete it and run again") from error
+        return read_array_file(path)
+    except CallError as error:
+        raise NiwakiError(f"{error}; delete it and run again") from error
 
 
 def read_evidence(path: Path, record: Mapping[str, Any]) -> Evidence:

@@ -126,8 +126,15 @@ def test_the_teachers_step_is_the_samplers_own(name: str) -> None:
     torch.testing.assert_close(x, wanted, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["edm", "flow-matching"])
-@pytest.mark.parametrize("method", ["progressive", "consistency"])
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        ("edm", "consistency"),
+        ("flow-matching", "progressive"),
+        pytest.param("edm", "progressive", marks=pytest.mark.slow),
+        pytest.param("flow-matching", "consistency", marks=pytest.mark.slow),
+    ],
+)
 def test_other_paths_are_saved_with_their_few_steps(name: str, method: str, tmp_path: Path) -> None:
     teacher = build(name, {**SMALL, "steps": 3}, small_models.IMAGE)
     step = DistillConfig(evaluations=2, method=method, steps=4, **QUICK)
@@ -148,7 +155,7 @@ def test_evaluations_are_calls_and_not_steps(tmp_path: Path) -> None:
     assert (sampler.steps, sampler.evaluations()) == (4, 7)
 
 
-@pytest.mark.parametrize("method", ["progressive", "consistency"])
+@pytest.mark.parametrize("method", ["progressive", pytest.param("consistency", marks=pytest.mark.slow)])
 def test_training_for_fewer_steps_comes_nearer_to_the_teachers_samples(method: str, tmp_path: Path) -> None:
     teacher = ddpm(steps=8)
     wanted = teacher.sample(256, seed=1)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ __all__ = [
     "sampler_from_json",
 ]
 
+Part = TypeVar("Part", bound="Sampler")
 Array = Any  # a numpy array or a torch tensor: whatever the backend makes
 
 
@@ -163,6 +164,11 @@ class Sampler:
     def parts(self) -> tuple[Sampler, ...]:
         """The samplers that follow each other; a plain one is its own only part."""
         return (self,)
+
+    def parts_of(self, kind: type[Part], graph: str | None = None) -> list[Part]:
+        """The parts of one kind, those that call `graph` where one is named."""
+        found = [part for part in self.parts() if isinstance(part, kind)]
+        return [part for part in found if graph is None or graph in part.graphs_used()]
 
     def graphs_used(self) -> tuple[str, ...]:
         """Names of the graphs that sampling calls."""

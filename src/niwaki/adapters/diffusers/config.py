@@ -7,7 +7,9 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
+
+from niwaki.core.base_config import BaseConfig
 
 __all__ = ["NETWORKS", "PIPELINES", "Component", "PipelineConfig", "plain"]
 
@@ -29,16 +31,14 @@ NETWORKS = {
 """Classes that networks may have → the library that they are of. No other code is ever loaded."""
 
 
-class Component(BaseModel):
+class Component(BaseConfig):
     """A class of diffusers or transformers by name, and the settings to make it with."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     kind: str
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = Field({})
 
 
-class PipelineConfig(BaseModel):
+class PipelineConfig(BaseConfig):
     """A pipeline, and the arguments of `adapt_pipeline`.
 
     pipeline:  its class in diffusers
@@ -52,12 +52,10 @@ class PipelineConfig(BaseModel):
     guidance:  1 for none
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     pipeline: str
     networks: dict[str, Component]
     scheduler: Component
-    tokenizer: dict[str, str] = {}
+    tokenizer: dict[str, str] = Field({})
     captions: tuple[str, ...] = ()
     solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "consistency"] | None = None
     spacing: Literal["trailing", "leading", "linspace"] | None = None

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
 from niwaki.adapters.language.attention import Cache
+from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import (
     Batch,
     ConditionSpec,
@@ -31,7 +32,7 @@ __all__ = ["NAME", "LanguageConfig", "LanguageModel"]
 NAME = "language-model"
 
 
-class LanguageConfig(BaseModel):
+class LanguageConfig(BaseConfig):
     """The arguments of `adapt_language_model`, and all that is needed to build the network again.
 
     network:   the configuration of `transformers`, as JSON
@@ -42,8 +43,6 @@ class LanguageConfig(BaseModel):
     stride:    tokens that are read at once
     tokenizer: bytes of tokenizer.json; 0 where there is none
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     network: dict[str, Any]
     length: int = Field(gt=0)

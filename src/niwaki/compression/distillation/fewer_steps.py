@@ -24,7 +24,7 @@ __all__ = ["Consistency", "FewerSteps", "Progressive", "diffusion_of"]
 
 def diffusion_of(model: GenerativeModel) -> Diffusion:
     """The one diffusion among the model's samplers. Raises CallError where there is none, or several."""
-    found = [leg for leg in model.sampler().parts() if isinstance(leg, Diffusion)]
+    found = model.sampler().parts_of(Diffusion)
     if len(found) != 1:
         raise CallError(f"'{model.name}' does not sample by one diffusion, so it has no steps to save")
     return found[0]

@@ -48,8 +48,7 @@ def on_noised_data(
     teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
 ) -> tuple[Tensor, ...] | None:
     """x_t = α_t x₀ + σ_t ε of real x₀ at the t of training, some labels dropped where the sampler guides."""
-    parts = teacher.sampler().parts()
-    sampler = next((s for s in parts if isinstance(s, Diffusion) and s.graph == name), None)
+    sampler = next(iter(teacher.sampler().parts_of(Diffusion, name)), None)
     clean = None if sampler is None else clean_of(teacher, sampler, batch)
     if sampler is None or clean is None:
         return None

@@ -14,8 +14,8 @@ __all__ = ["autoregressive_leg", "forced_logits", "has_sequences"]
 
 def autoregressive_leg(model: GenerativeModel, graph: str) -> Autoregressive | None:
     """The sampler that calls `graph` token by token, or None."""
-    found = (s for s in model.sampler().parts() if isinstance(s, Autoregressive) and s.graph == graph)
-    return next(found, None)
+    found = model.sampler().parts_of(Autoregressive, graph)
+    return next((part for part in found if part.graph == graph), None)
 
 
 def has_sequences(model: GenerativeModel, name: str, batch: Batch) -> bool:

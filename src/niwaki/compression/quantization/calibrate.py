@@ -18,8 +18,7 @@ from niwaki.core.contract import GenerativeModel, Graph
 from niwaki.data.inputs import inputs_of
 from niwaki.deployment.parity import sample_through
 from niwaki_runtime.programs import SAMPLING
-from niwaki_runtime.samplers import Autoregressive
-from niwaki_runtime.samplers.autoregressive import teacher_forced
+from niwaki_runtime.samplers import Sampler
 from niwaki_runtime.specs import resolve
 
 __all__ = ["InputRecorder", "calibration_inputs"]
@@ -43,8 +42,9 @@ def calibration_inputs(
     samples = max(-(-n // max(1, sampler.evaluations())), min(n, 32))
     graphs = {name: InputRecorder(graph, n) for name, graph in model.shipped_graphs().items()}
     made = sample_through(model, graphs, samples, seed=CALIBRATION + seed, condition=condition, **overrides)
-    if isinstance(sampler, Autoregressive) and sampler.prefill:
-        graphs[sampler.prefill] = InputRecorder(model.graphs()[sampler.prefill], n)
+    if sampler.forceable and len(sampler.graphs_used()) > 1:
+        readers = [name for name in sampler.graphs_used()[1:] if name in graphs]
+        graphs |= {name: InputRecorder(model.graphs()[name], n) for name in readers}
         _read_again(model, graphs, sampler, made, condition)
     _other_programs(model, graphs, n, CALIBRATION + seed, condition)
     return {name: recorder.spread() for name, recorder in graphs.items() if recorder.calls}
@@ -68,17 +68,17 @@ def _other_programs(
 def _read_again(
     model: GenerativeModel,
     graphs: dict[str, InputRecorder],
-    sampler: Autoregressive,
+    sampler: Sampler,
     samples: np.ndarray,
     condition: Any,
 ) -> None:
     backend = TorchBackend(next(model.parameters()).device)
     rows = resolve(model.conditions, condition, 0, len(samples))
-    asked = {name: backend.asarray(rows[name]) for name in sampler.conditions}
+    asked = {name: backend.asarray(row) for name, row in rows.items()}
     was_training = model.training
     model.eval()
     try:
-        teacher_forced(graphs, sampler, samples, backend, asked)
+        sampler.forced(graphs, samples, backend, asked)
     finally:
         model.train(was_training)
 

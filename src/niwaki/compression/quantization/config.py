@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from niwaki.compression.step_config import Step
+from niwaki.core.base_config import BaseConfig
 from niwaki_runtime.errors import CallError
 
 __all__ = ["LayerConfig", "QuantizeConfig"]
@@ -16,7 +17,7 @@ Bits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
 Activations = Literal[2, 3, 4, 5, 6, 7, 8, "float"]
 
 
-class LayerConfig(BaseModel):
+class LayerConfig(BaseConfig):
     """What is different for some layers; what is not said is as in the step.
 
     bits:        of weights: 2 … 8 integers, 16 half-precision floats
@@ -24,8 +25,6 @@ class LayerConfig(BaseModel):
     granularity: one scale per `tensor`, per output `channel`, or per `group` weights of a channel
     symmetric:   weights on a grid around zero
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     bits: Bits = 8
     activations: Activations = 8

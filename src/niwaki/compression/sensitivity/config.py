@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from niwaki.core.base_config import BaseConfig
 from niwaki_runtime.errors import CallError
 
 __all__ = ["SensitivityConfig"]
 
 
-class SensitivityConfig(BaseModel):
+class SensitivityConfig(BaseConfig):
     """Which layers are tried, how hard, and on how many samples.
 
     ratios:      shares of a layer's channels to cut
@@ -25,8 +26,6 @@ class SensitivityConfig(BaseModel):
     layers:      names (or beginnings of names) of layers to try; empty is all
     margins:     `fidelity` and `diversity`, to use instead of measured ones
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     ratios: tuple[float, ...] = (0.25, 0.5, 0.75)
     bits: tuple[Literal[2, 3, 4, 5, 6, 7, 8], ...] = (8, 6, 4, 3)

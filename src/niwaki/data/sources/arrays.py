@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.data.audit import Finding
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
@@ -53,23 +54,14 @@ def _read(options: ArraysOptions) -> dict[str, np.ndarray]:
         raise CallError(
             f"data.path '{options.path}' " + ("is not a file" if path.exists() else "does not exist")
         )
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {options.x: found}
-        with found:
-            wanted = [name for name in (options.x, options.y) if name in found.files]
-            if options.x not in wanted:
-                hint = nearest(options.x, found.files) if found.files else "it is empty"
-                raise CallError(f"'{options.path}' holds no array '{options.x}' (data.x); {hint}")
-            return {name: found[name] for name in wanted}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if "allow_pickle" in str(error) or "pickle" in str(error):
-            # numpy also takes any unknown file for a pickle
-            raise CallError(
-                f"'{options.path}' holds Python objects or is no npy or npz file; save uint8 or float arrays"
-            ) from None
-        raise CallError(f"'{options.path}' is not a whole npy or npz file: {error}") from None
+
+    def wanted(names: Collection[str]) -> list[str]:
+        if options.x not in names:
+            hint = nearest(options.x, names) if names else "it is empty"
+            raise CallError(f"'{options.path}' holds no array '{options.x}' (data.x); {hint}")
+        return [name for name in (options.x, options.y) if name in names]
+
+    return read_array_file(path, wanted=wanted, single=options.x, called=f"'{options.path}'")
 
 
 def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki import __version__
 from niwaki.core.contract import CallError
 from niwaki.core.store import hash_json, jsonable, kept_json
+from niwaki.core.version import __version__
 from niwaki.data import Dataset
 from niwaki.evaluation.evaluate import Evaluation
 from niwaki.evaluation.judges.lost_modes import lost_modes

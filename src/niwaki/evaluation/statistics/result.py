@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki import __version__
+from niwaki.core.version import __version__
 
 __all__ = ["Z95", "Result", "mean_interval", "normal_interval", "signature", "wilson"]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from niwaki.core.base_config import BaseConfig
 
 __all__ = ["Augment"]
 
 
-class Augment(BaseModel):
+class Augment(BaseConfig):
     """How strong each change is; 0 leaves it out.
 
     Images (C, H, W):
@@ -34,8 +36,6 @@ class Augment(BaseModel):
     Tokens: shift, mask (of the places), and cutout, whose stretch is that of another sample
     Clips (T, H, W): as images, the same for every frame; shift in time as well
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     shift: float = Field(default=0.1, ge=0, le=1)
     crop: float = Field(default=0.75, gt=0, le=1)

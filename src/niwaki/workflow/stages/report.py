@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from niwaki import __version__
+from niwaki.core.version import __version__
 from niwaki.report import write_report
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.stages.originals import keep_originals

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from niwaki.core.contract import GenerativeModel
-from niwaki.core.store import hash_json, hash_tensors, read_tensors
+from niwaki.core.store import hash_bytes, hash_json, hash_tensors, read_tensors
 from niwaki.data import Dataset
 from niwaki.features import Encoder, build_encoder
+from niwaki.features.encoders import registered_encoder
 from niwaki.features.selfsupervised import probe_encoder
 from niwaki.models.io import fill, model_record, save_model
-from niwaki.models.registry import build
+from niwaki.models.registry import build, registered
 from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
 from niwaki.training import TrainConfig, fit, init_from_hashes
@@ -23,7 +26,7 @@ from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.stages.stage import Stage
 
-__all__ = ["TrainStage", "content_of", "draws_otherwise", "has_checkpoints", "resumable"]
+__all__ = ["TrainStage", "code_of", "content_of", "draws_otherwise", "has_checkpoints", "resumable"]
 
 # These change where training runs, not what is learned.
 _NO_MATTER = ("device", "devices")
@@ -39,11 +42,12 @@ class TrainStage(Stage):
 
     def __init__(self, *, resume: bool = False, fresh: bool = False) -> None:
         self.resume, self.fresh = resume, fresh
-        self._keeps_weights = False
+        self._keeps_weights, self._code = False, ""
 
     def run(self, context: RunContext, *, again: bool = False) -> bool:
         """As every stage; what has changed is asked before the stage is marked as started."""
         self._keeps_weights = not again and not self.fresh and draws_otherwise(context)
+        self._code = context.run.stage(self.name).get("code", "")
         return super().run(context, again=again)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
@@ -75,6 +79,8 @@ class TrainStage(Stage):
         save_model(model, run.model)
         record.write(run.path)
         state |= {"outputs": (run.model, run.path / record.file), "result": hash_directory(run.model)}
+        if recipe.train is not None:
+            state["code"] = self._code if self._keeps_weights else code_of(recipe)
 
     def _kept(self, context: RunContext) -> tuple[Any, TrainingRecord]:
         run, record = context.run, TrainingRecord.read(context.run.path)
@@ -117,6 +123,12 @@ class TrainStage(Stage):
             best_loss=result.best_loss,
             probe=probe,
         )
+
+
+def code_of(recipe: Recipe) -> str:
+    """Hash of the file that the recipe's model is written in: weights do not tell that it has changed."""
+    find = registered_encoder if recipe.encodes else registered
+    return hash_bytes(Path(inspect.getfile(find(recipe.model["name"]))).read_bytes())
 
 
 def content_of(model: GenerativeModel) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig
 from niwaki.data.config import registered
@@ -132,7 +132,7 @@ def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> FileSamp
     are in the spec's range, or 0 … 1 where none is below 0. Images may have their channels last.
     Raises CallError for Python objects, broken files, other types, shapes and ranges.
     """
-    found = _load(path)
+    found = read_array_file(path, single="samples")
     name = next((k for k in _SAMPLES if k in found), None)
     if name is None:
         name = next((k for k, v in found.items() if v.ndim > 1), None)
@@ -153,23 +153,6 @@ def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> FileSamp
         seed=int(seed) if seed is not None and seed.shape == () and seed.dtype.kind in "iu" else None,
         remarks=remarks + more,
     )
-
-
-def _load(path: Path) -> dict[str, np.ndarray]:
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return {"samples": found}
-        with found:
-            return {name: found[name] for name in found.files}
-    except FileNotFoundError:
-        raise CallError(f"{path} does not exist") from None
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if "pickle" in str(error):  # numpy also takes any unknown file for a pickle
-            raise CallError(
-                f"{path} holds Python objects or is no npy or npz file; save uint8 or float arrays"
-            ) from None
-        raise CallError(f"{path} is not a whole npy or npz file: {error}") from None
 
 
 def _shaped(x: np.ndarray, path: Path, spec: DataSpec, resize: bool) -> tuple[np.ndarray, list[str]]:
