@@ -51,7 +51,7 @@ FIDELITY = Axis(
     "minus the continuous ranked probability score of forecasts",
     "the score of forecasts (CRPS) fell",
     "the score of forecasts (CRPS) rose",
-    f"forecasting {SHARE:.0%} of the series with the past of another one would cost",
+    f"forecasting {100 * SHARE:.0f} % of the series with the past of another one would cost",
     "forecasts from the past of another series are no worse",
 )
 DIVERSITY = Axis(
@@ -59,7 +59,7 @@ DIVERSITY = Axis(
     "share of the future inside the 80 % interval of forecasts",
     "the share of the future inside the 80 % interval rose",
     "the share of the future inside the 80 % interval fell",
-    f"drawing no more than one path for {SHARE:.0%} of the series would cost",
+    f"drawing no more than one path for {100 * SHARE:.0f} % of the series would cost",
     "the forecasts have no spread",
 )
 

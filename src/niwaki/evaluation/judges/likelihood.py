@@ -60,7 +60,7 @@ FIDELITY = Axis(
     "log-likelihood: log2 of the probability of test samples, per dimension",
     "test samples took fewer bits per dimension,",
     "test samples took more bits per dimension,",
-    f"coding {SHARE:.0%} of the dimensions by their own distribution alone would cost",
+    f"coding {100 * SHARE:.0f} % of the dimensions by their own distribution alone would cost",
     "the model predicts the data no better than independent dimensions do",
 )
 
