@@ -16,7 +16,7 @@ from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.data.audit import Finding
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources.layouts import BOUNDED, Layout, Modality, arranged
+from niwaki.data.reading.layouts import BOUNDED, Layout, Modality, arranged
 
 __all__ = ["ArraysOptions", "arrays"]
 
@@ -134,7 +134,7 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
 @register("arrays", ArraysOptions)
 def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None) -> Pool:
     """Vectors `(n, d)`, series `(n, C, T)`, images `(n, C, H, W)` or videos `(n, T, C, H, W)`, uint8 or
-    float32, with their labels where the file has some. How shapes are read: `niwaki.data.sources.layouts`.
+    float32, with their labels where the file has some. How shapes are read: `niwaki.data.reading.layouts`.
 
     Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values
     outside the stated range, an undecidable layout, or labels that do not fit.
