@@ -88,7 +88,7 @@ def test_an_encoder_of_bounded_values_serves_data_without_bounds_and_no_others(
         return replace(digits, spec=replace(digits.spec, columns=columns))
 
     assert build([str(run)], within(-math.inf, math.inf))[0].dim == 16
-    with pytest.raises(CallError, match="in -1 … 1, the data have .* in 0 … 5"):
+    with pytest.raises(CallError, match=r"in -1 … 1, the data have .* in 0 … 5"):
         build([str(run)], within(0.0, 5.0))
 
 

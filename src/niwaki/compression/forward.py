@@ -44,8 +44,8 @@ def example_batch(spec: DataSpec, n: int = 4, seed: int = 0, device: torch.devic
 
 
 def _example(spec: ValueSpec, n: int, rng: torch.Generator) -> Tensor:
-    """Single names in turn, other tokens at random, amounts evenly over their range, or −1 … 1 where it has no
-    bounds."""
+    """Single names in turn, other tokens at random, amounts evenly over their range, or −1 … 1 where it
+    has no bounds."""
     if spec.is_tokens:
         one = spec.shape == ()
         return (
