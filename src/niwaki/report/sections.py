@@ -35,7 +35,7 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
                     "notes": list((other or section).get("notes") or []),
                     "exhibits": exhibits,
                     "verdicts": [
-                        (axis, v["outcome"], outcome_of(dict(v))[0], v.get("text", ""))
+                        (axis, v["outcome"], outcome_of(v)[0], v.get("text", ""))
                         for axis, v in verdicts.items()
                     ],
                 }
