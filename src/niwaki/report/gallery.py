@@ -83,7 +83,7 @@ def damage_gallery(record: RunRecord) -> dict[str, Any]:
     shown = _paired(record)
     order = np.argsort(-damage, kind="stable")
     middle = max(0, (len(order) - USUAL) // 2)
-    moved = _moved(record)
+    moved, (called, whole) = _moved(record), _values(record)
     worst, usual = order[:WORST], order[middle : middle + USUAL]
     enough = len(order) >= 2 * (WORST + USUAL)
     return {
@@ -95,10 +95,7 @@ def damage_gallery(record: RunRecord) -> dict[str, Any]:
         "figures": [
             *((name, words.number_text(float(np.quantile(damage, float(q))), 2)) for name, q in QUANTILES),
             ("the most changed", words.number_text(float(damage.max()), 2)),
-            (
-                f"{_values(record)[0]} of the most changed",
-                f"{_share(moved[order[0]])} of {_values(record)[1]}",
-            ),
+            (f"{called} of the most changed", f"{100 * float(moved[order[0]]):.1f} % of {whole}"),
         ],
         "common": str((record.comparison.get("common") or {}).get("text") or ""),
     }
@@ -137,10 +134,6 @@ def _moved(record: RunRecord) -> np.ndarray:
     if not math.isfinite(span):
         span = max(float(np.ptp(before)), 1e-12)
     return np.asarray(np.abs(after.astype(np.float64) - before).reshape(len(before), -1).mean(1) / span)
-
-
-def _share(value: float) -> str:
-    return f"{100 * float(value):.1f} %"
 
 
 def _labels(record: RunRecord) -> np.ndarray | None:

@@ -265,8 +265,8 @@ OUTCOMES: dict[str, tuple[str, str]] = {
 
 _WITHOUT_MARGIN = {
     "no loss": "Nothing changed at all, so that no margin is needed.",
-    "inconclusive": "No margin could be fixed beforehand, so that there is nothing to decide against. That is "
-    "neither a pass nor a failure.",
+    "inconclusive": "No margin could be fixed beforehand, so that there is nothing to decide against. "
+    "That is neither a pass nor a failure.",
 }
 
 
