@@ -30,7 +30,7 @@ from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.static import holds_attention, quantize
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.core.contract import CallError
-from niwaki.data.sources.tokens import byte_tokenizer
+from niwaki.data.reading.tokens import byte_tokenizer
 from niwaki.deployment import export_graphs, package
 from niwaki.deployment.parity import MOST_CALLS, Recorder, record_calls
 from niwaki.training import TrainConfig, fit

@@ -13,7 +13,7 @@ from small_language import LENGTH, LEVELS, adapted
 
 import niwaki_runtime.samplers
 from niwaki.adapters.language import LanguageModel, bits_per_token, bundle_bits_per_token
-from niwaki.data.sources.tokens import byte_tokenizer
+from niwaki.data.reading.tokens import byte_tokenizer
 from niwaki.deployment import export_graphs, package
 from niwaki_runtime.archive import pack
 from niwaki_runtime.errors import BundleError, CallError

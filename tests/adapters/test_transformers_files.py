@@ -17,7 +17,7 @@ from small_language import LENGTH, adapted, network
 from niwaki.adapters.language import LanguageModel, adapt_language_model
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_tensors
-from niwaki.data.sources.tokens import byte_tokenizer, learned_tokenizer
+from niwaki.data.reading.tokens import byte_tokenizer, learned_tokenizer
 from niwaki.models import load_model, save_model
 from niwaki_runtime.tokenizer import Tokenizer
 

@@ -160,7 +160,7 @@ def test_sample_writes_pictures_and_arrays(niwaki, trained: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["-c", "11"], "condition 'class' has the value 11, outside 0 … 9"),
+        (["-c", "11"], "there is no class '11'; did you mean '1'?"),
         (["-c", "cat"], "there is no class 'cat'"),
         (["-c", "font=1"], "this model has no condition 'font'"),
         (["steps=3"], "has no option 'steps'"),
@@ -213,3 +213,16 @@ def test_broken_runs_are_one_sentence(niwaki, trained: Path, tmp_path: Path) -> 
     said = niwaki("sample", run, "-o", tmp_path / "s.png")
     assert said.status == 1
     assert "is not readable JSON" in said.err
+
+
+def test_a_table_in_a_pipe_holds_a_row_on_one_line(niwaki) -> None:
+    said = niwaki("models").out.splitlines()
+    for model in niwaki("models", "--json").json["models"]:
+        (row,) = [line for line in said if line.split()[:1] == [model["name"]]]
+        assert model["summary"] in row
+
+
+def test_help_names_the_samplers_options_and_where_samples_go(niwaki) -> None:
+    said = " ".join(niwaki("sample", "--help").out.replace("│", " ").split())
+    assert "temperature=0.8" in said
+    assert "in the working directory" in said

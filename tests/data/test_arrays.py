@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig, Dataset, load
 
 RNG = np.random.default_rng(0)
@@ -93,7 +95,8 @@ class TestVectors:
     def test_vectors_are_kept_bit_for_bit(self, tmp_path: Path) -> None:
         dataset = read(tmp_path, VECTORS)
         assert dataset.spec.modality == "vector"
-        assert (dataset.spec.low, dataset.spec.high) == (VECTORS.min(), VECTORS.max())
+        assert (dataset.spec.low, dataset.spec.high) == (-math.inf, math.inf), "what they reach is no bound"
+        assert DataSpec.from_json(json.loads(json.dumps(dataset.spec.to_json()))) == dataset.spec
         assert same_rows(together(dataset), VECTORS)
 
     def test_not_finite_samples_are_set_aside_by_name(self, tmp_path: Path) -> None:
@@ -128,7 +131,9 @@ class TestSeriesAndVideos:
         assert (dataset.spec.modality, dataset.spec.shape, dataset.spec.axes) == ("series", (2, 24), "CT")
         assert dataset.spec.x.rate == 100.0
         assert same_rows(together(dataset), SERIES)
-        assert dataset.spec.low == pytest.approx(SERIES.min())
+        assert (dataset.spec.low, dataset.spec.high) == (-math.inf, math.inf)
+        stretched = read(tmp_path, SERIES, value_range=(float(SERIES.min()) - 1, float(SERIES.max()) + 1))
+        assert (stretched.spec.low, stretched.spec.high) == (-1.0, 1.0)
         assert "series (n, channels, time)" in dataset.audit.of_kind("shapes")[0].text
 
     def test_time_first_must_be_said(self, tmp_path: Path) -> None:

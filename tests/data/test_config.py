@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from typing import Any
 
 import pytest
@@ -93,3 +94,14 @@ def test_a_source_of_ones_own() -> None:
         from niwaki.data import config as room
 
         room._SOURCES.pop("counting")
+
+
+def test_every_file_among_the_sources_is_one() -> None:
+    """What they read with lies in `data.reading`, so that a new source's file cannot take a helper's name."""
+    import niwaki.data.sources as home
+    from niwaki.data import config as room
+
+    names = {module.name for module in pkgutil.iter_modules(home.__path__)}
+    source_names()  # loads them
+    held = {source.read.__module__.rpartition(".")[2] for source in room._SOURCES.values()}
+    assert names - {"pictures"} <= held  # `pictures` only leads on to `data.reading`

@@ -10,7 +10,7 @@ from PIL import Image
 
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.data.sources.pictures import read_picture
+from niwaki.data.reading.pictures import read_picture
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

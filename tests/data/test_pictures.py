@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from niwaki.data.sources.pictures import _middle, read_picture
+from niwaki.data.reading.pictures import _middle, read_picture
 
 
 def grey(side: int = 16, seed: int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch
 
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, Feeder, load
-from niwaki.data.sources import python_docs
+from niwaki.data.reading import python_docs
 from niwaki.data.sources.text import PASSAGE, passages, tokenizer_json
 from niwaki.data.splitting import by_hash
 from niwaki_runtime.tokenizer import Tokenizer

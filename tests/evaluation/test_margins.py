@@ -166,9 +166,15 @@ def test_too_few_real_samples_of_a_mode_give_no_margin_and_say_how_many_would() 
     margin = diversity_margin([neighbourhood(real, before)], [rng.integers(0, 20, 398)], 199, 0)
     assert margin == Margin(0.0, fewest=400)
     change = Change(0.5, 0.3, 1e-4, 1e-4, 0.0, 0.01, (0.2,))
-    found = decide(DIVERSITY, change, margin.value, 398, 1.0, ["f"], "s", fewest=margin.fewest)
+    fewest = margin.fewest
+    found = decide(DIVERSITY, change, margin.value, 398, 1.0, ["f"], "s", fewest=fewest, real=199)
     assert (found.outcome, found.n_needed) == ("inconclusive", 400)
-    assert "from 400 samples on" in found.text
+    assert ": 400 samples are needed, and there are 398. As far" in found.text
+    found = decide(DIVERSITY, change, margin.value, 1000, 1.0, ["f"], "s", fewest=fewest, real=114)
+    assert (found.outcome, found.n_needed) == ("inconclusive", None), "more pairs would not help"
+    assert ": 200 real samples are needed, and the test split has 114. As far" in found.text
+    found = decide(DIVERSITY, change, margin.value, 300, 1.0, ["f"], "s", fewest=fewest, real=114)
+    assert "there are 300; 200 real samples are needed, and the test split has 114" in found.text
 
 
 def test_good_samples_have_margins_well_above_their_noise(digits: Any) -> None:

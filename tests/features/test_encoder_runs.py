@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import yaml
 
 from niwaki.cli.main import status
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, Real
 from niwaki.core.store import read_json
 from niwaki.data import Dataset
 from niwaki.features import build, files_of, load_encoder
@@ -74,6 +76,20 @@ def test_the_run_serves_as_features(run: Path, digits: Dataset) -> None:
     assert extractor.dim == 16
     assert extractor.probe == read_json(run / "training.json")["probe"]
     assert load_encoder(run).config.width == 16
+
+
+def test_an_encoder_of_bounded_values_serves_data_without_bounds_and_no_others(
+    run: Path, digits: Dataset
+) -> None:
+    """Runs of the time when the range of vectors was what they happened to reach are still of use."""
+
+    def within(low: float, high: float) -> Dataset:
+        columns = {**digits.spec.columns, "x": replace(digits.spec.x, values=Real(low, high))}
+        return replace(digits, spec=replace(digits.spec, columns=columns))
+
+    assert build([str(run)], within(-math.inf, math.inf))[0].dim == 16
+    with pytest.raises(CallError, match=r"in -1 … 1, the data have .* in 0 … 5"):
+        build([str(run)], within(0.0, 5.0))
 
 
 def test_features_named_by_their_place_are_known_by_their_files(run: Path, tmp_path: Path) -> None:

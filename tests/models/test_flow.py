@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model_cases import DIGITS, batch, context, make
+from model_cases import DIGITS, POINTS, batch, context, make
 from torch.distributions import Normal
 
 import niwaki_runtime
 from niwaki.compression import prune
 from niwaki.core.contract import Batch, DataSpec, GenerativeModel
 from niwaki.data import DataConfig, load
+from niwaki.data.inputs import make_inputs
 from niwaki.deployment import export_graphs, package
 from niwaki.models.flow.layers import ActNorm, Coupling
 from niwaki.models.flow.marginals import Marginals
@@ -254,3 +255,30 @@ def test_a_bundle_says_log_prob_in_float32_however_it_samples(
     given = {name: x[name].numpy() for name in model.program("log_prob").inputs}
     wanted = model.run("log_prob", 5, inputs=given).numpy()
     np.testing.assert_allclose(found.run("log_prob", 5, inputs=given), wanted, rtol=1e-4, atol=1e-2)
+
+
+def test_values_without_bounds_are_brought_to_their_own_scale_and_none_is_clipped() -> None:
+    """Normal data far from 0: the flow begins as their normal density, exactly, and samples reach as far."""
+    x = 5000.0 + 300.0 * torch.from_numpy(np.random.default_rng(0).standard_normal((4096, 3)))
+    rows = Batch({"x": x, "class": torch.arange(4096) % 2})
+    model = make("realnvp", POINTS).double()
+    for layer in model.flow:  # the identity: what is left is the scale
+        if isinstance(layer, Coupling):
+            for p in layer.parameters():
+                torch.nn.init.zeros_(p)
+    with torch.no_grad():
+        model.begin_stage(context(), lambda k: rows.map(lambda t: t[128 * k : 128 * (k + 1)]))
+        given = torch.tensor([[5000.0, 5300.0, 4400.0]], dtype=torch.float64)
+        scale = x.std(0, unbiased=False)
+        expected = Normal(x.mean(0), scale).log_prob(given).sum(1)
+        torch.testing.assert_close(model.log_prob(given), expected, atol=1e-2, rtol=0)
+        z, y = torch.full((1, 3), 6.0, dtype=torch.float64), torch.zeros(1, dtype=torch.long)
+        torch.testing.assert_close(model.decode(z, y), x.mean(0) + 6.0 * scale[None], rtol=1e-2, atol=0)
+
+
+def test_latents_come_from_the_encoder_also_where_samples_are_of_the_same_kind() -> None:
+    """Both are vectors without bounds here; what `decode` is given is still what `encode` makes."""
+    model = make("realnvp", POINTS).eval()
+    rows = {name: value.numpy() for name, value in batch(POINTS, 4).items()}
+    given = make_inputs(model, "decode", 4, examples=rows)
+    np.testing.assert_array_equal(given["z"], model.run("encode", 4, inputs=rows).numpy())

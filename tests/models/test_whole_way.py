@@ -8,7 +8,8 @@ import pytest
 import torch
 from model_cases import SPECS, Case, cases, step
 
-from niwaki.compression import PruneConfig, prune
+from niwaki.compression import PruneConfig
+from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.pruning.weights import sparsified
 from niwaki.data.inputs import example_inputs, make_inputs
 from niwaki.deployment import export_graphs, package, parity
@@ -23,7 +24,10 @@ OTHERS = [case for case in CASES if case not in FIRST and case.data not in SPECS
 
 def kind(case: Case) -> tuple[str, ...]:
     """What decides how a model goes the whole way: its family, and what its networks are."""
-    model = case.model()
+    try:
+        model = case.model()
+    except Exception:
+        return (case.name,)  # its tests meet the fault; collecting the others does not
     return type(model).__module__.split(".")[2], *sorted({g.role for g in model.graphs().values()})
 
 
@@ -39,12 +43,15 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
     model = case.model(**{k: v for k, v in LIGHT.items() if hasattr(config, k)})
     model.shipped = tuple(model.programs())
     step(model, case.batch())  # running statistics are not the initial ones
-    small = prune(model.eval(), ratio=0.5, min_width=4, round_to=4)
+    done = pruned(model.eval(), PruneConfig(ratio=0.5, min_width=4, round_to=4))
+    small, widths = done.model, done.widths.values()
+    # Of what may be cut: a state, an embedding's entries, what the graphs take and give keep their widths.
+    assert sum(now for _, now in widths) < 0.75 * sum(was for was, _ in widths)
     size, was = (
         sum(p.numel() for g in m.shipped_graphs().values() for p in set(g.module.parameters()))
         for m in (small, model)
     )
-    assert size < 0.75 * was
+    assert size < was
     save_model(small, directory / "model")
     again = load_model(directory / "model")
     assert again.shipped == model.shipped
@@ -79,7 +86,7 @@ def test_sparse_and_reloaded(case: Case, tmp_path: Path) -> None:
         for p in model.parameters():
             p.add_(torch.randn_like(p), alpha=0.01)  # no weight is zero yet, as after training
     done = sparsified(model, PruneConfig(what="weights", ratio=0.6, ranking="lamp"))
-    assert done.reached == pytest.approx(0.6, abs=1e-3)
+    assert done.zeros == round(0.6 * done.total)  # one ranking over all layers: exact to half a weight
     save_model(done.model, tmp_path)
     given = case.inputs(done.model, n=2)
     samples = [m.sample(2, seed=5, condition=given) for m in (load_model(tmp_path), done.model)]

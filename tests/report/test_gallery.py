@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from report.found import change
 
+from niwaki.core.contract import DataSpec
 from niwaki.core.store import read_json
 from niwaki.report import write_report
-from niwaki.report.gallery import damage_gallery, damage_of, samples
+from niwaki.report.gallery import damage_gallery, damage_of, no_pairs, samples
+from niwaki.report.judgement import verdicts
 from niwaki.report.record import read_run
 
 
@@ -88,3 +92,42 @@ def test_there_is_no_gallery_of_one_side(run: Path) -> None:
     assert damage_gallery(read_run(run)) == {}
     assert samples(read_run(run))["of"] == "the trained model"
     assert "the run holds no samples of both sides" in write_report(run).read_text()
+
+
+def test_data_that_are_no_pictures_are_spoken_of_as_what_they_are(run: Path) -> None:
+    rng = np.random.default_rng(0)
+    before = rng.normal(100.0, 20.0, (40, 3)).astype(np.float32)
+    spec = DataSpec.of("vector", (3,), low=-math.inf, high=math.inf)
+    kept = {"before": before, "after": before + 2.0}
+    record = read_run(run)
+    record = replace(record, data={**record.data, "spec": spec.to_json()}, samples=kept)
+    damage, unit = damage_of(record)
+    assert unit == "mean difference of values, as a share of what the samples before span"
+    assert damage == pytest.approx(np.full(40, 2.0 / np.ptp(before)), rel=1e-5)
+    figures = dict(damage_gallery(record)["figures"])
+    assert figures["values of the most changed"].endswith("of what the samples before span")
+    assert not samples(record)["classes"]
+    assert no_pairs(record).startswith("samples of the kind 'vector' are no pictures")
+    assert no_pairs(replace(record, samples={"before": before})).endswith("compared a bundle with its model")
+
+
+def test_a_sheet_says_whether_it_is_in_classes(run: Path) -> None:
+    assert "the first of every class, in the order" in write_report(run).read_text()
+    with np.load(run / "samples.npz") as file:
+        np.savez(run / "samples.npz", **{k: v for k, v in file.items() if k != "labels"})
+    assert "these are the first, in the order" in write_report(run).read_text()
+
+
+def test_a_verdict_without_a_margin_speaks_of_none(run: Path) -> None:
+    comparison = read_json(run / "evaluation.json")["comparison"]
+    none = {**comparison["diversity"], "margin": 0.0, "n": 1000, "n_needed": 400}
+    change(run, comparison={**comparison, "diversity": none})
+    (axis,) = [axis for axis in verdicts(read_run(run)) if axis.axis == "diversity"]
+    assert axis.meaning.startswith("No margin could be fixed beforehand")
+    assert not axis.drawn
+    assert dict(axis.figures)["margin fixed beforehand"] == "none"
+    assert "pairs needed to decide" not in dict(axis.figures), "there are more already"
+    change(run, comparison={**comparison, "diversity": {**none, "margin": 0.05, "n": 200}})
+    (axis,) = [axis for axis in verdicts(read_run(run)) if axis.axis == "diversity"]
+    assert "reaches across the margin" in axis.meaning
+    assert dict(axis.figures)["pairs needed to decide"] == "about 400"

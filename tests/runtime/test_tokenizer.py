@@ -8,7 +8,7 @@ import sys
 import pytest
 import tokenizers
 
-from niwaki.data.sources.tokens import END, byte_tokenizer, learned_tokenizer
+from niwaki.data.reading.tokens import END, byte_tokenizer, learned_tokenizer
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.tokenizer import Tokenizer, letters
 
@@ -93,7 +93,7 @@ def test_another_kind_is_refused_by_name() -> None:
 
 
 def test_words_between_blanks_need_no_package(monkeypatch):
-    from niwaki.data.sources.captions import word_tokenizer
+    from niwaki.data.reading.captions import word_tokenizer
 
     text = word_tokenizer(["bold", "serif", "letter", "A"])
     own, theirs = Tokenizer(text), tokenizers.Tokenizer.from_str(text)

@@ -105,7 +105,7 @@ def test_subfolders_are_labels_where_they_are_named_as_the_classes(
         (("ant", "bee", "cow"), ("0", "1", "2"), [0, 1, 2]),
         (("ant", "bee", "cow"), ("0", "ant"), None),
         (("ant", "bee", "cow"), ("01", "1"), None),
-        (("ant", "bee", "cow"), ("3",), None),
+        (("ant", "bee", "cow"), ("0", "3"), None),
         (("01", "02", "03"), ("01", "03"), [0, 2]),
     ],
 )

@@ -26,6 +26,8 @@ Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The run directory. [dim]default: runs/<name>[/]")
 ]
 
+_PIPED = 1000
+"""Columns of a table that no terminal shows: none is wrapped."""
 _NOISY = ("nncf", "torch", "onnxscript", "onnx_ir", "matplotlib", "lightning", "lightning.fabric", "openvino")
 
 
@@ -60,7 +62,8 @@ class Work:
         else:
             from rich.console import Console
 
-            draw(Console(file=self.stdout, highlight=False, soft_wrap=not self.stdout.isatty()))
+            piped = not self.stdout.isatty()  # whoever reads a pipe wraps by itself, or greps
+            draw(Console(file=self.stdout, highlight=False, soft_wrap=piped, width=_PIPED if piped else None))
         self.stdout.flush()
 
 

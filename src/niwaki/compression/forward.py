@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,8 @@ def example_batch(spec: DataSpec, n: int = 4, seed: int = 0, device: torch.devic
 
 
 def _example(spec: ValueSpec, n: int, rng: torch.Generator) -> Tensor:
-    """Single names in turn, other tokens at random, amounts evenly over their range (or −1 … 1)."""
+    """Single names in turn, other tokens at random, amounts evenly over their range, or −1 … 1 where it
+    has no bounds."""
     if spec.is_tokens:
         one = spec.shape == ()
         return (
@@ -50,7 +53,8 @@ def _example(spec: ValueSpec, n: int, rng: torch.Generator) -> Tensor:
             if one
             else torch.randint(0, spec.levels, (n, *spec.shape), generator=rng)
         )
-    low, high = max(spec.low, -1e6), min(spec.high, 1e6)
+    low = spec.low if math.isfinite(spec.low) else min(-1.0, spec.high - 2.0)
+    high = spec.high if math.isfinite(spec.high) else max(1.0, low + 2.0)
     return low + (high - low) * torch.rand((n, *spec.shape), generator=rng)
 
 

@@ -13,6 +13,7 @@ from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel, Runn
 from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
 from niwaki_runtime.programs import SAMPLING
+from niwaki_runtime.specs import SAMPLE
 
 __all__ = [
     "SplitInputs",
@@ -151,7 +152,10 @@ def _made(
     asked: tuple[str, ...],
 ) -> np.ndarray:
     """The input as the output of another program."""
-    for other, program in runner.programs().items():
+    able = runner.programs()
+    # Samples are asked for first where samples are wanted, and last where latents of the same kind are.
+    for other in sorted(able, key=lambda p: (p == SAMPLING) != (name == SAMPLE)):
+        program = able[other]
         if other in asked or program.output != spec.value:
             continue
         inputs = _inputs(runner, other, n, split, start, examples, (*asked, other))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -20,6 +21,8 @@ def _values(spec: ValueSpec) -> str:
     """The values of one sample in words."""
     if spec.is_tokens:
         return f"{spec.levels} tokens"
+    if math.isinf(spec.low) and math.isinf(spec.high):
+        return "values without bounds"
     stored = f", {spec.levels} levels" if spec.levels else ""
     return f"values {spec.low:g} … {spec.high:g}{stored}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -108,7 +109,8 @@ def module_extractor(
 @torch.inference_mode()
 def _width(loaded: Loaded, spec: DataSpec, device: str) -> int:
     """Features of one sample, found by asking."""
-    probe = torch.full((2, *spec.shape), (spec.low + spec.high) / 2, device=pick_device(device))
+    middle = (spec.low + spec.high) / 2 if math.isfinite(spec.high - spec.low) else 0.0
+    probe = torch.full((2, *spec.shape), middle, device=pick_device(device))
     try:
         found = Prepared(loaded, spec).eval().to(probe.device)(probe)
     except (RuntimeError, ValueError, TypeError, IndexError) as error:

@@ -3,6 +3,7 @@ disk."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -105,12 +106,14 @@ def run_encoder(
 ) -> EncoderExtractor:
     """The encoder of a run (or of a model directory) as an extractor, named by the directory.
 
-    Raises CallError where its samples have another shape or range than the data, NiwakiError where it is
-    broken.
+    Raises CallError where its samples have another shape than the data, or both have bounds and these differ;
+    NiwakiError where it is broken.
     """
     encoder = load_encoder(directory)
     here, there = dataset.spec, encoder.spec
-    if (here.shape, here.low, here.high) != (there.shape, there.low, there.high):
+    ends = (here.low, here.high), (there.low, there.high)
+    differ = ends[0] != ends[1] and all(math.isfinite(end) for pair in ends for end in pair)
+    if here.shape != there.shape or differ:
         raise CallError(
             f"the encoder in {directory} is for samples of shape {tuple(there.shape)} in "
             f"{there.low:g} … {there.high:g}, the data have {tuple(here.shape)} in "

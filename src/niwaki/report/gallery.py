@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from niwaki.modalities import modality_of
 from niwaki.report import figures, pictures, words
 from niwaki.report.record import RunRecord
 
-__all__ = ["damage_gallery", "damage_of", "pairs", "samples"]
+__all__ = ["damage_gallery", "damage_of", "no_pairs", "pairs", "samples"]
 
 SHOWN = 8  # texts or recordings
 SAMPLES, PAIRS, WORST, USUAL = 60, 12, 12, 4  # and at least one sample of each class
@@ -18,7 +19,10 @@ QUANTILES = (("half of all pairs", "0.5"), ("90 %", "0.9"), ("99 %", "0.99"))
 
 
 def samples(record: RunRecord) -> dict[str, Any]:
-    """A sheet of samples of what the run ended with; a chart where they are no pictures."""
+    """A sheet of samples of what the run ended with; a chart where they are no pictures.
+
+    classes: whether they are the first of every class, or the first of all
+    """
     kept, spec = record.samples, record.spec
     side = "after" if "after" in kept else "before"
     if side not in kept or spec is None:
@@ -30,7 +34,7 @@ def samples(record: RunRecord) -> dict[str, Any]:
         if shown.kind in ("text", "sound") and spec.size > 12:
             few = [modality_of(spec.x).show(x, spec.x, record.files) for x in chosen[:SHOWN]]
             media = [(m, _caption(record, i)) for i, m in enumerate(few)]
-            return {"of": of, "chart": None, "tiles": [], "columns": 0, "media": media}
+            return {"of": of, "chart": None, "tiles": [], "columns": 0, "media": media, "classes": False}
         sets: dict[str, np.ndarray] = {k: kept[k] for k in ("before", "after") if k in kept}
         return {
             "of": of,
@@ -38,6 +42,7 @@ def samples(record: RunRecord) -> dict[str, Any]:
             "tiles": [],
             "columns": 0,
             "media": [],
+            "classes": False,
         }
     index = pictures.spread(_labels(record), len(chosen), max(SAMPLES, spec.classes))
     classes = spec.classes if _labels(record) is not None else 0
@@ -48,6 +53,7 @@ def samples(record: RunRecord) -> dict[str, Any]:
         "columns": classes if 5 <= classes <= 12 else 0,
         "chart": None,
         "media": [],
+        "classes": _labels(record) is not None,
     }
 
 
@@ -60,6 +66,14 @@ def pairs(record: RunRecord) -> list[dict[str, str]]:
     return [_pair(record, i, damage, original=True) for i in index]
 
 
+def no_pairs(record: RunRecord) -> str:
+    """Why there are none."""
+    if not {"before", "after"} <= record.samples.keys():
+        return "the run has not compared a bundle with its model"
+    kind = record.spec.modality if record.spec else "these data"
+    return f"samples of the kind '{kind}' are no pictures; how far each moved is told below"
+
+
 def damage_gallery(record: RunRecord) -> dict[str, Any]:
     """The pairs that compression moved furthest, ranked; those in the middle of the ranking, to compare them
     with; how far all moved; and what the most changed have in common. Empty where there are no pairs."""
@@ -69,7 +83,7 @@ def damage_gallery(record: RunRecord) -> dict[str, Any]:
     shown = _paired(record)
     order = np.argsort(-damage, kind="stable")
     middle = max(0, (len(order) - USUAL) // 2)
-    pixel = _pixel(record)
+    moved, (called, whole) = _moved(record), _values(record)
     worst, usual = order[:WORST], order[middle : middle + USUAL]
     enough = len(order) >= 2 * (WORST + USUAL)
     return {
@@ -81,7 +95,7 @@ def damage_gallery(record: RunRecord) -> dict[str, Any]:
         "figures": [
             *((name, words.number_text(float(np.quantile(damage, float(q))), 2)) for name, q in QUANTILES),
             ("the most changed", words.number_text(float(damage.max()), 2)),
-            ("pixels of the most changed", f"{100 * float(pixel[order[0]]):.1f} % of the value range"),
+            (f"{called} of the most changed", f"{100 * float(moved[order[0]]):.1f} % of {whole}"),
         ],
         "common": str((record.comparison.get("common") or {}).get("text") or ""),
     }
@@ -99,15 +113,26 @@ def damage_of(record: RunRecord) -> tuple[np.ndarray | None, str]:
         )
     if before is None or after is None:
         return None, ""
-    return _pixel(record), "mean difference of pixels, as a share of the value range"
+    return _moved(record), "mean difference of {}, as a share of {}".format(*_values(record))
 
 
-def _pixel(record: RunRecord) -> np.ndarray:
-    """Mean difference of the values of each pair, as a share of their range `(n,)`."""
+def _values(record: RunRecord) -> tuple[str, str]:
+    """What the numbers of a sample are called, and what their differences are a share of."""
+    spec = record.spec
+    bounded = spec is None or math.isfinite(spec.high - spec.low)
+    range_ = "the value range" if bounded else "what the samples before span"
+    return "pixels" if spec is None or "HW" in spec.axes else "values", range_
+
+
+def _moved(record: RunRecord) -> np.ndarray:
+    """Mean difference of the values of each pair, as a share of their range `(n,)`; where that has no bounds,
+    of what the samples before span."""
     before, after, spec = record.samples["before"], record.samples.get("after"), record.spec
     if after is None:
         return np.zeros(len(before))
     span = (spec.high - spec.low) if spec else 1.0
+    if not math.isfinite(span):
+        span = max(float(np.ptp(before)), 1e-12)
     return np.asarray(np.abs(after.astype(np.float64) - before).reshape(len(before), -1).mean(1) / span)
 
 

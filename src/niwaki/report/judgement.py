@@ -13,6 +13,7 @@ from niwaki.report.words import (
     NONE,
     MetricWords,
     count_text,
+    has_margin,
     interval_text,
     metric_words,
     number_text,
@@ -78,12 +79,12 @@ def paired(record: RunRecord) -> bool:
 
 
 def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
-    tone, meaning = outcome_of(dict(verdict))
+    tone, meaning = outcome_of(verdict)
     delta, interval, margin = verdict.get("delta"), verdict.get("interval"), verdict.get("margin")
     figures = [("difference Δ", number_text(delta))]
     if interval:
         figures.append(("its interval", interval_text(*interval)))
-    figures.append(("margin fixed beforehand", number_text(margin)))
+    figures.append(("margin fixed beforehand", number_text(margin) if has_margin(verdict) else "none"))
     if verdict.get("before") is not None:
         figures[:0] = [
             ("before", number_text(verdict["before"])),
@@ -97,7 +98,7 @@ def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
     if verdict.get("n"):
         what = "pairs of samples" if paired else "samples of the smaller side"
         figures.append((what, count_text(_first(verdict["n"]))))
-    if verdict.get("n_needed"):
+    if verdict.get("n_needed") and verdict["n_needed"] > (_first(verdict.get("n")) or 0):
         what = "pairs needed to decide" if paired else "samples needed on each side to decide"
         figures.append((what, f"about {count_text(verdict['n_needed'])}"))
     plain = Axis(
@@ -109,7 +110,7 @@ def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
         figures=tuple(figures),
         statistic=str(verdict.get("statistic") or ""),
     )
-    if delta is None or margin is None or not interval or None in interval:
+    if delta is None or margin is None or not has_margin(verdict) or not interval or None in interval:
         return plain
     ends = [0.0, delta, margin, *interval]
     low, high = min(ends), max(ends)

@@ -38,7 +38,7 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
                     "exhibits": exhibits,
                     "verdicts": [
                         # What is said under "Verdicts" is not said twice.
-                        (axis, v["outcome"], outcome_of(dict(v))[0], _unless(said, v.get("text", "")))
+                        (axis, v["outcome"], outcome_of(v)[0], _unless(said, v.get("text", "")))
                         for axis, v in verdicts.items()
                     ],
                 }

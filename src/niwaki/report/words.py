@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,7 @@ __all__ = [
     "bytes_text",
     "change_text",
     "count_text",
+    "has_margin",
     "interval_text",
     "metric_words",
     "ms_text",
@@ -22,6 +24,7 @@ __all__ = [
 ]
 
 NONE = "not measured"
+Z95 = 1.959963984540054
 
 
 def number_text(value: float | None, figures: int = 3) -> str:
@@ -260,6 +263,21 @@ OUTCOMES: dict[str, tuple[str, str]] = {
 }
 
 
-def outcome_of(verdict: dict[str, Any]) -> tuple[str, str]:
+_WITHOUT_MARGIN = {
+    "no loss": "Nothing changed at all, so that no margin is needed.",
+    "inconclusive": "No margin could be fixed beforehand, so that there is nothing to decide against. "
+    "That is neither a pass nor a failure.",
+}
+
+
+def has_margin(verdict: Mapping[str, Any]) -> bool:
+    """Whether the verdict was held against a margin: one within 1.96 times its own noise is none."""
+    margin = verdict.get("margin")
+    return margin is None or margin > Z95 * float(verdict.get("margin_noise") or 0.0)
+
+
+def outcome_of(verdict: Mapping[str, Any]) -> tuple[str, str]:
     """Colour and meaning of a verdict's outcome."""
-    return OUTCOMES.get(str(verdict.get("outcome")), ("open", ""))
+    outcome = str(verdict.get("outcome"))
+    tone, meaning = OUTCOMES.get(outcome, ("open", ""))
+    return tone, meaning if has_margin(verdict) else _WITHOUT_MARGIN.get(outcome, meaning)

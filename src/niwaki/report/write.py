@@ -67,6 +67,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "charts": figures.training_charts(record.metrics),
         "training": facts.training_facts(record),
         "pairs": gallery.pairs(record),
+        "no_pairs": gallery.no_pairs(record),
         "damage": gallery.damage_gallery(record),
         "coverage": judgement.class_coverage(record),
         "bars": gains.bars(record),

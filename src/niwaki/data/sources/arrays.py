@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.data.audit import Finding
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources.layouts import BOUNDED, Layout, Modality, arranged
+from niwaki.data.reading.layouts import BOUNDED, Layout, Modality, arranged
 
 __all__ = ["ArraysOptions", "arrays"]
 
@@ -33,7 +34,8 @@ class ArraysOptions(Options):
     layout:      which axis is which, if the shape does not tell: N samples, C channels, T time, H height,
                  W width
     levels:      grey levels of uint8 samples
-    value_range: lowest and highest value of float samples, which the model will see as −1 and 1
+    value_range: lowest and highest value of float samples, which the model will see as −1 and 1; without it
+                 vectors and series are kept as they are, and have no bounds
     rate:        steps of time per second
     """
 
@@ -78,7 +80,8 @@ def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:
 def _floats(
     x: np.ndarray, bounded: bool, options: ArraysOptions
 ) -> tuple[Tensor, float, float, list[Finding]]:
-    """float32 values with their low and high; those of a known range are stretched to −1 … 1.
+    """float32 values with their low and high; those of a known range are stretched to −1 … 1, all others have
+    no bounds.
 
     bounded: whether such samples have a range by their nature, as pictures do
     """
@@ -90,8 +93,8 @@ def _floats(
     findings: list[Finding] = []
     if options.value_range is None and not bounded:
         text = f"values are kept as they are, {low:.6g} … {high:.6g}; data.value_range stretches to −1 … 1"
-        # a range must rise, and a constant set is reported by the audit
-        return values, low, high if high > low else low + 1.0, [Finding("note", "value range", text)]
+        # what these samples happen to reach is no bound of what such samples can be
+        return values, -math.inf, math.inf, [Finding("note", "value range", text)]
     if options.value_range is None:
         if low < -1 or high > 1:
             raise CallError(
@@ -134,7 +137,7 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
 @register("arrays", ArraysOptions)
 def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None) -> Pool:
     """Vectors `(n, d)`, series `(n, C, T)`, images `(n, C, H, W)` or videos `(n, T, C, H, W)`, uint8 or
-    float32, with their labels where the file has some. How shapes are read: `niwaki.data.sources.layouts`.
+    float32, with their labels where the file has some. How shapes are read: `niwaki.data.reading.layouts`.
 
     Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values
     outside the stated range, an undecidable layout, or labels that do not fit.

@@ -18,7 +18,7 @@ from niwaki.core.store import hash_file
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources.pictures import BROKEN, ENLARGED, is_grey, read_picture
+from niwaki.data.reading.pictures import BROKEN, ENLARGED, is_grey, read_picture
 
 __all__ = ["FolderOptions", "folder"]
 

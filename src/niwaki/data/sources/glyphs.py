@@ -23,8 +23,8 @@ from niwaki.data.cache import cached
 from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.feeder import permutation
-from niwaki.data.sources.captions import caption_column
-from niwaki.data.sources.fonts import CHARACTERS, EM, FAMILIES, GRID, distance_fields, font_file, style_of
+from niwaki.data.reading.captions import caption_column
+from niwaki.data.reading.fonts import CHARACTERS, EM, FAMILIES, GRID, distance_fields, font_file, style_of
 from niwaki.data.splitting import EXTRA, by_hash, shares
 from niwaki_runtime.tokenizer import FILE
 

@@ -22,7 +22,7 @@ from niwaki.core.contract import CallError, DataSpec, Real, ValueSpec
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources.recordings import Recording, read_csv, read_on_board
+from niwaki.data.reading.recordings import Recording, read_csv, read_on_board
 from niwaki.data.splitting import SPLITS
 
 __all__ = ["SeriesOptions", "series"]

@@ -22,8 +22,8 @@ from niwaki.core.store import hash_bytes
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources import python_docs
-from niwaki.data.sources.tokens import BYTES, byte_tokenizer, encode, learned_tokenizer
+from niwaki.data.reading import python_docs
+from niwaki.data.reading.tokens import BYTES, byte_tokenizer, encode, learned_tokenizer
 from niwaki.data.splitting import SPLITS, by_hash
 from niwaki_runtime.tokenizer import FILE
 

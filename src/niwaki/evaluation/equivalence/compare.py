@@ -232,7 +232,7 @@ def _verdicts(
     fidelity, diversity = (
         decide(
             axis, change, margin[a].value, min(n, n_after), p, names, f"{text}|axis:{a}", also,
-            noise=margin[a].noise, fewest=margin[a].fewest, identical=same, stored=a in stored,
+            noise=margin[a].noise, fewest=margin[a].fewest, real=real, identical=same, stored=a in stored,
         )
         for a, axis, change, p, also in zip(
             AXES, (FIDELITY, DIVERSITY), changes, adjusted, ("", worst), strict=True

@@ -92,6 +92,7 @@ def decide(
     *,
     noise: float = 0.0,
     fewest: int = 0,
+    real: int = 0,
     identical: bool = False,
     stored: bool = False,
 ) -> Verdict:
@@ -100,7 +101,9 @@ def decide(
     names:     of the extractors, for the parts
     worst:     a sentence on where the loss sits, said unless there is none
     noise:     of the margin: one within 1.96 times its noise (also of 0) decides nothing
-    fewest:    pairs that a calibration needs, where there were too few; else 0
+    fewest:    pairs that a calibration needs, and half as many real samples, where there were too few of
+               either; else 0
+    real:      real samples that served
     stored:    the margin was measured and kept before the samples after were made
     identical: the samples after are those before, bit by bit: no loss at any margin. A difference of 0
                between other samples is not: both may be ruined beyond what the statistic resolves
@@ -111,13 +114,16 @@ def decide(
     calibrated = margin > Z95 * noise
     if not calibrated:
         outcome = "no loss" if identical else "inconclusive"
-    needed = _needed(change, margin, n) if calibrated else fewest or None
+    if calibrated:
+        needed = _needed(change, margin, n)
+    else:  # more pairs are of no help where real samples are missing
+        needed = fewest if n < fewest else None
     if outcome != "inconclusive":
         needed = None
     if calibrated:
         text = _sentence(axis, outcome, change, (low, high), margin, needed, stored)
     else:
-        text = _without_margin(axis, identical, change, (low, high), fewest)
+        text = _without_margin(axis, identical, change, (low, high), _missing(fewest, n, real))
     if worst and outcome != "no loss":
         text += f" {worst}"
     return Verdict(
@@ -181,15 +187,25 @@ def _sentence(
 
 
 def _without_margin(
-    axis: Axis, identical: bool, change: Change, interval: tuple[float, float], fewest: int
+    axis: Axis, identical: bool, change: Change, interval: tuple[float, float], missing: str
 ) -> str:
     if identical:
         return f"No loss of {axis.name}: every sample is the same after as before."
-    if fewest:
-        why = f"a margin can only be calibrated from {fewest} samples on, with half as many real ones"
+    if missing:
+        why = f"no margin can be calibrated: {missing}"
     else:
         why = f"{axis.no_margin}, so no margin can be calibrated: train the model longer or pass margins=…"
     return f"Inconclusive on {axis.name}: {why}. As far as it goes, {_what(axis, change, interval)}."
+
+
+def _missing(fewest: int, n: int, real: int) -> str:
+    """Which of the numbers that a calibration needs is too small; empty where none is."""
+    short = []
+    if n < fewest:
+        short.append(f"{fewest} samples are needed, and there are {n}")
+    if 0 < real < min(fewest, n) // 2:  # of the test samples, half as many as of pairs serve
+        short.append(f"{fewest // 2} real samples are needed, and the test split has {real}")
+    return "; ".join(short)
 
 
 def _what(axis: Axis, change: Change, interval: tuple[float, float]) -> str:

@@ -78,7 +78,8 @@ class RealNvp(GenerativeModel):
     Stored levels are dequantised: log-densities are those of x + noise over the level's own cell.
 
     config: RealNvpConfig
-    spec:   amounts or levels of any shape, of two values or more, between finite bounds
+    spec:   amounts or levels of any shape, of two values or more; what has no bounds has no histograms, and
+            begins with activation normalization instead
     """
 
     Config = RealNvpConfig
@@ -89,9 +90,9 @@ class RealNvp(GenerativeModel):
         super().__init__()
         self.config, self.spec = config, spec
         x = spec.x
-        if x.is_tokens or x.size < 2 or not math.isfinite(x.high - x.low):
+        if x.is_tokens or x.size < 2:
             raise CallError(
-                f"'{self.name}' models two or more amounts between finite bounds; this data set holds "
+                f"'{self.name}' models two or more amounts; this data set holds "
                 f"{x.modality} of shape {x.shape}"
             )
         asked = config.conditioning.columns
@@ -100,8 +101,10 @@ class RealNvp(GenerativeModel):
         # Of a level, half a step to either side belongs to its cell.
         self.step = x.values.step if isinstance(x.values, Levels) else 0.0
         cells = x.levels if 0 < x.levels <= _MOST_CELLS else _CELLS
-        self.marginals = Marginals(x.size, x.low - self.step / 2, x.high + self.step / 2, cells)
-        layers: list[nn.Module] = []
+        bounded = math.isfinite(x.high - x.low)
+        edges = x.low - self.step / 2, x.high + self.step / 2
+        self.marginals = Marginals(x.size, *edges, cells) if bounded else None
+        layers: list[nn.Module] = [] if bounded else [ActNorm(x.size)]
         for i, mask in enumerate(coupling_masks(x.shape, config.layers)):
             layers.append(
                 Coupling(
@@ -127,9 +130,9 @@ class RealNvp(GenerativeModel):
         if y is not None:
             counts = torch.bincount(y, minlength=self.classes).to(x) + 1.0
             self.log_prior.copy_(torch.log(counts / counts.sum()))
-        if self.config.marginals:
+        if self.marginals is not None and self.config.marginals:
             self.marginals.fit(x)
-        h, _ = self.marginals(x)
+        h, _ = self._begin(x)
         for layer in self.flow:
             if isinstance(layer, ActNorm):
                 layer.begin(h)
@@ -149,7 +152,7 @@ class RealNvp(GenerativeModel):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x `(n, *shape)` → z `(n, size)` and log|det ∂z/∂x| `(n,)`, given the class."""
-        h, total = self.marginals(x.flatten(1))
+        h, total = self._begin(x.flatten(1))
         for layer in self.flow:
             h, logdet = layer(h, y)
             total = total + logdet
@@ -159,7 +162,12 @@ class RealNvp(GenerativeModel):
         """z `(n, size)` → x `(n, *shape)`, also half a step beyond the spec's range."""
         for layer in reversed(self.flow):
             z = layer.inverse(z, y)  # type: ignore[operator]
-        return self.marginals.inverse(z).reshape(-1, *self.spec.shape)
+        x = z if self.marginals is None else self.marginals.inverse(z)
+        return x.reshape(-1, *self.spec.shape)
+
+    def _begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Through the marginals, where the values have bounds: `(n, size)` and log|det| `(n,)`."""
+        return (x, x.new_zeros(x.shape[0])) if self.marginals is None else self.marginals(x)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """z `(n, size)`."""
@@ -167,7 +175,8 @@ class RealNvp(GenerativeModel):
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """x `(n, *shape)` in the spec's range."""
-        return self.inverse(z, y).clamp(self.spec.low, self.spec.high)
+        x = self.inverse(z, y)
+        return x if self.marginals is None else x.clamp(self.spec.low, self.spec.high)
 
     def class_log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """log p(x | y) in nats `(n,)`: log N(z; 0, I) + log|det ∂z/∂x|."""
