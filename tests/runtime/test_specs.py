@@ -178,7 +178,8 @@ def test_nearest_names() -> None:
 @pytest.mark.parametrize(
     ("names", "text", "place"),
     [
-        (("ant", "bee"), "bee", 1), (("ant", "bee"), "1", 1), (("ant", "bee"), "-1", -1), (("ant", "bee"), "01", None),
+        (("ant", "bee"), "bee", 1), (("ant", "bee"), "1", 1), (("ant", "bee"), "-1", -1),
+        (("ant", "bee"), "01", None),
         ((), "3", 3), ((), "x", None), (("1", "2"), "1", 0), (("1", "2"), "0", None), (("1", "2"), "2", 1),
         (("a", "7"), "0", None), (("²", "b"), "0", 0), (("ant",), "Ant", None),
     ],
