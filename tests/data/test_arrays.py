@@ -245,8 +245,8 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("x", "settings", "message"),
         [
-            (VECTORS.astype(np.int64), {}, "int64; save samples as uint8"),
-            (VECTORS > 0, {}, "bool; save samples as uint8"),
+            (VECTORS.astype(np.complex64), {}, "complex64; save samples as whole numbers or as float32"),
+            (VECTORS.astype("S4"), {}, "S4; save samples as whole numbers or as float32"),
             (VECTORS[:, 0], {}, r"not \(60,\)"),
             (VECTORS[:0], {}, "not empty"),
             (VECTORS.reshape(60, 1, 1, 1, 1, 4), {}, "6 axes are too many"),
@@ -263,3 +263,47 @@ class TestRefusals:
     ) -> None:
         with pytest.raises(CallError, match=message):
             read(tmp_path, x, **settings)
+
+
+@pytest.mark.parametrize("kind", ["int64", "int32", "uint16", "int16"])
+def test_whole_numbers_of_two_axes_are_tokens(kind: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 12, (60, 16)).astype(kind)
+    np.savez(tmp_path / "notes.npz", x=x, y=np.arange(60) % 3)
+    made = load(DataConfig(source="arrays", path=str(tmp_path / "notes.npz")))
+    assert (made.spec.modality, made.spec.shape, made.spec.axes) == ("text", (16,), "T")
+    assert made.spec.is_tokens
+    assert made.spec.levels == int(x.max()) + 1
+    assert made.spec.classes == 3
+    assert made.spec.x.values.tokenizer == ""
+    assert made.train.x.dtype == torch.int64
+    assert any("is read as sequences of tokens" in f.text for f in made.audit.findings)
+    said = load(DataConfig(source="arrays", path=str(tmp_path / "notes.npz"), vocabulary=20))
+    assert said.spec.levels == 20
+    with pytest.raises(CallError, match=r"tokens 0 … 11, outside 0 … 8, which data.vocabulary=9 allows"):
+        load(DataConfig(source="arrays", path=str(tmp_path / "notes.npz"), vocabulary=9))
+    amounts = load(DataConfig(source="arrays", path=str(tmp_path / "notes.npz"), modality="vector"))
+    assert not amounts.spec.is_tokens
+
+
+def test_bytes_are_tokens_where_that_is_said_and_amounts_never_are(tmp_path: Path) -> None:
+    np.save(tmp_path / "b.npy", np.random.default_rng(0).integers(0, 9, (60, 16), dtype=np.uint8))
+    made = load(DataConfig(source="arrays", path=str(tmp_path / "b.npy"), modality="text"))
+    assert made.spec.levels == 9
+    np.save(tmp_path / "f.npy", np.random.default_rng(0).normal(size=(60, 16)))
+    np.save(tmp_path / "m.npy", np.full((60, 16), -1))
+    for name, sentence in (("f.npy", "tokens are whole numbers"), ("m.npy", "tokens -1 … -1, outside 0")):
+        with pytest.raises(CallError, match=sentence):
+            load(DataConfig(source="arrays", path=str(tmp_path / name), modality="text"))
+
+
+@pytest.mark.parametrize("kind", ["bool", "int16", "int64", "uint32"])
+def test_pictures_of_whole_numbers_are_grey_levels(kind: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).integers(0, 2 if kind == "bool" else 256, (60, 8, 8))
+    np.save(tmp_path / "x.npy", x.astype(kind))
+    made = load(DataConfig(source="arrays", path=str(tmp_path / "x.npy"), modality="image"))
+    assert made.spec.modality == "image"
+    assert made.train.x.dtype == torch.uint8
+    assert any(f"{kind} 0 … {x.max()} is read as grey levels" in f.text for f in made.audit.findings)
+    np.save(tmp_path / "wide.npy", x.astype(np.int64) * 300)
+    with pytest.raises(CallError, match=r"set data.value_range"):
+        load(DataConfig(source="arrays", path=str(tmp_path / "wide.npy"), modality="image"))

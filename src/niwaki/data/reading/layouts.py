@@ -3,6 +3,7 @@
 | shape | read as |
 |---|---|
 | `(n, d)` | vectors |
+| `(n, T)` whole numbers wider than a byte, none below 0 | sequences of tokens |
 | `(n, a, b)` uint8 | grey images `(n, H, W)` |
 | `(n, a, b)` floats, b at least 4 a | series `(n, C, T)` |
 | `(n, a, b)` floats, a at least 4 b | must be said: series `NTC`, or images |
@@ -24,22 +25,23 @@ from niwaki.data.audit import Finding
 
 __all__ = ["BOUNDED", "Layout", "Modality", "arranged"]
 
-Modality = Literal["vector", "image", "series", "audio", "video"]
+Modality = Literal["vector", "image", "series", "audio", "video", "text"]
 Layout = Literal["NCHW", "NHWC", "NCT", "NTC", "NTCHW", "NCTHW", "NTHWC"]
 
 BOUNDED = ("image", "audio", "video")
 """What has a range of values by its nature; vectors and series are kept in their own units."""
 
 CHANNELS = (1, 3, 4)
+TOKENS = 1 << 20  # more than any vocabulary has
 LONG = 4  # times as many steps as channels from which on floats are taken for series
 
 _WANTED: dict[str, tuple[str, ...]] = {
     "vector": ("NC",), "image": ("NHW", "NCHW"), "series": ("NT", "NCT"), "audio": ("NT", "NCT"),
-    "video": ("NTCHW",),
+    "video": ("NTCHW",), "text": ("NT",),
 }  # fmt: skip
 """How samples of a modality are kept, by number of axes."""
 
-_WORDS = {2: "vectors have 2 axes", 3: "series and grey images 3", 4: "images 4", 5: "videos 5"}
+_WORDS = {2: "vectors and tokens have 2 axes", 3: "series and grey images 3", 4: "images 4", 5: "videos 5"}
 
 
 def arranged(
@@ -66,6 +68,9 @@ def arranged(
     ordered = x.transpose([found.index(axis) for axis in wanted])
     if wanted == "NHW":
         ordered = ordered[:, None]
+    if kind == "text" and modality is None:
+        text = f"{x.dtype} {x.shape} is read as sequences of tokens; data.modality=vector reads amounts"
+        return ordered, kind, [Finding("note", "shapes", text)]
     assumed = (modality is None and x.ndim == 3 and not layout) or (not layout and x.ndim > 3)
     if not assumed:
         return ordered, kind, []
@@ -80,6 +85,8 @@ def _modality(x: np.ndarray, path: str, layout: str | None) -> Modality:
     """What the shape (or the layout) says. Raises CallError where it says nothing."""
     if layout in ("NCT", "NTC"):
         return "series"
+    if x.ndim == 2 and x.dtype.kind in "iu" and x.dtype.itemsize > 1 and x.min() >= 0 and x.max() < TOKENS:
+        return "text"
     if x.ndim != 3:
         kinds: dict[int, Modality] = {2: "vector", 4: "image", 5: "video"}
         return kinds[x.ndim]

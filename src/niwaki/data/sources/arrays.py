@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from niwaki.core.array_files import read_array_file
-from niwaki.core.contract import CallError, DataSpec, nearest
+from niwaki.core.contract import CallError, DataSpec, Tokens, nearest
 from niwaki.data.audit import Finding
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.reading.layouts import BOUNDED, Layout, Modality, arranged
@@ -30,10 +30,12 @@ class ArraysOptions(Options):
     path:        the file
     x, y:        names of the samples and of the labels in an npz
     modality:    what the samples are, if their shape does not tell: `vector` (n, d), `series` or `audio`
-                 (n, T) or (n, C, T), `image` (n, H, W) or (n, C, H, W), `video` (n, T, C, H, W)
+                 (n, T) or (n, C, T), `image` (n, H, W) or (n, C, H, W), `video` (n, T, C, H, W), `text`
+                 (n, T) tokens
     layout:      which axis is which, if the shape does not tell: N samples, C channels, T time, H height,
                  W width
     levels:      grey levels of uint8 samples
+    vocabulary:  how many tokens there are; one more than the largest in the file, unless said
     value_range: lowest and highest value of float samples, which the model will see as −1 and 1; without it
                  vectors and series are kept as they are, and have no bounds
     rate:        steps of time per second
@@ -45,6 +47,7 @@ class ArraysOptions(Options):
     modality: Modality | None = None
     layout: Layout | None = None
     levels: int = Field(default=256, ge=2, le=256)
+    vocabulary: int | None = Field(default=None, ge=2)
     value_range: tuple[float, float] | None = None
     rate: float | None = Field(default=None, gt=0)
 
@@ -75,6 +78,32 @@ def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:
             f"which data.levels={options.levels} allows"
         )
     return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def _tokens(x: np.ndarray, options: ArraysOptions) -> tuple[Tensor, int]:
+    """Tokens, and how many there are. Raises CallError for amounts, and for tokens outside the vocabulary."""
+    if x.dtype.kind not in "iu":
+        raise CallError(f"'{options.path}' holds {x.dtype}; tokens are whole numbers from 0 on")
+    low, high = int(x.min()), int(x.max())
+    known = options.vocabulary or max(high + 1, 2)
+    if low < 0 or high >= known:
+        raise CallError(
+            f"'{options.path}' holds tokens {low} … {high}, outside 0 … {known - 1}"
+            + (f", which data.vocabulary={known} allows" if options.vocabulary else "")
+        )
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.int64)), known
+
+
+def _plain(x: np.ndarray, bounded: bool) -> tuple[np.ndarray, list[Finding]]:
+    """Whole numbers of any width, and bools, as what amounts are kept as: bytes where samples have a range
+    and these fit, floats otherwise."""
+    if x.dtype == np.uint8 or x.dtype.kind not in "biu":
+        return x, []
+    low, high = int(x.min()), int(x.max())
+    if bounded and low >= 0 and high <= 255:
+        text = f"{x.dtype} {low} … {high} is read as grey levels; data.levels says how many there are"
+        return x.astype(np.uint8), [Finding("note", "value range", text)]
+    return x.astype(np.float32), []
 
 
 def _floats(
@@ -136,29 +165,36 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
 
 @register("arrays", ArraysOptions)
 def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None) -> Pool:
-    """Vectors `(n, d)`, series `(n, C, T)`, images `(n, C, H, W)` or videos `(n, T, C, H, W)`, uint8 or
-    float32, with their labels where the file has some. How shapes are read: `niwaki.data.reading.layouts`.
+    """Vectors `(n, d)`, series `(n, C, T)`, images `(n, C, H, W)`, videos `(n, T, C, H, W)` or tokens
+    `(n, T)`, whole numbers or floats, with their labels where the file has some. How shapes are read:
+    `niwaki.data.reading.layouts`.
 
-    Raises CallError for a missing or broken file, Python objects, other types than uint8 and float, values
-    outside the stated range, an undecidable layout, or labels that do not fit.
+    Raises CallError for a missing or broken file, Python objects, other types than numbers, values outside
+    the stated range, an undecidable layout, or labels that do not fit.
     """
     found = _read(options)
     x, modality, findings = arranged(found[options.x], options.path, options.modality, options.layout)
     spec: dict[str, Any] = {}
-    if x.dtype == np.uint8:
+    if modality != "text":
+        x, more = _plain(x, modality in BOUNDED)
+        findings += more
+    if modality == "text":
+        values, known = _tokens(x, options)
+        spec["levels"] = known
+    elif x.dtype == np.uint8:
         values = _integers(x, options)
         spec["levels"] = options.levels
     elif x.dtype.kind == "f":
         values, spec["low"], spec["high"], more = _floats(x, modality in BOUNDED, options)
         findings += more
     else:
-        raise CallError(
-            f"'{options.path}' holds {x.dtype}; save samples as uint8 (0 … levels−1) or as float32"
-        )
+        raise CallError(f"'{options.path}' holds {x.dtype}; save samples as whole numbers or as float32")
     y = None
     if options.y in found and options.y != options.x:
         y, spec["class_names"], spec["classes"] = _labels(found[options.y], len(x), options)
     kind = DataSpec.of(modality=modality, shape=tuple(values.shape[1:]), **spec)
+    if modality == "text":  # tokens of no tokenizer that is known here
+        kind = replace(kind, columns={**kind.columns, "x": replace(kind.x, values=Tokens(spec["levels"]))})
     if options.rate is not None:
         kind = replace(kind, columns={**kind.columns, "x": replace(kind.x, rate=options.rate)})
     return Pool(Path(options.path).stem, kind, values, y, findings=findings)
