@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -122,3 +123,20 @@ def test_impossible_measurements_are_refused(tmp_path: Path) -> None:
         measure_bundle(tmp_path, batches=(0,))
     with pytest.raises(CallError, match="at least one round"):
         measure_bundle(tmp_path, rounds=0)
+
+
+def test_long_calls_are_timed_for_a_minute_and_five_times_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    clock = SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda _: None)
+    monkeypatch.setattr("niwaki.deployment.timing.time", clock)
+
+    def lasting(seconds: float) -> Callable[[], None]:
+        return lambda: now.__setitem__(0, now[0] + seconds)
+
+    told: list[tuple[int, int]] = []
+    found = interleave({"a": lasting(4.0), "b": lasting(1.0)}, progress=lambda *at: told.append(at))
+    assert {latency.runs for latency in found.values()} == {13}  # 65 s
+    assert (found["a"].median_ms, found["b"].median_ms) == (4000.0, 1000.0)
+    assert told[-1] == (30, 30)
+    assert interleave({"a": lasting(40.0)})["a"].runs == 5
+    assert interleave({"a": lasting(0.01)})["a"].runs == 30

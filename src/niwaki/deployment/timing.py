@@ -14,6 +14,8 @@ from niwaki.core.contract import CallError
 __all__ = ["Latency", "interleave"]
 
 _PAUSE = 0.02  # seconds; a library's threads spin for a while after a call and would slow the next one down
+_BUDGET = 60.0  # seconds of timed rounds, after which the median of long calls is known well enough
+_FEWEST = 5  # rounds that a median and quartiles need all the same
 _LONG = 0.2  # seconds; a colder cache and a few milliseconds of others' spinning are nothing in such a call
 
 
@@ -48,13 +50,17 @@ def interleave(
     Every timed call follows a pause and an untimed call of its own: it finds its code and weights in the
     cache, and no other library's threads spinning on its cores. The order rotates from round to round. Calls
     that last 0.2 s and more are warmed up twice instead of `warm` times, and then go without the untimed one.
+    After a minute no further round begins, if five are done: `Latency.runs` says how many there were.
     """
     if rounds < 1 or not calls:
         raise CallError("timing needs something to time and at least one round")
     names = list(calls)
     long = {name for name in names if _warmed_up(calls[name], warm) >= _LONG}
     seconds: dict[str, list[float]] = {name: [] for name in names}
+    began = time.perf_counter()
     for k in range(rounds):
+        if k >= _FEWEST and time.perf_counter() - began > _BUDGET:
+            break
         for name in names[k % len(names) :] + names[: k % len(names)]:
             call = calls[name]
             time.sleep(pause)
@@ -63,6 +69,8 @@ def interleave(
             seconds[name].append(_duration(call))
         if progress:
             progress(k + 1, rounds)
+    if progress and k + 1 < rounds:
+        progress(rounds, rounds)
     return {name: Latency.of(values) for name, values in seconds.items()}
 
 

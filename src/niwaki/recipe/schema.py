@@ -26,7 +26,8 @@ class ExportConfig(BaseConfig):
     precision:     `fast` lets the engine choose its own arithmetic, `exact` asks for float32
     threads:       threads of the engine and of torch while measuring
     batches:       batch sizes whose latency is measured
-    repeats:       timed calls per figure; the median and the spread are kept
+    repeats:       timed calls per figure, fewer (five at least) where they last over a minute; the median
+                   and the spread are kept
     memory:        take peak memory too, in fresh processes
     programs:      what the bundle can do; empty is `sample`, and whatever needs no further graph
     torch_compile: time the float model under torch.compile in bf16 as well (slow to compile)
