@@ -6,7 +6,7 @@
 
 Weights and activations have the same bits (8 … 3), ranges come from real sampling, nothing is trained. The
 samples of every width are paired with the float model's: same noise, same classes. Fidelity and diversity
-are those of the verdict (`niwaki.evaluation.compare`: log realism and rarefied coverage, means over
+are those of the verdict (the judge `samples`: log realism and rarefied coverage, means over
 extractors, 95 % intervals of the difference) and, absolute and in the classifier's features, precision,
 recall, density and coverage and Mordido's hashed precision and recall. Prints a table per model, writes
 benchmarks/results/bit_widths.json and docs/img/bit_widths.png. A finished model is kept until --again.
@@ -33,12 +33,12 @@ from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.core.store import read_json, write_json
 from niwaki.data import load
 from niwaki.deployment import machine
-from niwaki.evaluation import compare, lsh_precision_recall, manifold
+from niwaki.evaluation import EvaluateConfig, lsh_precision_recall, manifold
+from niwaki.evaluation.judges import Judge
 from niwaki.evaluation.statistics.samples import split_features
 from niwaki.models.io import load_model
 from niwaki.recipe import load_recipe
-from niwaki.workflow.judges import ask, judges
-from niwaki.workflow.reporter import Quiet
+from niwaki.workflow.context import EvaluationContext
 
 RESULTS = Path("benchmarks/results/bit_widths.json")
 PICTURE = Path("docs/img/bit_widths.png")
@@ -51,10 +51,6 @@ def at(model: GenerativeModel, bits: int) -> GenerativeModel:
     """`model` with weights and activations of so many bits."""
     config = QuantizeConfig(backend="niwaki", bits=bits, activations=bits)  # type: ignore[arg-type]
     return quantize_model(model, config).model
-
-
-def draw(model: GenerativeModel, n: int, seed: int, condition: Any) -> np.ndarray:
-    return model.sample(n, seed=seed, condition=condition).float().numpy()
 
 
 def absolute(real: np.ndarray, made: np.ndarray) -> dict[str, Any]:
@@ -75,27 +71,25 @@ def study(run: Path, n: int, seed: int, cache: Path, say: Console) -> dict[str, 
     """The figures of one model at every width."""
     recipe = load_recipe(run / "recipe.yaml")
     data, model = load(recipe.data), load_model(run / "model")
-    extractors = judges(
-        data, ("classifier", "random"), seed=recipe.seed, cache=cache / "features", reporter=Quiet()
-    )
-    eyes = next(e for e in extractors if e.name == "classifier")
+    config = EvaluateConfig(features=("classifier", "random"), n=n, seed=seed)
+    context = EvaluationContext(data, config, seed=recipe.seed, cache=cache / "features")
+    judge: Judge = context.judge("samples")
+    eyes = next(e for e in context.extractors if e.name == "classifier")
     real = split_features(eyes, data, "test")
-    condition, labels = ask(model.conditions, data, n)
-    before = draw(model, n, seed, condition)
-    rows = [{"bits": 32, "error": 0.0, **absolute(real, eyes(before))}]
-    calibration = None
+    before = judge.evidence(model, data, "test", n, seed)
+    margins = judge.margins(before, data, n)
+    first = before.arrays["samples"]
+    rows = [{"bits": 32, "error": 0.0, **absolute(real, eyes(first))}]
     for bits in BITS:
         began = time.perf_counter()
-        after = draw(at(model, bits), n, seed, condition)
-        found = compare(before, after, data, extractors, labels=labels, seed=seed, calibration=calibration)
-        calibration = found.calibration
+        after = judge.evidence(at(model, bits), data, "test", n, seed)
+        found, made = judge.compare(before, after, margins, data), after.arrays["samples"]
         rows.append(
             {
                 "bits": bits,
-                "error": float(np.abs(after - before).mean() / before.std()),
-                "fidelity": axis(found.fidelity),
-                "diversity": axis(found.diversity),
-                **absolute(real, eyes(after)),
+                "error": float(np.abs(made - first).mean() / first.std()),
+                **{name: axis(verdict) for name, verdict in found.axes.items()},
+                **absolute(real, eyes(made)),
             }
         )
         say.print(f"{run.name}: {bits} bits, {time.perf_counter() - began:.0f} s", highlight=False)

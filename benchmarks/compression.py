@@ -52,7 +52,7 @@ def made(subject: Subject, row: Row, options: argparse.Namespace, say: Console) 
     if row.apart and not options.here:
         command = [sys.executable, __file__, "--only", subject.name, "--one", row.name]
         command += ["--threads", str(options.threads), *(["--quick"] if options.quick else [])]
-        subject.saved, subject.bundle, subject.before  # noqa: B018  (made here once, not in every process)
+        subject.saved, subject.bundle, subject.margins  # noqa: B018  (made here once, not in every process)
         code = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
         found = kept(subject, row) or crashed(subject, row, code)
     else:

@@ -31,6 +31,7 @@ from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
+from niwaki.data.inputs import make_inputs
 from niwaki.deployment import bundle_bytes, export_graphs, machine, package
 from niwaki.evaluation import frechet_distance, manifold
 from niwaki.evaluation.statistics.samples import split_features
@@ -39,7 +40,7 @@ from niwaki.models.io import load_model, save_model
 from niwaki.models.registry import build
 from niwaki.recipe import Recipe, load_recipe
 from niwaki.training import fit
-from niwaki.workflow.judges import ask
+from niwaki_runtime.programs import SAMPLING
 
 RECIPE, TOTAL, RATIO = "digits-gan", 4000, 0.5
 Steps = list[dict[str, Any]]
@@ -112,6 +113,7 @@ def trained(
         return load_model(at)
     torch.manual_seed(seed)
     model = build(recipe.model["name"], {**recipe.model_settings, **changes}, dataset.spec)
+    assert recipe.train is not None
     config = recipe.train.model_copy(update={"steps": steps, "checkpoint_every": 0})
     fit(model, dataset.train, config, seed=seed)
     save_model(model, at)
@@ -121,7 +123,7 @@ def trained(
 def judge(bundle: Path, dataset: Dataset, extractor: Any, n: int, seeds: int) -> dict[str, float]:
     """Fréchet distance and coverage against the test split, means over sampling seeds, on the engine."""
     loaded = niwaki_runtime.load(bundle, engine="openvino", threads=2)
-    asked, _ = ask(dict(loaded.conditions), dataset, n)
+    asked = make_inputs(loaded, SAMPLING, n, dataset.test)
     real, rows = split_features(extractor, dataset, "test"), []
     for seed in range(seeds):
         made = extractor(loaded.sample(n, seed=seed, condition=asked))

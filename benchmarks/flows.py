@@ -17,12 +17,13 @@ import argparse
 import copy
 import math
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
-import zuko
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ class Scored(nn.Module):
 class Ours(Scored):
     def __init__(self, data: Dataset, **changes: object) -> None:
         super().__init__()
-        self.model = models.build("realnvp", {**OURS, **changes}, data.spec)
+        self.model: Any = models.build("realnvp", {**OURS, **changes}, data.spec)
         x, y = data.train.values(), labels(data.train)
         with torch.no_grad():
             ctx = Context(0, 0.0, "main", {}, torch.Generator().manual_seed(0))
@@ -92,16 +93,25 @@ def labels(split: Split) -> Tensor:
     return split.columns["class"].values()
 
 
+def zuko() -> Any:
+    """The peer. Ends the program where it is not installed."""
+    try:
+        import zuko as found
+    except ImportError:
+        sys.exit("this benchmark compares with zuko, which is not installed: pip install zuko==1.6.0")
+    return found
+
+
 def real_nvp(width: int) -> nn.Module:
-    return zuko.flows.RealNVP(SIZE, CLASSES, transforms=8, hidden_features=(width, width))
+    return zuko().flows.RealNVP(SIZE, CLASSES, transforms=8, hidden_features=(width, width))
 
 
 def nsf(width: int) -> nn.Module:
-    return zuko.flows.NSF(SIZE, CLASSES, transforms=4, passes=2, hidden_features=(width, width))
+    return zuko().flows.NSF(SIZE, CLASSES, transforms=4, passes=2, hidden_features=(width, width))
 
 
 def maf(width: int) -> nn.Module:
-    return zuko.flows.MAF(SIZE, CLASSES, transforms=5, hidden_features=(width, width))
+    return zuko().flows.MAF(SIZE, CLASSES, transforms=5, hidden_features=(width, width))
 
 
 def rows(data: Dataset) -> dict[str, Callable[[], Scored]]:
@@ -172,6 +182,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "flows.json")
     given = parser.parse_args()
+    version = zuko().__version__
     torch.set_num_threads(1)
     data = load(DataConfig(source="digits"))
     found: dict[str, list[dict[str, float]]] = {}
@@ -194,7 +205,7 @@ def main() -> None:
         )
     Console().print(table)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"seconds": given.seconds, "n": len(data.test), "zuko": zuko.__version__, "machine": machine()}
+    facts = {"seconds": given.seconds, "n": len(data.test), "zuko": version, "machine": machine()}
     write_json(given.out, {**facts, "rows": found})
 
 

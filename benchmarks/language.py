@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,27 +25,35 @@ from rich.console import Console
 from rich.table import Table
 
 import niwaki_runtime
-from niwaki.adapters.language import (
-    LanguageModel,
-    adapt_language_model,
-    bits_per_token,
-    bundle_bits_per_token,
-    forced_log_probs,
-)
+from niwaki.adapters.language import LanguageModel, adapt_language_model, forced_log_probs
+from niwaki.api.compress import compress as compress_model
 from niwaki.compression import CompressConfig, compress
+from niwaki.core.contract import NiwakiError, Runner
 from niwaki.core.store import write_json
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.sources.text import tokenizer_json
 from niwaki.deployment import bundle_bytes, export_graphs, package
 from niwaki.deployment.timing import interleave
+from niwaki.evaluation.equivalence.text import bits
+from niwaki.evaluation.judges import Tools, judge_named
 from niwaki.models import load_model, save_model
 from niwaki.training import TrainConfig, fit
-from niwaki.workflow.own import compress_model
 from niwaki_runtime.samplers import Autoregressive, NumpyBackend
 from niwaki_runtime.tokenizer import Tokenizer
 
-DATA = DataConfig(source="python-docs", length=256)
-STEPS, BATCH = 1200, 24
+DATA = DataConfig.model_validate({"source": "python-docs", "length": 256})
+STEPS = 1200
+TRAINING: dict[str, Any] = {
+    "batch": 24,
+    "optimizer": "adamw",
+    "lr": 3e-3,
+    "betas": (0.9, 0.98),
+    "weight_decay": 0.05,
+    "warmup": 100,
+    "clip": 1.0,
+    "ema": 0.99,
+    "checkpoint_every": 0,
+}
 ARCHITECTURE: dict[str, Any] = {
     "hidden_size": 128,
     "intermediate_size": 384,
@@ -96,24 +105,20 @@ def language_model(
         assert isinstance(kept, LanguageModel)
         return kept, dataset
     model = fresh(seed)
-    config = TrainConfig(
-        steps=steps,
-        batch=BATCH,
-        optimizer="adamw",
-        lr=3e-3,
-        betas=(0.9, 0.98),
-        weight_decay=0.05,
-        warmup=100,
-        clip=1.0,
-        ema=0.99,
-        checkpoint_every=0,
-    )
+    config = TrainConfig.model_validate({**TRAINING, "steps": steps})
     fit(model, dataset.train, config, seed=seed, progress=progress)
     save_model(model, directory)
     return model, dataset
 
 
-def quantized(model: LanguageModel, dataset: Dataset, x: torch.Tensor, out: Path) -> list[tuple[str, ...]]:
+def bits_per_byte(runner: Runner, dataset: Dataset, windows: int) -> np.ndarray:
+    """Of the first windows of the test split `(windows,)`, by the judge of text."""
+    judge = judge_named("predictions", Tools(list))
+    found = judge.evidence(runner, dataset, "test", windows, 0)
+    return bits(found.arrays["log_p"], found.facts["bytes_per_token"])
+
+
+def quantized(model: LanguageModel, dataset: Dataset, windows: int, out: Path) -> list[tuple[str, ...]]:
     """Bits per byte by reading and by writing, bytes and milliseconds per token of each way, openvino, one
     thread: the graph that reads strides, the one that writes token by token (on a few windows)."""
     bundles = {
@@ -127,16 +132,16 @@ def quantized(model: LanguageModel, dataset: Dataset, x: torch.Tensor, out: Path
     loaded = {name: niwaki_runtime.load(b, engine="openvino", threads=1) for name, b in bundles.items()}
     ways = {name: partial(b.sample, 1, seed=0) for name, b in loaded.items()}
     times = interleave(ways, rounds=10)
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, bundle in loaded.items():
         sampler = bundle.sampler
         assert isinstance(sampler, Autoregressive)
-        few, single = x[:8].numpy().astype(np.int64), sampler.override(prefill="")
+        few, single = dataset.test.x[:8].numpy().astype(np.int64), sampler.override(prefill="")
         log_p = forced_log_probs(bundle.graphs, single, few, NumpyBackend())
         written = -np.take_along_axis(log_p, few[..., None], 2).mean() / np.log(2.0)
-        bits = bundle_bits_per_token(bundle, x)
+        read = bits_per_byte(bundle, dataset, windows)
         rows.append((
-            name, f"{bits.mean():.4f}", f"{bundle_bits_per_token(bundle, x[:8]).mean():.3f} / {written:.3f}",
+            name, f"{read.mean():.4f}", f"{read[:8].mean():.3f} / {written:.3f}",
             f"{bundle_bytes(bundles[name]) / 1e6:.2f}", f"{times[name].median_ms / sampler.length:.3f}",
         ))  # fmt: skip
     return rows
@@ -144,17 +149,51 @@ def quantized(model: LanguageModel, dataset: Dataset, x: torch.Tensor, out: Path
 
 def compressed(model: LanguageModel, dataset: Dataset, windows: int) -> dict[str, Any]:
     """The table of quantizations, and the verdict on a plan."""
-    rows = quantized(model, dataset, dataset.test.x[:windows], Path("runs") / "language-quantized")
+    rows = quantized(model, dataset, windows, Path("runs") / "language-quantized")
     shown = Table("", "bits per byte", "of 8 windows, read / written", "MB", "ms per token")
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
     found = compress_model(
-        model, data=dataset, out=Path("runs") / "language-compressed", plan=PLAN, threads=1, rounds=3
+        model, data=dataset, out="runs/language-compressed", plan=PLAN, n=windows, threads=1, rounds=3
     )
     for axis in ("fidelity", "diversity"):
         Console().print(found["verdict"][axis]["text"], highlight=False)
-    return {"quantized": rows, **{k: found[k] for k in ("verdict", "measured", "n")}}
+    return {"quantized": rows, "n": windows, **{k: found[k] for k in ("verdict", "measured")}}
+
+
+def measure(options: argparse.Namespace, progress: Callable[[int, int, dict[str, float]], None]) -> None:
+    """Train (or find) the model, and print and write the figures that were asked for."""
+    model, dataset = language_model(options.steps, options.seed, progress=progress)
+    if options.compress:
+        write_json("benchmarks/results/language-compressed.json", compressed(model, dataset, options.windows))
+        return
+    n = options.windows
+    ways = {"random weights": fresh(options.seed), "trained": model}
+    rows = {name: bits_per_byte(runner, dataset, n) for name, runner in ways.items()}
+    out = Path("runs") / "language-bundle"
+    bundle = package(model, export_graphs(model, out / "graphs"), out / "model.niwaki")
+    for engine in ("openvino", "onnxruntime"):
+        for precision in ("exact", "fast"):
+            found = niwaki_runtime.load(bundle, engine=engine, precision=precision)
+            rows[f"bundle, {engine}, {precision}"] = bits_per_byte(found, dataset, n)
+    shown = Table("", "bits per byte", "± standard error", title=f"python-docs, n={n} windows of 256 bytes")
+    for name, found_bits in rows.items():
+        error = found_bits.std(ddof=1) / np.sqrt(len(found_bits))
+        shown.add_row(name, f"{found_bits.mean():.4f}", f"{error:.4f}")
+    Console().print(shown)
+    tokenizer = Tokenizer(model.tokenizer_json)
+    prompt = np.full(model.config.prompt, -1)
+    words = tokenizer.encode("The str.split() method returns ")
+    prompt[: len(words)] = words
+    texts = {
+        "sample": model.sample(1, seed=1, temperature=0.7),
+        "continued": model.sample(1, seed=1, temperature=0.7, condition=prompt),
+    }
+    for name, tokens in texts.items():
+        Console().print(f"--- {name}\n{tokenizer.decode(tokens[0])}", highlight=False, markup=False)
+    record = {name: {"bits_per_byte": float(b.mean()), "n": len(b)} for name, b in rows.items()}
+    write_json("benchmarks/results/language.json", {"steps": options.steps, "seed": options.seed, **record})
 
 
 def main() -> int:
@@ -173,36 +212,11 @@ def main() -> int:
         if done % 100 == 0:
             say.print(f"{done}/{total}, {time.perf_counter() - began:.0f} s {info}", highlight=False)
 
-    model, dataset = language_model(options.steps, options.seed, progress=on_progress)
-    if options.compress:
-        write_json("benchmarks/results/language-compressed.json", compressed(model, dataset, options.windows))
-        return 0
-    x = dataset.test.x[: options.windows]
-    rows = {"random weights": bits_per_token(fresh(options.seed), x), "trained": bits_per_token(model, x)}
-    out = Path("runs") / "language-bundle"
-    bundle = package(model, export_graphs(model, out / "graphs"), out / "model.niwaki")
-    for engine in ("openvino", "onnxruntime"):
-        for precision in ("exact", "fast"):
-            found = niwaki_runtime.load(bundle, engine=engine, precision=precision)
-            rows[f"bundle, {engine}, {precision}"] = bundle_bits_per_token(found, x)
-    shown = Table(
-        "", "bits per byte", "± standard error", title=f"python-docs, n={len(x)} windows of 256 bytes"
-    )
-    for name, bits in rows.items():
-        shown.add_row(name, f"{bits.mean():.4f}", f"{bits.std(ddof=1) / np.sqrt(len(bits)):.4f}")
-    Console().print(shown)
-    tokenizer = Tokenizer(model.tokenizer_json)
-    prompt = np.full(model.config.prompt, -1)
-    words = tokenizer.encode("The str.split() method returns ")
-    prompt[: len(words)] = words
-    texts = {
-        "sample": model.sample(1, seed=1, temperature=0.7),
-        "continued": model.sample(1, seed=1, temperature=0.7, condition=prompt),
-    }
-    for name, tokens in texts.items():
-        Console().print(f"--- {name}\n{tokenizer.decode(tokens[0])}", highlight=False, markup=False)
-    record = {name: {"bits_per_byte": float(b.mean()), "n": len(b)} for name, b in rows.items()}
-    write_json("benchmarks/results/language.json", {"steps": options.steps, "seed": options.seed, **record})
+    try:
+        measure(options, on_progress)
+    except NiwakiError as error:
+        say.print(str(error), style="red", highlight=False)
+        return 1
     return 0
 
 

@@ -14,23 +14,20 @@ import argparse
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from niwaki.api.run import run
-from niwaki.core.contract import GenerativeModel, HasLikelihood, NiwakiError
+from niwaki.core.contract import NiwakiError
 from niwaki.core.store import write_json
-from niwaki.data import Dataset
 from niwaki.deployment import machine
 from niwaki.evaluation import frechet_distance, manifold
 from niwaki.evaluation.statistics.samples import drawn_alike
-from niwaki.features import build
 from niwaki.workflow.reporter import Quiet
+from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory, is_run
-from niwaki.workflow.session import Session
 
 RECIPES = ("digits-gan", "digits-ddpm", "digits-vae", "glyphs-gan")
 
@@ -45,16 +42,14 @@ def runs(what: str, retrain: int) -> list[RunDirectory]:
     return [run(what, (f"seed={s}",), out=f"runs/{name}-seed{s}") for s in range(retrain)]
 
 
-def measure(
-    model: GenerativeModel, dataset: Dataset, extractors: list[Any], seed: int, n: int
-) -> dict[str, float]:
+def measure(context: RunContext, seed: int, n: int) -> dict[str, float]:
     """One sampling seed: everything against the same n test samples."""
-    test = torch.arange(n)
-    y = None if dataset.test.y is None else dataset.test.y[test].numpy()
-    x = model.sample(n, seed=seed, condition=y if model.conditions else None).float().cpu().numpy()
+    dataset, test = context.dataset, torch.arange(n)
+    evidence = context.judge("samples").evidence(context.model, dataset, "test", n, seed)
+    x, y = evidence.arrays["samples"], evidence.arrays.get("labels")
     other = torch.from_numpy(drawn_alike(dataset, y, n, seed))  # the same classes as the samples
     found: dict[str, float] = {}
-    for extractor in extractors:
+    for extractor in context.extractors:
         real, made = extractor(dataset.test.values(test)), extractor(x)
         train = extractor(dataset.train.values(other))
         reach, reference = manifold(real, made), manifold(real, train)
@@ -66,23 +61,19 @@ def measure(
             f"{extractor.name}/coverage": float(reach.coverage),
             f"{extractor.name}/coverage_ratio": float(reach.coverage) / float(reference.coverage),
         }
-        if hasattr(extractor, "probabilities") and y is not None and model.conditions:
+        if hasattr(extractor, "probabilities") and y is not None:
             found["recognised"] = float((extractor.probabilities(x).argmax(1) == y).mean())
     return found
 
 
-def bound(model: GenerativeModel, dataset: Dataset) -> dict[str, float]:
-    """Mean of log p(x) (or its bound) over the test split, in nats."""
-    if not isinstance(model, HasLikelihood):
+def likelihood(context: RunContext) -> dict[str, float]:
+    """Bits per dimension (or their bound) of the whole test split; {} where the model knows no likelihood."""
+    judge = next((j for j in context.judges(context.model) if j.name == "likelihood"), None)
+    if judge is None:
         return {}
-    torch.manual_seed(0)
-    batch = dataset.test.batch(torch.arange(len(dataset.test)))
-    with torch.no_grad():
-        try:
-            values = model.log_prob(batch.x, batch.y)  # type: ignore[call-arg]
-        except TypeError:
-            values = model.log_prob(batch.x)
-    return {"elbo_nats": float(values.mean())}
+    dataset = context.dataset
+    evidence = judge.evidence(context.model, dataset, "test", len(dataset.test), 0)
+    return {"bits_per_dim": judge.evaluate(evidence, dataset).figures[0].value}
 
 
 def main() -> int:
@@ -102,7 +93,7 @@ def main() -> int:
         "recognised",
         "Fréchet ÷ train's",
         "coverage ÷ train's",
-        "ELBO, nats",
+        "bits per dimension",
         title="mean ± sd over seeds",
     )
     try:
@@ -110,17 +101,14 @@ def main() -> int:
             say.print(f"{what}: run", highlight=False)
             rows: list[dict[str, float]] = []
             for directory in runs(what, options.retrain):
-                session = Session(directory, Quiet())
-                names = session.recipe.evaluate.features
-                model, dataset = session.model, session.dataset
-                extractors = build(names, dataset, cache=directory.cache, seed=session.recipe.seed)
-                n = min(len(dataset.test), session.recipe.evaluate.n or len(dataset.test))
-                extra = bound(model, dataset)
+                context = RunContext(directory, Quiet())
+                n = min(len(context.dataset.test), context.n)
+                extra = likelihood(context)
                 for seed in range(options.seeds):
                     say.print(f"  seed {seed}", highlight=False)
-                    rows.append(measure(model, dataset, extractors, seed, n) | extra)
+                    rows.append(measure(context, seed, n) | extra)
             figures = {key: [row[key] for row in rows] for key in rows[0]}
-            first = names[0]
+            first = context.extractors[0].name
             records.append(
                 {"run": what, "n": n, "seeds": options.seeds, "retrain": options.retrain, "figures": figures}
             )
@@ -131,7 +119,7 @@ def main() -> int:
                     text(figures.get(k))
                     for k in ("recognised", f"{first}/frechet_ratio", f"{first}/coverage_ratio")
                 ),
-                text(figures.get("elbo_nats")),
+                text(figures.get("bits_per_dim")),
             )
     except NiwakiError as error:
         say.print(str(error), style="red", highlight=False)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def passed(letters: Sequence[str]) -> tuple[int, int]:
     return sum(c != "F" for two in letters for c in two), sum("F" not in two for two in letters)
 
 
-def table(title: str, checks: Sequence[str], rows: dict[str, Sequence[str]]) -> Table:
+def table(title: str, checks: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
     """One line per metric; the checks by their number in the legend."""
     out = Table("metric", *(str(i + 1) for i in range(len(checks))), "cells", "checks", title=title, box=None)
     for metric, letters in rows.items():

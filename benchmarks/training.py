@@ -93,6 +93,7 @@ def plain_ddpm(model: Any, config: TrainConfig) -> Callable[[list[Tensor]], None
     """Algorithm 1 of Ho, Jain & Abbeel 2020, with v-prediction and dropped labels."""
     c = model.config
     assert c.prediction == "v"
+    assert isinstance(config.lr, float)
     opt = torch.optim.Adam(model.denoiser.parameters(), lr=config.lr, betas=config.betas)
 
     def step(batch: list[Tensor]) -> None:
@@ -113,6 +114,11 @@ def plain_ddpm(model: Any, config: TrainConfig) -> Callable[[list[Tensor]], None
     return step
 
 
+CHANGES: dict[str, dict[str, Any]] = {
+    "niwaki": {},
+    "niwaki-fp32": {"precision": "fp32"},
+    "compiled": {"compile": True},
+}
 PLAIN = {"dcgan": plain_dcgan, "ddpm": plain_ddpm}
 
 
@@ -189,6 +195,7 @@ def measure(
     """Samples per second of each way, by rounds."""
     dataset = load(recipe.data)
     config = recipe.train
+    assert config is not None
 
     def make() -> GenerativeModel:
         torch.manual_seed(recipe.seed)
@@ -200,8 +207,7 @@ def measure(
         if way == "plain":
             blocks[way] = plain_block(make, dataset.train, config, workers)
         else:
-            change = {"niwaki": {}, "niwaki-fp32": {"precision": "fp32"}, "compiled": {"compile": True}}[way]
-            blocks[way] = niwaki_block(make, dataset.train, config, **change)
+            blocks[way] = niwaki_block(make, dataset.train, config, **CHANGES[way])
     rates: dict[str, list[float]] = {way: [] for way in ways}
     for turn in range(rounds):
         for i in range(len(ways)):
@@ -259,7 +265,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.steps % WARM or asked.steps < WARM:
         parser.error(f"--steps must be a multiple of {WARM}")
-    if unknown := set(asked.ways) - {"plain", "niwaki", "niwaki-fp32", "compiled"}:
+    if unknown := set(asked.ways) - {"plain", *CHANGES}:
         parser.error(f"there is no way '{unknown.pop()}'")
     torch.set_num_threads(asked.threads)
     CLOCKS[0] = {"wall": time.perf_counter, "cpu": time.process_time}[asked.clock]

@@ -1,7 +1,11 @@
-"""The pictures in these pages, made by `make docs`; those of models from the finished runs in `runs/`."""
+"""The pictures in these pages, made by `make docs`; those of models from the finished runs in `runs/`.
+
+python docs/pictures.py
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +14,10 @@ from PIL import Image
 from torch import Tensor
 
 from niwaki.core.contract import DataSpec
-from niwaki.core.store import read_json
 from niwaki.data import DataConfig, Dataset, Split, load
+from niwaki.report.records import DataRecord
+from niwaki.workflow.evidence import read_arrays
+from niwaki.workflow.run_directory import RunDirectory
 
 HERE = Path(__file__).parent / "img"
 GAP = 2
@@ -69,12 +75,13 @@ def patches(data: Dataset) -> Image.Image:
     return sheet(data.train, rows, zoom=2)
 
 
-def pairs(run: Path, columns: int = 16) -> Image.Image:
+def pairs(run: RunDirectory, spec: DataSpec, columns: int = 16) -> Image.Image:
     """Two rows by the trained model, a gap, the same seeds by the compressed bundle; classes in turn."""
-    spec = DataSpec.from_json(read_json(run / "run.json")["data"]["spec"])
-    with np.load(run / "samples.npz") as kept:
-        before, after = kept["before"], kept.get("after", None)
-        labels = kept["labels"] if "labels" in kept else np.arange(len(before)) % 2
+    kept = read_arrays(run.evidence("samples"))
+    before, after = kept["samples"], None
+    if run.verdict_arrays("samples").exists():
+        after = read_arrays(run.verdict_arrays("samples"))["samples"]
+    labels = kept.get("labels", np.arange(len(before)) % 2)
     first = [np.flatnonzero(labels == c) for c in np.unique(labels)]
     order = np.array([group[k] for k in range(2) for group in first if len(group) > k])
     chosen = order[np.linspace(0, len(order) - 1, 2 * columns).astype(int)] if len(first) > 10 else order
@@ -97,11 +104,18 @@ def pairs(run: Path, columns: int = 16) -> Image.Image:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     HERE.mkdir(exist_ok=True)
-    for run in sorted(Path("runs").glob("*/samples.npz")):
-        picture = pairs(run.parent).quantize(64)
-        picture.save(HERE / f"run-{run.parent.name}.png", optimize=True)
-        print(HERE.name, f"run-{run.parent.name}.png", picture.size)
+    for path in sorted(Path("runs").glob("*/evidence/samples.npz")):
+        run = RunDirectory.open(path.parents[1])
+        record = DataRecord.read(run.path)
+        if record is None or len((spec := DataSpec.from_json(record.spec)).shape) != 3:
+            continue  # samples that are no images have no sheet
+        picture = pairs(run, spec).quantize(64)
+        picture.save(HERE / f"run-{run.path.name}.png", optimize=True)
+        print(HERE.name, f"run-{run.path.name}.png", picture.size)
     for draw in (digits, glyphs, patches):
         data = load(DataConfig(source=draw.__name__))
         picture = draw(data).quantize(256)  # a palette keeps the files small

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from compression_rows.torchao_networks import networks
 from niwaki.deployment import bundle_bytes
 from niwaki.deployment.baselines import compiled_bf16, eager_float32
 from niwaki.models.io import load_model
@@ -26,7 +27,7 @@ class Artefact:
     kind:     `bundle`; `graphs`, an engine's own files; `torch`, a network that is made anew from a saved
               model
     path:     the bundle; the directory of the files; the directory of the saved model
-    engine:   `openvino`, `onnxruntime`; of `torch`: `eager`, `compiled` or a way of `torchao_peer`
+    engine:   `openvino`, `onnxruntime`; of `torch`: `eager`, `compiled` or a way of `torchao_networks`
     files:    of `graphs`: graph → file in `path`
     sampling: of `graphs` and `torch`: a bundle of the same model, whose sampler, ports and conditions hold
     """
@@ -85,8 +86,6 @@ def opened(artefact: Artefact, threads: int = 2) -> Bundle:
             for name, file in artefact.files.items()
         }
     else:
-        from compression_rows.torchao_peer import networks
-
         torch.set_num_threads(threads)
         calls = networks(load_model(artefact.path), artefact.engine)
         graphs = {name: NumpyRunner(call, manifest.graphs[name].state) for name, call in calls.items()}

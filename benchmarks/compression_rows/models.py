@@ -44,7 +44,7 @@ def _language(quick: bool, say: Say) -> Subject:
     runs = RUNS / "quick" if quick else RUNS
     model, dataset = language_model(10 if quick else STEPS, 0, runs=runs)
     place = RUNS / "bench-compression" / ("quick-language" if quick else "language")
-    few = (16, 4) if quick else (64, 600)
+    few = (50, 4) if quick else (256, 600)
     return Subject("language", model, dataset, place, place / "cache", few[0], few[1], 24, quick=quick)
 
 

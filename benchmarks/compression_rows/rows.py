@@ -13,11 +13,12 @@ from typing import Any
 from compression_rows.artefact import Artefact, opened
 from compression_rows.engine_peers import nncf_alone, onnxruntime_static
 from compression_rows.plans import made_by_plan, plans, pruning_of
-from compression_rows.quality import distances, judged
+from compression_rows.quality import figures, judged
 from compression_rows.subject import Subject
 from compression_rows.timing import BATCHES
 from compression_rows.torch_pruning_peer import pruned_alone, pruned_and_nncf, tuning_steps
-from compression_rows.torchao_peer import WAYS, torchao_way
+from compression_rows.torchao_networks import WAYS
+from compression_rows.torchao_peer import torchao_way
 from niwaki.core.contract import first_line
 from niwaki.core.store import hash_json, jsonable, read_json, write_json
 
@@ -116,11 +117,12 @@ def carried_out(subject: Subject, row: Row, threads: int) -> dict[str, Any]:
         record |= {"artefact": artefact.to_json(), "notes": notes}
         record["bytes"] = notes.get("bytes", artefact.bytes())
         if row.name == EAGER:
-            record["quality"] = _itself(subject)
+            record["quality"] = figures(subject.judgement.section)
         else:
             bundle = opened(artefact, threads)
             for n in BATCHES:  # what is timed later must work first
                 bundle.sample(n, seed=1, batch=n)
+            bundle.usual_batch = max(BATCHES)  # what compiles does so once for each size
             record["quality"] = judged(subject, bundle)
     except Exception as error:  # peers raise whatever they like
         record["failure"] = f"{type(error).__name__}: {first_line(error)[:300]}"
@@ -135,11 +137,3 @@ def crashed(subject: Subject, row: Row, code: int) -> dict[str, Any]:
     record = {"name": row.name, "group": row.group, "settings": row.settings, "failure": text}
     write_json(_file(subject, row), {**record, "key": _key(subject, row)})
     return record
-
-
-def _itself(subject: Subject) -> dict[str, Any]:
-    """Of the uncompressed model: figures without a verdict."""
-    if subject.tokens:
-        found = judged(subject, opened(Artefact("bundle", str(subject.bundle), "onnxruntime")))
-        return {k: v for k, v in found.items() if k != "verdict"}
-    return distances(subject, subject.before)

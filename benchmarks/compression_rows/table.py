@@ -12,20 +12,16 @@ from compression_rows.timing import BATCHES
 
 __all__ = ["milliseconds", "table"]
 
-_FIGURES = {
-    "frechet": "Fréchet",
-    "precision": "precision",
-    "coverage": "coverage",
-    "bits_per_byte": "bits/byte",
-    "distinct": "distinct",
-}
+FIGURES = 4
+"""How many of the judge's figures are shown."""
 _SHORT = {"no loss": "no loss", "loss": "LOSS", "inconclusive": "?"}
 
 
 def table(found: Mapping[str, Any]) -> Table:
     """Rows are ways to sample; × is against eager float32, in brackets against torch.compile bf16."""
     rows = found["rows"]
-    figures = [f for f in _FIGURES if any(f in r.get("quality", {}) for r in rows)]
+    lists = (r["quality"]["figures"] for r in rows if r.get("quality", {}).get("figures"))
+    figures = [str(f["name"]) for f in next(lists, [])[:FIGURES]]
     per = f" ({found['tokens']} tokens)" if found.get("tokens") else ""
     shown = Table(
         "",
@@ -33,7 +29,7 @@ def table(found: Mapping[str, Any]) -> Table:
         *(f"sample({n}){per}, ms" for n in BATCHES),
         *(f"× b{n}" for n in BATCHES),
         "peak MB",
-        *(_FIGURES[f] for f in figures),
+        *(name.partition(":")[0] for name in figures),
         "fidelity",
         "diversity",
         title=f"{found['model']}: n={found['n']}, seed {found['seed']}, {found['rounds']} rounds",
@@ -58,7 +54,7 @@ def table(found: Mapping[str, Any]) -> Table:
             *(_time(row, n) for n in BATCHES),
             *(_ratios(row, by, n) for n in BATCHES),
             "" if memory is None else f"{memory / 1e6:.1f}",
-            *(_value(row["quality"].get(f)) for f in figures),
+            *(_value(row["quality"], name) for name in figures),
             *(_SHORT.get(verdicts.get(axis, {}).get("outcome"), "") for axis in ("fidelity", "diversity")),
         )
     return shown
@@ -88,7 +84,8 @@ def _ratios(row: Mapping[str, Any], by: Mapping[str, Any], n: int) -> str:
     return texts[0] + (f" ({texts[1]})" if len(texts) > 1 else "")
 
 
-def _value(result: Mapping[str, Any] | None) -> str:
+def _value(quality: Mapping[str, Any], name: str) -> str:
+    result = next((f for f in quality.get("figures", ()) if f["name"] == name), None)
     if result is None:
         return ""
     interval = result.get("interval")

@@ -155,16 +155,16 @@ def _tuned(subject: Subject, model: GenerativeModel) -> GenerativeModel:
     if model.name == "adapted":
         return _to_teacher(subject, model)
     one_shot = not subject.diffusion and not subject.tokens
-    config = TrainConfig(
-        steps=steps,
-        batch=min(batch, len(subject.dataset.train)),
-        lr=1e-3 if subject.tokens else 3e-4,
-        betas=(0.0, 0.99) if one_shot else (0.9, 0.99),
-        warmup=min(20, steps // 2),
-        ema=0.99,
-        checkpoint_every=0,
-    )
-    fit(model, subject.dataset.train, config, seed=subject.seed)
+    settings = {
+        "steps": steps,
+        "batch": min(batch, len(subject.dataset.train)),
+        "lr": 1e-3 if subject.tokens else 3e-4,
+        "betas": (0.0, 0.99) if one_shot else (0.9, 0.99),
+        "warmup": min(20, steps // 2),
+        "ema": 0.99,
+        "checkpoint_every": 0,
+    }
+    fit(model, subject.dataset.train, TrainConfig.model_validate(settings), seed=subject.seed)
     return model.cpu().eval()
 
 

@@ -14,15 +14,15 @@ from compression_rows import rows as rows_module
 from compression_rows.artefact import Artefact, NumpyRunner, opened, way_of
 from compression_rows.markdown import markdown
 from compression_rows.plans import BEST, plans
+from compression_rows.quality import judged
 from compression_rows.rows import Row, carried_out, crashed, kept, rows, slug
 from compression_rows.subject import Subject
 from compression_rows.table import table
-from compression_rows.tokens import distinct, paired_verdict
 from rich.console import Console
 
 from niwaki.compression import CompressConfig
-from niwaki.core.contract import CallError
-from niwaki.data import DataConfig, load
+from niwaki.core.contract import DataSpec
+from niwaki.data import DataConfig, Dataset, Split, load
 from niwaki.models.registry import build
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -36,7 +36,8 @@ def digits() -> Any:
 def subject_of(name: str, config: dict[str, Any], digits: Any, tmp_path: Path) -> Subject:
     torch.manual_seed(0)
     model = build(name, config, digits.spec).eval()
-    return Subject(f"digits-{name}", model, digits, tmp_path, tmp_path / "cache", 60, 8, 8, quick=True)
+    place = (tmp_path, tmp_path / "cache")
+    return Subject(f"digits-{name}", model, digits, *place, 60, 8, 8, quick=True, features=("random",))
 
 
 @pytest.fixture
@@ -142,26 +143,46 @@ def test_a_runner_gives_arrays_and_never_lets_its_inputs_be_kept() -> None:
     assert held[0].tolist() == [1.0, 1.0]
 
 
-def test_distinct_ngrams_against_a_slow_count() -> None:
-    tokens = np.random.default_rng(0).integers(0, 3, (5, 20))
-    grams = [tuple(row[i : i + 4]) for row in tokens for i in range(17)]
-    assert distinct(tokens, 4) == len(set(grams)) / len(grams)
-    assert distinct(np.zeros((2, 10), int), 4) == 1 / 14
-    assert distinct(np.arange(12)[None], 4) == 1.0
-    with pytest.raises(CallError, match="n-grams of 4"):
-        distinct(np.zeros((2, 3), int), 4)
+@pytest.fixture
+def text(tmp_path: Path) -> Subject:
+    spec = DataSpec.of("text", (16,), levels=40)
+    rng, parts = np.random.default_rng(0), []
+    for n in (200, 60, 60):
+        x = torch.from_numpy(rng.zipf(1.5, (n, 16)).clip(1, 40).astype(np.uint8) - 1)
+        parts.append(Split.of(spec, x, attributes={"bytes": torch.full((n,), 16)}))
+    torch.manual_seed(0)
+    model = build("transformer", {"width": 16, "depth": 1, "heads": 2}, spec).eval()
+    dataset = Dataset("zipf", spec, *parts, fingerprint="7" * 64)
+    return Subject("text", model, dataset, tmp_path, tmp_path / "cache", 60, 4, 8, quick=True)
 
 
-@pytest.mark.parametrize(
-    "loss, outcome",
-    [([0.0, 0.001, -0.001] * 5, "no loss"), ([0.5, 0.51, 0.49] * 5, "loss"), ([-1.0, 1.2], "inconclusive")],
-)
-def test_verdict_of_paired_losses(loss: list[float], outcome: str) -> None:
-    found = paired_verdict(np.array(loss), before=2.0, axis="fidelity")
-    assert found["outcome"] == outcome
-    assert found["margin"] == pytest.approx(0.02)
-    low, high = found["interval"]
-    assert low <= found["delta"] <= high
+def test_tokens_are_judged_by_how_real_ones_are_predicted(text: Subject) -> None:
+    found = judged(text, text.model)
+    assert text.tokens
+    assert set(found["verdict"]) == {"fidelity", "diversity"}
+    for verdict in found["verdict"].values():
+        assert (verdict["judge"], verdict["delta"], verdict["outcome"]) == ("predictions", 0.0, "no loss")
+    assert found["figures"][0]["name"] == "bits per byte"
+    assert found["figures"][0]["value"] > found["figures"][0]["interval"][0] > 0
+
+
+def test_what_rows_are_compared_with_is_asked_once_and_found_again(text: Subject) -> None:
+    before, margins = text.before, text.margins
+    again = dataclasses.replace(text)
+    again.evidence = None  # type: ignore[assignment,method-assign]
+    assert again.before.arrays.keys() == before.arrays.keys()
+    assert all(np.array_equal(again.before.arrays[k], a) for k, a in before.arrays.items())
+    assert again.before.facts == before.facts
+    assert again.margins == margins
+    assert dataclasses.replace(text, n=55).key != text.key
+
+
+@pytest.mark.slow
+def test_images_are_judged_by_their_samples(gan: Subject) -> None:
+    found = judged(gan, opened(Artefact("bundle", str(gan.bundle), "onnxruntime"), 1))
+    assert {v["judge"] for v in found["verdict"].values()} == {"samples"}
+    assert all(abs(v["delta"]) < 1e-3 for v in found["verdict"].values())
+    assert any(f["name"] == "frechet (random)" for f in found["figures"])
 
 
 def test_table_has_ratios_of_the_same_run_and_says_what_failed() -> None:
@@ -171,10 +192,11 @@ def test_table_has_ratios_of_the_same_run_and_says_what_failed() -> None:
         return {"name": name, "group": group, "latency": latency, "bytes": 1000, "quality": {}, **more}
 
     verdict = {"fidelity": {"outcome": "no loss"}, "diversity": {"outcome": "loss"}}
+    figures = [{"name": "bits per byte: less is better", "value": 1.5, "interval": [1.25, 1.75]}]
     records = [
         row(rows_module.EAGER, "baseline", 8.0, bytes=4000),
         row(rows_module.COMPILED, "baseline", 4.0),
-        row("mine", "plan", 2.0, quality={"verdict": verdict, "frechet": {"value": 1.5, "interval": None}}),
+        row("mine", "plan", 2.0, quality={"verdict": verdict, "figures": figures}),
         {"name": "theirs", "group": "peer", "failure": "it crashed"},
     ]
     shown = Console(width=250)
@@ -185,6 +207,9 @@ def test_table_has_ratios_of_the_same_run_and_says_what_failed() -> None:
     assert "4.0 (2.0)" in lines["mine"]
     assert "(4.0×)" in lines["mine"]
     assert "LOSS" in lines["mine"]
+    assert "1.5 ±0.25" in lines["mine"]
+    assert "bits per byte" in captured.get()
+    assert "less is better" not in captured.get()
     assert "failed: it crashed" in lines["theirs"]
 
 

@@ -91,6 +91,8 @@ def test_a_defect_is_told_in_one_line_and_in_full_when_debugging(
 ) -> None:
     import niwaki.workflow.catalogue as legs
 
+    kept = legs.catalogue
+
     def broken() -> None:
         raise KeyError("surprise")
 
@@ -98,9 +100,17 @@ def test_a_defect_is_told_in_one_line_and_in_full_when_debugging(
     monkeypatch.delenv("NIWAKI_DEBUG", raising=False)
     said = niwaki("models")
     assert said.status == 1
-    assert "a defect of niwaki" in said.err
+    assert "an error in code that niwaki called" in said.err
     assert "surprise" in said.err
+    assert f"{__file__}:" in said.err, "the place is this test's, so it is no defect of niwaki"
+    monkeypatch.setitem(vars(legs), "catalogue", kept)
+    with monkeypatch.context() as patch:
+        patch.setitem(vars(legs), "presets", None)
+        said = niwaki("models")
+    assert "a defect of niwaki, please report it" in said.err
+    assert "catalogue.py:" in said.err
     monkeypatch.setenv("NIWAKI_DEBUG", "1")
+    monkeypatch.setitem(vars(legs), "catalogue", broken)
     with pytest.raises(KeyError):
         niwaki("models")
 
@@ -150,7 +160,7 @@ def test_sample_writes_pictures_and_arrays(niwaki, trained: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["-c", "11"], "condition 'class' has the value 11, outside 0 … 9"),
+        (["-c", "11"], "there is no class '11'; did you mean '1'?"),
         (["-c", "cat"], "there is no class 'cat'"),
         (["-c", "font=1"], "this model has no condition 'font'"),
         (["steps=3"], "has no option 'steps'"),

@@ -139,6 +139,10 @@ def test_a_forecaster_that_knows_the_process_is_calibrated_and_beats_the_naive(d
     assert by_name["coverage of the 80 % interval"].value == pytest.approx(0.8, abs=0.04)
     assert len(section.details["by_step"]) == FUTURE
     assert all(m["kind"] == "plot" for e in section.details["exhibits"] for m in e["media"])
+    captions = [e["caption"] for e in section.details["exhibits"]]
+    assert captions[0].startswith("Test series 0:"), "places spread evenly over the split, the worst one last"
+    assert any(c.startswith("Test series 199:") for c in captions)
+    assert captions[-1].startswith("The worst of all")
     assert not section.notes
     json.dumps(section.to_json(), allow_nan=False)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,14 +12,17 @@ import torch
 from model_cases import DIGITS, POINTS, batch, context, make
 from torch.distributions import Normal
 
+import niwaki_runtime
 from niwaki.compression import prune
 from niwaki.core.contract import Batch, DataSpec, GenerativeModel
 from niwaki.data import DataConfig, load
 from niwaki.data.inputs import make_inputs
+from niwaki.deployment import export_graphs, package
 from niwaki.models.flow.layers import ActNorm, Coupling
 from niwaki.models.flow.marginals import Marginals
 from niwaki.models.flow.masks import coupling_masks
 from niwaki.models.registry import build
+from niwaki_runtime import bundle as bundle_module
 
 PLANE = DataSpec.of("vector", (2,), low=-2.0, high=2.0, classes=2)
 
@@ -224,6 +229,32 @@ def test_programs_do_what_methods_do() -> None:
     torch.testing.assert_close(
         model.run("log_prob", 5, inputs={"x": data.x}), model.log_prob(data.x).detach(), rtol=1e-4, atol=1e-3
     )
+
+
+@pytest.mark.parametrize("precision", ["fast", "exact"])
+def test_a_bundle_says_log_prob_in_float32_however_it_samples(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounded to bfloat16, where an engine chooses that, a sum of many terms is off by nats."""
+    model = stirred(digits_model()).eval()
+    model.shipped = ("sample", "log_prob", "encode")
+    bundle = package(model, export_graphs(model, tmp_path / "graphs"), tmp_path / "flow.niwaki")
+    asked: dict[str, str] = {}
+    opened = bundle_module.open_graph
+
+    def watched(engine: str, path: Path, **options: Any) -> Any:
+        asked[path.stem] = options["precision"]
+        return opened(engine, path, **options)
+
+    monkeypatch.setattr(bundle_module, "open_graph", watched)
+    found = niwaki_runtime.load(bundle, precision=precision)
+    called = {name: set(p.sampler.graphs_used()) for name, p in found.programs().items()}
+    assert all(asked[graph] == "exact" for graph in called["log_prob"])
+    assert all(asked[graph] == precision for graph in called["sample"])
+    x = real(5)
+    given = {name: x[name].numpy() for name in model.program("log_prob").inputs}
+    wanted = model.run("log_prob", 5, inputs=given).numpy()
+    np.testing.assert_allclose(found.run("log_prob", 5, inputs=given), wanted, rtol=1e-4, atol=1e-2)
 
 
 def test_values_without_bounds_are_brought_to_their_own_scale_and_none_is_clipped() -> None:

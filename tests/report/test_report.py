@@ -283,3 +283,19 @@ def test_numbers_that_json_does_not_know(run: Path) -> None:
     evaluation["trained"]["classifier"]["frechet"]["value"] = None
     write_json(run / "evaluation.json", evaluation)
     assert "not measured" in Page(write_report(run)).text
+
+
+def test_a_run_of_forecasts_has_no_empty_parts_about_samples(run: Path) -> None:
+    section = {"judge": "forecast", "title": "Forecasts", "figures": [], "details": {}, "notes": []}
+    picture = {"label": "", "kind": "plot", "data": "data:image/png;base64,", "also": ""}
+    section["details"] = {"legend": "Black: what came.", "exhibits": [{"caption": "one", "media": [picture]}]}
+    (run / "samples.npz").unlink()
+    write_json(run / "evaluation.json", {"sections": [section]})
+    page = Page(write_report(run))
+    assert "Black: what came." in page.text
+    assert "No samples are kept" not in page.text
+    assert "has not evaluated its model" not in page.text
+    links = [a["href"] for tag, a in page.tags if tag == "a"]
+    assert links == [f"#{a['id']}" for tag, a in page.tags if tag == "section"]
+    assert "#judge-1" in links
+    assert not {"#samples", "#pairs", "#damage", "#metrics"} & set(links)

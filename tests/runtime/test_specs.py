@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.specs import ConditionSpec, DataSpec, Levels, Real, Tokens, ValueSpec, resolve
+from niwaki_runtime.specs import ConditionSpec, DataSpec, Levels, Real, Tokens, ValueSpec, place_of, resolve
 
 PICTURE = ConditionSpec(ValueSpec("image", (1, 2, 2)))
 
@@ -173,3 +173,23 @@ def test_nearest_names() -> None:
     assert nearest("dgits", ["digits", "glyphs"]) == "did you mean 'digits'?"
     assert nearest("xxxx", ["digits", "glyphs"]) == "valid names: digits, glyphs"
     assert nearest("x", []) == "nothing is registered"
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "place"),
+    [
+        (("ant", "bee"), "bee", 1), (("ant", "bee"), "1", 1), (("ant", "bee"), "-1", -1), (("ant", "bee"), "01", None),
+        ((), "3", 3), ((), "x", None), (("1", "2"), "1", 0), (("1", "2"), "0", None), (("1", "2"), "2", 1),
+        (("a", "7"), "0", None), (("²", "b"), "0", 0), (("ant",), "Ant", None),
+    ],
+)  # fmt: skip
+def test_a_text_means_one_class(names: tuple[str, ...], text: str, place: int | None) -> None:
+    assert place_of(text, names) == place
+
+
+def test_what_names_no_class_is_refused() -> None:
+    spec = ConditionSpec.label(3, ("1", "2", "3"))
+    assert spec.check("class", "1", 2).tolist() == [0, 0]
+    assert spec.check("class", 1, 2).tolist() == [1, 1], "an integer is a position"
+    with pytest.raises(CallError, match="there is no class '0'"):
+        spec.check("class", "0", 2)

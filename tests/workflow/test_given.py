@@ -96,6 +96,34 @@ def test_subfolders_are_labels_where_they_are_named_as_the_classes(
     assert "'dog' is no class" in strange.remarks[0]
 
 
+@pytest.mark.parametrize(
+    ("names", "folders", "labels"),
+    [
+        (("1", "2", "3"), ("1", "2", "3"), [0, 1, 2]),
+        (("1", "2", "3"), ("0", "1", "2"), None),  # a number is a name where names are numbers
+        (("ant", "bee", "7"), ("0", "1"), None),
+        (("ant", "bee", "cow"), ("0", "1", "2"), [0, 1, 2]),
+        (("ant", "bee", "cow"), ("0", "ant"), None),
+        (("ant", "bee", "cow"), ("01", "1"), None),
+        (("ant", "bee", "cow"), ("0", "3"), None),
+        (("01", "02", "03"), ("01", "03"), [0, 2]),
+    ],
+)
+def test_two_subfolders_never_become_one_class(
+    names: tuple[str, ...],
+    folders: tuple[str, ...],
+    labels: list[int] | None,
+    tmp_path: Path,
+    pixels: np.ndarray,
+) -> None:
+    spec = DataSpec.of("image", (1, 8, 8), levels=17, classes=3, class_names=names)
+    for folder in folders:
+        write(tmp_path / "made" / folder, pixels[:1])
+    given = read_folder(tmp_path / "made", spec)
+    assert (None if given.labels is None else given.labels.tolist()) == labels
+    assert bool(given.remarks) == (labels is None)
+
+
 def test_folders_that_hold_nothing_of_use(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CallError, match=r"^'.*empty' holds no images"):

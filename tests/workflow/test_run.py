@@ -149,6 +149,15 @@ def test_a_second_call_does_nothing_and_says_so(again: Path) -> None:
     assert heard.notes == [f"everything in {again} is done and up to date"]
 
 
+def test_a_model_whose_code_was_changed_is_told_and_kept(
+    again: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("niwaki.api.run.code_of", lambda recipe: "another")
+    stages, heard = redone(again)
+    assert stages == []
+    assert "the code of the model 'dcgan' is not what it was trained with" in heard.notes[0]
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
@@ -173,6 +182,18 @@ def test_only_what_depends_on_a_change_is_done_again(
 
 
 @pytest.mark.slow
+def test_another_way_of_sampling_needs_no_training(again: Path) -> None:
+    files = ("model/model.safetensors", "training.json", "metrics.jsonl")
+    before = [(again / name).read_bytes() for name in files]
+    stages, heard = redone(again, "model.sampling.temperature=0.5", "compress=null")
+    assert stages == list(STAGES), "what was drawn otherwise is judged anew"
+    assert [(again / name).read_bytes() for name in files] == before
+    assert "only model.sampling changed: the weights stay as they are" in heard.notes
+    assert niwaki_runtime.inspect(again / "tiny.niwaki").programs["sample"].sampler.temperature == 0.5
+    stages, heard = redone(again, "model.sampling.temperature=0.5", "model.width=4", "compress=null")
+    assert any("model.width changed: training again" in note for note in heard.notes)
+
+
 def test_every_kind_of_step_goes_the_whole_way(again: Path) -> None:
     steps = "{kind: prune}, {kind: finetune, steps: 3, batch: 16}, {kind: quantize, calibration: 16}"
     plan = f"compress.steps=[{steps}]"

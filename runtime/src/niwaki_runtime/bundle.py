@@ -19,7 +19,7 @@ from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, hash_file, read_manifest, safe_path
 from niwaki_runtime.member import read_member
 from niwaki_runtime.packed import expand
-from niwaki_runtime.programs import SAMPLING, Program, Runner
+from niwaki_runtime.programs import LOG_PROB, SAMPLING, Program, Runner
 from niwaki_runtime.samplers import NumpyBackend, Sampler
 from niwaki_runtime.specs import ValueSpec
 from niwaki_runtime.tokenizer import FILE as TOKENIZER
@@ -99,7 +99,9 @@ def load(
     """The bundle at `path` (a `.niwaki` directory or its zip), verified and ready to sample from.
 
     engine:    `openvino`, `onnxruntime`, or `auto`: openvino where it is installed
-    precision: `fast` lets the engine choose its arithmetic, `exact` asks for float32
+    precision: `fast` lets the engine choose its arithmetic, `exact` asks for float32. Networks that
+               `log_prob` calls and `sample` does not always compute in float32: sums over all values are not
+               to be rounded
     threads:   CPU threads; None is the engine's own choice
     Raises BundleError for a bundle that is incomplete, altered, unsafe or too new, CallError for a wrong
     argument, and NiwakiError where the engine is not installed.
@@ -108,11 +110,12 @@ def load(
     engine = resolve_engine(engine)
 
     def opened(directory: Path, manifest: Manifest) -> Bundle:
+        exact = _likelihood_graphs(manifest)
         graphs = {
             name: open_graph(
                 engine,
                 directory / graph.file,
-                precision=precision,
+                precision="exact" if precision == "fast" and name in exact else precision,
                 threads=threads,
                 inputs=graph.input_names,
                 outputs=graph.output_names,
@@ -123,6 +126,16 @@ def load(
         return Bundle(path, manifest, graphs, engine)
 
     return _read(path, opened)
+
+
+def _likelihood_graphs(manifest: Manifest) -> set[str]:
+    """Graphs that `log_prob` calls and `sample` does not."""
+    called = {
+        name: set(program.sampler.graphs_used())
+        for name, program in manifest.programs.items()
+        if name in (SAMPLING, LOG_PROB)
+    }
+    return called.get(LOG_PROB, set()) - called.get(SAMPLING, set())
 
 
 def inspect(path: Path | str) -> Manifest:

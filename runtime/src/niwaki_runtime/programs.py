@@ -14,10 +14,12 @@ from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Sampler, sampler_from_json
 from niwaki_runtime.specs import ConditionSpec, ValueSpec, resolve
 
-__all__ = ["SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
+__all__ = ["LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
 
 SAMPLING = "sample"
 """The program that every model has: noise in, samples out."""
+LOG_PROB = "log_prob"
+"""The program that says how probable samples are, in nats."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.sources import train_sources
-from niwaki.workflow.stages.train import TrainStage, resumable
+from niwaki.workflow.stages.train import TrainStage, code_of, draws_otherwise, resumable
 from niwaki.workflow.stages.verdict import VerdictStage
 
 __all__ = ["run"]
@@ -41,8 +41,13 @@ def run(
         train = TrainStage(resume=resumable(context))
         if directory.stage("train")["status"] == "done":
             changed = directory.changed("train", train.inputs(context))
-            if changed:
+            if changed and not draws_otherwise(context):
                 context.reporter.note(f"{', '.join(changed[:4])} changed: training again")
+            elif directory.stage("train").get("code") not in (None, "", code_of(context.recipe)):
+                context.reporter.note(
+                    f"the code of the model '{context.recipe.model['name']}' is not what it was trained "
+                    "with; niwaki train … --fresh, or another --out, trains it as it is now"
+                )
         stages = (train, EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage())
         worked = [stage.run(context) for stage in stages]
         if not any(worked):

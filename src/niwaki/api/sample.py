@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from niwaki.api.progress import with_progress
-from niwaki.core.contract import CallError, Runner, ValueSpec
+from niwaki.core.contract import CallError, ConditionSpec, Runner, ValueSpec
 from niwaki.core.store import write_bytes
 from niwaki.data.inputs import make_inputs, with_defaults
 from niwaki.modalities import modality_of
@@ -158,7 +158,7 @@ def _inputs(
         elif given is not None:
             given = {next(iter(specs)): given}
     known = {name: _in_turn(value, n) for name, value in (given or {}).items()}
-    known = {name: _as_tokens(runner, name, value) for name, value in known.items()}
+    known = {name: _as_tokens(runner, specs.get(name), value) for name, value in known.items()}
     missing = [name for name, spec in specs.items() if name not in known and not with_defaults(spec)]
     if missing:
         where = data if data is not None else subject.home
@@ -175,9 +175,8 @@ def _in_turn(value: Any, n: int) -> Any:
     return value
 
 
-def _as_tokens(runner: Runner, name: str, value: Any) -> Any:
+def _as_tokens(runner: Runner, spec: ConditionSpec | None, value: Any) -> Any:
     """Text as the tokens that the runner reads, filled up to the input's length; all else unchanged."""
-    spec = runner.conditions.get(name)
     texts = [value] if isinstance(value, str) else value
     if spec is None or spec.is_label or not spec.integer or not isinstance(texts, list):
         return value

@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -106,7 +107,22 @@ def _explain(error: Exception) -> tuple[str, int]:
         return "there is not enough memory for this; try a smaller train.batch or a smaller model", 1
     lines = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-    return f"a defect of niwaki, please report it ({what}); NIWAKI_DEBUG=1 shows where", 1
+    place, own = _where(error)
+    whose = "a defect of niwaki, please report it" if own else "an error in code that niwaki called"
+    return f"{whose} ({what}, {place}); NIWAKI_DEBUG=1 shows more", 1
+
+
+def _where(error: Exception) -> tuple[str, bool]:
+    """The last line that is neither a library's nor Python's own, and whether it is niwaki's."""
+    import sysconfig
+    import traceback
+
+    root = str(Path(__file__).resolve().parents[1])
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    installed = tuple(sysconfig.get_paths()[k] for k in ("stdlib", "purelib", "platlib"))
+    mine = [(file, line) for file, line in frames if file.startswith(root) or not file.startswith(installed)]
+    file, line = mine[-1] if mine else frames[-1]
+    return f"{file}:{line}", file.startswith(root) or "niwaki_runtime" in file
 
 
 def _tell(text: str, code: int, argv: list[str]) -> int:

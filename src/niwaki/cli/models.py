@@ -18,7 +18,10 @@ def models(as_json: Json = False) -> None:
         from niwaki.workflow.catalogue import catalogue
 
         def draw(console: Any) -> None:
+            from rich.markup import escape
             from rich.table import Table
+
+            from niwaki.core.registry import BROKEN
 
             table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
             for column in ("model", "family", "conditions", "also knows", "what it is"):
@@ -29,6 +32,8 @@ def models(as_json: Json = False) -> None:
                 cells = (m["family"], ", ".join(m["conditions"]) or "–", ", ".join(able) or "–", summary)
                 table.add_row(f"[bold]{m['name']}[/]", *cells)
             console.print(table)
+            for file, why in BROKEN.items():
+                console.print(f"[bold yellow]{escape(file)}[/] cannot be imported ({escape(why)})")
 
         entries = catalogue()
         work.answer({"models": entries}, draw)

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from niwaki.report.gains import headline
+from niwaki.report.gains import headline, other_verdicts
 from niwaki.report.record import read_run
 from niwaki.report.words import bytes_text, ms_text, number_text
 
@@ -38,7 +38,8 @@ def draw_summary(console: Console, found: Mapping[str, Any]) -> None:
     console.print()
     console.print(table)
     console.print()
-    for verdict in found["verdict"].values():
+    others = [verdict for _, _, verdict in other_verdicts(record)]
+    for verdict in (*found["verdict"].values(), *others):
         if isinstance(verdict, Mapping) and verdict.get("text"):
             console.print(escape(verdict["text"]))
     for hint in hints:

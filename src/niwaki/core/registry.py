@@ -4,22 +4,46 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from niwaki.core.contract import CallError, nearest
+from niwaki.core.contract import CallError, first_line, nearest
 
-__all__ = ["Registry", "import_modules"]
+__all__ = ["BROKEN", "Registry", "broken", "import_modules"]
 
 Base = TypeVar("Base")
 Kind = TypeVar("Kind")
 
 
+BROKEN: dict[str, str] = {}
+"""Files that could not be imported, and why: one that is being written stops nothing but itself."""
+
+
 def import_modules(package: str) -> None:
-    """Import a module, or every module of a package and of the packages in it: each enters what it brings."""
+    """Import a module, or every module of a package and of the packages in it: each enters what it brings.
+    What cannot be imported is left out, and `BROKEN` tells."""
     home = importlib.import_module(package)
-    for found in pkgutil.walk_packages(getattr(home, "__path__", ()), f"{package}."):
-        importlib.import_module(found.name)
+    for found in pkgutil.walk_packages(
+        getattr(home, "__path__", ()), f"{package}.", onerror=lambda name: None
+    ):
+        if found.name in sys.modules:
+            continue
+        try:
+            importlib.import_module(found.name)
+            BROKEN.pop(_file(found), None)
+        except Exception as error:
+            BROKEN[_file(found)] = f"{type(error).__name__}: {first_line(error)}"
+
+
+def _file(found: pkgutil.ModuleInfo) -> str:
+    return str(Path(getattr(found.module_finder, "path", "")) / f"{found.name.rpartition('.')[2]}.py")
+
+
+def broken() -> str:
+    """What to add to the message that a name is unknown."""
+    return "".join(f"; {file} cannot be imported ({why})" for file, why in BROKEN.items())
 
 
 class Registry(Generic[Base]):
@@ -59,5 +83,5 @@ class Registry(Generic[Base]):
         if name not in self._known:
             known = self.names()
             if name not in self._known:
-                raise CallError(f"there is no {self.what} '{name}'; {nearest(name, known)}")
+                raise CallError(f"there is no {self.what} '{name}'; {nearest(name, known)}{broken()}")
         return self._known[name]

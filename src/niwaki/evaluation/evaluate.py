@@ -105,6 +105,7 @@ def evaluate(
     split:   real samples to judge by (`validation` while searching)
     seed:    which training samples are the reference
     If there are more samples than training samples, the first as many are judged: all is compared at equal n.
+    Samples whose order means something are to be drawn before (`drawn_evenly`).
     Raises CallError for another shape, too few samples, NaN, a wrong label, no extractor, an unknown metric
     and one that needs what is not there (a classifier, images).
     """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["COLOURS", "address", "blur", "grid", "grid_size", "lines", "png"]
+__all__ = ["COLOURS", "address", "blur", "fan", "grid", "grid_size", "lines", "png"]
 
 COLOURS = ("#2f6f4f", "#be4a2a", "#3b6ea5", "#8a6d1d", "#6b4f8a", "#4a4a4a")
 _SHOWN = 48  # pixels that a small sample is enlarged to at least, so that it can be seen
@@ -52,10 +52,8 @@ def grid(x: np.ndarray) -> np.ndarray:
     return page[..., 0] if channels == 1 else page
 
 
-def lines(
-    channels: np.ndarray, low: float, high: float, *, width: int = 240, height: int = 80, split: int = 0
-) -> str:
-    """Curves `(C, T)` as an SVG address; a broken line at step `split` where there is one.
+def lines(channels: np.ndarray, low: float, high: float, *, width: int = 240, height: int = 80) -> str:
+    """Curves `(C, T)` as an SVG address.
 
     low, high: ends of the vertical axis; where they are not finite, those of the curves
     """
@@ -63,22 +61,47 @@ def lines(
     if not math.isfinite(low) or not math.isfinite(high) or low >= high:
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
     span, steps = (high - low) or 1.0, max(channels.shape[-1] - 1, 1)
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">']
-    if split:
-        at = width * split / (steps + 1)
-        parts.append(
-            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}" stroke="#999" stroke-dasharray="3 3"/>'
-        )
+    parts = []
     for c, row in enumerate(channels):
         points = _points(row, low, span, width / steps, height)
         colour = COLOURS[c % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
-    return address(("".join(parts) + "</svg>").encode(), "image/svg+xml")
+    return _svg(width, height, *parts)
 
 
-def _points(row: np.ndarray, low: float, span: float, step: float, height: int) -> str:
+def fan(
+    past: np.ndarray, truth: np.ndarray, quantiles: np.ndarray, *, width: int = 300, height: int = 120
+) -> str:
+    """A forecast as an SVG address: the past `(P,)` and what came of it `(T,)` in black, the quantiles
+    `(3, T)` low, middle and high as a green band with a line, from a broken line where the future begins."""
+    known = np.concatenate([past, truth, quantiles.ravel()])
+    known = known[np.isfinite(known)]
+    low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    span, begin = (high - low) or 1.0, len(past)
+    step = width / max(begin + len(truth) - 1, 1)
+    below, middle, above = (_points(row, low, span, step, height, begin) for row in quantiles)
+    backwards = " ".join(reversed(below.split(" ")))
+    at, green, black = step * (begin - 0.5), COLOURS[0], "#222"
+    return _svg(
+        width,
+        height,
+        f'<line x1="{at:.1f}" x2="{at:.1f}" y1="0" y2="{height}" stroke="#999" stroke-dasharray="3 3"/>',
+        f'<polygon points="{above} {backwards}" fill="{green}" fill-opacity="0.25"/>',
+        f'<polyline points="{middle}" fill="none" stroke="{green}" stroke-width="1.6"/>',
+        f'<polyline points="{_points(np.concatenate([past, truth]), low, span, step, height)}" fill="none" '
+        f'stroke="{black}" stroke-width="1.1"/>',
+    )
+
+
+def _svg(width: int, height: int, *parts: str) -> str:
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}">'
+    return address((head + "".join(parts) + "</svg>").encode(), "image/svg+xml")
+
+
+def _points(row: np.ndarray, low: float, span: float, step: float, height: int, first: int = 0) -> str:
+    """first: place of the row's first value on the axis of time"""
     y = (1.0 - (np.nan_to_num(row, nan=low) - low) / span) * (height - 4) + 2
-    return " ".join(f"{i * step:.1f},{v:.1f}" for i, v in enumerate(np.clip(y, 0, height)))
+    return " ".join(f"{(first + i) * step:.1f},{v:.1f}" for i, v in enumerate(np.clip(y, 0, height)))
 
 
 def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:

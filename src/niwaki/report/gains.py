@@ -22,7 +22,7 @@ from niwaki.report.words import (
     sentence_list,
 )
 
-__all__ = ["Bar", "Row", "bars", "headline", "lead", "steps"]
+__all__ = ["Bar", "Row", "bars", "headline", "lead", "other_verdicts", "steps"]
 
 WAYS = {
     "before": "the trained model: torch, float32",
@@ -148,7 +148,28 @@ def lead(record: RunRecord) -> str:
         axes = [axis for axis, found in outcomes.items() if found == outcome]
         if axes:
             parts.append(spoken.format((" or " if outcome == "no loss" else " and ").join(axes)))
-    return " ".join(parts)
+    return " ".join([*parts, *_dissent(record)])
+
+
+def _dissent(record: RunRecord) -> list[str]:
+    """What judges beside those of the headline found that is not "no loss"."""
+    titles = {s["judge"]: s["title"] for s in record.sections.get("after", [])}
+    return [
+        f"By {titles.get(judge, judge).lower()}, "
+        + (f"it lost {axis}." if verdict["outcome"] == "loss" else f"whether it lost {axis} is undecided.")
+        for judge, axis, verdict in other_verdicts(record)
+        if verdict.get("outcome") != "no loss"
+    ]
+
+
+def other_verdicts(record: RunRecord) -> list[tuple[str, str, dict[str, Any]]]:
+    """Judge, axis and verdict of those that the headline does not show."""
+    return [
+        (judge, axis, verdict)
+        for judge, found in record.verdicts.items()
+        for axis, verdict in (found.get("axes") or {}).items()
+        if (record.comparison.get(axis) or {}).get("judge", judge) != judge
+    ]
 
 
 def bars(record: RunRecord) -> list[tuple[str, list[Bar]]]:

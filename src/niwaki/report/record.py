@@ -95,6 +95,13 @@ class RunRecord:
         """What the model ships beside its graphs: its tokenizer."""
         return dict(self.model.get("files") or {})
 
+    @property
+    def judged_by_samples(self) -> bool:
+        """Whether sets of samples were, or will be, compared with real ones; a run that was judged by other
+        means alone (texts by their likelihood, forecasts by what came) has nothing to show of it."""
+        found = self.sections.get("before")
+        return not found or any(section.get("judge") == "samples" for section in found)
+
     def class_name(self, label: int) -> str:
         spec = self.spec
         return spec.class_names[label] if spec and label < len(spec.class_names) else str(label)

@@ -21,6 +21,7 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
     for section in record.sections.get("before", []):
         other = after.get(section["judge"])
         verdicts = (record.verdicts.get(section["judge"]) or {}).get("axes") or {}
+        said = {str(v.get("text")) for v in record.comparison.values() if isinstance(v, Mapping)}
         details = (other or section).get("details") or {}
         rows = figure_rows(section, other)
         exhibits = list(details.get("exhibits") or [])[:EXHIBITS]
@@ -33,9 +34,11 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
                     "rows": rows,
                     "both": other is not None,
                     "notes": list((other or section).get("notes") or []),
+                    "legend": details.get("legend", ""),
                     "exhibits": exhibits,
                     "verdicts": [
-                        (axis, v["outcome"], outcome_of(v)[0], v.get("text", ""))
+                        # What is said under "Verdicts" is not said twice.
+                        (axis, v["outcome"], outcome_of(v)[0], _unless(said, v.get("text", "")))
                         for axis, v in verdicts.items()
                     ],
                 }
@@ -64,6 +67,10 @@ def figure_rows(section: Mapping[str, Any], other: Mapping[str, Any] | None) -> 
             }
         )
     return rows
+
+
+def _unless(said: set[str], text: str) -> str:
+    return "" if text in said else text
 
 
 def _interval(figure: Mapping[str, Any] | None) -> str:

@@ -61,6 +61,8 @@ def context(record: RunRecord) -> dict[str, Any]:
         "headline": gains.headline(record),
         "before_name": (record.measured.get("before") or {}).get("what", "trained model"),
         "after_name": facts.engine_name(record),
+        "by_samples": record.judged_by_samples,
+        "with_classes": record.spec is None or bool(record.spec.classes),
         "samples": gallery.samples(record),
         "charts": figures.training_charts(record.metrics),
         "training": facts.training_facts(record),

@@ -12,13 +12,15 @@ from compression import small_models
 from torch import Tensor, nn
 
 from niwaki.compression import FinetuneConfig, prune
-from niwaki.compression.distillation.distances import DISTANCES, spread_distance
+from niwaki.compression.distillation.distances import DISTANCES, soft_targets, spread_distance
 from niwaki.compression.distillation.distilled import Distilled
 from niwaki.compression.distillation.finetune import finetune
 from niwaki.compression.distillation.rules import on_latents, on_noised_data
-from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, Graph, Port
+from niwaki.compression.distillation.teachers import answers
+from niwaki.compression.distillation.tokens import forced_logits
+from niwaki.core.contract import Batch, CallError, Context, DataSpec, GenerativeModel, Graph, Port, View
 from niwaki.data import Split
-from niwaki_runtime.samplers import Sampler
+from niwaki_runtime.samplers import Sampler, State
 
 
 def context(progress: float = 0.0) -> Context:
@@ -218,3 +220,39 @@ def test_the_spread_counts_only_where_samples_are_made() -> None:
         ("ddpm", 0.0): {"distill"},
         ("ddpm", 8.0): {"distill"},
     }
+
+
+class Decoding(small_models.SmallRecurrent):
+    """A recurrent model whose author called its step a decoder, with its state on the axis of a GRU's."""
+
+    name = "decoding"
+
+    def graphs(self) -> dict[str, Graph]:
+        (graph,) = super().graphs().values()
+        state = State("hidden", "hidden_next", (1, 1, self.config.width), batch_axis=1)
+        cell = View(self, "step")
+        return {"decode": Graph("decoder", cell, graph.inputs, graph.outputs, (state,))}
+
+    def step(self, token: Tensor, position: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        logits, after = self.cell(token, position, hidden[0])
+        return logits, after[None]
+
+
+@pytest.mark.parametrize("make", [small_models.SmallRecurrent, Decoding])
+def test_what_is_called_token_by_token_is_taught_sequences_whatever_its_role(make: type) -> None:
+    torch.manual_seed(0)
+    model = make(small_models.Config(), DataSpec.of("text", (5,), levels=7))
+    both = Distilled(copy.deepcopy(model), model, FinetuneConfig(task_loss_weight=0.0))
+    nn.init.normal_(both.student.cell.head.weight)
+    x = torch.randint(0, 7, (8, 5))
+    terms = both.loss("distill", Batch({"x": x}), context(0.5))
+    assert list(terms) == ["distill_decode"]
+    made, wanted = (forced_logits(m, "decode", Batch({"x": x}), context()) for m in (both.student, model))
+    assert float(terms["distill_decode"].detach()) == pytest.approx(
+        both.config.outputs * float(soft_targets(made, wanted, both.config.temperature).detach())
+    )
+
+
+def test_state_is_no_answer() -> None:
+    graph = Decoding(small_models.Config(), DataSpec.of("text", (5,), levels=7)).graphs()["decode"]
+    assert [tuple(a.shape) for a in answers(graph, graph.example(4))] == [(4, 7)]

@@ -4,7 +4,7 @@ These records travel from the data through the model into the bundle's manifest,
 round-trip through JSON. Code asks `spec.values` and `spec.axes`, never the name of a modality.
 """
 
-from niwaki_runtime.specs.condition import ConditionSpec, resolve
+from niwaki_runtime.specs.condition import ConditionSpec, place_of, resolve
 from niwaki_runtime.specs.data import SAMPLE, DataSpec
 from niwaki_runtime.specs.value import ValueSpec
 from niwaki_runtime.specs.values import Levels, Real, Tokens, Values
@@ -18,5 +18,6 @@ __all__ = [
     "Tokens",
     "ValueSpec",
     "Values",
+    "place_of",
     "resolve",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.specs.value import ValueSpec
 from niwaki_runtime.specs.values import Real, Tokens
 
-__all__ = ["ConditionSpec", "resolve"]
+__all__ = ["ConditionSpec", "place_of", "resolve"]
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,9 @@ class ConditionSpec:
             return [self._numbered(name, v) for v in value]
         if not isinstance(value, str):
             return value
-        if value in self.value.names:
-            return self.value.names.index(value)
-        if value.lstrip("-").isdigit():
-            return int(value)
+        place = place_of(value, self.value.names)
+        if place is not None:
+            return place
         if self.value.names:
             raise CallError(f"there is no class '{value}'; {nearest(value, self.value.names)}")
         if self.is_label:
@@ -112,6 +111,24 @@ class ConditionSpec:
         values = Tokens(int(record["size"])) if kind == "tokens" else Real()
         modality = "text" if kind == "tokens" else kind
         return cls(ValueSpec(modality, shape, None, values), record.get("null"))
+
+
+def place_of(text: str, names: Sequence[str]) -> int | None:
+    """Which class a text means: the one of that name; a number is a position where no class has a number for
+    its name, so that a text has one meaning. None where it is neither.
+
+    >>> place_of("1", ("ant", "bee")), place_of("1", ("1", "2")), place_of("0", ("1", "2"))
+    (1, 0, None)
+    """
+    if text in names:
+        return list(names).index(text)
+    if _is_number(text) and text == str(int(text)) and not any(map(_is_number, names)):
+        return int(text)
+    return None
+
+
+def _is_number(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def resolve(specs: Mapping[str, ConditionSpec], inputs: Any, start: int, n: int) -> dict[str, np.ndarray]:

@@ -33,6 +33,10 @@ CRITIC = "distill_critic"
 """Name of the phase that trains the critic of `adversarial`."""
 
 
+TOKENS = "tokens"
+"""Beside the roles of `RULES`: a graph that an autoregressive sampler calls."""
+
+
 class Distilled(Trainable):
     """A student and its frozen teacher as one thing to train. Only the student is averaged and saved.
 
@@ -52,16 +56,17 @@ class Distilled(Trainable):
         self.student, self.config = student, config
         # Not a submodule: not trained, not averaged, not in checkpoints.
         self.teachers = Teachers([teacher] if isinstance(teacher, GenerativeModel) else teacher)
-        self._taught = {
-            n: g.role
+        # What is called token by token is taught whole sequences, whatever role its author gave it.
+        roles = {
+            n: TOKENS if autoregressive_leg(student, n) is not None else g.role
             for n, g in student.shipped_graphs().items()
-            if g.role in RULES or autoregressive_leg(student, n) is not None
         }
+        self._taught = {n: role for n, role in roles.items() if role in RULES or role == TOKENS}
         self._own = config.task_loss_weight > 0 and _has_loss(student)
         if not self._taught and not self._own:
-            roles = sorted({g.role for g in student.shipped_graphs().values()})
+            named = sorted({g.role for g in student.shipped_graphs().values()})
             raise CallError(
-                f"no rule says how to distil a graph of the role {', '.join(roles)}, "
+                f"no rule says how to distil a graph of the role {', '.join(named)}, "
                 "and the model has no loss of its own"
             )
         self._at = self._assign() if self._own else dict.fromkeys(self._taught, "distill")
@@ -145,7 +150,7 @@ class Distilled(Trainable):
         asked that of its features, the spread of its samples and a critic's opinion. {} where no rule
         applies."""
         config, role, weight = self.config, self._taught[name], max(self.config.outputs, 1e-8)
-        if role not in RULES:
+        if role == TOKENS:
             if not has_sequences(self.student, name, batch):
                 return {}
             made = forced_logits(self.student, name, batch, ctx)

@@ -69,10 +69,10 @@ class Teachers:
 
 
 def answers(graph: Graph, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The float outputs of a graph, as float32."""
+    """The float outputs of a graph, as float32; its state is no answer."""
     out: Any = graph(*inputs)
     parts = out if isinstance(out, tuple | list) else (out,)
-    return [p.float() for p in parts if p.is_floating_point()]
+    return [p.float() for p in parts[: len(graph.outputs)] if p.is_floating_point()]
 
 
 def _mean(given: list[list[Tensor]]) -> list[Tensor]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
+
 from niwaki.compression.config import FinetuneConfig, QuantizeConfig
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.static import quantize
 from niwaki.compression.steps import Outcome, StepContext, step
-from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel, Graph, NiwakiError
 from niwaki.deployment import count_quantized, export_graphs
-from niwaki.surgery.quantized import quantized_layers
+from niwaki.surgery.quantized import QuantizedLayer, quantized_layers
 
 _SHARE = 0.1  # of the usual learning rate, at 4 bits: rounded weights are already near their place
 
@@ -32,12 +34,26 @@ def _in_torch(model: GenerativeModel, config: QuantizeConfig, context: StepConte
     graphs = export_graphs(trained, context.directory / "graphs")
     asked_for_float = bool(config.layers or config.ignored)
     for name, path in graphs.items():
-        layers = quantized_layers(trained.shipped_graphs()[name].module).values()
+        layers = _layers_run(trained.shipped_graphs()[name])
         counts = count_quantized(path)
         missing = any(layer.input_quantizer is not None for layer in layers) and not counts["quantized"]
         if counts["total"] and (missing or not (layers or asked_for_float)):
             raise NiwakiError(f"quantizing changed nothing: no operator of the graph '{name}' is quantized")
     return Outcome(trained, graphs=graphs, skipped=made.skipped, notes=made.notes)
+
+
+def _layers_run(graph: Graph) -> list[QuantizedLayer]:
+    """Quantized layers that a call of the graph runs: a graph may be a view of a larger module."""
+    ran: list[QuantizedLayer] = []
+    layers = quantized_layers(graph.module).values()
+    handles = [layer.register_forward_pre_hook(lambda m, _: ran.append(m)) for layer in layers]
+    try:
+        with torch.no_grad():
+            graph(*graph.example(1))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return ran
 
 
 def _trained(model: GenerativeModel, config: QuantizeConfig, context: StepContext) -> GenerativeModel:

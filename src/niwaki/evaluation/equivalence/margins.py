@@ -63,7 +63,7 @@ FIDELITY = Axis(
     "log realism: mean log ratio of a real neighbour's radius to the distance from it",
     "samples moved closer to the real ones",
     "samples moved away from the real ones",
-    f"blurring {SHARE:.0%} of the samples beyond recognition would cost",
+    f"blurring {100 * SHARE:.0f} % of the samples beyond recognition would cost",
     "the samples before compression are no better than ruined ones",
 )
 DIVERSITY = Axis(
@@ -71,7 +71,7 @@ DIVERSITY = Axis(
     "rarefied coverage: share of real samples among the nearest of a generated one",
     "the share of real samples that are reached rose",
     "the share of real samples that are reached fell",
-    f"never making whole modes with {SHARE:.0%} of the samples would cost",
+    f"never making whole modes with {100 * SHARE:.0f} % of the samples would cost",
     "leaving out whole modes of the samples before compression costs no diversity",
 )
 

@@ -55,7 +55,7 @@ FIDELITY = Axis(
     "log-likelihood: log2 of the probability of the test text, per byte",
     "the test text took fewer bits per byte,",
     "the test text took more bits per byte,",
-    f"saying {SHARE:.0%} of the tokens at random, by their frequency alone, would cost",
+    f"saying {100 * SHARE:.0f} % of the tokens at random, by their frequency alone, would cost",
     "the model predicts the text no better than its frequencies of tokens do",
 )
 DIVERSITY = Axis(
@@ -63,7 +63,7 @@ DIVERSITY = Axis(
     f"rarefied coverage: chance that the real next token is among {DRAWS} that are drawn",
     "the share of real tokens that are reached rose",
     "the share of real tokens that are reached fell",
-    f"never saying {SHARE:.0%} of the words of the text again would cost",
+    f"never saying {100 * SHARE:.0f} % of the words of the text again would cost",
     "no set of tokens makes up about 5 % of the text",
 )
 

@@ -212,7 +212,7 @@ def _what(axis: Axis, change: Change, interval: tuple[float, float]) -> str:
     moved = axis.worse if change.delta >= 0 else axis.better
     return (
         f"{moved} by {abs(change.delta):.3g} "
-        f"(95 % interval of the loss {interval[0]:.3g} … {interval[1]:.3g})"
+        f"(95 % interval of the loss {_signed(interval[0])} … {_signed(interval[1])})"
     )
 
 
@@ -220,3 +220,8 @@ def _round_up(n: float) -> int:
     """To two figures: `about 3 400`."""
     step = 10 ** max(0, math.floor(math.log10(max(n, 1.0))) - 1)
     return math.ceil(n / step) * step
+
+
+def _signed(value: float) -> str:
+    """Three figures, with the sign that figures have on the page."""
+    return f"{value:.3g}".replace("-", "−")

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from niwaki.modalities import modality_of
-from niwaki.modalities.drawing import lines
+from niwaki.modalities.drawing import fan
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["curves", "exhibit", "passages"]
+__all__ = ["exhibit", "forecast_fan", "passages"]
 
 
 def exhibit(
@@ -30,13 +30,9 @@ def exhibit(
     return {"caption": caption, "media": shown}
 
 
-def curves(caption: str, plots: Sequence[tuple[str, np.ndarray]], split: int = 0) -> dict[str, Any]:
-    """Plots side by side: (what it is, curves `(curves, T)`) each, on an axis of their own.
-
-    split: step at which the future begins; 0 draws no line
-    """
-    made = [("plot", label, lines(np.asarray(x), -np.inf, np.inf, split=split)) for label, x in plots]
-    return _of(caption, made)
+def forecast_fan(caption: str, past: np.ndarray, truth: np.ndarray, quantiles: np.ndarray) -> dict[str, Any]:
+    """The past `(P,)`, what came `(T,)`, and three quantiles of its forecast `(3, T)` in one plot."""
+    return _of(caption, [("plot", "", fan(past, truth, quantiles))])
 
 
 def passages(caption: str, texts: Sequence[tuple[str, str]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from niwaki.evaluation.equivalence.items import Scores, item_verdicts, other_ite
 from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.verdict import Axis
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
-from niwaki.evaluation.judges.exhibits import curves
+from niwaki.evaluation.judges.exhibits import forecast_fan
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
     first_rows,
@@ -43,6 +43,7 @@ PATHS = 50
 LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
 _SEASONAL = 2000  # training pasts that the season is read from at most
 _SHOWN = 5
+_LEGEND = "Black: the past and what came of it. Green: the median of the forecast and its 80 % interval."
 _METHOD = "paths of another item; paths that are all one"
 
 FIDELITY = Axis(
@@ -50,7 +51,7 @@ FIDELITY = Axis(
     "minus the continuous ranked probability score of forecasts",
     "the score of forecasts (CRPS) fell",
     "the score of forecasts (CRPS) rose",
-    f"forecasting {SHARE:.0%} of the series with the past of another one would cost",
+    f"forecasting {100 * SHARE:.0f} % of the series with the past of another one would cost",
     "forecasts from the past of another series are no worse",
 )
 DIVERSITY = Axis(
@@ -58,7 +59,7 @@ DIVERSITY = Axis(
     "share of the future inside the 80 % interval of forecasts",
     "the share of the future inside the 80 % interval rose",
     "the share of the future inside the 80 % interval fell",
-    f"drawing no more than one path for {SHARE:.0%} of the series would cost",
+    f"drawing no more than one path for {100 * SHARE:.0f} % of the series would cost",
     "the forecasts have no spread",
 )
 
@@ -141,6 +142,7 @@ class Forecast(Judge):
             "naive": {k: {m: float(v.mean()) for m, v in row.items()} for k, row in naive.items()},
             "by_step": _by_step(paths, truth).tolist(),
             "worst": [{"index": int(i), "crps": float(score[i])} for i in worst],
+            "legend": _LEGEND,
             "exhibits": self._shown(evidence, dataset, truth, quantiles, score),
         }
         text = signature(
@@ -195,17 +197,18 @@ class Forecast(Judge):
         quantiles: np.ndarray,
         score: np.ndarray,
     ) -> list[dict[str, Any]]:
-        """The past and what came, beside the forecast's quantiles, of a few series and of the worst one."""
+        """Series at even places of the split, and the worst one; of several channels the first."""
         past = first_rows(dataset.split(evidence.split), PAST, evidence.n)
-        rows = past.reshape(evidence.n, -1, past.shape[-1])[:, 0]  # the first channel
-        ahead = np.stack([truth, *quantiles], 1).reshape(evidence.n, 4, -1, truth.shape[-1])[:, :, 0]
-        out = []
-        for i in (*range(min(_SHOWN, evidence.n)), int(np.argmax(score))):
-            known = np.tile(rows[i], (4, 1))
-            label = "what came, and the quantiles 0.1, 0.5 and 0.9"
-            plot = [(label, np.concatenate([known, ahead[i]], 1))]
-            out.append(curves(f"Test series {i}: CRPS {score[i]:.3g}", plot, past.shape[-1]))
-        return out
+        rows = past.reshape(evidence.n, -1, past.shape[-1])[:, 0]
+        came = truth.reshape(evidence.n, -1, truth.shape[-1])[:, 0]
+        said = quantiles.reshape(3, evidence.n, -1, truth.shape[-1])[:, :, 0]
+        even = np.unique(np.linspace(0, evidence.n - 1, min(_SHOWN, evidence.n)).astype(int))
+        worst = int(np.argmax(score))
+        titles = {**{int(i): f"Test series {i}" for i in even}, worst: f"The worst of all, series {worst}"}
+        return [
+            forecast_fan(f"{title}: CRPS {score[i]:.3g}", rows[i], came[i], said[:, i])
+            for i, title in titles.items()
+        ]
 
     def _naive(
         self, evidence: Evidence, dataset: Dataset, truth: np.ndarray

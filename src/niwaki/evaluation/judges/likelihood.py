@@ -42,11 +42,12 @@ from niwaki.evaluation.metrics.independent import independent_bits
 from niwaki.evaluation.statistics.auroc import auroc
 from niwaki.evaluation.statistics.result import Result, signature
 from niwaki_runtime import noise
+from niwaki_runtime.programs import LOG_PROB, SAMPLING
 from niwaki_runtime.specs import SAMPLE
 
 __all__ = ["EXACT", "PROGRAM", "Likelihood", "dequantised"]
 
-PROGRAM = "log_prob"
+PROGRAM = LOG_PROB
 EXACT = "log_probability"
 """Name of an output that is the logarithm of a probability, not of a density."""
 OOD = "ood"
@@ -59,7 +60,7 @@ FIDELITY = Axis(
     "log-likelihood: log2 of the probability of test samples, per dimension",
     "test samples took fewer bits per dimension,",
     "test samples took more bits per dimension,",
-    f"coding {SHARE:.0%} of the dimensions by their own distribution alone would cost",
+    f"coding {100 * SHARE:.0f} % of the dimensions by their own distribution alone would cost",
     "the model predicts the data no better than independent dimensions do",
 )
 
@@ -84,7 +85,10 @@ class Likelihood(Judge):
     def applies(cls, runner: Runner, dataset: Dataset) -> bool:
         program = runner.programs().get(PROGRAM)
         given = None if program is None else program.inputs.get(SAMPLE)
-        return given is not None and given.shape == dataset.spec.shape
+        if given is None or given.shape != dataset.spec.shape:
+            return False
+        sample = runner.program(SAMPLING)  # what is read token by token is the judge of predictions' to say
+        return not (sample.output.is_tokens and sample.sampler.forceable)
 
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
         program = runner.program(PROGRAM)

@@ -39,7 +39,7 @@ FIDELITY = Axis(
     "peak signal-to-noise ratio of restored samples, in dB",
     "restored samples came closer to the truth: their ratio (PSNR) rose, in dB,",
     "restored samples moved away from the truth: their ratio (PSNR) fell, in dB,",
-    f"restoring {SHARE:.0%} of the samples as another one would cost",
+    f"restoring {100 * SHARE:.0f} % of the samples as another one would cost",
     "restoring each sample as another one costs nothing",
 )
 

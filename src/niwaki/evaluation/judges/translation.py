@@ -40,7 +40,7 @@ FIDELITY = Axis(
     "share of translated samples that a classifier takes for the target domain",
     "the share taken for the target domain rose",
     "the share taken for the target domain fell",
-    f"leaving {SHARE:.0%} of the samples untranslated would cost",
+    f"leaving {100 * SHARE:.0f} % of the samples untranslated would cost",
     "translated samples are taken for the target domain no more often than the inputs are",
 )
 DIVERSITY = Axis(
@@ -48,7 +48,7 @@ DIVERSITY = Axis(
     "share of translated samples that a classifier reads as the class of their input",
     "the share read as the class of the input rose",
     "the share read as the class of the input fell",
-    f"translating {SHARE:.0%} of the samples as another one would cost",
+    f"translating {100 * SHARE:.0f} % of the samples as another one would cost",
     "a translation is read as the class of its input no more often than that of another one is",
 )
 

@@ -60,6 +60,25 @@ def split_features(
     return extractor(dataset.split(split).values(None if index is None else torch.from_numpy(index)))
 
 
+def drawn_evenly(labels: np.ndarray | None, given: int, n: int, seed: int) -> np.ndarray:
+    """Positions of n of the given samples, rising, drawn without repetition; with labels, of every class its
+    share, rounded so that the counts add up to n. All of them where n is no less.
+
+    The first n are no sample: files lie in the order of their names, and so, often, of their classes.
+    """
+    if n >= given:
+        return np.arange(given)
+    order = np.random.default_rng([seed, 0x6576]).permutation(given)
+    if labels is None:
+        return np.sort(order[:n])
+    classes, counts = np.unique(labels, return_counts=True)
+    exact = counts * n / given
+    share = np.floor(exact).astype(np.int64)
+    share[np.argsort(share - exact, kind="stable")[: n - int(share.sum())]] += 1  # largest remainders first
+    parts = [order[labels[order] == c][:k] for c, k in zip(classes, share, strict=True)]
+    return np.sort(np.concatenate(parts))
+
+
 def drawn_alike(dataset: Dataset, labels: np.ndarray | None, n: int, seed: int) -> np.ndarray:
     """Positions of n training samples, without repetition, in random order; of the same classes as `labels`
     where there are any.

@@ -6,20 +6,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save
-from torch import Tensor
-
-from niwaki.core.contract import GenerativeModel, Graph, NiwakiError
+from niwaki.core.contract import NiwakiError
 from niwaki.data.inputs import make_inputs
 from niwaki.deployment import Measurement, bundle_bytes, machine, measure_together
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.measure import bundle_way
 from niwaki.deployment.memory import bundle_memory, model_memory
+from niwaki.deployment.weights import weight_bytes
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext
 from niwaki_runtime.programs import SAMPLING
 
-__all__ = ["measure_all", "weight_bytes"]
+__all__ = ["measure_all"]
 
 
 def measure_all(context: RunContext) -> dict[str, Any]:
@@ -89,21 +87,3 @@ def _memory(context: RunContext, options: dict[str, Any]) -> dict[str, int | Non
             context.reporter.note(f"peak memory of '{name}' was not measured: {error}")
             found[name] = None
     return found
-
-
-def weight_bytes(model: GenerativeModel) -> int:
-    """Size of a safetensors file that holds what shipped programs need, in float32, each weight once."""
-    graphs: dict[str, Graph] = model.shipped_graphs()
-    kept: dict[str, Tensor] = {}
-    seen: set[int] = set()
-    for name, graph in graphs.items():
-        for key, tensor in graph.module.state_dict().items():
-            if tensor.data_ptr() not in seen:
-                seen.add(tensor.data_ptr())
-                kept[f"{name}.{key}"] = _float32(tensor)
-    return len(save(kept))
-
-
-def _float32(tensor: Tensor) -> Tensor:
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.float() if tensor.is_floating_point() else tensor

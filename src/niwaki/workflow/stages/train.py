@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from niwaki.core.contract import GenerativeModel
-from niwaki.core.store import hash_json, hash_tensors
+from niwaki.core.store import hash_bytes, hash_json, hash_tensors, read_tensors
 from niwaki.data import Dataset
 from niwaki.features import Encoder, build_encoder
+from niwaki.features.encoders import registered_encoder
 from niwaki.features.selfsupervised import probe_encoder
-from niwaki.models.io import model_record, save_model
-from niwaki.models.registry import build
+from niwaki.models.io import fill, model_record, save_model
+from niwaki.models.registry import build, registered
 from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
 from niwaki.training import TrainConfig, fit, init_from_hashes
@@ -23,19 +26,29 @@ from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.stages.stage import Stage
 
-__all__ = ["TrainStage", "content_of", "has_checkpoints", "resumable"]
+__all__ = ["TrainStage", "code_of", "content_of", "draws_otherwise", "has_checkpoints", "resumable"]
 
 # These change where training runs, not what is learned.
 _NO_MATTER = ("device", "devices")
 
 
 class TrainStage(Stage):
-    """From the recipe to the weights in `model/`; a model that was given is kept there as it is."""
+    """From the recipe to the weights in `model/`; a model that was given is kept there as it is.
+
+    Where nothing but `model.sampling` has changed, the weights stay and are only told how to draw.
+    """
 
     name = "train"
 
     def __init__(self, *, resume: bool = False, fresh: bool = False) -> None:
         self.resume, self.fresh = resume, fresh
+        self._keeps_weights, self._code = False, ""
+
+    def run(self, context: RunContext, *, again: bool = False) -> bool:
+        """As every stage; what has changed is asked before the stage is marked as started."""
+        self._keeps_weights = not again and not self.fresh and draws_otherwise(context)
+        self._code = context.run.stage(self.name).get("code", "")
+        return super().run(context, again=again)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         recipe, given = context.recipe, context.given
@@ -58,11 +71,23 @@ class TrainStage(Stage):
         if recipe.train is None:
             model: Any = context.model
             record = TrainingRecord(parameters=sum(p.numel() for p in model.parameters()), given=model.name)
+        elif self._keeps_weights:
+            context.reporter.note("only model.sampling changed: the weights stay as they are")
+            model, record = self._kept(context)
         else:
             model, record = self._trained(context, recipe.train)
         save_model(model, run.model)
         record.write(run.path)
         state |= {"outputs": (run.model, run.path / record.file), "result": hash_directory(run.model)}
+        if recipe.train is not None:
+            state["code"] = self._code if self._keeps_weights else code_of(recipe)
+
+    def _kept(self, context: RunContext) -> tuple[Any, TrainingRecord]:
+        run, record = context.run, TrainingRecord.read(context.run.path)
+        assert record is not None  # the stage was done
+        model, file = _fresh(context.recipe, context.dataset), run.model / "model.safetensors"
+        fill(model, read_tensors(file), file)
+        return model, record
 
     def _trained(self, context: RunContext, config: TrainConfig) -> tuple[Any, TrainingRecord]:
         run, recipe, dataset = context.run, context.recipe, context.dataset
@@ -100,6 +125,12 @@ class TrainStage(Stage):
         )
 
 
+def code_of(recipe: Recipe) -> str:
+    """Hash of the file that the recipe's model is written in: weights do not tell that it has changed."""
+    find = registered_encoder if recipe.encodes else registered
+    return hash_bytes(Path(inspect.getfile(find(recipe.model["name"]))).read_bytes())
+
+
 def content_of(model: GenerativeModel) -> str:
     """Hash of a model: how it is built, and its weights."""
     return hash_json([model_record(model), hash_tensors(model.state_dict())])
@@ -112,6 +143,16 @@ def _fresh(recipe: Recipe, dataset: Dataset) -> GenerativeModel | Encoder:
     if isinstance(made, GenerativeModel):
         made.shipped, made.files = recipe.export.programs, dataset.files
     return made
+
+
+def draws_otherwise(context: RunContext) -> bool:
+    """Whether a training is done, and its recipe differs by how the model is sampled alone."""
+    run = context.run
+    kept = run.model / "model.safetensors", run.path / TrainingRecord.file
+    if run.stage("train")["status"] != "done" or not all(file.is_file() for file in kept):
+        return False
+    changed = run.changed("train", TrainStage().inputs(context))
+    return bool(changed) and all(f"{name}.".startswith("model.sampling.") for name in changed)
 
 
 def resumable(context: RunContext) -> bool:

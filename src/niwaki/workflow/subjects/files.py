@@ -15,6 +15,7 @@ from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig
 from niwaki.data.config import registered
+from niwaki_runtime.specs import place_of
 
 __all__ = ["FileSamples", "is_arrays", "read_arrays", "read_folder"]
 
@@ -116,13 +117,17 @@ def _classes(
     """The subfolders' labels as the data count them."""
     if y is None:
         return None, []
-    known = {name: i for i, name in enumerate(spec.class_names)}
-    known |= {str(i): i for i in range(spec.classes) if str(i) not in known}
-    if not set(names) <= set(known):
-        strange = next(name for name in names if name not in known)
+    places = [place_of(name, spec.class_names) for name in names]
+    strange = next(
+        (n for n, p in zip(names, places, strict=True) if p is None or not 0 <= p < spec.classes), None
+    )
+    if strange is not None:
         return None, [f"the subfolder '{strange}' is no class of the data, so the samples have no labels"]
-    place = np.array([known[name] for name in names], np.int64)
-    return place[y.numpy()], []
+    if len(set(places)) < len(places):
+        return None, [
+            f"several of the subfolders {', '.join(names)} mean one class, so the samples have no labels"
+        ]
+    return np.array(places, np.int64)[y.numpy()], []
 
 
 def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> FileSamples:

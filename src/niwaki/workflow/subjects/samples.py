@@ -10,6 +10,7 @@ import numpy as np
 
 from niwaki.core.contract import CallError
 from niwaki.evaluation.judges import Evidence
+from niwaki.evaluation.statistics.samples import drawn_evenly
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.subjects.files import FileSamples, read_arrays, read_folder
@@ -67,11 +68,21 @@ def evidence_of_files(
         context.reporter.note(remark)
     if not len(given.x):
         raise CallError(f"{subject.path} holds no samples")
-    arrays: dict[str, np.ndarray] = {"samples": given.x}
+    most = len(context.dataset.train)
+    index = drawn_evenly(given.labels, len(given.x), most, context.config.seed)
+    remarks = list(given.remarks)
+    if len(index) < len(given.x):
+        how = "at random" if given.labels is None else "at random, of every class its share"
+        remarks.append(
+            f"{len(given.x) - len(index):,} of {len(given.x):,} samples are left out: {most:,}, as many as "
+            f"there are training samples, are drawn {how} (evaluate.seed {context.config.seed})"
+        )
+        context.reporter.note(remarks[-1])
+    arrays: dict[str, np.ndarray] = {"samples": given.x[index]}
     if given.labels is not None:
-        arrays["labels"] = given.labels
+        arrays["labels"] = given.labels[index]
     origin = Origin(
         subject.kind, subject.path, len(given.x), given.labels is not None, given.seed, "",
-        given.broken, given.remarks,
+        given.broken, remarks,
     )  # fmt: skip
-    return Evidence("samples", "test", len(given.x), given.seed or 0, arrays), origin
+    return Evidence("samples", "test", len(index), given.seed or 0, arrays), origin
