@@ -270,3 +270,17 @@ def test_unlabelled_arrays_go_the_whole_way(tmp_path: Path) -> None:
     made = run(recipe, out=tmp_path / "plain", reporter=heard)
     assert "the data have no labels, so no classifier looks at the samples" in heard.notes
     assert summary(made)["verdict"].keys() == {"fidelity", "diversity"}
+
+
+@pytest.mark.slow
+def test_a_judge_of_a_program_that_is_not_shipped_is_left_out_of_the_verdict(tmp_path: Path) -> None:
+    model = {"name": "realnvp", "layers": 2, "width": 16}
+    recipe = recipe_from({**TINY, "name": "flow", "model": model, "compress": None})
+    heard = Heard()
+    made = run(recipe, out=tmp_path / "flow", reporter=heard)
+    assert "likelihood" in read_json(made.path / "evaluation.json")["evidence"]
+    verdicts = read_json(made.path / "verdict.json")["verdicts"]
+    assert "export.programs" in verdicts["likelihood"]["left_out"]
+    assert verdicts["samples"]["axes"]
+    assert any("has nothing to judge of the bundle" in note for note in heard.notes)
+    assert (made.path / "report.html").is_file()

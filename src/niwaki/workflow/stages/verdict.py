@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from niwaki.core.contract import NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import jsonable
 from niwaki.evaluation.judges import Verdicts, judges_for
 from niwaki.report.records import EvaluationRecord, ExportRecord, VerdictRecord
@@ -43,10 +43,18 @@ class VerdictStage(Stage):
         bundle = load_bundle(
             run.bundle, engine=config.engine, precision=config.precision, threads=config.threads
         )
-        asked = judges_for(bundle, context.dataset, context.tools, tuple(known.evidence))
+        spoken = {judge.name for judge in judges_for(bundle, context.dataset, context.tools)}
+        asked = [context.judge(name) for name in known.evidence if name in spoken]
+        verdicts: dict[str, Any] = {}
+        for name in known.evidence:
+            if name not in spoken:
+                why = "the bundle ships no program for it; name it in export.programs"
+                context.reporter.note(f"the judge '{name}' has nothing to judge of the bundle: {why}")
+                verdicts[name] = {"left_out": why}
+        if not asked:
+            raise CallError("no judge of the evaluation can judge the bundle; set export.programs")
         judgements = judge_runner(context, bundle, f"the bundle on {bundle.engine}", judges=asked)
         outputs = [run.path / VerdictRecord.file]
-        verdicts: dict[str, Any] = {}
         particulars: dict[str, Any] = {}
         for judgement in judgements:
             name, after = judgement.judge.name, judgement.evidence
