@@ -299,3 +299,23 @@ def test_a_run_of_forecasts_has_no_empty_parts_about_samples(run: Path) -> None:
     assert links == [f"#{a['id']}" for tag, a in page.tags if tag == "section"]
     assert "#judge-1" in links
     assert not {"#samples", "#pairs", "#damage", "#metrics"} & set(links)
+
+
+def test_texts_side_by_side_have_the_whole_width(run: Path) -> None:
+    section: dict[str, Any] = {"judge": "predictions", "title": "Predictions", "figures": [], "notes": []}
+    kinds = {"text": "exhibit wide", "plot": "exhibit"}
+    section["details"] = {
+        "exhibits": [
+            {
+                "caption": kind,
+                "media": [{"label": "", "kind": kind, "data": "data:image/png;base64,", "also": ""}],
+            }
+            for kind in kinds
+        ]
+    }
+    write_json(run / "evaluation.json", {"sections": [section]})
+    page = Page(write_report(run))
+    found = [
+        a["class"] for tag, a in page.tags if tag == "figure" and str(a.get("class")).startswith("exhibit")
+    ]
+    assert found == list(kinds.values())
