@@ -11,6 +11,10 @@ import torch
 from model_cases import context, make
 
 from niwaki import models
+from niwaki.compression import PruneConfig
+from niwaki.compression.pruning.frozen import frozen_parts
+from niwaki.compression.pruning.step import carry_out
+from niwaki.compression.steps import StepContext
 from niwaki.core.contract import Batch, CallError, Context, DataSpec, GenerativeModel, Tokens, ValueSpec
 from niwaki.deployment import export_graphs, package
 from niwaki.nn.layers.words import WordEncoder
@@ -148,3 +152,17 @@ def test_a_bundle_samples_by_caption_as_the_model_does(tmp_path: Path) -> None:
             atol=1e-4,
             rtol=1e-4,
         )
+
+
+def test_a_plan_leaves_the_frozen_autoencoder_as_it_is(tmp_path: Path) -> None:
+    """Fine-tuning trains the denoiser alone: what was cut from the decoder it could not mend."""
+    model = latent(IMAGES, widths=(16, 32)).eval()
+    assert frozen_parts(model) == ("autoencoder",)
+    assert frozen_parts(make("dcgan")) == frozen_parts(make("vae")) == ()
+    context = StepContext(model, None, 0, tmp_path, None, lambda *_: None)
+    made = carry_out(model, PruneConfig(ratio=0.5), context)
+    sizes = [sum(p.numel() for p in m.autoencoder.parameters()) for m in (model, made.model)]
+    assert sizes[0] == sizes[1]
+    sizes = [sum(p.numel() for p in m.denoiser.parameters()) for m in (model, made.model)]
+    assert sizes[1] < 0.7 * sizes[0]
+    assert "no phase trains them: autoencoder" in made.notes[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -14,6 +15,7 @@ from niwaki.compression.distillation.finetune import finetune, train_on
 from niwaki.compression.pruning.blocks import drop_blocks
 from niwaki.compression.pruning.channels import Recover, pruned
 from niwaki.compression.pruning.config import PruneConfig
+from niwaki.compression.pruning.frozen import frozen_parts
 from niwaki.compression.pruning.importance.criteria import Movement
 from niwaki.compression.pruning.importance.evidence import Evidence
 from niwaki.compression.pruning.learned.training import learned_channels, learned_weights
@@ -34,7 +36,7 @@ def _work(config: PruneConfig) -> int:
 def carry_out(
     model: GenerativeModel, config: PruneConfig, context: StepContext, recover: Recover | None = None
 ) -> Outcome:
-    """Prune a copy of `model`.
+    """Prune a copy of `model`; parts that no phase trains stay as they are.
 
     recover: (model, round) → model, instead of `config.recover` steps of distillation
     """
@@ -42,7 +44,13 @@ def carry_out(
         context.training_split()  # said before anything is done
     if recover is None and config.recover:
         recover = _recovery(config, context)
-    return _WAYS[config.what](model, config, context, recover)
+    frozen = tuple(name for name in frozen_parts(model) if name not in config.exclude)
+    config = config.model_copy(update={"exclude": (*config.exclude, *frozen)})
+    outcome = _WAYS[config.what](model, config, context, recover)
+    if not frozen:
+        return outcome
+    told = f"left as they are, for no phase trains them: {', '.join(frozen)}"
+    return replace(outcome, notes=(*outcome.notes, told))
 
 
 def _channels(
