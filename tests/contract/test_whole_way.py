@@ -26,7 +26,7 @@ def child(*words: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=TESTS, capture_output=True, text=True, timeout=300)
 
 
-NEW = ("contract-growing", "contract-wgan-gp", "contract-token-denoiser")
+NEW = ("contract-growing", "contract-wgan-gp")
 """Shapes that no registered model has: those of the others go the whole way in `tests/models`."""
 NAMES = [pytest.param(name, marks=() if name in NEW else pytest.mark.slow) for name in SHAPES]
 

@@ -121,6 +121,7 @@ def test_each_translator_is_calibrated_on_its_own_domain() -> None:
         assert all(call[column][0].tobytes() in rows for call in seen[graph])
 
 
+@pytest.mark.slow
 def test_a_bundle_translates_both_ways(tmp_path: Path) -> None:
     model, data = cyclegan().eval(), split()
     model.shipped = ("sample", "translate_ab", "translate_ba")

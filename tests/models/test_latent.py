@@ -135,6 +135,7 @@ def test_what_is_no_autoencoder_of_images_is_refused(autoencoder: dict[str, Any]
         latent(autoencoder=autoencoder)
 
 
+@pytest.mark.slow
 def test_a_bundle_samples_by_caption_as_the_model_does(tmp_path: Path) -> None:
     model = latent(sampling={"guidance": 2.0, "steps": 3}).eval()
     scaled(model)

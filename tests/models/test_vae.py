@@ -160,7 +160,7 @@ def test_log_prob_is_the_elbo_in_the_mean_over_seeds(likelihood: str) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {},
+        pytest.param({}, marks=pytest.mark.slow),
         pytest.param({"likelihood": "bernoulli"}, marks=pytest.mark.slow),
         pytest.param({"conditional": False}, marks=pytest.mark.slow),
     ],

@@ -8,7 +8,7 @@ import torch
 
 from niwaki.api.sample import sample
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, Tokens, ValueSpec
-from niwaki.data.sources.tokens import byte_tokenizer
+from niwaki.data.reading.tokens import byte_tokenizer
 from niwaki.models import build
 
 

@@ -210,6 +210,7 @@ def test_what_was_deleted_is_made_again(again: Path) -> None:
     assert redone(again)[0] == ["export", "verdict", "report"]
 
 
+@pytest.mark.slow
 def test_without_a_plan_the_float_model_is_the_bundle(again: Path) -> None:
     stages, _ = redone(again, "compress=null")
     assert stages == ["export", "verdict", "report"]

@@ -178,6 +178,7 @@ def test_training_for_fewer_steps_comes_nearer_to_the_teachers_samples(method: s
     assert bundle.sample(4, seed=3) == pytest.approx(ours, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_later_steps_imitate_the_model_of_few_steps(tmp_path: Path) -> None:
     """The model of many steps answers another question; led back to it, the student would forget."""
     teacher = ddpm(steps=8, widths=[8, 16])
