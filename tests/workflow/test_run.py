@@ -194,6 +194,7 @@ def test_another_way_of_sampling_needs_no_training(again: Path) -> None:
     assert any("model.width changed: training again" in note for note in heard.notes)
 
 
+@pytest.mark.slow
 def test_every_kind_of_step_goes_the_whole_way(again: Path) -> None:
     steps = "{kind: prune}, {kind: finetune, steps: 3, batch: 16}, {kind: quantize, calibration: 16}"
     plan = f"compress.steps=[{steps}]"
