@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from niwaki.core.contract import CallError, first_line, nearest
 
-__all__ = ["BROKEN", "Registry", "broken", "import_modules"]
+__all__ = ["BROKEN", "Registry", "import_modules", "unknown"]
 
 Base = TypeVar("Base")
 Kind = TypeVar("Kind")
@@ -41,9 +41,10 @@ def _file(found: pkgutil.ModuleInfo) -> str:
     return str(Path(getattr(found.module_finder, "path", "")) / f"{found.name.rpartition('.')[2]}.py")
 
 
-def broken() -> str:
-    """What to add to the message that a name is unknown."""
-    return "".join(f"; {file} cannot be imported ({why})" for file, why in BROKEN.items())
+def unknown(what: str, name: str, known: Collection[str]) -> CallError:
+    """The error that there is nothing of this name, with the nearest, and with the files that may hold it."""
+    broken = "".join(f"; {file} cannot be imported ({why})" for file, why in BROKEN.items())
+    return CallError(f"there is no {what} '{name}'; {nearest(name, known)}{broken}")
 
 
 class Registry(Generic[Base]):
@@ -83,5 +84,5 @@ class Registry(Generic[Base]):
         if name not in self._known:
             known = self.names()
             if name not in self._known:
-                raise CallError(f"there is no {self.what} '{name}'; {nearest(name, known)}{broken()}")
+                raise unknown(self.what, name, known)
         return self._known[name]

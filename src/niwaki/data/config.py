@@ -12,7 +12,7 @@ from torch import Tensor
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import CallError, DataSpec, nearest
-from niwaki.core.registry import broken, import_modules
+from niwaki.core.registry import import_modules, unknown
 from niwaki.data.audit import Finding
 from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
@@ -111,7 +111,7 @@ def registered(name: str) -> _Source:
     """Raises CallError with the nearest name where there is no such source."""
     known = source_names()
     if name not in known:
-        raise CallError(f"there is no data source '{name}'; {nearest(name, known)}{broken()}")
+        raise unknown("data source", name, known)
     return _SOURCES[name]
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, nearest
-from niwaki.core.registry import Registry, broken
+from niwaki.core.registry import Registry, unknown
 from niwaki.models.config import Conditioning, ModelConfig
 
 __all__ = [
@@ -87,7 +87,7 @@ def registered(name: str) -> type[GenerativeModel]:
     if name in _PRESETS:
         return _MODELS[_PRESETS[name].base]
     if name not in known:
-        raise CallError(f"there is no model '{name}'; {nearest(name, known)}{broken()}")
+        raise unknown("model", name, known)
     return _MODELS[name]
 
 
