@@ -20,7 +20,8 @@ from niwaki.data import Dataset
 from niwaki.features.extractor import Array, NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
 from niwaki.nn.augment.draws import shifted
-from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION, Grid, grid_of
+from niwaki.nn.layers.grids import Grid, grid_of
+from niwaki.nn.layers.shrinking import shrink
 
 __all__ = ["Classifier", "ClassifierNetwork", "train_classifier"]
 
@@ -62,8 +63,7 @@ class ClassifierNetwork(Trainable):
         return self.head(self.features(x))
 
     def phases(self) -> tuple[Phase, ...]:
-        front = ("front",) if any(True for _ in self.front.parameters()) else ()
-        return (Phase("classify", (*front, "body", "head")),)
+        return (Phase("classify", ("front", "body", "head")),)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         x = self.front(batch.x)
@@ -159,20 +159,5 @@ def _body(grid: Grid, channels: int, width: int) -> nn.Sequential:
     if not grid.sides:
         layers = [nn.Linear(channels, 2 * width), nn.LayerNorm(2 * width), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(2 * width, width), nn.ReLU())
-    conv, pool = CONVOLUTION[len(grid.sides)], AVERAGE[len(grid.sides)]
-    side = max(grid.sides)
-    # Large samples are halved at once: the first layers at full size would take most of the time.
-    layers = [*_block(conv, channels, width // 2, 1 if side < 24 else 2)]
-    side, channels = (side if side < 24 else (side + 1) // 2), width // 2
-    while side > 4:
-        layers += _block(conv, channels, width, 2)
-        side, channels = (side + 1) // 2, width
-    layers += _block(conv, channels, width, 1)
-    cells = [min(2, s) for s in grid.sides]
-    flat = width * int(np.prod(cells))
-    layers += [pool(tuple(cells)), nn.Flatten(), nn.Linear(flat, width), nn.ReLU()]
-    return nn.Sequential(*layers)
-
-
-def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    return [conv(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
+    layers, flat = shrink(grid.sides, channels, width)
+    return nn.Sequential(*layers, nn.Linear(flat, width), nn.ReLU())

@@ -6,7 +6,6 @@ An encoder is one file: a class, a registered name, a config. Being registered i
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -19,7 +18,8 @@ from niwaki.core.registry import Registry
 from niwaki.models.io import ENCODER
 from niwaki.models.registry import ModelConfig, checked
 from niwaki.nn.augment.views import Augment
-from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION, grid_of
+from niwaki.nn.layers.grids import grid_of
+from niwaki.nn.layers.shrinking import shrink
 
 __all__ = [
     "ContrastiveConfig",
@@ -149,18 +149,8 @@ def backbone(spec: DataSpec, width: int, features: int) -> nn.Sequential:
         for inputs in (channels, inner):
             layers += [nn.Linear(inputs, inner), nn.LayerNorm(inner), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(inner, features))
-    conv, side = CONVOLUTION[len(grid.sides)], max(grid.sides)
-    # Large samples are halved at once: layers at full size would take most of the time.
-    stride = 1 if side < 24 else 2
-    layers = [*front, *_block(conv, channels, width // 2, stride)]
-    side, channels = -(-side // stride), width // 2
-    while side > 4:
-        layers += _block(conv, channels, width, 2)
-        side, channels = (side + 1) // 2, width
-    layers += _block(conv, channels, width, 1)
-    cells = tuple(min(2, s) for s in grid.sides)
-    pool = AVERAGE[len(cells)](cells)
-    return nn.Sequential(*layers, pool, nn.Flatten(), nn.Linear(width * math.prod(cells), features))
+    layers, flat = shrink(grid.sides, channels, width)
+    return nn.Sequential(*front, *layers, nn.Linear(flat, features))
 
 
 def projector(features: int, projection: int) -> nn.Sequential:
@@ -172,7 +162,3 @@ def projector(features: int, projection: int) -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(features, projection, bias=False),
     )
-
-
-def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
-    return [conv(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]

@@ -110,9 +110,8 @@ class Mae(Encoder):
         choose_patch(spec, None, cls.name)
 
     def phases(self) -> tuple[Phase, ...]:
-        front = ("front",) if any(True for _ in self.front.parameters()) else ()
-        parts = ("embed", "encoder", "norm", "bridge", "mask_token", "decoder", "paint")
-        return (Phase("paint", (*front, *parts)),)
+        parts = ("front", "embed", "encoder", "norm", "bridge", "mask_token", "decoder", "paint")
+        return (Phase("paint", parts),)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         x = augment(batch.x, self.spec, self.config.augment, ctx.rng)

@@ -1,0 +1,37 @@
+"""Convolutions that shrink a grid to a few cells: the body of networks that look at samples."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from torch import nn
+
+from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION
+
+__all__ = ["shrink"]
+
+_LARGE = 24  # sides from which samples are halved at once: layers at full size would take most of the time
+
+
+def shrink(sides: tuple[int, ...], channels: int, width: int) -> tuple[list[nn.Module], int]:
+    """Layers `(n, channels, *sides)` → `(n, values)`, and how many values: convolutions of stride 2 down to a
+    side of at most 4, then the mean over two cells along each side.
+
+    width: channels of all convolutions but the first, which has half of them; a multiple of 16
+    Normalised by groups, not by batch: what a sample becomes does not depend on its neighbours.
+    """
+    conv, side = CONVOLUTION[len(sides)], max(sides)
+    stride = 1 if side < _LARGE else 2
+    layers = _block(conv, channels, width // 2, stride)
+    side, channels = -(-side // stride), width // 2
+    while side > 4:
+        layers += _block(conv, channels, width, 2)
+        side, channels = (side + 1) // 2, width
+    layers += _block(conv, channels, width, 1)
+    cells = tuple(min(2, s) for s in sides)
+    return [*layers, AVERAGE[len(sides)](cells), nn.Flatten()], width * math.prod(cells)
+
+
+def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [conv(inputs, outputs, 3, stride=stride, padding=1), nn.GroupNorm(8, outputs), nn.ReLU()]
