@@ -141,6 +141,7 @@ def test_what_is_dropped_is_what_the_sampler_calls_nothing(digits: Dataset, tmp_
     assert torch.equal(empty, model.text(torch.full((6,), 10)))
 
 
+@pytest.mark.slow
 def test_halving_latents_teaches_what_the_teacher_does(digits: Dataset, tmp_path: Path) -> None:
     """Taught for a while, four steps lead nearer to where eight led than four of the untaught network do."""
     model = KINDS["text"](tmp_path / "words")

@@ -126,6 +126,7 @@ def test_a_pruned_one_comes_back_in_a_fresh_process_without_its_folder(
         np.testing.assert_allclose(np.load(tmp_path / "again.npy"), made.numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_bundle_runs_on_both_engines(tmp_path: Path) -> None:
     model = cut(KINDS["text"](tmp_path / "words"), CUTS)  # all three roles of graphs
     bundle = package(model, export_graphs(model, tmp_path / "graphs", check=False), tmp_path / "small.niwaki")

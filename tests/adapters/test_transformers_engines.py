@@ -26,7 +26,7 @@ NAMES = ["llama, tied", "gpt2"]
 ENGINES = ["openvino", "onnxruntime"]
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=[NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
 def made(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Path]:
     model, directory = adapted(request.param), tmp_path_factory.mktemp("bundle")
     graphs = export_graphs(model, directory / "graphs")

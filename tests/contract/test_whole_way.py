@@ -31,7 +31,9 @@ NEW = ("contract-growing", "contract-wgan-gp")
 NAMES = [pytest.param(name, marks=() if name in NEW else pytest.mark.slow) for name in SHAPES]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n == NEW[0] else pytest.mark.slow) for n in SHAPES]
+)
 def test_killed_and_resumed_equals_uninterrupted(name: str, tmp_path: Path) -> None:
     whole, split = make(name)
     fit(whole, split, settings(name), seed=3, directory=tmp_path / "whole")

@@ -169,7 +169,7 @@ def test_a_model_whose_code_was_changed_is_told_and_kept(
             marks=pytest.mark.slow,  # the next but one does all of these again
         ),
         (["train.log_every=3", "train.keep=5"], []),
-        (["train.steps=9"], list(STAGES)),
+        pytest.param(["train.steps=9"], list(STAGES), marks=pytest.mark.slow),
     ],
 )
 def test_only_what_depends_on_a_change_is_done_again(

@@ -130,7 +130,7 @@ def test_the_teachers_step_is_the_samplers_own(name: str) -> None:
     ("name", "method"),
     [
         ("edm", "consistency"),
-        ("flow-matching", "progressive"),
+        pytest.param("flow-matching", "progressive", marks=pytest.mark.slow),
         pytest.param("edm", "progressive", marks=pytest.mark.slow),
         pytest.param("flow-matching", "consistency", marks=pytest.mark.slow),
     ],
@@ -147,6 +147,7 @@ def test_other_paths_are_saved_with_their_few_steps(name: str, method: str, tmp_
     assert bundle.sample(4, seed=3) == pytest.approx(made.model.sample(4, seed=3).numpy(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_evaluations_are_calls_and_not_steps(tmp_path: Path) -> None:
     teacher = build("edm", SMALL, small_models.IMAGE)
     step = CompressConfig(steps=(SamplingConfig(evaluations=7),), measure=False)
@@ -155,7 +156,8 @@ def test_evaluations_are_calls_and_not_steps(tmp_path: Path) -> None:
     assert (sampler.steps, sampler.evaluations()) == (4, 7)
 
 
-@pytest.mark.parametrize("method", ["progressive", pytest.param("consistency", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["progressive", "consistency"])
 def test_training_for_fewer_steps_comes_nearer_to_the_teachers_samples(method: str, tmp_path: Path) -> None:
     teacher = ddpm(steps=8)
     wanted = teacher.sample(256, seed=1)

@@ -30,7 +30,8 @@ def _data() -> Any:
 DATA = _data()
 
 
-@pytest.mark.parametrize("importance", [pytest.param("magnitude", marks=pytest.mark.slow), "movement"])
+@pytest.mark.slow
+@pytest.mark.parametrize("importance", ["magnitude", "movement"])
 def test_pruning_and_rounding_in_one_training(importance: str, tmp_path: Path) -> None:
     """What trains between the rounds is the network that rounds; zeros stay zeros on the device."""
     model = build("dcgan", {"latent": 8, "width": 8, "max_width": 16}, small_models.IMAGE).eval()

@@ -145,7 +145,8 @@ def test_fewer_bits_err_more_and_weights_stay_on_their_grid(tmp_path: Path) -> N
     assert errors[0] < 0.03
 
 
-@pytest.mark.parametrize("name", ["upsampling", pytest.param("transposed", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["upsampling", "transposed"])
 def test_inputs_of_fewer_bits_have_fewer_levels_and_the_files_compute_the_same(
     name: str, tmp_path: Path
 ) -> None:

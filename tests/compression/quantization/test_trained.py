@@ -56,7 +56,8 @@ def test_training_with_rounded_weights_brings_the_samples_back(steps: str, tmp_p
     assert all(isinstance(m.weight_quantizer, Quantizer) for m in quantized_layers(after).values())
 
 
-@pytest.mark.parametrize("followed", [pytest.param(False, marks=pytest.mark.slow), True])
+@pytest.mark.slow
+@pytest.mark.parametrize("followed", [False, True])
 def test_the_batch_of_the_training_is_the_one_asked_for(
     followed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
