@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from niwaki_runtime.field_types import check_fields
 from niwaki_runtime.samplers.base import State
 
 __all__ = ["FileEntry", "GraphEntry", "InputEntry", "PackedEntry"]
@@ -65,6 +66,10 @@ class GraphEntry:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> GraphEntry:
+        check_fields(cls, {k: v for k, v in record.items() if k not in ("inputs", "state")}, "a graph")
+        for kind, name in ((InputEntry, "inputs"), (State, "state")):
+            for one in record.get(name, ()):
+                check_fields(kind, one, f"a graph's {name}")
         return cls(
             file=str(record["file"]),
             role=str(record["role"]),

@@ -24,13 +24,19 @@ class BundleError(NiwakiError):
     """A bundle is incomplete, altered, unsafe, or newer than this runtime."""
 
 
+LONGEST = 300
+"""Characters that are passed on of what other people's code says."""
+
+
 def first_line(error: Exception) -> str:
     """What other people's code says when it fails: the first line, or the kind where there is no text.
 
     >>> first_line(ValueError("no such width\\nTraceback …"))
     'no such width'
     """
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    line = "".join(c if c.isprintable() else "?" for c in line)  # foreign bytes are quoted in some texts
+    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.field_types import check_fields
 
 __all__ = ["Head", "Mixture", "Quantiles", "head_from_json", "register_head"]
 
@@ -128,6 +129,8 @@ class Mixture(Head):
 
 def head_from_json(record: Mapping[str, Any]) -> Head:
     """The head that `to_json` described. Raises CallError for an unknown kind or a wrong field."""
+    if not isinstance(record, Mapping):
+        raise CallError(f"a head must be a table with its 'kind', not {record!r:.80}")
     rest = dict(record)
     kind = str(rest.pop("kind", ""))
     if kind not in _HEADS:
@@ -136,4 +139,5 @@ def head_from_json(record: Mapping[str, Any]) -> Head:
     for name in rest:
         if name not in known:
             raise CallError(f"the head '{kind}' has no field '{name}'; {nearest(name, known)}")
+    check_fields(_HEADS[kind], rest, f"the head '{kind}'")
     return _HEADS[kind](**rest)

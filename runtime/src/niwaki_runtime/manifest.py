@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from niwaki_runtime.entries import FileEntry, GraphEntry, InputEntry, PackedEntry
-from niwaki_runtime.errors import BundleError
+from niwaki_runtime.errors import BundleError, CallError
 from niwaki_runtime.programs import SAMPLING, Program
 from niwaki_runtime.samplers.base import Sampler, sampler_from_json
 from niwaki_runtime.specs import ConditionSpec, DataSpec, ValueSpec
@@ -141,6 +141,8 @@ class Manifest:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise BundleError(f"{MANIFEST} does not follow schema {record['schema']}: {error!r}") from error
+        except CallError as error:
+            raise BundleError(f"{MANIFEST} does not follow schema {record['schema']}: {error}") from error
         manifest._check()
         return manifest
 
@@ -156,7 +158,10 @@ class Manifest:
                 raise BundleError(f"the graph '{name}' needs {graph.file}, which the manifest does not list")
         if SAMPLING not in self.programs:
             raise BundleError(f"the manifest lists no program '{SAMPLING}'; export the bundle again")
-        for program in self.programs.values():
+        for title, program in self.programs.items():
+            for name in program.sampler.conditions_used():
+                if name not in program.inputs:
+                    raise BundleError(f"the program '{title}' is not given '{name}', which its sampler asks for")
             for name in program.sampler.graphs_used():
                 if name not in self.graphs:
                     raise BundleError(f"the sampler calls the graph '{name}', which the bundle does not hold")

@@ -17,6 +17,7 @@ from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, neares
 from niwaki.core.store import read_json, read_tensors, write_json, write_tensors
 from niwaki.models import registry
 from niwaki.surgery.edits import apply_edits, edit_from_json
+from niwaki_runtime.errors import first_line
 from niwaki_runtime.specs import DataSpec
 
 __all__ = [
@@ -101,13 +102,21 @@ def build_record(record: dict[str, Any]) -> GenerativeModel:
         )
     else:
         model = registry.build(record["name"], record["config"], spec)
-    edits = tuple(edit_from_json(edit) for edit in record.get("surgery", ()))
+    edits = _edits(record.get("surgery", ()))
     apply_edits(model, edits)
     model.surgery = edits
     model.shipped = tuple(record.get("programs", ()))
     if "files" in record:
         model.files = dict(record["files"])
     return model
+
+
+def _edits(records: Any) -> tuple[Any, ...]:
+    """Raises NiwakiError for what is no list of edits."""
+    try:
+        return tuple(edit_from_json(edit) for edit in records)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise NiwakiError(f"the record of the model's surgery cannot be read: {first_line(error)}") from error
 
 
 def fill(model: nn.Module, weights: dict[str, Tensor], origin: Path | str) -> None:
@@ -144,6 +153,9 @@ def load_model(directory: Path | str) -> GenerativeModel:
     directory = Path(directory)
     record = read_json(directory / "model.json")
     if not isinstance(record, dict) or not {"format", "name", "config", "spec"} <= record.keys():
+        raise NiwakiError(f"{directory / 'model.json'} does not describe a model")
+    kinds = (int, str, dict)
+    if not all(map(isinstance, (record[k] for k in ("format", "name", "config")), kinds)):
         raise NiwakiError(f"{directory / 'model.json'} does not describe a model")
     if record["format"] > FORMAT:
         raise NiwakiError(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.field_types import check_fields
 from niwaki_runtime.process.conversions import CONVERSIONS, Conversion, conversion
 
 __all__ = ["END", "Process", "process_from_json", "register"]
@@ -106,6 +107,7 @@ class Process:
         for name in changes:
             if name not in names:
                 raise CallError(f"the process '{self.kind}' has no option '{name}'; {nearest(name, names)}")
+        check_fields(type(self), changes, f"the process '{self.kind}'")
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -114,6 +116,8 @@ class Process:
 
 def process_from_json(record: Mapping[str, Any]) -> Process:
     """The process that `to_json` described. Raises CallError for an unknown kind or option."""
+    if not isinstance(record, Mapping):
+        raise CallError(f"a diffusion process must be a table with its 'kind', not {record!r:.80}")
     rest = dict(record)
     kind = str(rest.pop("kind", None))
     if kind not in _PROCESSES:

@@ -18,6 +18,7 @@ import numpy as np
 
 from niwaki_runtime import noise
 from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.field_types import check_fields
 
 __all__ = [
     "Array",
@@ -174,6 +175,10 @@ class Sampler:
         """Names of the graphs that sampling calls."""
         raise NotImplementedError(f"{type(self).__name__} does not say which graphs it calls")
 
+    def conditions_used(self) -> tuple[str, ...]:
+        """Names of the conditions that it must be given."""
+        return tuple(getattr(self, "conditions", ()))
+
     def evaluations(self) -> int:
         """Network evaluations for one sample."""
         return 1
@@ -206,6 +211,7 @@ class Sampler:
         for name in changes:
             if name not in names:
                 raise CallError(f"the sampler '{self.kind}' has no option '{name}'; {nearest(name, names)}")
+        check_fields(type(self), changes, f"the sampler '{self.kind}'")
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
@@ -225,8 +231,10 @@ def _tuples(value: Any) -> Any:
 
 def sampler_from_json(record: Mapping[str, Any]) -> Sampler:
     """The sampler that `to_json` described. Raises CallError for an unknown kind or option."""
+    if not isinstance(record, Mapping):
+        raise CallError(f"a sampler must be a table with its 'kind', not {record!r:.80}")
     rest = dict(record)
-    kind = rest.pop("kind", None)
+    kind = str(rest.pop("kind", None))
     if kind not in _SAMPLERS:
         raise CallError(f"this runtime knows no sampler '{kind}'; {nearest(str(kind), _SAMPLERS)}")
     cls = _SAMPLERS[kind]
@@ -234,4 +242,5 @@ def sampler_from_json(record: Mapping[str, Any]) -> Sampler:
     for name in rest:
         if name not in names:
             raise CallError(f"the sampler '{kind}' has no option '{name}'; {nearest(name, names)}")
+    check_fields(cls, rest, f"the sampler '{kind}'")
     return cls.from_fields(rest)

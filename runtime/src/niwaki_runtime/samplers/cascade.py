@@ -76,6 +76,13 @@ class Cascade(Sampler):
     def graphs_used(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(name for leg in self.legs for name in leg.graphs_used()))
 
+    def conditions_used(self) -> tuple[str, ...]:
+        """What no earlier leg makes."""
+        found: list[str] = []
+        for k, leg in enumerate(self.legs):
+            found += [name for name in leg.conditions_used() if name not in self.outputs[:k]]
+        return tuple(dict.fromkeys(found))
+
     def evaluations(self) -> int:
         return sum(leg.evaluations() for leg in self.legs)
 

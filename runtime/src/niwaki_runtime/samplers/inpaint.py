@@ -69,6 +69,9 @@ class Inpaint(Sampler):
     def graphs_used(self) -> tuple[str, ...]:
         return self.sampler.graphs_used()
 
+    def conditions_used(self) -> tuple[str, ...]:
+        return (self.known, self.mask, *self.sampler.conditions_used())
+
     def evaluations(self) -> int:
         return self.sampler.evaluations()
 
@@ -79,7 +82,7 @@ class Inpaint(Sampler):
 
     @classmethod
     def from_fields(cls, record: dict[str, Any]) -> Sampler:
-        inner = sampler_from_json(record["sampler"])
+        inner = sampler_from_json(record.get("sampler"))
         if not isinstance(inner, Diffusion):
             raise CallError(f"inpainting is done around a diffusion sampler, not around '{inner.kind}'")
-        return cls(inner, str(record["known"]), str(record["mask"]))
+        return cls(inner, *(str(record[name]) for name in ("known", "mask") if name in record))

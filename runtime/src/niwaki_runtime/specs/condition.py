@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.field_types import check_fields
 from niwaki_runtime.specs.value import ValueSpec
 from niwaki_runtime.specs.values import Real, Tokens
 
@@ -103,8 +104,11 @@ class ConditionSpec:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ConditionSpec:
+        if not isinstance(record, Mapping):
+            raise CallError(f"a condition must be a table with its 'value', not {record!r:.80}")
         if "value" in record:
-            return cls(ValueSpec.from_json(record["value"]), record["null"])
+            check_fields(cls, {"null": record.get("null")}, "a condition")
+            return cls(ValueSpec.from_json(record["value"]), record.get("null"))
         kind, shape = str(record["kind"]), tuple(record.get("shape", ()))  # the first edition's
         if kind == "class":
             return cls.label(int(record["size"]), null=record.get("null"))

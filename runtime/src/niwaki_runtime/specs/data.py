@@ -155,11 +155,17 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> DataSpec:
+        if not isinstance(record, Mapping):
+            raise CallError(f"a data spec must be a table of columns, not {record!r:.80}")
         if "columns" in record:
+            if not isinstance(record["columns"], Mapping) or "x" not in record["columns"]:
+                raise CallError("a data spec must be a table of columns, with the samples as 'x'")
             columns = {k: ValueSpec.from_json(v) for k, v in record["columns"].items()}
             return cls(columns, tuple(record.get("unpaired", ())))
         known: dict[str, Any] = {k: record[k] for k in _FIRST_EDITION if k in record}
         known = {k: tuple(v) if isinstance(v, list) else v for k, v in known.items()}
+        if "modality" not in known:
+            raise CallError("a data spec must be a table of columns, with the samples as 'x'")
         if known["modality"] not in (*_STORED_AS_LEVELS, "text"):
             known.pop("levels", None)  # stood there and meant nothing
         return cls.of(**known)

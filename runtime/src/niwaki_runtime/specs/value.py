@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.field_types import check_fields
 from niwaki_runtime.specs.values import Real, Tokens, Values, values_from_json, values_to_json
 
 __all__ = ["ValueSpec"]
@@ -117,9 +118,16 @@ class ValueSpec:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ValueSpec:
+        if not isinstance(record, Mapping):
+            raise CallError(f"a value must be a table with its 'modality' and 'shape', not {record!r:.80}")
+        for name in ("modality", "shape", "values"):
+            if name not in record:
+                raise CallError(f"the description of a value lacks '{name}'")
+        given = {k: v for k, v in record.items() if k != "values"}
+        check_fields(cls, given, "a value")
         return cls(
             str(record["modality"]),
-            tuple(record["shape"]),
+            tuple(map(int, record["shape"])),
             record.get("axes"),
             values_from_json(record["values"]),
             record.get("rate"),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.field_types import check_fields
 
 __all__ = ["Levels", "Real", "Tokens", "Values", "values_from_json", "values_to_json"]
 
@@ -78,13 +79,19 @@ def values_to_json(values: Values) -> dict[str, Any]:
 
 def values_from_json(record: Mapping[str, Any]) -> Values:
     """The values that `values_to_json` described. Raises CallError for an unknown kind."""
+    if not isinstance(record, Mapping):
+        raise CallError(f"values must be a table with their 'kind', not {record!r:.80}")
     rest = dict(record)
     kind = str(rest.pop("kind", ""))
     if kind not in _KINDS:
         raise CallError(f"this version knows no values of the kind '{kind}'; {nearest(kind, _KINDS)}")
     cls = _KINDS[kind]
-    known = {k: float(v) if k in ("low", "high") else v for k, v in rest.items() if k in cls.__annotations__}
-    return cls(**known)  # type: ignore[no-any-return]
+    # JSON has no infinity: bounds may be written as text
+    known = {k: float(v) if v in ("inf", "-inf") else v for k, v in rest.items() if k in cls.__annotations__}
+    check_fields(cls, known, f"values of the kind '{kind}'")
+    if cls is Tokens and "n" not in known:
+        raise CallError("values of the kind 'tokens' must say how many tokens there are ('n')")
+    return cls(**{k: float(v) if k in ("low", "high") else v for k, v in known.items()})  # type: ignore[no-any-return]
 
 
 def _check_range(low: float, high: float) -> None:
