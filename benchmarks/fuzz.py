@@ -4,10 +4,10 @@
     python benchmarks/fuzz.py --inputs 5000 --only recipe --only picture
     python benchmarks/fuzz.py --only csv --number 731   # that input again, with its traceback
 
-Every input is a valid file with damage (`fuzzing/mutations.py`), read by the call that a user's file would meet
-(`fuzzing/targets.py`). A reader may succeed, or raise a NiwakiError of one line. Failures are: any other
-exception, a hang, more than 3 GiB of new memory, a crash of the process, a program started, the network reached,
-something unpickled, a file written outside of its own folder.
+Every input is a valid file with damage (`fuzzing/mutations.py`), read by the call that a user's file would
+meet (`fuzzing/targets.py`). A reader may succeed, or raise a NiwakiError of one line. Failures are: any other
+exception, a hang, more than 3 GiB of new memory, a crash of the process, a program started, the network
+reached, something unpickled, a file written outside of its own folder.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,11 @@ def fault_of(target: Target, path: Path, room: Path) -> str:
     from niwaki_runtime.errors import NiwakiError
 
     try:
-        with within(target.seconds, room), contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        with (
+            within(target.seconds, room),
+            contextlib.redirect_stdout(io.StringIO()),
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")
             target.read(path)
     except NiwakiError as error:
@@ -65,13 +70,13 @@ def fault_of(target: Target, path: Path, room: Path) -> str:
 
 
 def work(target: Target, numbers: range, seed: int, room: Path) -> None:
-    """In a process of its own: one line of JSON for every input that fails, a line with its number before each."""
+    """In a process of its own: the number of every input before it is read, JSON where it fails."""
     examples = target.make(room)
     own = room / "read"
     own.mkdir(exist_ok=True)
     for name in sorted(examples):  # imports and caches first, and valid files must be read
         (own / name).write_bytes(examples[name])
-        fault = fault_of(target, own / name, room)
+        fault = fault_of(replace(target, seconds=300), own / name, room)  # imports, and work that is kept
         if fault:
             print(json.dumps({"number": -1, "example": name, "fault": f"a valid file: {fault}"}), flush=True)
     if numbers.start == 0:
@@ -89,7 +94,7 @@ def work(target: Target, numbers: range, seed: int, room: Path) -> None:
 
 
 def watch(target: Target, count: int, seed: int) -> list[dict[str, Any]]:
-    """Runs `work` until all inputs are read; where its process dies, the input is a failure, and it goes on after it."""
+    """Runs `work` until all inputs are read; where its process dies, that input is a failure."""
     failures: list[dict[str, Any]] = []
     start = 0
     while start < count:
@@ -99,9 +104,10 @@ def watch(target: Target, count: int, seed: int) -> list[dict[str, Any]]:
         for folder in ("cache", "tmp"):
             (room / folder).mkdir()
         places = {"NIWAKI_CACHE": str(room / "cache"), "TMPDIR": str(room / "tmp"), "HF_HUB_OFFLINE": "1"}
-        process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **places}
-        )
+        with open(room / "stderr", "w") as errors:
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env={**os.environ, **places}
+            )
         at = start - 1
         assert process.stdout is not None
         for line in process.stdout:
@@ -112,12 +118,12 @@ def watch(target: Target, count: int, seed: int) -> list[dict[str, Any]]:
                 if "fault" in found:
                     failures.append({"target": target.name, **found})
         process.wait()
+        error = (room / "stderr").read_text(errors="replace").strip().splitlines()
         shutil.rmtree(room, ignore_errors=True)
         if process.returncode == 0:
             break
-        error = (process.stderr.read() if process.stderr else "").strip().splitlines()
-        failures.append({"target": target.name, "number": at, "fault": f"the process died ({process.returncode}): "
-                         + (error[-1] if error else "")})  # fmt: skip
+        fault = f"the process died ({process.returncode}): {error[-1] if error else ''}"
+        failures.append({"target": target.name, "number": at, "fault": fault})
         if at < start:  # it never came to its first input
             break
         start = at + 1
@@ -142,7 +148,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--inputs", type=int, default=100_000, help="over all targets")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", action="append", choices=sorted(TARGETS), help="a kind of file; may be repeated")
+    parser.add_argument(
+        "--only", action="append", choices=sorted(TARGETS), help="a kind of file; again for more"
+    )
     parser.add_argument("--number", type=int, help="read this one input again, and show what it raises")
     parser.add_argument("--json", type=Path, default=OUT)
     parser.add_argument("--work", help=argparse.SUPPRESS)

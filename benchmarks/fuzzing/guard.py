@@ -1,4 +1,4 @@
-"""What a reader of a foreign file must never do: start a program, reach the network, unpickle, write elsewhere."""
+"""What no reader of foreign files may do: start programs, reach the network, unpickle, write elsewhere."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def limit_memory(room: int = ROOM) -> None:
 
 @contextmanager
 def within(seconds: float, *rooms: Path) -> Iterator[None]:
-    """At most so long, writing nowhere but in `rooms`. Raises Hang, and Escape also where it was swallowed."""
+    """At most so long, writing nowhere but in `rooms`. Raises Hang, and Escape also if that was swallowed."""
     before = signal.signal(signal.SIGALRM, _ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     _rooms[:] = [room.resolve() for room in rooms]

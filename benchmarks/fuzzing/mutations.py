@@ -1,4 +1,4 @@
-"""Damage to a valid input: bytes flipped, cut, swapped, said twice; values of a document exchanged for others."""
+"""Damage to a valid input: bytes flipped, cut, swapped, said twice; other values in a document."""
 
 from __future__ import annotations
 
@@ -9,10 +9,17 @@ from typing import Any
 
 __all__ = ["damage_bytes", "damage_document"]
 
-EDGES = (b"\x00\x00\x00\x00", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f", b"\x00\x00\x00\x80", b"\x01\x00\x00\x00")
+EDGES = (
+    b"\x00\x00\x00\x00",
+    b"\xff\xff\xff\xff",
+    b"\xff\xff\xff\x7f",
+    b"\x00\x00\x00\x80",
+    b"\x01\x00\x00\x00",
+)
 VALUES: tuple[Any, ...] = (
-    None, True, False, 0, -1, 1, 2, 3.5, -0.0, 1e308, 1e-308, 2**31, 2**63, 10**30, "", " ", "x", "sample", "é" * 40,
-    "../../escape", "/absolute", "a\x00b", "nan", "1e9", "%s{0}", [], {}, [[]], [0], [1, 2, 3], {"x": {}}, {"name": "x"},
+    None, True, False, 0, -1, 1, 2, 3.5, -0.0, 1e308, 1e-308, 2**31, 2**63, 10**30, "", " ", "x", "sample",
+    "é" * 40, "../../escape", "/absolute", "a\x00b", "nan", "1e9", "%s{0}", [], {}, [[]], [0], [1, 2, 3],
+    {"x": {}}, {"name": "x"},
 )  # fmt: skip
 
 
@@ -90,7 +97,9 @@ def damage_document(document: Any, rng: random.Random) -> Any:
         elif act == 2:
             node[key] = copy.deepcopy(rng.choice(inner))
         elif act == 3 and isinstance(node[key], int | float) and not isinstance(node[key], bool):
-            node[key] = rng.choice((-node[key], node[key] * 1000, node[key] + 1, float(node[key]), str(node[key])))
+            node[key] = rng.choice(
+                (-node[key], node[key] * 1000, node[key] + 1, float(node[key]), str(node[key]))
+            )
         else:
             node[key] = copy.deepcopy(rng.choice(VALUES))
     return found

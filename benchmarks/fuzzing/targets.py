@@ -1,4 +1,4 @@
-"""Who reads foreign files: for every kind of file valid examples, and the call that a user's file would meet."""
+"""Who reads foreign files: for every kind valid examples, and the call that a user's file would meet."""
 
 from __future__ import annotations
 
@@ -191,7 +191,9 @@ def _pictures(folder: Path) -> dict[str, bytes]:
         ("gif", "P", {}), ("bmp", "RGB", {}), ("tiff", "RGB", {}), ("webp", "RGB", {}), ("ppm", "L", {}),
     ):  # fmt: skip
         picture = Image.fromarray(ramp)
-        picture = Image.fromarray(ramp[..., 0].astype(np.uint16) * 200) if mode == "I;16" else picture.convert(mode)
+        picture = (
+            Image.fromarray(ramp[..., 0].astype(np.uint16) * 200) if mode == "I;16" else picture.convert(mode)
+        )
         file = io.BytesIO()
         picture.save(file, name, **options)
         found[f"{mode.replace(';', '')}.{name}"] = file.getvalue()
@@ -218,11 +220,14 @@ def _picture(path: Path) -> None:
 
 def _arrays(folder: Path) -> dict[str, bytes]:
     x, y = np.arange(60 * 64, dtype=np.uint8).reshape(60, 8, 8), np.arange(60) % 3
+    floats = np.linspace(0, 1, 480, dtype=np.float32).reshape(60, 8)
     found = {}
     for name, save in (
-        ("x.npy", lambda f: np.save(f, x)), ("f.npy", lambda f: np.save(f, np.linspace(0, 1, 480, dtype="f4").reshape(60, 8))),
-        ("xy.npz", lambda f: np.savez(f, x=x, y=y)), ("small.npz", lambda f: np.savez_compressed(f, x=x, y=y)),
-    ):  # fmt: skip
+        ("x.npy", lambda f: np.save(f, x)),
+        ("f.npy", lambda f: np.save(f, floats)),
+        ("xy.npz", lambda f: np.savez(f, x=x, y=y)),
+        ("small.npz", lambda f: np.savez_compressed(f, x=x, y=y)),
+    ):
         file = io.BytesIO()
         save(file)
         found[name] = file.getvalue()
@@ -311,8 +316,8 @@ def _pipeline(folder: Path) -> dict[str, bytes]:
     import diffusers
 
     net = diffusers.UNet2DModel(
-        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8,), norm_num_groups=4,
-        down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
+        sample_size=8, in_channels=1, out_channels=1, layers_per_block=1, block_out_channels=(8,),
+        norm_num_groups=4, down_block_types=("DownBlock2D",), up_block_types=("UpBlock2D",),
     )  # fmt: skip
     diffusers.DDIMPipeline(net, diffusers.DDIMScheduler()).save_pretrained(folder / "model")
     found = sorted((folder / "model").rglob("*.json"))

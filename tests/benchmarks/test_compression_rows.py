@@ -109,6 +109,7 @@ def test_a_row_of_other_weights_is_made_anew(gan: Subject, digits: Any, tmp_path
     assert kept(other, row) is None
 
 
+@pytest.mark.slow
 def test_the_float_bundle_samples_what_the_model_does_for_every_kind_of_artefact(gan: Subject) -> None:
     bundle = Artefact("bundle", str(gan.bundle), "onnxruntime")
     files = {name: path.name for name, path in gan.graphs.items()}

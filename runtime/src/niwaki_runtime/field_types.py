@@ -21,7 +21,7 @@ def check_fields(cls: type[Any], values: Mapping[str, Any], owner: str) -> None:
     owner: whose fields they are, as messages call it
     Names that `cls` does not declare, and types of our own, are left to whoever reads them.
     """
-    declared = _types(cls)
+    declared = _types(cls)  # type: ignore[arg-type]
     for name, value in values.items():
         if name in declared and not fits(value, declared[name]):
             raise CallError(f"'{name}' of {owner} must be {_words(declared[name])}, not {value!r:.80}")
@@ -51,7 +51,9 @@ def fits(value: Any, declared: Any) -> bool:
         return value is None
     if declared in (int, float):
         whole = hasattr(value, "__index__") and not isinstance(value, bool)
-        return whole or (declared is float and hasattr(value, "__float__") and not isinstance(value, bool | str))
+        return whole or (
+            declared is float and hasattr(value, "__float__") and not isinstance(value, bool | str)
+        )
     if declared in (str, bool):
         return isinstance(value, declared)
     return True
@@ -60,7 +62,9 @@ def fits(value: Any, declared: Any) -> bool:
 @functools.cache
 def _types(cls: type[Any]) -> dict[str, Any]:
     hints = get_type_hints(cls)
-    return {k: hints[k] for k in getattr(cls, "__dataclass_fields__", {}) if get_origin(hints[k]) is not ClassVar}
+    return {
+        k: hints[k] for k in getattr(cls, "__dataclass_fields__", {}) if get_origin(hints[k]) is not ClassVar
+    }
 
 
 def _words(declared: Any) -> str:

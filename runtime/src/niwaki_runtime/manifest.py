@@ -161,7 +161,9 @@ class Manifest:
         for title, program in self.programs.items():
             for name in program.sampler.conditions_used():
                 if name not in program.inputs:
-                    raise BundleError(f"the program '{title}' is not given '{name}', which its sampler asks for")
+                    raise BundleError(
+                        f"the program '{title}' is not given '{name}', which its sampler asks for"
+                    )
             for name in program.sampler.graphs_used():
                 if name not in self.graphs:
                     raise BundleError(f"the sampler calls the graph '{name}', which the bundle does not hold")

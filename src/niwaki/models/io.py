@@ -163,6 +163,11 @@ def load_model(directory: Path | str) -> GenerativeModel:
         )
     if record.get("kind") == ENCODER:
         raise not_sampled(record["name"])
-    model = build_record(record)
+    try:
+        model = build_record(record)
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        raise NiwakiError(
+            f"{directory / 'model.json'} describes a model that cannot be built: {first_line(error)}"
+        ) from error
     fill(model, read_tensors(directory / "model.safetensors"), directory / "model.safetensors")
     return model.eval()

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki_runtime.errors import CallError, NiwakiError, nearest
+from niwaki_runtime.errors import BundleError, CallError, NiwakiError, nearest
 from niwaki_runtime.samplers.base import State
 
 __all__ = ["Binding", "GraphRunner", "Tensor", "available", "open_graph", "register", "resolve_engine"]
@@ -66,8 +66,12 @@ class _Bound:
         inputs: Sequence[Tensor],
         outputs: Sequence[Tensor],
     ) -> None:
+        if len(shapes) != len(inputs):
+            raise BundleError(f"a network takes {len(inputs)} inputs, and the sampler gives {len(shapes)}")
         self._binding = binding
         self._inputs = [self._buffer(shape, t.dtype) for shape, t in zip(shapes, inputs, strict=True)]
+        if len(binding.output_shapes()) != len(outputs):
+            raise BundleError("a network gives other outputs than the manifest lists")
         self._outputs = [
             self._buffer(s, t.dtype) for s, t in zip(binding.output_shapes(), outputs, strict=True)
         ]

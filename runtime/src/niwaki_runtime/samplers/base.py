@@ -10,6 +10,7 @@ the backend's business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, Protocol, Self, TypeVar
@@ -28,6 +29,7 @@ __all__ = [
     "Runner",
     "Sampler",
     "State",
+    "check_shape",
     "register",
     "sampler_from_json",
 ]
@@ -119,6 +121,16 @@ class Noise:
     def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
         """Uniforms in (0, 1) `(n, size)`, float64, always on the host."""
         return noise.uniform(self.seed, self.start, self.n, size, stream=stream, draw=self.base + draw)
+
+
+LARGEST = 1 << 28
+"""Values of one sample; a file that asks for more is damaged."""
+
+
+def check_shape(shape: tuple[int, ...] | None, owner: str) -> None:
+    """Raises CallError for the shape of noise that no sample has."""
+    if shape is not None and (min(shape, default=1) < 1 or math.prod(shape) > LARGEST):
+        raise CallError(f"{owner} is given the shape {shape}, and no sample has it")
 
 
 _SAMPLERS: dict[str, type[Sampler]] = {}

@@ -10,7 +10,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.process import END, Process, VariancePreserving, process_from_json
-from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
+from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 from niwaki_runtime.samplers.solvers import SOLVERS
 
 __all__ = ["Diffusion"]
@@ -68,8 +68,9 @@ class Diffusion(Sampler):
     last: str | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.process, Mapping):  # as JSON and calls write it
+        if not isinstance(self.process, Process):  # as JSON and calls write it
             object.__setattr__(self, "process", process_from_json(self.process))
+        check_shape(self.shape, "the sampler 'diffusion'")
         told = {name: getattr(self, name) for name in _OF_PROCESS if getattr(self, name) is not None}
         if told:
             object.__setattr__(self, "process", self.process.override(**told))

@@ -82,7 +82,7 @@ class Inpaint(Sampler):
 
     @classmethod
     def from_fields(cls, record: dict[str, Any]) -> Sampler:
-        inner = sampler_from_json(record.get("sampler"))
+        inner = sampler_from_json(record.get("sampler", {}))
         if not isinstance(inner, Diffusion):
             raise CallError(f"inpainting is done around a diffusion sampler, not around '{inner.kind}'")
         return cls(inner, *(str(record[name]) for name in ("known", "mask") if name in record))

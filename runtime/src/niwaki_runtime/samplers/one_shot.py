@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
+from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 
 __all__ = ["OneShot"]
 
@@ -27,6 +27,9 @@ class OneShot(Sampler):
     graph: str = "generator"
     conditions: tuple[str, ...] = ()
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_shape(self.latent, "the sampler 'one_shot'")
 
     def __call__(
         self,

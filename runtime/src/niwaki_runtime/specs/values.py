@@ -84,7 +84,7 @@ def values_from_json(record: Mapping[str, Any]) -> Values:
     rest = dict(record)
     kind = str(rest.pop("kind", ""))
     if kind not in _KINDS:
-        raise CallError(f"this version knows no values of the kind '{kind}'; {nearest(kind, _KINDS)}")
+        raise CallError(f"this version knows no values of the kind '{kind:.40}'; {nearest(kind, _KINDS)}")
     cls = _KINDS[kind]
     # JSON has no infinity: bounds may be written as text
     known = {k: float(v) if v in ("inf", "-inf") else v for k, v in rest.items() if k in cls.__annotations__}

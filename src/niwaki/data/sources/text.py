@@ -96,6 +96,8 @@ def _windows(pieces: Sequence[str], options: Any, fractions: Sequence[float], se
         x.append(stream[:cut].reshape(count, options.length))
         weights.append(size[:cut].reshape(count, options.length).sum(1))
         numbers.append(np.full(count, k))
+    if not x:
+        raise CallError("there is no text to train on: all that was read is blank")
     stored = np.uint8 if options.vocabulary <= BYTES else np.int32
     return {
         "x": torch.from_numpy(np.concatenate(x).astype(stored)),
