@@ -11,10 +11,24 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Audit", "Finding", "balance", "duplicates", "shortened", "value_range"]
+__all__ = [
+    "ASSUMED",
+    "CLIPPED",
+    "LEFT_OUT",
+    "Audit",
+    "Finding",
+    "Level",
+    "balance",
+    "duplicates",
+    "shortened",
+    "value_range",
+]
 
 Level = Literal["note", "warning", "error"]
 ORDER: tuple[Level, ...] = ("note", "warning", "error")
+ASSUMED, CLIPPED, LEFT_OUT = "value range", "clipped", "left out"
+SAID = (ASSUMED, CLIPPED, LEFT_OUT, "shapes", "other files", "splits")
+"""Kinds of findings that a user is told even where they are notes: what was assumed, and what was left out."""
 SHOWN = 50  # items named in a finding that would otherwise fill pages; the text always carries the full count
 
 
@@ -52,6 +66,11 @@ class Audit:
     def worst(self) -> Level | None:
         """The gravest level found; None where nothing was."""
         return self.findings[0].level if self.findings else None
+
+    @property
+    def said(self) -> tuple[Finding, ...]:
+        """What a user has to see who did not ask for an audit: all but plain notes."""
+        return tuple(f for f in self.findings if f.level != "note" or f.kind in SAID)
 
     def of_kind(self, kind: str) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.kind == kind)
