@@ -20,6 +20,7 @@ __all__ = [
     "Level",
     "balance",
     "duplicates",
+    "is_said",
     "shortened",
     "value_range",
 ]
@@ -28,7 +29,7 @@ Level = Literal["note", "warning", "error"]
 ORDER: tuple[Level, ...] = ("note", "warning", "error")
 ASSUMED, CLIPPED, LEFT_OUT = "value range", "clipped", "left out"
 SAID = (ASSUMED, CLIPPED, LEFT_OUT, "shapes", "other files", "splits")
-"""Kinds of findings that a user is told even where they are notes: what was assumed, and what was left out."""
+"""Kinds of findings that a user is told even as notes: what was assumed, and what was left out."""
 SHOWN = 50  # items named in a finding that would otherwise fill pages; the text always carries the full count
 
 
@@ -70,13 +71,18 @@ class Audit:
     @property
     def said(self) -> tuple[Finding, ...]:
         """What a user has to see who did not ask for an audit: all but plain notes."""
-        return tuple(f for f in self.findings if f.level != "note" or f.kind in SAID)
+        return tuple(f for f in self.findings if is_said(f.level, f.kind))
 
     def of_kind(self, kind: str) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.kind == kind)
 
     def to_json(self) -> dict[str, Any]:
         return {"findings": [f.to_json() for f in self.findings], "summary": dict(self.summary)}
+
+
+def is_said(level: str, kind: str) -> bool:
+    """Whether a user has to see a finding who did not ask for an audit."""
+    return level != "note" or kind in SAID
 
 
 def shortened(items: Iterable[str]) -> tuple[str, ...]:

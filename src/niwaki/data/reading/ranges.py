@@ -1,4 +1,4 @@
-"""Which range of values float samples have: decided in one place, before anything is changed, and always said.
+"""Which range float samples have: decided in one place, before anything is changed, and always said.
 
 Floats do not tell whether 0 or −1 is black. Resizing rings, arithmetic rounds, models overshoot: a hard limit
 would let one value of −1e-7 turn 0 … 1 into −1 … 1. So few values may lie a little outside of a range that

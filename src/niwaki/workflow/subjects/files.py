@@ -14,9 +14,12 @@ import torch.nn.functional as F
 from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig
+from niwaki.data.audit import SAID
 from niwaki.data.config import registered
 from niwaki.data.reading.layouts import RANGES
 from niwaki.data.reading.ranges import SIGNED, UNIT, Bounds, checked_bounds, clipped, fits, read_as
+from niwaki.data.reading.walking import HIDDEN, ending
+from niwaki.data.sources.folder import EXTENSIONS
 from niwaki_runtime.specs import place_of
 
 __all__ = ["FileSamples", "is_arrays", "read_arrays", "read_folder"]
@@ -68,14 +71,14 @@ def read_folder(
     shape = tuple(spec.shape)
     if spec.axes != "CHW" or shape[1] != shape[2]:
         raise CallError(f"{path} holds images, and the data are {spec.modality} samples of shape {shape}")
-    loose = any(p.is_file() and not p.name.startswith(".") for p in path.iterdir())
     settings = {
         "source": "folder",
         "path": str(path),
         "size": shape[1],
         "channels": shape[0],
         "background": background,
-        "labels": False if loose or not spec.classes else None,
+        "labels": None if spec.classes and not _loose(path) else False,
+        "splits": False,
     }
     config = DataConfig.model_validate(settings)
     try:
@@ -87,6 +90,9 @@ def read_folder(
         _same_size(path, names, shape[1])
     levels = pool.x.float() / 255
     labels, remarks = _classes(pool.y, pool.spec.class_names, spec)
+    if spec.classes and config.labels is False and any("/" in name for name in names):
+        remarks.append("images lie beside the subfolders, so the samples have no labels")
+    remarks += [f.text for f in pool.findings if f.kind in SAID and f.kind != "shapes"]
     broken = [
         {"file": file, "reason": reason}
         for finding in pool.findings
@@ -94,6 +100,11 @@ def read_folder(
         for file, _, reason in (item.partition(": ") for item in finding.items)
     ]
     return FileSamples(_stretched(levels.numpy(), spec), labels, names, broken, None, remarks)
+
+
+def _loose(path: Path) -> bool:
+    """Whether images lie beside the subfolders; other files there say nothing of classes."""
+    return any(ending(p.name) in EXTENSIONS and not p.name.startswith(HIDDEN) for p in path.iterdir())
 
 
 def _same_size(path: Path, names: list[str], size: int) -> None:
@@ -141,10 +152,10 @@ def read_arrays(
 ) -> FileSamples:
     """Samples under `samples` (or `x`, or the first array), labels under `labels` (or `y`, `class`).
 
-    Whole numbers 0 … 255 are grey levels (0 … levels − 1, where none is larger and the data have fewer); floats
-    have the range that the file says in `value_range`, or the spec's, or 0 … 1, or that of the data's own files:
-    which one is decided before anything is resized, must agree with the real values, and is said. What lies
-    outside by less than the slack is clipped and counted. Images may have their channels last.
+    Whole numbers 0 … 255 are grey levels (0 … levels − 1, where none is larger and the data have fewer);
+    floats have the range that the file says in `value_range`, or the spec's, or 0 … 1, or that of the data's
+    own files: which one is decided before anything is resized, must agree with the real values, and is said.
+    What lies outside by less than the slack is clipped and counted. Images may have their channels last.
 
     real:  values of the data, in the spec's range
     units: the range that the data's own files were said to have (`data.value_range`)
