@@ -97,6 +97,7 @@ def record_of(
         subject.side: parts.pop("evaluation", {}),
         **parts,
         "source": origin.to_json(),
+        "audit": [finding.to_json() for finding in context.dataset.audit.said],
     }
     return {**found, "engine": subject.engine} if subject.engine else found
 

@@ -27,6 +27,8 @@ def doctor(
         def draw(console: Any) -> None:
             from rich.table import Table
 
+            from niwaki.cli.findings import draw_findings
+
             for title in ("versions", "hardware", "engines"):
                 console.print(f"[bold]{title}[/]")
                 table = Table(box=None, show_header=False, padding=(0, 3, 0, 2))
@@ -39,9 +41,7 @@ def doctor(
                 for key, value in found["data"]["figures"].items():
                     table.add_row(key, _shown(value))
                 console.print(table)
-            marks = {"error": "[red]✗[/]", "warning": "[yellow]![/]", "note": "[dim]·[/]"}
-            for finding in found["findings"]:
-                console.print(f"{marks[finding['level']]} {finding['text']}")
+            draw_findings(console, found["findings"])
             if not any(f["level"] != "note" for f in found["findings"]):
                 console.print("[green]✓[/] nothing to worry about")
 

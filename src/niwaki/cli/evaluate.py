@@ -73,9 +73,10 @@ def evaluate(
 
         def draw(console: Any) -> None:
             from niwaki.cli.judged import draw_comparison, draw_evaluation
+            from niwaki.report.records import said_of
 
             if against is None:
-                draw_evaluation(console, found)
+                draw_evaluation(console, {"audit": said_of(Path(what)), **found})
             else:
                 draw_comparison(console, found)
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from niwaki.cli.findings import draw_findings
 from niwaki.evaluation.measures import measures as known_metrics
 from niwaki.report.record import Measure, measures
 from niwaki.report.sections import figure_rows
@@ -66,6 +67,7 @@ def draw_evaluation(console: Console, found: Mapping[str, Any]) -> None:
             console.print(line)
     draw_sections(console, list(found.get("sections") or ()))
     _extractors(console, found)
+    draw_findings(console, found.get("audit") or (), "data")
     source = found.get("source")
     if source:
         _broken(console, source)
@@ -222,6 +224,8 @@ def _broken(console: Console, source: Mapping[str, Any]) -> None:
         console.print(f"    {escape(file['file'])}: [dim]{escape(file['reason'])}[/]")
     if len(files) > _SHOWN:
         console.print(f"    [dim]and {len(files) - _SHOWN} more (--json names all)[/]")
+    for remark in source.get("remarks") or ():
+        console.print(f"[dim]·[/] {escape(remark)}")
 
 
 def _found(found: Mapping[str, Any], side: str) -> list[str]:

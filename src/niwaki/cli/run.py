@@ -29,9 +29,12 @@ def run(
         made = run(what, overrides or (), out=out, reporter=work.reporter)
 
         def draw(console: Any) -> None:
+            from niwaki.cli.findings import draw_findings
             from niwaki.cli.table import draw_summary
+            from niwaki.report.records import said_of
 
             draw_summary(console, found)
+            draw_findings(console, said_of(found["run"]), "data")
 
         found = summary(made)
         work.answer(found, draw)

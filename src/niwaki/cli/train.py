@@ -31,7 +31,8 @@ def train(
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.api.train import train
-        from niwaki.report.records import TrainingRecord
+        from niwaki.cli.findings import draw_findings
+        from niwaki.report.records import TrainingRecord, said_of
 
         run = train(what, overrides or (), out=out, resume=resume, fresh=fresh, reporter=work.reporter)
         record = TrainingRecord.read(run.path) or TrainingRecord()
@@ -47,6 +48,7 @@ def train(
                 if by_split:
                     shares = ", ".join(f"{share:.1%} on {split}" for split, share in by_split.items())
                     console.print(f"{_PROBES[way]} {shares}")
+            draw_findings(console, said_of(run.path), "data")
 
         work.answer({"run": run.path, **record.to_json()}, draw)
 

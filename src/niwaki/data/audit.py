@@ -11,10 +11,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Audit", "Finding", "balance", "duplicates", "shortened", "value_range"]
+__all__ = [
+    "ASSUMED",
+    "CLIPPED",
+    "LEFT_OUT",
+    "Audit",
+    "Finding",
+    "Level",
+    "balance",
+    "duplicates",
+    "is_said",
+    "shortened",
+    "value_range",
+]
 
 Level = Literal["note", "warning", "error"]
 ORDER: tuple[Level, ...] = ("note", "warning", "error")
+ASSUMED, CLIPPED, LEFT_OUT = "value range", "clipped", "left out"
+SAID = (ASSUMED, CLIPPED, LEFT_OUT, "shapes", "other files", "splits")
+"""Kinds of findings that a user is told even as notes: what was assumed, and what was left out."""
 SHOWN = 50  # items named in a finding that would otherwise fill pages; the text always carries the full count
 
 
@@ -53,11 +68,21 @@ class Audit:
         """The gravest level found; None where nothing was."""
         return self.findings[0].level if self.findings else None
 
+    @property
+    def said(self) -> tuple[Finding, ...]:
+        """What a user has to see who did not ask for an audit: all but plain notes."""
+        return tuple(f for f in self.findings if is_said(f.level, f.kind))
+
     def of_kind(self, kind: str) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if f.kind == kind)
 
     def to_json(self) -> dict[str, Any]:
         return {"findings": [f.to_json() for f in self.findings], "summary": dict(self.summary)}
+
+
+def is_said(level: str, kind: str) -> bool:
+    """Whether a user has to see a finding who did not ask for an audit."""
+    return level != "note" or kind in SAID
 
 
 def shortened(items: Iterable[str]) -> tuple[str, ...]:

@@ -31,6 +31,8 @@ __all__ = ["Evaluation", "evaluate"]
 
 PIXELS = "pixels"
 """Where metrics that look at samples and not at features are filed."""
+_ANY = "any features"
+"""Where metrics are filed that no features allow."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,15 @@ def evaluate(
     seed:    which training samples are the reference
     If there are more samples than training samples, the first as many are judged: all is compared at equal n.
     Samples whose order means something are to be drawn before (`drawn_evenly`).
-    Raises CallError for another shape, too few samples, NaN, a wrong label, no extractor, an unknown metric
-    and one that needs what is not there (a classifier, images).
+    A metric that cannot be had (it needs a classifier or images, the features do not allow it) is left out
+    with its reason, and blocks no other.
+    Raises CallError for another shape, too few samples, NaN, a wrong label, no extractor, an unknown metric,
+    and where nothing that was asked for can be measured.
     """
     if not extractors:
         raise CallError("an evaluation needs at least one extractor")
     spec, real_split, place = dataset.spec, dataset.split(split), find_classifier(extractors)
-    names = _allowed(metrics, place is not None, spec)
+    names, impossible = _allowed(metrics, place is not None, spec)
     samples = check_samples(samples, spec, "generated")
     labels = check_labels(labels, len(samples), spec)
     n = min(len(samples), len(dataset.train))
@@ -120,8 +124,17 @@ def evaluate(
     order = drawn_alike(dataset, labels, n, seed)
     looks = [_look(e, samples, dataset, split, order, names, seed) for e in extractors]
     found = {e.name: look.metrics for e, look in zip(extractors, looks, strict=True)}
+    left_out = {e.name: look.left_out for e, look in zip(extractors, looks, strict=True) if look.left_out}
+    if impossible:
+        left_out[_ANY] = impossible
     if "ms_ssim" in names:
-        found[PIXELS] = {"ms_ssim": _ms_ssim(samples, labels, dataset, order, seed)}
+        try:
+            found[PIXELS] = {"ms_ssim": _ms_ssim(samples, labels, dataset, order, seed)}
+        except CallError as error:
+            left_out[PIXELS] = {"ms_ssim": str(error)}
+    if not any(found.values()):
+        reasons = dict.fromkeys(why for by_metric in left_out.values() for why in by_metric.values())
+        raise CallError(f"nothing that was asked for can be measured: {'; '.join(reasons)}")
     predicted = None
     if place is not None:
         classifier = extractors[place]
@@ -154,23 +167,26 @@ def evaluate(
         seed,
         text,
         {"generated": n, "real": len(real_split), "train": len(dataset.train)},
-        {e.name: look.left_out for e, look in zip(extractors, looks, strict=True) if look.left_out},
+        left_out,
     )
 
 
-def _allowed(metrics: Sequence[str], classifier: bool, spec: DataSpec) -> tuple[str, ...]:
-    """The metrics that are asked for; of `all` those that need nothing that is not there."""
+def _allowed(
+    metrics: Sequence[str], classifier: bool, spec: DataSpec
+) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The metrics that are asked for and can be had, and why the others cannot; of `all` those that need
+    nothing that is not there. Raises CallError where none is left."""
     names, missing = check_metrics(metrics), dict(BY_JUDGES)
     if not classifier:
         missing["inception_score"] = "needs the features 'classifier', and so labelled data"
     if spec.axes != "CHW":
         missing["ms_ssim"] = f"compares images, and the data are of modality '{spec.modality}'"
     if names == (ALL,):
-        return tuple(name for name in measures() if name not in missing)
-    for name in names:
-        if name in missing:
-            raise CallError(f"the metric '{name}' {missing[name]}")
-    return names
+        return tuple(name for name in measures() if name not in missing), {}
+    impossible = {name: f"it {missing[name]}" for name in names if name in missing}
+    if len(impossible) == len(names):
+        raise CallError(f"the metric '{names[0]}' {missing[names[0]]}")
+    return tuple(name for name in names if name not in missing), impossible
 
 
 @dataclass(frozen=True)
@@ -181,8 +197,8 @@ class _Look:
     real: np.ndarray
     metrics: dict[str, Result]
     spread: list[float]
-    covered: np.ndarray
-    covered_by_train: np.ndarray
+    covered: np.ndarray | None
+    covered_by_train: np.ndarray | None
     left_out: dict[str, str]
 
 
@@ -207,11 +223,18 @@ def _look(
     asked = {name for given in names for name in (given, f"{given}_gap")}
     metrics = {name: result for name, result in out.found.items() if name in asked}
     parts = getattr(extractor, "parts", ())
-    spread = [frechet_distance(real[:, p], generated[:, p]).value for p in parts] if len(parts) > 1 else []
-    covered, by_train = out.found["coverage"].per_sample, out.ideal["coverage"].per_sample
-    assert covered is not None
-    assert by_train is not None
-    return _Look(generated, real, metrics, spread, covered, by_train, out.left_out)
+    left_out = {name: why for name, why in out.left_out.items() if name in names}
+    spread = _spread(real, generated, parts) if len(parts) > 1 else []
+    covered = [of["coverage"].per_sample if "coverage" in of else None for of in (out.found, out.ideal)]
+    return _Look(generated, real, metrics, spread, covered[0], covered[1], left_out)
+
+
+def _spread(real: np.ndarray, generated: np.ndarray, parts: Sequence[slice]) -> list[float]:
+    """The distance in each member; [] where one of them has none."""
+    try:
+        return [frechet_distance(real[:, p], generated[:, p]).value for p in parts]
+    except CallError:
+        return []
 
 
 def _ms_ssim(
@@ -249,9 +272,15 @@ def _per_class(
     labels: np.ndarray | None,
     predicted: np.ndarray | None,
 ) -> dict[str, dict[str, Any]]:
-    """Coverage of each class of the real samples; {} for data without classes."""
+    """Coverage of each class of the real samples; {} for data without classes, and where no coverage can be
+    had."""
     y = dataset.split(split).y
-    if y is None or not dataset.spec.classes:
+    pairs = [
+        (e.name, look.covered, look.covered_by_train)
+        for e, look in zip(extractors, looks, strict=True)
+        if look.covered is not None and look.covered_by_train is not None
+    ]
+    if y is None or not dataset.spec.classes or not pairs or pairs[0][0] != extractors[0].name:
         return {}
     classes = y.cpu().numpy()
     names = dataset.spec.class_names or tuple(map(str, range(dataset.spec.classes)))
@@ -259,18 +288,14 @@ def _per_class(
     out: dict[str, dict[str, Any]] = {}
     for c in np.unique(classes):
         real = classes == c
-        covered = looks[0].covered[real]
+        covered = pairs[0][1][real]
         record: dict[str, Any] = {
             "class": int(c),
             "real": int(real.sum()),
             "generated": None if made is None else int((made == c).sum()),
-            "coverage": {
-                e.name: float(v.covered[real].mean()) for e, v in zip(extractors, looks, strict=True)
-            },
+            "coverage": {name: float(by_made[real].mean()) for name, by_made, _ in pairs},
             "interval": list(wilson(covered.sum(), len(covered))),
-            "train": {
-                e.name: float(v.covered_by_train[real].mean()) for e, v in zip(extractors, looks, strict=True)
-            },
+            "train": {name: float(by_train[real].mean()) for name, _, by_train in pairs},
             "recognised": None,
         }
         if labels is not None and predicted is not None and (labels == c).any():

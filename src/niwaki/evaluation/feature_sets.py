@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from niwaki.core.errors import CallError
+
 if TYPE_CHECKING:
-    from niwaki.evaluation.metrics.gram import GramMetrics
+    from niwaki.evaluation.metrics.gram import RBF, GramMetrics, Polynomial
+    from niwaki.evaluation.statistics.result import Result
 
 __all__ = ["FeatureSets", "K"]
 
@@ -48,7 +51,20 @@ class FeatureSets:
         kernels: list[Polynomial | RBF] = [Polynomial()] if "kernel" in self.names else []
         if "cmmd" in self.names and all(x.any(1).all() for x in (self.real, self.generated)):
             kernels.append(RBF())
-        return gram_metrics(self.real, self.generated, k=K, kernels=kernels, distributed=False)
+        try:
+            return gram_metrics(self.real, self.generated, k=K, kernels=kernels, distributed=False)
+        except CallError:
+            if not kernels:
+                raise
+        # What a kernel cannot do says nothing of neighbours.
+        return gram_metrics(self.real, self.generated, k=K, kernels=(), distributed=False)
+
+    def swept(self, kernel: Polynomial | RBF) -> Result | None:
+        """The distance by a kernel from the sweep; None where it is to be had by itself alone, if at all."""
+        try:
+            return self.sweep.kernels.get(kernel)
+        except CallError:  # of the neighbours
+            return None
 
     def ideal(self) -> FeatureSets:
         """The reference in the place of the generated samples."""

@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from torch.linalg import LinAlgError
+
 from niwaki.core.contract import CallError, nearest
+from niwaki.core.errors import first_line
 from niwaki.evaluation.feature_sets import FeatureSets, K
+from niwaki.evaluation.statistics.arrays import held
 from niwaki.evaluation.statistics.result import Result
 
 __all__ = [
@@ -88,7 +92,11 @@ def _frechet(sets: FeatureSets) -> dict[str, Result]:
 
 @_register(kernel=("both", "lower"))
 def _kernel(sets: FeatureSets) -> dict[str, Result]:
-    return {"kernel": sets.sweep.kernel}
+    from niwaki.evaluation.metrics.gram import Polynomial
+    from niwaki.evaluation.metrics.kernel import kernel_distance
+
+    swept = sets.swept(Polynomial())
+    return {"kernel": kernel_distance(sets.real, sets.generated) if swept is None else swept}
 
 
 @_register(frechet_infinity=("both", "lower"))
@@ -103,7 +111,7 @@ def _cmmd(sets: FeatureSets) -> dict[str, Result]:
     from niwaki.evaluation.metrics.cmmd import cmmd, cmmd_of
     from niwaki.evaluation.metrics.gram import RBF
 
-    swept = sets.sweep.kernels.get(RBF())
+    swept = sets.swept(RBF())
     if swept is None:  # which says why not
         return {"cmmd": cmmd(sets.real, sets.generated)}
     return {"cmmd": cmmd_of(swept, sets.real.shape[1])}
@@ -237,16 +245,26 @@ class Measured:
     left_out: dict[str, str]
 
 
+def _floor(compute: Compute, perfect: FeatureSets) -> dict[str, Result]:
+    """What the reference scores; {} where it cannot be had, which takes nothing from the metric itself."""
+    try:
+        return compute(perfect)
+    except (CallError, LinAlgError):
+        return {}
+
+
 def measure(sets: FeatureSets, names: Iterable[str], features: str = "") -> Measured:
     """The metrics of `names` (those of features) and all that the same passes give.
 
     features: of the signatures: what the features are
-    A metric beyond the default ones whose module refuses these features (no direction, fewer samples than
-    features) is left out with its reason; the default ones raise.
+    A metric whose module refuses these features (no direction, fewer samples than features, copies alone, an
+    overflow) is left out with its reason, and stands in no other one's way.
     """
     out = Measured({}, {}, {})
     done: set[Compute] = set()
     names = tuple(names)
+    for role in ("real", "generated", "reference", "train"):  # what is broken is no metric's own affair
+        held(getattr(sets, role), role, any_size=True)
     sets = replace(sets, names=names)
     perfect = sets.ideal()
     for name in names:
@@ -256,12 +274,14 @@ def measure(sets: FeatureSets, names: Iterable[str], features: str = "") -> Meas
         done.add(row.compute)
         try:
             found = row.compute(sets)
-            ideal = {} if row.own_floor else row.compute(perfect)
-        except CallError as error:
-            if name in DEFAULT:
-                raise
-            out.left_out[name] = str(error)
+        except (CallError, LinAlgError) as error:
+            known = isinstance(error, CallError)
+            reason = str(error) if known else f"{name} cannot be had: {first_line(error)}"
+            for each in names:
+                if _MEASURES[each].compute is row.compute:
+                    out.left_out[each] = reason
             continue
+        ideal = {} if row.own_floor else _floor(row.compute, perfect)
         out.ideal.update(ideal)
         for key, result in found.items():
             result = result.with_floor(ideal[key].value) if key in ideal else result

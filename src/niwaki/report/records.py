@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 
 from niwaki.core.errors import NiwakiError
 from niwaki.core.store import jsonable, read_json, write_json
+from niwaki.data.audit import is_said
 
 __all__ = [
     "CompressionRecord",
@@ -22,6 +23,7 @@ __all__ = [
     "Record",
     "TrainingRecord",
     "VerdictRecord",
+    "said_of",
 ]
 
 
@@ -74,6 +76,13 @@ class DataRecord(Record):
     samples: dict[str, int] = field(default_factory=dict)
     spec: dict[str, Any] = field(default_factory=dict)
     audit: dict[str, Any] = field(default_factory=dict)
+
+
+def said_of(run: Path) -> list[dict[str, Any]]:
+    """Findings on the data of a run that a user has to see: what was assumed, left out or set aside."""
+    record = DataRecord.read(run)
+    found = [] if record is None else record.audit.get("findings") or []
+    return [finding for finding in found if is_said(finding["level"], finding["kind"])]
 
 
 @dataclass(frozen=True)

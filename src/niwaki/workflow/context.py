@@ -55,10 +55,9 @@ class EvaluationContext:
         return self.told(load_data(self.data))
 
     def told(self, dataset: Dataset) -> Dataset:
-        """The same, once the reporter knows what the audit found, but for notes."""
-        for finding in dataset.audit.findings:
-            if finding.level != "note":
-                self.reporter.note(f"data {finding.level}: {finding.text}")
+        """The same, once the reporter knows what the audit found, what was assumed and what was left out."""
+        for finding in dataset.audit.said:
+            self.reporter.note(f"data {finding.level}: {finding.text}")
         return dataset
 
     @cached_property

@@ -11,6 +11,7 @@ from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.core.store import hash_directory, hash_json
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
+from niwaki.data.reading.walking import walk
 from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Recipe, check_data, load_recipe
 from niwaki.report.records import DataRecord
@@ -107,7 +108,12 @@ class RunContext(EvaluationContext):
         place = config.get("path")
         if place:
             root = Path(place)
-            files = sorted(p for p in root.rglob("*") if p.is_file()) if root.is_dir() else [root]
+            files = [root]
+            if root.is_dir():  # what links lead to as well: it is read too
+                try:
+                    files = [root / name for name in walk(root, ()).others]
+                except OSError as error:
+                    raise NiwakiError(f"'data.path': {root} cannot be opened: {error.strerror}") from None
             for file in files:
                 try:
                     stat = file.stat()

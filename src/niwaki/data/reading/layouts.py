@@ -22,14 +22,19 @@ import numpy as np
 
 from niwaki.core.contract import CallError
 from niwaki.data.audit import Finding
+from niwaki.data.reading.ranges import SIGNED, UNIT, Bounds
 
-__all__ = ["BOUNDED", "Layout", "Modality", "arranged"]
+__all__ = ["RANGES", "Layout", "Modality", "arranged"]
 
 Modality = Literal["vector", "image", "series", "audio", "video", "text"]
 Layout = Literal["NCHW", "NHWC", "NCT", "NTC", "NTCHW", "NCTHW", "NTHWC"]
 
-BOUNDED = ("image", "audio", "video")
-"""What has a range of values by its nature; vectors and series are kept in their own units."""
+RANGES: dict[str, tuple[Bounds, ...]] = {
+    "image": (UNIT, SIGNED),
+    "video": (UNIT, SIGNED),
+    "audio": (SIGNED,),
+}
+"""What has a range of values by its nature, and which; vectors and series are kept in their own units."""
 
 CHANNELS = (1, 3, 4)
 TOKENS = 1 << 20  # more than any vocabulary has

@@ -8,9 +8,11 @@ import numpy as np
 
 from niwaki_runtime.errors import first_line
 
-__all__ = ["BROKEN", "ENLARGED", "is_grey", "read_picture"]
+__all__ = ["ANIMATED", "BROKEN", "DEEP", "ENLARGED", "REMARKS", "SHALLOW", "is_grey", "read_picture"]
 
-BROKEN, ENLARGED = 1, 2
+BROKEN, ENLARGED, ANIMATED, SHALLOW, DEEP = 1, 2, 4, 8, 16
+REMARKS = {"enlarged": ENLARGED, "animated": ANIMATED, "shallow": SHALLOW, "deep": DEEP}
+"""What `read_picture` remarks, as bits."""
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
@@ -33,7 +35,10 @@ def is_grey(path: Path) -> bool:
 
 
 def read_picture(path: Path, size: int, channels: int, background: int) -> tuple[np.ndarray | None, str]:
-    """The picture as `(channels, size, size)` uint8 and "enlarged" if it was smaller; or None and the reason.
+    """The picture as `(channels, size, size)` uint8 and remarks; or None and the reason.
+
+    remarks: words of REMARKS with blanks between: `enlarged` if it was smaller, `animated` if it has more
+             than one frame, `shallow` or `deep` if 32 bits were read as 8 or as 16
 
     It is turned upright (EXIF), brought to the mode, its shorter side resized to `size` with an antialiasing
     filter, and the middle is cut out. Of an animation the first frame is taken.
@@ -44,7 +49,8 @@ def read_picture(path: Path, size: int, channels: int, background: int) -> tuple
         with Image.open(path) as file:
             full = file.size
             file.draft(MODES[channels], (2 * size, 2 * size))  # lets JPEG decode at a fraction of its size
-            picture = _mode(_middle(_upright(file)), channels, background)
+            picture, remarks = _mode(_middle(_upright(file)), channels, background)
+            animated = _animated(file)
         scale = size / min(picture.size)
         width, height = (max(size, round(side * scale)) for side in picture.size)
         picture = picture.resize((width, height), Image.Resampling.LANCZOS)
@@ -52,9 +58,18 @@ def read_picture(path: Path, size: int, channels: int, background: int) -> tuple
         array = np.asarray(picture.crop((left, top, left + size, top + size)))
     except Exception as error:
         # PIL's parsers raise whatever broken bytes lead them to. Some texts name the path, as callers do
-        return None, first_line(error).replace(str(path), path.name)
+        return None, first_line(error).replace(str(path), path.name).replace("\n", " ")
     array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return array, "enlarged" if min(full) < size else ""
+    remarks += ["enlarged"] * (min(full) < size) + ["animated"] * animated
+    return array, " ".join(remarks)
+
+
+def _animated(picture) -> bool:  # type: ignore[no-untyped-def]  # PIL is imported lazily
+    """Whether there is more than the frame that was read; the small preview in a photograph is none."""
+    try:
+        return bool(getattr(picture, "is_animated", False)) and picture.format != "MPO"
+    except Exception:  # a frame that cannot be found says nothing of the first one
+        return False
 
 
 def _upright(picture):  # type: ignore[no-untyped-def]  # PIL is imported lazily
@@ -88,22 +103,24 @@ def _middle(picture):  # type: ignore[no-untyped-def]
     return picture.crop((left, top, min(width, left + side), min(height, top + side)))
 
 
-def _mode(picture, channels: int, background: int):  # type: ignore[no-untyped-def]  # PIL is imported lazily
-    """The picture with 1, 3 or 4 channels of 8 bits. Raises ValueError for pixels whose range is unknown."""
+def _mode(picture, channels: int, background: int):  # type: ignore[no-untyped-def]
+    """The picture with 1, 3 or 4 channels of 8 bits, and remarks. Raises ValueError for pixels whose range is
+    unknown."""
     from PIL import Image
 
+    remarks: list[str] = []
     if picture.mode.startswith("I"):  # 16 bits, which PIL's own conversion would cut off instead of scaling
-        picture = _eight_bits(picture)
+        picture, remarks = _eight_bits(picture)
     elif picture.mode == "F":
         raise ValueError("its pixels are floats of unknown range")
     transparent = picture.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in picture.info
     if channels == 4:
-        return picture.convert("RGBA")
+        return picture.convert("RGBA"), remarks
     if transparent:
         picture = picture.convert("RGBA")
         behind = Image.new("RGBA", picture.size, (background,) * 3 + (255,))
         picture = Image.alpha_composite(behind, picture)
-    return picture.convert(MODES[channels])
+    return picture.convert(MODES[channels]), remarks
 
 
 def _eight_bits(picture):  # type: ignore[no-untyped-def]
@@ -115,8 +132,9 @@ def _eight_bits(picture):  # type: ignore[no-untyped-def]
     if values.min() < 0 or values.max() > 65535:
         raise ValueError("its pixels have more than 16 bits")
     unit = 1 if picture.mode == "I" and values.max() < 256 else 257
+    remarks = [] if picture.mode != "I" else ["shallow" if unit == 1 else "deep"]
     grey = Image.fromarray((values / unit + 0.5).astype(np.uint8))
     clear = picture.info.get("transparency")
     if isinstance(clear, int):
         grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype(np.uint8)))
-    return grey
+    return grey, remarks

@@ -67,7 +67,12 @@ def read_csv(path: Path, name: str, time: str | None) -> Recording:
           `datetime` where there is one
     Raises CallError for what is no such file, a cell that is no number, and times that do not rise.
     """
-    raw = path.read_bytes()
+    if path.exists() and not path.is_file():
+        raise CallError(f"'{name}' is neither a file nor a folder")
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CallError(f"'{name}' cannot be opened: {error.strerror or error}") from None
     try:
         text = raw.decode("utf-8-sig")
         dialect = csv.Sniffer().sniff(text[:4096].split("\n", 1)[0] + "\n", delimiters=",;\t")
@@ -76,10 +81,16 @@ def read_csv(path: Path, name: str, time: str | None) -> Recording:
     except csv.Error:  # a single column has no delimiter
         dialect = csv.excel
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]
-    rows = list(csv.reader(lines, dialect))
+    try:
+        rows = list(csv.reader(lines, dialect))
+    except csv.Error as error:
+        raise CallError(f"'{name}' is no table of comma-separated values: {error}") from None
     if len(rows) < 2:
         raise CallError(f"'{name}' holds no line of names with numbers below")
     head = [cell.strip() for cell in rows[0]]
+    twice = sorted({title for title in head if head.count(title) > 1})
+    if twice:
+        raise CallError(f"'{name}' has several columns called '{twice[0]}'; give each a name of its own")
     clock = _clock(name, head, time)
     wrong = next((i for i, row in enumerate(rows) if len(row) != len(head)), None)
     if wrong is not None:
@@ -110,6 +121,8 @@ def _number(cell: str, name: str, row: int) -> float:
     if cell.strip().lower() in _MISSING:
         return math.nan
     try:
+        if "_" in cell:  # which Python reads over
+            raise ValueError
         return float(cell)
     except ValueError:
         raise CallError(f"'{name}', row {row}: '{cell}' is no number") from None

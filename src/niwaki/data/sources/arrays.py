@@ -15,9 +15,10 @@ from torch import Tensor
 
 from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec, Tokens, nearest
-from niwaki.data.audit import Finding
+from niwaki.data.audit import ASSUMED, CLIPPED, LEFT_OUT, Finding, Level, shortened
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.reading.layouts import BOUNDED, Layout, Modality, arranged
+from niwaki.data.reading.layouts import RANGES, Layout, Modality, arranged
+from niwaki.data.reading.ranges import FEW, SIGNED, Bounds, checked_bounds, clipped, fits, guessed
 
 __all__ = ["ArraysOptions", "arrays"]
 
@@ -52,8 +53,10 @@ class ArraysOptions(Options):
     rate: float | None = Field(default=None, gt=0)
 
 
-def _read(options: ArraysOptions) -> dict[str, np.ndarray]:
-    """The arrays of the file by name. Raises CallError in one sentence for whatever is wrong with it."""
+def _read(options: ArraysOptions) -> tuple[dict[str, np.ndarray], list[Finding]]:
+    """The arrays of the file by name, and which others it has. Raises CallError in one sentence for whatever
+    is wrong with it."""
+    others: list[str] = []
     path = Path(options.path).expanduser()
     if not path.is_file():
         raise CallError(
@@ -64,9 +67,14 @@ def _read(options: ArraysOptions) -> dict[str, np.ndarray]:
         if options.x not in names:
             hint = nearest(options.x, names) if names else "it is empty"
             raise CallError(f"'{options.path}' holds no array '{options.x}' (data.x); {hint}")
+        others[:] = sorted(set(names) - {options.x, options.y})
         return [name for name in (options.x, options.y) if name in names]
 
-    return read_array_file(path, wanted=wanted, single=options.x, called=f"'{options.path}'")
+    found = read_array_file(path, wanted=wanted, single=options.x, called=f"'{options.path}'")
+    if not others:
+        return found, []
+    text = f"{len(others)} further arrays of '{path.name}' were not read: {', '.join(shortened(others))}"
+    return found, [Finding("note", LEFT_OUT, text, shortened(others))]
 
 
 def _integers(x: np.ndarray, options: ArraysOptions) -> Tensor:
@@ -94,55 +102,77 @@ def _tokens(x: np.ndarray, options: ArraysOptions) -> tuple[Tensor, int]:
     return torch.from_numpy(np.ascontiguousarray(x, dtype=np.int64)), known
 
 
-def _plain(x: np.ndarray, bounded: bool) -> tuple[np.ndarray, list[Finding]]:
+def _plain(x: np.ndarray, kind: Modality, options: ArraysOptions) -> tuple[np.ndarray, list[Finding]]:
     """Whole numbers of any width, and bools, as what amounts are kept as: bytes where samples have a range
-    and these fit, floats otherwise."""
+    and these fit, floats otherwise; those of sound are shares of what their type can hold."""
     if x.dtype == np.uint8 or x.dtype.kind not in "biu":
         return x, []
     low, high = int(x.min()), int(x.max())
-    if bounded and low >= 0 and high <= 255:
-        text = f"{x.dtype} {low} … {high} is read as grey levels; data.levels says how many there are"
-        return x.astype(np.uint8), [Finding("note", "value range", text)]
-    return x.astype(np.float32), []
+    if RANGES.get(kind) == (SIGNED,) and x.dtype.kind == "i" and options.value_range is None:
+        full = -int(np.iinfo(x.dtype).min)
+        text = f"{x.dtype} {low} … {high} is read as sound whose full scale is {full}"
+        return x.astype(np.float64) / full, [_assumed(text)]
+    if kind in RANGES and low >= 0 and high <= 255 and options.value_range is None:
+        text = f"{x.dtype} {low} … {high} is read as grey levels 0 … {options.levels - 1}"
+        return x.astype(np.uint8), [_assumed(f"{text}; data.levels says how many there are")]
+    text = f"{x.dtype} {low} … {high} is read as amounts"
+    return x.astype(np.float32 if x.itemsize < 4 else np.float64), [Finding("note", "value range", text)]
+
+
+def _assumed(text: str) -> Finding:
+    return Finding("note", ASSUMED, text)
 
 
 def _floats(
-    x: np.ndarray, bounded: bool, options: ArraysOptions
+    x: np.ndarray, kind: Modality, options: ArraysOptions
 ) -> tuple[Tensor, float, float, list[Finding]]:
     """float32 values with their low and high; those of a known range are stretched to −1 … 1, all others have
     no bounds.
 
-    bounded: whether such samples have a range by their nature, as pictures do
+    kind: decides whether such samples have a range by their nature, as pictures do
     """
-    values = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
-    finite = values[torch.isfinite(values)]
-    if finite.numel() == 0:
+    if not np.isfinite(x).any():
         raise CallError(f"'{options.path}' holds no finite value")
-    low, high = finite.min().item(), finite.max().item()
-    findings: list[Finding] = []
-    if options.value_range is None and not bounded:
+    low, high = float(x[np.isfinite(x)].min()), float(x[np.isfinite(x)].max())
+    if options.value_range is None and kind not in RANGES:
         text = f"values are kept as they are, {low:.6g} … {high:.6g}; data.value_range stretches to −1 … 1"
         # what these samples happen to reach is no bound of what such samples can be
-        return values, -math.inf, math.inf, [Finding("note", "value range", text)]
-    if options.value_range is None:
-        if low < -1 or high > 1:
-            raise CallError(
-                f"'{options.path}' holds floats {low:.6g} … {high:.6g}; set data.value_range to their range"
-            )
-        bounds = (0.0, 1.0) if low >= 0 else (-1.0, 1.0)
-        text = f"floats {low:.6g} … {high:.6g} are taken to have the range {bounds[0]:g} … {bounds[1]:g}"
-        findings.append(Finding("note", "value range", f"{text}; set data.value_range to say otherwise"))
-    else:
-        bounds = options.value_range
-        if not bounds[0] < bounds[1]:
-            raise CallError(f"data.value_range must rise, not {bounds}")
-        if low < bounds[0] or high > bounds[1]:
+        return _float32(x), -math.inf, math.inf, [Finding("note", "value range", text)]
+    bounds, findings = _bounds(x, kind, options, low, high)
+    inside = clipped(x, bounds)
+    if inside.count:
+        level: Level = "note" if inside.share <= FEW else "warning"
+        text = f"{inside.text}; the range is {bounds[0]:g} … {bounds[1]:g}"
+        findings.append(Finding(level, CLIPPED, text))
+    values = torch.from_numpy(inside.values)
+    if bounds != SIGNED:
+        values = (values - bounds[0]) / (bounds[1] - bounds[0]) * 2 - 1
+    return values, -1.0, 1.0, findings
+
+
+def _bounds(
+    x: np.ndarray, kind: Modality, options: ArraysOptions, low: float, high: float
+) -> tuple[Bounds, list[Finding]]:
+    """The range that was said, or the one that is plainly theirs. Raises CallError where neither holds."""
+    if options.value_range is not None:
+        bounds = checked_bounds(options.value_range, "data.value_range")
+        if not fits(x, bounds):
             raise CallError(
                 f"'{options.path}' holds values {low:.6g} … {high:.6g}, outside data.value_range {bounds}"
             )
-    if bounds != (-1.0, 1.0):
-        values = (values - bounds[0]) / (bounds[1] - bounds[0]) * 2 - 1
-    return values, -1.0, 1.0, findings
+        return bounds, []
+    found = guessed(x, RANGES[kind])
+    if found is None:
+        held = f"'{options.path}' holds floats {low:.6g} … {high:.6g}"
+        if len(RANGES[kind]) > 1 and fits(x, SIGNED):
+            held += ", which may have the range 0 … 1 or −1 … 1"
+        raise CallError(f"{held}; set data.value_range to their range")
+    text = f"floats {low:.6g} … {high:.6g} are taken to have the range {found[0]:g} … {found[1]:g}"
+    return found, [_assumed(f"{text}; set data.value_range to say otherwise")]
+
+
+def _float32(x: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
 
 
 def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tuple[str, ...], int]:
@@ -172,11 +202,12 @@ def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None
     Raises CallError for a missing or broken file, Python objects, other types than numbers, values outside
     the stated range, an undecidable layout, or labels that do not fit.
     """
-    found = _read(options)
+    found, left_out = _read(options)
     x, modality, findings = arranged(found[options.x], options.path, options.modality, options.layout)
+    findings = [*left_out, *findings]
     spec: dict[str, Any] = {}
     if modality != "text":
-        x, more = _plain(x, modality in BOUNDED)
+        x, more = _plain(x, modality, options)
         findings += more
     if modality == "text":
         values, known = _tokens(x, options)
@@ -184,8 +215,10 @@ def arrays(config: DataConfig, options: ArraysOptions, progress: Progress | None
     elif x.dtype == np.uint8:
         values = _integers(x, options)
         spec["levels"] = options.levels
+        if modality not in RANGES:
+            findings.append(_assumed(f"uint8 is read as levels 0 … {options.levels - 1}, not as amounts"))
     elif x.dtype.kind == "f":
-        values, spec["low"], spec["high"], more = _floats(x, modality in BOUNDED, options)
+        values, spec["low"], spec["high"], more = _floats(x, modality, options)
         findings += more
     else:
         raise CallError(f"'{options.path}' holds {x.dtype}; save samples as whole numbers or as float32")

@@ -15,14 +15,26 @@ from torch import Tensor
 
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.core.store import hash_file
-from niwaki.data.audit import Finding, shortened
+from niwaki.data.audit import ASSUMED, LEFT_OUT, Finding, Level, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.reading.pictures import BROKEN, ENLARGED, is_grey, read_picture
+from niwaki.data.reading.class_folders import divided, laid_out
+from niwaki.data.reading.pictures import (
+    ANIMATED,
+    BROKEN,
+    DEEP,
+    ENLARGED,
+    REMARKS,
+    SHALLOW,
+    is_grey,
+    read_picture,
+)
+from niwaki.data.reading.walking import walk
+from niwaki.data.splitting import hash_samples
 
 __all__ = ["FolderOptions", "folder"]
 
-VERSION = 1  # of the reading: a change here makes cached images stale
+VERSION = 2  # of the reading: a change here makes cached images stale
 EXTENSIONS = (
     *("png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "tif", "tiff"),
     *("ppm", "pgm", "pbm", "pnm", "tga", "ico", "jp2", "avif"),
@@ -36,49 +48,14 @@ class FolderOptions(Options):
     size:       height and width in pixels after resizing
     channels:   1 grey, 3 colour, 4 colour with transparency; `auto` is 1 where all files are grey, else 3
     background: grey level 0 … 255 behind transparent pixels where channels is 1 or 3
+    splits:     whether train/, val/ and test/ are the splits; default: where all subfolders are called so
     """
 
     path: str
     size: int = Field(default=32, ge=4, le=1024)
     channels: Literal[1, 3, 4, "auto"] = "auto"
     background: int = Field(default=255, ge=0, le=255)
-
-
-def _files(root: Path) -> tuple[list[str], list[str]]:
-    """Images and other files below `root`, hidden ones left out, as sorted relative paths."""
-    images: list[str] = []
-    others: list[str] = []
-    for directory, folders, files in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith((".", "__MACOSX")))
-        for file in sorted(files):
-            if not file.startswith("."):
-                path = (Path(directory) / file).relative_to(root).as_posix()
-                known = path.rsplit(".", 1)[-1].lower() in EXTENSIONS
-                (images if known else others).append(path)
-    return sorted(images), sorted(others)
-
-
-def _classes(
-    root: str, images: Sequence[str], labels: bool | None
-) -> tuple[tuple[str, ...], list[int] | None]:
-    """Names of the classes and the class of each image; none where there are fewer than two subfolders.
-
-    Raises CallError where labels are not refused and some images lie in subfolders, others beside them.
-    """
-    if labels is False:
-        return (), None
-    tops = [path.split("/", 1)[0] if "/" in path else None for path in images]
-    names = tuple(sorted({t for t in tops if t is not None}))
-    if names and None in tops:
-        loose = sum(t is None for t in tops)
-        raise CallError(
-            f"'{root}' has {loose} images beside its subfolders, so that their class is unknown; "
-            "move them into subfolders or set data.labels=false"
-        )
-    if len(names) < 2:
-        return (), None
-    place = {name: i for i, name in enumerate(names)}
-    return names, [place[str(t)] for t in tops]
+    splits: bool | None = Field(default=None, exclude_if=lambda value: value is None)
 
 
 def _read(
@@ -102,7 +79,7 @@ def _read(
                 reasons.append(remark)
             else:
                 x[i] = picture
-                state[i] = ENLARGED if remark else 0
+                state[i] = sum(REMARKS[word] for word in remark.split())
             if progress:
                 progress(i + 1, n)
     text = np.frombuffer("\n".join(reasons).encode(), dtype=np.uint8).copy()
@@ -122,14 +99,19 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
         raise CallError(
             f"data.path '{options.path}' " + ("is not a folder" if root.exists() else "does not exist")
         )
-    images, others = _files(root)
+    try:
+        seen = walk(root, EXTENSIONS)
+    except OSError as error:
+        raise CallError(f"data.path '{options.path}' cannot be opened: {error.strerror or error}") from None
+    images, findings = sorted(seen.files), seen.findings("images")
     if not images:
-        raise CallError(f"data.path '{options.path}' holds no images ({', '.join(EXTENSIONS[:6])} …)")
-    names, labels = _classes(options.path, images, config.labels)
-    findings = []
-    if others:
-        text = f"{len(others)} files are not images by their names and were not read"
-        findings.append(Finding("note", "other files", text, shortened(others)))
+        why = "; ".join(f.text for f in findings)
+        raise CallError(
+            f"data.path '{options.path}' holds no images ({', '.join(EXTENSIONS[:6])} …)"
+            + (f": {why}" if why else "")
+        )
+    layout = laid_out(options.path, images, seen.folders, config.labels, options.splits)
+    findings += layout.findings
 
     channels = options.channels
     if channels == "auto":
@@ -138,7 +120,7 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
         findings.append(Finding("note", "shapes", f"the images are {kind}; data.channels says otherwise"))
     ingredients: dict[str, Any] = {
         "version": VERSION,
-        "options": {**options.model_dump(exclude={"path"}), "channels": channels},
+        "options": {**options.model_dump(exclude={"path", "splits"}), "channels": channels},
         "files": [_hash(root / path) for path in images],
     }
     found, remarks = cached("folder", ingredients, lambda: _read(root, images, options, channels, progress))
@@ -148,9 +130,18 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
     if not len(good):
         raise CallError(f"none of the {len(images)} images in '{options.path}' can be read")
     x = found["x"][torch.from_numpy(good)]
-    y = None if labels is None else torch.tensor(labels)[torch.from_numpy(good)]
+    chosen = torch.from_numpy(good)
+    y = None if layout.labels is None else torch.tensor(layout.labels)[chosen]
+    names = layout.names
     spec = DataSpec.of("image", tuple(x.shape[1:]), classes=len(names), class_names=names)
-    return Pool(root.name or "folder", spec, x, y, item_names=[images[i] for i in good], findings=findings)
+    assignment = None
+    if layout.split is not None:
+        split = np.array(layout.split, np.int64)[good]
+        assignment = divided(split, hash_samples(x), config.fractions, config.seed)
+    return Pool(
+        root.name or "folder", spec, x, y, assignment=assignment,
+        item_names=[images[i] for i in good], findings=findings,
+    )  # fmt: skip
 
 
 def _hash(path: Path) -> str:
@@ -168,10 +159,26 @@ def _remarks(images: Sequence[str], state: np.ndarray, reasons: str) -> list[Fin
         items = tuple(f"{images[i]}: {why}" for i, why in zip(broken, reasons.split("\n"), strict=True))
         text = f"{len(broken)} of {len(images)} images cannot be read and were set aside"
         findings.append(Finding("error", "unreadable", text, items))
-    small = [images[i] for i in np.flatnonzero(state == ENLARGED).tolist()]
+    small = _of(images, state, ENLARGED)
     if small:
         text = f"{len(small)} of {len(images)} images are smaller than data.size and were enlarged"
         findings.append(
             Finding("warning" if len(small) * 10 > len(images) else "note", "shapes", text, shortened(small))
         )
+    moving = _of(images, state, ANIMATED)
+    if moving:
+        text = f"{len(moving)} of {len(images)} images have several frames, of which the first was read"
+        findings.append(Finding("note", LEFT_OUT, text, shortened(moving)))
+    shallow, deep = _of(images, state, SHALLOW), _of(images, state, DEEP)
+    if shallow:
+        text = f"{len(shallow)} images of 32 bits hold no value above 255 and were read as 8 bits"
+        level: Level = "note"
+        if deep:
+            text += f", {len(deep)} others as 16 bits: their greys do not compare; save them as 16 bits"
+            level = "warning"
+        findings.append(Finding(level, ASSUMED, text, shortened(shallow)))
     return findings
+
+
+def _of(images: Sequence[str], state: np.ndarray, bit: int) -> list[str]:
+    return [images[i] for i in np.flatnonzero((state != BROKEN) & (state & bit != 0)).tolist()]

@@ -19,10 +19,11 @@ import torch
 from pydantic import Field
 
 from niwaki.core.contract import CallError, DataSpec, Real, ValueSpec
-from niwaki.data.audit import Finding, shortened
+from niwaki.data.audit import LEFT_OUT, Finding, shortened
 from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.reading.recordings import Recording, read_csv, read_on_board
+from niwaki.data.reading.walking import walk
 from niwaki.data.splitting import SPLITS
 
 __all__ = ["SeriesOptions", "series"]
@@ -67,9 +68,11 @@ def series(config: DataConfig, options: SeriesOptions, progress: Progress | None
     Raises CallError for a missing or broken file, unknown columns, files with other columns than the first,
     and blocks of time that are too short for a window.
     """
-    recordings = [_within(recording, options) for recording in _read(options)]
+    read, findings = _read(options)
+    recordings = [_within(recording, options) for recording in read]
     first = recordings[0]
-    channels = options.channels or tuple(c for c in first.channels if c not in options.known)
+    channels, left = _channels(first, options)
+    findings += left
     if not channels:
         raise CallError(f"'{first.name}' has no column to forecast")
     if len(set(channels) & set(options.known)):
@@ -77,7 +80,7 @@ def series(config: DataConfig, options: SeriesOptions, progress: Progress | None
     windows: list[np.ndarray] = []
     numbers: list[int] = []
     names: list[str] = []
-    missing, findings = 0, []
+    missing = 0
     for k, recording in enumerate(recordings):
         table, stretches = _table(recording, channels, options), recording.stretches()
         if len(stretches) > 1:
@@ -87,7 +90,7 @@ def series(config: DataConfig, options: SeriesOptions, progress: Progress | None
         for number, (begin, end) in enumerate(_blocks(len(table), config.fractions)):
             for a, b in stretches:
                 for start, window in _windows(table, max(a, begin), min(b, end), options, trains=number == 0):
-                    if np.isnan(window).any():
+                    if not np.isfinite(window).all():
                         missing += 1
                         continue
                     windows.append(window)
@@ -96,7 +99,7 @@ def series(config: DataConfig, options: SeriesOptions, progress: Progress | None
         if progress:
             progress(k + 1, len(recordings))
     if missing:
-        text = f"{missing} windows hold missing values and were set aside"
+        text = f"{missing} windows hold missing values or infinite ones and were set aside"
         findings.append(Finding("warning", "not finite", text))
     assignment = np.array(numbers, dtype=np.int64)
     _enough(assignment, options)
@@ -112,15 +115,25 @@ def series(config: DataConfig, options: SeriesOptions, progress: Progress | None
     )
 
 
-def _read(options: SeriesOptions) -> list[Recording]:
+def _read(options: SeriesOptions) -> tuple[list[Recording], list[Finding]]:
+    """The recordings, and what was left out."""
     if options.path is None:
-        return [read_on_board(options.name)]
-    root = Path(options.path).expanduser()
+        return [read_on_board(options.name)], []
+    root, findings = Path(options.path).expanduser(), []
     if not root.exists():
         raise CallError(f"data.path '{options.path}' does not exist")
-    files = sorted(p for p in root.rglob("*.csv") if not p.name.startswith(".")) if root.is_dir() else [root]
+    files = [root]
+    if root.is_dir():
+        try:
+            seen = walk(root, ("csv",))
+        except OSError as error:
+            raise CallError(
+                f"data.path '{options.path}' cannot be opened: {error.strerror or error}"
+            ) from None
+        files, findings = [root / name for name in seen.files], seen.findings("tables")
     if not files:
-        raise CallError(f"data.path '{options.path}' holds no .csv files")
+        why = "; ".join(f.text for f in findings)
+        raise CallError(f"data.path '{options.path}' holds no .csv files" + (f": {why}" if why else ""))
     found = [
         read_csv(p, p.relative_to(root).as_posix() if root.is_dir() else p.name, options.time) for p in files
     ]
@@ -130,7 +143,20 @@ def _read(options: SeriesOptions) -> list[Recording]:
             f"{', '.join(shortened(other))} have other columns than '{found[0].name}'; "
             "files of one folder must have the same"
         )
-    return found
+    return found, findings
+
+
+def _channels(recording: Recording, options: SeriesOptions) -> tuple[tuple[str, ...], list[Finding]]:
+    """The columns that are forecast. One without a name, as tables of pandas begin with, is none."""
+    if options.channels:
+        left = [c for c in recording.channels if c not in (*options.channels, *options.known)]
+        text = f"{len(left)} columns are neither forecast nor known, and were not read: {', '.join(left)}"
+        return options.channels, [Finding("note", LEFT_OUT, text, shortened(left))] if left else []
+    channels = tuple(c for c in recording.channels if c and c not in options.known)
+    if "" not in recording.channels:
+        return channels, []
+    text = f"a column of '{recording.name}' has no name and was not read; name it, or drop it"
+    return channels, [Finding("warning", LEFT_OUT, text)]
 
 
 def _within(recording: Recording, options: SeriesOptions) -> Recording:

@@ -160,6 +160,7 @@ def coverage_per_cluster(
             (a, b),
             seed,
             signature("cluster_ratio", cluster=c, **settings),
+            endless=True,
         )
         hits = covered[members].astype(np.float64)
         reached = Result(
@@ -188,7 +189,10 @@ def _fitted(fit: Any, x: torch.Tensor) -> torch.Tensor:
 
 def _centres(x: torch.Tensor, clusters: int, seed: int) -> torch.Tensor:
     """Distinct centres of k-means (cells, d), on the device of x."""
-    rows = x.cpu().numpy().astype(np.float32)
+    with np.errstate(over="ignore"):
+        rows = x.cpu().numpy().astype(np.float32)
+    if not np.isfinite(rows).all():
+        raise CallError("the features are too large to be clustered in float32; scale them by one factor")
     count = max(1, min(clusters, len(rows) // 10))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # of fewer distinct samples than centres

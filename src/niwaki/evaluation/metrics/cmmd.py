@@ -15,7 +15,7 @@ from torch import Tensor
 from niwaki.core.contract import CallError, nearest
 from niwaki.evaluation.pairwise.mmd import Kernel, discrepancy
 from niwaki.evaluation.statistics.arrays import pair
-from niwaki.evaluation.statistics.result import Result, signature
+from niwaki.evaluation.statistics.result import Result, at_least_zero, signature
 
 __all__ = ["cmmd", "cmmd_of", "directions"]
 
@@ -49,7 +49,7 @@ def cmmd(
         raise CallError(f"compat '{compat}' is not known; {nearest(str(compat), ['google'])}")
     if not (sigma > 0 and scale > 0):
         raise CallError(f"sigma and scale must be above 0, not {sigma} and {scale}")
-    x, y = pair(real, generated, least=4)
+    x, y = pair(real, generated, least=4, any_size=True)
     x, y = directions(x, "real"), directions(y, "generated")
     n, m = len(x), len(y)
     found = discrepancy(x, y, _gaussian(sigma), block)
@@ -62,7 +62,7 @@ def cmmd(
     # V = U + (1 − mean_{i≠j} k(xᵢ,xⱼ))/n + (1 − mean_{i≠j} k(yᵢ,yⱼ))/m, because k(x,x) = 1
     value = found.value + (1.0 - found.within_x) / n + (1.0 - found.within_y) / m
     floor = (1.0 - found.within_x) * (1.0 / n + 1.0 / m)
-    return Result(scale * max(0.0, value), None, scale * floor, witness, (n, m), None, text)
+    return Result(scale * at_least_zero(value), None, scale * floor, witness, (n, m), None, text)
 
 
 def cmmd_of(swept: Result, d: int, *, sigma: float = 10.0, scale: float = 1000.0) -> Result:

@@ -17,7 +17,7 @@ from torch import Tensor
 from niwaki.core.contract import CallError
 from niwaki.evaluation.metrics.moments import Moments, merged, trace_root
 from niwaki.evaluation.statistics.arrays import pair
-from niwaki.evaluation.statistics.result import Result, normal_interval, signature
+from niwaki.evaluation.statistics.result import Result, at_least_zero, normal_interval, signature
 
 __all__ = ["frechet_distance"]
 
@@ -60,12 +60,12 @@ def _distance(x: Tensor, y: Tensor, a: Moments | None, b: Moments | None, ddof: 
         cross = trace_root(cov_a, cov_b)
         if cross is not None:
             shift = a.minus(b).square().sum()
-            return max(0.0, float(shift + cov_a.trace() + cov_b.trace() - 2.0 * cross))
+            return at_least_zero(float(shift + cov_a.trace() + cov_b.trace() - 2.0 * cross))
     mean_x, mean_y = x.mean(0), y.mean(0)
     u = (x - mean_x) / math.sqrt(len(x) - ddof)  # Σ₁ = uᵀu
     v = (y - mean_y) / math.sqrt(len(y) - ddof)
     traces = (u * u).sum() + (v * v).sum()
-    return max(0.0, float((mean_x - mean_y).square().sum() + traces - 2.0 * _cross_singular(u, v)))
+    return at_least_zero(float((mean_x - mean_y).square().sum() + traces - 2.0 * _cross_singular(u, v)))
 
 
 def _cross_singular(a: Tensor, b: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import CallError, nearest
+from niwaki.evaluation.pairwise.kernel_sums import check_scale
 from niwaki.evaluation.pairwise.mmd import Kernel, discrepancy, permuted
 from niwaki.evaluation.statistics.arrays import pair
 from niwaki.evaluation.statistics.result import Result, signature
@@ -149,6 +150,7 @@ def _prepare(
         raise CallError(f"the kernel's degree must be at least 1, not {degree}")
     x, y = pair(real, generated, least=4)
     scale = 1.0 / x.shape[1] if gamma is None else gamma
+    check_scale(max(float(v.square().sum(1).max()) for v in (x, y)), scale, coef, degree)
     return polynomial(degree, scale, coef), f"({scale:.6g}·x·y+{coef:g})^{degree}", x, y
 
 

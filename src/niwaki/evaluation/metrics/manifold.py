@@ -144,7 +144,7 @@ def manifold_results(counts: Counts, k: int, compat: str | None) -> Manifold:
     clipped_density = mean("clipped_density", np.minimum(clipped, k) / (k * left_out), 1.0)
     low, high = clipped_density.interval or (0.0, 1.0)
     clipped_density = replace(
-        clipped_density, value=min(1.0, clipped_density.value), interval=(min(1.0, low), min(1.0, high))
+        clipped_density, value=min(clipped_density.value, 1.0), interval=(min(1.0, low), min(1.0, high))
     )
     capped = np.minimum(inside, k) / k
     low, high = mean_interval(capped)
@@ -162,7 +162,9 @@ def manifold_results(counts: Counts, k: int, compat: str | None) -> Manifold:
         coverage=share("coverage", inside > 0, expected_coverage(n, m, k)),
         clipped_density=clipped_density,
         clipped_coverage=clipped_coverage,
-        realism=Result(float(np.median(realism)), None, None, realism, sizes, None, _sign("realism")),
+        realism=Result(
+            float(np.median(realism)), None, None, realism, sizes, None, _sign("realism"), endless=True
+        ),
         rarity=Result(
             float(found.mean()) if len(found) else 0.0, None, None, rarity, sizes, None, _sign("rarity")
         ),

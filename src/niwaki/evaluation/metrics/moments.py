@@ -16,6 +16,7 @@ from torch import Tensor
 
 from niwaki.core.contract import CallError
 from niwaki.evaluation.statistics.arrays import features
+from niwaki.evaluation.statistics.result import at_least_zero
 
 __all__ = ["Moments", "Transport", "frechet_from_moments", "merged", "trace_root", "transport"]
 
@@ -126,7 +127,7 @@ def frechet_from_moments(a: Moments, b: Moments, *, ddof: int = 1) -> float:
         # tr √(AAᵀBBᵀ) is the sum of the singular values of AᵀB.
         cross = torch.linalg.svdvals(_factor(cov_a)[0].T @ _factor(cov_b)[0]).sum()
     shift = a.minus(b).square().sum()
-    return max(0.0, float(shift + cov_a.trace() + cov_b.trace() - 2.0 * cross))
+    return at_least_zero(float(shift + cov_a.trace() + cov_b.trace() - 2.0 * cross))
 
 
 def trace_root(cov_a: Tensor, cov_b: Tensor) -> Tensor | None:
@@ -188,7 +189,9 @@ def transport(a: Moments, b: Moments, *, ddof: int = 1) -> Transport:
         left, right = inverse.T @ u, other_inverse.T @ v.T
         forth, back = (left * half) @ left.T, (right * half) @ right.T
     shift = a.minus(b).square().sum()
-    return Transport(max(0.0, float(shift + cov_a.trace() + cov_b.trace() - 2.0 * half.sum())), forth, back)
+    return Transport(
+        at_least_zero(float(shift + cov_a.trace() + cov_b.trace() - 2.0 * half.sum())), forth, back
+    )
 
 
 def _squared(x: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ def vendi_score(
         bandwidth is not None and not 0 < bandwidth < math.inf
     ):
         raise CallError("the kernel 'rbf' needs a bandwidth above 0, and 'cosine' takes none")
-    x = features(x, "sample", least=2)
+    x = features(x, "sample", least=2, any_size=bandwidth is None)
     n = len(x)
     groups = min(groups, n // 2)
     if bandwidth is None and not bool(x.any(dim=1).all()):

@@ -8,6 +8,7 @@ about 1e-8 of the kernel's size, means of single rows to about 1e-7.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,8 +20,11 @@ from niwaki.evaluation.pairwise.ranks import Ranks
 from niwaki.evaluation.pairwise.tiles import Tile, Tiles
 from niwaki.evaluation.statistics.result import Result, signature
 
-__all__ = ["RBF", "Kernel", "KernelSums", "Polynomial", "distance"]
+__all__ = ["RBF", "Kernel", "KernelSums", "Polynomial", "check_scale", "distance"]
 
+_DROWNED = 1e-12
+_MOST = 1e18
+"""Of an entry: float32 holds its square."""
 _FEW = 128
 """Samples of each set from which a typical value of the kernel is taken."""
 
@@ -64,6 +68,24 @@ class RBF:
 Kernel = Polynomial | RBF
 
 
+def check_scale(largest: float, gamma: float, coef: float, degree: int, most: float = 1e75) -> None:
+    """Raises CallError for features that are too large or too small for (γ x·y + c)^degree.
+
+    largest: squared norm; most: what the kernel may reach
+    Where γ x·y drowns in the rounding of c, all samples are alike and every distance is 0.
+    """
+    reach = abs(gamma) * largest
+    advice = "scale all features by one factor"
+    if 0 < reach < _DROWNED * abs(coef):
+        raise CallError(
+            f"the features are too small for a kernel: γ x·y reaches {reach:.3g} beside {coef:g}; {advice}"
+        )
+    if not math.log(max(reach + abs(coef), 1.0)) * degree < math.log(most):
+        raise CallError(
+            f"the features are too large for a kernel of degree {degree}: γ x·y reaches {reach:.3g}; {advice}"
+        )
+
+
 class KernelSums:
     """Of one kernel matrix: mean and variance of its entries, means of its rows and columns.
 
@@ -99,6 +121,8 @@ class KernelSums:
                 raise CallError("a sample whose features are all 0 cannot be scaled to length 1")
             self._factors = ((x2.rsqrt() / kernel.sigma**2).float(), y2.rsqrt().float())
         self._p, self._q, self._slope = p.float(), q.float(), slope / tiles.unit
+        if isinstance(kernel, Polynomial):
+            check_scale(float(torch.maximum(x2.max(), y2.max())), gamma, coef, kernel.degree, most=_MOST)
         # Sums are taken about a typical value: a variance must not be a difference of large ones. It is the
         # same to the last bit in both precisions.
         some = _slow(tiles.x[:_FEW].double(), tiles.y[-_FEW:].double(), kernel).mean()

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from niwaki.core.contract import CallError
 from niwaki.evaluation.statistics.result import Z95, normal_interval
 
 __all__ = ["Discrepancy", "Kernel", "Sums", "discrepancy", "joined", "permuted"]
@@ -93,8 +94,15 @@ def joined(xx: Sums, yy: Sums, xy: Sums, x: Tensor, y: Tensor, kernel: Kernel) -
     # second order is far behind: the value beyond 4 … 8 of the standard errors of equal distributions.
     far = (value / math.sqrt(second) if second > 0 else math.inf) if error > 0 else 0.0
     part = skew * min(1.0, max(0.0, far / 4.0 - 1.0))
+    if error == 0 and value == 0 and not (_one(x) and _one(y)):
+        raise CallError("the kernel takes all samples for alike, or all for strangers; change its width")
     ends = (part, skew) if skew > 0 else (skew, part)
     return Discrepancy(value, error, ends, witness_y, xx.mean, yy.mean)
+
+
+def _one(x: Tensor) -> bool:
+    """Whether all rows are equal."""
+    return bool((x == x[:1]).all())
 
 
 def _skew(x: Tensor, y: Tensor, witness_x: Tensor, witness_y: Tensor, kernel: Kernel, error: float) -> float:

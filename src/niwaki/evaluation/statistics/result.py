@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.errors import CallError
 from niwaki.core.version import __version__
 
-__all__ = ["Z95", "Result", "mean_interval", "normal_interval", "signature", "wilson"]
+__all__ = ["Z95", "Result", "at_least_zero", "mean_interval", "normal_interval", "signature", "wilson"]
 
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the standard normal."""
@@ -38,6 +39,9 @@ class Result:
     n:          numbers of samples (real, generated)
     seed:       of the random part, None where there is none
     signature:  repeats the computation
+    endless:    whether ∞ is a value of this metric, and no overflow
+
+    Raises CallError for a value that is no number.
     """
 
     value: float
@@ -47,6 +51,19 @@ class Result:
     n: tuple[int, int]
     seed: int | None
     signature: str
+    endless: bool = field(default=False, kw_only=True, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Raises CallError for what is no number: `max(0, nan)` is 0, and comparisons with NaN are false, so
+        that an overflow would else end as a perfect score."""
+        ends = (self.value, *(self.interval or ()))
+        if any(math.isnan(end) for end in ends) or (math.isinf(self.value) and not self.endless):
+            name = self.signature.split("|", 1)[0].removeprefix("metric:")
+            of = f" with the interval {self.interval}" if self.interval else ""
+            raise CallError(
+                f"{name} cannot be had: it came out as {self.value}{of}, for the numbers that it is made of "
+                "are too large or too few"
+            )
 
     def with_floor(self, floor: float) -> Result:
         return replace(self, floor=float(floor))
@@ -81,6 +98,11 @@ def wilson(hits: float, n: int, z: float = Z95) -> tuple[float, float]:
     half = z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
     # The ends are exact at 0 and 1; their rounding is not.
     return (0.0 if p == 0 else max(0.0, centre - half), 1.0 if p == 1 else min(1.0, centre + half))
+
+
+def at_least_zero(value: float) -> float:
+    """max(0, value) of what only rounding brings below 0; NaN stays NaN, where `max` would make it 0."""
+    return value if math.isnan(value) else max(0.0, value)
 
 
 def mean_interval(values: Sequence[float] | np.ndarray) -> tuple[float, float]:

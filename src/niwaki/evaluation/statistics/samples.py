@@ -18,8 +18,11 @@ __all__ = ["check_labels", "check_samples", "drawn_alike", "split_features", "va
 
 def check_samples(x: Any, spec: DataSpec, role: str, least: int = 50) -> np.ndarray:
     """float32 `(n, *shape)`. Raises CallError for another shape, too few samples, NaN or infinity."""
-    array = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
-    array = array.astype(np.float32, copy=False)
+    array = x.detach().cpu().float().numpy() if isinstance(x, Tensor) else np.asarray(x)
+    if array.dtype.kind not in "biuf":
+        raise CallError(f"the {role} samples must be real numbers, not {array.dtype}")
+    with np.errstate(over="ignore"):  # what float32 cannot hold is found below
+        array = array.astype(np.float32, copy=False)
     if array.shape[1:] != tuple(spec.shape):
         raise CallError(f"the {role} samples have the shape {array.shape[1:]}, the data {tuple(spec.shape)}")
     if len(array) < least:
@@ -38,6 +41,11 @@ def check_labels(labels: Any, n: int, spec: DataSpec) -> np.ndarray | None:
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.shape != (n,):
         raise CallError(f"there must be one label for each of the {n} samples, not {array.shape}")
+    whole = array.dtype.kind in "iub" or (
+        array.dtype.kind == "f" and bool(np.isfinite(array).all()) and bool((array % 1 == 0).all())
+    )
+    if not whole:
+        raise CallError(f"the labels must be whole numbers, not {array.dtype}")
     array = array.astype(np.int64)
     if spec.classes and (array.min() < 0 or array.max() >= spec.classes):
         raise CallError(f"the labels must be 0 … {spec.classes - 1}, not {array.min()} … {array.max()}")

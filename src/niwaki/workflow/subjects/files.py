@@ -14,15 +14,19 @@ import torch.nn.functional as F
 from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig
+from niwaki.data.audit import SAID
 from niwaki.data.config import registered
+from niwaki.data.reading.layouts import RANGES
+from niwaki.data.reading.ranges import SIGNED, UNIT, Bounds, checked_bounds, clipped, fits, read_as
+from niwaki.data.reading.walking import HIDDEN, ending
+from niwaki.data.sources.folder import EXTENSIONS
 from niwaki_runtime.specs import place_of
 
 __all__ = ["FileSamples", "is_arrays", "read_arrays", "read_folder"]
 
 _SAMPLES = ("samples", "x", "generated", "before")
 _LABELS = ("labels", "y", "class")
-_SLACK = 0.25
-"""Floats may overshoot the range by this share of its width; viewers and extractors clip them."""
+SAY = "say their range: np.savez(…, x=x, value_range=[low, high])"
 
 
 @dataclass(frozen=True)
@@ -67,14 +71,14 @@ def read_folder(
     shape = tuple(spec.shape)
     if spec.axes != "CHW" or shape[1] != shape[2]:
         raise CallError(f"{path} holds images, and the data are {spec.modality} samples of shape {shape}")
-    loose = any(p.is_file() and not p.name.startswith(".") for p in path.iterdir())
     settings = {
         "source": "folder",
         "path": str(path),
         "size": shape[1],
         "channels": shape[0],
         "background": background,
-        "labels": False if loose or not spec.classes else None,
+        "labels": None if spec.classes and not _loose(path) else False,
+        "splits": False,
     }
     config = DataConfig.model_validate(settings)
     try:
@@ -86,6 +90,9 @@ def read_folder(
         _same_size(path, names, shape[1])
     levels = pool.x.float() / 255
     labels, remarks = _classes(pool.y, pool.spec.class_names, spec)
+    if spec.classes and config.labels is False and any("/" in name for name in names):
+        remarks.append("images lie beside the subfolders, so the samples have no labels")
+    remarks += [f.text for f in pool.findings if f.kind in SAID and f.kind != "shapes"]
     broken = [
         {"file": file, "reason": reason}
         for finding in pool.findings
@@ -93,6 +100,11 @@ def read_folder(
         for file, _, reason in (item.partition(": ") for item in finding.items)
     ]
     return FileSamples(_stretched(levels.numpy(), spec), labels, names, broken, None, remarks)
+
+
+def _loose(path: Path) -> bool:
+    """Whether images lie beside the subfolders; other files there say nothing of classes."""
+    return any(ending(p.name) in EXTENSIONS and not p.name.startswith(HIDDEN) for p in path.iterdir())
 
 
 def _same_size(path: Path, names: list[str], size: int) -> None:
@@ -130,21 +142,39 @@ def _classes(
     return np.array(places, np.int64)[y.numpy()], []
 
 
-def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> FileSamples:
+def read_arrays(
+    path: Path,
+    spec: DataSpec,
+    *,
+    real: np.ndarray | None = None,
+    units: Bounds | None = None,
+    resize: bool = False,
+) -> FileSamples:
     """Samples under `samples` (or `x`, or the first array), labels under `labels` (or `y`, `class`).
 
-    uint8 are grey levels 0 … 255 (or 0 … levels − 1, where none is larger and the data have fewer); floats
-    are in the spec's range, or 0 … 1 where none is below 0. Images may have their channels last.
-    Raises CallError for Python objects, broken files, other types, shapes and ranges.
+    Whole numbers 0 … 255 are grey levels (0 … levels − 1, where none is larger and the data have fewer);
+    floats have the range that the file says in `value_range`, or the spec's, or 0 … 1, or that of the data's
+    own files: which one is decided before anything is resized, must agree with the real values, and is said.
+    What lies outside by less than the slack is clipped and counted. Images may have their channels last.
+
+    real:  values of the data, in the spec's range
+    units: the range that the data's own files were said to have (`data.value_range`)
+    Raises CallError for Python objects, broken files, other types, shapes and ranges, and for a range that is
+    not plain or contradicts the data.
     """
     found = read_array_file(path, single="samples")
     name = next((k for k in _SAMPLES if k in found), None)
+    remarks = []
     if name is None:
-        name = next((k for k, v in found.items() if v.ndim > 1), None)
-    if name is None:
-        raise CallError(f"{path} holds no samples: no array of it has two or more dimensions")
-    x, remarks = _shaped(found[name], path, spec, resize)
-    x, more = _ranged(x, path, spec)
+        names = [k for k, v in found.items() if v.ndim > 1]
+        if not names:
+            raise CallError(f"{path} holds no samples: no array of it has two or more dimensions")
+        name, *others = names
+        if others:
+            remarks.append(f"the array '{name}' is read as the samples, {', '.join(others)} are not read")
+    x, more = _shaped(found[name], path, spec, resize)
+    x, how = _ranged(x, path, spec, _stated(found.get("value_range"), path), real, units)
+    remarks += more + how
     labels = next((found[k] for k in _LABELS if k in found and k != name), None)
     if labels is not None and (labels.shape != (len(x),) or labels.dtype.kind not in "iu"):
         raise CallError(
@@ -156,14 +186,14 @@ def read_arrays(path: Path, spec: DataSpec, *, resize: bool = False) -> FileSamp
         x,
         labels if labels is None or not spec.classes else labels.astype(np.int64),
         seed=int(seed) if seed is not None and seed.shape == () and seed.dtype.kind in "iu" else None,
-        remarks=remarks + more,
+        remarks=remarks,
     )
 
 
 def _shaped(x: np.ndarray, path: Path, spec: DataSpec, resize: bool) -> tuple[np.ndarray, list[str]]:
-    """The samples with the spec's shape."""
+    """The samples with the spec's axes in the spec's order; of another size where they are to be resized."""
     shape, given = tuple(spec.shape), x.shape[1:]
-    if x.dtype != np.uint8 and x.dtype.kind != "f":
+    if x.dtype.kind not in "buif":
         raise CallError(f"{path} holds {x.dtype}; save samples as uint8 (0 … 255) or as floats")
     if 0 in x.shape:
         raise CallError(f"{path} holds no samples: its array has the shape {x.shape}")
@@ -177,10 +207,7 @@ def _shaped(x: np.ndarray, path: Path, spec: DataSpec, resize: bool) -> tuple[np
         if x.shape[1:] == shape:
             return x, [f"{given} is read as {shape}"]
         if resize and x.ndim == 4 and x.shape[1] == shape[0]:
-            t = torch.from_numpy(np.ascontiguousarray(x)).float()
-            t = F.interpolate(t, shape[1:], mode="bicubic", antialias=True, align_corners=False)
-            out = t.round().clamp(0, 255).byte() if x.dtype == np.uint8 else t
-            return out.numpy(), [f"{given} was resized to {shape}"]
+            return x, [f"{given} was resized to {shape}"]
         if x.ndim == 4 and x.shape[1] == shape[0]:
             raise CallError(
                 f"{path} holds samples of shape {given}, the data have {shape}; "
@@ -189,26 +216,96 @@ def _shaped(x: np.ndarray, path: Path, spec: DataSpec, resize: bool) -> tuple[np
     raise CallError(f"{path} holds samples of shape {given}, the data have {shape}")
 
 
-def _ranged(x: np.ndarray, path: Path, spec: DataSpec) -> tuple[np.ndarray, list[str]]:
-    """float32 in the spec's range."""
-    if x.dtype == np.uint8:
-        fewer = spec.levels if spec.axes == "CHW" and spec.levels < 256 else 0
-        top = fewer - 1 if fewer and int(x.max()) < fewer else 255
-        return _stretched(x.astype(np.float32) / top, spec), [f"uint8 is read as grey levels 0 … {top}"]
-    x = x.astype(np.float32)
-    finite = x[np.isfinite(x)]
-    if spec.axes != "CHW" or not finite.size:
-        return x, []
-    low, high = float(finite.min()), float(finite.max())
-    slack = _SLACK * (spec.high - spec.low)
-    if spec.low < 0 <= low and high <= 1 + _SLACK:
-        return _stretched(x, spec), [f"floats {low:.3g} … {high:.3g} are taken to have the range 0 … 1"]
-    if low < spec.low - slack or high > spec.high + slack:
+def _resized(x: np.ndarray, spec: DataSpec, low: float, high: float) -> np.ndarray:
+    """Images of the spec's size. A cubic rings: what it makes of values in low … high is clipped to them."""
+    if x.shape[1:] == tuple(spec.shape):
+        return x
+    t = torch.from_numpy(np.ascontiguousarray(x, dtype=np.float32))
+    t = F.interpolate(t, tuple(spec.shape[1:]), mode="bicubic", antialias=True, align_corners=False)
+    return np.asarray(t.clamp(low, high).numpy())
+
+
+def _stated(given: np.ndarray | None, path: Path) -> Bounds | None:
+    if given is None:
+        return None
+    if given.shape != (2,) or given.dtype.kind not in "iuf":
         raise CallError(
-            f"{path} holds floats {low:.4g} … {high:.4g}, the data {spec.low:g} … {spec.high:g}; "
-            "scale them to that range, or save uint8"
+            f"{path}: value_range must be the lowest and the highest value, not {given.shape} {given.dtype}"
         )
-    return x, []
+    return checked_bounds(given.tolist(), f"{path}: value_range")
+
+
+def _ranged(
+    x: np.ndarray,
+    path: Path,
+    spec: DataSpec,
+    stated: Bounds | None,
+    real: np.ndarray | None,
+    units: Bounds | None,
+) -> tuple[np.ndarray, list[str]]:
+    """float32 of the spec's shape and in its range, and what was assumed. Tokens, and what has no range by
+    its nature, are kept as they are."""
+    own: Bounds = (spec.low, spec.high)
+    if spec.is_tokens:
+        return _tokens(x, path, spec), []
+    if x.dtype.kind in "biu" and stated is None:
+        if spec.levels or spec.modality in RANGES:
+            return _of_levels(x, path, spec, real, own)
+        return x.astype(np.float32), [f"{x.dtype} is read as amounts"]
+    finite = x[np.isfinite(x)]
+    if spec.modality not in RANGES or not np.isfinite(own).all() or not finite.size:
+        return x.astype(np.float32), []
+    low, high = float(finite.min()), float(finite.max())
+    if stated is None:
+        possible = [own, *(b for b in RANGES[spec.modality] if b == UNIT)]
+        possible += [(float(units[0]), float(units[1]))] if units else []
+        bounds = read_as(x, possible, real, own, str(path), SAY)
+        remarks = [f"floats {low:.3g} … {high:.3g} are taken to have the range {bounds[0]:g} … {bounds[1]:g}"]
+    else:
+        bounds, remarks = stated, []
+        if not fits(x, bounds):
+            raise CallError(f"{path} holds values {low:.4g} … {high:.4g}, outside its value_range {bounds}")
+    inside = clipped(x, bounds)
+    if inside.count:
+        remarks.append(f"{inside.text}; the range is {bounds[0]:g} … {bounds[1]:g}")
+    values = inside.values
+    if bounds != own:
+        values = _stretched((values - bounds[0]) / (bounds[1] - bounds[0]), spec)
+    return _resized(values, spec, *own), remarks
+
+
+def _of_levels(
+    x: np.ndarray, path: Path, spec: DataSpec, real: np.ndarray | None, own: Bounds
+) -> tuple[np.ndarray, list[str]]:
+    """Whole numbers as the levels that they are."""
+    low, high = int(x.min()), int(x.max())
+    if RANGES.get(spec.modality) == (SIGNED,) and x.dtype.kind == "i":
+        full = -int(np.iinfo(x.dtype).min)
+        shares = ((x.astype(np.float64) / full + 1) / 2).astype(np.float32)
+        return _stretched(shares, spec), [f"{x.dtype} is read as sound whose full scale is {full}"]
+    if low < 0 or high > 255:
+        raise CallError(f"{path} holds {x.dtype} {low} … {high}, which are no grey levels 0 … 255; {SAY}")
+    tops = [1] if x.dtype.kind == "b" else [255]
+    if tops == [255] and 0 < spec.levels < 256 and high < spec.levels:
+        tops = [spec.levels - 1, 255]
+    if len(tops) > 1 and real is not None:
+        found = read_as(
+            x.astype(np.float32), [(0.0, float(top)) for top in tops], real, own, str(path),
+            "scale its levels to 0 … 255, or save floats",
+        )  # fmt: skip
+        tops = [int(found[1])]
+    top = tops[0]
+    remark = f"{x.dtype} is read as grey levels 0 … {top}"
+    if x.shape[1:] != tuple(spec.shape):
+        x = _resized(x, spec, 0.0, float(top)).round()
+    return _stretched(x.astype(np.float32) / top, spec), [remark]
+
+
+def _tokens(x: np.ndarray, path: Path, spec: DataSpec) -> np.ndarray:
+    low, high = x.min(), x.max()
+    if not (low >= 0 and high < spec.levels) or (x.dtype.kind == "f" and (x % 1).any()):
+        raise CallError(f"{path} holds {x.dtype} {low} … {high}, the data are tokens 0 … {spec.levels - 1}")
+    return x.astype(np.float32)
 
 
 def _stretched(share: np.ndarray, spec: DataSpec) -> np.ndarray:

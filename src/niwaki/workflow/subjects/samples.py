@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from niwaki.core.contract import CallError
 from niwaki.evaluation.judges import Evidence
@@ -17,6 +18,9 @@ from niwaki.workflow.subjects.files import FileSamples, read_arrays, read_folder
 from niwaki.workflow.subjects.subject import Subject
 
 __all__ = ["Origin", "evidence_of_files"]
+
+_REAL = 512
+"""Training samples that the values of files have to agree with."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,14 @@ def evidence_of_files(
     spec = context.dataset.spec
     context.reporter.stage("samples", str(subject.path))
     given: FileSamples
+    extra = getattr(context.data, "model_extra", None) or {}
     if subject.kind == "arrays":
-        given = read_arrays(subject.path, spec, resize=resize)
+        first = torch.arange(min(_REAL, len(context.dataset.train)))
+        given = read_arrays(
+            subject.path, spec, real=context.dataset.train.values(first).cpu().numpy(),
+            units=extra.get("value_range"), resize=resize,
+        )  # fmt: skip
     else:
-        extra = getattr(context.data, "model_extra", None) or {}
         given = read_folder(
             subject.path,
             spec,
