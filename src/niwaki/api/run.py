@@ -7,6 +7,7 @@ from pathlib import Path
 
 from niwaki.api.progress import with_progress
 from niwaki.recipe import Recipe
+from niwaki.workflow.launched import join_where_not_first
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.run_directory import RunDirectory
@@ -41,6 +42,7 @@ def run(
     fresh:  train again, whatever is there
     Raises what the stages raise; what was finished before stays.
     """
+    join_where_not_first(what, overrides, out, fresh=fresh)
     context = open_run(what, overrides, out, reporter)
     directory = context.run
     with directory.hold():

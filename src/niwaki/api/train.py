@@ -7,6 +7,7 @@ from pathlib import Path
 
 from niwaki.api.progress import with_progress
 from niwaki.recipe import Recipe
+from niwaki.workflow.launched import join_where_not_first
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.run_directory import RunDirectory
@@ -35,6 +36,7 @@ def train(
     Raises CallError where a training of other settings, a shorter or a stopped one is in the way, saying what
     changed; Interrupted on Ctrl-C.
     """
+    join_where_not_first(what, overrides, out, fresh=fresh)
     context = open_run(what, overrides, out, reporter, encoders=True)
     run = context.run
     with run.hold():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.stages.stage import Stage
 from niwaki.workflow.stages.standing import Way, way_of
+from niwaki.workflow.workers import workers
 
-__all__ = ["TrainStage", "as_trained", "code_of", "content_of", "draws_otherwise"]
+__all__ = ["TrainStage", "as_trained", "code_of", "content_of", "draws_otherwise", "join_training"]
 
 # These change where training runs, not what is learned.
 _NO_MATTER = ("device", "devices")
@@ -116,17 +117,18 @@ class TrainStage(Stage):
             (run.path / "metrics.jsonl").unlink(missing_ok=True)
         torch.manual_seed(recipe.seed)
         model = _fresh(recipe, dataset)
-        result = fit(
-            model,
-            dataset.train,
-            config,
-            seed=recipe.seed,
-            directory=run.path,
-            resume=self._way == "on",
-            progress=counter(context.reporter),
-            validation=dataset.validation,
-            about={**_about(self.inputs(context)), "code": code_of(recipe)},
-        )
+        with workers(run.path, config.devices):
+            result = fit(
+                model,
+                dataset.train,
+                config,
+                seed=recipe.seed,
+                directory=run.path,
+                resume=self._way == "on",
+                progress=counter(context.reporter),
+                validation=dataset.validation,
+                about={**_about(self.inputs(context)), "code": code_of(recipe)},
+            )
         for note in result.notes:
             context.reporter.note(note)
         probe = None
@@ -144,6 +146,23 @@ class TrainStage(Stage):
             probe=probe,
             longer=list(result.longer),
         )
+
+
+def join_training(context: RunContext, ready: Callable[[], None]) -> None:
+    """Train along with the process that works in the run directory, and write nothing (`workers`).
+
+    ready: called when the data and the model are there, before the others are waited for
+    """
+    recipe, dataset = context.recipe, context.dataset
+    assert recipe.train is not None
+    torch.manual_seed(recipe.seed)
+    model = _fresh(recipe, dataset)
+    about = {**_about(TrainStage().inputs(context)), "code": code_of(recipe)}
+    ready()
+    fit(
+        model, dataset.train, recipe.train, seed=recipe.seed, directory=context.run.path, resume=True,
+        validation=dataset.validation, about=about,
+    )  # fmt: skip
 
 
 def _about(inputs: Mapping[str, Any]) -> dict[str, Any]:
