@@ -128,6 +128,9 @@ def test_train_says_what_it_did_and_again_does_nothing(niwaki, recipe: Path, tmp
     assert again.status == 0
     assert (out / "model" / "model.safetensors").read_bytes() == weights, "the same recipe, the same weights"
     said = niwaki("train", out, "train.steps=5")
+    assert said.status == 2
+    assert "holds a finished training of 4 steps, and the recipe now asks for 5; add --resume" in said.err
+    said = niwaki("train", out, "train.steps=5", "--resume")
     assert said.status == 0
     assert "5 steps" in said.out
     assert read_json(out / "stages" / "train.json")["made_from"]["train"]["steps"] == 5

@@ -18,7 +18,7 @@ from niwaki.workflow.stages.compress import CompressStage
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
-from niwaki.workflow.stages.train import TrainStage
+from niwaki.workflow.stages.train import TrainStage, as_trained
 from niwaki.workflow.stages.verdict import VerdictStage
 from niwaki.workflow.subjects.external import is_external, split
 from niwaki.workflow.subjects.subject import is_model, open_subject
@@ -98,6 +98,7 @@ def _of_run(what: Any, overrides: Sequence[str], reporter: Reporter) -> dict[str
     if context.recipe.compress is None:
         raise CallError("the recipe has no 'compress' section, so there is nothing to do; add its 'steps'")
     with context.run.hold():
+        as_trained(context)
         return _to_the_end(context)
 
 

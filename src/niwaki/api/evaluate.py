@@ -16,6 +16,7 @@ from niwaki.workflow.judging import Judgement, section_parts
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.stages.evaluate import EvaluateStage
+from niwaki.workflow.stages.train import as_trained
 from niwaki.workflow.subjects.asked import judge_subject
 from niwaki.workflow.subjects.data import context_of
 from niwaki.workflow.subjects.external import is_external, split
@@ -73,6 +74,7 @@ def evaluate(
             _refuse(what, where, engine)
         context = open_run(what, changes, None, reporter)
         with context.run.hold():
+            as_trained(context)
             EvaluateStage().run(context)
         return jsonable(EvaluationRecord.read(context.run.path))  # type: ignore[no-any-return]
     options, rest = split(changes) if is_external(what) else ({}, changes)

@@ -15,6 +15,7 @@ from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.run_directory import is_run
 from niwaki.workflow.stages.export import ExportStage, check, write_bundle
+from niwaki.workflow.stages.train import as_trained
 from niwaki.workflow.subjects.subject import is_model, open_subject
 
 __all__ = ["export"]
@@ -45,6 +46,7 @@ def export(
         return {"bundle": path, "bytes": bundle_bytes(path), "parity": check(model, path)}
     context = open_run(what, overrides, None, reporter)
     with context.run.hold():
+        as_trained(context)
         ExportStage().run(context)
     record = ExportRecord.read(context.run.path) or ExportRecord()
     return {

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from niwaki.api.progress import with_progress
 from niwaki.recipe import Recipe
+from niwaki.workflow.launched import join_where_not_first
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.run_directory import RunDirectory
@@ -15,7 +16,7 @@ from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.sources import train_sources
-from niwaki.workflow.stages.train import TrainStage, code_of, draws_otherwise, resumable
+from niwaki.workflow.stages.train import TrainStage, code_of
 from niwaki.workflow.stages.verdict import VerdictStage
 
 __all__ = ["run"]
@@ -27,27 +28,36 @@ def run(
     overrides: Sequence[str] = (),
     *,
     out: str | Path | None = None,
+    resume: bool = False,
+    fresh: bool = False,
     reporter: Reporter | None = None,
 ) -> RunDirectory:
     """Train → evaluate → compress → export → judge the bundle on its engine → report.
 
     A stage works again only where something that it was made from has changed; a training that was stopped
-    goes on from its last checkpoint. Raises what the stages raise; what was finished before stays.
+    goes on from its last checkpoint. A training is not written over: where what it was made from has changed,
+    that is refused by name.
+
+    resume: train on where there are more steps now than were trained, then judge anew
+    fresh:  train again, whatever is there
+    Raises what the stages raise; what was finished before stays.
     """
+    join_where_not_first(what, overrides, out, fresh=fresh)
     context = open_run(what, overrides, out, reporter)
     directory = context.run
     with directory.hold():
         train_sources(context)
-        train = TrainStage(resume=resumable(context))
-        if directory.stage("train")["status"] == "done":
-            changed = directory.changed("train", train.inputs(context))
-            if changed and not draws_otherwise(context):
-                context.reporter.note(f"{', '.join(changed[:4])} changed: training again")
-            elif directory.stage("train").get("code") not in (None, "", code_of(context.recipe)):
-                context.reporter.note(
-                    f"the code of the model '{context.recipe.model['name']}' is not what it was trained "
-                    "with; niwaki train … --fresh, or another --out, trains it as it is now"
-                )
+        train = TrainStage(resume=resume or None, fresh=fresh)
+        state = directory.stage("train")
+        if (
+            not fresh
+            and state["status"] == "done"
+            and state.get("code") not in (None, "", code_of(context.recipe))
+        ):
+            context.reporter.note(
+                f"the code of the model '{context.recipe.model['name']}' is not what it was trained with; "
+                "--fresh, or another --out, trains it as it is now"
+            )
         stages = (train, EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage())
         worked = [stage.run(context) for stage in stages]
         if not any(worked):

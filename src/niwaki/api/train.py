@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from niwaki.api.progress import with_progress
-from niwaki.core.errors import CallError
 from niwaki.recipe import Recipe
+from niwaki.workflow.launched import join_where_not_first
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.stages.sources import train_sources
-from niwaki.workflow.stages.train import TrainStage, has_checkpoints
+from niwaki.workflow.stages.train import TrainStage
 
 __all__ = ["train"]
 
@@ -29,20 +29,19 @@ def train(
 ) -> RunDirectory:
     """Train the model (or the encoder) of a recipe or of a run and save it into the run directory.
 
-    resume: go on from the last checkpoint of a training that was stopped
+    resume: go on from the last checkpoint: of a training that was stopped, or of a finished one that is to
+            have more steps (`train.steps=700` after 600; the schedule is stretched over all of them)
     fresh:  begin again, whatever is there
-    Raises CallError where a stopped training is in the way and neither was asked for, Interrupted on Ctrl-C.
+    A finished training of this recipe is left as it is.
+    Raises CallError where a training of other settings, a shorter or a stopped one is in the way, saying what
+    changed; Interrupted on Ctrl-C.
     """
+    join_where_not_first(what, overrides, out, fresh=fresh)
     context = open_run(what, overrides, out, reporter, encoders=True)
     run = context.run
     with run.hold():
-        stopped = run.stage("train")["status"] == "started" and has_checkpoints(run)
-        if resume and not has_checkpoints(run):
-            raise CallError(f"{run.path} holds no checkpoint to resume from; leave --resume out")
-        if stopped and not resume and not fresh:
-            raise CallError(
-                f"{run.path} holds a stopped training; add --resume to go on or --fresh to begin again"
-            )
         train_sources(context)
-        TrainStage(resume=resume, fresh=fresh).run(context, again=fresh)
+        worked = TrainStage(resume=resume, fresh=fresh).run(context)
+        if not worked:
+            context.reporter.note(f"the training in {run.path} is finished: nothing was left to do")
     return run

@@ -16,7 +16,7 @@ import typer
 
 from niwaki.workflow.progress import Drawn, Plain
 
-__all__ = ["Json", "Out", "Overrides", "Work", "adder", "at_work"]
+__all__ = ["Fresh", "Json", "Out", "Overrides", "Resume", "Work", "adder", "at_work"]
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Change anything in the recipe.")
@@ -24,6 +24,15 @@ Overrides = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object on stdout.")]
 Out = Annotated[
     Path | None, typer.Option("--out", "-o", help="The run directory. [dim]default: runs/<name>[/]")
+]
+Resume = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Train on from the last checkpoint; with more train.steps, also when done."
+    ),
+]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="Train again from the first step, giving up what is there.")
 ]
 
 _PIPED = 1000

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from niwaki.cli.common import Json, Out, Overrides, adder, at_work
+from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, adder, at_work
 
 __all__ = ["enter"]
 
@@ -20,13 +20,15 @@ def run(
     ],
     overrides: Overrides = None,
     out: Out = None,
+    resume: Resume = False,
+    fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.api.run import run
         from niwaki.workflow.summary import summary
 
-        made = run(what, overrides or (), out=out, reporter=work.reporter)
+        made = run(what, overrides or (), out=out, resume=resume, fresh=fresh, reporter=work.reporter)
 
         def draw(console: Any) -> None:
             from niwaki.cli.findings import draw_findings

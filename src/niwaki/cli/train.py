@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from niwaki.cli.common import Json, Out, Overrides, adder, at_work
+from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, adder, at_work
 from niwaki.workflow.progress import duration, figures
 
 __all__ = ["enter"]
@@ -25,8 +25,8 @@ def train(
     ],
     overrides: Overrides = None,
     out: Out = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Begin again, whatever is there.")] = False,
+    resume: Resume = False,
+    fresh: Fresh = False,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:

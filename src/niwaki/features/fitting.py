@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.core.contract import NiwakiError, Trainable
+from niwaki.core.contract import CallError, NiwakiError, Trainable
 from niwaki.core.store import read_tensors, write_tensors
 from niwaki.data import Dataset
 from niwaki.features.extractor import Progress, pick_device
@@ -60,6 +60,8 @@ def _fit(
     from niwaki.training import TrainConfig, fit  # here: cached weights need no trainer
 
     config = TrainConfig.model_validate({**_USUAL, "device": str(pick_device(device)), **train})
+    if config.devices > 1:
+        raise CallError(f"an extractor is trained on one device, not on {config.devices}; leave devices out")
     fitting = {
         "batch": min(config.batch, len(dataset.train)),
         "warmup": min(config.warmup, config.steps // 4),

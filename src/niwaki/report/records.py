@@ -87,7 +87,10 @@ def said_of(run: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class TrainingRecord(Record):
-    """How the weights came about; `given` where they were not trained here."""
+    """How the weights came about; `given` where they were not trained here.
+
+    longer: lengths that a stage had before the training was made longer, `{at, stage, then, now}`
+    """
 
     file: ClassVar[str] = "training.json"
     steps: int = 0
@@ -99,6 +102,7 @@ class TrainingRecord(Record):
     best_loss: float | None = None
     probe: dict[str, Any] | None = None
     given: str = ""
+    longer: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

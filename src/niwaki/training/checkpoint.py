@@ -4,7 +4,6 @@ so."""
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from torch import Tensor, nn
 from niwaki.core.store import (
     atomic_directory,
     hash_file,
-    hash_json,
     read_json,
     read_tensors,
     write_json,
@@ -24,7 +22,6 @@ from niwaki_runtime.errors import NiwakiError
 __all__ = [
     "Checkpoint",
     "clean",
-    "differences",
     "latest",
     "list_checkpoints",
     "model_shapes",
@@ -122,11 +119,3 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 def model_shapes(model: nn.Module) -> dict[str, str]:
     """What must be equal for weights to fit: names, types and shapes."""
     return {n: f"{t.dtype}{tuple(t.shape)}".replace("torch.", "") for n, t in model.state_dict().items()}
-
-
-def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first key in which two records differ, in words; None where they are equal."""
-    for key in sorted({*then, *now}):
-        if hash_json(then.get(key)) != hash_json(now.get(key)):
-            return f"{key} was {then.get(key, 'absent')} and is {now.get(key, 'absent')}"
-    return None

@@ -3,9 +3,10 @@ of its stages."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,6 +20,7 @@ from niwaki.training.hardware import make_fabric, set_layout, settings
 from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
 from niwaki.training.metrics import truncate_log
+from niwaki.training.resuming import about_of
 from niwaki.training.stages import check_stages
 from niwaki.training.state import State
 from niwaki.training.step import Batches
@@ -39,7 +41,8 @@ class FitResult:
     frozen:             SHA-256 of each frozen part, by `stage/name`
     best_step:          step of the best validation of the last stage; 0 where nothing was measured
     best_loss:          its held-out loss; None where nothing was measured
-    notes:              what happened on resuming: a broken checkpoint passed over, another machine
+    notes:              what happened on resuming: a broken checkpoint passed over, another machine, length
+    longer:             lengths that a stage had before it was made longer, `{at, stage, then, now}`
     """
 
     steps: int
@@ -51,6 +54,7 @@ class FitResult:
     best_step: int = 0
     best_loss: float | None = None
     notes: tuple[str, ...] = ()
+    longer: tuple[dict[str, Any], ...] = ()
 
 
 def fit(
@@ -65,6 +69,7 @@ def fit(
     validation: Split | None = None,
     validate: Callable[[Trainable, int], dict[str, float]] | None = None,
     batches: Batches | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> FitResult:
     """Train `model` in place. On return it holds the averaged weights (where `config.ema` > 0) and is in
     eval mode.
@@ -75,16 +80,19 @@ def fit(
                generators
     directory: gets `metrics.jsonl` and `checkpoints/step-0000100/`; None keeps everything in memory
     resume:    go on from the newest whole checkpoint in `directory`; the end is bit for bit that of an
-               uninterrupted training on the same machine. A completed training returns at once
+               uninterrupted training on the same machine. A completed training returns at once, or is trained
+               on where its stage has more steps now
     progress:  called with (steps done, steps in all, last metrics), a few times a second
     validation: held-out samples for the model's `validation_loss`, recorded as `validation/…`
     validate:  called with (model in eval mode with the averaged weights, steps done); what it returns is
                recorded too. A value named `loss` takes the place of the held-out loss in early stopping
     batches:   another source of batches than the shuffled split; its k-th batch must be a pure function of k
+    about:     what else the weights follow from, for resuming: `data`, `model`, … by the recipe's keys;
+               default: the content of the split and the model's config
 
-    Raises CallError where config and model do not fit, or `directory` already holds a training and `resume`
-    is off; NotFinite where a value became NaN or infinite; Interrupted after Ctrl-C or SIGTERM, with the
-    state saved.
+    Raises CallError where config and model do not fit, the checkpoint is of another training, or `directory`
+    already holds a training and `resume` is off; NotFinite where a value became NaN or infinite; Interrupted
+    after Ctrl-C or SIGTERM, with the state saved.
     """
     check_stages(model, config)
     directory = None if directory is None else Path(directory)
@@ -109,9 +117,10 @@ def fit(
         if fabric.is_global_zero:
             clean(folder)
         checkpoint, notes = latest(folder)
-        if fabric.is_global_zero and directory is not None:
-            truncate_log(directory / "metrics.jsonl", checkpoint.step if checkpoint else -1)
-    state = State(model, config, seed, fabric.device)
+    fabric.barrier()  # no process may find a checkpoint that another one has just written
+    if about is None:
+        about = {} if directory is None else about_of(model, split, whole=batches is None)
+    state = State(model, config, seed, fabric.device, about=dict(about))
     loop = Loop(
         Setup(fabric, config, feed),
         state,
@@ -123,6 +132,8 @@ def fit(
     try:
         with settings(config, fabric.device), catch_signals() as stop:
             loop.begin(checkpoint)
+            if fabric.is_global_zero and directory is not None:
+                truncate_log(directory / "metrics.jsonl", checkpoint.step if checkpoint else -1)
             before = state.counters.step
             loop.run(stop)
     finally:
@@ -141,6 +152,7 @@ def fit(
         best_step=state.history.step,
         best_loss=state.history.best if state.history.step else None,
         notes=(*notes, *loop.notes),
+        longer=tuple(state.longer),
     )
 
 

@@ -9,14 +9,16 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import Trainable
-from niwaki.training.checkpoint import Checkpoint, differences, model_shapes
+from niwaki.core.differences import differences
+from niwaki.training.checkpoint import Checkpoint, model_shapes
 from niwaki.training.config import TrainConfig, identity
 from niwaki.training.ema import Ema
 from niwaki.training.metrics import Sums
 from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
+from niwaki.training.resuming import changes, goes_further, may_go_on
 from niwaki.training.stages import Stage, locate
 from niwaki.training.validation import History
-from niwaki_runtime.errors import CallError, NiwakiError
+from niwaki_runtime.errors import NiwakiError
 
 __all__ = ["Counters", "State"]
 
@@ -50,6 +52,8 @@ class State:
     last:     the newest metrics
     frozen:   SHA-256 of each frozen part, by `stage/name`
     history:  validations of the present stage
+    about:    what else the weights follow from: the data's content, the model's config (`resuming`)
+    longer:   lengths that a stage had before it was made longer, `{at, stage, then, now}`
     """
 
     model: Trainable
@@ -63,6 +67,8 @@ class State:
     last: dict[str, float] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
     history: History = field(default_factory=History)
+    about: dict[str, Any] = field(default_factory=dict)
+    longer: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.device)
@@ -103,6 +109,7 @@ class State:
             "frozen": dict(self.frozen),
             "identity": self.identity(),
             "machine": self.machine(),
+            **({"longer": list(self.longer)} if self.longer else {}),
         }
         return Checkpoint(tensors, record)
 
@@ -110,6 +117,8 @@ class State:
         """All but the optimizers as it was when the checkpoint was taken."""
         record = checkpoint.record
         self.counters = self._counters(record)
+        self.counters.ended &= not goes_further(record, self.config)
+        self.longer = list(record.get("longer", ()))
         self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
         self.history = History.from_json(record.get("validations", {}))
         self.load_weights(checkpoint)
@@ -143,6 +152,7 @@ class State:
             "model": model_shapes(self.model),
             "settings": identity(self.config),
             "run": {"seed": self.seed},
+            "about": self.about,
         }
 
     def machine(self) -> dict[str, Any]:
@@ -151,17 +161,18 @@ class State:
         return {"torch": str(torch.__version__), "device": name, "threads": torch.get_num_threads()}
 
     def check(self, checkpoint: Checkpoint) -> list[str]:
-        """Notes on what may change the last bits.
+        """Notes on what may change the last bits, or makes the training longer.
 
-        Raises CallError where the checkpoint was written by another model, config or seed.
+        Raises CallError where the checkpoint was written by another model, config or seed, or on other data.
         """
-        then, now = dict(checkpoint.record["identity"]), self.identity()
-        for what, key in (("model", "model"), ("training settings", "settings"), ("training", "run")):
-            if difference := differences(then[key], now[key]):
-                raise CallError(
-                    f"{checkpoint.path} cannot be resumed because the {what} changed: {difference}; "
-                    "change it back or start in a new directory"
-                )
-        if difference := differences(checkpoint.record["machine"], self.machine()):
-            return [f"resumed on another machine ({difference}): the end may differ in the last bits"]
-        return []
+        found = changes(checkpoint.record, self.config, self.seed, self.about)
+        shapes = differences(checkpoint.record["identity"]["model"], model_shapes(self.model), "weights")
+        may_go_on(found, checkpoint.path, shapes[:1])
+        notes = list(found.notes)
+        if found.longer:
+            then, now = found.longer
+            at = {"at": checkpoint.step, "stage": checkpoint.record["stage"], "then": then, "now": now}
+            checkpoint.record["longer"] = [*checkpoint.record.get("longer", ()), at]
+        if other := differences(checkpoint.record["machine"], self.machine()):
+            notes.append(f"resumed on another machine ({other[0]}): the end may differ in the last bits")
+        return notes

@@ -80,14 +80,15 @@ class RunContext(EvaluationContext):
         dataset = self.data if isinstance(self.data, Dataset) else load_data(self.recipe.data)
         check_data(self.recipe, dataset.spec)
         self.told(dataset)
-        DataRecord(
+        record = DataRecord(
             signature=self._signature(),
             fingerprint=dataset.fingerprint,
             name=dataset.name,
             samples={name: len(split) for name, split in dataset.splits.items()},
             spec=dataset.spec.to_json(),
             audit=dataset.audit.to_json(),
-        ).write(self.run.path)
+        )
+        self.run.when_adopted(lambda: record.write(self.run.path))
         return dataset
 
     def fingerprint(self) -> str:
@@ -104,24 +105,8 @@ class RunContext(EvaluationContext):
         stamps."""
         config = self.recipe.data.model_dump(mode="json")
         here = versions()
-        stamps: list[Any] = []
         place = config.get("path")
-        if place:
-            root = Path(place)
-            files = [root]
-            if root.is_dir():  # what links lead to as well: it is read too
-                try:
-                    files = [root / name for name in walk(root, ()).others]
-                except OSError as error:
-                    raise NiwakiError(f"'data.path': {root} cannot be opened: {error.strerror}") from None
-            for file in files:
-                try:
-                    stat = file.stat()
-                except OSError as error:
-                    raise NiwakiError(
-                        f"'data.path': {file} cannot be read: {error.strerror or error}"
-                    ) from None
-                stamps.append([str(file), stat.st_size, stat.st_mtime_ns])
+        stamps = _stamps(Path(place)) if place else []
         return hash_json([config, {k: here.get(k) for k in _DECIDES_DATA}, stamps])
 
     @cached_property
@@ -141,3 +126,28 @@ class RunContext(EvaluationContext):
     def device(self) -> str:
         """Where the trained model samples, as the recipe says."""
         return "auto" if self.recipe.train is None else self.recipe.train.device
+
+
+def _stamps(root: Path) -> list[Any]:
+    """What tells that files were replaced: size and times of each, links followed. Raises NiwakiError where
+    one cannot be looked at."""
+    files = [root]
+    if root.is_dir():
+        try:
+            files = [root / name for name in walk(root, ()).others]
+        except OSError as error:
+            raise NiwakiError(f"'data.path': {root} cannot be opened: {error.strerror or error}") from None
+    found: list[Any] = []
+    for file in files:
+        try:
+            stat = file.stat()
+        except FileNotFoundError:
+            if file == root:
+                raise NiwakiError(f"'data.path': {file} does not exist") from None
+            found.append([str(file), "missing"])  # a link to nothing
+            continue
+        except OSError as error:
+            raise NiwakiError(f"'data.path': {file} cannot be read: {error.strerror or error}") from None
+        # The time of change tells of a file that was put there with the times of the old one.
+        found.append([str(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])
+    return found

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from niwaki.core.differences import differences
 from niwaki.core.errors import CallError, NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json, write_text
 from niwaki.recipe import Recipe, dump_recipe, load_recipe
@@ -55,6 +56,8 @@ class RunDirectory:
         self.path = path
         self.recipe = recipe
         self.info = info
+        self._adopted = False
+        self._waiting: list[Callable[[], None]] = []
 
     @classmethod
     def create(cls, recipe: Recipe, out: str | Path | None = None) -> RunDirectory:
@@ -86,13 +89,33 @@ class RunDirectory:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Lock the directory for this process, and write the recipe that it now works by."""
+        """Lock the directory for this process. The recipe that it now works by is written when a stage begins
+        to work, or at the end: a call that is refused leaves the run as it was."""
         with locked(self.path):
             if is_run(self.path):
                 self.info = _read_info(self.path)
-            write_text(self.path / "recipe.yaml", dump_recipe(self.recipe))
-            self.save(name=self.recipe.name, seed=self.recipe.seed, versions=versions(), machine=_machine())
+            else:
+                self.adopt()
             yield
+            self.adopt()
+
+    def adopt(self) -> None:
+        """From here on this recipe is the run's, and what was read for it is kept."""
+        if self._adopted:
+            return
+        self._adopted = True
+        write_text(self.path / "recipe.yaml", dump_recipe(self.recipe))
+        self.save(name=self.recipe.name, seed=self.recipe.seed, versions=versions(), machine=_machine())
+        for write in self._waiting:
+            write()
+        self._waiting.clear()
+
+    def when_adopted(self, write: Callable[[], None]) -> None:
+        """Do it once the recipe is adopted: at once, or never."""
+        if self._adopted:
+            write()
+        else:
+            self._waiting.append(write)
 
     # what is where
 
@@ -163,12 +186,13 @@ class RunDirectory:
 
     def changed(self, name: str, inputs: Mapping[str, Any]) -> list[str]:
         """Dotted names of the inputs of a stage that differ from those it was last made from."""
-        return _differences(self.stage(name).get("made_from", {}), inputs)
+        return [one.key for one in differences(self.stage(name).get("made_from", {}), inputs)]
 
     @contextmanager
     def working(self, name: str, inputs: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """A stage at work: marked `started`, and `done` only if the block ends well. The block puts in what
         later stages go by (`result`) and its `outputs` (paths)."""
+        self.adopt()
         began = time.monotonic()
         state: dict[str, Any] = {"status": "started", "inputs": hash_json(inputs), "made_from": dict(inputs)}
         write_json(self._stage_file(name), state)
@@ -197,15 +221,6 @@ def _read_info(path: Path) -> dict[str, Any]:
     if info.get("format", 0) > _FORMAT:
         raise NiwakiError(f"{path} was written by a newer niwaki; update niwaki or choose another --out")
     return info
-
-
-def _differences(old: Any, new: Any, key: str = "") -> list[str]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        names = list(dict.fromkeys([*old, *new]))
-        return [
-            d for n in names for d in _differences(old.get(n), new.get(n), f"{key}.{n}" if key else str(n))
-        ]
-    return [] if hash_json(old) == hash_json(new) else [key]
 
 
 def _now() -> str:

@@ -80,6 +80,8 @@ class FinetuneConfig(Step):
     def _single(self) -> Self:
         if self.train.stages:
             raise ValueError("train: fine-tuning is one stage; write several steps instead of 'stages'")
+        if self.train.devices > 1:
+            raise ValueError("train.devices: a step of a plan trains on one device; leave it out")
         if not self.lr > 0:
             raise ValueError(f"lr must be greater than 0, not {self.lr}")
         return self

@@ -10,7 +10,7 @@ from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.weights import is_stored, sources_of
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
-from niwaki.workflow.stages.train import TrainStage, has_checkpoints
+from niwaki.workflow.stages.train import TrainStage
 
 __all__ = ["train_sources"]
 
@@ -43,4 +43,4 @@ def _train(path: Path, context: RunContext) -> None:
     inner = RunContext(run, context.reporter)
     train_sources(inner)
     with run.hold():
-        TrainStage(resume=has_checkpoints(run)).run(inner)
+        TrainStage().run(inner)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import shutil
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from niwaki.core.contract import GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
+from niwaki.core.differences import differences
 from niwaki.core.store import hash_bytes, hash_json, hash_tensors, read_tensors
 from niwaki.data import Dataset
 from niwaki.features import Encoder, build_encoder
@@ -21,12 +23,14 @@ from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
 from niwaki.training import TrainConfig, fit, init_from_hashes
 from niwaki.training.config import identity
+from niwaki.training.resuming import joined
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
-from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.stages.stage import Stage
+from niwaki.workflow.stages.standing import Way, way_of
+from niwaki.workflow.workers import workers
 
-__all__ = ["TrainStage", "code_of", "content_of", "draws_otherwise", "has_checkpoints", "resumable"]
+__all__ = ["TrainStage", "as_trained", "code_of", "content_of", "draws_otherwise", "join_training"]
 
 # These change where training runs, not what is learned.
 _NO_MATTER = ("device", "devices")
@@ -40,14 +44,30 @@ class TrainStage(Stage):
 
     name = "train"
 
-    def __init__(self, *, resume: bool = False, fresh: bool = False) -> None:
+    def __init__(self, *, resume: bool | None = None, fresh: bool = False) -> None:
+        """resume: go on from the last checkpoint; None does so where nothing has changed
+        fresh:  begin again, whatever is there"""
         self.resume, self.fresh = resume, fresh
         self._keeps_weights, self._code = False, ""
+        self._way: Way = "anew"
 
     def run(self, context: RunContext, *, again: bool = False) -> bool:
-        """As every stage; what has changed is asked before the stage is marked as started."""
-        self._keeps_weights = not again and not self.fresh and draws_otherwise(context)
-        self._code = context.run.stage(self.name).get("code", "")
+        """As every stage; what has changed is asked before the stage is marked as started.
+
+        Raises CallError where a training of something else, or a longer or a stopped one, stands there.
+        """
+        again = again or self.fresh
+        stage = context.run.stage(self.name)
+        if context.recipe.train is None:
+            if stage.get("made_from", {}).get("train"):
+                raise CallError(f"{context.run.path} holds a training of its own; choose another --out")
+            return super().run(context, again=again)
+        self._keeps_weights = not again and draws_otherwise(context)
+        self._code = stage.get("code", "")
+        if not self._keeps_weights and (again or not self.holds(context)):
+            self._way = way_of(
+                context.run, context.recipe, self.inputs(context), resume=self.resume, fresh=self.fresh
+            )
         return super().run(context, again=again)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
@@ -92,21 +112,23 @@ class TrainStage(Stage):
     def _trained(self, context: RunContext, config: TrainConfig) -> tuple[Any, TrainingRecord]:
         run, recipe, dataset = context.run, context.recipe, context.dataset
         context.reporter.stage("train", f"{recipe.model['name']} on {dataset.name}")
-        if not self.resume:
+        if self._way == "anew":
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
             (run.path / "metrics.jsonl").unlink(missing_ok=True)
         torch.manual_seed(recipe.seed)
         model = _fresh(recipe, dataset)
-        result = fit(
-            model,
-            dataset.train,
-            config,
-            seed=recipe.seed,
-            directory=run.path,
-            resume=self.resume,
-            progress=counter(context.reporter),
-            validation=dataset.validation,
-        )
+        with workers(run.path, config.devices):
+            result = fit(
+                model,
+                dataset.train,
+                config,
+                seed=recipe.seed,
+                directory=run.path,
+                resume=self._way == "on",
+                progress=counter(context.reporter),
+                validation=dataset.validation,
+                about={**_about(self.inputs(context)), "code": code_of(recipe)},
+            )
         for note in result.notes:
             context.reporter.note(note)
         probe = None
@@ -122,7 +144,30 @@ class TrainStage(Stage):
             best_step=result.best_step,
             best_loss=result.best_loss,
             probe=probe,
+            longer=list(result.longer),
         )
+
+
+def join_training(context: RunContext, ready: Callable[[], None]) -> None:
+    """Train along with the process that works in the run directory, and write nothing (`workers`).
+
+    ready: called when the data and the model are there, before the others are waited for
+    """
+    recipe, dataset = context.recipe, context.dataset
+    assert recipe.train is not None
+    torch.manual_seed(recipe.seed)
+    model = _fresh(recipe, dataset)
+    about = {**_about(TrainStage().inputs(context)), "code": code_of(recipe)}
+    ready()
+    fit(
+        model, dataset.train, recipe.train, seed=recipe.seed, directory=context.run.path, resume=True,
+        validation=dataset.validation, about=about,
+    )  # fmt: skip
+
+
+def _about(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """What the weights follow from beside the settings of the training."""
+    return {key: value for key, value in inputs.items() if key not in ("seed", "train")}
 
 
 def code_of(recipe: Recipe) -> str:
@@ -145,6 +190,24 @@ def _fresh(recipe: Recipe, dataset: Dataset) -> GenerativeModel | Encoder:
     return made
 
 
+def as_trained(context: RunContext) -> None:
+    """For verbs that do not train: the run's recipe is that of its weights, or differs by how they are
+    sampled, which is then written into the model.
+
+    Raises CallError that names what else differs: figures would be told of a model that nobody trained.
+    """
+    run, stage = context.run, TrainStage()
+    if context.recipe.train is None or run.stage("train")["status"] != "done":
+        return
+    if draws_otherwise(context):
+        stage.run(context)
+    elif other := differences(run.stage("train").get("made_from", {}), stage.inputs(context)):
+        raise CallError(
+            f"the model in {run.path} was trained by another recipe, for {joined(other)}; change it back, or "
+            "train again (niwaki train, which says what that gives up)"
+        )
+
+
 def draws_otherwise(context: RunContext) -> bool:
     """Whether a training is done, and its recipe differs by how the model is sampled alone."""
     run = context.run
@@ -153,18 +216,3 @@ def draws_otherwise(context: RunContext) -> bool:
         return False
     changed = run.changed("train", TrainStage().inputs(context))
     return bool(changed) and all(f"{name}.".startswith("model.sampling.") for name in changed)
-
-
-def resumable(context: RunContext) -> bool:
-    """Whether a stopped training of exactly this recipe waits in the run directory."""
-    run = context.run
-    return (
-        run.stage("train")["status"] == "started"
-        and has_checkpoints(run)
-        and not run.changed("train", TrainStage().inputs(context))
-    )
-
-
-def has_checkpoints(run: RunDirectory) -> bool:
-    """Whether a training left anything to go on from."""
-    return any((run.path / "checkpoints").glob("step-*"))

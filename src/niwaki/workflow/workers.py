@@ -1,0 +1,142 @@
+"""Several processes train one run: the first one works in the run directory, the others only train along.
+
+The first process starts the others itself, each with its share of every batch, or finds those that `torchrun`
+or SLURM has started. Only the first one holds the run's lock and writes; the others read the recipe, join the
+training and end with it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from niwaki.core.errors import NiwakiError
+
+__all__ = ["READY", "launched_outside", "place_among_processes", "workers"]
+
+READY = "ready"
+"""What a worker prints once its data and its model are there."""
+_WAIT = 60
+"""Seconds that a worker may take to end after the training."""
+
+
+def place_among_processes() -> int:
+    """0 for the first of the processes that `torchrun` or SLURM started, and for one that is alone."""
+    if not launched_outside():
+        return 0
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")))
+
+
+def launched_outside() -> bool:
+    """Whether somebody else started several processes of this call."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+
+
+@contextmanager
+def workers(run: Path, devices: int) -> Iterator[None]:
+    """While the block trains the run at `run`, devices − 1 further processes train along.
+
+    Raises NiwakiError with a worker's own words where one fails; none outlives the block.
+    """
+    if devices == 1 or launched_outside():
+        yield
+        return
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
+    with tempfile.TemporaryDirectory(prefix="niwaki-") as folder:
+        logs = [Path(folder) / f"{k}.txt" for k in range(1, devices)]
+        begun: list[subprocess.Popen[str]] = []
+        try:
+            begun += [_start(run, k, shared, log) for k, log in enumerate(logs, 1)]
+            for process, log in zip(begun, logs, strict=True):
+                _await_ready(process, log)
+            with _environment({**shared, "LOCAL_RANK": "0"}):
+                yield
+        except NiwakiError:
+            raise
+        except Exception as error:
+            # When one process is gone, the others only see that a connection broke.
+            for process, log in zip(begun, logs, strict=True):
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(5)
+                if process.poll() not in (None, 0):
+                    raise NiwakiError(f"a process of the training failed: {_last_words(log)}") from error
+            raise
+        finally:
+            _leave_group()
+            _end(begun, patient=sys.exc_info()[0] is None)
+
+
+def _start(run: Path, rank: int, shared: dict[str, str], log: Path) -> subprocess.Popen[str]:
+    paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
+    environment = {**os.environ, **shared, "LOCAL_RANK": str(rank), "PYTHONPATH": paths}
+    with log.open("w") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-m", "niwaki.workflow.worker", str(run)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+
+
+def _await_ready(process: subprocess.Popen[str], log: Path) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == READY:
+            return
+    process.wait()
+    raise NiwakiError(f"a process of the training could not be started: {_last_words(log)}")
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("niwaki: ") if lines else "it ended without a word"
+
+
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = {key: os.environ.get(key) for key in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+
+def _leave_group() -> None:
+    """The next training of this process gets a group of its own."""
+    import torch.distributed as group
+
+    if group.is_available() and group.is_initialized():
+        group.destroy_process_group()
+
+
+def _end(begun: list[subprocess.Popen[Any]], *, patient: bool) -> None:
+    for process in begun:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(_WAIT if patient else 2)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
