@@ -1,7 +1,7 @@
 """Decoders of the format `tokenizer.json`: from pieces of the vocabulary to text, one rule after another.
 
 A rule takes the pieces of one sample and returns new ones; their text is what is left, joined. Each does
-what the rule of the same name in the package `tokenizers` does. Bytes that are no character are marked (�), or
+what the rule of the same name in the package `tokenizers` does. Bytes that are no character are marked, or
 kept as surrogates (`surrogateescape`), from which they can be had back.
 """
 
