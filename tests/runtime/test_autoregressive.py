@@ -154,7 +154,7 @@ def test_every_one_of_several_ends_ends_a_sample() -> None:
     ended = sampler.override(stop=6, stops=(2, 5))({"decode": Rows()}, noise(40), {})
     for row, whole in zip(ended.tolist(), free.tolist(), strict=True):
         at = next((i for i, token in enumerate(whole) if token in (2, 5, 6)), LENGTH)
-        assert row == (whole[: at + 1] + [6] * LENGTH)[:LENGTH]
+        assert row == (whole[: at + 1] + whole[at : at + 1] * LENGTH)[:LENGTH]
     never = sampler.override(stop=-1, stops=(2, 5))({"decode": Rows()}, noise(40), {})
     assert (never == free).all()
 

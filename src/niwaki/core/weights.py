@@ -90,7 +90,7 @@ def refuse_adapters(names: Iterable[str], origin: Any) -> None:
     if found:
         raise CallError(
             f"{origin} holds {len(found)} weights of an adapter that was not merged ('{found[0]}'); "
-            "merge it into the network first (fuse_lora and unload_lora_weights in diffusers, merge_and_unload in peft)"
+            "merge it into the network first (fuse_lora in diffusers, merge_and_unload in peft)"
         )
 
 

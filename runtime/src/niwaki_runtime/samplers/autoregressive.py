@@ -39,7 +39,7 @@ class Autoregressive(Sampler):
     prefill:     name of the graph that reads `stride` tokens at once: tokens `(n, stride)`, position of the
                  first `(1,)`, the conditions, then the same state; its logits are `(n, stride, V)`
     stop:        the token after which a sample is over: the rest is filled with it; −1 never ends
-    stops:       further tokens after which a sample is over
+    stops:       further tokens after which a sample is over, and which the rest is then filled with
     alone:       `first` stands only where a prompt is empty: other prompts begin with their own first token,
                  as with tokenizers that put nothing before a text
     """
@@ -106,14 +106,14 @@ class Autoregressive(Sampler):
                 top_p=self.top_p,
             )
             token = np.where(read[:, at] != ABSENT, read[:, at], chosen)
-            token = np.where(done, self.stop, token)
+            token = np.where(done, read[:, at - 1], token)
             read[:, at] = token
             if progress:
                 progress(at + self.length + 1 - read.shape[1], self.length)
             # A prompt may hold the token itself: only what comes after the prompt ends a sample.
             done = done | (np.isin(token, ends) & (at - led >= lengths))
             if len(ends) and done.all():
-                read[:, at + 1 :] = self.stop
+                read[:, at + 1 :] = token[:, None]
                 break
         rows = led[:, None] + np.arange(self.length)
         return backend.asarray(np.take_along_axis(read, rows, axis=1))
