@@ -42,11 +42,12 @@ class PlainExperts(nn.Module):
 
     def forward(self, hidden_states: Tensor, top_k_index: Tensor, top_k_weights: Tensor) -> Tensor:
         """Tokens `(n, width)`, and of each the numbers and the weights of its experts `(n, k)`."""
-        out = torch.zeros_like(hidden_states)
-        for number, expert in enumerate(self.experts):
-            share = torch.where(top_k_index == number, top_k_weights, 0.0).sum(-1, keepdim=True)
-            out = out + share.to(hidden_states.dtype) * expert(hidden_states)
-        return out
+        numbers = torch.arange(len(self.experts), device=hidden_states.device)
+        chosen = top_k_index.unsqueeze(-1) == numbers  # (n, k, experts)
+        share = torch.where(chosen, top_k_weights.unsqueeze(-1), 0.0).sum(1).to(hidden_states.dtype)
+        # One product over all experts: a chain of sums makes openvino 2026.4 crash when it compiles the graph.
+        said = torch.stack([expert(hidden_states) for expert in self.experts], dim=1)  # (n, experts, width)
+        return (share.unsqueeze(1) @ said).squeeze(1)
 
 
 def is_experts(module: nn.Module) -> bool:
