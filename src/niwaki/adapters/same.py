@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,17 +11,20 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import CallError
 
-__all__ = ["refuse_changed", "unsaved_buffers"]
+__all__ = ["in_float32", "refuse_changed", "unsaved_buffers"]
 
 _FREE = ("training", "gradient_checkpointing", "use_slicing", "name_or_path", "inplace")
 """Attributes that change how something is computed, not what."""
 
 
-def refuse_changed(given: nn.Module, fresh: nn.Module, what: str) -> None:
+def refuse_changed(given: nn.Module, fresh: nn.Module, what: str, settings: Mapping[str, Any]) -> None:
     """Hold every plain attribute of every layer against a network fresh from the same configuration.
 
     What was set by hand (FreeU, another scale, a layer put in the place of one) is in no configuration, and
-    would be lost. Raises CallError naming the first such setting.
+    would be lost.
+
+    settings: of the configuration, which a layer may repeat
+    Raises CallError naming the first setting that is lost.
     """
     theirs = dict(fresh.named_modules())
     for name, module in given.named_modules():
@@ -34,7 +38,8 @@ def refuse_changed(given: nn.Module, fresh: nn.Module, what: str) -> None:
             )
         own, made = dict(_plain(module)), dict(_plain(twin))
         for key in sorted(own.keys() | made.keys()):
-            if own.get(key) != made.get(key):
+            repeated = key in settings and own.get(key) == settings[key]
+            if own.get(key) != made.get(key) and not repeated:
                 raise CallError(
                     f"{at} has '{key}' set to {own.get(key)!r}, where its configuration makes "
                     f"{made.get(key)!r}: a setting made by hand is lost when the network is built again; "
@@ -74,3 +79,17 @@ def unsaved_buffers(given: nn.Module, fresh: nn.Module, what: str) -> dict[str, 
             )
         found[name] = exact
     return found
+
+
+def in_float32(network: nn.Module, buffers: Mapping[str, Tensor], *, copied: bool = False) -> nn.Module:
+    """The network itself where it is in float32; else a copy, with its unsaved buffers as they are exactly.
+
+    copied: a copy in any case
+    """
+    if not copied and all(p.dtype == torch.float32 for p in network.parameters()):
+        return network
+    made = copy.deepcopy(network).float()
+    for name, value in buffers.items():
+        where, _, last = name.rpartition(".")
+        made.get_submodule(where)._buffers[last] = value.clone()
+    return made

@@ -13,7 +13,6 @@ from torch import nn
 from niwaki.adapters.language import attention
 from niwaki.adapters.language.compare import (
     expected_logits,
-    in_float32,
     refuse_other_logits,
     tried_rows,
 )
@@ -22,7 +21,7 @@ from niwaki.adapters.language.generation import Generation, generation_of
 from niwaki.adapters.language.model import LanguageConfig, LanguageModel
 from niwaki.adapters.language.plain import plain_layers
 from niwaki.adapters.language.tokens import Words, read_words
-from niwaki.adapters.same import refuse_changed, unsaved_buffers
+from niwaki.adapters.same import in_float32, refuse_changed, unsaved_buffers
 from niwaki.core.contract import CallError, DataSpec, NiwakiError, first_line
 from niwaki.core.weights import matched, refuse_adapters, refuse_quantized
 
@@ -149,7 +148,7 @@ def _built_again(network: Any, config: LanguageConfig) -> tuple[nn.Module, nn.Mo
     weights = {k: v.detach() for k, v in network.state_dict().items()}
     refuse_adapters(weights, name)
     weights = matched(fresh.state_dict(), weights, name)
-    refuse_changed(network, fresh, name)
+    refuse_changed(network, fresh, name, config.network)
     buffers = unsaved_buffers(network, fresh, name)
     fresh.load_state_dict(weights)
     fresh.to(next(network.parameters()).device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +15,7 @@ from niwaki.core.backend import TorchBackend
 from niwaki.core.contract import CallError, first_line
 from niwaki_runtime.samplers.autoregressive import teacher_forced
 
-__all__ = ["expected_logits", "in_float32", "refuse_other_logits", "tried_rows"]
+__all__ = ["expected_logits", "refuse_other_logits", "tried_rows"]
 
 _CLOSE = 2e-4  # of the largest logit: what two orders of the same sums may differ by
 
@@ -37,17 +36,6 @@ def tried_rows(levels: int, length: int, tokens: Iterable[int]) -> list[Tensor]:
         for i, place in enumerate(places):
             row[place] = odd[i % len(odd)]
     return rows
-
-
-def in_float32(network: nn.Module, buffers: dict[str, Tensor]) -> nn.Module:
-    """The network itself where it is in float32; else a copy, with its unsaved buffers as they are."""
-    if all(p.dtype == torch.float32 for p in network.parameters()):
-        return network
-    made = copy.deepcopy(network).float()
-    for name, value in buffers.items():
-        where, _, last = name.rpartition(".")
-        made.get_submodule(where)._buffers[last] = value.clone()
-    return made
 
 
 @torch.no_grad()

@@ -45,7 +45,7 @@ class PlainExperts(nn.Module):
         numbers = torch.arange(len(self.experts), device=hidden_states.device)
         chosen = top_k_index.unsqueeze(-1) == numbers  # (n, k, experts)
         share = torch.where(chosen, top_k_weights.unsqueeze(-1), 0.0).sum(1).to(hidden_states.dtype)
-        # One product over all experts: a chain of sums makes openvino 2026.4 crash when it compiles the graph.
+        # One product over all experts: a chain of sums makes openvino 2026.4 crash as it compiles the graph.
         said = torch.stack([expert(hidden_states) for expert in self.experts], dim=1)  # (n, experts, width)
         return (share.unsqueeze(1) @ said).squeeze(1)
 
