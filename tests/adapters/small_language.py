@@ -31,13 +31,19 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", _GPT2),
     "gpt_neox": ("gpt_neox", {**_WIDE, "intermediate_size": 64}),
     "opt": ("opt", {**_WIDE, "ffn_dim": 64, "word_embed_proj_dim": 32, "pad_token_id": 1}),
+    "mixtral": ("mixtral", {**_GROUPED, "num_local_experts": 4, "num_experts_per_tok": 2}),
+    "qwen3_moe": (
+        "qwen3_moe",
+        {**_GROUPED, "moe_intermediate_size": 16, "num_experts": 5, "num_experts_per_tok": 2, "head_dim": 16},
+    ),
     "gemma3": ("gemma3_text", {**_GROUPED, "head_dim": 8, "sliding_window": 7}),
 }
 
 
-def network(name: str) -> Any:
-    """Always the same weights, large enough for logits that differ."""
+def network(name: str, **more: Any) -> Any:
+    """Always the same weights, large enough for logits that differ; more: settings of the configuration."""
     kind, settings = CONFIGS[name]
+    settings = {**settings, **more}
     torch.manual_seed(0)
     made = transformers.AutoModelForCausalLM.from_config(
         transformers.AutoConfig.for_model(kind, **settings), attn_implementation="eager"
@@ -49,4 +55,6 @@ def network(name: str) -> Any:
 
 
 def adapted(name: str, **options: Any) -> LanguageModel:
-    return adapt_language_model(network(name), **{"length": LENGTH, "stride": 8, **options})
+    """With as many tokens as the tokenizer has, where one is given."""
+    more = {"vocab_size": 300} if "tokenizer" in options else {}
+    return adapt_language_model(network(name, **more), **{"length": LENGTH, "stride": 8, **options})

@@ -22,7 +22,8 @@ from niwaki_runtime.samplers import NumpyBackend
 from niwaki_runtime.samplers.autoregressive import teacher_forced
 from niwaki_runtime.tokenizer import FILE, tokenizer_of
 
-NAMES = ["llama, tied", "gpt2"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mixtral", "qwen3_moe")]
+NAMES = ["llama, tied", "gpt2", *SLOW]
 ENGINES = ["openvino", "onnxruntime"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers import Autoregressive, Noise, NumpyBackend, State
 from niwaki_runtime.samplers.autoregressive import carry, teacher_forced
+from niwaki_runtime.samplers.base import sampler_from_json
 
 LEVELS, LENGTH = 7, 12
 STATE = (State("seen", "seen_new", (1, LENGTH)),)
@@ -133,6 +135,56 @@ def test_the_end_inside_a_prompt_ends_nothing() -> None:
     made = sampler({"decode": Rows()}, noise(1), {"p": prompts([1, 3, 2, 3, 4])})
     assert made[0, :5].tolist() == [1, 3, 2, 3, 4]
     assert made[0, 5] == plain([1, 3, 2, 3, 4], 0)[5]
+
+
+def test_a_prompt_that_ends_with_the_end_goes_on() -> None:
+    """Only what was made ends a sample (as in chats, whose turns end with it), read at once or not."""
+    rows = prompts([1, 3], [2, 4, 3])
+    graphs = {"decode": Rows(), "read": Rows(4)}
+    for prefill in ("", "read"):
+        sampler = Autoregressive(LENGTH, prompt="p", temperature=0.0, stop=3, stride=4, prefill=prefill)
+        made = sampler(graphs, noise(2), {"p": rows})
+        assert made[0, 2] == plain([1, 3], 0)[2]
+        assert made[1, 3] == plain([2, 4, 3], 0)[3]
+
+
+def test_every_one_of_several_ends_ends_a_sample() -> None:
+    sampler = Autoregressive(LENGTH, temperature=1.5)
+    free = sampler({"decode": Rows()}, noise(40), {})
+    ended = sampler.override(stop=6, stops=(2, 5))({"decode": Rows()}, noise(40), {})
+    for row, whole in zip(ended.tolist(), free.tolist(), strict=True):
+        at = next((i for i, token in enumerate(whole) if token in (2, 5, 6)), LENGTH)
+        assert row == (whole[: at + 1] + whole[at : at + 1] * LENGTH)[:LENGTH]
+    never = sampler.override(stop=-1, stops=(2, 5))({"decode": Rows()}, noise(40), {})
+    assert (never == free).all()
+
+
+@pytest.mark.parametrize("prefill", ["", "read"])
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_prompt_may_stand_alone(prefill: str, temperature: float) -> None:
+    """Without a first token before prompts: what is made is what the network says of the prompt itself."""
+    shared = {"prompt": "p", "prefill": prefill, "stride": 4, "temperature": temperature}
+    alone = Autoregressive(LENGTH, first=5, alone=True, **shared)  # type: ignore[arg-type]
+    graphs = {"decode": Rows(), "read": Rows(4)}
+    rows = prompts([1, 2, 3, 4, 5], [2], [], [6, 1, 2, 3, 4, 5, 6, 0, 1])
+    made = alone(graphs, noise(4), {"p": rows})
+    for i, row in enumerate(made.tolist()):
+        if temperature == 0.0:
+            fed = [] if i != 2 else [5]
+            for at in range((rows[i] != -1).sum(), LENGTH):
+                assert row[at] == logits_of(fed + row[:at]).argmax()
+        single = alone(graphs, noise(1, i), {"p": rows[i : i + 1]})
+        np.testing.assert_array_equal(single, made[i : i + 1])
+    led = Autoregressive(LENGTH, first=5, **shared)(graphs, noise(1, 2), {"p": rows[2:3]})  # type: ignore[arg-type]
+    np.testing.assert_array_equal(led, made[2:3])  # nothing asked: the first token begins
+
+
+def test_new_fields_are_written_only_where_they_say_something() -> None:
+    old = Autoregressive(LENGTH, stop=3)
+    assert not {"stops", "alone"} & old.to_json().keys()
+    new = old.override(stops=(4,), alone=True)
+    for sampler in (old, new):
+        assert sampler_from_json(json.loads(json.dumps(sampler.to_json()))) == sampler
 
 
 def test_a_gap_is_refused() -> None:

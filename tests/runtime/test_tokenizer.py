@@ -86,12 +86,6 @@ def test_what_is_none_is_refused(text: str) -> None:
         Tokenizer(text)
 
 
-def test_another_kind_is_refused_by_name() -> None:
-    record = {"model": {"vocab": {"a": 0}}, "decoder": {"type": "WordPiece"}}
-    with pytest.raises(CallError, match="WordPiece"):
-        Tokenizer(json.dumps(record))
-
-
 def test_words_between_blanks_need_no_package(monkeypatch):
     from niwaki.data.reading.captions import word_tokenizer
 

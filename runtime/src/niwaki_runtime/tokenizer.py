@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.member import read_member
+from niwaki_runtime.token_decoders import Broken, letters, rules_of
 
 __all__ = ["FILE", "Tokenizer", "letters", "tokenizer_of"]
 
 FILE = "tokenizer.json"
 """Where a bundle keeps it."""
 
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+_MODELS = ("BPE", "Unigram", "WordLevel", "WordPiece")
+_FLAGS = ("lstrip", "rstrip", "single_word")
+"""Flags of added tokens that change where they are found in a text."""
+_PLAIN_MODEL = ("unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "merges")
+"""Settings that a model of plain bytes has none of."""
 
 
 class Tokenizer:
     """What a `tokenizer.json` says (the format of the package `tokenizers`).
 
-    Decoding needs no package, for tokens written as bytes (GPT-2, Llama 3, Qwen …), for those of
-    SentencePiece (Llama 2, Mistral, Gemma …) and for whole words between blanks. Encoding needs none where
-    every token is a byte, or a word; else `tokenizers` does it.
-    Raises CallError where the text is none, or of a kind that is neither.
+    Decoding needs no package: vocabularies of every model, and the decoders in
+    `niwaki_runtime.token_decoders`; without a decoder pieces are joined by blanks. Encoding needs none where
+    every token is a byte (added ones beside them), or a word; else `tokenizers` does it.
+    Raises CallError where the text is none, or names a model or a decoder that is not known here.
     """
 
     def __init__(self, text: str | bytes) -> None:
@@ -38,69 +42,80 @@ class Tokenizer:
             added = record.get("added_tokens") or ()
             self._pieces = {int(i): str(token) for token, i in vocabulary.items()}
             self._added = {int(a["id"]): str(a["content"]) for a in added}
-            self._special = {int(a["id"]) for a in added if a.get("special")}
+            # The package knows special tokens by their text, whatever number they have.
+            self._special = {str(a["content"]) for a in added if a.get("special")}
+            kind = model.get("type")
+            pre = (record.get("pre_tokenizer") or {}).get("type")
+            level = record.get("pre_tokenizer") if pre == "ByteLevel" else None
+            whole = (
+                record.get("normalizer") is None
+                and not any(a.get(f) for a in added for f in _FLAGS)
+                and len({bool(a.get("normalized")) for a in added}) < 2
+            )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CallError(f"this is not the text of a {FILE}: {error!r}") from error
-        kinds = set(_kinds(record.get("decoder")))
-        self._of_bytes = "ByteLevel" in kinds
-        blanks = (record.get("pre_tokenizer") or {}).get("type") == "WhitespaceSplit"
-        self._of_words = model.get("type") == "WordLevel" and blanks and not kinds
-        if not (self._of_bytes or self._of_words) and not kinds & {"Metaspace", "ByteFallback", "Replace"}:
+        if kind is not None and kind not in _MODELS:
             raise CallError(
-                f"this runtime does not decode tokens of the kind {sorted(kinds) or 'without decoder'}"
+                f"this runtime knows no vocabulary of the kind '{kind}', only {', '.join(_MODELS)}"
             )
-        plain = self._of_bytes and not model.get("merges") and len(self._pieces) <= 256
-        self._plain = plain and record.get("normalizer") is None
+        rules = rules_of(record.get("decoder"))
+        self._rules = [rule for _, rule in rules]
+        self._of_bytes = [name for name, _ in rules] == ["ByteLevel"]
+        self._of_words = (
+            kind == "WordLevel"
+            and pre == "WhitespaceSplit"
+            and not rules
+            and whole
+            and self._special.issuperset(self._added.values())
+        )
+        self._plain = (
+            kind in (None, "BPE")
+            and not any(model.get(name) for name in _PLAIN_MODEL)
+            and level is not None
+            and not level.get("add_prefix_space", True)
+            and whole
+        )
         self._text = text
 
     def __len__(self) -> int:
         return len({*self._pieces, *self._added})
 
     def decode(self, tokens: Iterable[Any], *, special: bool = False) -> str:
-        """The text of one sample's tokens. Bytes that are no UTF-8 become �.
+        """The text of one sample's tokens. Bytes that are no UTF-8 become �, numbers that are no token
+        nothing.
 
         special: write the special tokens (the text's end) out, too
         """
-        text = self.to_bytes(tokens, special=special).decode("utf-8", errors="replace")
-        return text if self._of_bytes else text.removeprefix(" ")
+        return self._decoded(tokens, special, "replace")
 
     def to_bytes(self, tokens: Iterable[Any], *, special: bool = False) -> bytes:
         """The bytes that tokens stand for, which need not be whole characters: a window may begin inside
         one."""
-        out = bytearray()
-        for token in map(int, tokens):
-            if self._of_words and out and (special or token not in self._special):
-                out += b" "
-            if token in self._added:
-                if special or token not in self._special:
-                    out += self._added[token].encode()
-            elif token in self._pieces:
-                out += self._bytes(self._pieces[token])
-        return bytes(out)
+        return self._decoded(tokens, special, "surrogateescape").encode("utf-8", "surrogateescape")
 
-    def _bytes(self, piece: str) -> bytes:
-        if self._of_words:
-            return piece.encode()
-        if self._of_bytes:
-            return bytes(_values()[letter] for letter in piece)
-        byte = _BYTE.fullmatch(piece)
-        return bytes([int(byte[1], 16)]) if byte else piece.replace("\u2581", " ").encode()
+    def _decoded(self, tokens: Iterable[Any], special: bool, broken: Broken) -> str:
+        found = (self._added.get(t, self._pieces.get(t)) for t in map(int, tokens))
+        pieces = [p for p in found if p is not None and (special or p not in self._special)]
+        if not self._rules:
+            return " ".join(pieces)
+        for rule in self._rules:
+            pieces = rule(pieces, broken)
+        return "".join(pieces)
 
     def encode(self, text: str) -> list[int]:
         """The tokens of `text`, without any put around it.
 
         Raises CallError for a word that is none of the tokens, and where `tokenizers` would be needed and is
-        not installed.
+        not installed, or does not read this file.
         """
         if self._of_words:
-            numbers = {piece: i for i, piece in self._pieces.items() if i not in self._special}
+            numbers = {p: i for i, p in self._pieces.items() if p not in self._special}
             for word in text.split():
                 if word not in numbers:
                     raise CallError(f"the word '{word}' is unknown to this model; {nearest(word, numbers)}")
             return [numbers[word] for word in text.split()]
         if self._plain:
-            by_value = {piece: i for i, piece in self._pieces.items()}
-            return [by_value[letters()[b]] for b in text.encode() if letters()[b] in by_value]
+            return self._bytes_of(text)
         try:
             import tokenizers
         except ImportError as error:
@@ -108,10 +123,32 @@ class Tokenizer:
                 "text is cut into these tokens by the package 'tokenizers', which is not installed: "
                 "pip install tokenizers"
             ) from error
-        made = tokenizers.Tokenizer.from_str(
-            self._text if isinstance(self._text, str) else self._text.decode()
-        )
-        return list(made.encode(text, add_special_tokens=False).ids)
+        try:
+            made = tokenizers.Tokenizer.from_str(
+                self._text if isinstance(self._text, str) else self._text.decode()
+            )
+            made.no_truncation()  # settings of a batch, which the file may hold, are none of a text
+            made.no_padding()
+            return list(made.encode(text, add_special_tokens=False).ids)
+        except Exception as error:  # the package raises plain exceptions
+            raise CallError(
+                f"the package 'tokenizers' does not cut this text by this {FILE}: {error}"
+            ) from error
+
+    def _bytes_of(self, text: str) -> list[int]:
+        """Bytes as tokens, added tokens where they are found: the longest of those that begin first."""
+        numbers = {piece: i for i, piece in self._pieces.items()}
+        named = {content: i for i, content in self._added.items() if content}
+        longest = sorted(named, key=len, reverse=True)
+        parts = re.split(f"({'|'.join(map(re.escape, longest))})", text) if named else [text]
+        tokens: list[int] = []
+        for i, part in enumerate(parts):
+            if i % 2:
+                tokens.append(named[part])
+                continue
+            written = (letters()[b] for b in part.encode("utf-8", "replace"))
+            tokens += [numbers[letter] for letter in written if letter in numbers]
+        return tokens
 
 
 def tokenizer_of(bundle: Any) -> Tokenizer:
@@ -124,24 +161,3 @@ def tokenizer_of(bundle: Any) -> Tokenizer:
     if FILE not in bundle.manifest.files:
         raise CallError(f"{bundle!r} has no tokenizer: its samples stay numbers")
     return Tokenizer(read_member(bundle.path, bundle.manifest, FILE))
-
-
-def _kinds(decoder: Any) -> Iterator[str]:
-    """Names of a decoder and of those that it is a sequence of."""
-    if isinstance(decoder, Mapping):
-        yield str(decoder.get("type"))
-        for inner in decoder.get("decoders", ()):
-            yield from _kinds(inner)
-
-
-@cache
-def letters() -> tuple[str, ...]:
-    """How the format writes each byte: printable ones as themselves, the others from U+0100 on."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = iter(range(256, 512))
-    return tuple(chr(b) if b in plain else chr(next(others)) for b in range(256))
-
-
-@cache
-def _values() -> dict[str, int]:
-    return {letter: b for b, letter in enumerate(letters())}

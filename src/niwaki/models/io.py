@@ -7,14 +7,14 @@ kept weights.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, nearest
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.core.store import read_json, read_tensors, write_json, write_tensors
+from niwaki.core.weights import matched
 from niwaki.models import registry
 from niwaki.surgery.edits import apply_edits, edit_from_json
 from niwaki_runtime.errors import first_line
@@ -120,28 +120,9 @@ def _edits(records: Any) -> tuple[Any, ...]:
 
 
 def fill(model: nn.Module, weights: dict[str, Tensor], origin: Path | str) -> None:
-    """Load `weights` into `model`. Raises NiwakiError naming the first that is missing, extra or misfit."""
-    own = model.state_dict()
-    _refuse(sorted(own.keys() - weights.keys()), f"{origin} lacks the weights")
-    extra = sorted(weights.keys() - own.keys())
-    if extra:
-        raise NiwakiError(
-            f"{origin} holds '{extra[0]}', which the model does not have; {nearest(extra[0], own)}"
-        )
-    _refuse(
-        [
-            f"{k} {tuple(weights[k].shape)}, not {tuple(own[k].shape)}"
-            for k in own
-            if own[k].shape != weights[k].shape
-        ],
-        f"{origin} does not fit the model: it has",
-    )
-    model.load_state_dict(weights)
-
-
-def _refuse(problems: Iterable[str], text: str) -> None:
-    for first in problems:
-        raise NiwakiError(f"{text} {first}")
+    """Load `weights` into `model`. Raises NiwakiError naming what is missing, extra, misfit or of another
+    type (`niwaki.core.weights.matched`)."""
+    model.load_state_dict(matched(model.state_dict(), weights, origin))
 
 
 def load_model(directory: Path | str) -> GenerativeModel:

@@ -39,6 +39,9 @@ class Autoregressive(Sampler):
     prefill:     name of the graph that reads `stride` tokens at once: tokens `(n, stride)`, position of the
                  first `(1,)`, the conditions, then the same state; its logits are `(n, stride, V)`
     stop:        the token after which a sample is over: the rest is filled with it; −1 never ends
+    stops:       further tokens after which a sample is over, and which the rest is then filled with
+    alone:       `first` stands only where a prompt is empty: other prompts begin with their own first token,
+                 as with tokenizers that put nothing before a text
     """
 
     kind: ClassVar[str] = "autoregressive"
@@ -53,6 +56,8 @@ class Autoregressive(Sampler):
     prefill: str = ""
     stride: int = 1
     stop: int = -1
+    stops: tuple[int, ...] = ()
+    alone: bool = False
 
     def __post_init__(self) -> None:
         if self.temperature < 0.0 or self.top_k < 0 or not 0.0 < self.top_p <= 1.0:
@@ -62,6 +67,10 @@ class Autoregressive(Sampler):
             )
         if self.length < 1 or self.stride < 1:
             raise CallError(f"length and stride must be at least 1, not {self.length} and {self.stride}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the fields that older runtimes do not know, where they change nothing."""
+        return {k: v for k, v in super().to_json().items() if v or k not in ("stops", "alone")}
 
     def __call__(
         self,
@@ -75,36 +84,56 @@ class Autoregressive(Sampler):
         graph, backend = graphs[self.graph], noise.backend
         asked = [conditions[name] for name in self.conditions]
         given = self._prompt(conditions, backend, noise.n)
-        made = np.full((noise.n, self.length), ABSENT, dtype=np.int64)
-        made[:, : given.shape[1]] = given
-        token = np.full(noise.n, self.first, dtype=np.int64)
+        lengths = (given != ABSENT).sum(axis=1)
+        led = ~(self.alone & (lengths > 0))  # samples before which `first` stands
+        read = self._laid_out(given, led)  # what the network reads, and is to read
+        ends = np.array([self.stop, *self.stops] if self.stop >= 0 else [], dtype=np.int64)
         state = [backend.asarray(s.zeros(noise.n)) for s in graph.state]
-        logits, state, begun = self._read(graphs, made, asked, state, backend)
+        logits, state, begun = self._read(graphs, read, asked, state, backend)
         done = np.zeros(noise.n, dtype=bool)
-        for position in range(begun, self.length):
-            if position > begun or logits is None:
-                out = graph(backend.asarray(token), _at(position, backend), *asked, *state)
+        for at in range(begun, read.shape[1]):
+            if at > begun or logits is None:
+                token = read[:, at - 1].copy()
+                out = graph(backend.asarray(token), _at(at - 1, backend), *asked, *state)
                 fresh, *news = out if isinstance(out, tuple) else (out,)
-                state = carry(state, news, graph.state, position)
+                state = carry(state, news, graph.state, at - 1)
                 logits = backend.numpy(fresh)
             chosen = tokens.choose(
                 logits,
-                noise.uniform(draw=position),
+                self._uniform(noise, at, led),
                 temperature=self.temperature,
                 top_k=self.top_k,
                 top_p=self.top_p,
             )
-            token = np.where(made[:, position] != ABSENT, made[:, position], chosen)
-            token = np.where(done, self.stop, token)
-            made[:, position] = token
+            token = np.where(read[:, at] != ABSENT, read[:, at], chosen)
+            token = np.where(done, read[:, at - 1], token)
+            read[:, at] = token
             if progress:
-                progress(position + 1, self.length)
+                progress(at + self.length + 1 - read.shape[1], self.length)
             # A prompt may hold the token itself: only what comes after the prompt ends a sample.
-            done = done | ((token == self.stop) & (position + 1 >= _lengths(given)))
-            if self.stop >= 0 and done.all():
-                made[:, position + 1 :] = self.stop
+            done = done | (np.isin(token, ends) & (at - led >= lengths))
+            if len(ends) and done.all():
+                read[:, at + 1 :] = token[:, None]
                 break
-        return backend.asarray(made)
+        rows = led[:, None] + np.arange(self.length)
+        return backend.asarray(np.take_along_axis(read, rows, axis=1))
+
+    def _laid_out(self, given: np.ndarray, led: np.ndarray) -> np.ndarray:
+        """`first` where it stands, then the prompts `(n, P)`, then what is to be made."""
+        read = np.full((len(given), self.length + 1), ABSENT, dtype=np.int64)
+        read[:, 0] = self.first
+        read[:, 1 : 1 + given.shape[1]] = given
+        read[~led, :-1] = read[~led, 1:]
+        return read if led.any() else read[:, :-1]
+
+    def _uniform(self, noise: Noise, at: int, led: np.ndarray) -> np.ndarray:
+        """The number that chooses token `at − led` of each sample: the same one wherever `first` stands."""
+        drawn: np.ndarray | None = None
+        for before in np.unique(led):
+            fresh = noise.uniform(draw=at - int(before))
+            drawn = fresh if drawn is None else np.where(led[:, None] == before, fresh, drawn)
+        assert drawn is not None
+        return drawn
 
     def _prompt(self, conditions: Mapping[str, Array], backend: Backend, n: int) -> np.ndarray:
         """The prompts `(n, P)` int64, P ≤ length. Raises CallError where one has a gap."""
@@ -121,7 +150,7 @@ class Autoregressive(Sampler):
     def _read(
         self,
         graphs: Mapping[str, Runner],
-        made: np.ndarray,
+        read: np.ndarray,
         asked: Sequence[Array],
         state: list[Array],
         backend: Backend,
@@ -131,11 +160,11 @@ class Autoregressive(Sampler):
         The last stride is filled up; what it writes beyond the prompt is written again before it is read.
         """
         if not self.prefill:
-            return None, state, 0
-        known = (made != ABSENT).all(axis=0)
-        common = self.length if known.all() else int(known.argmin())
-        count = min(common + 1, self.length)  # tokens to feed: the first one and those of the prompts
-        fed = np.concatenate([np.full((len(made), 1), self.first), made[:, : count - 1]], axis=1)
+            return None, state, 1
+        known = (read != ABSENT).all(axis=0)
+        common = len(known) if known.all() else int(known.argmin())
+        count = min(common, self.length)  # tokens to feed: those that all samples have
+        fed = read[:, :count]
         graph, logits = graphs[self.prefill], None
         for start in range(0, count, self.stride):
             part = fed[:, start : start + self.stride]
@@ -145,7 +174,7 @@ class Autoregressive(Sampler):
             rows, *news = out if isinstance(out, tuple) else (out,)
             state = carry(state, news, graph.state, start)
             logits = backend.numpy(rows[:, used - 1])
-        return logits, state, count - 1
+        return logits, state, count
 
     @property
     def forceable(self) -> bool:
@@ -223,8 +252,3 @@ def teacher_forced(
 
 def _at(position: int, backend: Backend) -> Any:
     return backend.asarray(np.array([position], dtype=np.int64))
-
-
-def _lengths(given: np.ndarray) -> np.ndarray:
-    """Tokens of each prompt `(n,)`."""
-    return (given != ABSENT).sum(axis=1)

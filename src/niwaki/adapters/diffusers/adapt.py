@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from niwaki.adapters.diffusers.compare import refuse_other_outputs, refuse_other_tokens
 from niwaki.adapters.diffusers.config import PipelineConfig
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
+from niwaki.adapters.diffusers.lost import refuse_settings
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.core.hub_folder import fetched
+from niwaki.core.weights import matched
 
 __all__ = ["adapt_pipeline"]
 
@@ -42,8 +45,11 @@ def adapt_pipeline(
               labels need it; without them it is asked by `prompt`
     spec:     of the data that its images answer to (`dataset.spec`): grey levels and class names
     Sampling is that of the pipeline with the same noise, up to rounding; images are in −1 … 1, not clipped.
-    Raises CallError for what is no such pipeline, a setting of its scheduler without a counterpart here,
-    pickled weights and code of its own; NiwakiError for weights that do not fit.
+    Every network is built again from its settings and compared once, in float32, with the one given, as its
+    own library runs it; so is the tokenizer.
+    Raises CallError for what is no such pipeline, a setting without a counterpart here, something that was
+    changed by hand, pickled or quantized weights and code of its own; NiwakiError for weights that do not
+    fit.
 
     >>> adapt_pipeline("runs/ddpm-folder", steps=20).sample(4, seed=0).shape  # doctest: +SKIP
     torch.Size([4, 3, 32, 32])
@@ -65,10 +71,17 @@ def adapt_pipeline(
         steps=steps,
         guidance=_guidance(parts, guidance),
     )
-    model = AdaptedPipeline(config, _spec(config, spec))
+    for name, component in config.networks.items():
+        refuse_settings(name, component, config.networks)
+    if "text_encoder" in config.networks:
+        read = config.networks["text_encoder"].settings
+        limits = int(read["vocab_size"]), int(read["max_position_embeddings"])
+        refuse_other_tokens(config.tokenizer, parts.words, *limits)
+    model = AdaptedPipeline(config, _spec(config, spec)).eval()
     for name, part in model.parts().items():
-        part.load_state_dict(parts.weights[name])
-    return model.eval()
+        part.load_state_dict(matched(part.state_dict(), parts.weights[name], f"the pipeline's '{name}'"))
+    refuse_other_outputs(model, parts.originals)
+    return model
 
 
 def _parts(source: Any) -> Parts:

@@ -5,9 +5,8 @@ Only known classes are built, only safetensors are read, and no code that lies i
 
 from __future__ import annotations
 
-import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,27 +14,36 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.adapters.diffusers.config import NETWORKS, PIPELINES, Component, plain
+from niwaki.adapters.diffusers.lost import refuse_handmade, refuse_unknown
 from niwaki.adapters.diffusers.quiet import quiet
-from niwaki.adapters.diffusers.tokens import read_files
+from niwaki.adapters.diffusers.tokens import load_tokenizer, read_files
 from niwaki.core.contract import CallError, NiwakiError, nearest
 from niwaki.core.hub_folder import PICKLES
 from niwaki.core.store import read_json
+from niwaki.core.weights import refuse_adapters, refuse_quantized, stored_types
 
 __all__ = ["Parts", "is_pipeline", "read_folder", "read_pipeline"]
 
 _SILENT = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that make no samples: they are left out."""
+_WORDS = ("requires_safety_checker", "id2label")
+"""What a model_index.json says that changes no sample."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """A pipeline taken apart: its class, its components, and the networks' weights by component."""
+    """A pipeline taken apart: its class, its components, and the networks' weights by component.
+
+    originals: the networks as their own library has them; words: the tokenizer
+    """
 
     pipeline: str
     networks: dict[str, Component]
     scheduler: Component
     tokenizer: dict[str, str]
     weights: dict[str, dict[str, Tensor]]
+    originals: dict[str, nn.Module] = field(repr=False)
+    words: Any = None
 
 
 def is_pipeline(path: str | Path) -> bool:
@@ -60,7 +68,8 @@ def read_folder(path: Path) -> Parts:
         raise CallError(f"{path} is no diffusers pipeline (it has no model_index.json)")
     index = read_json(path / "model_index.json")
     pipeline = _pipeline(index.get("_class_name") if isinstance(index, dict) else None)
-    networks, weights = {}, {}
+    networks, originals = {}, {}
+    _refuse_entries(index)
     for name, entry in index.items():
         library, kind = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
         if name.startswith("_") or name in (*_SILENT, "scheduler", "tokenizer") or kind is None:
@@ -68,29 +77,34 @@ def read_folder(path: Path) -> Parts:
         _known(name, library, kind)
         network = _read_network(path / name, kind, path)
         networks[name] = Component(kind=kind, settings=_settings(network))
-        weights[name] = network.state_dict()
+        originals[name] = network
     needed = {PIPELINES[pipeline]} | ({"text_encoder"} if pipeline == "StableDiffusionPipeline" else set())
     for name in sorted(needed - networks.keys()):
         raise CallError(f"{path} has no '{name}', which a {pipeline} needs")
     entry = index.get("scheduler") or [None, ""]
     settings = plain(read_json(path / "scheduler" / "scheduler_config.json"))
-    tokenizer = read_files(path / "tokenizer") if "text_encoder" in networks else {}
-    return Parts(pipeline, networks, Component(kind=str(entry[1]), settings=settings), tokenizer, weights)
+    tokenizer, words = {}, None
+    if "text_encoder" in networks:
+        tokenizer, words = read_files(path / "tokenizer"), load_tokenizer(path / "tokenizer")
+    scheduler = Component(kind=str(entry[1]), settings=settings)
+    weights = {name: network.state_dict() for name, network in originals.items()}
+    return Parts(pipeline, networks, scheduler, tokenizer, weights, originals, words)
 
 
 def read_pipeline(pipeline: Any) -> Parts:
     """A pipeline in memory: diffusers' own object, whose networks stay as they are."""
-    networks, weights = {}, {}
+    networks, originals = {}, {}
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module) and name not in _SILENT:
             kind = type(part).__name__
             _known(name, type(part).__module__.partition(".")[0], kind)
             networks[name] = Component(kind=kind, settings=_settings(part))
-            weights[name] = part.state_dict()
-    tokenizer = {}
-    if pipeline.components.get("tokenizer") is not None:
+            refuse_handmade(name, part, networks[name])
+            originals[name] = part
+    tokenizer, words = {}, pipeline.components.get("tokenizer")
+    if words is not None:
         with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
-            pipeline.components["tokenizer"].save_pretrained(temporary)
+            words.save_pretrained(temporary)
             tokenizer = read_files(Path(temporary))
     scheduler = pipeline.scheduler
     return Parts(
@@ -98,8 +112,21 @@ def read_pipeline(pipeline: Any) -> Parts:
         networks,
         Component(kind=type(scheduler).__name__, settings=plain(scheduler.config)),
         tokenizer,
-        weights,
+        {name: network.state_dict() for name, network in originals.items()},
+        originals,
+        words,
     )
+
+
+def _refuse_entries(index: Any) -> None:
+    """Raises CallError for what a model_index.json says beside components, and for another tokenizer."""
+    for name, value in index.items():
+        if isinstance(value, list) or name.startswith("_") or name in _WORDS or not value:
+            continue
+        raise CallError(f"the pipeline's setting {name} = {value!r} has no counterpart in niwaki")
+    words = index.get("tokenizer") or [None, None]
+    if words[1] not in (None, "CLIPTokenizer", "CLIPTokenizerFast"):
+        raise CallError(f"the pipeline's tokenizer is a '{words[1]}'; known is CLIPTokenizer")
 
 
 def _pipeline(name: Any) -> str:
@@ -126,6 +153,13 @@ def _known(name: str, library: Any, kind: Any) -> None:
 def _read_network(directory: Path, kind: str, pipeline: Path) -> nn.Module:
     """One network with its weights, float32. Raises as `read_folder` says."""
     variant = _variant(directory, pipeline)
+    refuse_unknown(directory.name, kind, read_json(directory / "config.json"))
+    try:
+        types = stored_types(sorted(directory.glob("*.safetensors")))
+    except NiwakiError:
+        types = {}  # a damaged file is named below
+    refuse_adapters(types, directory)
+    refuse_quantized({}, types, directory)
     keywords: dict[str, Any] = {
         "use_safetensors": True,
         "local_files_only": True,
@@ -149,7 +183,7 @@ def _read_network(directory: Path, kind: str, pipeline: Path) -> nn.Module:
         raise NiwakiError(
             f"pipelines need diffusers and transformers: pip install niwaki[hub] ({error})"
         ) from error
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, json.JSONDecodeError) as error:
+    except Exception as error:  # files of others fail in any way they like
         text = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
         raise NiwakiError(f"{directory} cannot be read: {text[:300]}") from error
     for problem, wrong in (("lacks", "missing_keys"), ("has no place for", "unexpected_keys")):

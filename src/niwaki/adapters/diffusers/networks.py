@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from niwaki.adapters.diffusers.config import NETWORKS, Component
 from niwaki.adapters.diffusers.quiet import quiet
-from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError, first_line
 
-__all__ = ["Decoder", "Denoiser", "TextEncoder", "build"]
+__all__ = ["Decoder", "Denoiser", "TextEncoder", "build", "fresh"]
 
 
 def build(component: Component) -> nn.Module:
@@ -20,6 +20,14 @@ def build(component: Component) -> nn.Module:
 
     Raises NiwakiError where diffusers or transformers is not installed or does not know the settings.
     """
+    network = fresh(component)
+    if NETWORKS[component.kind] == "diffusers":
+        _free(network)
+    return network
+
+
+def fresh(component: Component) -> nn.Module:
+    """The same as its library makes it, before anything is exchanged in it."""
     if component.kind not in NETWORKS:
         raise CallError(f"niwaki has no adapter for the network '{component.kind}'")
     try:
@@ -29,8 +37,10 @@ def build(component: Component) -> nn.Module:
         raise NiwakiError(
             f"this model needs diffusers and transformers: pip install niwaki[hub] ({error})"
         ) from error
-    except (TypeError, ValueError, NotImplementedError, AssertionError) as error:
-        raise NiwakiError(f"the settings of '{component.kind}' make no network: {error}") from error
+    except Exception as error:  # settings of others fail in any way they like
+        raise NiwakiError(
+            f"the settings of '{component.kind}' make no network: {first_line(error)}"
+        ) from error
 
 
 def _make(component: Component) -> nn.Module:
@@ -43,9 +53,8 @@ def _make(component: Component) -> nn.Module:
         return text.float()
     import diffusers
 
-    network: nn.Module = getattr(diffusers, component.kind).from_config(dict(component.settings)).float()
-    _free(network)
-    return network
+    made: nn.Module = getattr(diffusers, component.kind).from_config(dict(component.settings))
+    return made.float()
 
 
 class _AnyWidth(int):
@@ -101,17 +110,17 @@ class Decoder(nn.Module):
         super().__init__()
         self.vae = vae
         config: Any = vae.config
+        # A shift_factor, which these pipelines do not use either, is left alone.
         self.scaling = float(config.scaling_factor)
-        self.shift = float(getattr(config, "shift_factor", None) or 0.0)
 
     def forward(self, latents: Tensor) -> Tensor:
         vae: Any = self.vae
-        z = latents / self.scaling + self.shift
+        z = latents / self.scaling
         return vae.decoder(z if vae.post_quant_conv is None else vae.post_quant_conv(z))
 
     def encode(self, x: Tensor) -> Tensor:
         vae: Any = self.vae
-        return (vae.encode(x).latent_dist.mode() - self.shift) * self.scaling
+        return vae.encode(x).latent_dist.mode() * self.scaling  # type: ignore[no-any-return]
 
 
 class TextEncoder(nn.Module):

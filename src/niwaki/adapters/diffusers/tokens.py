@@ -11,11 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, NiwakiError, first_line
 
-__all__ = ["FILES", "read_files", "tokenize", "write_files"]
+__all__ = ["FILES", "load_tokenizer", "read_files", "tokenize", "write_files"]
 
-FILES = ("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+FILES = (
+    *("tokenizer.json", "vocab.json", "merges.txt", "tokenizer_config.json"),
+    *("special_tokens_map.json", "added_tokens.json"),
+)
 """What a CLIP tokenizer may consist of: tables and settings, nothing that runs."""
 
 
@@ -54,13 +57,18 @@ def tokenize(files: Mapping[str, str], prompt: str | Sequence[str]) -> np.ndarra
 
 @lru_cache(maxsize=4)
 def _tokenizer(files: str) -> Any:
-    try:
-        from transformers import CLIPTokenizer
-    except ImportError as error:
-        raise NiwakiError(f"prompts need transformers: pip install niwaki[hub] ({error})") from error
     with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
         write_files(json.loads(files), Path(temporary))
-        try:
-            return CLIPTokenizer.from_pretrained(temporary, local_files_only=True)
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise NiwakiError(f"the tokenizer's files cannot be read: {error}") from error
+        return load_tokenizer(Path(temporary))
+
+
+def load_tokenizer(directory: Path) -> Any:
+    """CLIP's tokenizer, as transformers reads it from a folder. Raises NiwakiError where it cannot."""
+    try:
+        from transformers import CLIPTokenizer
+
+        return CLIPTokenizer.from_pretrained(directory, local_files_only=True)
+    except ImportError as error:
+        raise NiwakiError(f"prompts need transformers: pip install niwaki[hub] ({error})") from error
+    except Exception as error:  # a tokenizer of others fails in any way it likes
+        raise NiwakiError(f"the tokenizer's files cannot be read: {first_line(error)}") from error

@@ -1,4 +1,4 @@
-"""Weights, configuration and tokenizer from a folder or the hub: safetensors and JSON, never a pickle."""
+"""Weights and configuration from a folder or the hub: safetensors and JSON, no pickle, nothing dropped."""
 
 from __future__ import annotations
 
@@ -8,58 +8,111 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 
 from niwaki.core import hub_folder
 from niwaki.core.contract import CallError, NiwakiError, first_line
 from niwaki.core.store import read_json
+from niwaki.core.weights import refuse_adapters, refuse_quantized, stored_types
 
-__all__ = ["load_network", "package", "quiet", "tokenizer_of"]
+__all__ = ["fetch", "load_network", "package", "quiet"]
 
 _FILES = (
-    *("config.json", "model*.safetensors", "model.safetensors.index.json"),
+    *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
     *("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "tokenizer.model"),
+    *("added_tokens.json", "special_tokens_map.json"),
 )
 """What is fetched from the hub."""
 _WHO = "language models are read"
 
 
 def load_network(source: str) -> Any:
-    """The causal language model in a folder or on the hub, every weight from its files.
+    """The causal language model in a folder or on the hub, every weight from its files, in float32.
 
-    Raises CallError for pickled weights, code of its own, another kind of model or a missing package;
-    NiwakiError for what cannot be had or read.
+    Raises CallError for pickled weights, quantized ones, an adapter alone, code of its own, another kind of
+    model or a missing package; NiwakiError for what cannot be had or read, and for weights that are missing
+    or that the network has no place for.
     """
     transformers = package("transformers")
-    folder = hub_folder.folder_of(source, _FILES, _refuse_pickle, _WHO)
+    folder = fetch(source)
+    if (folder / "adapter_config.json").is_file():
+        raise CallError(
+            f"'{source}' holds an adapter (adapter_config.json), no whole model: merge it into the model "
+            "that it was trained on (merge_and_unload in peft) and save that"
+        )
     record = read_json(folder / "config.json")
+    if not isinstance(record, dict):
+        raise NiwakiError(f"{folder / 'config.json'} does not describe a model")
     kind = record.get("model_type")
     if not _known(kind):
         own = " (it brings code of its own, which is not run)" if "auto_map" in record else ""
         raise CallError(f"'{source}' holds a model of the type '{kind}', no causal language model known{own}")
+    refuse_quantized(record, {}, f"'{source}'")
+    types = _types(folder)
+    refuse_adapters(types, f"'{source}'")
+    refuse_quantized({}, types, f"'{source}'")
     with quiet(transformers):
         try:
             network, report = transformers.AutoModelForCausalLM.from_pretrained(
                 folder,
+                dtype=torch.float32,  # buffers that no file holds are then exact, too
                 use_safetensors=True,
                 local_files_only=True,
                 trust_remote_code=False,
                 output_loading_info=True,
             )
-        except (OSError, ValueError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        except Exception as error:  # configurations and weights of others fail in any way they like
             raise NiwakiError(
                 f"'{source}' could not be loaded as a language model: {first_line(error)}"
             ) from error
-    missing = sorted(report["missing_keys"])
-    if missing:  # transformers would draw them at random
-        raise NiwakiError(f"'{source}' lacks {len(missing)} weights, '{missing[0]}' among them")
+    _account(source, report)
     return network
+
+
+def _types(folder: Path) -> dict[str, str]:
+    """Type of each weight in the folder, by name; of none where a file is damaged, which is said later."""
+    try:
+        return stored_types(sorted(folder.glob("model*.safetensors")))
+    except (NiwakiError, SafetensorError):
+        return {}
+
+
+def _account(source: str, report: Any) -> None:
+    """Raises NiwakiError for weights that are missing, which transformers would draw at random, and for those
+    that it would leave out."""
+    missing = sorted(map(str, report["missing_keys"]))
+    extra = sorted(map(str, report["unexpected_keys"]))
+    misfit = sorted(map(str, report.get("mismatched_keys") or ()))
+    if missing and extra:
+        for name in extra:
+            ends = [m for m in missing if name.endswith(f".{m}")]
+            if ends:
+                prefix = name.removesuffix(ends[0])
+                raise NiwakiError(
+                    f"'{source}' lacks {len(missing)} weights, for they are named with '{prefix}' in front "
+                    f"('{name}'); write them without it"
+                )
+    if missing:
+        raise NiwakiError(f"'{source}' lacks {len(missing)} weights, '{missing[0]}' among them")
+    if misfit:
+        raise NiwakiError(f"'{source}' holds weights that do not fit its config.json: {misfit[0]}")
+    if extra:
+        raise NiwakiError(
+            f"'{source}' holds {len(extra)} weights that the network of its config.json has no place for, "
+            f"'{extra[0]}' among them: a setting in config.json is wrong, or the file is of another model"
+        )
 
 
 def _known(kind: Any) -> bool:
     """Whether `transformers` itself has a causal language model of this type."""
     names = import_module("transformers.models.auto.modeling_auto").MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-    return kind in names
+    return isinstance(kind, str) and kind in names
+
+
+def fetch(source: str) -> Path:
+    """The folder of a model, downloaded where it is a name on the hub. Raises CallError for pickles."""
+    return hub_folder.folder_of(source, _FILES, _refuse_pickle, _WHO)
 
 
 def _refuse_pickle(path: Path) -> None:
@@ -70,41 +123,6 @@ def _refuse_pickle(path: Path) -> None:
             'trust it, convert it once and name the new folder: python -c "from transformers import '
             f"AutoModelForCausalLM as A; A.from_pretrained('{path.parent}').save_pretrained('NEW_FOLDER')\""
         )
-
-
-def tokenizer_of(source: Any) -> str:
-    """The text of a tokenizer.json; empty where `source` is a folder or a model without one.
-
-    source: a folder, a hub name, a file, the text itself, or a tokenizer of `tokenizers` or `transformers`
-    Raises CallError for what is none of them.
-    """
-    inner = getattr(source, "backend_tokenizer", source)
-    if hasattr(inner, "to_str"):
-        return str(inner.to_str())
-    if isinstance(source, str) and source.lstrip().startswith("{"):
-        return source
-    if not isinstance(source, str | Path):
-        if hasattr(source, "parameters"):
-            return ""  # a network knows no tokenizer
-        raise CallError(f"a {type(source).__name__} is no tokenizer; give a tokenizer.json")
-    path = Path(source).expanduser()
-    if path.is_file():
-        read_json(path)  # says what is wrong with it
-        return path.read_text(encoding="utf-8")
-    folder = path if path.is_dir() else hub_folder.folder_of(str(source), _FILES, _refuse_pickle, _WHO)
-    if (folder / "tokenizer.json").is_file():
-        return tokenizer_of(folder / "tokenizer.json")
-    if not any((folder / name).exists() for name in ("vocab.json", "tokenizer.model")):
-        return ""
-    transformers = package("transformers")
-    with quiet(transformers):
-        try:
-            made = transformers.AutoTokenizer.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False
-            )
-        except Exception as error:  # a tokenizer may want any of several packages
-            raise NiwakiError(f"the tokenizer in '{folder}' cannot be read: {error}") from error
-    return tokenizer_of(made)
 
 
 def package(name: str) -> Any:

@@ -39,18 +39,26 @@ class LanguageConfig(BaseConfig):
     length:    tokens of one sample, its prompt included: the length of the cache
     first:     the token before the first one
     stop:      the token that ends a sample; −1 where samples always have their full length
+    stops:     further ones
+    alone:     prompts stand without the first token: the tokenizer puts none before a text
     prompt:    tokens of the longest prompt; 0 takes none
     stride:    tokens that are read at once
     tokenizer: bytes of tokenizer.json; 0 where there is none
+    temperature, top_k, top_p: of the sampler, as the model's own settings have them
     """
 
     network: dict[str, Any]
     length: int = Field(gt=0)
     first: int = Field(ge=0)
     stop: int = -1
+    stops: tuple[int, ...] = ()
+    alone: bool = False
     prompt: int = Field(default=0, ge=0)
     stride: int = Field(default=32, gt=0)
     tokenizer: int = Field(default=0, ge=0)
+    temperature: float = Field(default=1.0, ge=0.0)
+    top_k: int = Field(default=0, ge=0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
 
 
 class LanguageModel(GenerativeModel):
@@ -100,7 +108,7 @@ class LanguageModel(GenerativeModel):
     def logits(self, x: Tensor) -> Tensor:
         """Teacher forcing: tokens `(n, length)` → logits `(n, length, V)` of each given those before it."""
         fed = F.pad(x[:, :-1], (1, 0), value=self.config.first)
-        out: Tensor = self.network(input_ids=fed, use_cache=False).logits
+        out: Tensor = self.network(input_ids=fed, use_cache=False, return_dict=True).logits
         return out
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
@@ -116,7 +124,9 @@ class LanguageModel(GenerativeModel):
         """Tokens `(n, stride)` from `position` on → their logits `(n, stride, V)`, new keys and values."""
         cache = Cache(state, position)
         places = (position + torch.arange(tokens.shape[1], device=tokens.device)).unsqueeze(0)
-        out = self.network(input_ids=tokens, position_ids=places, past_key_values=cache, use_cache=True)
+        out = self.network(
+            input_ids=tokens, position_ids=places, past_key_values=cache, use_cache=True, return_dict=True
+        )
         return (out.logits, *cache.news())
 
     def decode(self, token: Tensor, position: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -146,6 +156,11 @@ class LanguageModel(GenerativeModel):
             prefill="prefill",
             stride=config.stride,
             stop=config.stop,
+            stops=config.stops,
+            alone=config.alone,
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
         )
 
     @torch.no_grad()

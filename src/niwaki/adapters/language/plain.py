@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from niwaki.adapters.language.experts import is_experts, plain_experts
+
 __all__ = ["plain_layers"]
 
 
@@ -12,7 +14,7 @@ def plain_layers(network: nn.Module) -> None:
     """Put torch's own layers where `network` has its own forms of them, with the same weights, in place.
 
     GPT-2's `Conv1D` is a linear layer with its weight transposed; each family has an RMSNorm of its own
-    (exchanged where it computes what torch's does: Gemma's does not).
+    (exchanged where it computes what torch's does: Gemma's does not); experts are tensors of three axes.
     """
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
@@ -21,6 +23,8 @@ def plain_layers(network: nn.Module) -> None:
                 setattr(module, name, _linear(child))
             elif kind.endswith("RMSNorm") and not isinstance(child, nn.RMSNorm):
                 setattr(module, name, _norm(child))
+            elif is_experts(child):
+                setattr(module, name, plain_experts(child))
 
 
 def _linear(layer: nn.Module) -> nn.Linear:
