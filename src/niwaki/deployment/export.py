@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
-import re
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,14 +15,18 @@ import onnx
 import onnx_ir
 import torch
 from onnxscript import optimizer
-from torch import Tensor, nn
+from torch import nn
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
 from niwaki.deployment.bake import bake
+from niwaki.deployment.capture import capture
 from niwaki.deployment.check import check_graph
 from niwaki.deployment.fold import fold_norms, fold_upsampling
+from niwaki.deployment.modulated import without_batch_groups
 from niwaki.deployment.onnx_file import strip, write_graphs
 from niwaki.deployment.qdq import check_quantized, tidy, translations
+from niwaki.deployment.refusals import refusal
 from niwaki.surgery.quantized import quantized_layers
 from niwaki_runtime.programs import graphs_of
 
@@ -31,6 +35,8 @@ __all__ = ["OPSET", "export_graphs", "to_onnx"]
 OPSET = 18
 """Measured, not newest: from 21 on GroupNormalization is one operator, which openvino 2026.4 runs 1.2 to 1.6
 times slower than the InstanceNormalization of 18; and onnxruntime 1.31 then refuses int8 activations."""
+
+_TABLES: dict[int, Any] = {}
 
 _SMALL = 8192  # values; a constant that large is only computed where it replaces as much
 _LOGGERS = (
@@ -58,16 +64,25 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-class _Call(nn.Module):
-    """A graph's module with positional inputs and a flat tuple of outputs, whatever it returns itself."""
+@contextmanager
+def _tables_once() -> Iterator[None]:
+    """torch's exporter reads the sources of its 500 translations anew at every call, half a second each time;
+    here it gets a copy of what it read first."""
+    registry: Any = ONNXRegistry
+    original = registry.__dict__["from_torchlib"]
 
-    def __init__(self, wrapped: nn.Module) -> None:
-        super().__init__()
-        self.wrapped = wrapped
+    def known(cls: Any, opset_version: int = OPSET) -> Any:
+        if opset_version not in _TABLES:
+            _TABLES[opset_version] = original.__get__(None, cls)(opset_version=opset_version)
+        table = copy.copy(_TABLES[opset_version])
+        table.functions = {operator: list(ways) for operator, ways in table.functions.items()}
+        return table
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        out = self.wrapped(*inputs)
-        return tuple(out) if isinstance(out, tuple | list) else (out,)
+    registry.from_torchlib = classmethod(known)
+    try:
+        yield
+    finally:
+        registry.from_torchlib = original
 
 
 def export_graphs(
@@ -114,18 +129,14 @@ def export_graphs(
 
 def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
     """`graph` with the weights of `module` (a baked copy of its own) as valid ONNX. Raises NiwakiError."""
-    batch = torch.export.Dim("batch")
-    axes = [port.batch_axis for port in graph.inputs] + [s.batch_axis for s in graph.state]
-    free = tuple(None if axis is None else {axis: batch} for axis in axes)
-    # Three samples: one would be taken for a constant, and two is a common width of something else.
-    example = tuple(x.cpu() for x in graph.example(3))
+    program = None
     try:
-        with _quiet(), torch.no_grad():
-            program = torch.onnx.export(
-                _Call(module).eval(),
-                example,
+        with _quiet(), _tables_once(), torch.no_grad():
+            program = without_batch_groups(name, capture(name, graph, module))
+            made = torch.onnx.export(
+                program,
+                (),
                 dynamo=True,
-                dynamic_shapes=(free,),
                 input_names=list(graph.input_names),
                 output_names=list(graph.output_names),
                 opset_version=OPSET,
@@ -133,11 +144,13 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
                 verbose=False,
                 custom_translation_table=translations(),
             )
-            assert program is not None
-            _simplify(program.model)
-            exported = strip(onnx_ir.serde.serialize_model(program.model))
+            assert made is not None
+            _simplify(made.model)
+            exported = strip(onnx_ir.serde.serialize_model(made.model))
+    except NiwakiError:
+        raise
     except Exception as error:  # the exporter wraps whatever the module or torch raised
-        raise NiwakiError(_why(name, error)) from error
+        raise refusal(name, error, program) from error
     _check_batch(name, exported, graph)
     fold_norms(exported)
     tidy(exported)
@@ -184,31 +197,3 @@ def _check_batch(name: str, model: onnx.ModelProto, graph: Graph) -> None:
                 f"the graph '{name}' fixed the batch of its input '{value.name}'; "
                 "use x.shape[0] rather than a number"
             )
-
-
-def _why(name: str, error: BaseException) -> str:
-    """One sentence from the exporter's many."""
-    causes = []
-    at: BaseException | None = error
-    while at is not None:
-        causes.append(str(at))
-        at = at.__cause__ or at.__context__
-    text = "\n".join(causes)
-    operator = re.search(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'", text)
-    if operator:
-        return (
-            f"the graph '{name}' cannot be exported: ONNX has no form of the operator {operator[1]}; "
-            "write that line with other operators"
-        )
-    if "Constraints violated" in text or "specialized" in text:
-        return (
-            f"the graph '{name}' cannot be exported: its module only works for the batch it was tried with; "
-            "use x.shape[0] rather than a number"
-        )
-    if "data-dependent" in text or "GuardOnDataDependent" in text:
-        return (
-            f"the graph '{name}' cannot be exported: it decides by the values of a tensor; "
-            "use torch.where instead of if"
-        )
-    root = next((line.strip() for line in reversed(causes) if line.strip()), type(error).__name__)
-    return f"the graph '{name}' cannot be exported: {root.splitlines()[0][:300]}"
