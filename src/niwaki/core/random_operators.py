@@ -15,12 +15,10 @@ def draws_noise(operator: Any, arguments: Sequence[Any], named: Mapping[str, Any
     tags = getattr(operator, "tags", ())
     if torch.Tag.nondeterministic_seeded not in tags:
         return False
-    given = dict(zip((a.name for a in operator._schema.arguments), arguments, strict=False)) | dict(named)
+    schema = operator._schema.arguments
+    usual = {a.name: a.default_value for a in schema if a.has_default_value()}
+    given = usual | dict(zip((a.name for a in schema), arguments, strict=False)) | dict(named)
     # Attention and dropout are tagged whether they drop or not.
     if "dropout_p" in given or "attention" in str(operator):
         return bool(given.get("dropout_p", 0.0))
-    if "dropout" in str(operator) or "rrelu" in str(operator):
-        return bool(given.get("p", given.get("training", True))) and bool(
-            given.get("train", given.get("training", True))
-        )
-    return True
+    return bool(given.get("p", True)) and given.get("train", given.get("training", True)) is not False

@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import math
+import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ import onnx_ir
 import torch
 from onnxscript import optimizer
 from torch import nn
+from torch.export import ExportedProgram
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
 from niwaki.deployment.bake import bake
 from niwaki.deployment.capture import capture
-from niwaki.deployment.check import check_graph
+from niwaki.deployment.check import Checked, check_graph
 from niwaki.deployment.fold import fold_norms, fold_upsampling
 from niwaki.deployment.modulated import without_batch_groups
 from niwaki.deployment.onnx_file import strip, write_graphs
@@ -30,7 +32,7 @@ from niwaki.deployment.refusals import refusal
 from niwaki.surgery.quantized import quantized_layers
 from niwaki_runtime.programs import graphs_of
 
-__all__ = ["OPSET", "export_graphs", "to_onnx"]
+__all__ = ["OPSET", "ExportedGraphs", "export_graphs", "to_onnx"]
 
 OPSET = 18
 """Measured, not newest: from 21 on GroupNormalization is one operator, which openvino 2026.4 runs 1.2 to 1.6
@@ -85,6 +87,13 @@ def _tables_once() -> Iterator[None]:
         registry.from_torchlib = original
 
 
+class ExportedGraphs(dict[str, Path]):
+    """The files of graphs by name, with what their check found (`checked`, by name; empty where there was
+    none)."""
+
+    checked: dict[str, Checked]
+
+
 def export_graphs(
     model: GenerativeModel,
     directory: Path | str,
@@ -93,16 +102,18 @@ def export_graphs(
     merge_upsampling: bool = False,
     check: bool = True,
     tolerance: float = 1e-4,
-) -> dict[str, Path]:
+    engines: Sequence[str] | None = None,
+) -> ExportedGraphs:
     """Write the graphs of `model` as `<name>.onnx` in `directory`, with free batch axes; weights shared by
     several are stored once (`weights.bin`).
 
     names:     which graphs; None is those that shipped programs call
     merge_upsampling: nearest upsampling and the 3×3 convolution after it become one ConvTranspose: the same
         values from fewer than half of the products, and 16 weights instead of 9
-    check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3; a quantized
-               one as `niwaki.deployment.qdq.check_quantized` says
+    check:     compare every graph with torch in every installed engine, at batches of 1, 2, 3 and a large
+               one; a quantized one as `niwaki.deployment.qdq.check_quantized` says
     tolerance: largest error allowed, relative to the largest output (at least 1)
+    engines:   those that must run the files; None: all that can must agree with torch, and one must
     Raises CallError for a graph that does not exist, and NiwakiError, naming the graph and the operator,
     where one cannot be exported or an engine does not compute what torch does.
     """
@@ -116,14 +127,16 @@ def export_graphs(
     for proto in protos.values():
         if merge_upsampling:
             fold_upsampling(proto)
-    paths = write_graphs(protos, directory)
+    paths = ExportedGraphs(write_graphs(protos, directory))
+    paths.checked = {}
     for name, path in paths.items():
         if not check:
             continue
-        if quantized_layers(modules[name]):
-            check_quantized(name, graphs[name], modules[name], path)
+        graph, module = graphs[name], modules[name]
+        if quantized_layers(module):
+            paths.checked[name] = check_quantized(name, graph, module, path, engines=engines)
         else:
-            check_graph(name, graphs[name], modules[name], path, tolerance=tolerance)
+            paths.checked[name] = check_graph(name, graph, module, path, tolerance=tolerance, engines=engines)
     return paths
 
 
@@ -133,25 +146,18 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
     try:
         with _quiet(), _tables_once(), torch.no_grad():
             program = without_batch_groups(name, capture(name, graph, module))
-            made = torch.onnx.export(
-                program,
-                (),
-                dynamo=True,
-                input_names=list(graph.input_names),
-                output_names=list(graph.output_names),
-                opset_version=OPSET,
-                optimize=False,
-                verbose=False,
-                custom_translation_table=translations(),
-            )
-            assert made is not None
-            _simplify(made.model)
-            exported = strip(onnx_ir.serde.serialize_model(made.model))
+            made = _translated(program, graph, OPSET)
+            needed = _needed_opset(made)
+            if needed > OPSET:
+                made = _translated(program, graph, needed)
+            _simplify(made)
+            exported = strip(onnx_ir.serde.serialize_model(made))
     except NiwakiError:
         raise
     except Exception as error:  # the exporter wraps whatever the module or torch raised
         raise refusal(name, error, program) from error
     _check_batch(name, exported, graph)
+    _name_batch(exported, graph)
     fold_norms(exported)
     tidy(exported)
     try:
@@ -165,6 +171,37 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
             f"but its module has {', '.join(declared)}"
         )
     return exported
+
+
+def _translated(program: ExportedProgram, graph: Graph, opset: int) -> onnx_ir.Model:
+    """Operators of torch as operators of ONNX."""
+    made = torch.onnx.export(
+        program,
+        (),
+        dynamo=True,
+        input_names=list(graph.input_names),
+        output_names=list(graph.output_names),
+        opset_version=opset,
+        optimize=False,
+        verbose=False,
+        custom_translation_table=translations(),
+    )
+    assert made is not None
+    return made.model
+
+
+def _needed_opset(model: onnx_ir.Model) -> int:
+    """The lowest opset that has every operator as it is used here, at least `OPSET`."""
+    needed = OPSET
+    for node in model.graph.all_nodes():
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type == "GridSample" and node.inputs[0] is not None and node.inputs[0].shape is not None:
+            needed = max(needed, OPSET if len(node.inputs[0].shape) == 4 else 20)  # volumes came with 20
+        known = {s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == node.op_type}
+        if known and min(known) > needed:
+            needed = min(known)
+    return needed
 
 
 def _simplify(model: onnx_ir.Model) -> None:
@@ -186,6 +223,21 @@ def _simplify(model: onnx_ir.Model) -> None:
     for value in list(model.graph.initializers.values()):
         if value.name and value.name.startswith("wrapped."):
             value.name = value.name.removeprefix("wrapped.")  # ours, not the module's: names are for people
+
+
+def _name_batch(model: onnx.ModelProto, graph: Graph) -> None:
+    """The free axis is called `batch`, not by the letter that torch found for it."""
+    ports: list[Any] = [*graph.inputs, *graph.state]
+    letters = {
+        value.type.tensor_type.shape.dim[port.batch_axis].dim_param
+        for value, port in zip(model.graph.input, ports, strict=False)
+        if port.batch_axis is not None
+    }
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            for letter in letters:
+                if dim.dim_param:
+                    dim.dim_param = re.sub(rf"\b{re.escape(letter)}\b", "batch", dim.dim_param)
 
 
 def _check_batch(name: str, model: onnx.ModelProto, graph: Graph) -> None:
