@@ -150,14 +150,14 @@ class Returns(nn.Module):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda z: z.long(), "float samples, not torch.int64"),
+        (lambda z: z.long(), "float samples in float32, not torch.int64"),
         (lambda z: z / 0.0, "not finite"),
         (lambda z: z.log(), "not finite"),
         (lambda z: (z, z), "one tensor of samples, not tuple"),
         (lambda z: z[:1], "one sample per latent"),
         (lambda z: z.sum(1), "one sample per latent"),
         (lambda z: 1000.0 * z, "give their range"),
-        (lambda z: z @ torch.ones(3, 3), "does not take inputs of shape"),
+        (lambda z: z @ torch.ones(3, 3), "does not take float32 inputs of shape"),
     ],
 )
 def test_what_a_module_returns_is_checked(make: object, message: str) -> None:
@@ -170,7 +170,7 @@ def test_a_wrong_latent_or_shape_is_named_with_a_hint() -> None:
         adapt(outside.OutsideDcgan(), latent=20)
     with pytest.raises(CallError, match=r"shape \(3, 16, 16\), not \(1, 28, 28\)"):
         adapt(outside.OutsideDcgan(), latent=(20, 1, 1), shape=(1, 28, 28))
-    with pytest.raises(CallError, match="does not take inputs"):
+    with pytest.raises(CallError, match="does not take float32 inputs"):
         adapt(outside.ClassGenerator(), latent=8)
 
 

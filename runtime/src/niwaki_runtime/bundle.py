@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime import archive
+from niwaki_runtime.choice import choose_engine
 from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
 from niwaki_runtime.errors import BundleError
 from niwaki_runtime.examples import example_rows
@@ -51,6 +52,11 @@ class Bundle(Runner):
     def spec(self) -> ValueSpec:
         """What one sample is."""
         return self.manifest.spec
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Engines that cannot run it, with the reason."""
+        return self.manifest.refused
 
     @property
     def sampler(self) -> Sampler:
@@ -98,22 +104,22 @@ def load(
 ) -> Bundle:
     """The bundle at `path` (a `.niwaki` directory or its zip), verified and ready to sample from.
 
-    engine:    `openvino`, `onnxruntime`, or `auto`: openvino where it is installed
+    engine:    `openvino`, `onnxruntime`, or `auto`: openvino where it is installed and can run the bundle
     precision: `fast` lets the engine choose its arithmetic, `exact` asks for float32. Networks that
                `log_prob` calls and `sample` does not always compute in float32: sums over all values are not
                to be rounded
     threads:   CPU threads; None is the engine's own choice
     Raises BundleError for a bundle that is incomplete, altered, unsafe or too new, CallError for a wrong
-    argument, and NiwakiError where the engine is not installed.
+    argument, and NiwakiError where the engine is not installed or cannot run the bundle.
     """
     path = Path(path)
-    engine = resolve_engine(engine)
+    resolve_engine(engine)
 
     def opened(directory: Path, manifest: Manifest) -> Bundle:
-        exact = _likelihood_graphs(manifest)
+        exact, chosen = _likelihood_graphs(manifest), choose_engine(engine, manifest)
         graphs = {
             name: open_graph(
-                engine,
+                chosen,
                 directory / graph.file,
                 precision="exact" if precision == "fast" and name in exact else precision,
                 threads=threads,
@@ -123,7 +129,7 @@ def load(
             )
             for name, graph in manifest.graphs.items()
         }
-        return Bundle(path, manifest, graphs, engine)
+        return Bundle(path, manifest, graphs, chosen)
 
     return _read(path, opened)
 

@@ -55,6 +55,8 @@ class Manifest:
     examples:   a file of a few inputs for programs that cannot be tried without (`examples.npz`), or empty
     files:      every file but the manifest, by relative path
     packed:     what is unpacked beside them when the bundle is loaded, by relative path
+    parity:     how far engines were from torch, by graph: `batches`, `measure`, `engines`, plain JSON
+    refused:    engines that cannot run it, with the reason
     measured:   figures taken on an engine (bytes, latencies, memory), plain JSON
     verdict:    what compression cost, plain JSON
     provenance: recipe, data fingerprint, seeds, signature: where it came from, plain JSON
@@ -67,6 +69,8 @@ class Manifest:
     examples: str = ""
     files: Mapping[str, FileEntry] = field(default_factory=dict)
     packed: Mapping[str, PackedEntry] = field(default_factory=dict)
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
     measured: Mapping[str, Any] = field(default_factory=dict)
     verdict: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -98,6 +102,8 @@ class Manifest:
             "graphs": {k: asdict(g) for k, g in self.graphs.items()},
             "files": {k: asdict(f) for k, f in sorted(self.files.items())},
             **packed,
+            **({"parity": dict(self.parity)} if self.parity else {}),
+            **({"refused": dict(self.refused)} if self.refused else {}),
             "measured": dict(self.measured),
             "verdict": dict(self.verdict),
             "provenance": dict(self.provenance),
@@ -135,6 +141,8 @@ class Manifest:
                     k: PackedEntry(str(p["sha256"]), int(p["bytes"]), str(p["file"]))
                     for k, p in record.get("packed", {}).items()
                 },
+                parity=dict(record.get("parity", {})),
+                refused={str(k): str(v) for k, v in dict(record.get("refused", {})).items()},
                 measured=record.get("measured", {}),
                 verdict=record.get("verdict", {}),
                 provenance=record.get("provenance", {}),

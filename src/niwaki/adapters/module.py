@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
-from collections.abc import Callable, Mapping, Sequence
+import math
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from niwaki.adapters.factory import call_factory, make_module
+from niwaki.adapters.first_calls import check_samples, copied, prepared, same_rows, try_twice
+from niwaki.adapters.noise_inputs import GivenNoise, noise_shapes
+from niwaki.core.backend import TorchBackend
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import (
     Batch,
@@ -25,7 +29,6 @@ from niwaki.core.contract import (
     Phase,
     Port,
     first_line,
-    nearest,
 )
 from niwaki.core.store import read_json, read_tensors
 from niwaki.nn.layers.settings import Temperature
@@ -46,6 +49,8 @@ class AdaptedConfig(BaseConfig):
     factory:   `package.module:function` that makes the module with fresh weights; "" where none was given
     arguments: keyword arguments of the factory, as JSON
     temperature: standard deviation of the noise when sampling
+    noise:     shapes of what the module draws itself for one sample, and gets from the latents instead
+    clone:     whether the module writes into its latents, and is given copies
     """
 
     latent: tuple[int, ...]
@@ -54,6 +59,26 @@ class AdaptedConfig(BaseConfig):
     factory: str = ""
     arguments: dict[str, Any] = Field({})
     temperature: Temperature = 1.0
+    noise: tuple[tuple[int, ...], ...] = Field(default=(), exclude_if=lambda value: not value)
+    clone: bool = Field(default=False, exclude_if=lambda value: not value)
+
+    @property
+    def drawn(self) -> tuple[int, ...]:
+        """Shape of the noise that the sampler draws for one sample."""
+        if not self.noise:
+            return self.latent
+        return (math.prod(self.latent) + sum(map(math.prod, self.noise)),)
+
+
+class Copied(nn.Module):
+    """Calls a module that writes into its inputs, with copies of them."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.module(*(x.clone() for x in inputs))
 
 
 class OneHot(nn.Module):
@@ -83,10 +108,20 @@ class Adapted(GenerativeModel):
 
     def __init__(self, module: nn.Module, config: AdaptedConfig, spec: DataSpec) -> None:
         super().__init__()
-        one_hot = config.classes and config.condition == "one_hot"
-        self.generator = OneHot(module, config.classes) if one_hot else module
+        if config.clone:
+            module = Copied(module)
+        if config.noise:
+            module = GivenNoise(module, config.latent, config.noise)
+        if config.classes and config.condition == "one_hot":
+            module = OneHot(module, config.classes)
+        self.generator = module
         self.config, self.spec = config, spec
         self.conditions = {"class": ConditionSpec.label(config.classes)} if config.classes else {}
+
+    def backend(self) -> TorchBackend:
+        """Of the device where the weights are; of the CPU, where there are none."""
+        tensors = (*self.generator.parameters(), *self.generator.buffers())
+        return TorchBackend(tensors[0].device if tensors else torch.device("cpu"))
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("generator", ("generator",)),)
@@ -98,14 +133,14 @@ class Adapted(GenerativeModel):
         )
 
     def graphs(self) -> dict[str, Graph]:
-        inputs = [Port("z", (1, *self.config.latent))]
+        inputs = [Port("z", (1, *self.config.drawn))]
         if self.config.classes:
             inputs.append(Port("class", (1,), "int64", high=self.config.classes))
         return {"generator": Graph("generator", self.generator, tuple(inputs))}
 
     def sampler(self) -> OneShot:
         c = self.config
-        return OneShot(latent=c.latent, conditions=tuple(self.conditions), temperature=c.temperature)
+        return OneShot(latent=c.drawn, conditions=tuple(self.conditions), temperature=c.temperature)
 
 
 def adapt(
@@ -120,6 +155,7 @@ def adapt(
     levels: int | None = None,
     class_names: Sequence[str] = (),
     modality: str | None = None,
+    noise: Literal["refuse", "input"] = "refuse",
     spec: DataSpec | None = None,
     factory: str = "",
     arguments: Mapping[str, Any] | None = None,
@@ -132,11 +168,16 @@ def adapt(
     shape:       of one sample; found by one forward pass where it is not given
     condition:   whether classes are given as numbers (`index`) or as one-hot rows `(n, classes)` (`one_hot`)
     low, high:   range of the module's samples; `levels` is how many grey levels the real data has
+    noise:       what is done with noise that the module draws in its forward, which would make every sample
+                 of a seed another one: `refuse` it, or hand it in as `input`, from a longer latent
     spec:        all of shape, range, levels, classes and names at once, as from a data set (`dataset.spec`)
     factory:     `package.module:function` that makes the module again: with it, the model can be reloaded by
                  `load_model` alone; without it, by `load_into(adapted, directory)`
     arguments:   keyword arguments for the factory
-    Raises CallError where the module cannot take such latents, or does not return finite floats of one shape.
+    Weights in float16, bfloat16 or float64 are cast to float32 in a copy, with a warning. Raises CallError
+    where the module cannot take such latents, or does not return finite floats of one shape; where it is
+    TorchScript, or cannot be copied; where equal calls give other samples, or a sample depends on what is
+    drawn beside it.
 
     >>> adapt(nn.Sequential(nn.Linear(8, 12), nn.Unflatten(1, (3, 2, 2))), latent=8).spec.shape
     (3, 2, 2)
@@ -155,8 +196,10 @@ def adapt(
         factory=factory,
         arguments=dict(arguments or {}),
     )
-    module = module if module is not None else _make(config)
-    found = _probe(module, config, low, high)
+    module, notes = prepared(module if module is not None else make_module(config.factory, config.arguments))
+    for note in notes:
+        warnings.warn(f"niwaki.adapt: {note}", stacklevel=2)
+    found, config = _probe(module, config, low, high, noise)
     if shape is not None and tuple(shape) != found:
         raise CallError(f"the module makes samples of shape {found}, not {tuple(shape)}")
     if modality is None:
@@ -167,16 +210,17 @@ def adapt(
     return Adapted(module, config, made).eval()
 
 
-def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) -> tuple[int, ...]:
-    """Shape of one sample, found by a forward pass of two in eval mode. Raises CallError as `adapt` says."""
-    graph = Adapted(module, config, DataSpec.of("vector", (1,), low, high)).graphs()["generator"]
+def _probe(
+    module: nn.Module, config: AdaptedConfig, low: float, high: float, noise: Literal["refuse", "input"]
+) -> tuple[tuple[int, ...], AdaptedConfig]:
+    """Shape of one sample, and the config with what its calls showed, found on a copy in eval mode. Raises
+    CallError as `adapt` says."""
+    spec = DataSpec.of("vector", (1,), low, high)
+    graph = Adapted(copied(module).eval(), config, spec).graphs()["generator"]
     inputs = graph.example(2)
-    was_training = module.training
-    module.eval()
     try:
-        with torch.no_grad():
-            out = graph(*inputs)
-    except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
+        found = try_twice(graph, graph.module, inputs)
+    except Exception as error:  # whatever a module may raise for what it does not like
         shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
         hint = (
             ""
@@ -184,75 +228,42 @@ def _probe(module: nn.Module, config: AdaptedConfig, low: float, high: float) ->
             else f"; if it starts with a convolution, try latent=({config.latent[0]}, 1, 1)"
         )
         raise CallError(
-            f"the module does not take inputs of shape {shapes}{hint}: {first_line(error)}"
+            f"the module does not take float32 inputs of shape {shapes}{hint}: {first_line(error)}"
         ) from error
-    finally:
-        module.train(was_training)
-    if not isinstance(out, Tensor):
-        raise CallError(f"the module must return one tensor of samples, not {type(out).__name__}")
-    if not out.is_floating_point():
-        raise CallError(f"the module must return float samples, not {out.dtype}")
-    if out.ndim < 2 or out.shape[0] != 2:
-        raise CallError(f"the module must return one sample per latent: 2 latents gave {tuple(out.shape)}")
-    if not bool(torch.isfinite(out).all()):
-        raise CallError("the module returns values that are not finite for standard normal latents")
-    # Twice the range leaves room for what is not clipped; beyond it the given range is wrong.
-    span = high - low
-    least, most = float(out.min()), float(out.max())
-    if least < low - span or most > high + span:
+    check_samples(found.out, low, high)
+    values = math.prod(found.out.shape[1:])
+    if found.draws:
+        if noise == "refuse":
+            raise CallError(
+                f"the module draws noise in its forward ({found.draws[0]}), so that a seed would give other "
+                "samples at every call; adapt it with noise='input', which takes this noise from the "
+                "latents, or write the module so that it is given all its noise as z"
+            )
+        draws = found.draws[: len(found.draws) // 2]  # of the first of two calls
+        shapes_drawn = noise_shapes(graph, graph.example, draws)
+        config = config.model_copy(update={"noise": shapes_drawn})
+        return _probe(module, config, low, high, "refuse")
+    if found.kept:
         raise CallError(
-            f"the module's samples reach from {least:.3g} to {most:.3g}; give their range as low and high"
+            f"the module writes into its own '{found.kept}' when it is called, so that a sample depends on "
+            "the calls before it; let it keep nothing in evaluation mode"
         )
-    return tuple(int(s) for s in out.shape[1:])
-
-
-def _make(config: AdaptedConfig) -> nn.Module:
-    """The module that the factory makes. Importing it runs its author's code."""
-    path, colon, attribute = config.factory.partition(":")
-    if not (path and colon and attribute):
+    if found.differs > 0:
         raise CallError(
-            "this adapted model names no factory: pass factory='package.module:function' to adapt, or build "
-            "the module yourself and use load_into(adapt(module, …), directory)"
+            f"the module gives other samples for equal latents when it is called again (by "
+            f"{found.differs:.2g}): it draws noise or keeps state in its forward; let z be all that a sample "
+            "depends on"
         )
-    module = call_factory(config.factory, config.arguments)
-    if not isinstance(module, nn.Module):
-        raise NiwakiError(
-            f"the factory '{config.factory}' returned {type(module).__name__}, not an nn.Module"
-        )
-    return module
-
-
-def call_factory(factory: str, arguments: Mapping[str, Any]) -> Any:
-    """What `package.module:function` returns. The module may also lie in the current directory.
-
-    Raises NiwakiError where there is no such module or function, or it does not take the arguments.
-    """
-    path, _, attribute = factory.partition(":")
-    top = path.partition(".")[0]
-    here = str(Path.cwd())
-    if here not in sys.path and (Path(here, top).is_dir() or Path(here, f"{top}.py").is_file()):
-        sys.path.append(here)  # behind what is installed
-    try:
-        found = importlib.import_module(path)
-    except ImportError as error:
-        raise NiwakiError(f"the factory '{factory}' cannot be imported: {error}") from error
-    make: Callable[..., Any] | None = getattr(found, attribute, None)
-    if make is None:
-        raise NiwakiError(f"'{path}' has no '{attribute}'; {nearest(attribute, vars(found))}")
-    if not callable(make):
-        raise NiwakiError(f"'{factory}' is no function but a {type(make).__name__}")
-    try:
-        return make(**arguments)
-    except TypeError as error:
-        raise NiwakiError(
-            f"the factory '{factory}' cannot be called with {dict(arguments)}: {error}"
-        ) from error
+    if found.changed and not config.clone:
+        return _probe(module, config.model_copy(update={"clone": True}), low, high, noise)
+    same_rows(graph, graph.example, values)
+    return tuple(int(s) for s in found.out.shape[1:]), config
 
 
 def rebuild(config: Mapping[str, Any], spec: DataSpec) -> Adapted:
     """The adapted model that `model.json` describes, with fresh weights, made by its factory."""
     checked = AdaptedConfig.model_validate(dict(config))
-    return Adapted(_make(checked), checked, spec)
+    return Adapted(prepared(make_module(checked.factory, checked.arguments))[0], checked, spec)
 
 
 def load_into(adapted: Adapted, directory: Path | str) -> Adapted:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import logging
 import math
 import re
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,22 +17,29 @@ import onnx
 import onnx_ir
 import torch
 from onnxscript import optimizer
-from torch import Tensor, nn
+from torch import nn
+from torch.export import ExportedProgram
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 
 from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError, nearest
 from niwaki.deployment.bake import bake
-from niwaki.deployment.check import check_graph
+from niwaki.deployment.capture import capture
+from niwaki.deployment.check import Checked, check_graph
 from niwaki.deployment.fold import fold_norms, fold_upsampling
+from niwaki.deployment.modulated import without_batch_groups
 from niwaki.deployment.onnx_file import strip, write_graphs
 from niwaki.deployment.qdq import check_quantized, tidy, translations
+from niwaki.deployment.refusals import refusal
 from niwaki.surgery.quantized import quantized_layers
 from niwaki_runtime.programs import graphs_of
 
-__all__ = ["OPSET", "export_graphs", "to_onnx"]
+__all__ = ["OPSET", "ExportedGraphs", "export_graphs", "to_onnx"]
 
 OPSET = 18
 """Measured, not newest: from 21 on GroupNormalization is one operator, which openvino 2026.4 runs 1.2 to 1.6
 times slower than the InstanceNormalization of 18; and onnxruntime 1.31 then refuses int8 activations."""
+
+_TABLES: dict[int, Any] = {}
 
 _SMALL = 8192  # values; a constant that large is only computed where it replaces as much
 _LOGGERS = (
@@ -72,16 +80,32 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-class _Call(nn.Module):
-    """A graph's module with positional inputs and a flat tuple of outputs, whatever it returns itself."""
+@contextmanager
+def _tables_once() -> Iterator[None]:
+    """torch's exporter reads the sources of its 500 translations anew at every call, half a second each time;
+    here it gets a copy of what it read first."""
+    registry: Any = ONNXRegistry
+    original = registry.__dict__["from_torchlib"]
 
-    def __init__(self, wrapped: nn.Module) -> None:
-        super().__init__()
-        self.wrapped = wrapped
+    def known(cls: Any, opset_version: int = OPSET) -> Any:
+        if opset_version not in _TABLES:
+            _TABLES[opset_version] = original.__get__(None, cls)(opset_version=opset_version)
+        table = copy.copy(_TABLES[opset_version])
+        table.functions = {operator: list(ways) for operator, ways in table.functions.items()}
+        return table
 
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        out = self.wrapped(*inputs)
-        return tuple(out) if isinstance(out, tuple | list) else (out,)
+    registry.from_torchlib = classmethod(known)
+    try:
+        yield
+    finally:
+        registry.from_torchlib = original
+
+
+class ExportedGraphs(dict[str, Path]):
+    """The files of graphs by name, with what their check found (`checked`, by name; empty where there was
+    none)."""
+
+    checked: dict[str, Checked]
 
 
 def export_graphs(
@@ -92,16 +116,18 @@ def export_graphs(
     merge_upsampling: bool = False,
     check: bool = True,
     tolerance: float = 1e-4,
-) -> dict[str, Path]:
+    engines: Sequence[str] | None = None,
+) -> ExportedGraphs:
     """Write the graphs of `model` as `<name>.onnx` in `directory`, with free batch axes; weights shared by
     several are stored once (`weights.bin`).
 
     names:     which graphs; None is those that shipped programs call
     merge_upsampling: nearest upsampling and the 3×3 convolution after it become one ConvTranspose: the same
         values from fewer than half of the products, and 16 weights instead of 9
-    check:     compare every graph with torch in every installed engine, at batches of 1, 2 and 3; a quantized
-               one as `niwaki.deployment.qdq.check_quantized` says
+    check:     compare every graph with torch in every installed engine, at batches of 1, 2, 3 and a large
+               one; a quantized one as `niwaki.deployment.qdq.check_quantized` says
     tolerance: largest error allowed, relative to the largest output (at least 1)
+    engines:   those that must run the files; None: all that can must agree with torch, and one must
     Raises CallError for a graph that does not exist, and NiwakiError, naming the graph and the operator,
     where one cannot be exported or an engine does not compute what torch does.
     """
@@ -115,44 +141,37 @@ def export_graphs(
     for proto in protos.values():
         if merge_upsampling:
             fold_upsampling(proto)
-    paths = write_graphs(protos, directory)
+    paths = ExportedGraphs(write_graphs(protos, directory))
+    paths.checked = {}
     for name, path in paths.items():
         if not check:
             continue
-        if quantized_layers(modules[name]):
-            check_quantized(name, graphs[name], modules[name], path)
+        graph, module = graphs[name], modules[name]
+        if quantized_layers(module):
+            paths.checked[name] = check_quantized(name, graph, module, path, engines=engines)
         else:
-            check_graph(name, graphs[name], modules[name], path, tolerance=tolerance)
+            paths.checked[name] = check_graph(name, graph, module, path, tolerance=tolerance, engines=engines)
     return paths
 
 
 def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
     """`graph` with the weights of `module` (a baked copy of its own) as valid ONNX. Raises NiwakiError."""
-    batch = torch.export.Dim("batch")
-    axes = [port.batch_axis for port in graph.inputs] + [s.batch_axis for s in graph.state]
-    free = tuple(None if axis is None else {axis: batch} for axis in axes)
-    # Three samples: one would be taken for a constant, and two is a common width of something else.
-    example = tuple(x.cpu() for x in graph.example(3))
+    program = None
     try:
-        with _quiet(), _without_collection(), torch.no_grad():
-            program = torch.onnx.export(
-                _Call(module).eval(),
-                example,
-                dynamo=True,
-                dynamic_shapes=(free,),
-                input_names=list(graph.input_names),
-                output_names=list(graph.output_names),
-                opset_version=OPSET,
-                optimize=False,
-                verbose=False,
-                custom_translation_table=translations(),
-            )
-            assert program is not None
-            _simplify(program.model)
-            exported = strip(onnx_ir.serde.serialize_model(program.model))
+        with _quiet(), _tables_once(), _without_collection(), torch.no_grad():
+            program = without_batch_groups(name, capture(name, graph, module))
+            made = _translated(program, graph, OPSET)
+            needed = _needed_opset(made)
+            if needed > OPSET:
+                made = _translated(program, graph, needed)
+            _simplify(made)
+            exported = strip(onnx_ir.serde.serialize_model(made))
+    except NiwakiError:
+        raise
     except Exception as error:  # the exporter wraps whatever the module or torch raised
-        raise NiwakiError(_why(name, error)) from error
+        raise refusal(name, error, program) from error
     _check_batch(name, exported, graph)
+    _name_batch(exported, graph)
     fold_norms(exported)
     tidy(exported)
     try:
@@ -166,6 +185,37 @@ def to_onnx(name: str, graph: Graph, module: nn.Module) -> onnx.ModelProto:
             f"but its module has {', '.join(declared)}"
         )
     return exported
+
+
+def _translated(program: ExportedProgram, graph: Graph, opset: int) -> onnx_ir.Model:
+    """Operators of torch as operators of ONNX."""
+    made = torch.onnx.export(
+        program,
+        (),
+        dynamo=True,
+        input_names=list(graph.input_names),
+        output_names=list(graph.output_names),
+        opset_version=opset,
+        optimize=False,
+        verbose=False,
+        custom_translation_table=translations(),
+    )
+    assert made is not None
+    return made.model
+
+
+def _needed_opset(model: onnx_ir.Model) -> int:
+    """The lowest opset that has every operator as it is used here, at least `OPSET`."""
+    needed = OPSET
+    for node in model.graph.all_nodes():
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type == "GridSample" and node.inputs[0] is not None and node.inputs[0].shape is not None:
+            needed = max(needed, OPSET if len(node.inputs[0].shape) == 4 else 20)  # volumes came with 20
+        known = {s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == node.op_type}
+        if known and min(known) > needed:
+            needed = min(known)
+    return needed
 
 
 def _simplify(model: onnx_ir.Model) -> None:
@@ -189,6 +239,21 @@ def _simplify(model: onnx_ir.Model) -> None:
             value.name = value.name.removeprefix("wrapped.")  # ours, not the module's: names are for people
 
 
+def _name_batch(model: onnx.ModelProto, graph: Graph) -> None:
+    """The free axis is called `batch`, not by the letter that torch found for it."""
+    ports: list[Any] = [*graph.inputs, *graph.state]
+    letters = {
+        value.type.tensor_type.shape.dim[port.batch_axis].dim_param
+        for value, port in zip(model.graph.input, ports, strict=False)
+        if port.batch_axis is not None
+    }
+    for value in (*model.graph.input, *model.graph.output):
+        for dim in value.type.tensor_type.shape.dim:
+            for letter in letters:
+                if dim.dim_param:
+                    dim.dim_param = re.sub(rf"\b{re.escape(letter)}\b", "batch", dim.dim_param)
+
+
 def _check_batch(name: str, model: onnx.ModelProto, graph: Graph) -> None:
     """The exporter may fix an axis that it was asked to leave free."""
     ports: list[Any] = [*graph.inputs, *graph.state]
@@ -198,31 +263,3 @@ def _check_batch(name: str, model: onnx.ModelProto, graph: Graph) -> None:
                 f"the graph '{name}' fixed the batch of its input '{value.name}'; "
                 "use x.shape[0] rather than a number"
             )
-
-
-def _why(name: str, error: BaseException) -> str:
-    """One sentence from the exporter's many."""
-    causes = []
-    at: BaseException | None = error
-    while at is not None:
-        causes.append(str(at))
-        at = at.__cause__ or at.__context__
-    text = "\n".join(causes)
-    operator = re.search(r"No ONNX function found for <OpOverload\(op='([\w.:]+)'", text)
-    if operator:
-        return (
-            f"the graph '{name}' cannot be exported: ONNX has no form of the operator {operator[1]}; "
-            "write that line with other operators"
-        )
-    if "Constraints violated" in text or "specialized" in text:
-        return (
-            f"the graph '{name}' cannot be exported: its module only works for the batch it was tried with; "
-            "use x.shape[0] rather than a number"
-        )
-    if "data-dependent" in text or "GuardOnDataDependent" in text:
-        return (
-            f"the graph '{name}' cannot be exported: it decides by the values of a tensor; "
-            "use torch.where instead of if"
-        )
-    root = next((line.strip() for line in reversed(causes) if line.strip()), type(error).__name__)
-    return f"the graph '{name}' cannot be exported: {root.splitlines()[0][:300]}"

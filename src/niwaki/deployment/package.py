@@ -14,6 +14,7 @@ from niwaki.core.contract import CallError, GenerativeModel, Graph, NiwakiError,
 from niwaki.core.store import atomic_directory, jsonable, write_bytes, write_text
 from niwaki.core.version import __version__
 from niwaki.deployment.card import card
+from niwaki.deployment.check import Checked, check_engines
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
 from niwaki.deployment.packing import write_packed
@@ -72,12 +73,15 @@ def package(
                     f"the program '{name_of}' calls the graph '{graph}', which was not exported"
                 )
     protos = {graph: read_onnx(path) for graph, path in graphs.items()}
+    checked, refused = _checks(graphs, declared)
     manifest = Manifest(
         name=str(name or getattr(model, "name", type(model).__name__.lower())),
         niwaki=__version__,
         programs=programs,
         graphs={g: _entry(g, declared[g], count_quantized(proto)) for g, proto in protos.items()},
         examples=EXAMPLES if examples else "",
+        parity={graph: found.to_json() for graph, found in checked.items()},
+        refused=refused,
         measured=jsonable(measured or {}),
         verdict=jsonable(verdict or {}),
         provenance=jsonable(provenance or {}),
@@ -106,6 +110,22 @@ def package(
             return zip_bundle(Path(temporary), out)
     except OSError as error:
         raise NiwakiError(f"{out} could not be written: {error.strerror or error}") from error
+
+
+def _checks(
+    graphs: Mapping[str, Path], declared: Mapping[str, Graph]
+) -> tuple[dict[str, Checked], dict[str, str]]:
+    """What is known of each graph's check, and engines that cannot run one of them, with the reason. Files
+    that were not made by `export_graphs` (quantized ones) are tried here, in every installed engine."""
+    known: Mapping[str, Checked] = getattr(graphs, "checked", None) or {}
+    untried = () if hasattr(graphs, "checked") else graphs
+    found = {**known, **{graph: check_engines(graph, declared[graph], graphs[graph]) for graph in untried}}
+    refused = {
+        engine: f"in the graph '{graph}', {reason}"
+        for graph, check in found.items()
+        for engine, reason in check.refused.items()
+    }
+    return found, refused
 
 
 def bundle_bytes(path: Path | str) -> int:

@@ -7,7 +7,7 @@ values.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,16 @@ from onnx import numpy_helper
 from torch import nn
 
 from niwaki.core.contract import Graph, NiwakiError
-from niwaki.deployment.check import open_runner
+from niwaki.deployment.check import (
+    Checked,
+    batches_of,
+    compared,
+    must_run,
+    on_engines,
+    references,
+    repeatable,
+)
 from niwaki.deployment.onnx_file import producers, to_array
-from niwaki_runtime.engines import available
 
 __all__ = ["check_quantized", "tidy", "translations"]
 
@@ -182,38 +189,36 @@ def _sort(model: onnx.ModelProto) -> None:
     model.graph.node.extend(order)
 
 
-def check_quantized(name: str, graph: Graph, module: nn.Module, path: Path) -> dict[str, float]:
+def check_quantized(
+    name: str, graph: Graph, module: nn.Module, path: Path, *, engines: Sequence[str] | None = None
+) -> Checked:
     """Mean |error| of each engine against `module`, a frozen quantized network, in standard deviations.
 
     A value between two steps may be rounded either way, and the difference grows from layer to layer; so an
-    engine may differ by a share of what rounding itself may cost. Raises NiwakiError above 5 %.
+    engine may differ by a share of what rounding itself may cost. Raises NiwakiError above 5 %, and where one
+    of `engines` cannot run the file.
     """
+    batches = batches_of(graph, module)
+    wanted = references(graph, module, batches)
+    runners, refused = on_engines(graph, path, batches[:1])
+    must_run(name, refused, engines)
     found = {}
-    for engine in available():
-        runner = open_runner(engine, graph, path)
+    for engine, runner in runners.items():
         pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for n in (1, 2, 3):
-            inputs = graph.example(n, seed=n)
-            with torch.no_grad():
-                wanted = module(*(x.cpu() for x in inputs))
-            wanted = wanted if isinstance(wanted, tuple | list) else (wanted,)
-            made = runner(*(x.cpu().numpy() for x in inputs))
-            made = made if isinstance(made, tuple) else (made,)
-            for output, a, b in zip(graph.output_names, wanted, made, strict=True):
-                a = a.numpy()
-                if a.shape != b.shape:
-                    raise NiwakiError(
-                        f"the output '{output}' has the shape {b.shape} in {engine}, {a.shape} in torch"
-                    )
+        for reference in wanted:
+            for output, a, b in compared(graph, runner, reference):
                 pairs.setdefault(output, []).append((a, b))
-        worst = max(_apart(both) for both in pairs.values())
-        if worst > _TOLERANCE:
+        worst = {output: _apart(both) for output, both in pairs.items()}
+        if max(worst.values()) > _TOLERANCE:
+            for reference in wanted:
+                repeatable(name, module, reference)
             raise NiwakiError(
-                f"{engine} computes the quantized graph '{name}' with a mean error of {worst:.2g} standard "
-                f"deviations, more than {_TOLERANCE:.2g}; leave layers in float, or export with check=False"
+                f"{engine} computes the quantized graph '{name}' with a mean error of "
+                f"{max(worst.values()):.2g} standard deviations, more than {_TOLERANCE:.2g}; leave layers in "
+                "float, or export with check=False"
             )
         found[engine] = worst
-    return found
+    return Checked(batches, "mean difference from torch, in standard deviations", found, refused)
 
 
 def _apart(pairs: list[tuple[np.ndarray, np.ndarray]]) -> float:
