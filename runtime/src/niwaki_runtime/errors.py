@@ -28,7 +28,7 @@ LONGEST = 300
 """Characters that are passed on of what other people's code says."""
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """What other people's code says when it fails: the first line, or the kind where there is no text.
 
     >>> first_line(ValueError("no such width\\nTraceback …"))

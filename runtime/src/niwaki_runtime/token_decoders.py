@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal
 
-from niwaki_runtime.errors import CallError
+from niwaki_runtime.errors import CallError, first_line
 
 __all__ = ["DECODERS", "Broken", "Rule", "letters", "rules_of"]
 
@@ -50,7 +50,7 @@ def rules_of(decoder: Any) -> list[tuple[str, Rule]]:
     try:
         return [(kind, DECODERS[kind](settings))]
     except (KeyError, TypeError, ValueError) as error:
-        raise CallError(f"the tokenizer's decoder '{kind}' cannot be read: {error!r}") from error
+        raise CallError(f"the tokenizer's decoder '{kind}' cannot be read: {first_line(error)}") from error
 
 
 @cache

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.errors import CallError, first_line, nearest
 from niwaki_runtime.member import read_member
 from niwaki_runtime.token_decoders import Broken, letters, rules_of
 
@@ -53,7 +53,7 @@ class Tokenizer:
                 and len({bool(a.get("normalized")) for a in added}) < 2
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CallError(f"this is not the text of a {FILE}: {error!r}") from error
+            raise CallError(f"this is not the text of a {FILE}: {first_line(error)}") from error
         if kind is not None and kind not in _MODELS:
             raise CallError(
                 f"this runtime knows no vocabulary of the kind '{kind}', only {', '.join(_MODELS)}"
@@ -130,9 +130,11 @@ class Tokenizer:
             made.no_truncation()  # settings of a batch, which the file may hold, are none of a text
             made.no_padding()
             return list(made.encode(text, add_special_tokens=False).ids)
-        except Exception as error:  # the package raises plain exceptions
+        except BaseException as error:  # the package raises plain exceptions, and panics, which are none
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             raise CallError(
-                f"the package 'tokenizers' does not cut this text by this {FILE}: {error}"
+                f"the package 'tokenizers' does not cut this text by this {FILE}: {first_line(error)}"
             ) from error
 
     def _bytes_of(self, text: str) -> list[int]:

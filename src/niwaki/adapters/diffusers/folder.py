@@ -135,13 +135,13 @@ def _pipeline(name: Any) -> str:
             f"the pipeline is code of its own ('{name[-1]}'), which niwaki does not run; "
             f"known are {', '.join(PIPELINES)}"
         )
-    if name not in PIPELINES:
+    if str(name) not in PIPELINES:
         raise CallError(f"niwaki has no adapter for the pipeline '{name}'; {nearest(str(name), PIPELINES)}")
     return str(name)
 
 
 def _known(name: str, library: Any, kind: Any) -> None:
-    if kind not in NETWORKS or library != NETWORKS[kind]:
+    if str(kind) not in NETWORKS or library != NETWORKS[kind]:
         own = (
             "" if library in ("diffusers", "transformers") else ", code of its own, which niwaki does not run"
         )

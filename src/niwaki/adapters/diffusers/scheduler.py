@@ -11,6 +11,7 @@ from typing import Any
 
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.core.contract import CallError
+from niwaki_runtime.errors import first_line
 from niwaki_runtime.process import VariancePreserving
 
 __all__ = ["SCHEDULERS", "translate"]
@@ -47,8 +48,13 @@ def _translated(kind: str, settings: str, solver: str | None, spacing: str | Non
     if name not in SCHEDULERS:
         raise CallError(f"niwaki has no solver that does what {kind} does{_REMEDY}")
     given = json.loads(settings)
-    with quiet():
-        options = dict(getattr(diffusers, name).from_config(given).config)
+    try:
+        with quiet():
+            options = dict(getattr(diffusers, name).from_config(given).config)
+    except Exception as error:  # settings that it was never made for lead it anywhere
+        raise CallError(
+            f"diffusers makes no {name} of the scheduler's settings: {first_line(error)}"
+        ) from error
     if name != kind:
         # Another solver's own settings mean nothing to this one, and its defaults are not the pipeline's.
         options |= {"thresholding": False, "algorithm_type": "dpmsolver++", "solver_order": 2}
