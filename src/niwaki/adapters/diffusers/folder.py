@@ -82,6 +82,8 @@ def read_folder(path: Path) -> Parts:
     for name in sorted(needed - networks.keys()):
         raise CallError(f"{path} has no '{name}', which a {pipeline} needs")
     entry = index.get("scheduler") or [None, ""]
+    if not isinstance(entry, list) or len(entry) != 2:
+        raise CallError(f"{path} says of its 'scheduler' {entry!r:.80}, not its library and its kind")
     settings = plain(read_json(path / "scheduler" / "scheduler_config.json"))
     tokenizer, words = {}, None
     if "text_encoder" in networks:

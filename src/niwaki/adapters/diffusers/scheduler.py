@@ -37,7 +37,10 @@ def translate(
     spacing: of the timesteps, instead of the scheduler's
     Raises CallError, naming the setting, for one that has no counterpart.
     """
-    return dict(_translated(kind, json.dumps(settings, sort_keys=True), solver, spacing))
+    try:
+        return dict(_translated(kind, json.dumps(settings, sort_keys=True), solver, spacing))
+    except (TypeError, ValueError, KeyError) as error:  # a damaged file
+        raise CallError(f"the settings of {kind} cannot be read: {first_line(error)}") from error
 
 
 @lru_cache(maxsize=32)
