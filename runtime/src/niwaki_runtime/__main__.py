@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    sample = verbs.add_parser("sample", help="draw samples into an .npz or .npy file")
+    sample = verbs.add_parser("sample", help="draw samples into an .npz, .npy or (images) .png file")
     sample.add_argument("bundle", type=Path)
     sample.add_argument("-n", type=int, default=16, help="how many (16)")
     sample.add_argument("--seed", type=int, default=0)
@@ -55,11 +55,18 @@ def _parser() -> argparse.ArgumentParser:
         metavar="OPTION=VALUE",
         help="an option of the sampler, as steps=10",
     )
-    sample.add_argument("--out", type=Path, default=Path("samples.npz"), help="samples.npz, or a .npy file")
+    sample.add_argument(
+        "--out", type=Path, default=Path("samples.npz"), help="samples.npz, or a .npy or .png file"
+    )
     sample.add_argument("--engine", default="auto", help="auto, openvino or onnxruntime")
     sample.add_argument("--precision", default="fast", help="fast or exact (float32)")
     sample.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
     sample.set_defaults(run=_sample)
+
+    extract = verbs.add_parser("extract", help="write the networks as plain ONNX files")
+    extract.add_argument("bundle", type=Path)
+    extract.add_argument("out", type=Path, help="a directory, which is made")
+    extract.set_defaults(run=_extract)
 
     info = verbs.add_parser("info", help="verify a bundle and print its manifest")
     info.add_argument("bundle", type=Path)
@@ -71,9 +78,10 @@ def _sample(options: argparse.Namespace) -> None:
     import numpy as np
 
     from niwaki_runtime.bundle import load
+    from niwaki_runtime.pictures import contact_sheet
 
-    if options.out.suffix not in (".npz", ".npy"):
-        raise CallError(f"samples are written as .npz or .npy, not '{options.out.suffix}'")
+    if options.out.suffix not in (".npz", ".npy", ".png"):
+        raise CallError(f"samples are written as .npz, .npy or .png, not '{options.out.suffix}'")
     overrides = dict(_assignment(text) for text in options.set)
     bundle = load(options.bundle, engine=options.engine, precision=options.precision, threads=options.threads)
     samples = bundle.sample(
@@ -85,16 +93,26 @@ def _sample(options: argparse.Namespace) -> None:
         progress=_bar() if sys.stderr.isatty() else None,
         **overrides,
     )
+    picture = contact_sheet(samples, bundle.spec) if options.out.suffix == ".png" else b""
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with open(options.out, "wb") as file:
-            if options.out.suffix == ".npy":
+            if options.out.suffix == ".png":
+                file.write(picture)
+            elif options.out.suffix == ".npy":
                 np.save(file, samples, allow_pickle=False)
             else:
                 np.savez(file, samples=samples, seed=options.seed, start=options.start)
     except OSError as error:
         raise NiwakiError(f"{options.out} could not be written: {error.strerror or error}") from error
     print(f"{options.out}: {samples.shape[0]} samples of {tuple(samples.shape[1:])}, by {bundle.engine}")
+
+
+def _extract(options: argparse.Namespace) -> None:
+    from niwaki_runtime.bundle import extract
+
+    for path in extract(options.bundle, options.out):
+        print(path)
 
 
 def _info(options: argparse.Namespace) -> None:

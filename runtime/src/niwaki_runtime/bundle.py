@@ -14,7 +14,7 @@ import numpy as np
 from niwaki_runtime import archive
 from niwaki_runtime.choice import choose_engine
 from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
-from niwaki_runtime.errors import BundleError
+from niwaki_runtime.errors import BundleError, CallError
 from niwaki_runtime.examples import example_rows
 from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, hash_file, read_manifest, safe_path
@@ -25,7 +25,7 @@ from niwaki_runtime.samplers import NumpyBackend, Sampler
 from niwaki_runtime.specs import ValueSpec
 from niwaki_runtime.tokenizer import FILE as TOKENIZER
 
-__all__ = ["Bundle", "inspect", "load"]
+__all__ = ["Bundle", "extract", "inspect", "load"]
 
 
 class Bundle(Runner):
@@ -147,6 +147,35 @@ def _likelihood_graphs(manifest: Manifest) -> set[str]:
 def inspect(path: Path | str) -> Manifest:
     """What the bundle at `path` says about itself, verified; needs no engine. Raises BundleError."""
     return _read(Path(path), lambda directory, manifest: manifest)
+
+
+def extract(path: Path | str, out: Path | str) -> list[Path]:
+    """Plain ONNX out of a bundle: its graphs, with the weights that they read beside them, in the directory
+    `out`, which is made. Other programs read them as they are.
+
+    Raises BundleError, and CallError where one of the files is already there.
+    """
+    out = Path(out)
+
+    def copied(directory: Path, manifest: Manifest) -> list[Path]:
+        graphs = sorted({graph.file for graph in manifest.graphs.values()})
+        names = {*graphs}
+        for graph in graphs:
+            names |= {str(PurePosixPath(graph).parent / other) for other in external_files(directory / graph)}
+        flat = {name: out / PurePosixPath(name).name for name in sorted(names)}
+        for target in flat.values():
+            if target.exists():
+                raise CallError(f"{target} already exists; name another directory")
+        out.mkdir(parents=True, exist_ok=True)
+        for name, target in flat.items():
+            shutil.copyfile(_inside(directory, name), target)
+        return [flat[graph] for graph in graphs]
+
+    try:
+        found: list[Path] = _read(Path(path), copied)
+    except OSError as error:
+        raise BundleError(f"{out} could not be written: {error.strerror or error}") from error
+    return found
 
 
 def _read(path: Path, use: Callable[[Path, Manifest], Any]) -> Any:

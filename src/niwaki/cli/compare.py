@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
-from niwaki.cli.evaluate import Data, Engine, Features, Metrics, Resize, names_in
+from niwaki.cli.evaluate import Count, Data, Engine, Features, Metrics, Resize, names_in
 
 __all__ = ["enter"]
 
@@ -25,6 +25,7 @@ def compare(
     data: Data = None,
     features: Features = None,
     metrics: Metrics = None,
+    n: Count = None,
     resize: Resize = False,
     engine: Engine = "auto",
     as_json: Json = False,
@@ -32,8 +33,9 @@ def compare(
     with at_work(as_json) as work:
         from niwaki.api.compare import compare
 
+        changes = [*(overrides or ()), *([f"evaluate.n={n}"] if n else [])]
         found = compare(
-            before, after, overrides or (), data=data, features=names_in(features),
+            before, after, changes, data=data, features=names_in(features),
             metrics=names_in(metrics), resize=resize, engine=engine, reporter=work.reporter,
         )  # fmt: skip
 

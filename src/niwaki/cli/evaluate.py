@@ -10,7 +10,7 @@ import typer
 from niwaki.cli.common import Json, Overrides, adder, at_work
 from niwaki.cli.outside import OUTSIDE, Weights, refuse_for_runs
 
-__all__ = ["Data", "Engine", "Features", "Metrics", "Resize", "enter", "names_in"]
+__all__ = ["Count", "Data", "Engine", "Features", "Metrics", "Resize", "enter", "names_in"]
 
 Data = Annotated[
     str | None,
@@ -30,6 +30,7 @@ Metrics = Annotated[
     typer.Option(help="What is measured: frechet, vendi …, separated by commas, or all."),
 ]
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to that of the data.")]
+Count = Annotated[int | None, typer.Option("-n", "--n", min=1, help="Samples on each side; by the recipe.")]
 Engine = Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")]
 
 
@@ -55,6 +56,7 @@ def evaluate(
     data: Data = None,
     features: Features = None,
     metrics: Metrics = None,
+    n: Count = None,
     resize: Resize = False,
     weights: Weights = None,
     engine: Engine = "auto",
@@ -68,7 +70,7 @@ def evaluate(
             refuse_for_runs(what, weights=weights)
         found = evaluate(
             what, overrides or (), data=data, against=against, resize=resize, engine=engine, weights=weights,
-            features=names_in(features), metrics=names_in(metrics), reporter=work.reporter,
+            features=names_in(features), metrics=names_in(metrics), n=n, reporter=work.reporter,
         )  # fmt: skip
 
         def draw(console: Any) -> None:

@@ -24,7 +24,7 @@ app = typer.Typer(
     name="niwaki",
     help="Trains generative models, measures them, makes them small, and proves that nothing was lost.",
     epilog="Begin with: niwaki run digits-gan",
-    add_completion=False,
+    add_completion=True,
     rich_markup_mode="rich",
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -42,7 +42,7 @@ def _version(asked: bool) -> None:
 @app.callback()
 def _root(
     version: bool = typer.Option(
-        False, "--version", help="Print the version.", callback=_version, is_eager=True
+        False, "--version", "-V", help="Print the version.", callback=_version, is_eager=True
     ),
 ) -> None:
     pass

@@ -209,12 +209,25 @@ def measures() -> dict[str, Measure]:
     return dict(_MEASURES)
 
 
+ALIASES = {
+    "fid": "frechet",
+    "fd": "frechet",
+    "kid": "kernel",
+    "mmd": "kernel",
+    "inception": "inception_score",
+}
+"""What others call a metric → its name. With other features than Inception's it is not their number."""
+
+
 def check_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """`("all",)` or names. Raises CallError for an unknown name (with the nearest one), a name given twice,
-    and for none at all."""
+    """`("all",)` or names, each as it is called here.
+
+    Raises CallError for an unknown name (with the nearest one), a name given twice, and for none at all.
+    """
     if isinstance(names, str):
         raise CallError(f"metrics must be a list of names, not the single name '{names}'")
-    if tuple(names) == (ALL,):
+    names = [ALIASES.get(name, name) for name in names]
+    if names == [ALL]:
         return (ALL,)
     for name in names:
         if name == ALL:

@@ -20,8 +20,9 @@ __all__ = ["dump_recipe", "find_recipe", "load_recipe", "recipe_from"]
 
 
 def _shelves() -> list[Path]:
-    """Where a bare name is looked for: `recipes/` here, then the repository's own."""
-    own = Path(__file__).resolve().parents[3] / "recipes"
+    """Where a bare name is looked for: `recipes/` here, then the repository's own, or those in the wheel."""
+    package = Path(__file__).resolve().parents[1]
+    own = package / "recipes" if (package / "recipes").is_dir() else package.parents[1] / "recipes"
     here = Path("recipes")
     return [here] if here.resolve() == own else [here, own]
 
