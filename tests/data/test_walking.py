@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_opened_is_named(root: Path, closed: set[str]) -
     pictures(root / "emu", 5)
     closed.add("emu")
     dataset = read(root)
-    assert "error 1 thing in the folder cannot be opened, and whatever they hold is missing [emu]" in said(
+    assert "error 1 things in the folder cannot be opened, and whatever they hold is missing [emu]" in said(
         dataset
     )
     closed.add("data")

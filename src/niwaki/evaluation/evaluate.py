@@ -23,7 +23,7 @@ from niwaki.evaluation.statistics.samples import (
     check_samples,
     drawn_alike,
     split_features,
-    value_span,
+    value_widths,
 )
 from niwaki.features import Classifier, Extractor
 
@@ -157,7 +157,7 @@ def evaluate(
             looks[0].generated,
             train_samples=dataset.train.values().cpu().numpy(),
             generated_samples=samples,
-            span=value_span(spec, samples),
+            span=value_widths(spec, samples).reshape(-1),
             levels=spec.levels,
             name=f"{extractors[0].name}@{extractors[0].fingerprint[:8]}",
         ),

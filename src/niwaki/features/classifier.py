@@ -6,6 +6,7 @@ How well it knows held-out samples is part of it (`accuracy`): the features of a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from niwaki.core.store import hash_json
 from niwaki.data import Dataset
 from niwaki.features.extractor import Array, NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
+from niwaki.features.units import Units, has_units, units_of
 from niwaki.nn.augment.draws import shifted
 from niwaki.nn.layers.grids import Grid, grid_of
 from niwaki.nn.layers.shrinking import shrink
@@ -50,13 +52,14 @@ class ClassifierNetwork(Trainable):
         grid = grid_of(spec, "the classifier")
         front, channels = grid.front(_TOKEN)
         self.shift = max(1, max(grid.sides) // 16) if grid.sides else 0
+        self.units = units_of(spec)
         self.front = nn.Sequential(*front)
         self.body = _body(grid, channels, width)
         self.head = nn.Linear(width, spec.classes)
 
     def features(self, x: Tensor) -> Tensor:
         """(n, *shape) → (n, width), not negative."""
-        return self.body(self.front(x))
+        return self.body(self.front(self.units(x)))
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, *shape) → logits (n, classes)."""
@@ -65,8 +68,12 @@ class ClassifierNetwork(Trainable):
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("classify", ("front", "body", "head")),)
 
+    def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
+        if isinstance(self.units, Units):
+            self.units.fit_batches(batches)
+
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        x = self.front(batch.x)
+        x = self.front(self.units(batch.x))
         for axis in range(2, x.dim()):
             x = shifted(x, axis, self.shift, ctx.rng)
         logits = self.head(self.body(x))
@@ -128,6 +135,7 @@ def train_classifier(
     """
     steps = _steps(len(dataset.train))
     settings = {"version": _VERSION, "seed": seed, "steps": steps, "batch": _BATCH, "width": _WIDTH}
+    settings |= {"units": True} if has_units(dataset.spec) else {}
     key = hash_json([settings, dataset.fingerprint, dataset.spec.to_json()])[:24]
     path = cache / "features" / f"classifier-{key}.safetensors" if cache else None
     network = _fresh(dataset.spec, seed)

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.core.contract import DataSpec, Trainable
+from niwaki.core.contract import Batch, Context, DataSpec, Trainable
 from niwaki.core.registry import Registry
+from niwaki.features.units import Units, units_of
 from niwaki.models.io import ENCODER
 from niwaki.models.registry import ModelConfig, checked
 from niwaki.nn.augment.views import Augment
@@ -48,6 +49,8 @@ class Encoder(Trainable):
     torch's global generator.
 
     name, config: how to build it again; set by registering and by the constructor
+    units:        brings columns of different units to one scale, from the first batches of training; what
+                  looks at samples looks through it
     dim:          number of features
     batch, lr:    what it is trained with where nobody says otherwise (`features: [simclr]`)
     """
@@ -67,6 +70,11 @@ class Encoder(Trainable):
         self.refuse(spec)
         self.config = config
         self.spec = spec
+        self.units = units_of(spec)
+
+    def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
+        if isinstance(self.units, Units):
+            self.units.fit_batches(batches)
 
     @classmethod
     def refuse(cls, spec: DataSpec) -> None:

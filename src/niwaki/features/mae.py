@@ -125,7 +125,7 @@ class Mae(Encoder):
 
     def patches(self, x: Tensor) -> Tensor:
         """Samples (n, *shape) as patches (n, N, values), those of tokens of their vectors."""
-        return patchify(self.front(x), self.patch)
+        return patchify(self.front(self.units(x)), self.patch)
 
     def reconstruct(self, patches: Tensor, visible: Tensor) -> Tensor:
         """All patches, painted from those at `visible` alone: (n, N, values), (n, kept) → (n, N, values); of

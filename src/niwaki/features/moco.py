@@ -58,7 +58,7 @@ class Moco(Encoder):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         views = augment(torch.cat([batch.x, batch.x]), self.spec, self.config.augment, ctx.rng)
-        one, other = views.chunk(2)
+        one, other = self.units(views).chunk(2)
         query = F.normalize(self.projector(self.backbone(one)).float(), dim=1)
         with torch.no_grad():
             key = F.normalize(self.key[1](self.key[0](other)).float(), dim=1)
@@ -86,4 +86,4 @@ class Moco(Encoder):
 
     def features(self, x: Tensor) -> Tensor:
         """(n, *shape) → (n, dim), of length √dim: the loss looks at directions alone."""
-        return F.normalize(self.backbone(x), dim=1) * math.sqrt(self.dim)
+        return F.normalize(self.backbone(self.units(x)), dim=1) * math.sqrt(self.dim)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from niwaki.core.contract import DataSpec
 from niwaki.data import Dataset
 from niwaki.features.extractor import NetworkExtractor
+from niwaki.features.units import Units, has_units, units_of
 from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION, grid_of
 
 __all__ = ["RandomFeatures", "random_features"]
@@ -30,7 +31,8 @@ _FIT = 4096
 
 
 class RandomFeatures(nn.Module):
-    """An ensemble of random networks; features standardised by the mean and deviation of training samples.
+    """An ensemble of random networks; columns of different units are brought to one scale first, and the
+    features are standardised by the mean and deviation of training samples.
 
     Of images and series each member's features are then scaled to length √width: without that, blurred
     samples move towards the middle of the cloud, where everything is near, and count as better than real ones
@@ -42,6 +44,7 @@ class RandomFeatures(nn.Module):
 
     def __init__(self, spec: DataSpec, *, seed: int, members: int = _MEMBERS, width: int = _WIDTH) -> None:
         super().__init__()
+        self.units = units_of(spec)
         self.members = nn.ModuleList(_member(spec, width) for _ in range(members))
         self.on_sphere = len(spec.shape) > 1 or spec.axes == "T"
         self.register_buffer("mean", torch.zeros(members * width))
@@ -58,6 +61,7 @@ class RandomFeatures(nn.Module):
         return (F.normalize(parts, dim=2) * math.sqrt(parts.shape[2])).flatten(1)
 
     def _raw(self, x: Tensor) -> Tensor:
+        x = self.units(x)
         return torch.cat([m(x) for m in self.members], 1)
 
     @torch.no_grad()
@@ -79,7 +83,10 @@ def random_features(
     """
     network = RandomFeatures(dataset.spec, seed=seed)
     count = min(_FIT, len(dataset.train))
-    network.fit_scale(dataset.train.values(torch.arange(count)).cpu())
+    first = dataset.train.values(torch.arange(count)).cpu()
+    if isinstance(network.units, Units):
+        network.units.fit(first)
+    network.fit_scale(first)
     width, members = _WIDTH, _MEMBERS
     return NetworkExtractor(
         "random",
@@ -92,6 +99,7 @@ def random_features(
             "seed": seed,
             "members": members,
             "width": width,
+            **({"units": True} if has_units(dataset.spec) else {}),
         },
         cache=cache,
         device=device,

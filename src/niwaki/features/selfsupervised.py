@@ -16,6 +16,7 @@ from niwaki.features.encoders import Encoder, build_encoder, registered_encoder
 from niwaki.features.extractor import NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
 from niwaki.features.probe import knn_accuracy, linear_accuracy
+from niwaki.features.units import has_units
 from niwaki.models.io import ENCODER, fill, save_model
 
 __all__ = [
@@ -85,6 +86,7 @@ def train_encoder(
         "batch": kind.batch,
         "lr": kind.lr,
         "config": config.model_dump(mode="json"),
+        **({"units": True} if has_units(dataset.spec) else {}),
     }
     key = hash_json([name, settings, dataset.fingerprint, dataset.spec.to_json()])[:24]
     path = cache / "features" / f"{name}-{key}.safetensors" if cache else None
@@ -177,7 +179,10 @@ def load_encoder(directory: Path | str) -> Encoder:
     if not isinstance(record, dict) or record.get("kind") != ENCODER:
         raise NiwakiError(f"{directory / 'model.json'} does not describe an encoder")
     encoder = build_encoder(record["name"], record["config"], DataSpec.from_json(record["spec"]))
-    fill(encoder, read_tensors(directory / "model.safetensors"), directory / "model.safetensors")
+    weights = read_tensors(directory / "model.safetensors")
+    for name, value in encoder.units.state_dict().items():  # encoders of before there were units saw none
+        weights.setdefault(f"units.{name}", value)
+    fill(encoder, weights, directory / "model.safetensors")
     return encoder.eval()
 
 

@@ -40,10 +40,10 @@ class SimClr(Encoder):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         views = augment(torch.cat([batch.x, batch.x]), self.spec, self.config.augment, ctx.rng)
-        a, b = self.projector(self.backbone(views)).chunk(2)
+        a, b = self.projector(self.backbone(self.units(views))).chunk(2)
         return {"nt_xent": nt_xent(a, b, self.config.temperature)}
 
     def features(self, x: Tensor) -> Tensor:
         """(n, *shape) → (n, dim), of length √dim: the loss looks at directions alone, and blur and noise move
         these at least as clearly as the raw ones (digits)."""
-        return F.normalize(self.backbone(x), dim=1) * math.sqrt(self.dim)
+        return F.normalize(self.backbone(self.units(x)), dim=1) * math.sqrt(self.dim)

@@ -51,7 +51,7 @@ class Walk:
         for reason, (level, text) in _REASONS.items():
             items = sorted(self.left_out.get(reason, ()))
             if items:
-                n = f"{len(items)} thing{'s' if len(items) > 1 else ''} in the folder"
+                n = f"{len(items)} things in the folder"
                 found.append(Finding(level, LEFT_OUT, text.format(n=n), shortened(items)))
         if self.others:
             many = len(self.others) > max(3, len(self.files) // 20)

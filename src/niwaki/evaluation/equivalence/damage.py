@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from niwaki.core.contract import DataSpec
-from niwaki.evaluation.statistics.samples import value_span
+from niwaki.evaluation.statistics.samples import value_widths
 
 __all__ = ["Damage", "damage"]
 
@@ -54,7 +54,8 @@ def damage(
     n = len(before)
     parts = [np.linalg.norm(b - a, axis=1) / max(unit, 1e-12) for b, a, unit in features]
     feature = np.mean(parts, axis=0)
-    difference = (before.astype(np.float64) - after).reshape(n, -1) / value_span(spec, before)
+    difference = (before.astype(np.float64) - after).reshape(n, -1)
+    difference /= value_widths(spec, before).reshape(-1)
     names = spec.class_names or tuple(map(str, range(spec.classes)))
     by_class = {}
     if labels is not None and names:

@@ -30,7 +30,7 @@ from niwaki.evaluation.pairwise.neighbourhood import rarefied_coverage
 from niwaki.evaluation.pairwise.sweep import Pairs
 from niwaki.evaluation.statistics.arrays import pair
 from niwaki.evaluation.statistics.result import signature
-from niwaki.evaluation.statistics.samples import value_span
+from niwaki.evaluation.statistics.samples import value_widths
 from niwaki.features import Extractor
 from niwaki.modalities.drawing import blur
 
@@ -182,7 +182,7 @@ def corrupt(
         return blur(x, strength * max(spec.shape[1:]), range(2, x.ndim))
     if name == "noise":
         # four deviations are about what the range is to a picture
-        width = 4 * x.std(0, keepdims=True) if vectors else value_span(spec, x)
+        width = 4 * x.std(0, keepdims=True) if vectors else value_widths(spec, x)
         return (x + strength * width * rng.normal(size=x.shape)).astype(np.float32)
     middle = x.mean(0, keepdims=True) if vectors else x.mean(tuple(range(1, x.ndim)), keepdims=True)
     return ((1 - strength) * x + strength * middle).astype(np.float32)

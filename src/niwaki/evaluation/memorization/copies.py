@@ -67,11 +67,12 @@ def find_copies(
     *,
     train_samples: np.ndarray,
     generated_samples: np.ndarray,
-    span: float,
+    span: float | np.ndarray,
     levels: int,
     name: str,
 ) -> Copies:
-    """train, test, generated: features (n, d). span: width of the value range. levels: grey levels in it, 0
+    """train, test, generated: features (n, d). span: width of the value range, or
+    of each value's. levels: grey levels in it, 0
     for amounts, which are taken in 256 steps."""
     x, y = pair(train, generated)
     near = Pairs(y, x).nearest(1)

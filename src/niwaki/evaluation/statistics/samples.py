@@ -13,7 +13,7 @@ from niwaki.core.contract import CallError, DataSpec, ValueSpec
 from niwaki.data import Dataset
 from niwaki.features import Extractor
 
-__all__ = ["check_labels", "check_samples", "drawn_alike", "split_features", "value_span"]
+__all__ = ["check_labels", "check_samples", "drawn_alike", "split_features", "value_span", "value_widths"]
 
 
 def check_samples(x: Any, spec: DataSpec, role: str, least: int = 50) -> np.ndarray:
@@ -56,6 +56,19 @@ def value_span(spec: DataSpec | ValueSpec, samples: np.ndarray) -> float:
     """Width of the value range; where that has no bounds, of the samples that are there."""
     span = spec.high - spec.low
     return span if math.isfinite(span) else max(float(np.ptp(samples)), 1e-12)
+
+
+def value_widths(spec: DataSpec | ValueSpec, samples: np.ndarray) -> np.ndarray:
+    """How wide each value of a sample ranges `(*shape)`: the range of the data, or, where that has no bounds,
+    what the samples of its column or channel reach: columns may be of different units."""
+    shape = samples.shape[1:]
+    span = spec.high - spec.low
+    if math.isfinite(span):
+        return np.full(shape, span)
+    axes = spec.axes or ""
+    along = (0, *(i + 1 for i, axis in enumerate(axes) if axis != "C")) if "C" in axes else None
+    width = np.ptp(samples.astype(np.float64), axis=along, keepdims=True)
+    return np.broadcast_to(np.maximum(width, 1e-12), (1, *shape))[0]
 
 
 def split_features(

@@ -48,7 +48,7 @@ def level(most: float, x: Tensor, rng: torch.Generator) -> Tensor:
 
 def noisy(x: Tensor, spec: DataSpec, most: float, rng: torch.Generator) -> Tensor:
     """Normal noise of a share of `spread`."""
-    return x + level(most, x, rng) * spread(x, spec) * normal(x.shape, rng) if most else x
+    return x + level(most, x, rng) * _spreads(x, spec) * normal(x.shape, rng) if most else x
 
 
 def spread(x: Tensor, spec: DataSpec) -> float:
@@ -56,6 +56,13 @@ def spread(x: Tensor, spec: DataSpec) -> float:
     bounds."""
     width = spec.high - spec.low
     return width if math.isfinite(width) else 4.0 * float(x.std())
+
+
+def _spreads(x: Tensor, spec: DataSpec) -> float | Tensor:
+    """The same of (n, C, …) for each channel: without bounds they may be of different units."""
+    if math.isfinite(spec.high - spec.low):
+        return spread(x, spec)
+    return 4.0 * x.std([0, *range(2, x.dim())], keepdim=True)
 
 
 def stretch(side: int, share: float, n: int, rng: torch.Generator) -> Tensor:
