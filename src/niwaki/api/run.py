@@ -18,6 +18,7 @@ from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.sources import train_sources
 from niwaki.workflow.stages.train import TrainStage, code_of
 from niwaki.workflow.stages.verdict import VerdictStage
+from niwaki.workflow.stages.way import carry_out
 
 __all__ = ["run"]
 
@@ -59,7 +60,6 @@ def run(
                 "--fresh, or another --out, trains it as it is now"
             )
         stages = (train, EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage())
-        worked = [stage.run(context) for stage in stages]
-        if not any(worked):
+        if not carry_out(context, stages):
             context.reporter.note(f"everything in {directory.path} is done and up to date")
     return directory
