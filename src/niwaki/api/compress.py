@@ -23,6 +23,7 @@ from niwaki.workflow.stages.verdict import VerdictStage
 from niwaki.workflow.stages.way import carry_out
 from niwaki.workflow.subjects.external import is_external, split
 from niwaki.workflow.subjects.subject import is_model, open_subject
+from niwaki.workflow.sufficiency import tell_lacking
 from niwaki.workflow.summary import summary
 
 __all__ = ["compress"]
@@ -89,6 +90,7 @@ def compress(
         overrides=[text for text in rest if not text.startswith("data.")],
         reporter=reporter,
     )
+    tell_lacking(run)
     with run.run.hold():
         TrainStage().run(run)
         return _to_the_end(run)
