@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from niwaki.core.contract import CallError
-from niwaki.recipe import apply_overrides, parse_override
+from niwaki.recipe import apply_overrides, load_recipe, parse_override
 
 
 @pytest.mark.parametrize(
@@ -56,11 +58,57 @@ def test_later_overrides_win() -> None:
     [
         ("train.steps.more=1", "'train.steps' is a single value, so 'train.steps.more' cannot be set"),
         ("compress.steps.1.ratio=1", "'compress.steps' is a list of 1; write 'compress.steps.0' …"),
-        ("compress.steps.first=1", "'compress.steps' is a list of 1"),
+        ("compress.steps.first=1", "'compress.steps' holds prune, and no 'first'; name one of these"),
+        ("compress.steps.temperature=null", "'compress.steps' holds prune, and no 'temperature'; "),
+        ("train.stages.a.steps=1", "holds several 'a'; name one by its number: 'train.stages.0', 'train"),
+        ("train.betas.first=1", "'train.betas' is a list of 2; write 'train.betas.0' …"),
     ],
 )
 def test_a_way_that_leads_nowhere_is_said(text: str, sentence: str) -> None:
-    values = {"train": {"steps": 1}, "compress": {"steps": [{"kind": "prune"}]}}
+    train = {"steps": 1, "betas": [0.5, 0.9], "stages": [{"name": "a"}, {"name": "a"}]}
+    values = {"train": train, "compress": {"steps": [{"kind": "prune"}]}}
     with pytest.raises(CallError) as error:
         apply_overrides(values, [text])
     assert sentence in str(error.value)
+
+
+PLAN = [{"kind": "prune", "ratio": 0.5}, {"kind": "sampling", "temperature": "match"}, {"kind": "quantize"}]
+
+
+@pytest.mark.parametrize(
+    ("texts", "kinds"),
+    [
+        (["compress.steps.sampling=null"], ["prune", "quantize"]),
+        (["compress.steps.1=null"], ["prune", "quantize"]),
+        (["compress.steps.0=null", "compress.steps.2=null"], ["sampling"]),
+        (["compress.steps.prune=null", "compress.steps.1.temperature=1.1"], ["sampling", "quantize"]),
+        (["compress.steps.prune.ratio=0.3"], ["prune", "sampling", "quantize"]),
+        (["compress.steps.prune={kind: share}", "compress.steps.share=null"], ["sampling", "quantize"]),
+    ],
+)
+def test_one_step_of_a_plan_is_changed_or_left_out(texts: list[str], kinds: list[str]) -> None:
+    found = apply_overrides({"compress": {"steps": PLAN}}, texts)["compress"]["steps"]
+    assert [step["kind"] for step in found] == kinds
+    if "compress.steps.prune.ratio=0.3" in texts:
+        assert found[0]["ratio"] == 0.3
+    assert PLAN[0]["ratio"] == 0.5
+
+
+def test_a_stage_of_training_goes_by_its_name() -> None:
+    values = {"train": {"stages": [{"name": "codec", "steps": 1}, {"name": "prior", "steps": 2}]}}
+    found = apply_overrides(values, ["train.stages.prior.steps=9", "train.stages.codec.lr=0.1"])
+    assert found["train"]["stages"] == [
+        {"name": "codec", "steps": 1, "lr": 0.1},
+        {"name": "prior", "steps": 9},
+    ]
+
+
+def test_a_step_of_the_usual_plan_is_changed_where_none_is_written(tmp_path: Path) -> None:
+    file = tmp_path / "usual.yaml"
+    file.write_text(
+        "data: {source: digits}\nmodel: {name: dcgan}\ntrain: {steps: 1}\ncompress: {measure: false}\n"
+    )
+    plan = load_recipe(file, ["compress.steps.prune.ratio=0.3", "compress.steps.finetune=null"]).compress
+    assert plan is not None
+    assert [step.kind for step in plan.steps] == ["prune", "quantize"]
+    assert plan.steps[0].ratio == 0.3  # type: ignore[union-attr]

@@ -20,8 +20,10 @@ from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.train import TrainStage, as_trained
 from niwaki.workflow.stages.verdict import VerdictStage
+from niwaki.workflow.stages.way import carry_out
 from niwaki.workflow.subjects.external import is_external, split
 from niwaki.workflow.subjects.subject import is_model, open_subject
+from niwaki.workflow.sufficiency import tell_lacking
 from niwaki.workflow.summary import summary
 
 __all__ = ["compress"]
@@ -88,6 +90,7 @@ def compress(
         overrides=[text for text in rest if not text.startswith("data.")],
         reporter=reporter,
     )
+    tell_lacking(run)
     with run.run.hold():
         TrainStage().run(run)
         return _to_the_end(run)
@@ -103,8 +106,7 @@ def _of_run(what: Any, overrides: Sequence[str], reporter: Reporter) -> dict[str
 
 
 def _to_the_end(context: RunContext) -> dict[str, Any]:
-    for stage in (EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage()):
-        stage.run(context)
+    carry_out(context, (EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage()))
     return summary(context.run)
 
 

@@ -18,6 +18,8 @@ from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.sources import train_sources
 from niwaki.workflow.stages.train import TrainStage, code_of
 from niwaki.workflow.stages.verdict import VerdictStage
+from niwaki.workflow.stages.way import carry_out
+from niwaki.workflow.sufficiency import tell_lacking
 
 __all__ = ["run"]
 
@@ -58,8 +60,10 @@ def run(
                 f"the code of the model '{context.recipe.model['name']}' is not what it was trained with; "
                 "--fresh, or another --out, trains it as it is now"
             )
-        stages = (train, EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage())
-        worked = [stage.run(context) for stage in stages]
-        if not any(worked):
+        evaluate = EvaluateStage()
+        if not (train.holds(context) and evaluate.holds(context)):
+            tell_lacking(context)
+        stages = (train, evaluate, CompressStage(), ExportStage(), VerdictStage(), ReportStage())
+        if not carry_out(context, stages):
             context.reporter.note(f"everything in {directory.path} is done and up to date")
     return directory

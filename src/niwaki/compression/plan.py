@@ -22,6 +22,7 @@ from niwaki.compression.reload import load_step, save_step
 from niwaki.compression.seeds import CHECK
 from niwaki.compression.steps import Outcome, StepContext, step_of
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.errors import NothingToDo
 from niwaki.core.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 from niwaki.data.inputs import examples_of
 from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
@@ -103,8 +104,9 @@ def compress(
                path; not where there are none
     extractor: as which samples are compared by steps that match them (`sampling` with a matched temperature);
                None compares their values
-    Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step did
-    nothing or would leave a broken model.
+    A step that finds nothing to do leaves the model as it is, says why in its notes, and the plan goes on.
+    Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step would
+    leave a broken model.
     """
     check_order(config.steps)
     if dataset is None and any(isinstance(s, PruneConfig) and s.trains for s in config.steps):
@@ -197,10 +199,14 @@ def _carried_out(
     context = StepContext(
         run.teacher, dataset, seed + k, directory, condition, on_progress, recovery, previous, run.extractor
     )
-    outcome = step_of(step.kind).carry_out(model, step, context)
-    check(outcome.model, run.shapes)
-    again = save_step(outcome.model, directory, run.original)
-    _refuse_nothing(step, model, again, outcome)
+    try:
+        outcome = step_of(step.kind).carry_out(model, step, context)
+        check(outcome.model, run.shapes)
+        again = save_step(outcome.model, directory, run.original)
+        _refuse_nothing(step, model, again)
+    except NothingToDo as found:
+        outcome = _idle(model, previous, directory, str(found))
+        again = save_step(outcome.model, directory, run.original)
     bundle = outcome.bundle or (_bundle(run, again, outcome, directory) if _wants_bundle(run, k) else None)
     seconds = time.perf_counter() - started
     record = Record(
@@ -216,6 +222,7 @@ def _carried_out(
         widths=outcome.widths,
         skipped=outcome.skipped,
         notes=outcome.notes,
+        idle=outcome.idle,
         sparsity=_sparsity(step, again, run.original),
     )
     write_json(directory / "record.json", {"key": key, "record": record, "teaches": outcome.teaches})
@@ -234,18 +241,25 @@ def _recovery(config: CompressConfig, k: int) -> StepConfig | None:
     return next((s for s in config.steps[k + 1 :] if s.kind == "finetune"), None)
 
 
-def _refuse_nothing(
-    step: StepConfig, before: GenerativeModel, after: GenerativeModel, outcome: Outcome
-) -> None:
+def _idle(model: GenerativeModel, previous: Path | None, directory: Path, reason: str) -> Outcome:
+    """Of a step that finds nothing to do: the model, and the bundle of the step before, as they are."""
+    bundle = None
+    if previous is not None and previous.exists():
+        bundle = directory / "model.niwaki"
+        write_bytes(bundle, previous.read_bytes())
+    return Outcome(copy.deepcopy(model), bundle=bundle, notes=(f"nothing to do: {reason}",), idle=True)
+
+
+def _refuse_nothing(step: StepConfig, before: GenerativeModel, after: GenerativeModel) -> None:
     if step.kind in ("quantize", "sampling", "pack"):
         return  # these look for themselves whether integers compute, the sampler is another, bytes are saved
     if isinstance(step, PruneConfig) and step.what == "weights":
         if _zeros(after) <= _zeros(before):
-            raise NiwakiError("pruning changed nothing: as many weights are zero as before")
+            raise NothingToDo("pruning changed nothing: as many weights are zero as before")
     elif isinstance(step, PruneConfig) and parameters(after) >= parameters(before):
-        raise NiwakiError("pruning changed nothing: the model has as many parameters as before")
+        raise NothingToDo("pruning changed nothing: the model has as many parameters as before")
     if hash_tensors(after.state_dict()) == hash_tensors(before.state_dict()):
-        raise NiwakiError(f"the step '{step.kind}' changed nothing: all weights are as before")
+        raise NothingToDo(f"the step '{step.kind}' changed nothing: all weights are as before")
 
 
 def _zeros(model: GenerativeModel) -> int:

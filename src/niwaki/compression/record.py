@@ -33,6 +33,7 @@ class Record:
     widths:          coupling → channels before and after (pruning)
     skipped:         coupling → why it kept its width (pruning)
     notes:           anything else worth knowing
+    idle:            the step found nothing to do
     sparsity:        layer by layer, weights, zeros and patterns after the step (pruning), as
                      `niwaki.compression.pruning.sparsity_table.LayerSparsity.to_json` gives it
     """
@@ -49,6 +50,7 @@ class Record:
     widths: dict[str, tuple[int, int]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    idle: bool = False
     sparsity: tuple[dict[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:

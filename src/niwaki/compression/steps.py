@@ -60,6 +60,7 @@ class Outcome:
     """What a step made. `graphs` are its exported files where it made them (integers live only there).
 
     bundle:  where the step makes the bundle itself, and leaves the model as it is
+    idle:    it found nothing to do, and `notes` say why
     teaches: later steps imitate this model, for the original answers another question (fewer sampling steps)
     """
 
@@ -70,6 +71,7 @@ class Outcome:
     notes: tuple[str, ...] = ()
     teaches: bool = False
     bundle: Path | None = None
+    idle: bool = False
 
 
 @dataclass(frozen=True)

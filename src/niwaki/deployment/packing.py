@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx.external_data_helper import ExternalDataInfo, uses_external_data
 
-from niwaki.core.contract import NiwakiError
+from niwaki.core.errors import NothingToDo
 from niwaki.core.store import write_bytes
 from niwaki.deployment.onnx_file import SMALL, WEIGHTS, write_graphs
 from niwaki_runtime.manifest import PackedEntry
@@ -42,11 +42,11 @@ def write_packed(models: Mapping[str, onnx.ModelProto], directory: Path) -> dict
     write_graphs(models, directory, outside=True)
     plain = directory / WEIGHTS
     if not plain.is_file():
-        raise NiwakiError(f"packing changed nothing: no weight of the model is larger than {SMALL} bytes")
+        raise NothingToDo(f"packing changed nothing: no weight of the model is larger than {SMALL} bytes")
     raw = plain.read_bytes()
     made = packed(_pieces(models, raw))
     if len(made) >= len(raw):
-        raise NiwakiError("packing changed nothing: the weights are as random as they can be")
+        raise NothingToDo("packing changed nothing: the weights are as random as they can be")
     write_bytes(directory / PACKED, made)
     plain.unlink()
     return {WEIGHTS: PackedEntry(hashlib.sha256(raw).hexdigest(), len(raw), PACKED)}

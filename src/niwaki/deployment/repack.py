@@ -8,7 +8,8 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError
+from niwaki.core.errors import NothingToDo
 from niwaki.deployment.onnx_file import read_onnx
 from niwaki.deployment.package import bundle_bytes
 from niwaki.deployment.packing import write_packed
@@ -51,7 +52,7 @@ def pack_bundle(bundle: Path | str, out: Path | str) -> Path:
         made = directory if bundle.is_dir() else zip_bundle(directory, Path(temporary) / "made")
         after = bundle_bytes(made)
         if after >= before:
-            raise NiwakiError(f"packing made the bundle no smaller: {after} bytes, {before} before")
+            raise NothingToDo(f"packing made the bundle no smaller: {after} bytes, {before} before")
         if out.is_dir():
             os.replace(out, Path(temporary) / "old")
         os.replace(made, out)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, nearest
 from niwaki.core.store import jsonable
 from niwaki.recipe.overrides import apply_overrides
@@ -70,7 +71,8 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     values = parse_yaml(text, str(file))
     if not isinstance(values, dict):
         raise CallError(f"{file} must hold sections such as 'data:', 'model:' and 'train:'")
-    values = apply_overrides(values, overrides)
+    overrides = tuple(overrides)
+    values = apply_overrides(_with_the_usual_plan(values, overrides), overrides)
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = str(
@@ -82,6 +84,17 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     if values.get("name") is None:
         values["name"] = file.stem
     return recipe_from(values)
+
+
+def _with_the_usual_plan(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
+    """The same; where single steps are to be changed of a plan that is not written out, it is."""
+    plan = values.get("compress")
+    if not isinstance(plan, dict) or "steps" in plan:
+        return values
+    if not any(text.startswith("compress.steps.") for text in overrides):
+        return values
+    steps = [step.model_dump(mode="json") for step in CompressConfig().steps]
+    return {**values, "compress": {**plan, "steps": steps}}
 
 
 def _absolute_run(given: Any) -> Any:

@@ -130,6 +130,8 @@ def _quality_row(record: RunRecord, axis: str) -> Row:
 
 def lead(record: RunRecord) -> str:
     """The page's first sentence: how much smaller and faster, and whether anything was lost."""
+    if record.failure:
+        return ""
     measured = record.measured
     before, after = measured.get("before") or {}, measured.get("after") or {}
     gains = [change_text(before.get("bytes"), after.get("bytes"), "smaller", "larger")]

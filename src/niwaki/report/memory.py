@@ -37,9 +37,9 @@ def copies(record: RunRecord) -> dict[str, Any]:
     return {
         "of": of,
         "n": count_text((record.evaluation.get(side) or {}).get("n") or record.evaluation.get("n")),
-        "outcome": "" if not gate else "may be released" if gate["passed"] else "held back",
+        "outcome": "" if not gate or record.failure else "may be released" if gate["passed"] else "held back",
         "tone": "good" if gate.get("passed") else "bad",
-        "text": str(gate.get("text", "")),
+        "text": "" if record.failure else str(gate.get("text", "")),
         "figures": _figures(record, side, gate),
         "unit": _unit(record, side)[1],
         "features": str(gate.get("features") or _first(record)),

@@ -13,8 +13,8 @@ import yaml
 import niwaki_runtime
 from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import BundleError, DataSpec, NiwakiError
-from niwaki.core.store import read_json, read_jsonl
-from niwaki.report.records import ExportRecord, VerdictRecord
+from niwaki.core.store import jsonable, read_json, read_jsonl
+from niwaki.report.records import ExportRecord, FailureRecord, VerdictRecord
 
 __all__ = ["ORIGINALS", "Measure", "RunRecord", "measures", "read_run"]
 
@@ -65,6 +65,7 @@ class RunRecord:
     manifest: Any = None
     bundle: Path | None = None
     bundle_error: str = ""
+    failure: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -117,18 +118,22 @@ def read_run(path: Path) -> RunRecord:
     if not (path / "run.json").is_file():
         raise NiwakiError(f"{path} is not a run directory (it has no run.json)")
     record = RunRecord(path, read_json(path / "run.json"))
+    record.failure = jsonable(FailureRecord.read(path)) or {}
+    gone = _not_reached(record.failure)
     record.metrics = read_jsonl(path / "metrics.jsonl")
     for name in ("data", "evaluation", "compression", "sensitivity", "training"):
-        if (path / f"{name}.json").exists():
+        if name not in gone and (path / f"{name}.json").exists():
             setattr(record, name, read_json(path / f"{name}.json"))
     if (path / "model" / "model.json").exists():
         record.model = read_json(path / "model" / "model.json")
-    _complete(record)
+    _complete(record, gone)
     record.stages = _stages(path, record.run)
     record.recipe = _recipe(path / "recipe.yaml")
-    record.samples = _pairs(path)
+    record.samples = _pairs(path) if not gone & {"evaluation"} else {}
+    if "verdict" in gone:
+        record.samples = {k: v for k, v in record.samples.items() if k in ("before", "labels")}
     record.originals = _originals(path / ORIGINALS, record.data.get("fingerprint"))
-    record.bundle = _bundle(path, record.name)
+    record.bundle = None if gone else _bundle(path, record.name)
     if record.bundle:
         try:
             record.manifest = niwaki_runtime.inspect(record.bundle)
@@ -137,10 +142,26 @@ def read_run(path: Path) -> RunRecord:
     return record
 
 
-def _complete(record: RunRecord) -> None:
+_FILES = {
+    "train": "training", "evaluate": "evaluation", "compress": "compression", "export": "export",
+    "verdict": "verdict",
+}  # fmt: skip
+"""By stage, in their order, the record that it writes."""
+
+
+def _not_reached(failure: Mapping[str, Any]) -> set[str]:
+    """Records of the stage that failed and of those after it: what lies there is of an earlier call."""
+    order = list(_FILES)
+    if failure.get("stage") not in order:
+        return {"verdict"} if failure else set()
+    return {_FILES[stage] for stage in order[order.index(failure["stage"]) :]}
+
+
+def _complete(record: RunRecord, gone: set[str]) -> None:
     """What later stages found, beside what earlier ones did; runs of the first edition hold it already."""
     record.data = record.data or dict(record.run.get("data") or {})
-    export, verdict = ExportRecord.read(record.path), VerdictRecord.read(record.path)
+    export = None if "export" in gone else ExportRecord.read(record.path)
+    verdict = None if "verdict" in gone else VerdictRecord.read(record.path)
     record.sections = {"before": list(record.evaluation.get("sections") or [])}
     if export is not None:
         record.compression["measured"] = {k: dict(v) for k, v in export.measured.items()}

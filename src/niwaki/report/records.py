@@ -20,6 +20,7 @@ __all__ = [
     "DataRecord",
     "EvaluationRecord",
     "ExportRecord",
+    "FailureRecord",
     "Record",
     "TrainingRecord",
     "VerdictRecord",
@@ -103,6 +104,15 @@ class TrainingRecord(Record):
     probe: dict[str, Any] | None = None
     given: str = ""
     longer: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FailureRecord(Record):
+    """The stage in which the last call failed, and why. The next stage that ends well takes it away."""
+
+    file: ClassVar[str] = "failure.json"
+    stage: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True)

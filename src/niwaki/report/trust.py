@@ -109,7 +109,7 @@ def findings(record: RunRecord) -> list[dict[str, str]]:
         ("gate", "Release", _gate),
     ):
         _, name, found = found_of(record, part)
-        if found:
+        if found and not (record.failure and part == "gate"):
             tone, text = say(found)
             out.append({"title": title, "tone": tone, "text": text, "of": name})
     common = record.comparison.get("common") or {}

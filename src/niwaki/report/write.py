@@ -57,6 +57,7 @@ def context(record: RunRecord) -> dict[str, Any]:
         "name": record.name,
         "version": __version__,
         "facts": facts.facts(record),
+        "failure": record.failure,
         "lead": gains.lead(record),
         "headline": gains.headline(record),
         "before_name": (record.measured.get("before") or {}).get("what", "trained model"),

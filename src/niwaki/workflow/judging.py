@@ -11,7 +11,15 @@ from niwaki.core.store import jsonable
 from niwaki.evaluation.judges import Evidence, Judge, Margins, Section, Verdicts
 from niwaki.workflow.context import EvaluationContext
 
-__all__ = ["Judgement", "calibrate", "compare_evidence", "headline", "judge_runner", "section_parts"]
+__all__ = [
+    "Judgement",
+    "calibrate",
+    "compare_evidence",
+    "headline",
+    "judge_runner",
+    "section_parts",
+    "undecided",
+]
 
 AXES = ("fidelity", "diversity")
 PARTS = ("clusters", "bias", "gate", "modes")
@@ -83,6 +91,27 @@ def headline(verdicts: Sequence[Verdicts | Mapping[str, Any]]) -> dict[str, Any]
             for axis, verdict in found.to_json()["axes"].items():
                 out.setdefault(axis, verdict)
     return {axis: jsonable(out[axis]) for axis in AXES if axis in out}
+
+
+def undecided(verdicts: Mapping[str, Verdicts | Mapping[str, Any]]) -> dict[str, Any]:
+    """Where no judge has a say: by axis, an inconclusive verdict with the reason; {} where there is none.
+
+    verdicts: by judge
+    """
+    for judge in sorted(verdicts, key=lambda name: name != "samples"):
+        found = verdicts[judge]
+        if isinstance(found, Verdicts) or not found.get("left_out"):
+            continue
+        axes = AXES if judge == "samples" else AXES[:1]
+        return {
+            axis: {
+                "outcome": "inconclusive",
+                "judge": judge,
+                "text": f"{axis.capitalize()}: inconclusive, nothing could be tested: {found['left_out']}.",
+            }
+            for axis in axes
+        }
+    return {}
 
 
 def section_parts(judgements: Sequence[Judgement], side: str) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from niwaki.core.differences import differences
 from niwaki.core.errors import CallError, NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json, write_text
 from niwaki.recipe import Recipe, dump_recipe, load_recipe
+from niwaki.report.records import FailureRecord
 from niwaki.workflow.lock import locked
 
 __all__ = ["STAGES", "RunDirectory", "is_run", "versions"]
@@ -50,12 +51,16 @@ def is_run(path: str | Path) -> bool:
 
 
 class RunDirectory:
-    """One run on disk. Make one with `create` or `open`."""
+    """One run on disk. Make one with `create` or `open`.
+
+    worked: whether a stage has begun to work in this call
+    """
 
     def __init__(self, path: Path, recipe: Recipe, info: dict[str, Any]) -> None:
         self.path = path
         self.recipe = recipe
         self.info = info
+        self.worked = False
         self._adopted = False
         self._waiting: list[Callable[[], None]] = []
 
@@ -193,6 +198,7 @@ class RunDirectory:
         """A stage at work: marked `started`, and `done` only if the block ends well. The block puts in what
         later stages go by (`result`) and its `outputs` (paths)."""
         self.adopt()
+        self.worked = True
         began = time.monotonic()
         state: dict[str, Any] = {"status": "started", "inputs": hash_json(inputs), "made_from": dict(inputs)}
         write_json(self._stage_file(name), state)
@@ -207,6 +213,7 @@ class RunDirectory:
             "outputs": outputs,
         }
         write_json(self._stage_file(name), state)
+        (self.path / FailureRecord.file).unlink(missing_ok=True)
 
     def result(self, name: str) -> str:
         """What later stages depend on: the hash of a finished stage's result."""

@@ -14,7 +14,8 @@ from niwaki.compression.distillation.finetune import Progress, finetune, train_o
 from niwaki.compression.distillation.student import smaller, with_sampling
 from niwaki.compression.distillation.temperature import matched_temperature
 from niwaki.compression.steps import Outcome, StepContext, step
-from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel
+from niwaki.core.errors import NothingToDo
 from niwaki_runtime.samplers.solvers import SOLVERS
 
 __all__: list[str] = []
@@ -52,7 +53,7 @@ def _sampling(model: GenerativeModel, config: SamplingConfig, context: StepConte
     if config.temperature is not None:
         notes.append(_tempered(made, config, context))
     if made.sampler() == model.sampler():
-        raise NiwakiError(f"the step 'sampling' changed nothing: {'; '.join(notes)}")
+        raise NothingToDo(f"the step 'sampling' changed nothing: {'; '.join(notes)}")
     return Outcome(made, notes=tuple(notes))
 
 

@@ -15,13 +15,16 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
-from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel
+from niwaki.core.errors import NothingToDo
 from niwaki_runtime.specs import resolve
 
 __all__ = ["LIMITS", "matched_temperature", "mean_distance"]
 
 LIMITS = (0.5, 2.0)
 """Temperatures that are tried. Beyond them, training has failed, not sampling."""
+_NEAR = 0.95
+"""A share of the teacher's distances from which on more training would change little."""
 
 Look = Callable[[np.ndarray], np.ndarray]
 
@@ -41,7 +44,7 @@ def matched_temperature(
                values, which miss what a mean hides in details
     condition: what both are asked for; None is the classes in turn. Distances are taken within a class
     n:         samples of each; their noise is the same at every temperature
-    Raises CallError for samplers without a temperature, and NiwakiError where none within `LIMITS` matches.
+    Raises CallError for samplers without a temperature, and NothingToDo where none within `LIMITS` matches.
     """
     sampler = student.sampler()
     if not sampler.draws_latents() or "temperature" not in sampler.options():
@@ -67,9 +70,10 @@ def matched_temperature(
     near = now + (other - now) / 4
     end = near if lacking(now) * lacking(near) <= 0 else other
     if lacking(now) * lacking(end) > 0:
-        raise NiwakiError(
+        raise NothingToDo(
             f"no temperature between {LIMITS[0]} and {LIMITS[1]} brings the samples as far from each other "
-            f"as the uncompressed model's (now {share:.2f} of it); train on first"
+            f"as the uncompressed model's (now {share:.2f} of it)"
+            + ("; train on first" if share < _NEAR else "")
         )
     return round(float(brentq(lacking, now, end, xtol=5e-4)), 3), share
 

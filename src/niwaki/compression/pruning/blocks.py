@@ -16,6 +16,7 @@ from niwaki.compression.pruning.slots import slots_of
 from niwaki.compression.record import parameters, sampling_graphs
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.core.contract import GenerativeModel, NiwakiError, first_line
+from niwaki.core.errors import NothingToDo
 from niwaki.surgery.drop import Drop
 from niwaki.training.stages import under
 
@@ -67,7 +68,8 @@ def drop_blocks(
         if not options:
             first = next(iter(skipped.items()), None)
             why = f" (of '{first[0]}': {first[1]})" if first else ""
-            raise NiwakiError(
+            problem = NiwakiError if lost else NothingToDo
+            raise problem(
                 f"only {len(lost)} of {count} blocks can be dropped{why}; lower 'count' or 'ratio'"
                 if lost
                 else f"no block can be dropped: none gives back the shape that it was given{why}"
@@ -82,7 +84,7 @@ def drop_blocks(
         options = _tried(model, found, reference, expected, trains, condition, {})
     check(model, expected)
     if parameters(model) >= size:
-        raise NiwakiError("the dropped blocks held no weights that sampling uses: nothing became smaller")
+        raise NothingToDo("the dropped blocks held no weights that sampling uses: nothing became smaller")
     kept: dict[str, float] = {}
     for error, drop in options:
         kept[drop.module] = min(error, kept.get(drop.module, error))

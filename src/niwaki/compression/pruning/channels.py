@@ -20,6 +20,7 @@ from niwaki.compression.pruning.shares import Removed, Shares, makers
 from niwaki.compression.pruning.slots import check_ratios
 from niwaki.compression.pruning.trial import Trial
 from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.errors import NothingToDo
 from niwaki.surgery.edits import apply_edits
 
 __all__ = ["Learn", "Pruned", "Recover", "pruned"]
@@ -74,7 +75,7 @@ def pruned(
     if config.ratios:
         check_ratios(config.ratios, [layer for c in free for layer in makers(c)])
     if not free:
-        raise NiwakiError(_nothing(config, {}, skipped))
+        raise NothingToDo(_nothing(config, {}, skipped))
     learned: dict[str, Tensor] = {}
     left: dict[str, int] = {}
     if learn is not None:
@@ -101,7 +102,7 @@ def pruned(
     # A coupling of heads with one head left is none any more.
     widths = {key: (units, after.get(key, 1)) for key, units in before.items()}
     if not any(now < was for was, now in widths.values()):
-        raise NiwakiError(_nothing(config, widths, skipped))
+        raise NothingToDo(_nothing(config, widths, skipped))
     return Pruned(model, widths, skipped)
 
 

@@ -18,7 +18,8 @@ from niwaki.compression.pruning.patterns import erk, keep_global, keep_highest, 
 from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.schedules import SCHEDULES
 from niwaki.compression.pruning.slots import Slot, check_ratios, ratio_of, slots
-from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel
+from niwaki.core.errors import NothingToDo
 from niwaki.surgery.sparse import Sparse, patterns
 
 __all__ = ["Sparsified", "choose", "make_sparse", "sparsified"]
@@ -83,7 +84,7 @@ def sparsified(
     check(model, expected)
     zeros = _zeros(found)
     if zeros <= before:
-        raise NiwakiError(
+        raise NothingToDo(
             f"pruning made nothing zero: {before} of {_total(found)} weights were zero before, which is "
             f"{before / _total(found):.0%}, and the ratio is {config.ratio:g}; raise it"
         )
@@ -165,7 +166,7 @@ def _found(model: GenerativeModel, config: PruneConfig) -> tuple[dict[str, Slot]
             del found[name]
     if not found:
         first = next(iter(skipped.items()), None)
-        raise NiwakiError(
+        raise NothingToDo(
             "there are no weights to prune" + (f" (of '{first[0]}': {first[1]})" if first else "")
         )
     check_ratios(config.ratios, list(found))

@@ -18,7 +18,8 @@ from niwaki.compression.quantization.monte_carlo import sample_layers
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import Seen, observe
 from niwaki.compression.quantization.scaling import Scaled, scale_where_it_helps
-from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, nearest
+from niwaki.core.contract import CallError, GenerativeModel, nearest
+from niwaki.core.errors import NothingToDo
 from niwaki.surgery.quantized import LayerBits, Quantizer, fit_weights, is_quantizable, quantized_layers
 from niwaki.surgery.quantized_edit import Quantized
 from niwaki.surgery.quantized_math import affine_scale, symmetric_scale
@@ -59,7 +60,7 @@ def quantize_model(model: GenerativeModel, config: QuantizeConfig, *, condition:
     seen = observe(made, items, is_quantizable)
     layers, skipped = chosen_layers(made, config, seen)
     if not layers:
-        raise NiwakiError(
+        raise NothingToDo(
             "there is no layer to quantize: all were left in float or are never called by sampling"
         )
     scaled: tuple[Scaled, ...] = ()

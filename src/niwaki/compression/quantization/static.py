@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from niwaki.compression.config import QuantizeConfig
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.errors import NothingToDo
 from niwaki.deployment import count_quantized, quantize_onnx
 from niwaki.deployment.onnx_file import read_onnx
 
@@ -27,7 +29,7 @@ def quantize(
     """Static int8 files of the exported `graphs` of `model`, in `directory`.
 
     condition: what calibration samples are asked for; None is the classes in turn
-    Raises NiwakiError where a graph with weights has no quantized operator afterwards.
+    Raises NothingToDo where no graph has a quantized operator afterwards (`unquantized` names single ones).
     """
     seen = calibration_inputs(model, config.calibration, seed=config.seed, condition=condition)
     made = {}
@@ -43,12 +45,17 @@ def quantize(
             model_type=_model_type(config, path),
             ignored=config.ignored,
         )
-        counts = count_quantized(made[name])
-        if counts["total"] and not counts["quantized"]:
-            raise NiwakiError(
-                f"quantizing changed nothing: no operator of the graph '{name}' computes on integers"
-            )
+    if made and len(floats := unquantized(made)) == len(made):
+        raise NothingToDo(
+            f"quantizing changed nothing: no operator of the graph '{floats[0]}' computes on integers"
+        )
     return made
+
+
+def unquantized(graphs: Mapping[str, Path]) -> list[str]:
+    """Names of the graphs that have operators with weights, and none of them on integers."""
+    counts = {name: count_quantized(path) for name, path in graphs.items()}
+    return [name for name, found in counts.items() if found["total"] and not found["quantized"]]
 
 
 def _model_type(config: QuantizeConfig, path: Path) -> str | None:

@@ -8,10 +8,11 @@ import torch
 
 from niwaki.compression.config import FinetuneConfig, QuantizeConfig
 from niwaki.compression.quantization.convert import quantize_model
-from niwaki.compression.quantization.static import quantize
+from niwaki.compression.quantization.static import quantize, unquantized
 from niwaki.compression.steps import Outcome, StepContext, step
 from niwaki.core.contract import GenerativeModel, Graph, NiwakiError
-from niwaki.deployment import count_quantized, export_graphs
+from niwaki.core.errors import NothingToDo
+from niwaki.deployment import export_graphs
 from niwaki.surgery.quantized import QuantizedLayer, quantized_layers
 
 _SHARE = 0.1  # of the usual learning rate, at 4 bits: rounded weights are already near their place
@@ -25,7 +26,13 @@ def _quantize(model: GenerativeModel, config: QuantizeConfig, context: StepConte
     graphs = quantize(
         model, floats, context.directory / "graphs" / "int8", config, condition=context.condition
     )
-    return Outcome(model, graphs=graphs)
+    return Outcome(model, graphs=graphs, notes=_left_float(unquantized(graphs)))
+
+
+def _left_float(graphs: list[str]) -> tuple[str, ...]:
+    return tuple(
+        f"the graph '{name}' stays float: none of its operators computes on integers" for name in graphs
+    )
 
 
 def _in_torch(model: GenerativeModel, config: QuantizeConfig, context: StepContext) -> Outcome:
@@ -33,13 +40,16 @@ def _in_torch(model: GenerativeModel, config: QuantizeConfig, context: StepConte
     trained = _trained(made.model, config, context) if config.train else made.model
     graphs = export_graphs(trained, context.directory / "graphs")
     asked_for_float = bool(config.layers or config.ignored)
-    for name, path in graphs.items():
+    idle, floats = [], unquantized(graphs)
+    for name in floats:
         layers = _layers_run(trained.shipped_graphs()[name])
-        counts = count_quantized(path)
-        missing = any(layer.input_quantizer is not None for layer in layers) and not counts["quantized"]
-        if counts["total"] and (missing or not (layers or asked_for_float)):
+        if any(layer.input_quantizer is not None for layer in layers):
             raise NiwakiError(f"quantizing changed nothing: no operator of the graph '{name}' is quantized")
-    return Outcome(trained, graphs=graphs, skipped=made.skipped, notes=made.notes)
+        idle += [] if layers or asked_for_float else [name]
+    if idle and len(floats) == len(graphs):
+        raise NothingToDo(f"quantizing changed nothing: no operator of the graph '{idle[0]}' is quantized")
+    notes = (*made.notes, *_left_float(idle))
+    return Outcome(trained, graphs=graphs, skipped=made.skipped, notes=notes)
 
 
 def _layers_run(graph: Graph) -> list[QuantizedLayer]:

@@ -14,7 +14,8 @@ from niwaki.compression.pruning.slots import slots
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.storage.clusters import centres, nearest_centre
 from niwaki.compression.storage.config import ShareConfig
-from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import GenerativeModel
+from niwaki.core.errors import NothingToDo
 from niwaki.surgery.quantized_edit import Quantized
 
 __all__ = ["Shared", "share", "shared"]
@@ -76,7 +77,7 @@ def shared(model: GenerativeModel, config: ShareConfig) -> Shared:
         errors[name] = float(np.square(new - old).sum() / np.square(old).sum())
     if not errors:
         why = "; ".join(f"{name}: {reason}" for name, reason in list(skipped.items())[:3])
-        raise NiwakiError(f"sharing changed nothing ({why or 'no layer has weights to share'})")
+        raise NothingToDo(f"sharing changed nothing ({why or 'no layer has weights to share'})")
     return Shared(model, errors, skipped)
 
 

@@ -205,13 +205,25 @@ def given_margins(margins: Mapping[str, float] | None) -> dict[str, Margin]:
     return {name: Margin(float(value)) for name, value in (margins or {}).items()}
 
 
+FEWEST_REAL, FEWEST_PAIRS = 4 * K + 1, 8 * K + 2
+"""Test samples, and made ones, with which there can be a verdict on samples."""
+
+
+def enough(test: int, validation: int, n: int) -> bool:
+    """Whether margins can be measured and tested with so many samples."""
+    size = min(test, n // 2, MOST_REAL)
+    return size > 2 * K and (validation >= size or size > 4 * K)
+
+
 def real_size(real: int, n: int) -> int:
     """How many of the test samples serve n pairs: at most half as many, so that a draw of as many can be
     repeated. Raises CallError for too few."""
     size = min(real, n // 2, MOST_REAL)
     if size <= 2 * K:
+        few = f"{real} test samples" if real <= 2 * K else f"{n} made samples (evaluate.n)"
         raise CallError(
-            f"{real} test samples and {n} pairs are too few for a verdict; at least {4 * K + 2} pairs"
+            f"{few} are too few for a verdict: at least {FEWEST_REAL} test samples and {FEWEST_PAIRS} made "
+            "ones are needed"
         )
     return size
 
@@ -242,9 +254,16 @@ def _reference(
     order = np.random.default_rng([seed, 0x7661]).permutation(len(fresh))
     order = order[fresh[order]][: size - len(validation[0])]
     filled = [np.concatenate([held, known[order]]) for held, known in zip(validation, train, strict=True)]
+    if size <= 4 * K:
+        raise CallError(
+            f"{size} test samples are too few for a verdict: {FEWEST_REAL} are needed, or as many validation "
+            "samples as test samples (data.fractions)"
+        )
     if len(filled[0]) <= 4 * K:
         raise CallError(
-            f"only {len(filled[0])} real samples are left to measure margins on; give margins instead"
+            f"{len(filled[0])} real samples are too few to measure on what a loss is: more than {4 * K} of "
+            "the validation and training samples are needed that the model does not copy; give more data, or "
+            "a larger share of validation (data.fractions)"
         )
     return filled
 

@@ -58,6 +58,9 @@ class CompressStage(Stage):
             warn=lambda found: tell_off_path(found, context.reporter),
             extractor=context.extractors[0] if any(step.needs_extractor for step in plan.steps) else None,
         )
+        for k, done in enumerate(made.records, 1):
+            for note in done.notes if done.idle else ():
+                context.reporter.note(f"step {k} of the plan, '{done.kind}': {note}")
         CompressionRecord(
             plan=plan.model_dump(mode="json"),
             seed=context.recipe.seed,

@@ -10,7 +10,7 @@ from niwaki.evaluation.judges import Verdicts, judges_for
 from niwaki.report.records import EvaluationRecord, ExportRecord, VerdictRecord
 from niwaki.workflow.bundle_metadata import write_bundle_metadata
 from niwaki.workflow.evidence import read_evidence, write_arrays
-from niwaki.workflow.judging import compare_evidence, headline, judge_runner, section_parts
+from niwaki.workflow.judging import compare_evidence, headline, judge_runner, section_parts, undecided
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.stages.stage import Stage
 from niwaki_runtime import load as load_bundle
@@ -67,7 +67,7 @@ class VerdictStage(Stage):
                 particulars = particulars or dict(found.details)
             write_arrays(run.verdict_arrays(name), arrays)
             outputs.append(run.verdict_arrays(name))
-        verdict = headline(list(verdicts.values()))
+        verdict = headline(list(verdicts.values())) or undecided(verdicts)
         parts = section_parts(judgements, "bundle")
         for other in ("extractors", "fitness"):
             parts.pop(other, None)
