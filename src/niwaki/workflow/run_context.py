@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.core.contract import GenerativeModel, NiwakiError
-from niwaki.core.store import hash_directory, hash_json
+from niwaki.core.store import hash_bytes, hash_directory, hash_json
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
+from niwaki.data.reading.tokens import given_tokenizer
 from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Recipe, check_data, load_recipe
 from niwaki.report.records import DataRecord
@@ -103,7 +104,7 @@ class RunContext(EvaluationContext):
         stamps."""
         config = self.recipe.data.model_dump(mode="json")
         here = versions()
-        stamps: list[Any] = []
+        stamps: list[Any] = _tokenizer_stamp(config.get("tokenizer"))
         place = config.get("path")
         if place:
             root = Path(place)
@@ -135,3 +136,10 @@ class RunContext(EvaluationContext):
     def device(self) -> str:
         """Where the trained model samples, as the recipe says."""
         return "auto" if self.recipe.train is None else self.recipe.train.device
+
+
+def _tokenizer_stamp(tokenizer: Any) -> list[Any]:
+    """The content of a tokenizer that is given by its path: it decides the data as their files do."""
+    if not isinstance(tokenizer, str) or tokenizer.lstrip().startswith("{"):
+        return []
+    return [hash_bytes(given_tokenizer(tokenizer).encode())]
