@@ -90,7 +90,7 @@ def fresh(seed: int = 0) -> LanguageModel:
 
     torch.manual_seed(seed)
     return adapt_language_model(
-        LlamaForCausalLM(LlamaConfig(**ARCHITECTURE)), tokenizer=tokenizer_json(DATA), length=256
+        LlamaForCausalLM(LlamaConfig(**ARCHITECTURE)), tokenizer=tokenizer_json(DATA), length=256, first=0
     )
 
 

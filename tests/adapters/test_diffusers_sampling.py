@@ -144,6 +144,8 @@ TRAILING = {"timestep_spacing": "trailing"}
         ("DPMSolverMultistep", {**LATENT, **OFFSET, **V}),
         ("DPMSolverMultistep", {**LATENT, **TRAILING, **V}),
         ("DPMSolverMultistep", {**LATENT, **TRAILING, **V, "solver_order": 1}),
+        ("DPMSolverMultistep", {**LATENT, **V, "lower_order_final": False}),
+        ("DPMSolverMultistep", {**LATENT, **V, "euler_at_final": True, "sample_max_value": 3.0}),
         ("EulerDiscrete", {**LATENT, **V}),
         ("EulerDiscrete", {**LATENT, **OFFSET, **V}),
         ("EulerDiscrete", {**LATENT, **TRAILING}),
@@ -170,6 +172,7 @@ def test_schedulers(name: str, settings: dict[str, Any]) -> None:
         ("DPMSolverMultistep", {"solver_order": 3}, "order 1 and 2, not 3"),
         ("DPMSolverMultistep", {"use_karras_sigmas": True}, "use_karras_sigmas"),
         ("DPMSolverMultistep", {"algorithm_type": "sde-dpmsolver++"}, "algorithm_type"),
+        ("DPMSolverMultistep", {"use_dynamic_shifting": True}, "use_dynamic_shifting True"),
         ("EulerDiscrete", {"use_karras_sigmas": True}, "use_karras_sigmas"),
         ("PNDM", {}, "no solver that does what PNDMScheduler does; name one of ours"),
         ("FlowMatchEulerDiscrete", {}, "no solver that does what FlowMatchEulerDiscreteScheduler does"),
@@ -182,6 +185,13 @@ def test_a_setting_without_a_counterpart_is_refused(
     with pytest.raises(CallError, match=message) as refusal:
         adapt_pipeline(pipelines.ddim(scheduler), steps=STEPS)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_noise_schedule_changed_by_hand_is_refused() -> None:
+    pipeline = pipelines.ddim()
+    pipeline.scheduler.alphas_cumprod = pipeline.scheduler.alphas_cumprod**2
+    with pytest.raises(CallError, match="scheduler's 'alphas_cumprod' was changed by hand"):
+        adapt_pipeline(pipeline, steps=STEPS)
 
 
 def test_a_solver_that_is_none_is_said() -> None:

@@ -16,6 +16,7 @@ from niwaki.evaluation.judges import Evidence, Margins, Verdicts
 from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.context import EvaluationContext, as_overrides
 from niwaki.workflow.judging import PARTS, Judgement, calibrate, compare_evidence, headline, section_parts
+from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.subjects.asked import judge_subject
 from niwaki.workflow.subjects.data import context_of
@@ -57,6 +58,7 @@ def compare(
     origins: list[Origin] = []
     for side, what in zip(SIDES, (before, after), strict=True):
         subject = open_subject(what, engine=engine if kind_of(what) == "bundle" else "auto")
+        cut_with_own(context, subject.runner)
         judgements, origin = judge_subject(subject, context, resize=resize)
         found[side] = {j.judge.name: j for j in judgements}
         subjects.append(subject)

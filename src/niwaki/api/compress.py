@@ -11,6 +11,7 @@ from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.recipe import Recipe, parse_override
 from niwaki.workflow.context import context_for
 from niwaki.workflow.given_model import open_given
+from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import RunContext, open_run
 from niwaki.workflow.run_directory import is_run
@@ -76,8 +77,10 @@ def compress(
     _check_sections(rest)
     judged = [text for text in rest if text.startswith(("data.", "evaluate."))]
     context = context_for(data, judged, reporter=reporter)
-    subject = open_subject(what, device="cpu", weights=weights, options=options, spec=context.dataset.spec)
+    spec = context.dataset.spec if not isinstance(what, GenerativeModel) and is_external(what) else None
+    subject = open_subject(what, device="cpu", weights=weights, options=options, spec=spec)
     assert isinstance(subject.runner, GenerativeModel)
+    cut_with_own(context, subject.runner)
     chosen: dict[str, Any] = {"seed": seed, **({} if n is None else {"n": n})}
     run = open_given(
         subject.runner,

@@ -13,6 +13,7 @@ from niwaki.recipe import Recipe
 from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.context import EvaluationContext, as_overrides
 from niwaki.workflow.judging import Judgement, section_parts
+from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.stages.evaluate import EvaluateStage
@@ -84,6 +85,7 @@ def evaluate(
         what, engine=engine, weights=weights, options=options,
         spec=context_.dataset.spec if is_external(what) else None,
     )  # fmt: skip
+    cut_with_own(context_, subject.runner)
     judgements, origin = judge_subject(subject, context_, resize=resize)
     return record_of(judgements, subject, origin, context_)
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import CallError, nearest
-from niwaki.core.store import hash_json, hash_tensors
+from niwaki.core.store import hash_bytes, hash_json, hash_tensors
 from niwaki.data import audit
 from niwaki.data.audit import Audit, Finding
 from niwaki.data.config import DataConfig, Pool, Progress, registered
 from niwaki.data.dataset import Dataset, Split
 from niwaki.data.feeder import permutation
 from niwaki.data.splitting import EXTRA, SPLITS, by_hash, hash_samples
+from niwaki_runtime.tokenizer import FILE
 
 __all__ = ["load"]
 
@@ -57,7 +58,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     tensors = {f"{s}.{k}": t for s, part in parts.items() for k, t in part.tensors().items()}
     # the path is left out: moved files are the same data
     record = {
-        "config": config.model_dump(exclude={"path"}),
+        "config": config.model_dump(exclude={"path", "tokenizer"}) | _cut_with(config, pool),
         "spec": pool.spec.to_json(),
         "tensors": hash_tensors(tensors),
     }
@@ -73,6 +74,13 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
         audit=Audit((*findings, *more), summary),
         fingerprint=hash_json(record),
     )
+
+
+def _cut_with(config: DataConfig, pool: Pool) -> dict[str, str]:
+    """The hash of a tokenizer that was given: it is part of the data, wherever its file lies."""
+    if not getattr(config, "tokenizer", None) or FILE not in pool.files:
+        return {}
+    return {"tokenizer": hash_bytes(pool.files[FILE].encode())}
 
 
 def _labels(config: DataConfig, pool: Pool) -> None:

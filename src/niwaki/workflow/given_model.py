@@ -9,8 +9,10 @@ from typing import Any
 from niwaki.compression import CompressConfig, SamplingConfig
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, Runner
 from niwaki.data import DataConfig, Dataset
+from niwaki.evaluation.judges.reading import refuse_other_tokens
 from niwaki.recipe import Recipe, apply_overrides, recipe_from
 from niwaki.workflow.context import EvaluationContext
+from niwaki.workflow.own_tokenizer import with_file, write_tokenizer
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
@@ -46,7 +48,7 @@ def open_given(
     values: dict[str, Any] = {
         "name": Path(out).name if Path(out).name not in ("", ".") else model.name,
         "seed": seed,
-        "data": _data_section(context.data, dataset),
+        "data": _data_section(context.data, dataset, Path(out)),
         "model": {"name": model.name, **model.config.model_dump(mode="json")},
         "train": None,
         "evaluate": {**context.config.model_dump(mode="json"), **(evaluate or {})},
@@ -55,13 +57,14 @@ def open_given(
     }
     recipe: Recipe = recipe_from(apply_overrides(values, overrides))
     run = RunDirectory.create(recipe, out)
+    write_tokenizer(context.data, run.path)
     return RunContext(run, reporter, given=model, data=dataset)
 
 
-def _data_section(data: DataConfig | Dataset, dataset: Dataset) -> dict[str, Any]:
+def _data_section(data: DataConfig | Dataset, dataset: Dataset, out: Path) -> dict[str, Any]:
     """How the recipe names the data; those in memory by their name and content."""
     if isinstance(data, DataConfig):
-        return data.model_dump(mode="json")
+        return with_file(data.model_dump(mode="json"), out)
     return {"source": "memory", "name": dataset.name, "fingerprint": dataset.fingerprint}
 
 
@@ -77,6 +80,7 @@ def default_plan(model: GenerativeModel) -> CompressConfig:
 
 def check_samples_fit(model: Runner, dataset: Dataset) -> None:
     """Raises CallError where a model's samples are not of the data's shape, saying how to make them so."""
+    refuse_other_tokens(model.files, dataset)
     made, wanted = model.program("sample").output, {c.spec.shape for c in dataset.test.columns.values()}
     if tuple(made.shape) in wanted:
         return

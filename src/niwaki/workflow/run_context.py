@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.core.contract import GenerativeModel, NiwakiError
-from niwaki.core.store import hash_directory, hash_json
+from niwaki.core.store import hash_bytes, hash_directory, hash_json
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
+from niwaki.data.reading.tokens import given_tokenizer
 from niwaki.data.reading.walking import walk
 from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Recipe, check_data, load_recipe
@@ -105,8 +106,10 @@ class RunContext(EvaluationContext):
         stamps."""
         config = self.recipe.data.model_dump(mode="json")
         here = versions()
+        stamps: list[Any] = _tokenizer_stamp(config.get("tokenizer"))
         place = config.get("path")
-        stamps = _stamps(Path(place)) if place else []
+        if place:
+            stamps += _stamps(Path(place))
         return hash_json([config, {k: here.get(k) for k in _DECIDES_DATA}, stamps])
 
     @cached_property
@@ -151,3 +154,10 @@ def _stamps(root: Path) -> list[Any]:
         # The time of change tells of a file that was put there with the times of the old one.
         found.append([str(file), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns])
     return found
+
+
+def _tokenizer_stamp(tokenizer: Any) -> list[Any]:
+    """The content of a tokenizer that is given by its path: it decides the data as their files do."""
+    if not isinstance(tokenizer, str) or tokenizer.lstrip().startswith("{"):
+        return []
+    return [hash_bytes(given_tokenizer(tokenizer).encode())]

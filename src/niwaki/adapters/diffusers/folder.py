@@ -109,6 +109,7 @@ def read_pipeline(pipeline: Any) -> Parts:
             words.save_pretrained(temporary)
             tokenizer = read_files(Path(temporary))
     scheduler = pipeline.scheduler
+    _refuse_other_levels(scheduler)
     return Parts(
         _pipeline(type(pipeline).__name__),
         networks,
@@ -118,6 +119,19 @@ def read_pipeline(pipeline: Any) -> Parts:
         originals,
         words,
     )
+
+
+def _refuse_other_levels(scheduler: Any) -> None:
+    """Raises CallError where a scheduler's noise levels are not what its settings make."""
+    levels = getattr(scheduler, "alphas_cumprod", None)
+    made = getattr(type(scheduler).from_config(scheduler.config), "alphas_cumprod", None)
+    if not isinstance(levels, Tensor) or not isinstance(made, Tensor):
+        return
+    if levels.shape != made.shape or not torch.allclose(levels.cpu(), made, atol=1e-6):
+        raise CallError(
+            "the scheduler's 'alphas_cumprod' was changed by hand, which its configuration does not say; "
+            "undo it"
+        )
 
 
 def _refuse_entries(index: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -67,6 +68,7 @@ def _translated(kind: str, settings: str, solver: str | None, spacing: str | Non
     for setting in ("trained_betas", "rescale_betas_zero_snr", "thresholding"):
         if options.get(setting):
             raise CallError(f"the scheduler's '{setting}' has no counterpart in niwaki's sampler")
+    _refuse_rest(name, options)
     prediction = options["prediction_type"]
     if prediction not in _PREDICTIONS:
         raise CallError(f"niwaki's sampler knows no prediction_type '{prediction}'")
@@ -82,6 +84,37 @@ def _translated(kind: str, settings: str, solver: str | None, spacing: str | Non
     made = {**fields, **SCHEDULERS[name](options, fields), **own}
     path = {f.name: made.pop(f.name) for f in dataclasses.fields(VariancePreserving) if f.name in made}
     return {**made, "process": VariancePreserving(**path)}
+
+
+_READ = (
+    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "prediction_type",
+    "timestep_spacing", "steps_offset", "rescale_betas_zero_snr", "thresholding", "clip_sample",
+    "clip_sample_range", "set_alpha_to_one", "variance_type", "solver_order", "algorithm_type", "solver_type",
+    "final_sigmas_type", "lambda_min_clipped", "interpolation_type", "timestep_type", "use_karras_sigmas",
+    "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas",
+)  # fmt: skip
+"""Settings that are translated, or looked at and refused."""
+_IDLE = (
+    *("dynamic_thresholding_ratio", "sample_max_value"),  # of thresholding, which is refused
+    *("lower_order_final", "euler_at_final"),  # the last step to σ = 0 is of the first order anyhow
+    *("flow_shift", "time_shift_type", "sigma_min", "sigma_max"),  # of sigmas that are refused
+)
+"""Settings that do nothing where all others are as they must be."""
+
+
+def _refuse_rest(name: str, options: Mapping[str, Any]) -> None:
+    """Raises CallError for a setting that is neither read nor idle, and is not at its default."""
+    import diffusers
+
+    known = inspect.signature(getattr(diffusers, name).__init__).parameters
+    for setting, parameter in known.items():
+        if setting in (*_READ, *_IDLE) or setting not in options:
+            continue
+        if options[setting] != parameter.default:
+            raise CallError(
+                f"{name}'s {setting} {options[setting]!r} has no counterpart in niwaki's sampler, only "
+                f"{parameter.default!r}"
+            )
 
 
 def _schedule(options: Mapping[str, Any]) -> str:

@@ -82,7 +82,7 @@ def adapt_language_model(
     """
     network: Any = source if isinstance(source, nn.Module) else load_network(str(source))
     _refuse_other_kinds(network)
-    levels = int(network.get_output_embeddings().weight.shape[0])
+    levels = _levels(network)
     length, prompt, stride = _lengths(network.config, length, prompt, stride)
     words = read_words(source if tokenizer is None else tokenizer)
     _refuse_other_tokens(words, network, levels)
@@ -164,6 +164,14 @@ def _refuse_other_kinds(network: nn.Module) -> None:
         raise CallError(f"a {type(network).__name__} is no causal language model: it cannot continue a text")
     record = network.config.to_dict()
     refuse_quantized(record, {}, f"the {type(network).__name__}")
+
+
+def _levels(network: Any) -> int:
+    """How many tokens the network says. Raises CallError where it does not end in a layer for them."""
+    last = network.get_output_embeddings()
+    if not isinstance(getattr(last, "weight", None), torch.Tensor):
+        raise CallError(f"a {type(network).__name__} has no last layer with a row for every token")
+    return int(last.weight.shape[0])
 
 
 def _refuse_other_tokens(words: Words, network: nn.Module, levels: int) -> None:

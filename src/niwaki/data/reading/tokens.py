@@ -10,13 +10,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from niwaki.core.contract import CallError
-from niwaki_runtime.tokenizer import letters
+from niwaki.core.store import read_json
+from niwaki_runtime.errors import first_line
+from niwaki_runtime.tokenizer import FILE, Tokenizer, letters
 
-__all__ = ["BYTES", "END", "END_NAME", "byte_tokenizer", "encode", "learned_tokenizer"]
+__all__ = [
+    "BYTES",
+    "END",
+    "END_NAME",
+    "byte_tokenizer",
+    "encode",
+    "encode_with",
+    "given_tokenizer",
+    "learned_tokenizer",
+    "token_count",
+]
 
 BYTES = 256
 """Vocabulary of plain bytes."""
@@ -86,6 +100,60 @@ def learned_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
             f"the texts yield {found} tokens only; set data.vocabulary to that, or give more text"
         )
     return str(made.to_str())
+
+
+def given_tokenizer(where: str) -> str:
+    """The text of a tokenizer.json.
+
+    where: its path, the folder that it lies in, or the text itself
+    Raises CallError where there is none, or it is of a kind that is not known.
+    """
+    text = where
+    if not where.lstrip().startswith("{"):
+        path = Path(where).expanduser()
+        path = path / FILE if path.is_dir() else path
+        if not path.is_file():
+            raise CallError(f"data.tokenizer: there is no {FILE} at '{where}'")
+        read_json(path)  # says what is wrong with it
+        text = path.read_text(encoding="utf-8")
+    Tokenizer(text)
+    _package(text)
+    return text
+
+
+def token_count(text: str) -> int:
+    """One more than the largest number of a token."""
+    record = json.loads(text)
+    vocabulary = record["model"]["vocab"]
+    numbers = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
+    return 1 + max([-1, *numbers, *(int(a["id"]) for a in record.get("added_tokens") or ())])
+
+
+def encode_with(passages: Sequence[str], text: str, end: int | None) -> tuple[list[np.ndarray], int]:
+    """The tokens of each passage by a given tokenizer.json, and after it `end`, or a blank line where there
+    is none: int64 rows, and how many of their last tokens that is."""
+    made = _package(text)
+    last = made.encode("\n\n", add_special_tokens=False).ids if end is None else [end]
+    found = made.encode_batch(list(passages), add_special_tokens=False)
+    return [np.array([*e.ids, *last], dtype=np.int64) for e in found], len(last)
+
+
+def _package(text: str) -> Any:
+    """The tokenizer as the package reads it. Raises CallError where that is missing, or does not."""
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise CallError(
+            "text is cut with a given tokenizer by the package 'tokenizers', which is not installed: "
+            "pip install 'niwaki[hub]'"
+        ) from error
+    try:
+        made = tokenizers.Tokenizer.from_str(text)
+    except Exception as error:  # the package raises plain exceptions
+        raise CallError(f"data.tokenizer cannot be read: {first_line(error)}") from error
+    made.no_truncation()
+    made.no_padding()
+    return made
 
 
 def encode(passages: Sequence[str], tokenizer: str, vocabulary: int) -> list[np.ndarray]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 from torch import Tensor
 
 from niwaki.core.contract import CallError, DataSpec
@@ -23,7 +23,15 @@ from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.reading import python_docs
-from niwaki.data.reading.tokens import BYTES, byte_tokenizer, encode, learned_tokenizer
+from niwaki.data.reading.tokens import (
+    BYTES,
+    byte_tokenizer,
+    encode,
+    encode_with,
+    given_tokenizer,
+    learned_tokenizer,
+    token_count,
+)
 from niwaki.data.reading.walking import walk
 from niwaki.data.splitting import SPLITS, by_hash
 from niwaki_runtime.tokenizer import FILE
@@ -40,11 +48,25 @@ _MARKS = {
 PASSAGE = 600  # characters from which on a passage ends at the next blank line
 
 
-class DocsOptions(Options):
+class CutOptions(Options):
+    """How text is cut with a tokenizer that is given (see `TextOptions`)."""
+
+    tokenizer: str | None = None
+    end: int | None = Field(default=None, ge=0)
+
+    @model_serializer(mode="wrap")
+    def _said(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without what was not given: data that are cut otherwise stay the same data."""
+        return {k: v for k, v in write(self).items() if v is not None or k not in ("tokenizer", "end")}
+
+
+class DocsOptions(CutOptions):
     """Settings of `python-docs`.
 
     length:     tokens of one window
     vocabulary: 256 takes bytes as tokens; more learns byte pairs from the training split
+    tokenizer:  a tokenizer.json (its path, its folder or its text) to cut with instead
+    end:        its token that is put between passages; None puts a blank line there
     docstrings: those of the standard library too, not only the topics of `help()`
     """
 
@@ -53,12 +75,14 @@ class DocsOptions(Options):
     docstrings: bool = True
 
 
-class TextOptions(Options):
+class TextOptions(CutOptions):
     """Settings of `text`.
 
     path:       a file of UTF-8 text, or a folder of them (.txt, .md, .rst)
     length:     tokens of one window
     vocabulary: 256 takes bytes as tokens; more learns byte pairs from the training split
+    tokenizer:  a tokenizer.json (its path, its folder or its text) to cut with instead
+    end:        its token that is put between passages; None puts a blank line there
     """
 
     path: str
@@ -84,12 +108,16 @@ def passages(documents: Iterable[str]) -> list[str]:
 def _windows(pieces: Sequence[str], options: Any, fractions: Sequence[float], seed: int) -> dict[str, Tensor]:
     """Windows `(n, length)`, their splits, the bytes of each, and the tokenizer's text."""
     split = by_hash([hashlib.sha256(p.encode()).digest() for p in pieces], fractions, seed)
-    tokenizer = byte_tokenizer()
-    if options.vocabulary != BYTES:
-        own = [p for p, s in zip(pieces, split, strict=True) if s == 0]
-        tokenizer = learned_tokenizer(own, options.vocabulary)
-    rows = encode(pieces, tokenizer, options.vocabulary)
-    sizes = [_bytes_of(p, row) for p, row in zip(pieces, rows, strict=True)]
+    tokenizer, last = byte_tokenizer(), 1
+    if options.tokenizer is not None:
+        tokenizer = given_tokenizer(options.tokenizer)
+        rows, last = encode_with(pieces, tokenizer, options.end)
+    else:
+        if options.vocabulary != BYTES:
+            own = [p for p, s in zip(pieces, split, strict=True) if s == 0]
+            tokenizer = learned_tokenizer(own, options.vocabulary)
+        rows = encode(pieces, tokenizer, options.vocabulary)
+    sizes = [_bytes_of(p, row, last) for p, row in zip(pieces, rows, strict=True)]
     x, numbers, weights = [], [], []
     for k in range(len(SPLITS)):
         mine = np.flatnonzero(split == k)
@@ -104,7 +132,7 @@ def _windows(pieces: Sequence[str], options: Any, fractions: Sequence[float], se
         numbers.append(np.full(count, k))
     if not x:
         raise CallError("there is no text to train on: all that was read is blank")
-    stored = np.uint8 if options.vocabulary <= BYTES else np.int32
+    stored = np.uint8 if _levels(options) <= BYTES else np.int32
     return {
         "x": torch.from_numpy(np.concatenate(x).astype(stored)),
         "split": torch.from_numpy(np.concatenate(numbers).astype(np.int64)),
@@ -113,17 +141,39 @@ def _windows(pieces: Sequence[str], options: Any, fractions: Sequence[float], se
     }
 
 
-def _bytes_of(passage: str, row: np.ndarray) -> np.ndarray:
-    """Bytes of text that each token of a passage stands for on average; its end counts as one."""
-    each = len(passage.encode()) / max(len(row) - 1, 1)
-    return np.append(np.full(len(row) - 1, each), 1.0)
+def _bytes_of(passage: str, row: np.ndarray, last: int = 1) -> np.ndarray:
+    """Bytes of text that each token of a passage stands for on average; the `last` ones count as one each."""
+    each = len(passage.encode()) / max(len(row) - last, 1)
+    return np.append(np.full(len(row) - last, each), np.ones(last))
+
+
+def _levels(options: Any) -> int:
+    """How many tokens there are. Raises CallError where a tokenizer that is given has another number, or not
+    the token that is to stand between passages."""
+    if options.tokenizer is None:
+        if options.end is not None:
+            raise CallError("data.end is a token of data.tokenizer, which is not given")
+        return int(options.vocabulary)
+    count = token_count(given_tokenizer(options.tokenizer))
+    if options.vocabulary not in (BYTES, count):
+        raise CallError(
+            f"data.tokenizer has {count} tokens, data.vocabulary is {options.vocabulary}; leave that out"
+        )
+    if options.end is not None and options.end >= count:
+        raise CallError(f"data.end must be a token of data.tokenizer, 0 … {count - 1}, not {options.end}")
+    return count
 
 
 def _ingredients(config: DataConfig, options: Any, content: Any) -> dict[str, Any]:
+    given = (
+        {}
+        if options.tokenizer is None
+        else {"tokenizer": hash_bytes(given_tokenizer(options.tokenizer).encode())}
+    )
     return {
         "version": VERSION,
         "content": content,
-        "options": options.model_dump(exclude={"path"}),
+        "options": options.model_dump(exclude={"path", "tokenizer"}) | given,
         "fractions": list(config.fractions),
         "seed": config.seed,
     }
@@ -134,7 +184,7 @@ def _pool(name: str, found: dict[str, Tensor], options: Any, findings: list[Find
         raise CallError(f"the text is shorter than one window of {options.length} tokens")
     return Pool(
         name,
-        DataSpec.of("text", (options.length,), levels=options.vocabulary),
+        DataSpec.of("text", (options.length,), levels=_levels(options)),
         found["x"],
         attributes={"bytes": found["bytes"]},
         assignment=found["split"].numpy(),
@@ -249,6 +299,8 @@ def tokenizer_json(config: DataConfig) -> str:
     options = config.options()
     if not isinstance(options, DocsOptions | TextOptions):
         raise CallError(f"the data source '{config.source}' makes no tokens")
+    if options.tokenizer is not None:
+        return given_tokenizer(options.tokenizer)
     if options.vocabulary == BYTES:
         return byte_tokenizer()
     found, _ = _docs(config, options) if isinstance(options, DocsOptions) else _read(config, options)

@@ -17,7 +17,13 @@ from niwaki.evaluation.equivalence.text import FEWEST, bits, compare_text, raref
 from niwaki.evaluation.equivalence.text_margins import damaged_windows, frequencies, margins_of_damage
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
 from niwaki.evaluation.judges.exhibits import passages
-from niwaki.evaluation.judges.reading import bytes_of, bytes_per_token, tokens_of, words_of
+from niwaki.evaluation.judges.reading import (
+    bytes_of,
+    bytes_per_token,
+    refuse_other_tokens,
+    tokens_of,
+    words_of,
+)
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
     exactly,
@@ -69,8 +75,9 @@ class Predictions(Judge):
         if dataset.spec.levels > known:
             raise CallError(
                 f"the data '{dataset.name}' have {dataset.spec.levels} tokens, the model {known}: "
-                "read the text with the model's own tokenizer"
+                "read the text with the model's own tokenizer (data.tokenizer=…)"
             )
+        refuse_other_tokens(runner.files, dataset)
         margins = split == self.calibrates
         tokens = tokens_of(dataset, split, min(n, _MARGINS) if margins else n)
         if len(tokens) < FEWEST:

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
 import numpy as np
 
+from niwaki.core.contract import CallError
 from niwaki.data import Dataset
+from niwaki.data.reading.tokens import byte_tokenizer
 from niwaki_runtime.tokenizer import FILE, Tokenizer
 
-__all__ = ["bytes_of", "bytes_per_token", "tokens_of", "words_of"]
+__all__ = ["bytes_of", "bytes_per_token", "refuse_other_tokens", "tokens_of", "words_of"]
 
 _BYTES = 256
 _SIZE = "bytes"
 """The attribute that says how many bytes of text a window stands for; data without it are not text."""
+
+
+def refuse_other_tokens(files: Mapping[str, str], dataset: Dataset) -> None:
+    """Raises CallError where the data were cut with another tokenizer than the model's, whatever the number
+    of tokens: the same numbers are then other words.
+
+    files: what the model ships; models and data without a tokenizer are taken at their word
+    """
+    if FILE in files and FILE in dataset.files and _cutting(files[FILE]) != _cutting(dataset.files[FILE]):
+        raise CallError(
+            f"the data '{dataset.name}' were cut with another tokenizer than the model's: equal numbers are "
+            "other words; name raw text without data.vocabulary, which is then cut with the model's own, or "
+            "data.tokenizer=…"
+        )
+
+
+def _cutting(text: str) -> Any:
+    """What of a tokenizer.json decides how text is cut, in one way of writing it."""
+    with suppress(Exception):  # without the package, or where it does not read this: as it is written
+        import tokenizers
+
+        text = tokenizers.Tokenizer.from_str(text).to_str()
+    record = json.loads(text)
+    return [record.get(name) for name in ("added_tokens", "normalizer", "pre_tokenizer", "model")]
 
 
 def tokens_of(dataset: Dataset, split: str, n: int | None = None) -> np.ndarray:
@@ -32,7 +63,7 @@ def bytes_of(dataset: Dataset, tokens: np.ndarray) -> bytes | None:
     """The text of windows, one after the other; None where the data are not text, or have no tokenizer."""
     if _SIZE not in dataset.train.attributes:
         return None
-    if dataset.spec.levels <= _BYTES:
+    if dataset.spec.levels <= _BYTES and dataset.files.get(FILE, byte_tokenizer()) == byte_tokenizer():
         return tokens.astype(np.uint8).tobytes()
     if FILE not in dataset.files:
         return None
