@@ -57,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     sample.add_argument("--out", type=Path, default=Path("samples.npz"), help="samples.npz, or a .npy file")
     sample.add_argument("--engine", default="auto", help="auto, openvino or onnxruntime")
+    sample.add_argument("--memory", help="with auto: an engine that needs no more, as 32MB")
     sample.add_argument("--precision", default="fast", help="fast or exact (float32)")
     sample.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
     sample.set_defaults(run=_sample)
@@ -75,7 +76,13 @@ def _sample(options: argparse.Namespace) -> None:
     if options.out.suffix not in (".npz", ".npy"):
         raise CallError(f"samples are written as .npz or .npy, not '{options.out.suffix}'")
     overrides = dict(_assignment(text) for text in options.set)
-    bundle = load(options.bundle, engine=options.engine, precision=options.precision, threads=options.threads)
+    bundle = load(
+        options.bundle,
+        engine=options.engine,
+        precision=options.precision,
+        threads=options.threads,
+        memory=options.memory,
+    )
     samples = bundle.sample(
         options.n,
         seed=options.seed,

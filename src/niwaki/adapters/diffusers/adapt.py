@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from niwaki.adapters.diffusers.config import PipelineConfig
+from niwaki.adapters.diffusers.first_call import call_once
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
 from niwaki.core.contract import CallError, DataSpec, nearest
@@ -43,7 +44,8 @@ def adapt_pipeline(
     spec:     of the data that its images answer to (`dataset.spec`): grey levels and class names
     Sampling is that of the pipeline with the same noise, up to rounding; images are in −1 … 1, not clipped.
     Raises CallError for what is no such pipeline, a setting of its scheduler without a counterpart here,
-    pickled weights and code of its own; NiwakiError for weights that do not fit.
+    pickled weights and code of its own; NiwakiError for weights that do not fit, and for a network that fails
+    at its first call or makes values that are not finite, by name.
 
     >>> adapt_pipeline("runs/ddpm-folder", steps=20).sample(4, seed=0).shape  # doctest: +SKIP
     torch.Size([4, 3, 32, 32])
@@ -68,7 +70,8 @@ def adapt_pipeline(
     model = AdaptedPipeline(config, _spec(config, spec))
     for name, part in model.parts().items():
         part.load_state_dict(parts.weights[name])
-    return model.eval()
+    call_once(model.eval())
+    return model
 
 
 def _parts(source: Any) -> Parts:
