@@ -104,9 +104,10 @@ def sample(
     if n < 1:
         raise CallError(f"-n must be at least 1, not {n}")
     reporter = reporter or Quiet()
-    subject = open_subject(
-        what, engine=engine, device=device, **({} if memory is None else {"memory": memory})
-    )
+    of_bundle: dict[str, Any] = {} if memory is None else {"memory": memory}
+    subject = open_subject(what, engine=engine, device=device, **of_bundle)
+    if of_bundle and subject.kind != "bundle":
+        raise CallError(f"{what} is no bundle, so it runs on no engine; export it first, or leave memory out")
     runner = subject.runner
     if runner is None:
         raise CallError(f"{what} holds samples already; give a run, a model or a bundle")
