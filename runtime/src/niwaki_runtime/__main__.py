@@ -59,6 +59,7 @@ def _parser() -> argparse.ArgumentParser:
         "--out", type=Path, default=Path("samples.npz"), help="samples.npz, or a .npy or .png file"
     )
     sample.add_argument("--engine", default="auto", help="auto, openvino or onnxruntime")
+    sample.add_argument("--memory", help="with auto: an engine that needs no more, as 32MB")
     sample.add_argument("--precision", default="fast", help="fast or exact (float32)")
     sample.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
     sample.set_defaults(run=_sample)
@@ -83,7 +84,13 @@ def _sample(options: argparse.Namespace) -> None:
     if options.out.suffix not in (".npz", ".npy", ".png"):
         raise CallError(f"samples are written as .npz, .npy or .png, not '{options.out.suffix}'")
     overrides = dict(_assignment(text) for text in options.set)
-    bundle = load(options.bundle, engine=options.engine, precision=options.precision, threads=options.threads)
+    bundle = load(
+        options.bundle,
+        engine=options.engine,
+        precision=options.precision,
+        threads=options.threads,
+        memory=options.memory,
+    )
     samples = bundle.sample(
         options.n,
         seed=options.seed,

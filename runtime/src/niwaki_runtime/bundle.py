@@ -100,7 +100,12 @@ class Bundle(Runner):
 
 
 def load(
-    path: Path | str, *, engine: str = "auto", precision: str = "fast", threads: int | None = None
+    path: Path | str,
+    *,
+    engine: str = "auto",
+    precision: str = "fast",
+    threads: int | None = None,
+    memory: int | str | None = None,
 ) -> Bundle:
     """The bundle at `path` (a `.niwaki` directory or its zip), verified and ready to sample from.
 
@@ -109,14 +114,16 @@ def load(
                `log_prob` calls and `sample` does not always compute in float32: sums over all values are not
                to be rounded
     threads:   CPU threads; None is the engine's own choice
+    memory:    bytes, or `"32MB"`: `auto` then takes an engine that is expected to need no more
+               (`niwaki_runtime.choice.needed_memory`)
     Raises BundleError for a bundle that is incomplete, altered, unsafe or too new, CallError for a wrong
-    argument, and NiwakiError where the engine is not installed or cannot run the bundle.
+    argument, and NiwakiError where the engine is not installed, cannot run the bundle or needs more memory.
     """
     path = Path(path)
     resolve_engine(engine)
 
     def opened(directory: Path, manifest: Manifest) -> Bundle:
-        exact, chosen = _likelihood_graphs(manifest), choose_engine(engine, manifest)
+        exact, chosen = _likelihood_graphs(manifest), choose_engine(engine, manifest, memory)
         graphs = {
             name: open_graph(
                 chosen,

@@ -2,26 +2,75 @@
 
 from __future__ import annotations
 
-from niwaki_runtime.engines import available, resolve_engine
-from niwaki_runtime.errors import NiwakiError
+import re
+
+from niwaki_runtime.engines import available, engine_memory, resolve_engine
+from niwaki_runtime.errors import CallError, NiwakiError
 from niwaki_runtime.manifest import Manifest
 
-__all__ = ["choose_engine"]
+__all__ = ["choose_engine", "memory_bytes", "needed_memory"]
+
+_UNITS = {
+    "": 1,
+    "b": 1,
+    "kb": 1000,
+    "mb": 1000**2,
+    "gb": 1000**3,
+    "kib": 1 << 10,
+    "mib": 1 << 20,
+    "gib": 1 << 30,
+}
+
+_PER_BYTE = 2.0
+"""Peak bytes per byte of the networks' files, measured on both engines (1.5 … 2): the file and what is made
+of it are there together."""
 
 
-def choose_engine(engine: str, manifest: Manifest) -> str:
-    """The engine that is asked for, or for `auto` the preferred one that is installed and runs the bundle.
+def choose_engine(engine: str, manifest: Manifest, memory: int | str | None = None) -> str:
+    """The engine that is asked for, or for `auto` the preferred one that is installed, runs the bundle and is
+    expected to need no more than `memory` (`needed_memory`).
 
-    Raises NiwakiError where the bundle says that the engine cannot run it, CallError for an unknown name.
+    Raises NiwakiError where there is none, CallError for an unknown name and for an amount that is none.
     """
-    asked = resolve_engine(engine)
+    asked, most = resolve_engine(engine), None if memory is None else memory_bytes(memory)
     able = [name for name in available() if name not in manifest.refused]
     if engine != "auto":
         if asked in manifest.refused:
             way = f"use engine='{able[0]}'" if able else "install another engine"
             raise NiwakiError(f"this bundle does not run on {asked}: {manifest.refused[asked]}; {way}")
-        return asked
+        able = [asked]
     if not able:
         reasons = "; ".join(f"{name}: {why}" for name, why in manifest.refused.items())
         raise NiwakiError(f"no installed engine runs this bundle ({reasons}); install another engine")
-    return able[0]
+    needed = {name: needed_memory(name, manifest) for name in able}
+    fitting = [name for name in able if most is None or needed[name] <= most]
+    if not fitting:
+        says = " and ".join(f"{n / 1e6:.0f} MB in {name}" for name, n in needed.items())
+        raise NiwakiError(
+            f"the bundle needs about {says}, more than the {(most or 0) / 1e6:.0f} MB that are given; give "
+            "more, or prune and quantize it further"
+        )
+    return fitting[0]
+
+
+def needed_memory(engine: str, manifest: Manifest) -> int:
+    """About the peak bytes of loading and sampling, above what importing the engine takes: the engine's own
+    code, and twice the networks' files. What a large batch makes on the way comes on top."""
+    held = [entry.bytes for name, entry in manifest.files.items() if name.endswith((".onnx", ".bin"))]
+    held += [entry.bytes for entry in manifest.packed.values()]
+    return engine_memory(engine) + int(_PER_BYTE * sum(held))
+
+
+def memory_bytes(amount: int | str) -> int:
+    """Bytes of `"32MB"`, `"1.5 GiB"`, `"48000000"` or a number. Raises CallError for anything else.
+
+    >>> memory_bytes("32MB")
+    32000000
+    """
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", str(amount))
+    if isinstance(amount, bool) or not found or found[2].lower() not in _UNITS:
+        raise CallError(f"an amount of memory is a number of bytes or a text such as '32MB', not {amount!r}")
+    size = int(float(found[1]) * _UNITS[found[2].lower()])
+    if size < 1:
+        raise CallError(f"memory must be at least one byte, not {amount!r}")
+    return size

@@ -225,8 +225,13 @@ def same_rows(call: Callable[..., Any], inputs: Callable[[int], Sequence[Tensor]
             apart = max(_apart(alone[k], among[k : k + 1]) for k in (0, n - 1))
             if apart > _TOLERANCE:
                 share = f"by {apart:.2g}" if np.isfinite(apart) else "in its shape"
+                if n == large:
+                    raise CallError(
+                        f"the module does something else with {n} samples than with 1, 2 and 3: a sample "
+                        f"differs {share}; let it do the same at every batch size"
+                    )
                 raise CallError(
                     f"a sample of the module depends on what is drawn beside it: alone and among {n} it "
                     f"differs {share}; use running statistics or a norm over each sample instead of "
-                    "statistics of the batch, and do the same at every batch size"
+                    "statistics of the batch"
                 )

@@ -230,8 +230,6 @@ def _probe(
         raise CallError(
             f"the module does not take float32 inputs of shape {shapes}{hint}: {first_line(error)}"
         ) from error
-    check_samples(found.out, low, high)
-    values = math.prod(found.out.shape[1:])
     if found.draws:
         if noise == "refuse":
             raise CallError(
@@ -243,6 +241,7 @@ def _probe(
         shapes_drawn = noise_shapes(graph, graph.example, draws)
         config = config.model_copy(update={"noise": shapes_drawn})
         return _probe(module, config, low, high, "refuse")
+    check_samples(found.out, low, high)
     if found.kept:
         raise CallError(
             f"the module writes into its own '{found.kept}' when it is called, so that a sample depends on "
@@ -256,7 +255,7 @@ def _probe(
         )
     if found.changed and not config.clone:
         return _probe(module, config.model_copy(update={"clone": True}), low, high, noise)
-    same_rows(graph, graph.example, values)
+    same_rows(graph, graph.example, math.prod(found.out.shape[1:]))
     return tuple(int(s) for s in found.out.shape[1:]), config
 
 

@@ -80,6 +80,7 @@ def sample(
     start: int = 0,
     batch: int | None = None,
     engine: str = "auto",
+    memory: int | str | None = None,
     device: str = "auto",
     out: str | Path | Sequence[str | Path] = (),
     reporter: Reporter | None = None,
@@ -94,6 +95,7 @@ def sample(
                turn
     data:      where inputs come from that are not given and cannot be left out (a source, a recipe, a run);
                default: the test split of the run that `what` belongs to
+    memory:    bytes, or `"32MB"`, for a bundle: `engine="auto"` takes an engine that needs no more
     device:    of a torch model: `auto`, `cpu`, `cuda` …; one that is passed in stays where it is
     out:       files to write (`Samples.write`)
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
@@ -102,7 +104,10 @@ def sample(
     if n < 1:
         raise CallError(f"-n must be at least 1, not {n}")
     reporter = reporter or Quiet()
-    subject = open_subject(what, engine=engine, device=device)
+    of_bundle: dict[str, Any] = {} if memory is None else {"memory": memory}
+    subject = open_subject(what, engine=engine, device=device, **of_bundle)
+    if of_bundle and subject.kind != "bundle":
+        raise CallError(f"{what} is no bundle, so it runs on no engine; export it first, or leave memory out")
     runner = subject.runner
     if runner is None:
         raise CallError(f"{what} holds samples already; give a run, a model or a bundle")

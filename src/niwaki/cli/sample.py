@@ -46,6 +46,10 @@ def sample(
     ] = None,
     weights: Weights = None,
     engine: Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")] = "auto",
+    memory: Annotated[
+        str | None,
+        typer.Option(metavar="32MB", help="For a bundle: auto takes an engine that needs no more."),
+    ] = None,
     device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Samples worked on at once.")] = None,
     data: Annotated[
@@ -71,7 +75,8 @@ def sample(
         overrides = {".".join(path): value for path, value in map(parse_override, rest)}
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=_condition(condition), data=data,
-            engine=engine, device=device, batch=batch, out=out or (), reporter=work.reporter, **overrides,
+            engine=engine, memory=memory, device=device, batch=batch, out=out or (), reporter=work.reporter,
+            **overrides,
         )  # fmt: skip
         places = out or [made.write(default_place(made))]
 

@@ -93,7 +93,7 @@ def _node_of(program: Any, operator: str) -> Any:
     """The captured call of an operator."""
     nodes = () if program is None else program.graph.nodes
     wanted = operator.strip("_")
-    return next((n for n in nodes if wanted in str(n.target).split(".")), None)
+    return next((n for n in nodes if any(p.endswith(wanted) for p in str(n.target).split("."))), None)
 
 
 def place_of(what: Any) -> str:

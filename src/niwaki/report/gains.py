@@ -21,6 +21,7 @@ from niwaki.report.words import (
     seconds_text,
     sentence_list,
 )
+from niwaki_runtime.engines import engine_memory, known_engines
 
 __all__ = ["Bar", "Row", "bars", "headline", "lead", "other_verdicts", "steps"]
 
@@ -77,10 +78,22 @@ def headline(record: RunRecord) -> list[Row]:
         label = "Time for one sample" if batch == "1" else f"Time for {batch} samples"
         rows.append(Row(label, ms_text(x), ms_text(y), change_text(x, y, "faster", "slower")))
     a, b = before.get("memory_bytes"), after.get("memory_bytes")
-    rows.append(Row("Peak memory", bytes_text(a), bytes_text(b), change_text(a, b, "less", "more")))
+    change = change_text(a, b, "less", "more")
+    rows.append(Row("Peak memory", bytes_text(a), bytes_text(b), change, hint=_memory_hint(after)))
     if record.evaluation.get("trained"):
         rows += [_quality_row(record, axis) for axis in ("both", "fidelity", "diversity")]
     return rows + _judged_rows(record)
+
+
+def _memory_hint(after: dict[str, Any]) -> str:
+    """Why a small bundle takes much memory, where it does."""
+    engine, used = str(after.get("engine") or ""), after.get("memory_bytes")
+    if engine not in known_engines() or not used or engine_memory(engine) < used / 2:
+        return ""
+    own = bytes_text(engine_memory(engine))
+    smaller = min(known_engines(), key=engine_memory)
+    other = "" if smaller == engine else f"; {smaller}'s take {bytes_text(engine_memory(smaller))}"
+    return f"about {own} of it is {engine}'s own code and tables, whatever the network{other}"
 
 
 def _judged_rows(record: RunRecord) -> list[Row]:

@@ -20,7 +20,17 @@ import numpy as np
 from niwaki_runtime.errors import BundleError, CallError, NiwakiError, nearest
 from niwaki_runtime.samplers.base import State
 
-__all__ = ["Binding", "GraphRunner", "Tensor", "available", "open_graph", "register", "resolve_engine"]
+__all__ = [
+    "Binding",
+    "GraphRunner",
+    "Tensor",
+    "available",
+    "engine_memory",
+    "known_engines",
+    "open_graph",
+    "register",
+    "resolve_engine",
+]
 
 PRECISIONS = ("fast", "exact")
 _LARGE = 1 << 16  # bytes; above, an array is bound by reference rather than copied
@@ -125,6 +135,7 @@ class GraphRunner(ABC):
 
     engine: str
     rank: int
+    memory: int
 
     def __init__(
         self,
@@ -200,14 +211,15 @@ class GraphRunner(ABC):
 _ENGINES: dict[str, type[GraphRunner]] = {}
 
 
-def register(name: str, *, rank: int) -> Callable[[type[GraphRunner]], type[GraphRunner]]:
+def register(name: str, *, rank: int, memory: int) -> Callable[[type[GraphRunner]], type[GraphRunner]]:
     """Class decorator: an engine known by `name`, also the name of its package and of the extra.
 
-    rank: `auto` takes the installed engine of the lowest rank
+    rank:   `auto` takes the installed engine of the lowest rank
+    memory: bytes that a network of no size takes at its peak, above what importing the engine does
     """
 
     def enter(cls: type[GraphRunner]) -> type[GraphRunner]:
-        cls.engine, cls.rank = name, rank
+        cls.engine, cls.rank, cls.memory = name, rank, memory
         _ENGINES[name] = cls
         return cls
 
@@ -218,6 +230,17 @@ def available() -> list[str]:
     """Engines whose package is installed here, the preferred one first."""
     ranked = sorted(_ENGINES, key=lambda name: _ENGINES[name].rank)
     return [name for name in ranked if importlib.util.find_spec(name) is not None]
+
+
+def known_engines() -> list[str]:
+    """All engines that this runtime works with, installed or not."""
+    return list(_ENGINES)
+
+
+def engine_memory(engine: str) -> int:
+    """Bytes that a network of no size takes at its peak in an engine: nearly all of it is the engine's own
+    code, that it reads as it needs it."""
+    return _ENGINES[engine].memory
 
 
 def resolve_engine(engine: str) -> str:

@@ -54,7 +54,7 @@ class _Session(Binding):
         self._session.run_with_iobinding(self._io)
 
 
-@register("onnxruntime", rank=1)
+@register("onnxruntime", rank=1, memory=12 << 20)
 class OnnxRuntime(GraphRunner):
     """One session for all shapes; only the memory is bound per set of shapes."""
 

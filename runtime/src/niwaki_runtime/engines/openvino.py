@@ -48,7 +48,7 @@ class _Request(Binding):
         self._request.infer(None, share_outputs=True, decode_strings=False)
 
 
-@register("openvino", rank=0)
+@register("openvino", rank=0, memory=48 << 20)
 class OpenVino(GraphRunner):
     """Compiled anew for each set of input shapes: on tiny graphs, fixed ones are a quarter faster, and so is
     one thread."""

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from niwaki.adapters.diffusers.compare import refuse_other_outputs, refuse_other_tokens
 from niwaki.adapters.diffusers.config import PipelineConfig
+from niwaki.adapters.diffusers.first_call import call_once
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.lost import refuse_settings
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
@@ -49,7 +50,7 @@ def adapt_pipeline(
     own library runs it; so is the tokenizer.
     Raises CallError for what is no such pipeline, a setting without a counterpart here, something that was
     changed by hand, pickled or quantized weights and code of its own; NiwakiError for weights that do not
-    fit.
+    fit, and for a network that fails at its first call or makes values that are not finite, by name.
 
     >>> adapt_pipeline("runs/ddpm-folder", steps=20).sample(4, seed=0).shape  # doctest: +SKIP
     torch.Size([4, 3, 32, 32])
@@ -80,6 +81,7 @@ def adapt_pipeline(
     model = AdaptedPipeline(config, _spec(config, spec)).eval()
     for name, part in model.parts().items():
         part.load_state_dict(matched(part.state_dict(), parts.weights[name], f"the pipeline's '{name}'"))
+    call_once(model)
     refuse_other_outputs(model, parts.originals)
     return model
 
