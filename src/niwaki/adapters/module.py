@@ -241,7 +241,6 @@ def _probe(
         shapes_drawn = noise_shapes(graph, graph.example, draws)
         config = config.model_copy(update={"noise": shapes_drawn})
         return _probe(module, config, low, high, "refuse")
-    check_samples(found.out, low, high)
     if found.kept:
         raise CallError(
             f"the module writes into its own '{found.kept}' when it is called, so that a sample depends on "
@@ -253,6 +252,7 @@ def _probe(
             f"{found.differs:.2g}): it draws noise or keeps state in its forward; let z be all that a sample "
             "depends on"
         )
+    check_samples(found.out, low, high)
     if found.changed and not config.clone:
         return _probe(module, config.model_copy(update={"clone": True}), low, high, noise)
     same_rows(graph, graph.example, math.prod(found.out.shape[1:]))

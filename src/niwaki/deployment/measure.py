@@ -16,7 +16,6 @@ from niwaki.deployment.baselines import Inputs, compiled_bf16, eager_float32, ma
 from niwaki.deployment.memory import bundle_memory, model_memory
 from niwaki.deployment.package import bundle_bytes
 from niwaki.deployment.timing import Latency, interleave
-from niwaki_runtime.engines import resolve_engine
 from niwaki_runtime.programs import SAMPLING
 
 __all__ = ["BATCHES", "Measurement", "machine", "measure_bundle", "measure_model", "measure_together"]
@@ -127,13 +126,13 @@ def measure_bundle(
 ) -> Measurement:
     """Bytes, latency by batch and peak memory of a bundle on an engine."""
     _check(batches, rounds)
-    engine = resolve_engine(engine)
+    loaded = niwaki_runtime.load(path, engine=engine)
+    engine, sampler = loaded.engine, loaded.sampler
     way = bundle_way(path, engine=engine, precision=precision, threads=threads)
     found = measure_together({"bundle": way}, batches=batches, rounds=rounds, progress=progress)["bundle"]
     used = None
     if memory:
         used = bundle_memory(path, engine=engine, precision=precision, threads=threads, n=max(batches))
-    sampler = niwaki_runtime.load(path, engine=engine).sampler
     return Measurement(
         "bundle",
         engine,

@@ -107,6 +107,7 @@ def parity(
 ) -> dict[str, Any]:
     """Results 0 … n−1 of `seed` from torch and from the bundle, by engine and precision, of every program.
 
+    engines:   default: all that are installed and can run the bundle
     condition: what samples are asked for; default: rows of `split`, as `make_inputs` says
     Returns `{"engines": {engine: {precision: {"sample": e, "graphs": {name: e}, "steps": {name: [e, …]}}}},
     "programs": {name: {engine: {precision: e}}}, "exact": e, "fast": e, "tolerance", "passed", "n", "seed"}`,
@@ -116,7 +117,8 @@ def parity(
     `passed` is exact ≤ tolerance of all; a quantized bundle differs by more, and that difference is the
     damage, not a defect.
     """
-    shipped = [name for name in niwaki_runtime.inspect(bundle).programs if name in model.programs()]
+    manifest = niwaki_runtime.inspect(bundle)
+    shipped = [name for name in manifest.programs if name in model.programs()]
     inputs: dict[str, Any] = {name: make_inputs(model, name, n, split) for name in shipped}
     inputs[SAMPLING] = inputs[SAMPLING] if condition is None else condition
     wanted, recorded = record_calls(model, n, seed=seed, condition=inputs[SAMPLING], **overrides)
@@ -127,7 +129,7 @@ def parity(
     }
     found: dict[str, dict[str, Any]] = {}
     programs: dict[str, dict[str, dict[str, float]]] = {name: {} for name in others}
-    for engine in engines or available():
+    for engine in engines or [name for name in available() if name not in manifest.refused]:
         found[engine] = {}
         for precision in ("exact", "fast"):
             loaded = niwaki_runtime.load(bundle, engine=engine, precision=precision, threads=threads)
