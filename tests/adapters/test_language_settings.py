@@ -349,3 +349,26 @@ def test_an_adapter_alone_is_no_model(tmp_path: Path) -> None:
     folder(tmp_path, adapter_config={"peft_type": "LORA"})
     with pytest.raises(CallError, match=r"an adapter .* no whole model"):
         adapt_language_model(tmp_path, **FITS)
+
+
+_MIXED = {
+    "vocab_size": 61, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 2, "hidden_size": 32,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 48,
+    "intermediate_size": 48, "moe_intermediate_size": 16, "num_experts": 4, "num_local_experts": 4,
+    "num_experts_per_tok": 2, "moe_num_experts": 4, "moe_k": 2, "n_routed_experts": 4, "n_group": 1,
+    "topk_group": 1, "shared_expert_intermediate_size": 16, "head_dim": 8,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["olmoe", "qwen2_moe", "granitemoe", "phimoe", "ernie4_5_moe", "gpt_oss"])
+def test_experts_become_plain_layers_or_the_model_is_refused(kind: str) -> None:
+    """Equal to the library's own, which `adapt_language_model` compares; gpt-oss has attention sinks."""
+    torch.manual_seed(0)
+    made = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(kind, **_MIXED))
+    if kind == "gpt_oss":
+        with pytest.raises(CallError, match="attention sinks"):
+            adapt_language_model(made, **FITS)
+        return
+    model = adapt_language_model(made, **FITS)
+    assert "PlainExperts" in {type(module).__name__ for module in model.modules()}
+    assert all(p.ndim < 3 for p in model.parameters())
