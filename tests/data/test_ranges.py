@@ -13,7 +13,7 @@ from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.reading.ranges import SIGNED, UNIT, clipped, guessed, read_as
 from niwaki.workflow.context import EvaluationContext
-from niwaki.workflow.subjects.files import read_arrays
+from niwaki.workflow.subjects.array_samples import read_arrays
 
 RNG = np.random.default_rng(0)
 GREY = RNG.uniform(0.0, 1.0, (60, 1, 8, 8))

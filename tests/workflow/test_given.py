@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from niwaki.core.contract import CallError, DataSpec
-from niwaki.workflow.subjects.files import read_arrays, read_folder
+from niwaki.workflow.subjects.array_samples import read_arrays
+from niwaki.workflow.subjects.files import read_folder
 
 GREY = DataSpec.of("image", (1, 8, 8), levels=17, classes=3, class_names=("ant", "bee", "cow"))
 COLOUR = DataSpec.of("image", (3, 8, 8))

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 import niwaki_runtime
+from niwaki.compression.changes import quantized_of, refuse_nothing, sparsity_of
 from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order
 from niwaki.compression.forewarned import forewarned_once
 from niwaki.compression.forward import check, shapes
-from niwaki.compression.pruning.sparsity_table import sparsity
 from niwaki.compression.record import Record, macs, parameters
 from niwaki.compression.reload import load_step, save_step
 from niwaki.compression.seeds import CHECK
@@ -25,7 +25,7 @@ from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.core.errors import NothingToDo
 from niwaki.core.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 from niwaki.data.inputs import examples_of
-from niwaki.deployment import bundle_bytes, count_quantized, export_graphs, measure_bundle, package
+from niwaki.deployment import bundle_bytes, export_graphs, measure_bundle, package
 from niwaki.deployment.fast_path import OffPath
 from niwaki.features import Extractor
 from niwaki.models.io import model_record, save_model
@@ -203,7 +203,7 @@ def _carried_out(
         outcome = step_of(step.kind).carry_out(model, step, context)
         check(outcome.model, run.shapes)
         again = save_step(outcome.model, directory, run.original)
-        _refuse_nothing(step, model, again)
+        refuse_nothing(step, model, again)
     except NothingToDo as found:
         outcome = _idle(model, previous, directory, str(found))
         again = save_step(outcome.model, directory, run.original)
@@ -217,13 +217,13 @@ def _carried_out(
         bytes=bundle_bytes(bundle) if bundle else None,
         latency=_latency(run.config, bundle) if bundle else {},
         error=_error(run, again, bundle),
-        quantized=_quantized(outcome),
+        quantized=quantized_of(outcome),
         seconds=seconds,
         widths=outcome.widths,
         skipped=outcome.skipped,
         notes=outcome.notes,
         idle=outcome.idle,
-        sparsity=_sparsity(step, again, run.original),
+        sparsity=sparsity_of(step, again, run.original),
     )
     write_json(directory / "record.json", {"key": key, "record": record, "teaches": outcome.teaches})
     run.records.append(record)
@@ -248,28 +248,6 @@ def _idle(model: GenerativeModel, previous: Path | None, directory: Path, reason
         bundle = directory / "model.niwaki"
         write_bytes(bundle, previous.read_bytes())
     return Outcome(copy.deepcopy(model), bundle=bundle, notes=(f"nothing to do: {reason}",), idle=True)
-
-
-def _refuse_nothing(step: StepConfig, before: GenerativeModel, after: GenerativeModel) -> None:
-    if step.kind in ("quantize", "sampling", "pack"):
-        return  # these look for themselves whether integers compute, the sampler is another, bytes are saved
-    if isinstance(step, PruneConfig) and step.what == "weights":
-        if _zeros(after) <= _zeros(before):
-            raise NothingToDo("pruning changed nothing: as many weights are zero as before")
-    elif isinstance(step, PruneConfig) and parameters(after) >= parameters(before):
-        raise NothingToDo("pruning changed nothing: the model has as many parameters as before")
-    if hash_tensors(after.state_dict()) == hash_tensors(before.state_dict()):
-        raise NothingToDo(f"the step '{step.kind}' changed nothing: all weights are as before")
-
-
-def _zeros(model: GenerativeModel) -> int:
-    return sum(row.zero for row in sparsity(model))
-
-
-def _sparsity(
-    step: StepConfig, model: GenerativeModel, original: GenerativeModel
-) -> tuple[dict[str, Any], ...]:
-    return tuple(row.to_json() for row in sparsity(model, original)) if step.kind == "prune" else ()
 
 
 def _bundle(run: _Run, model: GenerativeModel, outcome: Outcome, directory: Path) -> Path:
@@ -301,14 +279,3 @@ def _latency(config: CompressConfig, bundle: Path) -> dict[str, float]:
         return {}
     found = measure_bundle(bundle, batches=config.batches, rounds=config.rounds, memory=False)
     return {str(n): found.ms(n) for n in config.batches}
-
-
-def _quantized(outcome: Outcome) -> dict[str, dict[str, int]]:
-    if outcome.bundle:
-        graphs = niwaki_runtime.inspect(outcome.bundle).graphs
-        return {name: _brief(graph.quantized) for name, graph in graphs.items()}
-    return {name: _brief(count_quantized(path)) for name, path in outcome.graphs.items()}
-
-
-def _brief(counts: Mapping[str, int]) -> dict[str, int]:
-    return {k: v for k, v in counts.items() if v or k in ("quantized", "total")}

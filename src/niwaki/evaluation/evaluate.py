@@ -254,14 +254,8 @@ def _ms_ssim(
 
 
 def _judge(extractor: Extractor) -> dict[str, Any]:
-    record: dict[str, Any] = {
-        "name": extractor.name,
-        "fingerprint": extractor.fingerprint,
-        "dim": extractor.dim,
-    }
-    if isinstance(extractor, Classifier):
-        record["accuracy"] = extractor.accuracy
-    return record
+    of: dict[str, Any] = {"name": extractor.name, "fingerprint": extractor.fingerprint, "dim": extractor.dim}
+    return {**of, "accuracy": extractor.accuracy} if isinstance(extractor, Classifier) else of
 
 
 def _per_class(

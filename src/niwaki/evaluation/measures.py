@@ -209,13 +209,7 @@ def measures() -> dict[str, Measure]:
     return dict(_MEASURES)
 
 
-ALIASES = {
-    "fid": "frechet",
-    "fd": "frechet",
-    "kid": "kernel",
-    "mmd": "kernel",
-    "inception": "inception_score",
-}
+ALIASES = {"fid": "frechet", "kid": "kernel", "mmd": "kernel"}
 """What others call a metric → its name. With other features than Inception's it is not their number."""
 
 

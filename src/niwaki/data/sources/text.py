@@ -23,6 +23,7 @@ from niwaki.data.audit import Finding, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.reading import python_docs
+from niwaki.data.reading.text_files import decoded, read_text_files
 from niwaki.data.reading.tokens import (
     BYTES,
     byte_tokenizer,
@@ -32,19 +33,12 @@ from niwaki.data.reading.tokens import (
     learned_tokenizer,
     token_count,
 )
-from niwaki.data.reading.walking import walk
 from niwaki.data.splitting import SPLITS, by_hash
 from niwaki_runtime.tokenizer import FILE
 
 __all__ = ["DocsOptions", "TextOptions", "passages", "text", "tokenizer_json"]
 
 VERSION = 1  # of the reading: a change here makes cached windows stale
-EXTENSIONS = ("txt", "md", "rst", "text")
-_MARKS = {
-    b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
-    b"\x1f\x8b": "a gzip archive", b"PK\x03\x04": "a zip archive", b"%PDF": "a PDF",
-}  # fmt: skip
-"""First bytes of what is no UTF-8 text, longer ones first."""
 PASSAGE = 600  # characters from which on a passage ends at the next blank line
 
 
@@ -203,62 +197,12 @@ def _docs(config: DataConfig, options: DocsOptions) -> tuple[dict[str, Tensor], 
     )
 
 
-def _files(path: str) -> tuple[list[tuple[str, bytes]], list[Finding]]:
-    """Name and content of every file. Raises CallError where there is none."""
-    root = Path(path).expanduser()
-    if not root.exists():
-        raise CallError(f"data.path '{path}' does not exist")
-    if not root.is_dir():
-        return [(root.name, _content(root, path))], []
-    try:
-        seen = walk(root, EXTENSIONS)
-    except OSError as error:
-        raise CallError(f"data.path '{path}' cannot be opened: {error.strerror or error}") from None
-    findings, found, broken = seen.findings("text"), [], []
-    if not seen.files:
-        why = "; ".join(f.text for f in findings)
-        raise CallError(
-            f"data.path '{path}' holds no text files ({', '.join(EXTENSIONS)})" + (f": {why}" if why else "")
-        )
-    for name in seen.files:
-        try:
-            found.append((name, _content(root / name, name)))
-        except CallError as error:
-            broken.append(str(error))
-    if broken:
-        words = f"{len(broken)} of {len(seen.files)} files cannot be opened and were set aside"
-        findings.append(Finding("error", "unreadable", words, shortened(broken)))
-    if not found:
-        raise CallError(f"none of the {len(seen.files)} files in '{path}' can be opened")
-    return found, findings
-
-
-def _content(file: Path, called: str) -> bytes:
-    if file.exists() and not file.is_file():
-        raise CallError(f"'{called}' is neither a file nor a folder")
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise CallError(f"'{called}' cannot be opened: {error.strerror or error}") from None
-
-
-def _decoded(content: bytes) -> str:
-    """Raises ValueError that says what the bytes are, as far as they tell."""
-    for mark, name in _MARKS.items():
-        if content.startswith(mark):
-            raise ValueError(f"is {name}; save it as UTF-8")
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"byte {error.start} is not UTF-8") from None
-
-
 def _read(config: DataConfig, options: TextOptions) -> tuple[dict[str, Tensor], list[Finding]]:
-    files, findings = _files(options.path)
+    files, findings = read_text_files(options.path)
     documents, broken = [], []
     for name, content in files:
         try:
-            documents.append(_decoded(content))
+            documents.append(decoded(content))
         except ValueError as error:
             broken.append(f"{name}: {error}")
     if broken:

@@ -14,7 +14,8 @@ from niwaki.evaluation.judges import Evidence
 from niwaki.evaluation.statistics.samples import drawn_evenly
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.reporter import counter
-from niwaki.workflow.subjects.files import FileSamples, read_arrays, read_folder
+from niwaki.workflow.subjects.array_samples import read_arrays
+from niwaki.workflow.subjects.files import FileSamples, read_folder
 from niwaki.workflow.subjects.subject import Subject
 
 __all__ = ["Origin", "evidence_of_files"]
