@@ -212,9 +212,12 @@ KINDS = [
     *(ByHand, Rosinality, RosinalityUp, RosinalityDown, FlippedUp, PlusOne, NotDemodulated),
     *(Along, Volume, Blur, Mixture, MixtureUp, Dynamic, TwoRows),
 ]
+HEAVY = (MixtureUp, RosinalityDown, FlippedUp, PlusOne, Dynamic)  # near others of the list
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow) if k in HEAVY else k for k in KINDS]
+)
 def test_both_engines_compute_what_torch_does_at_every_batch(kind: type[Modulated], tmp_path: Path) -> None:
     torch.manual_seed(0)
     module = kind().eval()

@@ -38,7 +38,9 @@ def rounded(module: nn.Module, bits: int = 8) -> nn.Module:
 
 
 @x86
-@pytest.mark.parametrize("name", ["conv", "transposed", "denoiser", "flow", "cache"])
+@pytest.mark.parametrize(
+    "name", ["conv", "transposed", pytest.param("denoiser", marks=pytest.mark.slow), "flow", "cache"]
+)
 def test_openvino_runs_on_integers_what_the_file_says(name: str, build: Callable, tmp_path: Path) -> None:
     """Also where all grids are equal: constants that two operators share send openvino back to float."""
     model = build(name)

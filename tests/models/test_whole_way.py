@@ -35,7 +35,7 @@ OF_A_KIND = list(
     {kind(case): case for case in sorted(FIRST, key=lambda case: case.split is not None)}.values()
 )
 """One of every kind; exporting takes seconds for each network, so the others are among the slow tests."""
-LIGHT = {"widths": (8, 16), "attention": (), "depth": 1, "layers": 1}
+LIGHT = {"widths": (8, 16), "attention": (), "depth": 1}
 """Exporting takes a time for every operator."""
 
 
@@ -75,7 +75,14 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
         assert runner.run(name, 2, inputs=made).shape == (2, *again.program(name).output.shape)
 
 
-@pytest.mark.parametrize("case", OF_A_KIND, ids=str)
+HEAVY = ("latent-diffusion",)  # four networks; what it adds to its parts is tested in test_latent.py
+
+
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(c, marks=pytest.mark.slow) if c.name in HEAVY else c for c in OF_A_KIND],
+    ids=str,
+)
 def test_pruned_reloaded_exported(case: Case, tmp_path: Path) -> None:
     goes_the_whole_way(case, tmp_path)
 

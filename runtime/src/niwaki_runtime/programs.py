@@ -117,6 +117,8 @@ class Runner(ABC):
             raise CallError(
                 f"n and start must not be negative and batch at least 1, not {n}, {start}, {batch}"
             )
+        if not -(1 << 63) <= seed < 1 << 63:
+            raise CallError(f"seed must fit into 64 bits, and {seed} does not")
         asked = self.program(program)
         sampler = asked.sampler.override(**overrides)
         rows = resolve(asked.inputs, inputs, start, n)

@@ -85,6 +85,9 @@ def _know_the_verb(argv: list[str]) -> None:
         raise CallError(f"there is no verb '{verb}'; {nearest(verb, VERBS)}")
 
 
+_NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory", "not enough memory")
+
+
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence and the exit status of an exception."""
     from niwaki_runtime.errors import CallError, NiwakiError
@@ -103,7 +106,7 @@ def _explain(error: Exception) -> tuple[str, int]:
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
         return f"{name}{error.strerror or error}", 1
-    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+    if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
         return "there is not enough memory for this; try a smaller train.batch or a smaller model", 1
     lines = str(error).strip().splitlines()
     what = f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

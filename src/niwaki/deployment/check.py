@@ -48,10 +48,14 @@ class Checked:
     errors: Mapping[str, Mapping[str, float]]
     refused: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def worst(self) -> dict[str, float]:
+        """The largest error by engine."""
+        return {engine: max(found.values(), default=0.0) for engine, found in self.errors.items()}
+
     def to_json(self) -> dict[str, Any]:
         """For the manifest: the largest error by engine."""
-        largest = {engine: max(found.values(), default=0.0) for engine, found in self.errors.items()}
-        return {"batches": list(self.batches), "measure": self.measure, "engines": largest}
+        return {"batches": list(self.batches), "measure": self.measure, "engines": self.worst}
 
 
 @dataclass(frozen=True)

@@ -129,7 +129,7 @@ def test_the_teachers_step_is_the_samplers_own(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "method"),
     [
-        ("edm", "consistency"),
+        pytest.param("edm", "consistency", marks=pytest.mark.slow),
         pytest.param("flow-matching", "progressive", marks=pytest.mark.slow),
         pytest.param("edm", "progressive", marks=pytest.mark.slow),
         pytest.param("flow-matching", "consistency", marks=pytest.mark.slow),
@@ -249,6 +249,7 @@ def test_another_sampling_is_said_by_the_config() -> None:
         with_sampling(fixed, steps=diffusion_of(fixed).steps - 1)
 
 
+@pytest.mark.slow
 def test_the_same_network_in_fewer_steps_needs_no_training(tmp_path: Path) -> None:
     teacher = ddpm(steps=12)
     step = SamplingConfig(evaluations=6, solver="dpmpp_2m")

@@ -54,7 +54,7 @@ class Gated(nn.Module):
         return self.gate(seen, y), h + self.out(self.gate(mixed, y))
 
 
-@case("autoregressive", floats("x", 1, 8, 8), whole("y", 5), fast=True)
+@case("autoregressive", floats("x", 1, 8, 8), whole("y", 5))
 class GatedPixelCNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -180,7 +180,11 @@ def _labels(y: np.ndarray, n: int, options: ArraysOptions) -> tuple[Tensor, tupl
     if y.shape != (n,):
         raise CallError(f"'{options.path}': {n} samples need labels of the shape ({n},), not {y.shape}")
     if y.dtype.kind in "US":
-        words, numbers = np.unique(y.astype(str), return_inverse=True)
+        try:
+            named = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
+        except UnicodeDecodeError:
+            raise CallError(f"'{options.path}': labels that are bytes must be UTF-8 text") from None
+        words, numbers = np.unique(named, return_inverse=True)
         return torch.from_numpy(numbers.astype(np.int64)), tuple(map(str, words)), len(words)
     if y.dtype.kind not in "iub" and not (y.dtype.kind == "f" and np.array_equal(y, np.floor(y))):
         raise CallError(f"'{options.path}': labels must be whole numbers or words, not {y.dtype}")
