@@ -145,6 +145,7 @@ def test_the_default_has_at_least_twenty_thousand() -> None:
     assert fonts * 62 * parts[0] > 20_000
 
 
+@pytest.mark.slow
 def test_any_family_can_be_held_out(glyphs: Dataset) -> None:
     other = load(DataConfig(source="glyphs", variants=3, held_out="Computer Modern", size=16))
     assert other.spec.shape == (1, 16, 16)

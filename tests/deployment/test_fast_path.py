@@ -88,6 +88,7 @@ def test_transposed_convolutions_leave_it_where_their_input_has_a_zero_point() -
     assert OffPath.from_json(found.to_json()) == found
 
 
+@pytest.mark.slow
 @x86
 def test_attention_and_group_norms_of_a_unet_are_named() -> None:
     found = forewarned(small_models.ddpm().eval(), (STATIC,))

@@ -64,6 +64,7 @@ def test_equal_content_is_equal_bytes(exported: Callable, tmp_path: Path) -> Non
     assert package(model, paths, tmp_path / "b.niwaki", pack=True).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_views_share_their_weights_when_packed(exported: Callable, tmp_path: Path) -> None:
     model, paths = exported("flow", "inverse", "forward")
     both = package(model, paths, tmp_path / "both.niwaki", archive=False, pack=True)

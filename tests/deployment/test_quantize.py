@@ -73,6 +73,7 @@ def test_every_weighted_operator_of_a_generator_runs_on_integers(
     assert all(counts[kind] >= 1 for kind in kinds)
 
 
+@pytest.mark.slow
 def test_convolutions_linears_and_attention_of_a_denoiser_run_on_integers(quantized: Callable) -> None:
     counts = quantized("denoiser")[3]
     assert counts["Conv"] == 13

@@ -61,6 +61,7 @@ def test_a_dead_feature_is_harmless() -> None:
     assert frechet_distance(x0, y0).value == pytest.approx(plain, rel=1e-10)
 
 
+@pytest.mark.slow
 def test_the_jackknife_knows_the_spread() -> None:
     rng = np.random.default_rng(0)
     values, widths = [], []

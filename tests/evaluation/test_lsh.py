@@ -40,6 +40,7 @@ def test_equals_sets_of_buckets() -> None:
     assert found.precision.floor == np.mean(alone)
 
 
+@pytest.mark.slow
 def test_two_samples_meet_as_often_as_the_theory_says() -> None:
     """Datar et al., section 3.2: p(c) = 1 − 2Φ(−w/c) − 2c/(√(2π)w)·(1 − exp(−w²/2c²))."""
     width, distance = 1.5, 1.0

@@ -75,7 +75,8 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
         assert runner.run(name, 2, inputs=made).shape == (2, *again.program(name).output.shape)
 
 
-HEAVY = ("latent-diffusion",)  # four networks; what it adds to its parts is tested in test_latent.py
+HEAVY = ("latent-diffusion", "transformer", "spatial-vae")
+"""Of several networks; the tests of each model of its own export it, too."""
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,7 @@ def test_special_floats_keep_their_bits() -> None:
         assert back(packed([piece(b)]), b.nbytes) == b.tobytes()
 
 
+@pytest.mark.slow
 def test_many_tensors_at_once() -> None:
     arrays = [example(kind)[: 17 + 997 * i] for i, kind in enumerate(KINDS * 8)]
     arrays += [np.zeros(4096, np.uint8), np.empty(0, np.float32), example("int8", 9_000_000)]

@@ -49,7 +49,9 @@ CHANGE = {
 }
 
 
-@pytest.mark.parametrize("error", [NiwakiError("the disk is <full>"), KeyError("surprise")])
+@pytest.mark.parametrize(
+    "error", [NiwakiError("the disk is <full>"), pytest.param(KeyError("surprise"), marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("stage", list(CHANGE))
 def test_the_report_begins_with_the_failure(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: Any, error: Exception

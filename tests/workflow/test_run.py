@@ -205,6 +205,7 @@ def test_every_kind_of_step_goes_the_whole_way(again: Path) -> None:
     assert niwaki_runtime.inspect(again / "tiny.niwaki").graphs["generator"].quantized["quantized"] > 0
 
 
+@pytest.mark.slow
 def test_what_was_deleted_is_made_again(again: Path) -> None:
     (again / "report.html").unlink()
     assert redone(again)[0] == ["report"]

@@ -196,6 +196,7 @@ def test_later_steps_imitate_the_model_of_few_steps(tmp_path: Path) -> None:
     assert float((asked[0] - asked[1]).square().mean()) < 0.5 * float((asked[0] - asked[2]).square().mean())
 
 
+@pytest.mark.slow
 def test_a_smaller_student_of_the_same_family_is_taught_from_nothing(tmp_path: Path) -> None:
     teacher = ddpm(widths=[16, 16])
     step = DistillConfig(student={"widths": [8, 8]}, steps=40, task_loss_weight=0.0, **QUICK)

@@ -127,6 +127,7 @@ def test_mixed_maps_are_honoured_to_the_longest_name() -> None:
         quantize_model(lively("diffusion"), config(layers={"unet.lst": {"bits": 4}}))
 
 
+@pytest.mark.slow
 def test_fewer_bits_err_more_and_weights_stay_on_their_grid(tmp_path: Path) -> None:
     model, errors = lively("upsampling"), []
     wanted = model.sample(64, seed=1)
@@ -306,6 +307,7 @@ def test_a_file_without_a_quantized_operator_is_an_error(
         compress(lively("flow"), None, plan, workdir=tmp_path, seed=0)
 
 
+@pytest.mark.slow
 def test_the_record_says_what_was_quantized_with_how_many_bits(tmp_path: Path) -> None:
     layers = {"layers.0": {"bits": 4}, "layers.1": "float"}
     plan = CompressConfig(steps=(config(layers=layers),), measure=False)
