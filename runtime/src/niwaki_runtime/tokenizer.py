@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from niwaki_runtime.errors import CallError, first_line, nearest
 from niwaki_runtime.member import read_member
 from niwaki_runtime.token_decoders import Broken, letters, rules_of
 
-__all__ = ["FILE", "Tokenizer", "letters", "tokenizer_of"]
+__all__ = ["FILE", "Tokenizer", "letters", "package_tokenizer", "tokenizer_of"]
 
 FILE = "tokenizer.json"
 """Where a bundle keeps it."""
@@ -116,26 +118,13 @@ class Tokenizer:
             return [numbers[word] for word in text.split()]
         if self._plain:
             return self._bytes_of(text)
-        try:
-            import tokenizers
-        except ImportError as error:
-            raise CallError(
-                "text is cut into these tokens by the package 'tokenizers', which is not installed: "
-                "pip install tokenizers"
-            ) from error
-        try:
-            made = tokenizers.Tokenizer.from_str(
-                self._text if isinstance(self._text, str) else self._text.decode()
-            )
-            made.no_truncation()  # settings of a batch, which the file may hold, are none of a text
-            made.no_padding()
-            return list(made.encode(text, add_special_tokens=False).ids)
-        except BaseException as error:  # the package raises plain exceptions, and panics, which are none
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            raise CallError(
-                f"the package 'tokenizers' does not cut this text by this {FILE}: {first_line(error)}"
-            ) from error
+        with _refusing(f"the package 'tokenizers' does not cut this text by this {FILE}"):
+            return list(self._package.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _package(self) -> Any:
+        text = self._text if isinstance(self._text, str) else self._text.decode()
+        return package_tokenizer(text, f"this {FILE}")
 
     def _bytes_of(self, text: str) -> list[int]:
         """Bytes as tokens, added tokens where they are found: the longest of those that begin first."""
@@ -151,6 +140,40 @@ class Tokenizer:
             written = (letters()[b] for b in part.encode("utf-8", "replace"))
             tokens += [numbers[letter] for letter in written if letter in numbers]
         return tokens
+
+
+def package_tokenizer(text: str, called: str) -> Any:
+    """A `tokenizer.json` as the package `tokenizers` reads it; without truncation and padding, which are
+    settings of a batch and not of a text.
+
+    called: how messages name it
+    Raises CallError where the package is not installed, or does not read this.
+    """
+    try:
+        import tokenizers
+    except ImportError as error:
+        raise CallError(
+            "text is cut into these tokens by the package 'tokenizers', which is not installed: "
+            "pip install tokenizers"
+        ) from error
+    with _refusing(f"{called} cannot be read"):
+        made = tokenizers.Tokenizer.from_str(text)
+        made.no_truncation()
+        made.no_padding()
+    return made
+
+
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """CallError for whatever the package raises: plain exceptions, and panics, which are none."""
+    try:
+        yield
+    except CallError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CallError(f"{what}: {first_line(error)}") from error
 
 
 def tokenizer_of(bundle: Any) -> Tokenizer:

@@ -10,7 +10,7 @@ from typing import Any
 from niwaki.adapters.language.files import fetch, package, quiet
 from niwaki.core.contract import CallError, NiwakiError, first_line
 from niwaki.core.store import read_json
-from niwaki_runtime.tokenizer import Tokenizer
+from niwaki_runtime.tokenizer import Tokenizer, package_tokenizer
 
 __all__ = ["Words", "read_words"]
 
@@ -94,13 +94,7 @@ def read_words(source: Any) -> Words:
 
 def _of_text(text: str) -> Words:
     Tokenizer(text)  # says what is not known of it
-    tokenizers = package("tokenizers")
-    try:
-        made = tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the package raises plain exceptions
-        raise CallError(f"the tokenizer.json cannot be read: {first_line(error)}") from error
-    made.no_truncation()
-    made.no_padding()
+    made = package_tokenizer(text, "the tokenizer.json")
     plain = made.encode("a", add_special_tokens=False).ids
     return Words(text, *_around(plain, made.encode("a").ids))
 

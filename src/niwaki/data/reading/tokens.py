@@ -11,14 +11,12 @@ import json
 from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from niwaki.core.contract import CallError
 from niwaki.core.store import read_json
-from niwaki_runtime.errors import first_line
-from niwaki_runtime.tokenizer import FILE, Tokenizer, letters
+from niwaki_runtime.tokenizer import FILE, Tokenizer, letters, package_tokenizer
 
 __all__ = [
     "BYTES",
@@ -117,7 +115,7 @@ def given_tokenizer(where: str) -> str:
         read_json(path)  # says what is wrong with it
         text = path.read_text(encoding="utf-8")
     Tokenizer(text)
-    _package(text)
+    package_tokenizer(text, "data.tokenizer")
     return text
 
 
@@ -132,28 +130,10 @@ def token_count(text: str) -> int:
 def encode_with(passages: Sequence[str], text: str, end: int | None) -> tuple[list[np.ndarray], int]:
     """The tokens of each passage by a given tokenizer.json, and after it `end`, or a blank line where there
     is none: int64 rows, and how many of their last tokens that is."""
-    made = _package(text)
+    made = package_tokenizer(text, "data.tokenizer")
     last = made.encode("\n\n", add_special_tokens=False).ids if end is None else [end]
     found = made.encode_batch(list(passages), add_special_tokens=False)
     return [np.array([*e.ids, *last], dtype=np.int64) for e in found], len(last)
-
-
-def _package(text: str) -> Any:
-    """The tokenizer as the package reads it. Raises CallError where that is missing, or does not."""
-    try:
-        import tokenizers
-    except ImportError as error:
-        raise CallError(
-            "text is cut with a given tokenizer by the package 'tokenizers', which is not installed: "
-            "pip install 'niwaki[hub]'"
-        ) from error
-    try:
-        made = tokenizers.Tokenizer.from_str(text)
-    except Exception as error:  # the package raises plain exceptions
-        raise CallError(f"data.tokenizer cannot be read: {first_line(error)}") from error
-    made.no_truncation()
-    made.no_padding()
-    return made
 
 
 def encode(passages: Sequence[str], tokenizer: str, vocabulary: int) -> list[np.ndarray]:
