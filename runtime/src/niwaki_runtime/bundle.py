@@ -166,17 +166,14 @@ def extract(path: Path | str, out: Path | str) -> list[Path]:
 
     def copied(directory: Path, manifest: Manifest) -> list[Path]:
         graphs = sorted({graph.file for graph in manifest.graphs.values()})
-        names = {*graphs}
-        for graph in graphs:
-            names |= {str(PurePosixPath(graph).parent / other) for other in external_files(directory / graph)}
-        flat = {name: out / PurePosixPath(name).name for name in sorted(names)}
-        for target in flat.values():
-            if target.exists():
-                raise CallError(f"{target} already exists; name another directory")
-        out.mkdir(parents=True, exist_ok=True)
-        for name, target in flat.items():
-            shutil.copyfile(_inside(directory, name), target)
-        return [flat[graph] for graph in graphs]
+        names = sorted({*graphs, *(name for graph in graphs for name in _weights_of(directory, graph))})
+        for name in names:
+            if _inside(out, name).exists():
+                raise CallError(f"{_inside(out, name)} already exists; name another directory")
+        for name in names:
+            _inside(out, name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_inside(directory, name), _inside(out, name))
+        return [_inside(out, graph) for graph in graphs]
 
     try:
         found: list[Path] = _read(Path(path), copied)
@@ -256,8 +253,13 @@ def _verify_graphs(directory: Path, manifest: Manifest) -> None:
     """No graph reads weights from a file that is not listed."""
     known = {*manifest.files, *manifest.packed}
     for graph in sorted({g.file for g in manifest.graphs.values()}):
-        for other in external_files(directory / graph):
-            if (PurePosixPath(graph).parent / other).as_posix() not in known:
+        for name in _weights_of(directory, graph):
+            if name not in known:
                 raise BundleError(
-                    f"{graph} reads {other!r}, which the manifest does not list; do not trust it"
+                    f"{graph} reads {name!r}, which the manifest does not list; do not trust it"
                 )
+
+
+def _weights_of(directory: Path, graph: str) -> list[str]:
+    """Files that a graph reads its weights from, as paths in the bundle."""
+    return [(PurePosixPath(graph).parent / other).as_posix() for other in external_files(directory / graph)]
