@@ -37,6 +37,7 @@ def compare(
     data: Any = None,
     features: Sequence[str] | None = None,
     metrics: Sequence[str] | None = None,
+    n: int | None = None,
     resize: bool = False,
     engine: str = "auto",
     reporter: Reporter | None = None,
@@ -45,14 +46,14 @@ def compare(
 
     Sample by sample where both were made from the same seeds for the same classes; otherwise as two sets that
     share nothing. Of paired sides the longer one is cut.
-    data, features, metrics, resize: as for `evaluate`; engine: of bundles
+    data, features, metrics, n, resize: as for `evaluate`; engine: of bundles
     Returns `before` and `after` (metrics), `sections` by side, `sources`, `paired`, `verdict` by axis,
     `verdicts` by judge, `comparison` (the samples' verdicts, damage, what was lost), `clusters`, `bias`,
     `gate` and `modes` by side, `fitness`, `extractors`, `n`, `seed`.
     Raises CallError as `evaluate` does.
     """
     reporter = reporter or Quiet()
-    context = context_of([before, after], data, [*overrides, *as_overrides(features, metrics)], reporter)
+    context = context_of([before, after], data, [*overrides, *as_overrides(features, metrics, n)], reporter)
     subjects: list[Subject] = []
     found: dict[str, dict[str, Judgement]] = {}
     origins: list[Origin] = []

@@ -60,8 +60,7 @@ def evaluate(
     NiwakiError for a run without a trained model.
     """
     reporter = reporter or Quiet()
-    changes = [*overrides, *as_overrides(features, metrics)]
-    changes += [f"evaluate.n={n}"] * (n is not None) + [f"evaluate.seed={seed}"] * (seed is not None)
+    changes = [*overrides, *as_overrides(features, metrics, n, seed)]
     where = recipe if data is None else data
     if against is not None:
         from niwaki.api.compare import compare

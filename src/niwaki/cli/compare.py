@@ -33,9 +33,8 @@ def compare(
     with at_work(as_json) as work:
         from niwaki.api.compare import compare
 
-        changes = [*(overrides or ()), *([f"evaluate.n={n}"] if n else [])]
         found = compare(
-            before, after, changes, data=data, features=names_in(features),
+            before, after, overrides or (), data=data, n=n, features=names_in(features),
             metrics=names_in(metrics), resize=resize, engine=engine, reporter=work.reporter,
         )  # fmt: skip
 

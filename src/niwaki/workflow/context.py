@@ -98,10 +98,19 @@ class EvaluationContext:
         return self.config.n or len(self.dataset.test)
 
 
-def as_overrides(features: Sequence[str] | None, metrics: Sequence[str] | None) -> list[str]:
-    """`--features` and `--metrics` as what they are short for."""
-    given = {"features": features, "metrics": metrics}
-    return [f"evaluate.{key}=[{', '.join(map(str, names))}]" for key, names in given.items() if names]
+def as_overrides(
+    features: Sequence[str] | None,
+    metrics: Sequence[str] | None,
+    n: int | None = None,
+    seed: int | None = None,
+) -> list[str]:
+    """`--features`, `--metrics`, `-n` and a seed as what they are short for."""
+    lists = {"features": features, "metrics": metrics}
+    numbers = {"n": n, "seed": seed}
+    return [
+        *(f"evaluate.{key}=[{', '.join(map(str, names))}]" for key, names in lists.items() if names),
+        *(f"evaluate.{key}={value}" for key, value in numbers.items() if value is not None),
+    ]
 
 
 class _Sections(BaseConfig):
