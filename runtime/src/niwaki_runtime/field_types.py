@@ -5,14 +5,20 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Mapping
-from collections.abc import Mapping as AnyMapping
 from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from niwaki_runtime.errors import CallError
 
-__all__ = ["check_fields", "fits"]
+__all__ = ["as_table", "check_fields", "fits"]
 
 _WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+
+
+def as_table(record: Any, said: str) -> dict[str, Any]:
+    """A copy of a table. Raises CallError, which begins with what was `said` of it, for anything else."""
+    if not isinstance(record, Mapping):
+        raise CallError(f"{said}, not {record!r:.80}")
+    return dict(record)
 
 
 def check_fields(cls: type[Any], values: Mapping[str, Any], owner: str) -> None:
@@ -43,8 +49,8 @@ def fits(value: Any, declared: Any) -> bool:
         if len(inner) == 2 and inner[1] is Ellipsis:
             return all(fits(one, inner[0]) for one in value)
         return len(value) == len(inner) and all(map(fits, value, inner))
-    if origin in (dict, AnyMapping):
-        return isinstance(value, AnyMapping) and all(
+    if origin in (dict, Mapping):
+        return isinstance(value, Mapping) and all(
             fits(k, inner[0]) and fits(v, inner[1]) for k, v in value.items()
         )
     if declared is type(None):
@@ -73,6 +79,6 @@ def _words(declared: Any) -> str:
         return " or ".join("nothing" if one is type(None) else _words(one) for one in inner)
     if origin is tuple:
         return f"a list, each of it {_words(inner[0])}"
-    if origin in (dict, AnyMapping):
+    if origin in (dict, Mapping):
         return f"a table of names, each with {_words(inner[1])}"
     return _WORDS.get(declared, getattr(declared, "__name__", str(declared)))

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.field_types import check_fields
+from niwaki_runtime.field_types import as_table, check_fields
 
 __all__ = ["Head", "Mixture", "Quantiles", "head_from_json", "register_head"]
 
@@ -129,9 +129,7 @@ class Mixture(Head):
 
 def head_from_json(record: Mapping[str, Any]) -> Head:
     """The head that `to_json` described. Raises CallError for an unknown kind or a wrong field."""
-    if not isinstance(record, Mapping):
-        raise CallError(f"a head must be a table with its 'kind', not {record!r:.80}")
-    rest = dict(record)
+    rest = as_table(record, "a head must be a table with its 'kind'")
     kind = str(rest.pop("kind", ""))
     if kind not in _HEADS:
         raise CallError(f"this runtime knows no head '{kind}'; {nearest(kind, _HEADS)}")

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar
 
 from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.field_types import check_fields
+from niwaki_runtime.field_types import as_table, check_fields
 from niwaki_runtime.process.conversions import CONVERSIONS, Conversion, conversion
 
 __all__ = ["END", "Process", "process_from_json", "register"]
@@ -116,9 +116,7 @@ class Process:
 
 def process_from_json(record: Mapping[str, Any]) -> Process:
     """The process that `to_json` described. Raises CallError for an unknown kind or option."""
-    if not isinstance(record, Mapping):
-        raise CallError(f"a diffusion process must be a table with its 'kind', not {record!r:.80}")
-    rest = dict(record)
+    rest = as_table(record, "a diffusion process must be a table with its 'kind'")
     kind = str(rest.pop("kind", None))
     if kind not in _PROCESSES:
         raise CallError(f"this runtime knows no diffusion process '{kind}'; {nearest(kind, _PROCESSES)}")

@@ -19,7 +19,7 @@ import numpy as np
 
 from niwaki_runtime import noise
 from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.field_types import check_fields
+from niwaki_runtime.field_types import as_table, check_fields
 
 __all__ = [
     "Array",
@@ -243,9 +243,7 @@ def _tuples(value: Any) -> Any:
 
 def sampler_from_json(record: Mapping[str, Any]) -> Sampler:
     """The sampler that `to_json` described. Raises CallError for an unknown kind or option."""
-    if not isinstance(record, Mapping):
-        raise CallError(f"a sampler must be a table with its 'kind', not {record!r:.80}")
-    rest = dict(record)
+    rest = as_table(record, "a sampler must be a table with its 'kind'")
     kind = str(rest.pop("kind", None))
     if kind not in _SAMPLERS:
         raise CallError(f"this runtime knows no sampler '{kind}'; {nearest(str(kind), _SAMPLERS)}")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.field_types import check_fields
+from niwaki_runtime.field_types import as_table, check_fields
 from niwaki_runtime.specs.value import ValueSpec
 from niwaki_runtime.specs.values import Real, Tokens
 
@@ -104,8 +104,7 @@ class ConditionSpec:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ConditionSpec:
-        if not isinstance(record, Mapping):
-            raise CallError(f"a condition must be a table with its 'value', not {record!r:.80}")
+        record = as_table(record, "a condition must be a table with its 'value'")
         if "value" in record:
             check_fields(cls, {"null": record.get("null")}, "a condition")
             return cls(ValueSpec.from_json(record["value"]), record.get("null"))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
+from niwaki_runtime.field_types import as_table
 from niwaki_runtime.specs.value import ValueSpec
 from niwaki_runtime.specs.values import Levels, Real, Tokens, Values
 
@@ -155,8 +156,7 @@ class DataSpec:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> DataSpec:
-        if not isinstance(record, Mapping):
-            raise CallError(f"a data spec must be a table of columns, not {record!r:.80}")
+        record = as_table(record, "a data spec must be a table of columns")
         if "columns" in record:
             if not isinstance(record["columns"], Mapping) or "x" not in record["columns"]:
                 raise CallError("a data spec must be a table of columns, with the samples as 'x'")

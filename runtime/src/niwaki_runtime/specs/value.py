@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.field_types import check_fields
+from niwaki_runtime.field_types import as_table, check_fields
 from niwaki_runtime.specs.values import Real, Tokens, Values, values_from_json, values_to_json
 
 __all__ = ["ValueSpec"]
@@ -118,8 +118,7 @@ class ValueSpec:
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> ValueSpec:
-        if not isinstance(record, Mapping):
-            raise CallError(f"a value must be a table with its 'modality' and 'shape', not {record!r:.80}")
+        record = as_table(record, "a value must be a table with its 'modality' and 'shape'")
         for name in ("modality", "shape", "values"):
             if name not in record:
                 raise CallError(f"the description of a value lacks '{name}'")

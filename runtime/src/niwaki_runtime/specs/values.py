@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.field_types import check_fields
+from niwaki_runtime.field_types import as_table, check_fields
 
 __all__ = ["Levels", "Real", "Tokens", "Values", "values_from_json", "values_to_json"]
 
@@ -79,9 +79,7 @@ def values_to_json(values: Values) -> dict[str, Any]:
 
 def values_from_json(record: Mapping[str, Any]) -> Values:
     """The values that `values_to_json` described. Raises CallError for an unknown kind."""
-    if not isinstance(record, Mapping):
-        raise CallError(f"values must be a table with their 'kind', not {record!r:.80}")
-    rest = dict(record)
+    rest = as_table(record, "values must be a table with their 'kind'")
     kind = str(rest.pop("kind", ""))
     if kind not in _KINDS:
         raise CallError(f"this version knows no values of the kind '{kind:.40}'; {nearest(kind, _KINDS)}")
