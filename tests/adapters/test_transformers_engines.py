@@ -27,7 +27,10 @@ NAMES = ["llama, tied", "gpt2", *SLOW]
 ENGINES = ["openvino", "onnxruntime"]
 
 
-@pytest.fixture(scope="module", params=[NAMES[0], pytest.param(NAMES[1], marks=pytest.mark.slow)])
+pytestmark = pytest.mark.slow  # two graphs of a language model each: half a minute
+
+
+@pytest.fixture(scope="module", params=NAMES[:2])
 def made(request: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Path]:
     model, directory = adapted(request.param), tmp_path_factory.mktemp("bundle")
     graphs = export_graphs(model, directory / "graphs")

@@ -36,7 +36,8 @@ def test_a_folder_holds_the_same_model_and_its_tokenizer(tmp_path: Path) -> None
     assert loaded(tmp_path, tokenizer=byte_tokenizer()).tokenizer_json == byte_tokenizer()
 
 
-@pytest.mark.parametrize("name", ["llama, tied", pytest.param("gpt2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama, tied", "gpt2"])
 def test_it_is_reloaded_in_a_fresh_process_without_the_folder(name: str, tmp_path: Path) -> None:
     network(name, vocab_size=300).save_pretrained(tmp_path / "theirs")
     model = loaded(tmp_path / "theirs", tokenizer=byte_tokenizer())

@@ -212,7 +212,8 @@ KINDS = [
     *(ByHand, Rosinality, RosinalityUp, RosinalityDown, FlippedUp, PlusOne, NotDemodulated),
     *(Along, Volume, Blur, Mixture, MixtureUp, Dynamic, TwoRows),
 ]
-HEAVY = (MixtureUp, RosinalityDown, FlippedUp, PlusOne, Dynamic)  # near others of the list
+# Near others of the list.
+HEAVY = (MixtureUp, TwoRows, Volume, Along, RosinalityDown, FlippedUp, PlusOne, Dynamic)
 
 
 @pytest.mark.parametrize(

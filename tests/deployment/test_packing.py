@@ -47,7 +47,9 @@ def sparse(array: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n == "denoiser" else n for n in NAMES]
+)
 def test_the_same_samples_bit_for_bit(name: str, engine: str, exported: Callable, tmp_path: Path) -> None:
     model, paths = exported(name)
     plain = package(model, paths, tmp_path / "plain.niwaki")

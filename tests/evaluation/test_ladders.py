@@ -107,6 +107,7 @@ def test_the_classifier_is_fit_for_digits(digits: Any) -> None:
     assert [ladder.name for ladder in found.ladders] == ["blur", "noise", "contrast", "modes", "copies"]
 
 
+@pytest.mark.slow
 def test_repeats_exactly_and_fits_json(modes: Dataset) -> None:
     first, again, other = (check_extractor(Identity(), modes, seed=seed) for seed in (0, 0, 1))
     assert json.dumps(jsonable(first), allow_nan=False) == json.dumps(jsonable(again))

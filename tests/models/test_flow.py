@@ -237,7 +237,7 @@ def test_a_bundle_says_log_prob_in_float32_however_it_samples(
 ) -> None:
     """Rounded to bfloat16, where an engine chooses that, a sum of many terms is off by nats."""
     model = stirred(digits_model()).eval()
-    model.shipped = ("sample", "log_prob", "encode")
+    model.shipped = ("sample", "log_prob")
     bundle = package(model, export_graphs(model, tmp_path / "graphs"), tmp_path / "flow.niwaki")
     asked: dict[str, str] = {}
     opened = bundle_module.open_graph

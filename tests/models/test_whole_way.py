@@ -35,7 +35,7 @@ OF_A_KIND = list(
     {kind(case): case for case in sorted(FIRST, key=lambda case: case.split is not None)}.values()
 )
 """One of every kind; exporting takes seconds for each network, so the others are among the slow tests."""
-LIGHT = {"widths": (8, 16), "attention": (), "depth": 1}
+LIGHT = {"widths": (8, 16), "attention": (), "depth": 1, "layers": 2}
 """Exporting takes a time for every operator."""
 
 

@@ -75,6 +75,7 @@ def test_sigkill_at_any_moment_leaves_no_trace(tmp_path, kills):
     ends_alike(tmp_path / "killed", tmp_path / "whole")
 
 
+@pytest.mark.slow  # stopped from within: tests/workflow/test_run.py
 def test_ctrl_c_saves_and_exits(tmp_path):
     process = start(tmp_path / "stopped")
     assert process.stdout is not None

@@ -80,8 +80,9 @@ def test_an_outside_model_needs_data_of_its_shape(tmp_path: Path) -> None:
         niwaki.compress(model)
     with pytest.raises(CallError, match="name the data"):
         niwaki.evaluate(model)
-    with pytest.raises(CallError, match=r"\(1, 8, 8\).*\(1, 32, 32\)"):
-        niwaki.evaluate(model, data="glyphs")
+    large = niwaki.adapt(nn.Sequential(outside_dcgan(8), nn.Upsample(scale_factor=2)), latent=(100, 1, 1))
+    with pytest.raises(CallError, match=r"\(1, 16, 16\).*\(1, 8, 8\)"):
+        niwaki.evaluate(large, data="digits")
 
 
 def test_evaluate_takes_a_model_and_finds_what_it_does_in_a_run(tmp_path: Path) -> None:

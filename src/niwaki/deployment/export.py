@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import gc
 import logging
 import math
@@ -212,10 +213,18 @@ def _needed_opset(model: onnx_ir.Model) -> int:
             continue
         if node.op_type == "GridSample" and node.inputs[0] is not None and node.inputs[0].shape is not None:
             needed = max(needed, OPSET if len(node.inputs[0].shape) == 4 else 20)  # volumes came with 20
-        known = {s.since_version for s in onnx.defs.get_all_schemas_with_history() if s.name == node.op_type}
-        if known and min(known) > needed:
-            needed = min(known)
+        needed = max(needed, _first_opsets().get(node.op_type, OPSET))
     return needed
+
+
+@functools.cache
+def _first_opsets() -> dict[str, int]:
+    """The opset in which each operator first was there."""
+    first: dict[str, int] = {}
+    for schema in onnx.defs.get_all_schemas_with_history():
+        if schema.domain in ("", "ai.onnx"):
+            first[schema.name] = min(first.get(schema.name, schema.since_version), schema.since_version)
+    return first
 
 
 def _simplify(model: onnx_ir.Model) -> None:

@@ -303,8 +303,8 @@ def test_a_file_without_a_quantized_operator_is_an_error(
 
     monkeypatch.setattr(step, "unquantized", list)  # of every graph
     plan = CompressConfig(steps=(config(),), measure=False)
-    with pytest.raises(NiwakiError, match="no operator of the graph 'inverse' is quantized"):
-        compress(lively("flow"), None, plan, workdir=tmp_path, seed=0)
+    with pytest.raises(NiwakiError, match="no operator of the graph 'generator' is quantized"):
+        compress(lively("upsampling"), None, plan, workdir=tmp_path, seed=0)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ def vqvae() -> GenerativeModel:
     return model.eval()
 
 
+@pytest.mark.slow
 def test_a_graph_that_stays_float_as_asked_is_no_defect(vqvae: GenerativeModel, tmp_path: Path) -> None:
     """All three graphs are views of one model: what the others quantize says nothing of the encoder."""
     config = QuantizeConfig(ignored=("encoder",), calibration=20)

@@ -17,7 +17,7 @@ from niwaki.models import load_model
 from niwaki.surgery.quantized import Quantizer, quantized_layers
 
 
-@pytest.mark.parametrize("steps", ["train", "joint"])
+@pytest.mark.parametrize("steps", ["train", pytest.param("joint", marks=pytest.mark.slow)])
 def test_training_with_rounded_weights_brings_the_samples_back(steps: str, tmp_path: Path) -> None:
     model = lively("upsampling")
     tune = FinetuneConfig(

@@ -17,8 +17,8 @@ SMALL: dict[str, Any] = {
 }  # fmt: skip
 
 
-def _language(name: str, fast: bool = False, **settings: Any) -> None:
-    @case("transformers", TOKENS, name=name.lower(), fast=fast)
+def _language(name: str, **settings: Any) -> None:
+    @case("transformers", TOKENS, name=name.lower())
     def make() -> nn.Module:
         import transformers
 
@@ -29,7 +29,7 @@ def _language(name: str, fast: bool = False, **settings: Any) -> None:
 
 
 _language("GPT2", n_embd=32, n_layer=2, n_head=4, n_positions=16)
-_language("Llama", fast=True, num_key_value_heads=2)
+_language("Llama", num_key_value_heads=2)
 _language("Qwen2", num_key_value_heads=2)
 _language("Qwen3", num_key_value_heads=2, head_dim=8)
 _language("GPTNeoX")

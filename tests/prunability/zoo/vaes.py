@@ -80,7 +80,7 @@ class VQVAE(nn.Module):
         return self.decoder(self.codebook(far.argmin(-1)).movedim(-1, 1))
 
 
-@case("vae", whole("codes", 32, 4, 4))
+@case("vae", whole("codes", 32, 4, 4), fast=True)
 def vqvae_decoder() -> nn.Module:
     class Decoder(nn.Module):
         """From codes alone, as a prior gives them."""
