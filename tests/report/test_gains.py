@@ -37,5 +37,7 @@ def record(**likelihood: str) -> RunRecord:
 )
 def test_a_judge_that_dissents_is_heard_in_the_first_sentence(outcome: str, more: str) -> None:
     found = record(fidelity=outcome)
-    assert lead(found) == "It lost no fidelity or diversity beyond the margin." + more
+    assert (
+        lead(found) == "It lost no fidelity beyond the margin. It lost no diversity beyond the margin." + more
+    )
     assert [(judge, axis) for judge, axis, _ in other_verdicts(found)] == [("likelihood", "fidelity")]

@@ -17,7 +17,7 @@ from report.found import fitness
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import read_json, write_json
 from niwaki.report import write_report
-from niwaki.report.gains import bars
+from niwaki.report.cost import bars
 from niwaki.report.judgement import class_coverage, quality, verdicts
 from niwaki.report.record import measures, read_run
 
@@ -83,7 +83,7 @@ def test_nothing_is_loaded_and_nothing_runs(page: Page, run: Path) -> None:
     assert page.open == []  # every tag is closed
 
 
-def test_the_headline_states_what_was_measured(page: Page) -> None:
+def test_the_headline_states_what_was_measured(page: Page, run: Path) -> None:
     for text in (
         "9.27 MB",
         "462 kB",
@@ -97,7 +97,13 @@ def test_the_headline_states_what_was_measured(page: Page) -> None:
         assert text in page.text
     assert "Fréchet distance, lower is better; real samples in its place: 1.42" in page.text
     assert "The bundle is 20.1× smaller and 15.1× faster than the trained model." in page.text
-    assert "It lost no fidelity beyond the margin. Whether it lost diversity is undecided." in page.text
+    assert "Of fidelity it lost less than 0.16 (margin 0.40): a small loss, inside the margin." in page.text
+    assert "Whether it lost diversity is undecided; about 740 samples would tell." in page.text
+    assert "Its Fréchet distance to real samples is 1.93; as many real ones have 1.42." in page.text
+    tested = "rarefied coverage: lost 0.0240 (95 % interval 0.0010 … 0.0580), margin 0.0500"
+    assert page.text.count(tested) == 1
+    row = "<td>0.810</td><td>0.786</td>"
+    assert row in (run / "report.html").read_text(), "the headline shows what was tested"
 
 
 def test_every_section_is_there(page: Page) -> None:

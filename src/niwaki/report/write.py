@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from niwaki.core.store import write_text
 from niwaki.core.version import __version__
 from niwaki.report import (
+    cost,
     facts,
     figures,
     gains,
@@ -17,9 +18,11 @@ from niwaki.report import (
     judgement,
     memory,
     modes,
+    moved,
     plane,
     sections,
     sensitivity,
+    times,
     trust,
 )
 from niwaki.report.record import RunRecord, read_run
@@ -60,8 +63,11 @@ def context(record: RunRecord) -> dict[str, Any]:
         "failure": record.failure,
         "lead": gains.lead(record),
         "headline": gains.headline(record),
+        "moved": moved.moved_texts(moved.moved_of(record)),
+        "compared": bool(record.evaluation.get("bundle") or record.sections.get("after")),
         "before_name": (record.measured.get("before") or {}).get("what", "trained model"),
         "after_name": facts.engine_name(record),
+        "on_threads": times.threads_text(record),
         "by_samples": record.judged_by_samples,
         "with_classes": record.spec is None or bool(record.spec.classes),
         "samples": gallery.samples(record),
@@ -71,8 +77,8 @@ def context(record: RunRecord) -> dict[str, Any]:
         "no_pairs": gallery.no_pairs(record),
         "damage": gallery.damage_gallery(record),
         "coverage": judgement.class_coverage(record),
-        "bars": gains.bars(record),
-        "steps": gains.steps(record),
+        "bars": cost.bars(record),
+        "steps": cost.steps(record),
         "layers": sensitivity.heat(record),
         "off_path": sensitivity.off_path(record),
         "verdicts": judgement.verdicts(record),
