@@ -89,8 +89,11 @@ def test_a_verdict_without_figures_claims_no_more_than_its_outcome(outcome: str,
 def test_the_headline_shows_what_was_tested_with_its_interval() -> None:
     assert statistic_name(CASES["small"]) == "rarefied coverage"
     assert value_texts(CASES["small"]) == ("0.735", "0.695")
-    assert loss_text(CASES["small"]) == "lost 0.0400 (95 % interval 0.0200 … 0.0600), margin 0.100"
-    assert loss_text(CASES["gain"]).startswith("lost −0.0300 (95 % interval −0.0500 … −0.0100)")
+    interval = "(95 % interval of the loss 0.0200 … 0.0600), margin 0.100"
+    assert loss_text(CASES["small"]) == f"rarefied coverage fell by 0.0400 {interval}"
+    interval = "(95 % interval of the loss −0.0500 … −0.0100)"
+    assert loss_text(CASES["gain"]).startswith(f"rarefied coverage rose by 0.0300 {interval}")
+    assert loss_text(CASES["same"]).endswith("margin none")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from niwaki.report import times
 from niwaki.report.judgement import best_measure
 from niwaki.report.record import RunRecord
 from niwaki.report.sections import figure_rows
-from niwaki.report.verdict_words import badge_text, lead_text, loss_text, statistic_name, tone_of, value_texts
+from niwaki.report.verdict_words import badge_text, lead_text, loss_text, tone_of, value_texts
 from niwaki.report.words import bytes_text, change_text, metric_words, ms_text, number_text, sentence_list
 from niwaki_runtime.engines import engine_memory, known_engines
 
@@ -86,8 +86,7 @@ def _memory_hint(after: dict[str, Any]) -> str:
 def _verdict_row(label: str, verdict: Mapping[str, Any]) -> Row:
     """What was tested, before and after, with the interval that the outcome rests on."""
     before, after = value_texts(verdict)
-    hint = ": ".join(filter(None, [statistic_name(verdict), loss_text(verdict)]))
-    return Row(label, before, after, badge_text(verdict), tone_of(verdict), hint)
+    return Row(label, before, after, badge_text(verdict), tone_of(verdict), loss_text(verdict))
 
 
 def _figure_rows(record: RunRecord) -> list[Row]:
@@ -122,11 +121,11 @@ def _measure_row(record: RunRecord, axis: str, label: str, change: str) -> Row:
     )
 
 
-def lead(record: RunRecord) -> str:
+def lead(record: RunRecord) -> list[str]:
     """The page's first sentences: how much smaller and faster, whether anything was lost, and how near the
-    samples are to real ones."""
+    samples are to real ones. None of a run that failed."""
     if record.failure:
-        return ""
+        return []
     measured = record.measured
     before, after = measured.get("before") or {}, measured.get("after") or {}
     gains = [change_text(before.get("bytes"), after.get("bytes"), "smaller", "larger")]
@@ -137,7 +136,7 @@ def lead(record: RunRecord) -> str:
         parts.append(f"The bundle is {sentence_list(gains)} than the trained model.")
     verdicts = {axis: record.comparison.get(axis) or {} for axis in AXES}
     parts += [lead_text(axis, verdict) for axis, verdict in verdicts.items() if verdict.get("outcome")]
-    return " ".join([*parts, *_dissent(record), *_quality(record)])
+    return [*parts, *_dissent(record), *_quality(record)]
 
 
 def _dissent(record: RunRecord) -> list[str]:

@@ -57,8 +57,7 @@ def unevenness(record: RunRecord, batch: str) -> str:
     uneven = _uneven_sides(record, batch)
     if not uneven:
         return ""
-    told = [f"{side} {text}" if len(uneven) > 1 else text for side, text in uneven.items()]
-    return f"uncertain ({', '.join(told)})"
+    return f"uncertain ({' → '.join(uneven.values())})"
 
 
 def why_uneven(record: RunRecord, batch: str) -> str:

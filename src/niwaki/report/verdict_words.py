@@ -78,12 +78,16 @@ def statistic_name(verdict: Mapping[str, Any]) -> str:
 
 
 def loss_text(verdict: Mapping[str, Any]) -> str:
-    """`lost 0.024 (95 % interval 0.001 … 0.058), margin 0.050`; empty where nothing was tested."""
+    """`rarefied coverage fell by 0.024 (95 % interval of the loss 0.001 … 0.058), margin 0.050`; empty where
+    nothing was tested."""
     low, high = _interval(verdict)
-    if verdict.get("delta") is None or low is None or high is None:
+    delta = verdict.get("delta")
+    if delta is None or low is None or high is None:
         return ""
+    moved = f"{'fell' if delta >= 0 else 'rose'} by {number_text(abs(delta))}"
     margin = number_text(verdict.get("margin")) if has_margin(verdict) else "none"
-    return f"lost {number_text(verdict['delta'])} (95 % interval {interval_text(low, high)}), margin {margin}"
+    interval = f"95 % interval of the loss {interval_text(low, high)}"
+    return f"{statistic_name(verdict) or 'the statistic'} {moved} ({interval}), margin {margin}"
 
 
 def lead_text(axis: str, verdict: Mapping[str, Any]) -> str:
