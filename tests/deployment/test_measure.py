@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +15,15 @@ import torch
 
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import jsonable
-from niwaki.deployment import Latency, Measurement, interleave, measure_bundle, measure_model, package
+from niwaki.deployment import (
+    Latency,
+    Measurement,
+    interleave,
+    measure_bundle,
+    measure_model,
+    measure_steadily,
+    package,
+)
 from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_threads
 from niwaki.deployment.memory import _PEAK, bundle_memory, peak_above_empty
 
@@ -140,3 +150,46 @@ def test_long_calls_are_timed_for_a_minute_and_five_times_at_least(monkeypatch: 
     assert told[-1] == (30, 30)
     assert interleave({"a": lasting(40.0)})["a"].runs == 5
     assert interleave({"a": lasting(0.01)})["a"].runs == 30
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "uncertain"),
+    [(37.0, 145.0, True), (0.07, 0.237, True), (1.0, 2.01, True), (1.0, 2.0, False), (1.36, 1.52, False),
+     (5.0, 5.0, False)],
+)  # fmt: skip
+def test_a_time_is_uncertain_where_half_of_its_runs_span_a_factor_of_two(
+    low: float, high: float, uncertain: bool
+) -> None:
+    assert Latency((low + high) / 2, low, high, 30).uncertain is uncertain
+
+
+@pytest.mark.parametrize(
+    ("spreads", "tried", "taken"),
+    [
+        ({4: 1.2}, [4], 4),  # steady at once
+        ({4: 3.0, 2: 1.3}, [4, 2], 2),
+        ({4: 9.0, 2: 3.0, 1: 1.1}, [4, 2, 1], 1),
+        ({4: 9.0, 2: 3.0, 1: 5.0}, [4, 2, 1], 2),  # uneven to the end: the steadiest
+        ({1: 8.0}, [1], 1),  # there are no fewer
+        ({3: 2.5, 1: 1.0}, [3, 1], 1),
+    ],
+)
+def test_what_is_uneven_is_measured_again_on_fewer_threads(
+    monkeypatch: pytest.MonkeyPatch, spreads: dict[int, float], tried: list[int], taken: int
+) -> None:
+    asked: list[int] = []
+    again: list[tuple[int, int]] = []
+
+    def together(ways: Any, **_: Any) -> dict[str, dict[int, Latency]]:
+        steady, uneven = Latency(1.0, 1.0, 1.1, 30), Latency(1.0, 1.0, spreads[asked[-1]], 30)
+        return {"before": {1: steady, 16: steady}, "after": {1: steady, 16: uneven}}
+
+    monkeypatch.setattr("niwaki.deployment.measure.measure_together", together)
+    found, threads = measure_steadily(
+        lambda threads: asked.append(threads) or {}, threads=next(iter(spreads)),
+        again=lambda *at: again.append(at),
+    )  # fmt: skip
+    assert asked == tried
+    assert again == list(pairwise(tried))
+    assert threads == taken
+    assert found["after"][16].high_ms == spreads[taken]

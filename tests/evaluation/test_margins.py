@@ -43,7 +43,7 @@ def test_where_ruining_costs_nothing_there_is_no_verdict_on_fidelity(digits: Any
         assert found.n_needed is None
         assert found.margin <= Z95 * found.margin_noise
         assert "no better than ruined ones, so no margin can be calibrated" in found.text
-        assert "train the model longer or pass margins=…" in found.text
+        assert "train the model longer (more train.steps)" in found.text
 
 
 def test_identical_samples_are_no_loss_at_any_margin(digits: Any, untrained: Any) -> None:

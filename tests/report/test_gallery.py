@@ -14,9 +14,10 @@ from report.found import change
 from niwaki.core.contract import DataSpec
 from niwaki.core.store import read_json
 from niwaki.report import write_report
-from niwaki.report.gallery import damage_gallery, damage_of, no_pairs, samples
+from niwaki.report.gallery import damage_gallery, damage_of, no_pairs
 from niwaki.report.judgement import verdicts
 from niwaki.report.record import read_run
+from niwaki.report.sheet import samples
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_what_they_have_in_common_stands_above_them(run: Path) -> None:
     comparison = read_json(run / "evaluation.json")["comparison"]
     change(run, comparison={**comparison, "common": {"text": "Most of them are eights.", "found": ["8"]}})
     page = write_report(run).read_text()
-    section = page[page.index('id="damage"') : page.index('id="verdicts"')]
+    section = page[page.index('id="damage"') : page.index('id="plane"')]
     assert "Most of them are eights." in section
     assert section.index("Most of them are eights.") < section.index('class="pair"')
     assert "From the middle of the ranking" in section

@@ -21,5 +21,5 @@ def test_a_verdict_is_told_once_and_a_second_judges_own_in_its_part() -> None:
     record.evaluation = {"comparison": {"fidelity": told}}
     record.verdicts = {"forecast": {"axes": {"fidelity": told}}, "other": {"axes": {"fidelity": own}}}
     first, second = judges(record)
-    assert first["verdicts"] == [("fidelity", "no loss", "good", "")]
+    assert first["verdicts"] == [("fidelity", "no loss beyond the margin", "good", "")]
     assert second["verdicts"] == [("fidelity", "loss", "bad", "A loss of its own.")]

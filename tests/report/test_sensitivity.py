@@ -105,7 +105,7 @@ def test_the_page_has_both_panels_and_the_warnings(run: Path) -> None:
     (warned,) = off_path(read_run(run))
     assert (warned.what, warned.share) == ("ConvTranspose g.start 8×4×2×2", "40% of the arithmetic")
     page = write_report(run).read_text()
-    assert 'href="#layers"' in page
+    assert 'id="layers"' in page
     assert len(re.findall(r'class="heat"', page)) == 2
     assert "it has a zero point." in page
 

@@ -85,3 +85,13 @@ def test_without_an_evaluation_no_data_are_read(run: Path, monkeypatch: pytest.M
     keep_originals(session(run))
     assert not (run / "originals.npz").exists()
     assert np.array_equal(list(read_run(run).originals), [])
+
+
+def test_some_real_samples_are_kept_beside_those_made(run: Path) -> None:
+    np.savez(run / "samples.npz", before=np.zeros((20, 1, 4, 4), np.float32))
+    keep_originals(session(run, made_up()))
+    record = read_run(run)
+    assert len(record.real["samples"]) == 40, "all that there are, up to 60"
+    assert (SPEC.to_uint8(record.real["samples"]) == np.arange(100, 140)[:, None, None, None]).all()
+    assert "labels" not in record.real
+    assert sorted(record.originals["test"]) == [3, 7]

@@ -11,10 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from niwaki.cli.findings import draw_findings
+from niwaki.cli.table import draw_moved
 from niwaki.evaluation.measures import measures as known_metrics
+from niwaki.report.moved import Moved, moved_figures, moved_metrics
 from niwaki.report.record import Measure, measures
 from niwaki.report.sections import figure_rows
-from niwaki.report.words import interval_text, metric_words, number_text, outcome_of
+from niwaki.report.verdict_words import badge_text, statistic_name, tone_of, value_texts
+from niwaki.report.words import interval_text, metric_words, number_text
 
 __all__ = ["draw_comparison", "draw_evaluation", "draw_sections"]
 
@@ -89,23 +92,25 @@ def draw_comparison(console: Console, found: Mapping[str, Any]) -> None:
     console.print()
     table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
     table.add_column("verdict", header_style="bold")
-    for column in ("", titles[0], titles[1], "Δ", "interval", "margin"):
-        table.add_column(escape(column), justify="left" if column in ("", "interval") else "right")
+    left = ("tested by", "", "interval")
+    for column in (*left[:2], titles[0], titles[1], "loss", "interval", "margin"):
+        table.add_column(escape(column), justify="left" if column in left else "right")
     verdicts = {axis: v for axis, v in found["verdict"].items() if axis in ("fidelity", "diversity")}
     for axis, v in verdicts.items():
         table.add_row(
             axis,
-            f"[{_TONES[outcome_of(v)[0]]}]{v['outcome']}[/]",
-            number_text(v["before"]),
-            number_text(v["after"]),
-            f"[bold]{number_text(v['delta'])}[/]",
-            f"[dim]{interval_text(*v['interval'])}[/]",
-            number_text(v["margin"]),
+            f"[dim]{escape(statistic_name(v))}[/]",
+            f"[{_TONES[tone_of(v)]}]{badge_text(v)}[/]",
+            *value_texts(v),
+            f"[bold]{number_text(v.get('delta'))}[/]",
+            f"[dim]{interval_text(*v['interval']) if v.get('interval') else ''}[/]",
+            number_text(v.get("margin")),
         )
     console.print(table)
     console.print()
     for v in verdicts.values():
         console.print(escape(v["text"]))
+    draw_moved(console, _moved(found))
     common = found["comparison"].get("common") or {}
     if common.get("found"):
         console.print(escape(common["text"]))
@@ -124,6 +129,14 @@ def draw_comparison(console: Console, found: Mapping[str, Any]) -> None:
         sizes = " and ".join(f"{source['n']:,}" for source in sources.values())
         told = f"{sizes} samples without common seeds, compared as two sets"
     console.print(f"[dim]{told}, against the test split[/]")
+
+
+def _moved(found: Mapping[str, Any]) -> list[Moved]:
+    """What fell and what rose; nothing that is grey in the table."""
+    metrics = moved_metrics(
+        found["before"], found["after"], lambda extractor, metric: not _style((extractor, metric), found)
+    )
+    return metrics + moved_figures(found["sections"]["before"], found["sections"]["after"])
 
 
 def _titles(paths: Sequence[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from niwaki.report.gains import headline, other_verdicts
+from niwaki.report.moved import Moved, moved_of, moved_texts
 from niwaki.report.record import read_run
 from niwaki.report.words import bytes_text, ms_text, number_text
 
-__all__ = ["draw_steps", "draw_summary"]
+__all__ = ["draw_moved", "draw_steps", "draw_summary"]
 
 _TONES = {"good": "bold green", "bad": "bold red", "open": "bold yellow"}
 
@@ -31,7 +32,7 @@ def draw_summary(console: Console, found: Mapping[str, Any]) -> None:
     table.add_row(*(f"[dim]{t}[/]" for t in ("", "torch, float32", f"bundle, {after['engine']}", "")))
     hints = []
     for row in headline(record):
-        tone = _TONES.get(row.tone, "")
+        tone = "yellow" if row.uncertain else _TONES.get(row.tone, "")
         table.add_row(row.label, row.before, row.after, f"[{tone}]{row.change}[/]" if tone else row.change)
         if row.hint:
             hints.append(f"{row.label}: {row.hint}")
@@ -42,11 +43,21 @@ def draw_summary(console: Console, found: Mapping[str, Any]) -> None:
     for verdict in (*found["verdict"].values(), *others):
         if isinstance(verdict, Mapping) and verdict.get("text"):
             console.print(escape(verdict["text"]))
+    draw_moved(console, moved_of(record))
     for hint in hints:
         console.print(f"[dim]{escape(hint)}[/]")
     console.print()
     console.print(f"[dim]bundle[/]  {escape(str(found['bundle']))}")
     console.print(f"[dim]report[/]  [bold]{escape(str(found['report']))}[/]")
+
+
+def draw_moved(console: Console, found: Sequence[Moved]) -> None:
+    """What fell and what rose beside what was tested, in both directions."""
+    told = moved_texts(found)
+    for way, text in told.items():
+        console.print(f"{way.capitalize()} beyond the 95 % intervals: {escape(text)}.")
+    if not told:
+        console.print("No other figure moved beyond its 95 % interval.")
 
 
 def draw_steps(console: Console, found: Mapping[str, Any]) -> None:

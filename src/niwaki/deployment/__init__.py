@@ -2,7 +2,14 @@
 
 from niwaki.deployment.counting import count_quantized
 from niwaki.deployment.export import export_graphs
-from niwaki.deployment.measure import Measurement, machine, measure_bundle, measure_model, measure_together
+from niwaki.deployment.measure import (
+    Measurement,
+    machine,
+    measure_bundle,
+    measure_model,
+    measure_steadily,
+    measure_together,
+)
 from niwaki.deployment.package import bundle_bytes, package
 from niwaki.deployment.parity import parity, record_calls
 from niwaki.deployment.quantize_onnx import quantize_onnx
@@ -21,6 +28,7 @@ __all__ = [
     "machine",
     "measure_bundle",
     "measure_model",
+    "measure_steadily",
     "measure_together",
     "pack_bundle",
     "package",

@@ -18,7 +18,15 @@ from niwaki.deployment.package import bundle_bytes
 from niwaki.deployment.timing import Latency, interleave
 from niwaki_runtime.programs import SAMPLING
 
-__all__ = ["BATCHES", "Measurement", "machine", "measure_bundle", "measure_model", "measure_together"]
+__all__ = [
+    "BATCHES",
+    "Measurement",
+    "machine",
+    "measure_bundle",
+    "measure_model",
+    "measure_steadily",
+    "measure_together",
+]
 
 BATCHES = (1, 16)
 
@@ -95,6 +103,36 @@ def measure_together(
         for name, latency in interleave(calls, rounds=rounds, progress=step).items():
             found[name][n] = latency
     return found
+
+
+def measure_steadily(
+    ways: Callable[[int], Mapping[str, Callable[[int], Any]]],
+    *,
+    threads: int,
+    batches: Sequence[int] = BATCHES,
+    rounds: int = 30,
+    progress: Callable[[int, int], None] | None = None,
+    again: Callable[[int, int], None] = lambda threads, fewer: None,
+) -> tuple[dict[str, dict[int, Latency]], int]:
+    """`measure_together`, and where a latency is uncertain all of it again on half the threads, down to one:
+    a call on many threads waits for the slowest of them, so that work of others on one core delays it.
+
+    ways:  threads → `{name: n → samples}`
+    again: called with the threads that were too uneven and those that are tried next
+    Returns the latencies of the steadiest attempt by name and n, and its threads.
+    """
+    attempts: list[tuple[float, int, dict[str, dict[int, Latency]]]] = []
+    while True:
+        with torch_threads(threads):
+            found = measure_together(ways(threads), batches=batches, rounds=rounds, progress=progress)
+        taken = [latency for by_n in found.values() for latency in by_n.values()]
+        attempts.append((max(t.high_ms / max(t.low_ms, 1e-9) for t in taken), threads, found))
+        if threads == 1 or not any(t.uncertain for t in taken):
+            break
+        again(threads, threads // 2)
+        threads //= 2
+    _, threads, found = min(attempts, key=lambda attempt: attempt[0])
+    return found, threads
 
 
 def bundle_way(

@@ -11,12 +11,20 @@ import numpy as np
 
 from niwaki.core.contract import CallError
 
-__all__ = ["Latency", "interleave"]
+__all__ = ["SPREAD", "Latency", "interleave", "is_uncertain"]
 
 _PAUSE = 0.02  # seconds; a library's threads spin for a while after a call and would slow the next one down
 _BUDGET = 60.0  # seconds of timed rounds, after which the median of long calls is known well enough
 _FEWEST = 5  # rounds that a median and quartiles need all the same
 _LONG = 0.2  # seconds; a colder cache and a few milliseconds of others' spinning are nothing in such a call
+SPREAD = 2.0
+"""Quartiles further apart than by this factor: the time of a call is not known well enough to be quoted."""
+
+
+def is_uncertain(low_ms: float, high_ms: float) -> bool:
+    """Whether the middle half of the runs spans more than a factor of two. Work of others on the same cores
+    does that; a factor between two such times would be a headline made of noise."""
+    return high_ms > SPREAD * low_ms
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,10 @@ class Latency:
     low_ms: float
     high_ms: float
     runs: int
+
+    @property
+    def uncertain(self) -> bool:
+        return is_uncertain(self.low_ms, self.high_ms)
 
     @classmethod
     def of(cls, seconds: list[float]) -> Latency:

@@ -1,4 +1,4 @@
-"""What compression gained: the headline table, the bars of size and speed, the steps of the plan."""
+"""What compression gained and what it cost, at a glance: the first sentences and the headline table."""
 
 from __future__ import annotations
 
@@ -6,36 +6,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from niwaki.report import times
 from niwaki.report.judgement import best_measure
 from niwaki.report.record import RunRecord
 from niwaki.report.sections import figure_rows
-from niwaki.report.words import (
-    NONE,
-    bytes_text,
-    change_text,
-    count_text,
-    metric_words,
-    ms_text,
-    number_text,
-    outcome_of,
-    seconds_text,
-    sentence_list,
-)
+from niwaki.report.verdict_words import badge_text, lead_text, loss_text, tone_of, value_texts
+from niwaki.report.words import bytes_text, change_text, metric_words, ms_text, number_text, sentence_list
 from niwaki_runtime.engines import engine_memory, known_engines
 
-__all__ = ["Bar", "Row", "bars", "headline", "lead", "other_verdicts", "steps"]
+__all__ = ["AXES", "Row", "headline", "lead", "other_verdicts"]
 
-WAYS = {
-    "before": "the trained model: torch, float32",
-    "compiled": "the same under torch.compile, bf16",
-    "float32": "its bundle, not yet compressed",
-    "after": "the compressed bundle",
-}
+AXES = ("fidelity", "diversity")
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the headline table. hint: what the figure means, or what a perfect one would be."""
+    """One line of the headline table.
+
+    tone:      of a verdict's badge; empty where `change` is no verdict
+    hint:      what the figure means, what was tested, or what a perfect one would be
+    uncertain: the figures are too uneven to be compared
+    """
 
     label: str
     before: str
@@ -43,46 +34,42 @@ class Row:
     change: str = ""
     tone: str = ""
     hint: str = ""
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One bar. share: of the longest one, 0 … 1; spread: in words."""
-
-    label: str
-    share: float
-    text: str
-    spread: str = ""
-    tone: str = ""
-
-
-def _latency(measured: Mapping[str, Any], batch: str) -> float | None:
-    found = (measured.get("latency") or {}).get(batch)
-    return found.get("median_ms") if found else None
-
-
-def batches(record: RunRecord) -> list[str]:
-    """Batch sizes whose latency was measured, as they are written; 1 and 16 where nothing was."""
-    found = {b for way in record.measured.values() for b in (way.get("latency") or {})}
-    return sorted(found, key=int) or ["1", "16"]
+    uncertain: bool = False
 
 
 def headline(record: RunRecord) -> list[Row]:
-    """Before and after: bytes, latencies, memory, fidelity, diversity."""
+    """Before and after: bytes, latencies, memory, distance to real samples, and for each axis the statistic
+    that its verdict tested."""
     measured = record.measured
     before, after = measured.get("before") or {}, measured.get("after") or {}
     a, b = before.get("bytes"), after.get("bytes")
     rows = [Row("Size on disk", bytes_text(a), bytes_text(b), change_text(a, b, "smaller", "larger"))]
-    for batch in batches(record):
-        x, y = _latency(before, batch), _latency(after, batch)
-        label = "Time for one sample" if batch == "1" else f"Time for {batch} samples"
-        rows.append(Row(label, ms_text(x), ms_text(y), change_text(x, y, "faster", "slower")))
+    rows += [_time_row(record, batch) for batch in times.batches(record)]
     a, b = before.get("memory_bytes"), after.get("memory_bytes")
     change = change_text(a, b, "less", "more")
     rows.append(Row("Peak memory", bytes_text(a), bytes_text(b), change, hint=_memory_hint(after)))
     if record.evaluation.get("trained"):
-        rows += [_quality_row(record, axis) for axis in ("both", "fidelity", "diversity")]
-    return rows + _judged_rows(record)
+        rows.append(_measure_row(record, "both", "Distance to real samples", ""))
+    rows += _figure_rows(record)
+    for axis in AXES:
+        verdict = record.comparison.get(axis) or {}
+        if verdict.get("outcome"):
+            rows.append(_verdict_row(axis.capitalize(), verdict))
+        elif record.evaluation.get("trained"):
+            rows.append(_measure_row(record, axis, axis.capitalize(), "not judged"))
+    titles = _titles(record)
+    for judge, axis, verdict in other_verdicts(record):
+        rows.append(_verdict_row(f"{axis.capitalize()} by {titles.get(judge, judge).lower()}", verdict))
+    return rows
+
+
+def _time_row(record: RunRecord, batch: str) -> Row:
+    before, after = (
+        ms_text(times.latency(record, side, batch).get("median_ms")) for side in ("before", "after")
+    )
+    uneven = times.unevenness(record, batch)
+    change, hint = uneven or times.speed_text(record, batch), times.why_uneven(record, batch)
+    return Row(times.title(batch), before, after, change, hint=hint, uncertain=bool(uneven))
 
 
 def _memory_hint(after: dict[str, Any]) -> str:
@@ -96,33 +83,31 @@ def _memory_hint(after: dict[str, Any]) -> str:
     return f"about {own} of it is {engine}'s own code and tables, whatever the network{other}"
 
 
-def _judged_rows(record: RunRecord) -> list[Row]:
-    """Of every judge but that of samples, the first figure of each axis beside its verdict."""
+def _verdict_row(label: str, verdict: Mapping[str, Any]) -> Row:
+    """What was tested, before and after, with the interval that the outcome rests on."""
+    before, after = value_texts(verdict)
+    return Row(label, before, after, badge_text(verdict), tone_of(verdict), loss_text(verdict))
+
+
+def _figure_rows(record: RunRecord) -> list[Row]:
+    """Of every judge but that of samples, the first figure, beside what it is held against."""
     after = {s["judge"]: s for s in record.sections.get("after", [])}
     rows = []
     for section in record.sections.get("before", []):
         if section["judge"] == "samples":
             continue
-        verdicts = (record.verdicts.get(section["judge"]) or {}).get("axes") or {}
-        firsts: dict[str, dict[str, str]] = {}
-        for row in figure_rows(section, after.get(section["judge"])):
-            firsts.setdefault(row["axis"], row)
-        for axis, row in firsts.items():
-            verdict = verdicts.get(axis) or {}
-            outcome = str(verdict.get("outcome") or "")
-            hint = f"{axis}, {row['better']} is better"
+        for row in figure_rows(section, after.get(section["judge"]))[:1]:
+            hint = f"{row['better']} is better"
             if row["reference"]:
                 hint += f"; {row['reference_name']}: {row['reference']}"
-            tone = outcome_of(verdict)[0] if outcome else ""
             name = row["name"][0].upper() + row["name"][1:]
-            rows.append(Row(name, row["before"], row["after"], outcome, tone, hint))
+            rows.append(Row(name, row["before"], row["after"], hint=hint))
     return rows
 
 
-def _quality_row(record: RunRecord, axis: str) -> Row:
+def _measure_row(record: RunRecord, axis: str, label: str, change: str) -> Row:
+    """A metric that no verdict tested."""
     x, y = best_measure(record, "trained", axis), best_measure(record, "bundle", axis)
-    verdict = record.comparison.get(axis) or {}
-    outcome = str(verdict.get("outcome") or "")
     hint = ""
     shown = x or y
     if shown:
@@ -132,43 +117,31 @@ def _quality_row(record: RunRecord, axis: str) -> Row:
         if floor is not None:
             hint += f"; real samples in its place: {number_text(floor)}"
     return Row(
-        "Distance to real samples" if axis == "both" else axis.capitalize(),
-        number_text(x.value if x else None),
-        number_text(y.value if y else None),
-        outcome or ("" if axis == "both" else "not judged"),
-        outcome_of(verdict)[0] if outcome else "",
-        hint,
+        label, number_text(x.value if x else None), number_text(y.value if y else None), change, "", hint
     )
 
 
-def lead(record: RunRecord) -> str:
-    """The page's first sentence: how much smaller and faster, and whether anything was lost."""
+def lead(record: RunRecord) -> list[str]:
+    """The page's first sentences: how much smaller and faster, whether anything was lost, and how near the
+    samples are to real ones. None of a run that failed."""
     if record.failure:
-        return ""
+        return []
     measured = record.measured
     before, after = measured.get("before") or {}, measured.get("after") or {}
     gains = [change_text(before.get("bytes"), after.get("bytes"), "smaller", "larger")]
-    for batch in batches(record)[:1]:
-        gains.append(change_text(_latency(before, batch), _latency(after, batch), "faster", "slower"))
+    gains += [times.speed_text(record, batch) for batch in times.batches(record)[:1]]
     gains = [g for g in gains if g]
     parts = []
     if gains:
         parts.append(f"The bundle is {sentence_list(gains)} than the trained model.")
-    outcomes = {a: (record.comparison.get(a) or {}).get("outcome") for a in ("fidelity", "diversity")}
-    for outcome, spoken in (
-        ("loss", "It lost {}."),
-        ("no loss", "It lost no {} beyond the margin."),
-        ("inconclusive", "Whether it lost {} is undecided."),
-    ):
-        axes = [axis for axis, found in outcomes.items() if found == outcome]
-        if axes:
-            parts.append(spoken.format((" or " if outcome == "no loss" else " and ").join(axes)))
-    return " ".join([*parts, *_dissent(record)])
+    verdicts = {axis: record.comparison.get(axis) or {} for axis in AXES}
+    parts += [lead_text(axis, verdict) for axis, verdict in verdicts.items() if verdict.get("outcome")]
+    return [*parts, *_dissent(record), *_quality(record)]
 
 
 def _dissent(record: RunRecord) -> list[str]:
     """What judges beside those of the headline found that is not "no loss"."""
-    titles = {s["judge"]: s["title"] for s in record.sections.get("after", [])}
+    titles = _titles(record)
     return [
         f"By {titles.get(judge, judge).lower()}, "
         + (f"it lost {axis}." if verdict["outcome"] == "loss" else f"whether it lost {axis} is undecided.")
@@ -177,8 +150,18 @@ def _dissent(record: RunRecord) -> list[str]:
     ]
 
 
+def _quality(record: RunRecord) -> list[str]:
+    """How near what the run ended with is to real samples."""
+    found = best_measure(record, "bundle", "both") or best_measure(record, "trained", "both")
+    if found is None or found.value is None or found.record.get("floor") is None:
+        return []
+    title = metric_words(found.metric).title
+    floor = number_text(found.record["floor"])
+    return [f"Its {title} to real samples is {number_text(found.value)}; as many real ones have {floor}."]
+
+
 def other_verdicts(record: RunRecord) -> list[tuple[str, str, dict[str, Any]]]:
-    """Judge, axis and verdict of those that the headline does not show."""
+    """Judge, axis and verdict of those that the headline does not show first."""
     return [
         (judge, axis, verdict)
         for judge, found in record.verdicts.items()
@@ -187,57 +170,5 @@ def other_verdicts(record: RunRecord) -> list[tuple[str, str, dict[str, Any]]]:
     ]
 
 
-def bars(record: RunRecord) -> list[tuple[str, list[Bar]]]:
-    """Size and latency of every way of sampling that was measured: one group of bars per quantity."""
-    measured = {name: record.measured[name] for name in WAYS if record.measured.get(name)}
-    groups: list[tuple[str, list[tuple[str, float | None, str, str]]]] = []
-    sizes = [(n, m.get("bytes"), bytes_text(m.get("bytes")), "") for n, m in measured.items()]
-    groups.append(("Size on disk", sizes))
-    for batch in batches(record):
-        rows = []
-        for name, m in measured.items():
-            found = (m.get("latency") or {}).get(batch) or {}
-            value = found.get("median_ms")
-            spread = ""
-            if found.get("low_ms") is not None:
-                half = f"{ms_text(found['low_ms'])} … {ms_text(found['high_ms'])}"
-                spread = f"half of {found.get('runs')} runs: {half}"
-            rows.append((name, value, ms_text(value), spread))
-        groups.append(("Time for one sample" if batch == "1" else f"Time for {batch} samples at once", rows))
-    memory = [(n, m.get("memory_bytes"), bytes_text(m.get("memory_bytes")), "") for n, m in measured.items()]
-    groups.append(("Peak memory", memory))
-    out = []
-    for title, rows in groups:
-        known = [v for _, v, _, _ in rows if v]
-        if known:
-            drawn = [
-                Bar(WAYS[n], (v or 0) / max(known), text, spread, "after" if n == "after" else "before")
-                for n, v, text, spread in rows
-            ]
-            out.append((title, drawn))
-    return out
-
-
-def steps(record: RunRecord) -> list[dict[str, str]]:
-    """What every step of compression did."""
-    out = []
-    for step in record.compression.get("steps") or []:
-        parameters, macs = step.get("parameters") or [None, None], step.get("macs") or [None, None]
-        counts = list((step.get("quantized") or {}).values())
-        done, total = (sum(c.get(k, 0) for c in counts) for k in ("quantized", "total"))
-        latency = step.get("latency") or {}
-        first = next(iter(latency), None)
-        out.append(
-            {
-                "kind": str(step.get("kind", "")),
-                "parameters": count_text(parameters[1]),
-                "macs": number_text(macs[1] / 1e6) + " M" if macs[1] is not None else NONE,
-                "bytes": bytes_text(step.get("bytes")),
-                "latency": ms_text(latency[first]) if first is not None else NONE,
-                "int8": f"{done} of {total}" if total else "–",
-                "error": f"{number_text(step['error'], 2)} σ" if step.get("error") is not None else NONE,
-                "seconds": seconds_text(step.get("seconds")),
-                "notes": " ".join(step.get("notes") or []),
-            }
-        )
-    return out
+def _titles(record: RunRecord) -> dict[str, str]:
+    return {s["judge"]: s["title"] for s in record.sections.get("after", [])}

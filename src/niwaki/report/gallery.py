@@ -1,4 +1,4 @@
-"""Pictures of samples: a sheet of what ships, pairs of the same noise, and the pairs that changed most."""
+"""Pairs of the same noise, and the pairs that changed most."""
 
 from __future__ import annotations
 
@@ -7,62 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.modalities import modality_of
 from niwaki.report import figures, pictures, words
 from niwaki.report.record import RunRecord
 
-__all__ = ["damage_gallery", "damage_of", "no_pairs", "pairs", "samples"]
+__all__ = ["damage_gallery", "damage_of", "no_pairs", "pairs"]
 
-SHOWN = 8  # texts or recordings
-SAMPLES, PAIRS, WORST, USUAL = 60, 12, 12, 4  # and at least one sample of each class
+PAIRS, WORST, USUAL = 12, 12, 4
 QUANTILES = (("half of all pairs", "0.5"), ("90 %", "0.9"), ("99 %", "0.99"))
 
 
-def samples(record: RunRecord) -> dict[str, Any]:
-    """A sheet of samples of what the run ended with; a chart where they are no pictures.
-
-    classes: whether they are the first of every class, or the first of all
-    """
-    kept, spec = record.samples, record.spec
-    side = "after" if "after" in kept else "before"
-    if side not in kept or spec is None:
-        return {}
-    of = "the compressed bundle on its engine" if side == "after" else "the trained model"
-    chosen = kept[side]
-    if not pictures.drawable(spec):
-        shown = modality_of(spec.x).show(chosen[0], spec.x, record.files)
-        if shown.kind in ("text", "sound") and spec.size > 12:
-            few = [modality_of(spec.x).show(x, spec.x, record.files) for x in chosen[:SHOWN]]
-            media = [(m, _caption(record, i)) for i, m in enumerate(few)]
-            return {"of": of, "chart": None, "tiles": [], "columns": 0, "media": media, "classes": False}
-        sets: dict[str, np.ndarray] = {k: kept[k] for k in ("before", "after") if k in kept}
-        return {
-            "of": of,
-            "chart": figures.points("first two coordinates", sets),
-            "tiles": [],
-            "columns": 0,
-            "media": [],
-            "classes": False,
-        }
-    index = pictures.spread(_labels(record), len(chosen), max(SAMPLES, spec.classes))
-    classes = spec.classes if _labels(record) is not None else 0
-    tiles = [(pictures.picture(chosen[i], spec), _caption(record, i)) for i in index]
-    return {
-        "of": of,
-        "tiles": tiles,
-        "columns": classes if 5 <= classes <= 12 else 0,
-        "chart": None,
-        "media": [],
-        "classes": _labels(record) is not None,
-    }
-
-
-def pairs(record: RunRecord) -> list[dict[str, str]]:
+def pairs(record: RunRecord) -> list[dict[str, Any]]:
     """Some pairs, the classes in turn."""
     if not _paired(record):
         return []
     damage, _ = damage_of(record)
-    index = pictures.spread(_labels(record), len(record.samples["before"]), PAIRS)
+    index = pictures.spread(record.labels, len(record.samples["before"]), PAIRS)
     return [_pair(record, i, damage, original=True) for i in index]
 
 
@@ -136,34 +95,25 @@ def _moved(record: RunRecord) -> np.ndarray:
     return np.asarray(np.abs(after.astype(np.float64) - before).reshape(len(before), -1).mean(1) / span)
 
 
-def _labels(record: RunRecord) -> np.ndarray | None:
-    labels = record.samples.get("labels")
-    return None if labels is None else labels.astype(int)
-
-
-def _caption(record: RunRecord, i: int) -> str:
-    labels = _labels(record)
-    return f"sample {i}" if labels is None else record.class_name(int(labels[i]))
-
-
 def _paired(record: RunRecord) -> bool:
     return {"before", "after"} <= record.samples.keys() and pictures.drawable(record.spec)
 
 
 def _pair(
     record: RunRecord, i: int, damage: np.ndarray | None, rank: int = 0, *, original: bool = False
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """original: beside it the nearest training sample, which is kept for the first samples alone."""
     spec, kept = record.spec, record.samples
     assert spec is not None
     before, after = kept["before"][i], kept["after"][i]
     nearest = kept.get("nearest") if original else None
-    caption = _caption(record, i)
+    caption = record.caption(record.labels, i)
     return {
         "before": pictures.picture(before, spec),
         "after": pictures.picture(after, spec),
         "difference": pictures.difference(before, after, spec),
         "nearest": pictures.picture(nearest[i], spec) if nearest is not None and len(nearest) > i else "",
         "caption": f"{rank}. {caption}" if rank else caption,
+        "class": "" if record.labels is None else caption,
         "note": "" if damage is None else words.number_text(float(damage[i]), 2),
     }

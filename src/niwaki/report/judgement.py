@@ -3,22 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 from niwaki.report.record import Measure, RunRecord, measures
 from niwaki.report.trust import trusted
-from niwaki.report.words import (
-    NONE,
-    MetricWords,
-    count_text,
-    has_margin,
-    interval_text,
-    metric_words,
-    number_text,
-    outcome_of,
-)
+from niwaki.report.verdict_words import badge_text, has_margin, meaning_text, tone_of
+from niwaki.report.words import NONE, MetricWords, count_text, interval_text, metric_words, number_text
 
 __all__ = ["Axis", "best_measure", "class_coverage", "paired", "quality", "verdicts"]
 
@@ -35,6 +27,7 @@ class Axis:
 
     axis: str
     outcome: str
+    badge: str
     tone: str
     text: str
     meaning: str
@@ -79,7 +72,7 @@ def paired(record: RunRecord) -> bool:
 
 
 def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
-    tone, meaning = outcome_of(verdict)
+    tone, meaning = tone_of(verdict), meaning_text(verdict)
     delta, interval, margin = verdict.get("delta"), verdict.get("interval"), verdict.get("margin")
     figures = [("difference Δ", number_text(delta))]
     if interval:
@@ -104,6 +97,7 @@ def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
     plain = Axis(
         axis,
         str(verdict["outcome"]),
+        badge_text(verdict),
         tone,
         str(verdict.get("text") or ""),
         meaning,
@@ -120,9 +114,9 @@ def _axis(axis: str, verdict: Mapping[str, Any]) -> Axis:
     def at(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
 
-    return Axis(
-        plain.axis, plain.outcome, tone, plain.text, meaning, at(interval[0]), at(interval[1]), at(delta),
-        at(margin), at(0.0), plain.figures, plain.statistic, drawn=True,
+    return replace(
+        plain, low=at(interval[0]), high=at(interval[1]), point=at(delta), margin=at(margin), zero=at(0.0),
+        drawn=True,
     )  # fmt: skip
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from niwaki.core.contract import DataSpec
 from niwaki.modalities import modality_of
 
-__all__ = ["difference", "drawable", "picture", "spread"]
+__all__ = ["difference", "drawable", "kind", "picture", "spread"]
 
 
 def drawable(spec: DataSpec | None) -> bool:
@@ -36,3 +38,8 @@ def spread(labels: np.ndarray | None, total: int, count: int) -> list[int]:
     queues = [np.flatnonzero(labels == c).tolist() for c in classes]
     longest = max(map(len, queues))
     return [q[r] for r in range(longest) for q in queues if r < len(q)][:count]
+
+
+def kind(sample: np.ndarray, spec: DataSpec, files: Mapping[str, str] | None = None) -> str:
+    """As what a sample is shown: `picture`, `plot`, `sound`, `text`."""
+    return modality_of(spec.x).show(sample, spec.x, files).kind

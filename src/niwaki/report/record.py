@@ -19,7 +19,8 @@ from niwaki.report.records import ExportRecord, FailureRecord, VerdictRecord
 __all__ = ["ORIGINALS", "Measure", "RunRecord", "measures", "read_run"]
 
 ORIGINALS = "originals.npz"
-"""Real samples that the page shows: `test`, `train`, and their places there: `test_index`, `train_index`."""
+"""Real samples that the page shows: `test`, `train`, and their places there: `test_index`, `train_index`; and
+those of the test split that stand beside made ones: `real_samples`, `real_labels`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class RunRecord:
     verdicts: dict[str, Any] = field(default_factory=dict)
     samples: dict[str, np.ndarray] = field(default_factory=dict)
     originals: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    real: dict[str, np.ndarray] = field(default_factory=dict)
     manifest: Any = None
     bundle: Path | None = None
     bundle_error: str = ""
@@ -103,6 +105,16 @@ class RunRecord:
         found = self.sections.get("before")
         return not found or any(section.get("judge") == "samples" for section in found)
 
+    @property
+    def labels(self) -> np.ndarray | None:
+        """Classes that the samples were asked for `(n,)`; None where nothing was asked."""
+        labels = self.samples.get("labels")
+        return None if labels is None else labels.astype(int)
+
+    def caption(self, labels: np.ndarray | None, i: int) -> str:
+        """Under sample i: its class, or else its number."""
+        return f"sample {i}" if labels is None else self.class_name(int(labels[i]))
+
     def class_name(self, label: int) -> str:
         spec = self.spec
         return spec.class_names[label] if spec and label < len(spec.class_names) else str(label)
@@ -132,7 +144,9 @@ def read_run(path: Path) -> RunRecord:
     record.samples = _pairs(path) if not gone & {"evaluation"} else {}
     if "verdict" in gone:
         record.samples = {k: v for k, v in record.samples.items() if k in ("before", "labels")}
-    record.originals = _originals(path / ORIGINALS, record.data.get("fingerprint"))
+    kept = _kept(path / ORIGINALS, record.data.get("fingerprint"))
+    record.originals = _originals(kept)
+    record.real = {name: kept[f"real_{name}"] for name in ("samples", "labels") if f"real_{name}" in kept}
     record.bundle = None if gone else _bundle(path, record.name)
     if record.bundle:
         try:
@@ -219,11 +233,14 @@ def _samples(path: Path) -> dict[str, np.ndarray]:
     return read_array_file(path) if path.exists() else {}
 
 
-def _originals(path: Path, fingerprint: Any) -> dict[str, dict[int, np.ndarray]]:
-    """By split and position; nothing where they are of other data than the run's."""
+def _kept(path: Path, fingerprint: Any) -> dict[str, np.ndarray]:
+    """Real samples; nothing where they are of other data than the run's."""
     kept = _samples(path)
-    if str(kept.get("fingerprint", "")) != fingerprint:
-        return {}
+    return kept if str(kept.get("fingerprint", "")) == fingerprint else {}
+
+
+def _originals(kept: Mapping[str, np.ndarray]) -> dict[str, dict[int, np.ndarray]]:
+    """By split and position."""
     return {
         split: dict(zip(kept[f"{split}_index"].tolist(), kept[split], strict=True))
         for split in ("test", "train")

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from niwaki.report.record import RunRecord
-from niwaki.report.words import NONE, interval_text, number_text, outcome_of
+from niwaki.report.verdict_words import badge_text, tone_of
+from niwaki.report.words import NONE, interval_text, number_text
 
 __all__ = ["figure_rows", "judges"]
 
@@ -38,7 +39,7 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
                     "exhibits": exhibits,
                     "verdicts": [
                         # What is said under "Verdicts" is not said twice.
-                        (axis, v["outcome"], outcome_of(v)[0], _unless(said, v.get("text", "")))
+                        (axis, badge_text(v), tone_of(v), _unless(said, v.get("text", "")))
                         for axis, v in verdicts.items()
                     ],
                 }

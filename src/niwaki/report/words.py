@@ -1,22 +1,19 @@
-"""Figures and verdicts as people read them."""
+"""Figures as people read them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 __all__ = [
     "METRICS",
-    "OUTCOMES",
     "MetricWords",
     "bytes_text",
     "change_text",
     "count_text",
-    "has_margin",
     "interval_text",
     "metric_words",
+    "ms_range_text",
     "ms_text",
     "number_text",
     "seconds_text",
@@ -24,7 +21,6 @@ __all__ = [
 ]
 
 NONE = "not measured"
-Z95 = 1.959963984540054
 
 
 def number_text(value: float | None, figures: int = 3) -> str:
@@ -70,6 +66,13 @@ def ms_text(ms: float | None) -> str:
     if ms < 0.1:
         return f"{ms:.3f} ms"  # a thousandth of a millisecond is less than clocks can tell
     return f"{number_text(ms / 1000)} s" if ms >= 1000 else f"{number_text(ms)} ms"
+
+
+def ms_range_text(low: float, high: float) -> str:
+    """`37 … 145 ms`, `1.20 … 3.10 s`: in the unit of the larger end."""
+    if high >= 1000:
+        return f"{interval_text(low / 1000, high / 1000)} s"
+    return f"{interval_text(low, high)} ms"
 
 
 def seconds_text(seconds: float | None) -> str:
@@ -242,42 +245,3 @@ def metric_words(name: str) -> MetricWords:
                 f"{words.title} ({extra})" if extra else words.title, words.axis, words.better, words.says
             )
     return MetricWords(name.replace("_", " ").capitalize(), "", "", "")
-
-
-OUTCOMES: dict[str, tuple[str, str]] = {
-    "no loss": (
-        "good",
-        "Even the pessimistic end of the interval stays below the margin that was fixed beforehand: "
-        "whatever compression cost here is too small to matter.",
-    ),
-    "loss": (
-        "bad",
-        "Even the optimistic end of the interval lies above the margin that was fixed beforehand: "
-        "compression cost more here than was agreed to be tolerable.",
-    ),
-    "inconclusive": (
-        "open",
-        "The interval reaches across the margin that was fixed beforehand, so that these samples cannot "
-        "decide. That is neither a pass nor a failure.",
-    ),
-}
-
-
-_WITHOUT_MARGIN = {
-    "no loss": "Nothing changed at all, so that no margin is needed.",
-    "inconclusive": "No margin could be fixed beforehand, so that there is nothing to decide against. "
-    "That is neither a pass nor a failure.",
-}
-
-
-def has_margin(verdict: Mapping[str, Any]) -> bool:
-    """Whether the verdict was held against a margin: one within 1.96 times its own noise is none."""
-    margin = verdict.get("margin")
-    return margin is None or margin > Z95 * float(verdict.get("margin_noise") or 0.0)
-
-
-def outcome_of(verdict: Mapping[str, Any]) -> tuple[str, str]:
-    """Colour and meaning of a verdict's outcome."""
-    outcome = str(verdict.get("outcome"))
-    tone, meaning = OUTCOMES.get(outcome, ("open", ""))
-    return tone, meaning if has_margin(verdict) else _WITHOUT_MARGIN.get(outcome, meaning)

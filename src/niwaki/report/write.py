@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,23 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from niwaki.core.store import write_text
 from niwaki.core.version import __version__
 from niwaki.report import (
+    cost,
     facts,
     figures,
     gains,
     gallery,
+    gists,
+    glance,
     judgement,
     memory,
     modes,
+    moved,
+    pictures,
     plane,
     sections,
     sensitivity,
+    sheet,
+    times,
     trust,
 )
 from niwaki.report.record import RunRecord, read_run
@@ -27,10 +36,13 @@ from niwaki.report.record import RunRecord, read_run
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
+SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
+"""Put into the page whole; its security policy lets this script run and no other."""
 
 
 def write_report(run: Path) -> Path:
-    """`report.html` in the run directory `run`, self-contained: no request leaves it, no script runs in it.
+    """`report.html` in the run directory `run`, self-contained: no request leaves it, and
+    no script runs in it but its own, which folds, filters and enlarges what is there.
 
     What the run has not measured is said to be not measured. Raises NiwakiError where `run` is no run
     directory or one of its files is broken.
@@ -44,7 +56,8 @@ def write_report(run: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html.j2").render(**context(record))
+    shown = context(record)
+    page = environment.get_template("page.html.j2").render(**shown, gists=gists.gists(record, shown))
     out = run / "report.html"
     write_text(out, page)
     return out
@@ -53,26 +66,33 @@ def write_report(run: Path) -> Path:
 def context(record: RunRecord) -> dict[str, Any]:
     """All values that the template shows."""
     return {
-        "style": (HERE / "style.css").read_text(),
+        "style": (HERE / "style.css").read_text(encoding="utf-8"),
+        "script": SCRIPT,
+        "script_hash": f"sha256-{b64encode(sha256(SCRIPT.encode()).digest()).decode()}",
         "name": record.name,
         "version": __version__,
         "facts": facts.facts(record),
         "failure": record.failure,
         "lead": gains.lead(record),
         "headline": gains.headline(record),
+        "moved": moved.moved_texts(moved.moved_of(record)),
+        "compared": bool(record.evaluation.get("bundle") or record.sections.get("after")),
         "before_name": (record.measured.get("before") or {}).get("what", "trained model"),
         "after_name": facts.engine_name(record),
+        "on_threads": times.threads_text(record),
         "by_samples": record.judged_by_samples,
         "with_classes": record.spec is None or bool(record.spec.classes),
-        "samples": gallery.samples(record),
+        "glance": glance.glance(record),
+        "samples": sheet.samples(record),
+        "wide": _wide(record),
         "charts": figures.training_charts(record.metrics),
         "training": facts.training_facts(record),
         "pairs": gallery.pairs(record),
         "no_pairs": gallery.no_pairs(record),
         "damage": gallery.damage_gallery(record),
         "coverage": judgement.class_coverage(record),
-        "bars": gains.bars(record),
-        "steps": gains.steps(record),
+        "bars": cost.bars(record),
+        "steps": cost.steps(record),
         "layers": sensitivity.heat(record),
         "off_path": sensitivity.off_path(record),
         "verdicts": judgement.verdicts(record),
@@ -96,3 +116,9 @@ def context(record: RunRecord) -> dict[str, Any]:
         "bundle": facts.about_bundle(record),
         "recipe": facts.whole_recipe(record),
     }
+
+
+def _wide(record: RunRecord) -> bool:
+    """Whether samples are plots, which take more room than pictures."""
+    made, spec = record.samples.get("before"), record.spec
+    return made is not None and spec is not None and pictures.kind(made[0], spec, record.files) == "plot"

@@ -194,7 +194,7 @@ def _without_margin(
     if missing:
         why = f"no margin can be calibrated: {missing}"
     else:
-        why = f"{axis.no_margin}, so no margin can be calibrated: train the model longer or pass margins=…"
+        why = f"{axis.no_margin}, so no margin can be calibrated: train the model longer (more train.steps)"
     return f"Inconclusive on {axis.name}: {why}. As far as it goes, {_what(axis, change, interval)}."
 
 

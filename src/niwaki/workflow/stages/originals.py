@@ -1,4 +1,4 @@
-"""The real samples that the report shows: modes that are lost, originals of the nearest copies."""
+"""The real samples that the report shows: some beside made ones, modes that are lost, originals of copies."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import numpy as np
 import torch
 
 from niwaki.core.contract import NiwakiError
+from niwaki.data import Dataset
 from niwaki.data import load as load_data
-from niwaki.report.originals import ORIGINALS, wanted
+from niwaki.report.originals import ORIGINALS, beside, wanted
+from niwaki.report.pictures import spread
 from niwaki.report.record import read_run
 from niwaki.workflow.evidence import write_arrays
 from niwaki.workflow.run_context import RunContext
@@ -26,8 +28,9 @@ def keep_originals(context: RunContext) -> None:
     """
     run = context.run
     record = read_run(run.path)
-    need = wanted(record)
-    if all(set(positions) <= record.originals.get(split, {}).keys() for split, positions in need.items()):
+    need, count = wanted(record), beside(record)
+    known = all(set(positions) <= record.originals.get(split, {}).keys() for split, positions in need.items())
+    if known and (record.real or not count):
         return
     try:
         # not the context's own property: it would enter data that have changed since into the run's record
@@ -43,4 +46,15 @@ def keep_originals(context: RunContext) -> None:
         index = np.array(sorted(set(positions)), dtype=np.int64)
         arrays[f"{split}_index"] = index
         arrays[split] = dataset.split(split).values(torch.from_numpy(index)).cpu().numpy()
+    if count:
+        arrays |= _beside(dataset, count)
     write_arrays(run.path / ORIGINALS, arrays)
+
+
+def _beside(dataset: Dataset, count: int) -> dict[str, np.ndarray]:
+    """Samples of the test split, the classes in turn, and their classes."""
+    test = dataset.test
+    labels = None if test.y is None else test.y.cpu().numpy()
+    index = np.array(spread(labels, len(test), count), dtype=np.int64)
+    found = {"real_samples": test.values(torch.from_numpy(index)).cpu().numpy()}
+    return found if labels is None else {**found, "real_labels": labels[index]}
