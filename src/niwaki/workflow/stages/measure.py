@@ -13,6 +13,7 @@ from niwaki.deployment.baselines import compiled_bf16, eager_float32, torch_thre
 from niwaki.deployment.measure import bundle_way
 from niwaki.deployment.memory import bundle_memory, model_memory
 from niwaki.deployment.weights import weight_bytes
+from niwaki.workflow.engine_choice import engine_of
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext
 from niwaki_runtime.programs import SAMPLING
@@ -24,7 +25,7 @@ def measure_all(context: RunContext) -> dict[str, Any]:
     """`before` (torch eager float32), `compiled` (torch.compile bf16, where asked), `float32` (the
     uncompressed bundle) and `after` (the run's bundle): each a `Measurement` as JSON."""
     run, config, model = context.run, context.recipe.export, context.model
-    engine, threads = config.engine, config.threads
+    engine, threads = engine_of(config, run.bundle), config.threads
     options: dict[str, Any] = {"engine": engine, "precision": config.precision, "threads": threads}
     test = context.dataset.test
 
