@@ -55,10 +55,21 @@ def test_samples_are_those_of_the_weights_in_the_file(niwaki: Call, weights: Pat
 
 def test_settings_of_adapt_are_overrides(niwaki: Call, tmp_path: Path) -> None:
     words = ("sample", "outside:ClassGenerator", "model.latent=8", "model.classes=5", "-c", 4, "-n", 2)
+    words = (*words, "--weights", "random")
     code, _, error = niwaki(*words, "--out", "s.npz")
     assert code == 0, error
     assert np.load(tmp_path / "s.npz")["class"].tolist() == [4, 4]
-    code, _, error = niwaki("sample", "outside:make", "model.arguments.channels=1", "--out", "s.npy", "-n", 2)
+    code, _, error = niwaki(
+        "sample",
+        "outside:make",
+        "model.arguments.channels=1",
+        "--weights",
+        "random",
+        "--out",
+        "s.npy",
+        "-n",
+        2,
+    )
     assert code == 0, error
     assert np.load(tmp_path / "s.npy").shape == (2, 1, 16, 16)
 
@@ -78,7 +89,10 @@ def test_export_writes_a_bundle(niwaki: Call, weights: Path, tmp_path: Path) -> 
         (["sample", "outside:not_a_module"], "returned int, not an nn.Module"),
         (["sample", "outside:make", "model.latnt=3"], "no setting 'model.latnt'; did you mean 'latent'?"),
         (["sample", "outside:ClassGenerator"], "say what shape the noise"),
-        (["sample", "outside:make", "model.latent=wide"], "model.latent=wide is not of its kind"),
+        (
+            ["sample", "outside:make", "model.latent=wide", "--weights", "random"],
+            "model.latent=wide is not of its kind",
+        ),
         (["sample", "outside:make", "--weights", "no.safetensors"], "no.safetensors does not exist"),
         (["sample", "outside:make", "--weights", "w.pt"], "w.pt is a pickle"),
         (["sample", "outside:make", "--weights", "short.safetensors"], "lacks the weights main.0.weight"),
@@ -88,10 +102,10 @@ def test_export_writes_a_bundle(niwaki: Call, weights: Path, tmp_path: Path) -> 
             ["compress", "outside:make", "--data", "digits", "train.steps=3"],
             "sections 'model', 'comp",
         ),
-        (["compress", "outside:make", "--data", "digits"], "not (1, 8, 8)"),
+        (["compress", "outside:make", "--data", "digits", "--weights", "random"], "not (1, 8, 8)"),
         (["compress", "outside:make", "--data", "digts"], "neither a data source nor a recipe"),
         (["evaluate", "outside:make"], "belongs to no run; name the data"),
-        (["evaluate", "outside:make", "--data", "digits"], "shape"),
+        (["evaluate", "outside:make", "--data", "digits", "--weights", "random"], "shape"),
         (["export", "nowhere", "--weights", "w.pt"], "--weights is for package.module:function"),
     ],
 )

@@ -110,5 +110,5 @@ def test_a_step_of_the_usual_plan_is_changed_where_none_is_written(tmp_path: Pat
     )
     plan = load_recipe(file, ["compress.steps.prune.ratio=0.3", "compress.steps.finetune=null"]).compress
     assert plan is not None
-    assert [step.kind for step in plan.steps] == ["prune", "quantize"]
+    assert [step.kind for step in plan.steps] == ["prune", "sampling", "quantize"]
     assert plan.steps[0].ratio == 0.3  # type: ignore[union-attr]

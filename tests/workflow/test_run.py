@@ -127,7 +127,11 @@ def test_the_bundle_states_its_own_size_verdict_and_origin(finished: Path) -> No
     size = (finished / "tiny.niwaki").stat().st_size
     assert manifest.measured["latency"].keys() == {"1", "16"}
     assert read_json(finished / "verdict.json")["bytes"] == size
-    assert summary(RunDirectory.open(finished))["measured"]["after"]["bytes"] == size
+    told = summary(RunDirectory.open(finished))
+    assert told["measured"]["after"]["bytes"] == size
+    assert told["fitness"]["random"].keys() == {"fit", "text"}
+    unfit = told["fitness"]["random"]["fit"] is False
+    assert bool(told["unfit"]) == unfit == bool(told["verdict"]["fidelity"]["unfit"])
     assert size < (finished / "tiny-float32.niwaki").stat().st_size
     assert {"fidelity", "diversity"} <= manifest.verdict.keys()
     assert manifest.provenance["data"] == read_json(finished / "data.json")["fingerprint"]
@@ -221,6 +225,14 @@ def test_without_a_plan_the_float_model_is_the_bundle(again: Path) -> None:
     np.testing.assert_allclose(after, before, atol=0.05)
     outcome = summary(RunDirectory.open(again))["verdict"]
     assert all(v["outcome"] != "loss" for v in outcome.values())
+
+
+@pytest.mark.slow
+def test_a_memory_limit_takes_figures_and_verdict_on_an_engine_that_fits(again: Path) -> None:
+    stages, _ = redone(again, "export.engine=auto", "export.memory_limit=32MB")
+    assert stages == ["export", "verdict", "report"]
+    assert read_json(again / "verdict.json")["engine"] == "onnxruntime"
+    assert read_json(again / "export.json")["measured"]["after"]["engine"] == "onnxruntime"
 
 
 def test_a_bundle_is_evaluated_with_the_recipe_of_its_run(finished: Path, tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 from niwaki_runtime.engines import available, engine_memory, resolve_engine
 from niwaki_runtime.errors import CallError, NiwakiError
 from niwaki_runtime.manifest import Manifest
 
-__all__ = ["choose_engine", "memory_bytes", "needed_memory"]
+__all__ = ["choose_engine", "engine_beforehand", "memory_bytes", "needed_memory"]
 
 _UNITS = {
     "": 1,
@@ -32,7 +33,7 @@ def choose_engine(engine: str, manifest: Manifest, memory: int | str | None = No
 
     Raises NiwakiError where there is none, CallError for an unknown name and for an amount that is none.
     """
-    asked, most = resolve_engine(engine), None if memory is None else memory_bytes(memory)
+    asked = resolve_engine(engine)
     able = [name for name in available() if name not in manifest.refused]
     if engine != "auto":
         if asked in manifest.refused:
@@ -42,15 +43,33 @@ def choose_engine(engine: str, manifest: Manifest, memory: int | str | None = No
     if not able:
         reasons = "; ".join(f"{name}: {why}" for name, why in manifest.refused.items())
         raise NiwakiError(f"no installed engine runs this bundle ({reasons}); install another engine")
-    needed = {name: needed_memory(name, manifest) for name in able}
-    fitting = [name for name in able if most is None or needed[name] <= most]
-    if not fitting:
-        says = " and ".join(f"{n / 1e6:.0f} MB in {name}" for name, n in needed.items())
-        raise NiwakiError(
-            f"the bundle needs about {says}, more than the {(most or 0) / 1e6:.0f} MB that are given; give "
-            "more, or prune and quantize it further"
-        )
-    return fitting[0]
+    others = [name for name in available() if name not in manifest.refused]
+    return _fitting(
+        {name: needed_memory(name, manifest) for name in able}, memory, others, "the bundle needs"
+    )
+
+
+def engine_beforehand(engine: str, memory: int | str | None = None) -> str:
+    """The same before there is a bundle, as far as the engines' own memory tells."""
+    asked = resolve_engine(engine)
+    able = available() if engine == "auto" else [asked]
+    return _fitting({name: engine_memory(name) for name in able}, memory, available(), "any bundle needs")
+
+
+def _fitting(needed: Mapping[str, int], memory: int | str | None, others: Sequence[str], what: str) -> str:
+    """The first engine that needs no more than `memory`. Raises NiwakiError where none does, naming one of
+    `others` that needs less."""
+    most = None if memory is None else memory_bytes(memory)
+    for name, size in needed.items():
+        if most is None or size <= most:
+            return name
+    says = " and ".join(f"{n / 1e6:.0f} MB in {name}" for name, n in needed.items())
+    smaller = [n for n in others if n not in needed and engine_memory(n) < min(needed.values())]
+    way = f"; engine='{smaller[0]}' needs less" if smaller else ""
+    raise NiwakiError(
+        f"{what} about {says}, more than the {(most or 0) / 1e6:.0f} MB that are given; give more, or prune "
+        f"and quantize it further{way}"
+    )
 
 
 def needed_memory(engine: str, manifest: Manifest) -> int:

@@ -19,7 +19,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from niwaki.core.contract import CallError, first_line
 from niwaki.core.random_operators import draws_noise
 
-__all__ = ["Draw", "Findings", "check_samples", "copied", "prepared", "same_rows", "try_twice"]
+__all__ = [
+    "Draw",
+    "Findings",
+    "check_samples",
+    "copied",
+    "prepared",
+    "random_state_kept",
+    "same_rows",
+    "try_twice",
+]
 
 _LARGE, _VALUES = 65, 1 << 20  # samples, values that a large batch may make
 _TOLERANCE = 1e-3  # of the largest value: rounding of other batch sizes is some 1e-6
@@ -147,7 +156,7 @@ def try_twice(call: Callable[..., Any], module: nn.Module, inputs: Sequence[Tens
     random state is changed."""
     before = {k: v.clone() for k, v in module.state_dict().items()}
     given = [x.clone() for x in inputs]
-    with _random_state(), torch.no_grad(), _Draws() as draws:
+    with random_state_kept(), torch.no_grad(), _Draws() as draws:
         out = call(*given)
         changed = tuple(
             k for k, (a, b) in enumerate(zip(inputs, given, strict=True)) if not torch.equal(a, b)
@@ -173,13 +182,15 @@ def _apart(a: Any, b: Any) -> float:
 
 
 @contextmanager
-def _random_state() -> Iterator[None]:
+def random_state_kept() -> Iterator[None]:
     """What is drawn inside was never drawn."""
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002 - a module's, not ours
-    with torch.random.fork_rng(devices=[]):
-        yield
-    random.setstate(python)
-    np.random.set_state(arrays)  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        random.setstate(python)
+        np.random.set_state(arrays)  # noqa: NPY002
 
 
 def check_samples(out: Any, low: float, high: float) -> None:

@@ -20,8 +20,9 @@ from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.subjects.asked import judge_subject
 from niwaki.workflow.subjects.data import context_of
+from niwaki.workflow.subjects.external import is_external, split
 from niwaki.workflow.subjects.samples import Origin
-from niwaki.workflow.subjects.subject import Subject, home_of, kind_of, open_subject
+from niwaki.workflow.subjects.subject import Subject, home_of, kind_of, open_subject, refuse_for_others
 
 __all__ = ["compare"]
 
@@ -40,29 +41,36 @@ def compare(
     n: int | None = None,
     resize: bool = False,
     engine: str = "auto",
+    memory: int | str | None = None,
+    before_weights: str | Path | None = None,
+    after_weights: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Is `after` worse than `before`? Each is a run, a model, a bundle, a folder of images or an array file.
+    """Is `after` worse than `before`? Each is a run, a model, a factory (`package.module:function`), a
+    pipeline's folder, a bundle, a folder of images or an array file.
 
     Sample by sample where both were made from the same seeds for the same classes; otherwise as two sets that
     share nothing. Of paired sides the longer one is cut.
-    data, features, metrics, n, resize: as for `evaluate`; engine: of bundles
+    data, features, metrics, n, resize, engine, memory: as for `evaluate`; the last two are of bundles
+    before_weights, after_weights: of factories, as `weights` of `evaluate`; all else has its weights inside
+    overrides: `model.…` are keywords of `adapt` for what is adapted
     Returns `before` and `after` (metrics), `sections` by side, `sources`, `paired`, `verdict` by axis,
     `verdicts` by judge, `comparison` (the samples' verdicts, damage, what was lost), `clusters`, `bias`,
     `gate` and `modes` by side, `fitness`, `extractors`, `n`, `seed`.
     Raises CallError as `evaluate` does.
     """
     reporter = reporter or Quiet()
-    context = context_of([before, after], data, [*overrides, *as_overrides(features, metrics, n)], reporter)
-    subjects: list[Subject] = []
+    changes = [*overrides, *as_overrides(features, metrics, n)]
+    options, rest = split(changes) if is_external(before) or is_external(after) else ({}, changes)
+    if "bundle" not in (kind_of(before), kind_of(after)):
+        refuse_for_others(before, engine, memory)
+    context = context_of([before, after], data, rest, reporter)
+    subjects = _opened(context, options, before, after, engine, memory, (before_weights, after_weights))
     found: dict[str, dict[str, Judgement]] = {}
     origins: list[Origin] = []
-    for side, what in zip(SIDES, (before, after), strict=True):
-        subject = open_subject(what, engine=engine if kind_of(what) == "bundle" else "auto")
-        cut_with_own(context, subject.runner)
+    for side, subject in zip(SIDES, subjects, strict=True):
         judgements, origin = judge_subject(subject, context, resize=resize)
         found[side] = {j.judge.name: j for j in judgements}
-        subjects.append(subject)
         origins.append(origin)
     common = [name for name in found["before"] if name in found["after"]]
     paired = _same_noise(origins, [found[s][common[0]].evidence for s in SIDES])
@@ -95,6 +103,29 @@ def compare(
         "verdicts": jsonable(verdicts),
         "comparison": {**jsonable(particulars), **axes, "paired": paired},
     }
+
+
+def _opened(
+    context: EvaluationContext,
+    options: Mapping[str, Any],
+    before: Any,
+    after: Any,
+    engine: str,
+    memory: int | str | None,
+    weights: Sequence[str | Path | None],
+) -> list[Subject]:
+    """Both sides, before either is judged: what is refused is refused at once."""
+    subjects = []
+    for side, what, given in zip(SIDES, (before, after), weights, strict=True):
+        how: dict[str, Any] = {}
+        if kind_of(what) == "bundle":
+            how = {"engine": engine, "memory": memory}
+        elif is_external(what):
+            how = {"options": options, "spec": context.dataset.spec}
+        subject = open_subject(what, weights=given, named=f"{side}_weights", **how)
+        cut_with_own(context, subject.runner)
+        subjects.append(subject)
+    return subjects
 
 
 def _same_noise(origins: Sequence[Origin], evidence: Sequence[Evidence]) -> bool:

@@ -40,12 +40,13 @@ def compress(
     plan: Any = None,
     weights: str | Path | None = None,
     n: int | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     features: Sequence[str] | None = None,
-    engine: str = "openvino",
-    threads: int = 2,
-    torch_compile: bool = False,
-    rounds: int = 30,
+    engine: str | None = None,
+    memory: int | str | None = None,
+    threads: int | None = None,
+    torch_compile: bool | None = None,
+    rounds: int | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Carry out a compression plan, export the result, judge it on its engine against the model, and report.
@@ -55,11 +56,14 @@ def compress(
           these:
     data: a source by name, its settings, a recipe, or a loaded data set: what samples are compared with
     out:  the run directory that is made; default `compressed`
-    plan: steps; default: prune half of the channels, fine-tune, match a generator's temperature, quantize
-    weights: a safetensors file with a factory's weights
+    plan: steps; default: those of `niwaki.compression.CompressConfig`, as on the command line: prune half of
+          the channels, fine-tune, match a generator's temperature, quantize
+    weights: a safetensors file with a factory's weights; "random" for those that it draws by chance
     n:    samples, or windows of text, that the verdict rests on; default 1000
     features: extractors; those that need labels are left out where there are none
-    engine, threads, torch_compile, rounds: of the figures
+    seed: of all that is drawn; default 0
+    engine, memory, threads, torch_compile, rounds: fields of `export`, where `memory` is `memory_limit` and
+          `rounds` is `repeats`
     Returns the summary of the run (`niwaki.workflow.summary`): `steps`, `measured`, `verdict` by axis,
     `comparison`, `bundle`, `report`, `run`.
     Raises CallError where the recipe has no plan, where no data are named, and where the samples are not of
@@ -69,7 +73,12 @@ def compress(
     loose = isinstance(what, GenerativeModel) or (
         not isinstance(what, Recipe) and not is_run(what) and (is_external(what) or is_model(what))
     )
+    figures = {"engine": engine, "memory_limit": memory, "threads": threads, "torch_compile": torch_compile}
+    export = {name: value for name, value in {**figures, "repeats": rounds}.items() if value is not None}
     if not loose:
+        _refuse(
+            what, data=data, out=out, plan=plan, weights=weights, n=n, seed=seed, features=features, **export
+        )
         return _of_run(what, overrides, reporter)
     if data is None:
         raise CallError(f"{_name(what)} belongs to no run; name the data that it answers to: data=digits …")
@@ -81,6 +90,7 @@ def compress(
     subject = open_subject(what, device="cpu", weights=weights, options=options, spec=spec)
     assert isinstance(subject.runner, GenerativeModel)
     cut_with_own(context, subject.runner)
+    seed = seed or 0
     chosen: dict[str, Any] = {"seed": seed, **({} if n is None else {"n": n})}
     run = open_given(
         subject.runner,
@@ -88,7 +98,7 @@ def compress(
         out or "compressed",
         plan=plan,
         evaluate=chosen | ({} if features is None else {"features": tuple(features)}),
-        export={"engine": engine, "threads": threads, "torch_compile": torch_compile, "repeats": rounds},
+        export=export,
         seed=seed,
         overrides=[text for text in rest if not text.startswith("data.")],
         reporter=reporter,
@@ -97,6 +107,17 @@ def compress(
     with run.run.hold():
         TrainStage().run(run)
         return _to_the_end(run)
+
+
+def _refuse(what: Any, **given: Any) -> None:
+    """Raises CallError for what only a model of no run takes: the recipe of a run says it all."""
+    for name, value in given.items():
+        if value is not None:
+            where = what if isinstance(what, str | Path) else "the run"
+            raise CallError(
+                f"{name}={value!r} is for a model of no run; {where} has a recipe, which is changed by "
+                "section.key=value"
+            )
 
 
 def _of_run(what: Any, overrides: Sequence[str], reporter: Reporter) -> dict[str, Any]:

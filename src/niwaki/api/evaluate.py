@@ -20,9 +20,9 @@ from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import as_trained
 from niwaki.workflow.subjects.asked import judge_subject
 from niwaki.workflow.subjects.data import context_of
-from niwaki.workflow.subjects.external import is_external, split
+from niwaki.workflow.subjects.external import is_external, is_factory, split
 from niwaki.workflow.subjects.samples import Origin
-from niwaki.workflow.subjects.subject import Subject, kind_of, open_subject
+from niwaki.workflow.subjects.subject import Subject, kind_of, open_subject, refuse_for_others
 
 __all__ = ["evaluate"]
 
@@ -39,6 +39,7 @@ def evaluate(
     resize: bool = False,
     recipe: str | Path | None = None,
     engine: str = "auto",
+    memory: int | str | None = None,
     weights: str | Path | None = None,
     n: int | None = None,
     seed: int | None = None,
@@ -54,7 +55,8 @@ def evaluate(
     against:  something else of these kinds: both are judged, and compared as `compare` does, `against` being
               the side before
     resize:   bring images of another size to that of the data
-    weights:  a safetensors file with a factory's weights
+    engine, memory: of a bundle; `memory` is bytes or "32MB": `engine="auto"` takes one that needs no more
+    weights:  a safetensors file with a factory's weights; "random" for those that it draws by chance
     n, seed:  samples that are judged, and their seed; cache: where extractors are kept
     Raises CallError for samples without data, of another shape or with NaN, an empty folder, unknown names;
     NiwakiError for a run without a trained model.
@@ -67,11 +69,17 @@ def evaluate(
 
         if isinstance(what, Recipe):
             raise CallError("a recipe is compared by its run: give the run's path")
-        return compare(against, what, changes, data=where, resize=resize, engine=engine, reporter=reporter)
+        if weights is not None or is_factory(what) or is_factory(against):
+            raise CallError(
+                f"compare factories by `niwaki compare {against} {what}`, which takes the weights of each"
+            )
+        return compare(
+            against, what, changes, data=where, resize=resize, engine=engine, memory=memory, reporter=reporter
+        )  # fmt: skip
     kind = None if isinstance(what, Recipe) else kind_of(what)
     if kind is None or (kind == "run" and where is None):
         if not isinstance(what, Recipe):
-            _refuse(what, where, engine)
+            _refuse(what, where, engine, memory, weights)
         context = open_run(what, changes, None, reporter)
         with context.run.hold():
             as_trained(context)
@@ -81,7 +89,7 @@ def evaluate(
     place = None if cache is None else Path(cache)
     context_ = context_of([what], where, rest, reporter, place)
     subject = open_subject(
-        what, engine=engine, weights=weights, options=options,
+        what, engine=engine, memory=memory, weights=weights, options=options,
         spec=context_.dataset.spec if is_external(what) else None,
     )  # fmt: skip
     cut_with_own(context_, subject.runner)
@@ -105,15 +113,16 @@ def record_of(
     return {**found, "engine": subject.engine} if subject.engine else found
 
 
-def _refuse(what: Any, data: Any, engine: str) -> None:
+def _refuse(what: Any, data: Any, engine: str, memory: int | str | None, weights: Any) -> None:
     """What makes no sense for a recipe's run."""
     path = Path(what)
     if path.is_file() and path.suffix not in (".yaml", ".yml"):
         raise CallError(
             f"{what} holds no samples; give a run, a bundle, a folder of images, an .npz or an .npy"
         )
-    if engine != "auto":
-        raise CallError(f"{what} is no bundle, so it runs on no engine; leave the engine out")
+    refuse_for_others(what, engine, memory)
+    if weights is not None:
+        raise CallError(f"--weights is for package.module:function, and {what} is none")
     if data is not None:
         raise CallError(
             f"{what} does not exist"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.api.progress import with_progress
-from niwaki.core.contract import GenerativeModel
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.deployment import bundle_bytes
 from niwaki.recipe import Recipe
 from niwaki.report.records import ExportRecord
@@ -27,11 +27,13 @@ def export(
     overrides: Sequence[str] = (),
     *,
     out: str | Path | None = None,
+    weights: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
     """Write a bundle: `bundle` (its path), `bytes`, `parity` (largest difference from torch by engine),
     `measured`.
 
+    weights: a safetensors file with a factory's weights; "random" for those that it draws by chance
     A run's bundle is that of its compressed model where it has one, and is measured; a model (or a model
     directory) is exported as it is to `out` (default `<name>.niwaki`).
     Raises NiwakiError where a graph cannot be exported or an engine does not compute what torch does.
@@ -39,11 +41,13 @@ def export(
     if isinstance(what, GenerativeModel) or (
         isinstance(what, str | Path) and not is_run(what) and is_model(what)
     ):
-        model = open_subject(what, device="cpu").runner
+        model = open_subject(what, device="cpu", weights=weights).runner
         assert isinstance(model, GenerativeModel)
         (reporter or Quiet()).stage("export", model.name)
         path = write_bundle(model, Path(out or f"{model.name}.niwaki"))
         return {"bundle": path, "bytes": bundle_bytes(path), "parity": check(model, path)}
+    if weights is not None:
+        raise CallError(f"--weights is for package.module:function, and {what} is none")
     context = open_run(what, overrides, None, reporter)
     with context.run.hold():
         as_trained(context)

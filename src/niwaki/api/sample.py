@@ -81,6 +81,7 @@ def sample(
     batch: int | None = None,
     engine: str = "auto",
     memory: int | str | None = None,
+    weights: str | Path | None = None,
     device: str = "auto",
     out: str | Path | Sequence[str | Path] = (),
     reporter: Reporter | None = None,
@@ -96,6 +97,7 @@ def sample(
     data:      where inputs come from that are not given and cannot be left out (a source, a recipe, a run);
                default: the test split of the run that `what` belongs to
     memory:    bytes, or `"32MB"`, for a bundle: `engine="auto"` takes an engine that needs no more
+    weights:   a safetensors file with a factory's weights; "random" for those that it draws by chance
     device:    of a torch model: `auto`, `cpu`, `cuda` …; one that is passed in stays where it is
     out:       files to write (`Samples.write`)
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
@@ -104,10 +106,7 @@ def sample(
     if n < 1:
         raise CallError(f"-n must be at least 1, not {n}")
     reporter = reporter or Quiet()
-    of_bundle: dict[str, Any] = {} if memory is None else {"memory": memory}
-    subject = open_subject(what, engine=engine, device=device, **of_bundle)
-    if of_bundle and subject.kind != "bundle":
-        raise CallError(f"{what} is no bundle, so it runs on no engine; export it first, or leave memory out")
+    subject = open_subject(what, engine=engine, memory=memory, weights=weights, device=device)
     runner = subject.runner
     if runner is None:
         raise CallError(f"{what} holds samples already; give a run, a model or a bundle")

@@ -54,9 +54,11 @@ def compress(
 
         def draw(console: Any) -> None:
             from niwaki.cli.table import draw_steps, draw_summary
+            from niwaki.cli.unfit import draw_unfit
 
             draw_steps(console, found)
             draw_summary(console, found)
+            draw_unfit(console, found)
 
         work.answer(found, draw)
 

@@ -10,7 +10,7 @@ import typer
 from niwaki.cli.common import Json, Overrides, adder, at_work
 from niwaki.cli.outside import OUTSIDE, Weights, refuse_for_runs
 
-__all__ = ["Count", "Data", "Engine", "Features", "Metrics", "Resize", "enter", "names_in"]
+__all__ = ["Count", "Data", "Engine", "Features", "Memory", "Metrics", "Resize", "enter", "names_in"]
 
 Data = Annotated[
     str | None,
@@ -32,6 +32,10 @@ Metrics = Annotated[
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to that of the data.")]
 Count = Annotated[int | None, typer.Option("-n", "--n", min=1, help="Samples on each side; by the recipe.")]
 Engine = Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")]
+Memory = Annotated[
+    str | None,
+    typer.Option(metavar="32MB", help="For a bundle: auto takes an engine that needs no more."),
+]
 
 
 def names_in(given: list[str] | None) -> list[str] | None:
@@ -60,6 +64,7 @@ def evaluate(
     resize: Resize = False,
     weights: Weights = None,
     engine: Engine = "auto",
+    memory: Memory = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
@@ -69,18 +74,21 @@ def evaluate(
         if not is_external(what):
             refuse_for_runs(what, weights=weights)
         found = evaluate(
-            what, overrides or (), data=data, against=against, resize=resize, engine=engine, weights=weights,
-            features=names_in(features), metrics=names_in(metrics), n=n, reporter=work.reporter,
+            what, overrides or (), data=data, against=against, resize=resize, engine=engine, memory=memory,
+            weights=weights, features=names_in(features), metrics=names_in(metrics), n=n,
+            reporter=work.reporter,
         )  # fmt: skip
 
         def draw(console: Any) -> None:
             from niwaki.cli.judged import draw_comparison, draw_evaluation
+            from niwaki.cli.unfit import draw_unfit
             from niwaki.report.records import said_of
 
             if against is None:
                 draw_evaluation(console, {"audit": said_of(Path(what)), **found})
             else:
                 draw_comparison(console, found)
+            draw_unfit(console, found)
 
         work.answer(found, draw)
 

@@ -8,14 +8,15 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["OUTSIDE", "Weights", "opened", "refuse_for_runs"]
+__all__ = ["OUTSIDE", "WEIGHTS", "Weights", "opened", "refuse_for_runs"]
 
 OUTSIDE = "package.module:function, which makes it, or the folder of a diffusers pipeline"
 
-Weights = Annotated[
-    Path | None,
-    typer.Option(metavar="SAFETENSORS", help="The weights for what package.module:function makes, by name."),
-]
+WEIGHTS = (
+    "the weights for what package.module:function makes, by name; 'random' goes on with those that it draws."
+)
+
+Weights = Annotated[Path | None, typer.Option(metavar="SAFETENSORS", help=WEIGHTS[0].upper() + WEIGHTS[1:])]
 
 
 def opened(

@@ -33,9 +33,11 @@ def run(
         def draw(console: Any) -> None:
             from niwaki.cli.findings import draw_findings
             from niwaki.cli.table import draw_summary
+            from niwaki.cli.unfit import draw_unfit
             from niwaki.report.records import said_of
 
             draw_summary(console, found)
+            draw_unfit(console, found)
             draw_findings(console, said_of(found["run"]), "data")
 
         found = summary(made)

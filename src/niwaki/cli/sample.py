@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, adder, at_work
+from niwaki.cli.evaluate import Engine, Memory
 from niwaki.cli.outside import OUTSIDE, Weights, opened
 
 __all__ = ["enter"]
@@ -45,11 +46,8 @@ def sample(
         ),
     ] = None,
     weights: Weights = None,
-    engine: Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")] = "auto",
-    memory: Annotated[
-        str | None,
-        typer.Option(metavar="32MB", help="For a bundle: auto takes an engine that needs no more."),
-    ] = None,
+    engine: Engine = "auto",
+    memory: Memory = None,
     device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
     batch: Annotated[int | None, typer.Option(help="Samples worked on at once.")] = None,
     data: Annotated[

@@ -40,7 +40,9 @@ StepConfig = Annotated[
 class CompressConfig(BaseConfig):
     """A plan: steps in order.
 
-    steps:   at least one
+    steps:   at least one; by default half of the channels go, the rest is taught by the uncompressed model, a
+             generator's temperature is matched, which gives a student its distances back (models that have
+             none are left as they are), and int8 comes last
     batches: batch sizes at which each step's result is timed
     rounds:  timed calls per batch size
     measure: export, package and time the result of every step; if off, only that of the last one
@@ -49,7 +51,8 @@ class CompressConfig(BaseConfig):
     """
 
     steps: tuple[StepConfig, ...] = Field(
-        default=(PruneConfig(), FinetuneConfig(), QuantizeConfig()), min_length=1
+        default=(PruneConfig(), FinetuneConfig(), SamplingConfig(temperature="match"), QuantizeConfig()),
+        min_length=1,
     )
     batches: tuple[int, ...] = (1, 16)
     rounds: int = Field(default=15, ge=1)

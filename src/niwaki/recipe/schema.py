@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -15,6 +16,7 @@ from niwaki.features.encoders import encoder_names
 from niwaki.models.io import is_external, not_sampled
 from niwaki.recipe.checks import check_model, model_config
 from niwaki.training import TrainConfig
+from niwaki_runtime.choice import memory_bytes
 
 __all__ = ["ExportConfig", "Recipe"]
 
@@ -22,7 +24,10 @@ __all__ = ["ExportConfig", "Recipe"]
 class ExportConfig(BaseConfig):
     """How the bundle is made and how its figures are taken (`benchmarks/PROTOCOL.md`).
 
-    engine:        the engine that the figures and the verdict are taken on
+    engine:        the engine that the figures and the verdict are taken on; `auto` is the preferred one that
+                   is installed and needs no more than `memory_limit`
+    memory_limit:  bytes, or "32MB", that the bundle may take on its engine; with it `engine` is `auto` unless
+                   it is named
     precision:     `fast` lets the engine choose its own arithmetic, `exact` asks for float32
     threads:       threads of the engine and of torch while measuring
     batches:       batch sizes whose latency is measured
@@ -33,7 +38,8 @@ class ExportConfig(BaseConfig):
     torch_compile: time the float model under torch.compile in bf16 as well (slow to compile)
     """
 
-    engine: Literal["openvino", "onnxruntime"] = "openvino"
+    engine: Literal["auto", "openvino", "onnxruntime"] = "openvino"
+    memory_limit: int | str | None = Field(default=None, exclude_if=lambda value: value is None)
     precision: Literal["fast", "exact"] = "fast"
     threads: int = Field(default=2, ge=1)
     batches: tuple[int, ...] = (1, 16)
@@ -41,6 +47,21 @@ class ExportConfig(BaseConfig):
     memory: bool = True
     torch_compile: bool = False
     programs: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _follows_memory(cls, values: Any) -> Any:
+        """A limit chooses the engine where none is named."""
+        if isinstance(values, Mapping) and values.get("memory_limit") is not None:
+            return {"engine": "auto", **values}
+        return values
+
+    @field_validator("memory_limit")
+    @classmethod
+    def _amount(cls, value: int | str | None) -> int | str | None:
+        if value is not None:
+            memory_bytes(value)
+        return value
 
     @field_validator("batches")
     @classmethod

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from niwaki.compression import CompressConfig, SamplingConfig
+from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, Runner
 from niwaki.data import DataConfig, Dataset
 from niwaki.evaluation.judges.reading import refuse_other_tokens
@@ -17,7 +17,7 @@ from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
 
-__all__ = ["check_samples_fit", "default_plan", "open_given"]
+__all__ = ["check_samples_fit", "open_given"]
 
 
 def open_given(
@@ -35,16 +35,14 @@ def open_given(
     """The run at `out` of a model that is given: its recipe has the sections that are left, and no training.
 
     context:   the data that the model answers to, and how it is judged
-    plan:      steps of compression; None is `default_plan`
+    plan:      steps of compression; None is that of `CompressConfig`, as in recipes that write none out
     evaluate, export: fields of those sections
     overrides: `compress.…`, `evaluate.…` and `export.…`
     Raises CallError where the samples are not of the data's shape, for other sections and wrong values.
     """
     dataset = context.dataset
     check_samples_fit(model, dataset)
-    config = plan if isinstance(plan, CompressConfig) else None
-    if config is None:
-        config = default_plan(model) if plan is None else CompressConfig.model_validate({"steps": plan})
+    config = plan if isinstance(plan, CompressConfig) else _plan(plan)
     values: dict[str, Any] = {
         "name": Path(out).name if Path(out).name not in ("", ".") else model.name,
         "seed": seed,
@@ -68,14 +66,8 @@ def _data_section(data: DataConfig | Dataset, dataset: Dataset, out: Path) -> di
     return {"source": "memory", "name": dataset.name, "fingerprint": dataset.fingerprint}
 
 
-def default_plan(model: GenerativeModel) -> CompressConfig:
-    """Half of the channels, trained on, rounded to int8; where a sampler draws its noise once, its
-    temperature is matched as well, which gives a student its distances back."""
-    config = CompressConfig()
-    if "temperature" not in model.sampler().options() or not model.sampler().draws_latents():
-        return config
-    *steps, last = config.steps
-    return CompressConfig(steps=(*steps, SamplingConfig(temperature="match"), last))
+def _plan(steps: Sequence[Mapping[str, Any]] | None) -> CompressConfig:
+    return CompressConfig.model_validate({} if steps is None else {"steps": steps})
 
 
 def check_samples_fit(model: Runner, dataset: Dataset) -> None:

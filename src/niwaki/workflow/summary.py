@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from niwaki.core.store import jsonable
+from niwaki.evaluation.extractor_checks.unfit import unfit_words
 from niwaki.report.records import CompressionRecord, EvaluationRecord, ExportRecord, VerdictRecord
 from niwaki.workflow.run_directory import STAGES, RunDirectory
 
@@ -12,8 +13,9 @@ __all__ = ["summary"]
 
 
 def summary(run: RunDirectory) -> dict[str, Any]:
-    """`run`, `report`, `bundle`, `stages` (status and seconds), `steps`, `measured`, `sections` before and
-    after, `verdict` by axis, `verdicts` by judge, `comparison`, `n`, `seed` of a finished run."""
+    """`run`, `report`, `bundle`, `stages` (status and seconds), `steps`, `measured`, `fitness` by extractor
+    (`fit`, `text`), `unfit` (a sentence where none is fit, else ""), `sections` before and after, `verdict`
+    by axis, `verdicts` by judge, `comparison`, `n`, `seed` of a finished run."""
     evaluation = EvaluationRecord.read(run.path) or EvaluationRecord()
     compression = CompressionRecord.read(run.path) or CompressionRecord()
     export = ExportRecord.read(run.path) or ExportRecord()
@@ -33,6 +35,10 @@ def summary(run: RunDirectory) -> dict[str, Any]:
         "programs": export.programs,
         "measured": measured,
         "evaluation": {"trained": evaluation.trained, "bundle": judged.bundle},
+        "fitness": {
+            name: {k: found.get(k) for k in ("fit", "text")} for name, found in evaluation.fitness.items()
+        },
+        "unfit": unfit_words(evaluation.fitness),
         "sections": {"before": evaluation.sections, "after": judged.sections},
         "verdict": judged.verdict,
         "verdicts": judged.verdicts,

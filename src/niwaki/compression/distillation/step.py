@@ -12,7 +12,7 @@ from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig
 from niwaki.compression.distillation.fewer_steps import Consistency, FewerSteps, Progressive, diffusion_of
 from niwaki.compression.distillation.finetune import Progress, finetune, train_on
 from niwaki.compression.distillation.student import smaller, with_sampling
-from niwaki.compression.distillation.temperature import matched_temperature
+from niwaki.compression.distillation.temperature import has_temperature, matched_temperature
 from niwaki.compression.steps import Outcome, StepContext, step
 from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.core.errors import NothingToDo
@@ -61,6 +61,8 @@ def _tempered(made: GenerativeModel, config: SamplingConfig, context: StepContex
     if not config.needs_extractor:
         with_sampling(made, temperature=config.temperature)
         return f"temperature {config.temperature:g}"
+    if not has_temperature(made):  # so that one plan serves every model
+        return f"'{made.name}' is no generator of one noise, so it has no temperature to match"
     found, share = matched_temperature(
         made, context.original, extractor=context.extractor, condition=context.condition, seed=context.seed
     )

@@ -19,7 +19,7 @@ from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel
 from niwaki.core.errors import NothingToDo
 from niwaki_runtime.specs import resolve
 
-__all__ = ["LIMITS", "matched_temperature", "mean_distance"]
+__all__ = ["LIMITS", "has_temperature", "matched_temperature", "mean_distance"]
 
 LIMITS = (0.5, 2.0)
 """Temperatures that are tried. Beyond them, training has failed, not sampling."""
@@ -27,6 +27,12 @@ _NEAR = 0.95
 """A share of the teacher's distances from which on more training would change little."""
 
 Look = Callable[[np.ndarray], np.ndarray]
+
+
+def has_temperature(model: GenerativeModel) -> bool:
+    """Whether its samples are made of one noise, whose temperature can be matched."""
+    sampler = model.sampler()
+    return sampler.draws_latents() and "temperature" in sampler.options()
 
 
 def matched_temperature(
@@ -46,10 +52,9 @@ def matched_temperature(
     n:         samples of each; their noise is the same at every temperature
     Raises CallError for samplers without a temperature, and NothingToDo where none within `LIMITS` matches.
     """
-    sampler = student.sampler()
-    if not sampler.draws_latents() or "temperature" not in sampler.options():
+    if not has_temperature(student):
         raise CallError(f"'{student.name}' is no generator of one noise, so it has no temperature to match")
-    now = float(getattr(sampler, "temperature"))  # noqa: B009  (an option that this sampler has)
+    now = float(getattr(student.sampler(), "temperature"))  # noqa: B009  (an option that this sampler has)
     groups = _classes(student.conditions, condition, n)
 
     def distance(model: GenerativeModel, **how: Any) -> float:

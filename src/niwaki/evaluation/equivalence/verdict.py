@@ -57,6 +57,8 @@ class Verdict:
     text:       the outcome in a sentence
     paired:     whether the same seeds made both sides
     margin_noise: standard error of the margin's calibration, 0 where the caller set it
+    unfit:      the extractors in whose features it was taken, where all of them are unfit for the data; the
+                text then says that it is a hint
     """
 
     outcome: Outcome
@@ -75,9 +77,15 @@ class Verdict:
     parts: dict[str, float] = field(default_factory=dict)
     paired: bool = True
     margin_noise: float = 0.0
+    unfit: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {**vars(self), "interval": list(self.interval), "parts": dict(self.parts)}
+        return {
+            **vars(self),
+            "interval": list(self.interval),
+            "parts": dict(self.parts),
+            "unfit": list(self.unfit),
+        }
 
 
 def decide(

@@ -27,12 +27,14 @@ class Tools:
     metrics:         names of the metrics of samples
     cache:           where costly intermediate results are kept; None keeps nothing
     on_progress:     called with (done, total)
+    fitness:         by data set, which of the extractors are fit for it, as far as it was tried
     """
 
     make_extractors: Callable[[], Sequence[Any]]
     metrics: Sequence[str] = DEFAULT
     cache: Path | None = None
     on_progress: Callable[[int, int], None] = lambda done, total: None
+    fitness: dict[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
 
     @cached_property
     def extractors(self) -> Sequence[Any]:

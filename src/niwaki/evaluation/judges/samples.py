@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from niwaki.data.inputs import make_inputs
 from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
 from niwaki.evaluation.equivalence.compare import compare
 from niwaki.evaluation.equivalence.margins import real_size
+from niwaki.evaluation.equivalence.verdict import Verdict
 from niwaki.evaluation.evaluate import Evaluation, evaluate
+from niwaki.evaluation.extractor_checks.unfit import hint_alone, unfit_alone
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
 from niwaki.evaluation.judges.findings import findings, fitness
 from niwaki.evaluation.judges.registry import register_judge
@@ -93,7 +96,7 @@ class Samples(Judge):
             "evaluation": jsonable(evaluation),
             **findings(samples, labels, evaluation, view, extractors, seed=evidence.seed),
             "extractors": extractor_records(extractors),
-            "fitness": fitness(view, extractors, cache=self.tools.cache),
+            "fitness": self._fitness(view),
         }
         nearest = view.train.values(torch.from_numpy(evaluation.copies.index)).cpu().numpy()
         figures, notes = list(_figures(evaluation)), []
@@ -142,9 +145,22 @@ class Samples(Judge):
             calibration=Calibration.from_json(margins.axes),
             labels_after=None if paired else after.arrays.get("labels"),
         )  # fmt: skip
+        same = np.array_equal(before.arrays["samples"], after.arrays["samples"])  # whoever looks
+        names = [extractor.name for extractor in self.tools.extractors]
+        if not same and (unfit := unfit_alone(names, self._fitness(_view(before, dataset)))):
+            found = replace(
+                found, fidelity=_hint(found.fidelity, unfit), diversity=_hint(found.diversity, unfit)
+            )
         axes = {"fidelity": found.fidelity, "diversity": found.diversity}
         arrays = {"damage": found.damage} if paired else {}
         return Verdicts(self.name, found.n, axes, jsonable(found), arrays)
+
+    def _fitness(self, view: Dataset) -> Mapping[str, Mapping[str, Any]]:
+        """Whether the extractors are fit for these data, tried once."""
+        known = self.tools.fitness
+        if view.fingerprint not in known:
+            known[view.fingerprint] = fitness(view, self.tools.extractors, cache=self.tools.cache)
+        return known[view.fingerprint]
 
     def _synthetic(
         self, samples: np.ndarray, labels: np.ndarray | None, view: Dataset, evidence: Evidence
@@ -185,6 +201,11 @@ def _classes_of_rows(
         return []
     known = rows.columns[name].data.cpu().numpy().astype(np.int64)
     return [known[np.arange(n) % len(known)]]
+
+
+def _hint(verdict: Verdict, unfit: tuple[str, ...]) -> Verdict:
+    """The same, said to be a hint."""
+    return replace(verdict, text=f"{verdict.text} {hint_alone(unfit)}", unfit=unfit)
 
 
 def _view(evidence: Evidence, dataset: Dataset) -> Dataset:

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from niwaki.compression import SensitivityConfig
+from niwaki.compression import CompressConfig, SensitivityConfig
 from niwaki.compression import compress as carry_out
+from niwaki.compression.distillation.temperature import has_temperature
+from niwaki.core.contract import GenerativeModel
 from niwaki.core.store import jsonable
 from niwaki.data.inputs import split_inputs
 from niwaki.evaluation.judges.findings import fitness
 from niwaki.report.records import CompressionRecord
+from niwaki.workflow.engine_choice import engine_beforehand
 from niwaki.workflow.operator_warnings import tell_off_path
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
@@ -54,9 +57,9 @@ class CompressStage(Stage):
             seed=context.recipe.seed,
             condition=split_inputs(model, context.dataset.train),
             progress=counter(context.reporter),
-            engine=context.recipe.export.engine,
+            engine=engine_beforehand(context.recipe.export),
             warn=lambda found: tell_off_path(found, context.reporter),
-            extractor=context.extractors[0] if any(step.needs_extractor for step in plan.steps) else None,
+            extractor=context.extractors[0] if _looks_at_samples(plan, model) else None,
         )
         for k, done in enumerate(made.records, 1):
             for note in done.notes if done.idle else ():
@@ -73,6 +76,11 @@ class CompressStage(Stage):
             "outputs": (run.compressed, run.path / CompressionRecord.file),
             "result": hash_directory(made.bundle),
         }
+
+
+def _looks_at_samples(plan: CompressConfig, model: GenerativeModel) -> bool:
+    """Whether a step will compare samples as an extractor sees them."""
+    return has_temperature(model) and any(step.needs_extractor for step in plan.steps)
 
 
 def _measure_layers(context: RunContext, config: SensitivityConfig) -> None:

@@ -12,6 +12,7 @@ from niwaki.data import Split
 from niwaki.data.inputs import example_inputs
 from niwaki.deployment import export_graphs, package, parity
 from niwaki.report.records import ExportRecord
+from niwaki.workflow.engine_choice import engine_beforehand
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.stages.measure import measure_all
 from niwaki.workflow.stages.stage import Stage
@@ -36,7 +37,7 @@ class ExportStage(Stage):
     def work(self, context: RunContext, state: dict[str, Any]) -> None:
         run, config, model = context.run, context.recipe.export, context.model
         split = context.dataset.test
-        context.reporter.stage("export", f"{run.bundle.name} on {config.engine}")
+        context.reporter.stage("export", f"{run.bundle.name} on {engine_beforehand(config)}")
         write_bundle(model, run.original_bundle, name=f"{context.recipe.name}-float32", split=split)
         exact = check(model, run.original_bundle, must_pass=True, split=split)
         if context.recipe.compress is None:

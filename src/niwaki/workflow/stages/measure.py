@@ -14,6 +14,7 @@ from niwaki.deployment.measure import bundle_way
 from niwaki.deployment.memory import bundle_memory, model_memory
 from niwaki.deployment.timing import SPREAD
 from niwaki.deployment.weights import weight_bytes
+from niwaki.workflow.engine_choice import engine_of
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext
 from niwaki_runtime.programs import SAMPLING
@@ -25,7 +26,7 @@ def measure_all(context: RunContext) -> dict[str, Any]:
     """`before` (torch eager float32), `compiled` (torch.compile bf16, where asked), `float32` (the
     uncompressed bundle) and `after` (the run's bundle): each a `Measurement` as JSON."""
     run, config, model = context.run, context.recipe.export, context.model
-    engine = config.engine
+    engine = engine_of(config, run.bundle)
     options: dict[str, Any] = {"engine": engine, "precision": config.precision}
     test = context.dataset.test
 

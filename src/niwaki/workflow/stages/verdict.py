@@ -9,6 +9,7 @@ from niwaki.core.store import jsonable
 from niwaki.evaluation.judges import Verdicts, judges_for
 from niwaki.report.records import EvaluationRecord, ExportRecord, VerdictRecord
 from niwaki.workflow.bundle_metadata import write_bundle_metadata
+from niwaki.workflow.engine_choice import engine_of
 from niwaki.workflow.evidence import read_evidence, write_arrays
 from niwaki.workflow.judging import compare_evidence, headline, judge_runner, section_parts, undecided
 from niwaki.workflow.run_context import RunContext
@@ -31,7 +32,9 @@ class VerdictStage(Stage):
             "bundle": run.result("export"),
             # Written anew, the bundle has lost what this stage wrote into it, even with the same graphs.
             "written": [run.stage("export").get(key) for key in ("finished", "seconds")],
-            "engine": export.model_dump(mode="json", include={"engine", "precision", "threads"}),
+            "engine": export.model_dump(
+                mode="json", include={"engine", "memory_limit", "precision", "threads"}
+            ),
             "evaluate": context.config.model_dump(mode="json"),
         }
 
@@ -41,7 +44,10 @@ class VerdictStage(Stage):
         if known is None:
             raise NiwakiError(f"{run.path} holds no evaluation; run `niwaki evaluate {run.path}`")
         bundle = load_bundle(
-            run.bundle, engine=config.engine, precision=config.precision, threads=config.threads
+            run.bundle,
+            engine=engine_of(config, run.bundle),
+            precision=config.precision,
+            threads=config.threads,
         )
         spoken = {judge.name for judge in judges_for(bundle, context.dataset, context.tools)}
         asked = [context.judge(name) for name in known.evidence if name in spoken]

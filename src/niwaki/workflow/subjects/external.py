@@ -14,13 +14,17 @@ from torch import nn
 from niwaki.adapters import adapt, adapt_pipeline
 from niwaki.adapters.diffusers.folder import is_pipeline
 from niwaki.adapters.module import call_factory
+from niwaki.adapters.random_weights import random_weights
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiError, nearest
 from niwaki.core.hub_folder import PICKLES
 from niwaki.core.store import read_tensors
 from niwaki.models.io import fill
 from niwaki.recipe import parse_override
 
-__all__ = ["is_external", "is_factory", "load_external", "split"]
+__all__ = ["RANDOM", "is_external", "is_factory", "load_external", "option_of", "split"]
+
+RANDOM = "random"
+"""In the place of a file with weights: what the factory draws by chance is meant."""
 
 
 def is_factory(what: Any) -> bool:
@@ -40,38 +44,63 @@ def load_external(
     weights: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     spec: DataSpec | None = None,
+    named: str = "weights",
 ) -> GenerativeModel:
     """The model that a factory makes, or that lies in a pipeline's folder.
 
-    weights: a safetensors file with the factory's weights by name; None keeps those that it made
+    weights: a safetensors file with the factory's weights by name; None keeps those that it made, which must
+             be trained ones; `RANDOM` keeps them whatever they are
     options: keywords of `adapt` (of `adapt_pipeline` for a folder): `latent`, `classes`, `steps` …
     spec:    of the data that its samples answer to
-    Raises CallError for pickled weights and unknown keywords, NiwakiError for a factory that is not there or
-    does not work, and for weights that do not fit, naming the first.
+    named:   how the verb calls `weights`, in sentences
+    Raises CallError for pickled weights, unknown keywords and weights that were forgotten, NiwakiError for a
+    factory that is not there or does not work, and for weights that do not fit, naming the first.
     """
     options = dict(options or {})
     if not is_factory(what):
         if weights is not None:
-            raise CallError(f"{what} has its weights inside; --weights is for a factory")
+            raise CallError(f"{what} has its weights inside; {option_of(named)} is for a factory")
         _known(options, adapt_pipeline, "a pipeline")
         return _adapted(adapt_pipeline, options, what, spec=spec)
     arguments = dict(options.pop("arguments", None) or {})
     made = call_factory(str(what), arguments)
     if not isinstance(made, nn.Module):
         raise CallError(f"the factory '{what}' returned {type(made).__name__}, not an nn.Module")
-    if weights is not None:
+    if weights is not None and str(weights) != RANDOM:
         _fill(made, Path(weights))
     if isinstance(made, GenerativeModel):
         if options:
             raise CallError(
                 f"the factory '{what}' makes a whole model, which 'model.{next(iter(options))}' cannot change"
             )
+        if weights is None:
+            _refuse_random(what, arguments, made, named)
         return made.eval()
     _known(options, adapt, "a module")
     if "latent" not in options:
         options["latent"] = _latent(made, what)
+    if weights is None:
+        _refuse_random(what, arguments, made, named)
     given = None if {"shape", "modality"} & options.keys() else spec
     return _adapted(adapt, options, made, factory=str(what), arguments=arguments, spec=given)
+
+
+def _refuse_random(what: str | Path, arguments: Mapping[str, Any], made: nn.Module, named: str) -> None:
+    """Raises CallError where chance has drawn the weights: nobody means to judge or to ship those unasked."""
+    drawn = random_weights(lambda: call_factory(str(what), arguments), made)
+    if not drawn:
+        return
+    more = len(drawn) - 1
+    which = f"'{drawn[0]}'" + (f" and {more} more" if more else "")
+    raise CallError(
+        f"'{what}' makes weights that are drawn by chance ({which}): name the file of the trained ones "
+        f"as {named} ({option_of(named)} FILE), or go on with random ones ({option_of(named)} {RANDOM})"
+    )
+
+
+def option_of(named: str) -> str:
+    """The option of a keyword: `before_weights` → `--before-weights`."""
+    return f"--{named.replace('_', '-')}"
 
 
 def _adapted(function: Any, options: Mapping[str, Any], *given: Any, **named: Any) -> GenerativeModel:

@@ -11,12 +11,21 @@ from niwaki.core.contract import CallError, DataSpec, GenerativeModel, Runner
 from niwaki.models.io import load_model
 from niwaki.training.hardware import choose_device
 from niwaki.workflow.run_directory import RunDirectory, is_run
-from niwaki.workflow.subjects.external import is_external, load_external
+from niwaki.workflow.subjects.external import is_external, load_external, option_of
 from niwaki.workflow.subjects.files import is_arrays
 from niwaki_runtime import Bundle
 from niwaki_runtime import load as load_bundle
 
-__all__ = ["Kind", "Subject", "home_of", "is_bundle", "is_model", "kind_of", "open_subject"]
+__all__ = [
+    "Kind",
+    "Subject",
+    "home_of",
+    "is_bundle",
+    "is_model",
+    "kind_of",
+    "open_subject",
+    "refuse_for_others",
+]
 
 Kind = Literal["run", "model", "bundle", "folder", "arrays"]
 
@@ -96,31 +105,32 @@ def open_subject(
     what: Any,
     *,
     engine: str = "auto",
+    memory: int | str | None = None,
     device: str = "auto",
     weights: str | Path | None = None,
     options: Mapping[str, Any] | None = None,
     spec: DataSpec | None = None,
+    named: str = "weights",
     **of_bundle: Any,
 ) -> Subject:
     """A run (its trained model), a model in memory, a saved model, a factory (`package.module:function`), a
     pipeline's folder, a bundle, a folder of samples or an array file.
 
-    engine:    of a bundle, with further options of `niwaki_runtime.load`
+    engine, memory: of a bundle, with further options of `niwaki_runtime.load`
     device:    of a torch model that is loaded here; one in memory stays where it is
-    weights, options, spec: of a factory or a pipeline (`load_external`)
+    weights, options, spec, named: of a factory or a pipeline (`load_external`)
     Raises CallError for anything else, and for options of another kind of thing; NiwakiError where it is
     broken or not trained yet.
     """
     kind = kind_of(what)
-    if engine != "auto" and kind != "bundle":
-        raise CallError(
-            f"{what} is no bundle, so it runs on no engine; export it first, or leave the engine out"
-        )
+    if kind != "bundle":
+        refuse_for_others(what, engine, memory)
+    if weights is not None and not (isinstance(what, str | Path) and is_external(what)):
+        raise CallError(f"{option_of(named)} is for package.module:function, and {_called(what)} is none")
     if not isinstance(what, str | Path):
         if kind is None:
             raise CallError(f"a {type(what).__name__} is no run, model, bundle or file of samples")
-        name = getattr(what, "name", None) or str(getattr(what, "path", type(what).__name__))
-        return Subject(kind, Path(name), what)
+        return Subject(kind, Path(_called(what)), what)
     path = Path(what)
     if kind is None:
         raise CallError(
@@ -128,16 +138,31 @@ def open_subject(
             if path.exists()
             else f"{what} does not exist; give a run, a model directory, a bundle or a file of samples"
         )
-    if weights is not None and not is_external(what):
-        raise CallError(f"--weights is for package.module:function, and {what} is none")
     home = home_of(what)
     if kind == "bundle":
-        bundle: Bundle = load_bundle(path, engine=engine, **of_bundle)
+        bundle: Bundle = load_bundle(path, engine=engine, memory=memory, **of_bundle)
         return Subject(kind, path, bundle, home)
     if kind in ("folder", "arrays"):
         return Subject(kind, path, None, home)
-    model = _model(what, kind, weights, options, spec)
+    model = _model(what, kind, weights, options, spec, named)
     return Subject(kind, path, model.to(choose_device(device)), home)
+
+
+def refuse_for_others(what: Any, engine: str, memory: int | str | None) -> None:
+    """Raises CallError for options that only a bundle has."""
+    given = [name for name, value in (("engine", engine != "auto"), ("memory", memory is not None)) if value]
+    if given:
+        raise CallError(
+            f"{_called(what)} is no bundle, so it runs on no engine; export it first, or leave the "
+            f"{' and the '.join(given)} out"
+        )
+
+
+def _called(what: Any) -> str:
+    """How something is called in sentences and records."""
+    if isinstance(what, str | Path):
+        return str(what)
+    return getattr(what, "name", None) or str(getattr(what, "path", type(what).__name__))
 
 
 def _model(
@@ -146,9 +171,10 @@ def _model(
     weights: str | Path | None,
     options: Mapping[str, Any] | None,
     spec: DataSpec | None,
+    named: str,
 ) -> GenerativeModel:
     if is_external(what):
-        return load_external(what, weights=weights, options=options, spec=spec)
+        return load_external(what, weights=weights, options=options, spec=spec, named=named)
     if kind == "run":
         run = RunDirectory.open(what)
         if not is_model(run.model):
