@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from niwaki.compression import SensitivityConfig
@@ -11,6 +12,7 @@ from niwaki.core.store import jsonable
 from niwaki.data.inputs import split_inputs
 from niwaki.evaluation.judges.findings import fitness
 from niwaki.report.records import CompressionRecord
+from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.operator_warnings import tell_off_path
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
@@ -23,6 +25,8 @@ class CompressStage(Stage):
     """The recipe's plan on the trained model: the weights of every step in `compressed/`."""
 
     name = "compress"
+    title = "compression"
+    settings = ("compress",)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         plan = context.recipe.compress
@@ -34,8 +38,21 @@ class CompressStage(Stage):
             **({"programs": list(shipped)} if (shipped := context.recipe.export.programs) else {}),
         }
 
+    def applies(self, context: RunContext) -> bool:
+        return context.recipe.compress is not None
+
     def run(self, context: RunContext, *, again: bool = False) -> bool:
-        return context.recipe.compress is not None and super().run(context, again=again)
+        return self.applies(context) and super().run(context, again=again)
+
+    def time(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
+        """Steps that train, on networks that are as wide as before the plan: at most, where it prunes."""
+        assert context.recipe.compress is not None
+        steps = context.recipe.compress.steps
+        times = [timed.step(step) for step in steps]
+        seconds = None if None in times else sum(filter(None, times))
+        at_most = " at most" if any(step.kind == "prune" for step in steps) else ""
+        rest = tuple(step.kind for step, took in zip(steps, times, strict=True) if took == 0)
+        return (Expected(f"fine-tuning{at_most}", seconds, besides=rest),)
 
     def prepare(self, context: RunContext) -> None:
         _ = context.model, context.dataset
@@ -45,6 +62,8 @@ class CompressStage(Stage):
         assert plan is not None
         if plan.sensitivity is not None:
             _measure_layers(context, plan.sensitivity)
+        of, compares = len(plan.steps), any(step.needs_extractor for step in plan.steps)
+        extractor = context.extractors[0] if compares else None
         context.reporter.stage("compress", " → ".join(step.kind for step in plan.steps))
         made = carry_out(
             model,
@@ -54,9 +73,10 @@ class CompressStage(Stage):
             seed=context.recipe.seed,
             condition=split_inputs(model, context.dataset.train),
             progress=counter(context.reporter),
+            on_step=lambda k, kind: context.reporter.stage("compress", f"{k} of {of}: {kind}"),
             engine=context.recipe.export.engine,
             warn=lambda found: tell_off_path(found, context.reporter),
-            extractor=context.extractors[0] if any(step.needs_extractor for step in plan.steps) else None,
+            extractor=extractor,
         )
         for k, done in enumerate(made.records, 1):
             for note in done.notes if done.idle else ():
