@@ -56,16 +56,17 @@ class Hearing(Quiet):
         ([Expected("training", 100.0)], "training about 1.5 min"),
         (
             [Expected("training", 100.0), Expected("making samples", 25.0, besides=("features",))],
-            "about 2 min: training about 1.5 min, making samples about 25 s; not known yet: features",
+            "about 2 min for what can be timed now: training about 1.5 min, making samples about 25 s; "
+            "on top, not known yet: features",
         ),
         (
             [Expected("training", 60.0), Expected("making samples", 15.0), Expected("making samples", 15.0)],
-            "about 1.5 min: training about 1 min, making samples about 30 s",
+            "about 1.5 min for what can be timed now: training about 1 min, making samples about 30 s",
         ),
         ([Expected("training", None), Expected("verdict", None)], ""),
         (
             [Expected("training", None), Expected("evaluation", 20.0, before=True)],
-            "evaluation about 20 s as before; not known yet: training",
+            "evaluation about 20 s as before; on top, not known yet: training",
         ),
         ([Expected("fine-tuning", 0.0, besides=("quantize",))], ""),
         ([], ""),
@@ -185,7 +186,9 @@ def test_a_stage_whose_time_cannot_be_told_costs_nothing(opened: Any) -> None:
             return (Expected("evaluation of another kind", 30.0),)
 
     tell_time(opened, [Known(), Broken()])
-    assert opened.reporter.said == ["evaluation of another kind about 30 s; not known yet: evaluation"]
+    assert opened.reporter.said == [
+        "evaluation of another kind about 30 s; on top, not known yet: evaluation"
+    ]
 
 
 def test_a_run_says_first_what_can_be_timed_and_names_the_rest(
@@ -198,7 +201,7 @@ def test_a_run_says_first_what_can_be_timed_and_names_the_rest(
     assert "making samples" in said
     assert "fine-tuning at most" in said
     assert "timing at most" in said
-    assert said.endswith("not known yet: features, metrics and margins, prune, export, the verdict")
+    assert said.endswith("on top, not known yet: features, metrics and margins, prune, export, the verdict")
 
 
 def test_what_a_stage_took_before_is_said_while_its_settings_are_the_same(opened: Any) -> None:

@@ -51,7 +51,8 @@ class EvaluationContext:
     def dataset(self) -> Dataset:
         """The data; what their audit found is told."""
         if isinstance(self.data, Dataset):
-            return self.data
+            self.reporter.stage("data", self.data.name)
+            return self.told(self.data)
         self.reporter.stage("data", self.data.source)
         return self.told(load_data(self.data))
 

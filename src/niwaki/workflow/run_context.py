@@ -77,10 +77,14 @@ class RunContext(EvaluationContext):
     @cached_property
     def dataset(self) -> Dataset:
         """The recipe's data, checked against the model that it is for; findings are told."""
-        self.reporter.stage("data", self.recipe.data.source)
-        dataset = self.data if isinstance(self.data, Dataset) else load_data(self.recipe.data)
-        check_data(self.recipe, dataset.spec)
-        self.told(dataset)
+        if isinstance(self.data, Dataset):
+            dataset = self.data  # what was found in it was told when it was read
+            check_data(self.recipe, dataset.spec)
+        else:
+            self.reporter.stage("data", self.recipe.data.source)
+            dataset = load_data(self.recipe.data)
+            check_data(self.recipe, dataset.spec)
+            self.told(dataset)
         record = DataRecord(
             signature=self._signature(),
             fingerprint=dataset.fingerprint,

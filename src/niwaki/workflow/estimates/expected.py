@@ -27,8 +27,8 @@ class Expected:
 
 
 def told(parts: Iterable[Expected]) -> str:
-    """`about 3 min: training about 2 min, timing about 1 min; not known yet: export`; parts of one name are
-    added up. Empty where no time is known."""
+    """`about 3 min for what can be timed now: training about 2 min, timing about 1 min; on top, not known
+    yet: export`; parts of one name are added up. Empty where no time is known."""
     known: dict[tuple[str, bool], float] = {}
     unknown: dict[str, None] = {}
     for part in parts:
@@ -44,5 +44,6 @@ def told(parts: Iterable[Expected]) -> str:
         f"{what} {about_text(seconds)}{' as before' if before else ''}"
         for (what, before), seconds in known.items()
     )
-    first = named if len(known) == 1 else f"{about_text(sum(known.values()))}: {named}"
-    return f"{first}; not known yet: {', '.join(unknown)}" if unknown else first
+    if len(known) > 1:
+        named = f"{about_text(sum(known.values()))} for what can be timed now: {named}"
+    return f"{named}; on top, not known yet: {', '.join(unknown)}" if unknown else named
