@@ -18,10 +18,16 @@ from niwaki.core.version import __version__
 
 _WHERE = {
     "CallError": "niwaki_runtime.errors",
+    "CompressConfig": "niwaki.compression",
+    "DataConfig": "niwaki.data",
+    "EvaluateConfig": "niwaki.evaluation",
+    "ExportConfig": "niwaki.recipe",
     "NiwakiError": "niwaki_runtime.errors",
-    "adapt": "niwaki.adapters",
-    "adapt_language_model": "niwaki.adapters",
-    "adapt_pipeline": "niwaki.adapters",
+    "Recipe": "niwaki.recipe",
+    "TrainConfig": "niwaki.training",
+    "adapt": "niwaki.api.adapt",
+    "adapt_language_model": "niwaki.api.adapt",
+    "adapt_pipeline": "niwaki.api.adapt",
     "compare": "niwaki.api.compare",
     "compress": "niwaki.api.compress",
     "evaluate": "niwaki.api.evaluate",
@@ -36,9 +42,9 @@ _WHERE = {
 __all__ = ["__version__", *_WHERE]
 
 if TYPE_CHECKING:
-    from niwaki.adapters import adapt as adapt
-    from niwaki.adapters import adapt_language_model as adapt_language_model
-    from niwaki.adapters import adapt_pipeline as adapt_pipeline
+    from niwaki.api.adapt import adapt as adapt
+    from niwaki.api.adapt import adapt_language_model as adapt_language_model
+    from niwaki.api.adapt import adapt_pipeline as adapt_pipeline
     from niwaki.api.compare import compare as compare
     from niwaki.api.compress import compress as compress
     from niwaki.api.evaluate import evaluate as evaluate
@@ -46,7 +52,13 @@ if TYPE_CHECKING:
     from niwaki.api.run import run as run
     from niwaki.api.sample import sample as sample
     from niwaki.api.train import train as train
+    from niwaki.compression import CompressConfig as CompressConfig
+    from niwaki.data import DataConfig as DataConfig
+    from niwaki.evaluation import EvaluateConfig as EvaluateConfig
+    from niwaki.recipe import ExportConfig as ExportConfig
+    from niwaki.recipe import Recipe as Recipe
     from niwaki.recipe import load_recipe as load_recipe
+    from niwaki.training import TrainConfig as TrainConfig
     from niwaki.workflow.load import load as load
     from niwaki_runtime.errors import CallError as CallError
     from niwaki_runtime.errors import NiwakiError as NiwakiError

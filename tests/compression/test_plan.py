@@ -46,10 +46,12 @@ def test_the_whole_plan_on_a_gan(tmp_path: Path) -> None:
     model = small_models.gan("transposed", width=32).eval()
     before = copy.deepcopy(model.state_dict())
     config = CompressConfig(steps=(PRUNE, TUNE, QUANTIZE), batches=(1, 3), rounds=2)
-    seen: list[tuple[int, int]] = []
+    seen: dict[tuple[int, str], list[tuple[int, int]]] = {}
     made = compress(
-        model, data(), config, workdir=tmp_path, seed=0, progress=lambda d, t, i: seen.append((d, t))
-    )
+        model, data(), config, workdir=tmp_path, seed=0,
+        on_step=lambda k, kind: seen.__setitem__((k, kind), []),
+        progress=lambda d, t, i: list(seen.values())[-1].append((d, t)),
+    )  # fmt: skip
     assert [r.kind for r in made.records] == ["prune", "finetune", "quantize"]
     first, tuned, last = made.records
     assert first.parameters == (parameters(model), parameters(made.model))
@@ -62,9 +64,10 @@ def test_the_whole_plan_on_a_gan(tmp_path: Path) -> None:
     assert all(np.isfinite(r.error) and r.error > 0 for r in made.records)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert all(set(r.latency) == {"1", "3"} and min(r.latency.values()) > 0 for r in made.records)
-    # progress rises to its end
-    assert seen[-1][0] == seen[-1][1]
-    assert all(a[0] <= b[0] for a, b in pairwise(seen))
+    # every step tells that it begins, and its progress rises to its end
+    assert list(seen) == [(1, "prune"), (2, "finetune"), (3, "quantize")]
+    assert seen[2, "finetune"][-1] == (TUNE.steps, TUNE.steps)
+    assert all(a[0] <= b[0] for told in seen.values() for a, b in pairwise(told))
     # the bundle runs and is what the record says of it
     sampled = niwaki_runtime.load(made.bundle, precision="exact").sample(64, seed=3 << 40)
     reference = model.sample(64, seed=3 << 40).numpy()

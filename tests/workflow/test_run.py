@@ -24,6 +24,7 @@ from niwaki.core.store import read_json
 from niwaki.recipe import load_recipe, recipe_from
 from niwaki.training import Interrupted
 from niwaki.workflow.load import load
+from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.run_directory import STAGES, RunDirectory
 from niwaki.workflow.summary import summary
 
@@ -41,7 +42,7 @@ TINY: dict[str, Any] = {
 }
 
 
-class Heard:
+class Heard(Quiet):
     """A reporter that remembers."""
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from niwaki.evaluation.equivalence.margins import enough
 from niwaki.recipe import recipe_from
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.judging import undecided
+from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.sufficiency import lacking
 
 
@@ -26,7 +27,7 @@ def pictures(path: Path, count: int) -> Path:
     return path
 
 
-class Notes:
+class Notes(Quiet):
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
         self.stages: list[str] = []

@@ -13,9 +13,11 @@ from niwaki.api.progress import with_progress
 from niwaki.core.errors import NiwakiError
 from niwaki.core.store import jsonable, read_json, write_json
 from niwaki.evaluation.judges import Evidence, Margins, Verdicts
+from niwaki.recipe import Override, Overrides, parse_overrides
 from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.context import EvaluationContext, as_overrides
 from niwaki.workflow.judging import PARTS, Judgement, calibrate, compare_evidence, headline, section_parts
+from niwaki.workflow.notebook.answers import Comparison
 from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.subjects.asked import judge_subject
@@ -33,7 +35,7 @@ SIDES = ("before", "after")
 def compare(
     before: Any,
     after: Any,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     data: Any = None,
     features: Sequence[str] | None = None,
@@ -60,7 +62,7 @@ def compare(
     Raises CallError as `evaluate` does.
     """
     reporter = reporter or Quiet()
-    changes = [*overrides, *as_overrides(features, metrics, n)]
+    changes: list[str | Override] = [*parse_overrides(overrides), *as_overrides(features, metrics, n)]
     options, rest = split(changes) if is_external(before) or is_external(after) else ({}, changes)
     if "bundle" not in (kind_of(before), kind_of(after)):
         refuse_for_others(before, engine, memory)
@@ -92,17 +94,19 @@ def compare(
     said = [dict(found.details) for found in verdicts.values() if isinstance(found, Verdicts)]
     particulars = said[0] if said else {}
     axes = headline(list(verdicts.values()))
-    return {
-        **record,
-        "n": min(found[side][common[0]].evidence.n for side in SIDES),
-        "seed": context.config.seed,
-        "paired": paired,
-        "sources": {side: origin.to_json() for side, origin in zip(SIDES, origins, strict=True)},
-        "sections": sections,
-        "verdict": axes,
-        "verdicts": jsonable(verdicts),
-        "comparison": {**jsonable(particulars), **axes, "paired": paired},
-    }
+    return Comparison(
+        {
+            **record,
+            "n": min(found[side][common[0]].evidence.n for side in SIDES),
+            "seed": context.config.seed,
+            "paired": paired,
+            "sources": {side: origin.to_json() for side, origin in zip(SIDES, origins, strict=True)},
+            "sections": sections,
+            "verdict": axes,
+            "verdicts": jsonable(verdicts),
+            "comparison": {**jsonable(particulars), **axes, "paired": paired},
+        }
+    )
 
 
 def _opened(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError, GenerativeModel
-from niwaki.recipe import Recipe, parse_override
+from niwaki.recipe import Override, Overrides, Recipe, parse_overrides
 from niwaki.workflow.context import context_for
 from niwaki.workflow.given_model import open_given
 from niwaki.workflow.own_tokenizer import cut_with_own
@@ -32,8 +32,8 @@ __all__ = ["compress"]
 
 @with_progress
 def compress(
-    what: str | Path | Recipe | GenerativeModel,
-    overrides: Sequence[str] = (),
+    what: str | Path | Recipe | Mapping[str, Any] | GenerativeModel,
+    overrides: Overrides = (),
     *,
     data: Any = None,
     out: str | Path | None = None,
@@ -71,7 +71,7 @@ def compress(
     """
     reporter = reporter or Quiet()
     loose = isinstance(what, GenerativeModel) or (
-        not isinstance(what, Recipe) and not is_run(what) and (is_external(what) or is_model(what))
+        isinstance(what, str | Path) and not is_run(what) and (is_external(what) or is_model(what))
     )
     figures = {"engine": engine, "memory_limit": memory, "threads": threads, "torch_compile": torch_compile}
     export = {name: value for name, value in {**figures, "repeats": rounds}.items() if value is not None}
@@ -82,16 +82,20 @@ def compress(
         return _of_run(what, overrides, reporter)
     if data is None:
         raise CallError(f"{_name(what)} belongs to no run; name the data that it answers to: data=digits …")
-    options, rest = ({}, list(overrides)) if isinstance(what, GenerativeModel) else split(overrides)
+    options, rest = (
+        ({}, parse_overrides(overrides)) if isinstance(what, GenerativeModel) else split(overrides)
+    )
     _check_sections(rest)
-    judged = [text for text in rest if text.startswith(("data.", "evaluate."))]
+    judged = [change for change in rest if change.section in ("data", "evaluate")]
     context = context_for(data, judged, reporter=reporter)
     spec = context.dataset.spec if not isinstance(what, GenerativeModel) and is_external(what) else None
+    reporter.stage("model", _name(what))
     subject = open_subject(what, device="cpu", weights=weights, options=options, spec=spec)
     assert isinstance(subject.runner, GenerativeModel)
     cut_with_own(context, subject.runner)
     seed = seed or 0
     chosen: dict[str, Any] = {"seed": seed, **({} if n is None else {"n": n})}
+    left: Any = [change for change in rest if change.section != "data"]
     run = open_given(
         subject.runner,
         context,
@@ -100,7 +104,7 @@ def compress(
         evaluate=chosen | ({} if features is None else {"features": tuple(features)}),
         export=export,
         seed=seed,
-        overrides=[text for text in rest if not text.startswith("data.")],
+        overrides=left,
         reporter=reporter,
     )
     tell_lacking(run)
@@ -120,7 +124,7 @@ def _refuse(what: Any, **given: Any) -> None:
             )
 
 
-def _of_run(what: Any, overrides: Sequence[str], reporter: Reporter) -> dict[str, Any]:
+def _of_run(what: Any, overrides: Overrides, reporter: Reporter) -> dict[str, Any]:
     context = open_run(what, overrides, None, reporter)
     if context.recipe.compress is None:
         raise CallError("the recipe has no 'compress' section, so there is nothing to do; add its 'steps'")
@@ -138,10 +142,10 @@ def _name(what: Any) -> str:
     return what.name if isinstance(what, GenerativeModel) else str(what)
 
 
-def _check_sections(overrides: Sequence[str]) -> None:
+def _check_sections(overrides: Sequence[Override]) -> None:
     known = ("compress", "data", "evaluate", "export")
-    for text in overrides:
-        if parse_override(text)[0][0] not in known:
+    for change in overrides:
+        if change.section not in known:
             raise CallError(
-                f"'{text}': a model of no run has the sections 'model', {', '.join(map(repr, known))} only"
+                f"'{change}': a model of no run has the sections 'model', {', '.join(map(repr, known))} only"
             )

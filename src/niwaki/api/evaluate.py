@@ -9,10 +9,11 @@ from typing import Any
 from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError
 from niwaki.core.store import jsonable
-from niwaki.recipe import Recipe
+from niwaki.recipe import Override, Overrides, is_recipe, parse_overrides
 from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.context import EvaluationContext, as_overrides
 from niwaki.workflow.judging import Judgement, section_parts
+from niwaki.workflow.notebook.answers import Evaluation
 from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
@@ -30,7 +31,7 @@ __all__ = ["evaluate"]
 @with_progress
 def evaluate(
     what: Any,
-    overrides: Sequence[str] = (),
+    overrides: Overrides = (),
     *,
     data: Any = None,
     features: Sequence[str] | None = None,
@@ -62,12 +63,12 @@ def evaluate(
     NiwakiError for a run without a trained model.
     """
     reporter = reporter or Quiet()
-    changes = [*overrides, *as_overrides(features, metrics, n, seed)]
+    changes: list[str | Override] = [*parse_overrides(overrides), *as_overrides(features, metrics, n, seed)]
     where = recipe if data is None else data
     if against is not None:
         from niwaki.api.compare import compare
 
-        if isinstance(what, Recipe):
+        if is_recipe(what):
             raise CallError("a recipe is compared by its run: give the run's path")
         if weights is not None or is_factory(what) or is_factory(against):
             raise CallError(
@@ -76,16 +77,19 @@ def evaluate(
         return compare(
             against, what, changes, data=where, resize=resize, engine=engine, memory=memory, reporter=reporter
         )  # fmt: skip
-    kind = None if isinstance(what, Recipe) else kind_of(what)
+    kind = None if is_recipe(what) else kind_of(what)
     if kind is None or (kind == "run" and where is None):
-        if not isinstance(what, Recipe):
+        if not is_recipe(what):
             _refuse(what, where, engine, memory, weights)
         context = open_run(what, changes, None, reporter)
         with context.run.hold():
             as_trained(context)
             EvaluateStage().run(context)
-        return jsonable(EvaluationRecord.read(context.run.path))  # type: ignore[no-any-return]
-    options, rest = split(changes) if is_external(what) else ({}, changes)
+        return Evaluation(jsonable(EvaluationRecord.read(context.run.path)))
+    options: dict[str, Any] = {}
+    rest: Overrides = changes
+    if is_external(what):
+        options, rest = split(changes)
     place = None if cache is None else Path(cache)
     context_ = context_of([what], where, rest, reporter, place)
     subject = open_subject(
@@ -110,7 +114,7 @@ def record_of(
         "source": origin.to_json(),
         "audit": [finding.to_json() for finding in context.dataset.audit.said],
     }
-    return {**found, "engine": subject.engine} if subject.engine else found
+    return Evaluation({**found, "engine": subject.engine} if subject.engine else found)
 
 
 def _refuse(what: Any, data: Any, engine: str, memory: int | str | None, weights: Any) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.deployment import bundle_bytes
-from niwaki.recipe import Recipe
+from niwaki.recipe import Overrides, Recipe
 from niwaki.report.records import ExportRecord
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
@@ -23,8 +23,8 @@ __all__ = ["export"]
 
 @with_progress
 def export(
-    what: str | Path | Recipe | GenerativeModel,
-    overrides: Sequence[str] = (),
+    what: str | Path | Recipe | Mapping[str, Any] | GenerativeModel,
+    overrides: Overrides = (),
     *,
     out: str | Path | None = None,
     weights: str | Path | None = None,

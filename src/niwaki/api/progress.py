@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,26 +12,20 @@ Verb = TypeVar("Verb", bound=Callable[..., Any])
 
 
 def with_progress(verb: Verb) -> Verb:
-    """A verb that takes `progress` beside `reporter`: True shows bars with rate and time left on
-    stderr, False is silent, None (the default) shows them where somebody looks: on a terminal and
-    in a notebook."""
+    """A verb that takes `progress` beside `reporter`: True shows it wherever this runs (bars on a terminal,
+    one place of a notebook's cell, lines on stderr elsewhere), False is silent, None (the default) shows it
+    where somebody looks: on a terminal and in a notebook."""
 
     @functools.wraps(verb)
     def call(*args: Any, progress: bool | None = None, reporter: Any = None, **named: Any) -> Any:
-        shown = _looked_at() if progress is None else progress
-        if reporter is not None or not shown:
-            return verb(*args, reporter=reporter, **named)
-        from niwaki.workflow.progress import Drawn
+        from niwaki.workflow.watching import watched
 
-        drawn = Drawn()
+        shown = watched(progress) if reporter is None else None
+        if shown is None:
+            return verb(*args, reporter=reporter, **named)
         try:
-            return verb(*args, reporter=drawn, **named)
+            return verb(*args, reporter=shown, **named)
         finally:
-            drawn.close()
+            shown.close()
 
     return call  # type: ignore[return-value]
-
-
-def _looked_at() -> bool:
-    """Whether stderr is a terminal, or the code runs in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules

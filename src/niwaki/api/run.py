@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from niwaki.api.progress import with_progress
-from niwaki.recipe import Recipe
+from niwaki.recipe import Overrides, Recipe
 from niwaki.workflow.launched import join_where_not_first
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import open_run
@@ -26,8 +27,8 @@ __all__ = ["run"]
 
 @with_progress
 def run(
-    what: str | Path | Recipe,
-    overrides: Sequence[str] = (),
+    what: str | Path | Recipe | Mapping[str, Any],
+    overrides: Overrides = (),
     *,
     out: str | Path | None = None,
     resume: bool = False,

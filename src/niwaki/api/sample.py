@@ -33,6 +33,7 @@ class Samples:
     spec:      what one of them is
     start:     index of the first one in the stream of `seed`
     files:     what the model ships (`tokenizer.json`)
+    asked:     what each input means, by its name
     """
 
     x: np.ndarray
@@ -41,6 +42,7 @@ class Samples:
     spec: ValueSpec
     start: int = 0
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
+    asked: Mapping[str, ConditionSpec] = field(default_factory=dict, repr=False)
 
     def write(self, path: str | Path) -> Path:
         """Arrays (`.npz`, `.npy`), or as the modality is written: a picture (`.png`), text (`.txt`), sound
@@ -55,6 +57,14 @@ class Samples:
         else:
             modality_of(self.spec).write(path, self.x, self.spec, self.files)
         return path
+
+    def _repr_html_(self) -> str:
+        from niwaki.workflow.notebook.views import samples_view
+
+        labels = next((spec for spec in self.asked.items() if spec[1].is_label), None)
+        rows = None if labels is None else self.condition.get(labels[0])
+        names = () if labels is None else labels[1].value.names
+        return samples_view(self.x, self.spec, rows, names, self.files, f", seed {self.seed}")
 
     def say(self, most: int = 3) -> list[str]:
         """The first few for a terminal; nothing where they cannot be read there."""
@@ -128,7 +138,7 @@ def sample(
     )
     rows = resolve(asked.inputs, inputs, start, n)
     x = runner.backend().numpy(made)
-    samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files)
+    samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files, asked.inputs)
     for place in places:
         samples.write(place)
     return samples

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TextIO
 
 import typer
 
-from niwaki.workflow.progress import Drawn, Plain
+from niwaki.workflow.watching import Watched, watched
 
 __all__ = ["Fresh", "Json", "Out", "Overrides", "Resume", "Work", "adder", "at_work"]
 
@@ -56,7 +56,7 @@ def adder(example: str, summary: str) -> Callable[[Callable[..., Any]], Callable
 class Work:
     """One verb at work: `reporter` to tell progress, `answer` to say the result."""
 
-    def __init__(self, reporter: Drawn | Plain, stdout: TextIO, as_json: bool) -> None:
+    def __init__(self, reporter: Watched, stdout: TextIO, as_json: bool) -> None:
         self.reporter = reporter
         self.stdout = stdout
         self.as_json = as_json
@@ -81,7 +81,8 @@ def at_work(as_json: bool) -> Iterator[Work]:
     """Progress on stderr; stdout belongs to the answer, so what libraries print there is dropped (kept when
     debugging)."""
     debug = bool(os.environ.get("NIWAKI_DEBUG"))
-    reporter = Drawn() if sys.stderr.isatty() else Plain()
+    reporter = watched(True)
+    assert reporter is not None
     stdout = sys.stdout
     stray = sys.stderr if debug else open(os.devnull, "w")  # noqa: SIM115  (closed below)
     if not debug:

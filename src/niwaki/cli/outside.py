@@ -21,7 +21,7 @@ Weights = Annotated[Path | None, typer.Option(metavar="SAFETENSORS", help=WEIGHT
 
 def opened(
     what: str, overrides: Sequence[str], weights: Path | None, *, device: str = "cpu"
-) -> tuple[Any, list[str]]:
+) -> tuple[Any, list[Any]]:
     """A model of no run, loaded with its `model.*` overrides, and the other overrides; runs, model
     directories and bundles are handed on as they are."""
     from niwaki.workflow.subjects.external import is_external, load_external, split

@@ -67,10 +67,10 @@ def sample(
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.api.sample import sample
-        from niwaki.recipe import parse_override
+        from niwaki.recipe import parse_overrides
 
         source, rest = opened(what, options or (), weights, device=device)
-        overrides = {".".join(path): value for path, value in map(parse_override, rest)}
+        overrides = {".".join(path): value for path, value, _ in parse_overrides(rest)}
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=_condition(condition), data=data,
             engine=engine, memory=memory, device=device, batch=batch, out=out or (), reporter=work.reporter,

@@ -34,7 +34,7 @@ __all__ = ["Compressed", "compress"]
 
 _CHECKED = 64  # samples of the forward check
 
-Progress = Callable[[int, int, dict[str, Any]], None]
+Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def compress(
     seed: int,
     condition: Any = None,
     progress: Progress | None = None,
+    on_step: Callable[[int, str], None] | None = None,
     engine: str = "openvino",
     warn: Callable[[tuple[OffPath, ...]], None] | None = None,
     extractor: Extractor | None = None,
@@ -98,7 +99,8 @@ def compress(
                `compression.json` and `steps/`, one directory per step. A second call finds finished steps
                again
     condition: what samples for calibration and checks are asked for; None is the model's default
-    progress:  called with (work done, work in all, figures)
+    progress:  called with (done, in all, figures) of the step under way
+    on_step:   called with its number from 1 and its kind when a step begins to work
     engine:    which one the plan is for: `openvino`, `onnxruntime`
     warn:      called once, before the first step, with every operator that will leave that engine's fast
                path; not where there are none
@@ -121,29 +123,19 @@ def compress(
     warnings = forewarned_once(original, config.steps, engine, workdir / "warnings.json", key)
     if warn and warnings:
         warn(warnings)
-    work = [step_of(step.kind).work(step) for step in config.steps]
     current = original
     for k, step in enumerate(config.steps):
         key = hash_json([key, step, config.batches, config.measure])
         if extractor is not None and step.needs_extractor:
             key = hash_json([key, extractor.fingerprint])
         directory = _directory(run, k)
-
-        def on_progress(
-            done: int, total: int, info: Mapping[str, Any], k: int = k, step: StepConfig = step
-        ) -> None:
-            if progress:
-                share = sum(work[:k]) + work[k] * done // max(total, 1)
-                progress(share, sum(work), {"step": f"{k + 1}/{len(work)} {step.kind}", **info})
-
-        on_progress(0, 1, {})
         found = _finished(run, k, directory, key)
-        current = (
-            found
-            if found is not None
-            else _carried_out(run, step, current, directory, key, k, seed, dataset, on_progress)
-        )
-        on_progress(1, 1, {})
+        if found is not None:
+            current = found
+            continue
+        if on_step:
+            on_step(k + 1, step.kind)
+        current = _carried_out(run, step, current, directory, key, k, seed, dataset, progress or _quietly)
     last = _directory(run, len(config.steps) - 1)
     bundle = workdir / "model.niwaki"
     write_bytes(bundle, (last / "model.niwaki").read_bytes())
@@ -151,6 +143,9 @@ def compress(
     result = Compressed(current, bundle, run.records, warnings)
     write_json(workdir / "compression.json", result)
     return result
+
+
+def _quietly(done: int, total: int, info: Mapping[str, Any]) -> None: ...
 
 
 def _directory(run: _Run, k: int) -> Path:

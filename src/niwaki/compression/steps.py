@@ -76,10 +76,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Step:
-    """carry_out: (model, config, context) → outcome; work: config → units of progress (training steps)."""
+    """carry_out: (model, config, context) → outcome
+    training:  config → steps of the training that it consists of, as it tells its progress; 0 where it is
+               something else"""
 
     carry_out: Callable[[GenerativeModel, Any, StepContext], Outcome]
-    work: Callable[[Any], int]
+    training: Callable[[Any], int] = lambda config: 0
 
 
 STEPS: dict[str, Step] = {}
@@ -95,11 +97,13 @@ def step_of(kind: str) -> Step:
     return STEPS[kind]
 
 
-def step(kind: str, work: Callable[[Any], int]) -> Callable[[Callable[..., Outcome]], Callable[..., Outcome]]:
-    """Decorator: what carries out the configs of this `kind`."""
+def step(
+    kind: str, training: Callable[[Any], int] = lambda config: 0
+) -> Callable[[Callable[..., Outcome]], Callable[..., Outcome]]:
+    """Decorator: what carries out the configs of this `kind` (`Step`)."""
 
     def enter(function: Callable[..., Outcome]) -> Callable[..., Outcome]:
-        STEPS[kind] = Step(function, work)
+        STEPS[kind] = Step(function, training)
         return function
 
     return enter

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from niwaki.core.contract import CallError
 
-__all__ = ["SPREAD", "Latency", "interleave", "is_uncertain"]
+__all__ = ["SPREAD", "Latency", "interleave", "is_uncertain", "seconds_of_rounds"]
 
 _PAUSE = 0.02  # seconds; a library's threads spin for a while after a call and would slow the next one down
 _BUDGET = 60.0  # seconds of timed rounds, after which the median of long calls is known well enough
@@ -84,6 +85,14 @@ def interleave(
     if progress and k + 1 < rounds:
         progress(rounds, rounds)
     return {name: Latency.of(values) for name, values in seconds.items()}
+
+
+def seconds_of_rounds(each: Sequence[float], *, rounds: int = 30, warm: int = 5) -> float:
+    """What `interleave` takes about in all, of calls that last `each` seconds."""
+    before = sum(took * (2 if took >= _LONG else warm) for took in each)
+    a_round = sum(_PAUSE + took * (1 if took >= _LONG else 2) for took in each)
+    within = max(_FEWEST, math.ceil(_BUDGET / a_round)) if a_round else rounds
+    return before + a_round * min(rounds, within)
 
 
 def _duration(call: Callable[[], Any]) -> float:

@@ -1,26 +1,30 @@
 """A recipe names the whole way of a model: data, model, training, evaluation, compression, export.
 
-It is YAML checked by pydantic, assembled from each room's own config. Whatever is wrong in it is one
-`CallError`: one sentence with the dotted key and the nearest right name.
+It is YAML, or a mapping in Python, checked by pydantic and assembled from each package's own config. Whatever
+is wrong in it is one `CallError`: one sentence with the dotted key and the nearest right name.
 """
 
 from __future__ import annotations
 
 from niwaki.recipe.checks import check_data
-from niwaki.recipe.overrides import apply_overrides, parse_override
-from niwaki.recipe.reading import dump_recipe, find_recipe, load_recipe, recipe_from
+from niwaki.recipe.overrides import Override, Overrides, apply_overrides, parse_override, parse_overrides
+from niwaki.recipe.reading import dump_recipe, find_recipe, is_recipe, load_recipe, recipe_from
 from niwaki.recipe.schema import ExportConfig, Recipe
 from niwaki.recipe.strict_yaml import parse_yaml
 
 __all__ = [
     "ExportConfig",
+    "Override",
+    "Overrides",
     "Recipe",
     "apply_overrides",
     "check_data",
     "dump_recipe",
     "find_recipe",
+    "is_recipe",
     "load_recipe",
     "parse_override",
+    "parse_overrides",
     "parse_yaml",
     "recipe_from",
 ]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, nearest
-from niwaki.core.store import jsonable
-from niwaki.recipe.overrides import apply_overrides
+from niwaki.recipe.overrides import Override, Overrides, apply_overrides, parse_overrides
+from niwaki.recipe.plain import plain
 from niwaki.recipe.schema import Recipe
 from niwaki.recipe.sentences import sentence
 from niwaki.recipe.strict_yaml import parse_yaml
 
-__all__ = ["dump_recipe", "find_recipe", "load_recipe", "recipe_from"]
+__all__ = ["dump_recipe", "find_recipe", "is_recipe", "load_recipe", "recipe_from"]
 
 
 def _shelves() -> list[Path]:
@@ -57,22 +57,37 @@ def find_recipe(given: str | Path) -> Path:
     )
 
 
-def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """The checked recipe of a file, a run directory or a name, with `section.key=value` overrides set.
+def is_recipe(what: Any) -> bool:
+    """Whether it is a recipe that is in memory: checked, or a mapping of its sections."""
+    return isinstance(what, Recipe | Mapping)
 
+
+def load_recipe(what: str | Path | Mapping[str, Any] | Recipe, overrides: Overrides = ()) -> Recipe:
+    """The checked recipe of a file, a run directory, a name or a mapping of its sections, with overrides set.
+
+    overrides: `["train.steps=700"]`, or a mapping (`parse_overrides`)
+    A mapping holds what YAML would, and may hold typed configs (`niwaki.TrainConfig`); its `name` is that of
+    the model where it has none.
     Raises CallError in one sentence for a missing file, broken YAML, an unknown key, a wrong type or an
     impossible combination.
     """
-    file = find_recipe(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CallError(f"{file} is not a readable recipe: {error}") from None
-    values = parse_yaml(text, str(file))
-    if not isinstance(values, dict):
-        raise CallError(f"{file} must hold sections such as 'data:', 'model:' and 'train:'")
-    overrides = tuple(overrides)
-    values = apply_overrides(_with_the_usual_plan(values, overrides), overrides)
+    changes = parse_overrides(overrides)
+    if isinstance(what, Recipe):
+        if not changes:
+            return what
+        values, name = plain(what), what.name
+    elif isinstance(what, Mapping):
+        values = plain(what)
+        model = values.get("model")
+        called = model.get("name") if isinstance(model, dict) else None
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", str(called or "model")).lstrip("._-")
+    elif isinstance(what, str | Path):
+        values, name = _read(what)
+    else:
+        raise CallError(
+            f"a recipe is a file, a name, a mapping of sections or a Recipe, not {type(what).__name__}"
+        )
+    values = apply_overrides(_with_the_usual_plan(values, changes), changes)
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = str(
@@ -82,19 +97,37 @@ def load_recipe(path: str | Path, overrides: Iterable[str] = ()) -> Recipe:
     if isinstance(evaluate, dict) and isinstance(evaluate.get("features"), list):
         evaluate["features"] = [_absolute_run(given) for given in evaluate["features"]]
     if values.get("name") is None:
-        values["name"] = file.stem
+        values["name"] = name
     return recipe_from(values)
 
 
-def _with_the_usual_plan(values: dict[str, Any], overrides: tuple[str, ...]) -> dict[str, Any]:
+def _read(path: str | Path) -> tuple[dict[str, Any], str]:
+    """The plain values of a file, and the name that it gives."""
+    file = find_recipe(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CallError(f"{file} is not a readable recipe: {error}") from None
+    values = parse_yaml(text, str(file))
+    if not isinstance(values, dict):
+        raise CallError(f"{file} must hold sections such as 'data:', 'model:' and 'train:'")
+    return values, file.stem
+
+
+def _with_the_usual_plan(values: dict[str, Any], changes: Sequence[Override]) -> dict[str, Any]:
     """The same; where single steps are to be changed of a plan that is not written out, it is."""
     plan = values.get("compress")
     if not isinstance(plan, dict) or "steps" in plan:
         return values
-    if not any(text.startswith("compress.steps.") for text in overrides):
+    if not any(_changes_steps(change) for change in changes):
         return values
     steps = [step.model_dump(mode="json") for step in CompressConfig().steps]
     return {**values, "compress": {**plan, "steps": steps}}
+
+
+def _changes_steps(change: Override) -> bool:
+    deeper = len(change.path) > 2 or (change.within and isinstance(change.value, Mapping))
+    return change.path[:2] == ("compress", "steps") and deeper
 
 
 def _absolute_run(given: Any) -> Any:
@@ -105,13 +138,13 @@ def _absolute_run(given: Any) -> Any:
 
 
 def recipe_from(values: Mapping[str, Any]) -> Recipe:
-    """A recipe from plain values. Raises CallError in one sentence."""
+    """A recipe from the values of its sections, plain or typed. Raises CallError in one sentence."""
     try:
-        return Recipe.model_validate(dict(values))
+        return Recipe.model_validate(plain(values))
     except ValidationError as error:
         raise CallError(sentence(error, Recipe)) from None
 
 
 def dump_recipe(recipe: Recipe) -> str:
     """The resolved recipe as YAML: every default written out; `load_recipe` of it gives the same recipe."""
-    return yaml.safe_dump(jsonable(recipe), sort_keys=False, allow_unicode=True, width=100)
+    return recipe.to_yaml()

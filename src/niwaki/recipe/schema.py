@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from html import escape
 from typing import Any, Literal
 
+import yaml
 from pydantic import Field, field_validator, model_validator
 
 from niwaki.compression import CompressConfig
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import CallError
+from niwaki.core.store import jsonable
 from niwaki.data import DataConfig
 from niwaki.evaluation import EvaluateConfig
 from niwaki.features.encoders import encoder_names
@@ -115,6 +118,13 @@ class Recipe(BaseConfig):
         if self.encodes and self.compress is not None:
             raise CallError(f"{not_sampled(self.model['name'])}; take 'compress' out of the recipe")
         return self
+
+    def to_yaml(self) -> str:
+        """With every default written out; `load_recipe` of it gives the same recipe."""
+        return yaml.safe_dump(jsonable(self), sort_keys=False, allow_unicode=True, width=100)
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(self.to_yaml())}</pre>"
 
     @property
     def encodes(self) -> bool:

@@ -3,10 +3,10 @@ for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -17,7 +17,8 @@ from niwaki.data import load as load_data
 from niwaki.data.config import source_names
 from niwaki.evaluation import EvaluateConfig
 from niwaki.evaluation.judges import Judge, Tools, judge_named, judges_for
-from niwaki.recipe import apply_overrides, find_recipe, load_recipe
+from niwaki.recipe import Overrides, Recipe, apply_overrides, find_recipe, load_recipe
+from niwaki.recipe.plain import plain
 from niwaki.recipe.sentences import sentence
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.run_directory import is_run
@@ -50,7 +51,8 @@ class EvaluationContext:
     def dataset(self) -> Dataset:
         """The data; what their audit found is told."""
         if isinstance(self.data, Dataset):
-            return self.data
+            self.reporter.stage("data", self.data.name)
+            return self.told(self.data)
         self.reporter.stage("data", self.data.source)
         return self.told(load_data(self.data))
 
@@ -71,13 +73,15 @@ class EvaluationContext:
         self.reporter.stage("features", ", ".join(names))
         if len(names) < len(wanted):
             self.reporter.note("the data have no labels, so no classifier looks at the samples")
-        return build(
+        made = build(
             names,
             self.dataset,
             cache=self.cache,
             seed=self.seed,
             progress=lambda name, done, total: self.reporter.update(done, total, {"": name}),
         )
+        self.reporter.stage("metrics", "in these features")  # whoever asked for them goes on
+        return made
 
     @cached_property
     def tools(self) -> Tools:
@@ -113,30 +117,41 @@ def as_overrides(
     ]
 
 
-class _Sections(BaseConfig):
-    """The sections of a recipe that samples without a model need."""
+class _Evaluated(BaseConfig):
+    """The section of a recipe that is left where model and data are in memory."""
 
-    data: DataConfig
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
 
 
+class _Sections(_Evaluated):
+    """The sections of a recipe that samples without a model need."""
+
+    data: DataConfig
+
+
+Checked = TypeVar("Checked", bound=BaseConfig)
+
+
 def context_for(
-    where: Any, overrides: Sequence[str] = (), *, reporter: Reporter | None = None, cache: Path | None = None
+    where: Any, overrides: Overrides = (), *, reporter: Reporter | None = None, cache: Path | None = None
 ) -> EvaluationContext:
-    """From a data set in memory, the settings of a source, a run directory, a recipe (its file or name), a
-    source (`digits`), or a source with its path (`folder:photos`).
+    """From a data set in memory, the settings of a source, a run directory, a recipe (its file, its name, a
+    mapping), a source (`digits`), or a source with its path (`folder:photos`).
 
     overrides: `data.…` and `evaluate.…`; a recipe's may be about anything
     Raises CallError where it is none of these, and for wrong overrides.
     """
     cache = cache or cache_directory() / "features"
     if isinstance(where, Dataset):
-        config = EvaluateConfig.model_validate(apply_overrides({"evaluate": {}}, overrides)["evaluate"])
-        return EvaluationContext(where, config, cache=cache, reporter=reporter)
+        judged = apply_overrides({"evaluate": {}}, overrides)["evaluate"]
+        found = _checked(_Evaluated, {"evaluate": judged})
+        return EvaluationContext(where, found.evaluate, cache=cache, reporter=reporter)
     if isinstance(where, DataConfig):
         where = where.model_dump(mode="json")
-    if isinstance(where, dict):
-        return _of_source(dict(where), overrides, cache, reporter)
+    if isinstance(where, Recipe) or (isinstance(where, Mapping) and "data" in where):
+        return _of_recipe(load_recipe(where, overrides), cache, reporter)
+    if isinstance(where, Mapping):
+        return _of_source(plain(where), overrides, cache, reporter)
     given = str(where)
     source, colon, path = given.partition(":")
     if given in source_names():
@@ -152,20 +167,29 @@ def context_for(
             f"'{given}' is neither a data source nor a recipe; {nearest(given, source_names())}"
         ) from None
     cache = Path(given) / "cache" if is_run(given) else cache
+    return _of_recipe(recipe, cache, reporter)
+
+
+def _of_recipe(recipe: Recipe, cache: Path, reporter: Reporter | None) -> EvaluationContext:
     return EvaluationContext(recipe.data, recipe.evaluate, seed=recipe.seed, cache=cache, reporter=reporter)
 
 
 def _of_source(
-    data: dict[str, Any], overrides: Sequence[str], cache: Path, reporter: Reporter | None
+    data: dict[str, Any], overrides: Overrides, cache: Path, reporter: Reporter | None
 ) -> EvaluationContext:
     if data.get("path"):
         data["path"] = str(Path(data["path"]).expanduser().absolute())
     values = apply_overrides({"data": data}, overrides)
-    try:
-        found = _Sections.model_validate(values)
-    except ValidationError as error:
-        raise CallError(sentence(error, _Sections)) from None
+    found = _checked(_Sections, values)
     return EvaluationContext(found.data, found.evaluate, cache=cache, reporter=reporter)
+
+
+def _checked(kind: type[Checked], values: Mapping[str, Any]) -> Checked:
+    """Raises CallError in one sentence."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise CallError(sentence(error, kind)) from None
 
 
 def extractor_records(extractors: Sequence[Any]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import psutil
 import torch
 
 from niwaki.data import load as load_data
-from niwaki.recipe import Recipe, check_data, load_recipe
+from niwaki.recipe import Overrides, Recipe, check_data, load_recipe
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.run_directory import versions
 from niwaki_runtime.engines import available
@@ -21,8 +21,8 @@ __all__ = ["doctor"]
 
 
 def doctor(
-    what: str | Path | Recipe | None = None,
-    overrides: Sequence[str] = (),
+    what: str | Path | Recipe | Mapping[str, Any] | None = None,
+    overrides: Overrides = (),
     *,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def doctor(
         "findings": [*_machine_findings(hardware, engines)],
     }
     if what is not None:
-        recipe = what if isinstance(what, Recipe) else load_recipe(what, overrides)
+        recipe = load_recipe(what, overrides)
         reporter.stage("data", recipe.data.source)
         dataset = load_data(recipe.data, counter(reporter))
         check_data(recipe, dataset.spec)

@@ -47,6 +47,7 @@ def judge_runner(
     for judge in judges or context.judges(runner):
         context.reporter.stage("evaluate", f"{judge.title}: {what}")
         evidence = judge.evidence(runner, context.dataset, "test", context.n, context.config.seed)
+        context.reporter.stage("metrics", f"{judge.title}: {what}")
         found.append(Judgement(judge, evidence, judge.evaluate(evidence, context.dataset)))
     return found
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from niwaki.core.errors import CallError
-from niwaki.recipe import Recipe, load_recipe
+from niwaki.recipe import Overrides, Recipe, load_recipe
 from niwaki.training.weights import is_stored, sources_of
 from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.run_context import RunContext
@@ -18,7 +19,11 @@ __all__ = ["join_where_not_first"]
 
 
 def join_where_not_first(
-    what: str | Path | Recipe, overrides: Sequence[str], out: str | Path | None, *, fresh: bool
+    what: str | Path | Recipe | Mapping[str, Any],
+    overrides: Overrides,
+    out: str | Path | None,
+    *,
+    fresh: bool,
 ) -> None:
     """In the first process, and in one that is alone, nothing. In others: train along, write nothing, and
     leave: SystemExit, since all that follows a training is the first one's work.
@@ -27,7 +32,7 @@ def join_where_not_first(
     """
     if not launched_outside():
         return
-    recipe = what if isinstance(what, Recipe) else load_recipe(what, overrides)
+    recipe = load_recipe(what, overrides)
     if recipe.train is not None:
         missing = [s.path for s in sources_of(recipe.train) if not is_stored(s.path)]
         if missing:
@@ -36,7 +41,7 @@ def join_where_not_first(
             )
     if place_among_processes() == 0:
         return
-    here = not isinstance(what, Recipe) and is_run(what) and out is None
+    here = isinstance(what, str | Path) and is_run(what) and out is None
     path = Path(str(what)) if here else Path(out) if out is not None else Path("runs") / recipe.name
     context = RunContext(RunDirectory(path, recipe, {}), Quiet())
     if fresh or not TrainStage().holds(context):

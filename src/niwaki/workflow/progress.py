@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +15,12 @@ from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Ta
 from rich.table import Column
 from rich.text import Text
 
-__all__ = ["Drawn", "Plain", "duration", "figures"]
+from niwaki.workflow.pace import Pace, about_text
+
+__all__ = ["TIMED", "Drawn", "Plain", "duration", "figures"]
+
+TIMED = ("time", "a few real steps and samples")
+"""The stage in which it is measured how long the work will take, and what is done there."""
 
 _SECONDS_BETWEEN_DRAWS = 0.08
 _SECONDS_BETWEEN_LINES = 5.0
@@ -83,9 +88,11 @@ class Drawn:
         self._began = self._drawn = 0.0
         self._name = self._detail = ""
         self._counting = False
+        self._pace = Pace()
 
     def stage(self, name: str, detail: str = "") -> None:
         self._finish()
+        self._pace.begin()
         self._name, self._detail, self._began = name, detail, time.monotonic()
         self._counting = False
         self._progress.start()
@@ -93,6 +100,10 @@ class Drawn:
 
     def update(self, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
         now = time.monotonic()
+        whole = self._pace.seen(done, total, now)
+        if self._task is not None and whole is not None:
+            told = f"{self._detail}, {about_text(whole)}" if self._detail else about_text(whole)
+            self._progress.update(self._task, description=escape(told))
         if self._task is None or (now - self._drawn < _SECONDS_BETWEEN_DRAWS and done != total):
             return
         self._drawn = now
@@ -107,6 +118,11 @@ class Drawn:
 
     def note(self, text: str) -> None:
         self.console.print(f"  [dim]·[/] {escape(text)}")
+
+    def ahead(self, estimate: Callable[[], str]) -> None:
+        self.stage(*TIMED)
+        if text := estimate():
+            self.note(text)
 
     def _finish(self, good: bool = True) -> None:
         if self._task is None:
@@ -123,18 +139,20 @@ class Drawn:
 
 
 class Plain:
-    """In a log: a line when a piece of work begins, one every few seconds while it lasts, one when it
-    ends."""
+    """In a log: a line when a piece of work begins, one as soon as it can be told how long it takes, one
+    every few seconds while it lasts, one when it ends."""
 
     def __init__(self) -> None:
         self._name = ""
         self._began = self._drawn = 0.0
         self._first: tuple[int, float] | None = None
         self._done = 0
+        self._pace = Pace()
 
     def stage(self, name: str, detail: str = "") -> None:
         self.close()
         self._name, self._began = name, time.monotonic()
+        self._pace.begin()
         self._drawn, self._first = self._began, None
         self._line(f"{name}: {detail}" if detail else name)
 
@@ -143,6 +161,8 @@ class Plain:
         if self._first is None or done < self._done:
             self._first = (done, now)  # a resumed work does not begin at 0, an earlier loop has ended
         self._done = done
+        if (whole := self._pace.seen(done, total, now)) is not None:
+            self._line(f"{self._name}: {about_text(whole)}")
         if now - self._drawn < _SECONDS_BETWEEN_LINES:
             return
         self._drawn = now
@@ -153,6 +173,11 @@ class Plain:
 
     def note(self, text: str) -> None:
         self._line(f"  {text}")
+
+    def ahead(self, estimate: Callable[[], str]) -> None:
+        self.stage(*TIMED)
+        if text := estimate():
+            self.note(text)
 
     def close(self) -> None:
         if self._name and sys.exc_info()[0] is None:

@@ -1,4 +1,4 @@
-"""How the work tells what it is doing. The command line draws it; the Python API is silent unless asked."""
+"""How the work tells what it is doing. Command line and notebook draw it; who wants nothing is silent."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ __all__ = ["Quiet", "Reporter", "counter"]
 
 
 class Reporter(Protocol):
-    """Receives progress. Calls are cheap and frequent; drawing at a sensible rate is the receiver's
-    business."""
+    """Receives progress. Calls are cheap and frequent; drawing at a sensible rate, and saying from the first
+    units of a loop how long it will take, is the receiver's business."""
 
     def stage(self, name: str, detail: str = "") -> None:
         """A new piece of work begins."""
 
     def update(self, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
-        """`done` of `total` units of the current piece; `info` are figures worth seeing (losses)."""
+        """`done` of `total` units of the current piece, which take about the same time each; `info` are
+        figures worth seeing (losses)."""
 
     def note(self, text: str) -> None:
         """One line worth keeping."""
+
+    def ahead(self, estimate: Callable[[], str]) -> None:
+        """What can be said of the time before several pieces of work. `estimate` measures for a moment, so it
+        is called only where somebody reads; empty where nothing can be said."""
 
 
 class Quiet:
@@ -30,6 +35,8 @@ class Quiet:
     def update(self, done: int, total: int, info: Mapping[str, Any] | None = None) -> None: ...
 
     def note(self, text: str) -> None: ...
+
+    def ahead(self, estimate: Callable[[], str]) -> None: ...
 
 
 def counter(reporter: Reporter) -> Callable[..., None]:

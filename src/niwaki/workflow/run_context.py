@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from niwaki.data import load as load_data
 from niwaki.data.reading.tokens import given_tokenizer
 from niwaki.data.reading.walking import walk
 from niwaki.models.io import load_model, not_sampled
-from niwaki.recipe import Recipe, check_data, load_recipe
+from niwaki.recipe import Overrides, Recipe, check_data, load_recipe
 from niwaki.report.records import DataRecord
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.reporter import Quiet, Reporter
@@ -26,24 +26,24 @@ _DECIDES_DATA = ("scikit-learn", "matplotlib", "numpy")  # what built-in sources
 
 
 def open_run(
-    what: str | Path | Recipe,
-    overrides: Sequence[str] = (),
+    what: str | Path | Recipe | Mapping[str, Any],
+    overrides: Overrides = (),
     out: str | Path | None = None,
     reporter: Reporter | None = None,
     *,
     encoders: bool = False,
 ) -> RunContext:
-    """The context of a run directory, or of the run of a recipe (a file, a name, or a `Recipe`).
+    """The context of a run directory, or of the run of a recipe (a file, a name, a mapping, or a `Recipe`).
 
     encoders: whether the verb has something to do with an encoder, which makes no samples
     Raises CallError where `what` is neither, or is about an encoder and the verb is not.
     """
     reporter = reporter or Quiet()
-    if not isinstance(what, Recipe) and is_run(what) and out is None:
-        run = RunDirectory.open(what, tuple(overrides))
+    if isinstance(what, str | Path) and is_run(what) and out is None:
+        run = RunDirectory.open(what, overrides)
         _refuse_encoder(run.recipe, encoders)
         return RunContext(run, reporter)
-    recipe = what if isinstance(what, Recipe) else load_recipe(what, overrides)
+    recipe = load_recipe(what, overrides)
     _refuse_encoder(recipe, encoders)
     return RunContext(RunDirectory.create(recipe, out), reporter)
 
@@ -77,10 +77,14 @@ class RunContext(EvaluationContext):
     @cached_property
     def dataset(self) -> Dataset:
         """The recipe's data, checked against the model that it is for; findings are told."""
-        self.reporter.stage("data", self.recipe.data.source)
-        dataset = self.data if isinstance(self.data, Dataset) else load_data(self.recipe.data)
-        check_data(self.recipe, dataset.spec)
-        self.told(dataset)
+        if isinstance(self.data, Dataset):
+            dataset = self.data  # what was found in it was told when it was read
+            check_data(self.recipe, dataset.spec)
+        else:
+            self.reporter.stage("data", self.recipe.data.source)
+            dataset = load_data(self.recipe.data)
+            check_data(self.recipe, dataset.spec)
+            self.told(dataset)
         record = DataRecord(
             signature=self._signature(),
             fingerprint=dataset.fingerprint,

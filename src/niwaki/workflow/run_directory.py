@@ -20,7 +20,7 @@ from typing import Any
 from niwaki.core.differences import differences
 from niwaki.core.errors import CallError, NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json, write_text
-from niwaki.recipe import Recipe, dump_recipe, load_recipe
+from niwaki.recipe import Overrides, Recipe, dump_recipe, load_recipe
 from niwaki.report.records import FailureRecord
 from niwaki.workflow.lock import locked
 
@@ -85,7 +85,7 @@ class RunDirectory:
         return cls(path, recipe, info)
 
     @classmethod
-    def open(cls, path: str | Path, overrides: tuple[str, ...] = ()) -> RunDirectory:
+    def open(cls, path: str | Path, overrides: Overrides = ()) -> RunDirectory:
         """An existing run. Raises CallError where `path` is none, NiwakiError where its record is broken."""
         path = Path(path)
         if not is_run(path):
@@ -121,6 +121,11 @@ class RunDirectory:
             write()
         else:
             self._waiting.append(write)
+
+    def _repr_html_(self) -> str:
+        from niwaki.workflow.notebook.views import run_view
+
+        return run_view(self.path)
 
     # what is where
 

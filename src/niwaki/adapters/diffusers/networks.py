@@ -3,10 +3,12 @@ change."""
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from niwaki.adapters.diffusers.config import NETWORKS, Component
 from niwaki.adapters.diffusers.quiet import quiet
@@ -79,11 +81,28 @@ def _free(network: nn.Module) -> None:
     for module in network.modules():
         if isinstance(module, Downsample2D | Upsample2D):
             module.channels = _AnyWidth(module.channels)
+        if isinstance(module, Upsample2D):
+            module.forward = MethodType(_upsampled, module)  # type: ignore[method-assign]
         elif isinstance(module, LabelEmbedding):
             module.dropout_prob = 0.0  # labels are dropped by the loss, by a counted coin
     exchange: Any = getattr(network, "set_attn_processor", None)
     if exchange is not None:
         exchange(AttnProcessor())  # plain products: what tracing and exporting follow
+
+
+def _upsampled(layer: Any, x: Tensor, output_size: Any = None, *_: Any, **__: Any) -> Tensor:
+    """What `Upsample2D` computes, the same for every batch: theirs copies batches of 64 and more into other
+    strides for an old torch, and what differs by the batch cannot be exported."""
+    if layer.norm is not None:
+        x = layer.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+    if layer.use_conv_transpose:
+        return layer.conv(x)  # type: ignore[no-any-return]
+    if layer.interpolate:
+        size = {"scale_factor": 2.0} if output_size is None else {"size": output_size}
+        x = functional.interpolate(x, mode="nearest", **size)
+    if not layer.use_conv:
+        return x
+    return (layer.conv if layer.name == "conv" else layer.Conv2d_0)(x)  # type: ignore[no-any-return]
 
 
 class Denoiser(nn.Module):

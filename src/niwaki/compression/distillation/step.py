@@ -38,7 +38,7 @@ def _distill(model: GenerativeModel, config: DistillConfig, context: StepContext
     return Outcome(made, notes=(after,), teaches=True)
 
 
-@step("sampling", lambda config: 1)
+@step("sampling")
 def _sampling(model: GenerativeModel, config: SamplingConfig, context: StepContext) -> Outcome:
     made, notes = copy.deepcopy(model), list[str]()
     asked: dict[str, Any] = {"solver": config.solver, "spacing": config.spacing}

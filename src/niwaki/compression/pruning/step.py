@@ -26,13 +26,7 @@ from niwaki.core.contract import GenerativeModel
 __all__ = ["carry_out"]
 
 
-def _work(config: PruneConfig) -> int:
-    rounds = max(config.rounds, config.count)
-    trained = config.train * (config.rounds if config.method == "score" else 1)
-    return 20 * rounds + config.recover * (rounds - 1) + trained
-
-
-@step("prune", _work)
+@step("prune")
 def carry_out(
     model: GenerativeModel, config: PruneConfig, context: StepContext, recover: Recover | None = None
 ) -> Outcome:

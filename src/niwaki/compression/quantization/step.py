@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from niwaki.compression.config import FinetuneConfig, QuantizeConfig
@@ -18,7 +16,7 @@ from niwaki.surgery.quantized import QuantizedLayer, quantized_layers
 _SHARE = 0.1  # of the usual learning rate, at 4 bits: rounded weights are already near their place
 
 
-@step("quantize", lambda config: 100 + config.train)
+@step("quantize")
 def _quantize(model: GenerativeModel, config: QuantizeConfig, context: StepContext) -> Outcome:
     if config.by == "niwaki":
         return _in_torch(model, config, context)
@@ -73,14 +71,11 @@ def _trained(model: GenerativeModel, config: QuantizeConfig, context: StepContex
     share = _share(config)
     rates = {"lr": base.lr * share, "own_lr": base.own_lr * share}
     settings = base.model_copy(update={"steps": config.train, "batch": config.batch or base.batch, **rates})
-
-    def on_progress(done: int, total: int, info: Mapping[str, float]) -> None:
-        context.on_progress(done, total + 100, info)
-
     split, directory = context.training_split(), context.directory / "training"
     return finetune(
-        model, context.original, split, settings, seed=context.seed, directory=directory, progress=on_progress
-    )
+        model, context.original, split, settings, seed=context.seed, directory=directory,
+        progress=context.on_progress,
+    )  # fmt: skip
 
 
 def _taught(model: GenerativeModel) -> FinetuneConfig:

@@ -9,7 +9,7 @@ from niwaki.compression.storage.share import shared
 from niwaki.core.contract import GenerativeModel
 
 
-@step("share", lambda config: 20)
+@step("share")
 def _share(model: GenerativeModel, config: ShareConfig, context: StepContext) -> Outcome:
     done = shared(model, config)
     worst = max(done.errors, key=lambda name: done.errors[name])
@@ -20,7 +20,7 @@ def _share(model: GenerativeModel, config: ShareConfig, context: StepContext) ->
     return Outcome(done.model, skipped=done.skipped, notes=(note,))
 
 
-@step("pack", lambda config: 10)
+@step("pack")
 def _pack(model: GenerativeModel, config: PackConfig, context: StepContext) -> Outcome:
     bundle, (before, after) = packed_bundle(model, context.previous, context.directory)
     return Outcome(model, bundle=bundle, notes=(f"{before} bytes before, {after} after",))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from html import escape
 from typing import Any, Literal
 
 from niwaki.evaluation.equivalence.paired import Change
@@ -78,6 +79,9 @@ class Verdict:
     paired: bool = True
     margin_noise: float = 0.0
     unfit: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        return f"<b>{escape(self.outcome)}</b> {escape(self.text)}"
 
     def to_json(self) -> dict[str, Any]:
         return {

@@ -170,6 +170,10 @@ class Judge(ABC):
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
         """Ask the runner, about at most n rows of a split."""
 
+    def samples_made(self, n: int) -> int:
+        """How many samples a runner makes for the evidence on n items, about: what it takes most time for."""
+        return 0
+
     @abstractmethod
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         """What the evidence says of one model."""

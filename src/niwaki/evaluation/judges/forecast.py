@@ -106,6 +106,9 @@ class Forecast(Judge):
             raise CallError("some forecasts are NaN or infinite")
         return Evidence(self.name, split, n, seed, {"paths": paths}, {**where(runner), "paths": PATHS})
 
+    def samples_made(self, n: int) -> int:
+        return n * PATHS
+
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         paths, truth = evidence.arrays["paths"], _truth(evidence, dataset)
         score, inside = _crps(paths, truth), _coverage(paths, truth)

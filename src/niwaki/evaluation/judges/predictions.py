@@ -99,6 +99,9 @@ class Predictions(Judge):
         facts = {**where(runner), "bytes_per_token": bytes_per_token(dataset, split, len(tokens))}
         return Evidence(self.name, split, len(tokens), seed, arrays, facts)
 
+    def samples_made(self, n: int) -> int:
+        return min(n, _SAMPLES)
+
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         log_p, size = evidence.arrays["log_p"], evidence.facts["bytes_per_token"]
         cost, reached = bits(log_p, size or 1.0), rarefied_coverage_of_text(log_p)

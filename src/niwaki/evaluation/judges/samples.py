@@ -85,6 +85,9 @@ class Samples(Judge):
             facts["path_length"] = None if found is None else found.to_json()
         return Evidence(self.name, split, n, seed, arrays, facts)
 
+    def samples_made(self, n: int) -> int:
+        return n
+
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         view, extractors = _view(evidence, dataset), self.tools.extractors
         samples, labels = evidence.arrays["samples"], evidence.arrays.get("labels")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from niwaki.compression import CompressConfig, SensitivityConfig
@@ -14,6 +15,7 @@ from niwaki.data.inputs import split_inputs
 from niwaki.evaluation.judges.findings import fitness
 from niwaki.report.records import CompressionRecord
 from niwaki.workflow.engine_choice import engine_beforehand
+from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.operator_warnings import tell_off_path
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
@@ -26,6 +28,8 @@ class CompressStage(Stage):
     """The recipe's plan on the trained model: the weights of every step in `compressed/`."""
 
     name = "compress"
+    title = "compression"
+    settings = ("compress",)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         plan = context.recipe.compress
@@ -37,8 +41,21 @@ class CompressStage(Stage):
             **({"programs": list(shipped)} if (shipped := context.recipe.export.programs) else {}),
         }
 
+    def applies(self, context: RunContext) -> bool:
+        return context.recipe.compress is not None
+
     def run(self, context: RunContext, *, again: bool = False) -> bool:
-        return context.recipe.compress is not None and super().run(context, again=again)
+        return self.applies(context) and super().run(context, again=again)
+
+    def time(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
+        """Steps that train, on networks that are as wide as before the plan: at most, where it prunes."""
+        assert context.recipe.compress is not None
+        steps = context.recipe.compress.steps
+        times = [timed.step(step) for step in steps]
+        seconds = None if None in times else sum(filter(None, times))
+        at_most = " at most" if any(step.kind == "prune" for step in steps) else ""
+        rest = tuple(step.kind for step, took in zip(steps, times, strict=True) if took == 0)
+        return (Expected(f"fine-tuning{at_most}", seconds, besides=rest),)
 
     def prepare(self, context: RunContext) -> None:
         _ = context.model, context.dataset
@@ -48,6 +65,8 @@ class CompressStage(Stage):
         assert plan is not None
         if plan.sensitivity is not None:
             _measure_layers(context, plan.sensitivity)
+        of = len(plan.steps)
+        extractor = context.extractors[0] if _looks_at_samples(plan, model) else None
         context.reporter.stage("compress", " → ".join(step.kind for step in plan.steps))
         made = carry_out(
             model,
@@ -57,9 +76,10 @@ class CompressStage(Stage):
             seed=context.recipe.seed,
             condition=split_inputs(model, context.dataset.train),
             progress=counter(context.reporter),
+            on_step=lambda k, kind: context.reporter.stage("compress", f"{k} of {of}: {kind}"),
             engine=engine_beforehand(context.recipe.export),
             warn=lambda found: tell_off_path(found, context.reporter),
-            extractor=context.extractors[0] if _looks_at_samples(plan, model) else None,
+            extractor=extractor,
         )
         for k, done in enumerate(made.records, 1):
             for note in done.notes if done.idle else ():

@@ -8,18 +8,21 @@ from typing import Any
 from niwaki.features import files_of
 from niwaki.report.records import EvaluationRecord
 from niwaki.training.hardware import choose_device
+from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.evidence import write_arrays
 from niwaki.workflow.judging import calibrate, judge_runner, section_parts
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.stages.stage import Stage
 
-__all__ = ["EvaluateStage"]
+__all__ = ["EvaluateStage", "making_samples"]
 
 
 class EvaluateStage(Stage):
     """Every judge that applies is asked about the trained model; its evidence and its margins are kept."""
 
     name = "evaluate"
+    title = "evaluation"
+    settings = ("evaluate",)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         return {
@@ -29,6 +32,9 @@ class EvaluateStage(Stage):
             "seed": context.recipe.seed,
             **_looked_with(context.config.features),
         }
+
+    def time(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
+        return (making_samples(context, timed, ("features", "metrics and margins")),)
 
     def prepare(self, context: RunContext) -> None:
         _ = context.model, context.dataset
@@ -59,6 +65,12 @@ class EvaluateStage(Stage):
             **parts,
         ).write(run.path)
         state |= {"outputs": outputs, "result": context.run.stage(self.name)["inputs"]}
+
+
+def making_samples(context: RunContext, timed: Timed, besides: tuple[str, ...]) -> Expected:
+    """What all judges ask for; besides: what they do with it."""
+    n = sum(judge.samples_made(context.n) for judge in context.judges(timed.make()))
+    return Expected("making samples", timed.samples(n), besides=besides)
 
 
 def _looked_with(features: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.data import Split
 from niwaki.data.inputs import example_inputs
 from niwaki.deployment import export_graphs, package, parity
+from niwaki.deployment.timing import seconds_of_rounds
 from niwaki.report.records import ExportRecord
 from niwaki.workflow.engine_choice import engine_beforehand
+from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.stages.measure import measure_all
 from niwaki.workflow.stages.stage import Stage
@@ -24,6 +27,8 @@ class ExportStage(Stage):
     """The float bundle of the trained model, the bundle that ships, and figures of both beside torch."""
 
     name = "export"
+    title = "export"
+    settings = ("export",)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         run, recipe = context.run, context.recipe
@@ -33,6 +38,14 @@ class ExportStage(Stage):
             "export": recipe.export.model_dump(mode="json"),
             "name": recipe.name,
         }
+
+    def time(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
+        config = context.recipe.export
+        ways = 4 if config.torch_compile else 3
+        seconds = sum(
+            seconds_of_rounds([timed.calls(n)] * ways, rounds=config.repeats) for n in config.batches
+        )
+        return (Expected("timing at most", seconds, besides=("export",)),)
 
     def work(self, context: RunContext, state: dict[str, Any]) -> None:
         run, config, model = context.run, context.recipe.export, context.model

@@ -19,6 +19,8 @@ class ReportStage(Stage):
     """`report.html`, written again where anything that it shows has changed."""
 
     name = "report"
+    title = "report"
+    quick = True
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         run = context.run

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,25 @@ from niwaki.models.registry import build, registered
 from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
 from niwaki.training import TrainConfig, fit, init_from_hashes
+from niwaki.training.checkpoint import latest
 from niwaki.training.config import identity
 from niwaki.training.resuming import joined
+from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.stages.stage import Stage
 from niwaki.workflow.stages.standing import Way, way_of
 from niwaki.workflow.workers import workers
 
-__all__ = ["TrainStage", "as_trained", "code_of", "content_of", "draws_otherwise", "join_training"]
+__all__ = [
+    "TrainStage",
+    "as_trained",
+    "code_of",
+    "content_of",
+    "draws_otherwise",
+    "fresh_model",
+    "join_training",
+]
 
 # These change where training runs, not what is learned.
 _NO_MATTER = ("device", "devices")
@@ -43,6 +53,7 @@ class TrainStage(Stage):
     """
 
     name = "train"
+    title = "training"
 
     def __init__(self, *, resume: bool | None = None, fresh: bool = False) -> None:
         """resume: go on from the last checkpoint; None does so where nothing has changed
@@ -51,24 +62,41 @@ class TrainStage(Stage):
         self._keeps_weights, self._code = False, ""
         self._way: Way = "anew"
 
-    def run(self, context: RunContext, *, again: bool = False) -> bool:
-        """As every stage; what has changed is asked before the stage is marked as started.
+    def due(self, context: RunContext) -> bool:
+        """As every stage; what has changed is asked before it is marked as started.
 
         Raises CallError where a training of something else, or a longer or a stopped one, stands there.
         """
-        again = again or self.fresh
         stage = context.run.stage(self.name)
         if context.recipe.train is None:
             if stage.get("made_from", {}).get("train"):
                 raise CallError(f"{context.run.path} holds a training of its own; choose another --out")
-            return super().run(context, again=again)
-        self._keeps_weights = not again and draws_otherwise(context)
+            return not self.holds(context)
+        self._keeps_weights = not self.fresh and draws_otherwise(context)
         self._code = stage.get("code", "")
-        if not self._keeps_weights and (again or not self.holds(context)):
-            self._way = way_of(
-                context.run, context.recipe, self.inputs(context), resume=self.resume, fresh=self.fresh
-            )
-        return super().run(context, again=again)
+        if self._keeps_weights:
+            return True
+        if not self.fresh and self.holds(context):
+            return False
+        self._way = way_of(
+            context.run, context.recipe, self.inputs(context), resume=self.resume, fresh=self.fresh
+        )
+        return True
+
+    def expected(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
+        config = context.recipe.train
+        if config is None or self._keeps_weights:
+            return ()
+        seconds, left = timed.training(config), 1.0
+        if self._way == "on":
+            checkpoint, _ = latest(context.run.path / "checkpoints")
+            left -= 0.0 if checkpoint is None else min(checkpoint.step / config.total_steps, 1.0)
+        return (Expected(self.title, None if seconds is None else seconds * left),)
+
+    def run(self, context: RunContext, *, again: bool = False) -> bool:
+        if not self.due(context) and not again:
+            return False
+        return super().run(context, again=again or self.fresh)
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         recipe, given = context.recipe, context.given
@@ -105,7 +133,7 @@ class TrainStage(Stage):
     def _kept(self, context: RunContext) -> tuple[Any, TrainingRecord]:
         run, record = context.run, TrainingRecord.read(context.run.path)
         assert record is not None  # the stage was done
-        model, file = _fresh(context.recipe, context.dataset), run.model / "model.safetensors"
+        model, file = fresh_model(context.recipe, context.dataset), run.model / "model.safetensors"
         fill(model, read_tensors(file), file)
         return model, record
 
@@ -116,7 +144,7 @@ class TrainStage(Stage):
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
             (run.path / "metrics.jsonl").unlink(missing_ok=True)
         torch.manual_seed(recipe.seed)
-        model = _fresh(recipe, dataset)
+        model = fresh_model(recipe, dataset)
         with workers(run.path, config.devices):
             result = fit(
                 model,
@@ -156,7 +184,7 @@ def join_training(context: RunContext, ready: Callable[[], None]) -> None:
     recipe, dataset = context.recipe, context.dataset
     assert recipe.train is not None
     torch.manual_seed(recipe.seed)
-    model = _fresh(recipe, dataset)
+    model = fresh_model(recipe, dataset)
     about = {**_about(TrainStage().inputs(context)), "code": code_of(recipe)}
     ready()
     fit(
@@ -181,7 +209,8 @@ def content_of(model: GenerativeModel) -> str:
     return hash_json([model_record(model), hash_tensors(model.state_dict())])
 
 
-def _fresh(recipe: Recipe, dataset: Dataset) -> GenerativeModel | Encoder:
+def fresh_model(recipe: Recipe, dataset: Dataset) -> GenerativeModel | Encoder:
+    """What the recipe trains, as torch's random numbers make it."""
     made: GenerativeModel | Encoder
     make = build_encoder if recipe.encodes else build
     made = make(recipe.model["name"], recipe.model_settings, dataset.spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from niwaki.core.contract import CallError, NiwakiError
@@ -10,9 +11,11 @@ from niwaki.evaluation.judges import Verdicts, judges_for
 from niwaki.report.records import EvaluationRecord, ExportRecord, VerdictRecord
 from niwaki.workflow.bundle_metadata import write_bundle_metadata
 from niwaki.workflow.engine_choice import engine_of
+from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.evidence import read_evidence, write_arrays
 from niwaki.workflow.judging import compare_evidence, headline, judge_runner, section_parts, undecided
 from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.stages.evaluate import making_samples
 from niwaki.workflow.stages.stage import Stage
 from niwaki_runtime import load as load_bundle
 
@@ -24,6 +27,8 @@ class VerdictStage(Stage):
     manifest."""
 
     name = "verdict"
+    title = "verdict"
+    settings = ("engine", "evaluate")
 
     def inputs(self, context: RunContext) -> dict[str, Any]:
         run, export = context.run, context.recipe.export
@@ -37,6 +42,9 @@ class VerdictStage(Stage):
             ),
             "evaluate": context.config.model_dump(mode="json"),
         }
+
+    def time(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
+        return (making_samples(context, timed, ("the verdict",)),)
 
     def work(self, context: RunContext, state: dict[str, Any]) -> None:
         run, config = context.run, context.recipe.export

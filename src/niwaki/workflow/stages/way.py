@@ -1,4 +1,5 @@
-"""Stages one after another; where one fails, the report says so first and claims nothing."""
+"""Stages one after another, their time said beforehand; where one fails, the report says so first and claims
+nothing."""
 
 from __future__ import annotations
 
@@ -10,17 +11,19 @@ from niwaki.report import write_report
 from niwaki.report.records import FailureRecord
 from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.stages.ahead import due_stages, tell_time
 from niwaki.workflow.stages.stage import Stage
 
 __all__ = ["carry_out"]
 
 
 def carry_out(context: RunContext, stages: Sequence[Stage]) -> bool:
-    """Run the stages that do not hold; whether any had work to do.
+    """Tell how long the stages that do not hold will take, then run them; whether any had work to do.
 
     Raises what a stage raises. A report is written then that begins with the failure, unless the work had
     not begun (the call was refused) or was interrupted.
     """
+    tell_time(context, due_stages(context, stages))
     worked = False
     for stage in stages:
         try:

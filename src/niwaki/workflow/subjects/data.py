@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.core.errors import CallError
-from niwaki.recipe import load_recipe
+from niwaki.recipe import Overrides, load_recipe
 from niwaki.workflow.context import EvaluationContext, context_for
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.subjects.subject import home_of
@@ -18,7 +18,7 @@ __all__ = ["context_of"]
 def context_of(
     subjects: Sequence[Any],
     data: Any,
-    overrides: Sequence[str],
+    overrides: Overrides,
     reporter: Reporter,
     cache: Path | None = None,
 ) -> EvaluationContext:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiErr
 from niwaki.core.hub_folder import PICKLES
 from niwaki.core.store import read_tensors
 from niwaki.models.io import fill
-from niwaki.recipe import parse_override
+from niwaki.recipe import Override, Overrides, parse_overrides
 
 __all__ = ["RANDOM", "is_external", "is_factory", "load_external", "option_of", "split"]
 
@@ -116,21 +116,21 @@ def _adapted(function: Any, options: Mapping[str, Any], *given: Any, **named: An
     return model
 
 
-def split(overrides: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def split(overrides: Overrides) -> tuple[dict[str, Any], list[Override]]:
     """(`model.*` as keywords of `adapt`, the other overrides)."""
     options: dict[str, Any] = {}
-    rest: list[str] = []
-    for text in overrides:
-        path, value = parse_override(text)
-        if path[0] != "model":
-            rest.append(text)
+    rest: list[Override] = []
+    for change in parse_overrides(overrides):
+        path, value = change.path, change.value
+        if change.section != "model":
+            rest.append(change)
         elif len(path) == 2:
             options[path[1]] = tuple(value) if isinstance(value, list) else value
         elif path[1:-1] == ("arguments",):
             options.setdefault("arguments", {})[path[2]] = value
         else:
             raise CallError(
-                f"'{text}' is no setting of an adapted model; write model.latent=…, model.classes=…"
+                f"'{change}' is no setting of an adapted model; write model.latent=…, model.classes=…"
             )
     return options, rest
 
