@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 try:
     import compression_rows  # noqa: F401
+    import faults  # noqa: F401
     import forecasts  # noqa: F401
     import fuzz  # noqa: F401
     import sanity_checks  # noqa: F401

@@ -70,8 +70,11 @@ def test_plain_onnx_comes_out_of_a_bundle(bundle: Path, packed: bool, tmp_path: 
     made = session.run(None, {session.get_inputs()[0].name: z})[0]
     loaded = niwaki_runtime.load(bundle, engine="onnxruntime", precision="exact")
     np.testing.assert_allclose(made, loaded.sample(2, seed=3), atol=1e-5)
+    assert extract(bundle, tmp_path / "plain") == [path], "the same files are no obstacle"
+    path.write_bytes(b"mine")
     with pytest.raises(CallError, match="already exists"):
         extract(bundle, tmp_path / "plain")
+    assert path.read_bytes() == b"mine"
 
 
 def test_the_command_draws_a_picture_and_extracts(bundle: Path, tmp_path: Path) -> None:

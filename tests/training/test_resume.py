@@ -186,7 +186,7 @@ def test_with_all_checkpoints_broken_nothing_is_started_over(vectors, tmp_path):
 def test_what_a_kill_left_half_written_is_cleared_away(vectors, whole, tmp_path):
     with pytest.raises(Crash):
         fit(make(), vectors, CONFIG, seed=1, directory=tmp_path, batches=Failing(vectors, 30))
-    half = tmp_path / "checkpoints" / ".step-0000020.abc"
+    half = tmp_path / "checkpoints" / ".step-0000020.abc.partial"
     half.mkdir()
     (half / "state.safetensors").write_bytes(b"half")
     with open(tmp_path / "metrics.jsonl", "a") as log:

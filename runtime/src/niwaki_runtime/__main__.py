@@ -26,6 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except NiwakiError as error:
         print(f"niwaki-runtime: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # a file that cannot be read, a pipe whose reader has gone
+        name = f"{error.filename}: " if error.filename else ""
+        print(f"niwaki-runtime: {name}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
     return 0
@@ -80,6 +84,7 @@ def _sample(options: argparse.Namespace) -> None:
 
     from niwaki_runtime.bundle import load
     from niwaki_runtime.pictures import contact_sheet
+    from niwaki_runtime.unfinished import partial_file
 
     if options.out.suffix not in (".npz", ".npy", ".png"):
         raise CallError(f"samples are written as .npz, .npy or .png, not '{options.out.suffix}'")
@@ -103,7 +108,7 @@ def _sample(options: argparse.Namespace) -> None:
     picture = contact_sheet(samples, bundle.spec) if options.out.suffix == ".png" else b""
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        with open(options.out, "wb") as file:
+        with partial_file(options.out) as file:
             if options.out.suffix == ".png":
                 file.write(picture)
             elif options.out.suffix == ".npy":

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 import zlib
 from pathlib import Path
 
-from niwaki_runtime.errors import BundleError
+from niwaki_runtime.errors import BundleError, NiwakiError, is_full
 from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, read_manifest, safe_path
+from niwaki_runtime.unfinished import partial_file
 
 __all__ = ["pack", "unpack"]
 
@@ -18,14 +18,19 @@ _MANIFEST_LIMIT = 16 << 20  # bytes; real manifests have a few thousand
 
 
 def pack(directory: Path | str, out: Path | str) -> Path:
-    """Zip the bundle in `directory` into the file `out`: whole or not at all, the same bytes every time."""
+    """Zip the bundle in `directory` into the file `out`: whole or not at all, the same bytes every time.
+
+    Raises NiwakiError where `out` cannot be written.
+    """
     directory, out = Path(directory), Path(out)
     manifest = read_manifest((directory / MANIFEST).read_bytes())
-    out.parent.mkdir(parents=True, exist_ok=True)
     coded = {p.file for p in manifest.packed.values()}
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with (
+            partial_file(out) as file,
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive,
+        ):
             for name in (MANIFEST, *sorted(manifest.files)):
                 entry = zipfile.ZipInfo(name, _EPOCH)
                 # What is entropy-coded already would not shrink again.
@@ -33,9 +38,10 @@ def pack(directory: Path | str, out: Path | str) -> Path:
                 entry.external_attr = 0o644 << 16
                 with open(directory / name, "rb") as source, archive.open(entry, "w") as target:
                     shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(temporary, out)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise NiwakiError(
+            f"{out} could not be written: {error.strerror or error}; what was there is unchanged"
+        ) from error
     return out
 
 
@@ -44,7 +50,7 @@ def unpack(path: Path, directory: Path) -> Manifest:
 
     Only files that the manifest lists are written, each under its checked name, and never more bytes than the
     manifest promises; packed weights stay packed. Raises BundleError for a zip that swells, lacks a file, or
-    names one outside.
+    names one outside, NiwakiError where there is no space for it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -66,7 +72,11 @@ def unpack(path: Path, directory: Path) -> Manifest:
                     raise BundleError(f"{path} lacks {name}; copy or export the bundle again")
                 _extract(archive, name, entry, directory)
             return manifest
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except OSError as error:
+        if is_full(error):
+            raise NiwakiError(f"{path} could not be unpacked into {directory}: {error.strerror}") from error
+        raise BundleError(f"{path} cannot be read ({error}); copy or export the bundle again") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise BundleError(f"{path} is a broken zip ({error}); copy or export the bundle again") from error
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -14,7 +13,7 @@ import numpy as np
 from niwaki_runtime import archive
 from niwaki_runtime.choice import choose_engine
 from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
-from niwaki_runtime.errors import BundleError, CallError
+from niwaki_runtime.errors import BundleError, CallError, NiwakiError, is_full
 from niwaki_runtime.examples import example_rows
 from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, hash_file, read_manifest, safe_path
@@ -24,6 +23,7 @@ from niwaki_runtime.programs import LOG_PROB, SAMPLING, Program, Runner
 from niwaki_runtime.samplers import NumpyBackend, Sampler
 from niwaki_runtime.specs import ValueSpec
 from niwaki_runtime.tokenizer import FILE as TOKENIZER
+from niwaki_runtime.unfinished import partial_file, scratch_directory
 
 __all__ = ["Bundle", "extract", "inspect", "load"]
 
@@ -160,7 +160,8 @@ def extract(path: Path | str, out: Path | str) -> list[Path]:
     """Plain ONNX out of a bundle: its graphs, with the weights that they read beside them, in the directory
     `out`, which is made. Other programs read them as they are.
 
-    Raises BundleError, and CallError where one of the files is already there.
+    A file that is already there with the same content stays. Raises BundleError, CallError where one is there
+    with another, and NiwakiError where they cannot be written.
     """
     out = Path(out)
 
@@ -168,18 +169,23 @@ def extract(path: Path | str, out: Path | str) -> list[Path]:
         graphs = sorted({graph.file for graph in manifest.graphs.values()})
         names = sorted({*graphs, *(name for graph in graphs for name in _weights_of(directory, graph))})
         for name in names:
-            if _inside(out, name).exists():
+            if _inside(out, name).exists() and not _is_copy(_inside(out, name), _inside(directory, name)):
                 raise CallError(f"{_inside(out, name)} already exists; name another directory")
         for name in names:
             _inside(out, name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(_inside(directory, name), _inside(out, name))
+            with open(_inside(directory, name), "rb") as source, partial_file(_inside(out, name)) as file:
+                shutil.copyfileobj(source, file, 1 << 20)
         return [_inside(out, graph) for graph in graphs]
 
     try:
         found: list[Path] = _read(Path(path), copied)
     except OSError as error:
-        raise BundleError(f"{out} could not be written: {error.strerror or error}") from error
+        raise NiwakiError(f"{out} could not be written: {error.strerror or error}") from error
     return found
+
+
+def _is_copy(path: Path, of: Path) -> bool:
+    return path.is_file() and hash_file(path) == hash_file(of)
 
 
 def _read(path: Path, use: Callable[[Path, Manifest], Any]) -> Any:
@@ -193,8 +199,7 @@ def _read(path: Path, use: Callable[[Path, Manifest], Any]) -> Any:
             return use(path, manifest)
     elif not path.is_file():
         raise BundleError(f"{path} does not exist")
-    with tempfile.TemporaryDirectory(prefix="niwaki-", ignore_cleanup_errors=True) as temporary:
-        directory = Path(temporary)
+    with scratch_directory() as directory:
         if path.is_dir():
             _copy_graphs(path, directory, manifest)
         else:
@@ -246,6 +251,8 @@ def _copy_graphs(path: Path, directory: Path, manifest: Manifest) -> None:
                 _inside(directory, name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(_inside(path, name), _inside(directory, name))
     except OSError as error:
+        if is_full(error):
+            raise NiwakiError(f"{path} could not be unpacked into {directory}: {error.strerror}") from error
         raise BundleError(f"{path} could not be unpacked: {error.strerror or error}") from error
 
 

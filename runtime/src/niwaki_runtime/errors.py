@@ -7,9 +7,10 @@ and the command line prints it without a traceback. Any other exception is a def
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
-__all__ = ["BundleError", "CallError", "NiwakiError", "first_line", "nearest"]
+__all__ = ["BundleError", "CallError", "NiwakiError", "first_line", "is_full", "nearest"]
 
 
 class NiwakiError(Exception):
@@ -51,3 +52,8 @@ def nearest(name: str, valid: Iterable[str]) -> str:
         return f"did you mean '{close[0]}'?"
     shown = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
     return f"valid names: {shown}" if names else "nothing is registered"
+
+
+def is_full(error: OSError) -> bool:
+    """Whether writing failed for want of space: a full disk, a used-up quota, a limit of files' sizes."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -22,6 +20,7 @@ from niwaki_runtime.errors import BundleError, CallError
 from niwaki_runtime.programs import SAMPLING, Program
 from niwaki_runtime.samplers.base import Sampler, sampler_from_json
 from niwaki_runtime.specs import ConditionSpec, DataSpec, ValueSpec
+from niwaki_runtime.unfinished import partial_file
 
 __all__ = [
     "MANIFEST",
@@ -243,15 +242,8 @@ def write_manifest(directory: Path | str, manifest: Manifest) -> Manifest:
     manifest = replace(manifest, files=inventory(directory))
     manifest._check()
     text = json.dumps(manifest.to_json(), indent=2, ensure_ascii=False) + "\n"
-    handle, temporary = tempfile.mkstemp(dir=directory, prefix=f".{MANIFEST}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, directory / MANIFEST)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with partial_file(directory / MANIFEST) as file:
+        file.write(text.encode())
     return manifest
 
 

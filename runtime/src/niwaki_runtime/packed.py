@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime import rans
-from niwaki_runtime.errors import BundleError
+from niwaki_runtime.errors import BundleError, NiwakiError, is_full
 from niwaki_runtime.manifest import FileEntry
 
 __all__ = ["expand", "unpacked"]
@@ -47,7 +47,8 @@ Bytes = Callable[[], np.ndarray]  # uint8, once the block's streams are decoded
 def expand(source: Path, target: Path, promised: FileEntry) -> None:
     """Unpack the file `source` into the new file `target`, which then is what was promised, byte for byte.
 
-    Raises BundleError where it would not be; what is left of `target` then is of no use.
+    Raises BundleError where it would not be, NiwakiError where there is no space for it; what is left of
+    `target` then is of no use.
     """
     digest, there = hashlib.sha256(), 0
     try:
@@ -60,6 +61,10 @@ def expand(source: Path, target: Path, promised: FileEntry) -> None:
     except MemoryError as error:
         raise BundleError(f"{source.name} needs more memory to unpack than there is") from error
     except OSError as error:
+        if is_full(error):
+            raise NiwakiError(
+                f"{source.name} could not be unpacked into {target.parent}: {error.strerror}"
+            ) from error
         raise BundleError(f"{source.name} could not be unpacked: {error.strerror or error}") from error
     if FileEntry(digest.hexdigest(), there) != promised:
         raise BundleError(

@@ -117,6 +117,8 @@ class Runner(ABC):
             raise CallError(
                 f"n and start must not be negative and batch at least 1, not {n}, {start}, {batch}"
             )
+        if n + start >= 1 << 63:
+            raise CallError(f"n and start must lie below 2^63, not {n} and {start}")
         if not -(1 << 63) <= seed < 1 << 63:
             raise CallError(f"seed must fit into 64 bits, and {seed} does not")
         asked = self.program(program)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -188,5 +189,6 @@ def _margins(context: EvaluationContext, subject: Subject, judgement: Judgement)
         return {"left_out": "margins need the model before, and only its samples are there"}
     made = calibrate(context, subject.runner, judgement)  # type: ignore[arg-type]
     if place is not None and isinstance(made, Margins):
-        write_json(place, made)
+        with suppress(NiwakiError):  # what cannot be kept is measured again
+            write_json(place, made)
     return made

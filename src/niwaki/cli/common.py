@@ -67,7 +67,9 @@ class Work:
         if self.as_json:
             from niwaki.core.store import jsonable
 
-            self.stdout.write(json.dumps(jsonable(record), ensure_ascii=False, allow_nan=False) + "\n")
+            unicode = (self.stdout.encoding or "").lower().startswith("utf")
+            text = json.dumps(jsonable(record), ensure_ascii=not unicode, allow_nan=False)
+            self.stdout.write(text + "\n")
         else:
             from rich.console import Console
 

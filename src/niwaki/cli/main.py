@@ -60,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def status(argv: list[str]) -> int:
     """Run one call; the exit status. Errors are told on stderr (and, under `--json`, as an object on
     stdout)."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # what the terminal cannot show is written as \uXXXX
+            stream.reconfigure(errors="backslashreplace")
     try:
         _know_the_verb(argv)
         result = app(args=argv, prog_name="niwaki", standalone_mode=False)
@@ -90,7 +93,7 @@ _NO_MEMORY = ("out of memory", "can't allocate memory", "cannot allocate memory"
 
 def _explain(error: Exception) -> tuple[str, int]:
     """One sentence and the exit status of an exception."""
-    from niwaki_runtime.errors import CallError, NiwakiError
+    from niwaki_runtime.errors import CallError, NiwakiError, is_full
 
     if isinstance(error, CallError):
         return str(error), 2
@@ -105,7 +108,8 @@ def _explain(error: Exception) -> tuple[str, int]:
         return "interrupted; what was finished is kept", 130
     if isinstance(error, OSError):
         name = f"{error.filename}: " if error.filename else ""
-        return f"{name}{error.strerror or error}", 1
+        full = "; free some space, then run it again: what was finished is kept" if is_full(error) else ""
+        return f"{name}{error.strerror or error}{full}", 1
     if isinstance(error, MemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
         return "there is not enough memory for this; try a smaller train.batch or a smaller model", 1
     lines = str(error).strip().splitlines()

@@ -8,6 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from niwaki.core.paths import expanded
 from niwaki_runtime.errors import CallError, NiwakiError
 
 __all__ = ["PICKLES", "fetched", "folder_of", "package", "quiet"]
@@ -24,7 +25,7 @@ def folder_of(source: str, files: Sequence[str], refuse_pickle: Callable[[Path],
     who:           what says it needs the hub, for `package`
     Raises CallError for a file or a folder that is not there, NiwakiError where no weights can be had.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     refuse_pickle(path)
     if path.is_file():
         raise CallError(f"'{path}' is a file; name the folder that holds config.json and model.safetensors")

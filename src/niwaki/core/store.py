@@ -5,14 +5,14 @@ Tensors are safetensors, everything else is JSON. No pickle is written or read.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import math
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,24 @@ from safetensors.torch import save
 from torch import Tensor
 
 from niwaki_runtime.errors import NiwakiError
+from niwaki_runtime.unfinished import partial_directory, partial_file
 
 __all__ = [
     "append_jsonl",
     "atomic_directory",
+    "copy_file",
     "hash_bytes",
     "hash_directory",
     "hash_file",
     "hash_json",
     "hash_tensors",
     "jsonable",
+    "keep_tensors",
     "kept_json",
     "read_json",
     "read_jsonl",
     "read_tensors",
+    "replace_directory",
     "write_bytes",
     "write_json",
     "write_tensors",
@@ -49,26 +53,19 @@ def write_bytes(path: Path | str, data: bytes) -> None:
     Raises NiwakiError where the disk is full or the place cannot be written.
     """
     path = Path(path)
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with partial_file(path) as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise NiwakiError(
             f"{path} could not be written: {error.strerror or error}; what was there is unchanged"
         ) from error
 
 
 def write_text(path: Path | str, text: str) -> None:
-    write_bytes(path, text.encode())
+    """UTF-8. Bytes of a file's name that are none become escapes, which JSON and YAML read back."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -98,7 +95,7 @@ def jsonable(value: Any) -> Any:
 def read_json(path: Path | str) -> Any:
     """Raises NiwakiError with one sentence where the file is missing or broken."""
     try:
-        return json.loads(Path(path).read_text())
+        return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise NiwakiError(f"{path} does not exist") from None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
@@ -114,7 +111,7 @@ def kept_json(
 
     whole: whether what was read is what was kept; a damaged or foreign file is made again
     """
-    if path is not None and path.exists():
+    if path is not None and os.path.exists(path):
         try:
             found = read_json(path)
         except NiwakiError:
@@ -123,14 +120,15 @@ def kept_json(
             return found
     made = make()
     if path is not None:
-        write_json(path, made)
+        with suppress(NiwakiError):  # what cannot be kept is made again
+            write_json(path, made)
     return made
 
 
 def append_jsonl(path: Path | str, *records: Mapping[str, Any]) -> None:
     """Add lines to a log. A line cut short by a kill is skipped by `read_jsonl`."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as file:
+    with open(path, "a", encoding="utf-8") as file:
         file.writelines(json.dumps(jsonable(r), allow_nan=False) + "\n" for r in records)
 
 
@@ -138,7 +136,7 @@ def read_jsonl(path: Path | str) -> list[dict[str, Any]]:
     """The whole lines of a log; an empty list where there is none."""
     records = []
     if Path(path).exists():
-        for line in Path(path).read_text().splitlines():
+        for line in Path(path).read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 records.append(json.loads(line))
             except json.JSONDecodeError:
@@ -152,6 +150,12 @@ def write_tensors(
     """A safetensors file; tensors that share memory are written once each, views become contiguous copies."""
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     write_bytes(path, save(plain, metadata=dict(metadata or {})))
+
+
+def keep_tensors(path: Path | str, tensors: Mapping[str, Tensor]) -> None:
+    """`write_tensors` into a cache: what cannot be kept there is made again."""
+    with suppress(NiwakiError):
+        write_tensors(path, tensors)
 
 
 def read_tensors(path: Path | str, device: str | torch.device = "cpu") -> dict[str, Tensor]:
@@ -169,22 +173,47 @@ def read_tensors(path: Path | str, device: str | torch.device = "cpu") -> dict[s
 def atomic_directory(path: Path | str) -> Iterator[Path]:
     """A temporary directory that becomes `path` when the block ends well and vanishes when it does not."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    os.chmod(temporary, 0o755)
     try:
-        yield temporary
-        old = None
-        if path.exists():
-            old = temporary.with_name(temporary.name + ".old")
-            os.replace(path, old)
-        os.replace(temporary, path)
-        if old:
-            shutil.rmtree(old)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial_directory(path.parent, f".{path.name}.") as temporary:
+            yield temporary
+            replace_directory(temporary, path)
     except OSError as error:
         raise NiwakiError(f"{path} could not be written: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def replace_directory(made: Path, path: Path) -> None:
+    """Put the directory `made` in the place of `path`. Where the system can, they change places at once, so
+    that at no moment there is neither; what was there then has the name of `made`."""
+    if not path.exists() or not _exchange(made, path):
+        if path.exists():
+            os.replace(path, made.with_name(made.name + ".old"))
+        os.replace(made, path)
+        shutil.rmtree(made.with_name(made.name + ".old"), ignore_errors=True)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Let two paths change places at once, where the system can (`renameat2` of Linux)."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename(here, os.fsencode(a), here, os.fsencode(b), exchange) == 0
+
+
+def copy_file(source: Path | str, path: Path | str) -> None:
+    """Copy a file whole or not at all. Raises NiwakiError where `path` cannot be written."""
+    path = Path(path)
+    with open(source, "rb") as data:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial_file(path) as file:
+                shutil.copyfileobj(data, file, 1 << 20)
+        except OSError as error:
+            raise NiwakiError(
+                f"{path} could not be written: {error.strerror or error}; what was there is unchanged"
+            ) from error
 
 
 def hash_bytes(data: bytes) -> str:
@@ -202,7 +231,8 @@ def hash_directory(path: Path) -> str:
     if path.is_file():
         return hash_file(path)
     files = sorted(p for p in path.rglob("*") if p.is_file())
-    return hash_bytes("\n".join(f"{p.relative_to(path)} {hash_file(p)}" for p in files).encode())
+    listed = "\n".join(f"{p.relative_to(path)} {hash_file(p)}" for p in files)
+    return hash_bytes(listed.encode("utf-8", "surrogateescape"))
 
 
 def hash_json(value: Any) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from niwaki.deployment.onnx_file import producers, read_onnx, write_graphs
 from niwaki.deployment.runtime_graph import READERS, RuntimeGraph
 from niwaki.surgery.quantized import LayerBits, Quantizer, fit_weights, quantize_layer
 from niwaki.surgery.quantized_math import affine_scale, symmetric_scale
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["OffPath", "layer_macs", "off_fast_path"]
 
@@ -84,7 +84,7 @@ def off_fast_path(
     if any(bits.input for bits in asked.values()):
         _quantize(made, asked)
         graphs = made.graphs()
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_directory() as folder:
             used = made.sampler().graphs_used()
             protos = {n: to_onnx(n, graphs[n], bake(graphs[n].module)) for n in used}
             for name, path in write_graphs(protos, folder).items():

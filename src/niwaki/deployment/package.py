@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from niwaki_runtime.examples import examples_to_bytes
 from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.samplers import Sampler
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["bundle_bytes", "package"]
 
@@ -105,9 +105,9 @@ def package(
             return out
         if out.is_dir():
             raise CallError(f"{out} is a directory; remove it, or package with archive=False")
-        with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
-            fill(Path(temporary))
-            return zip_bundle(Path(temporary), out)
+        with scratch_directory() as temporary:
+            fill(temporary)
+            return zip_bundle(temporary, out)
     except OSError as error:
         raise NiwakiError(f"{out} could not be written: {error.strerror or error}") from error
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 from niwaki.core.contract import CallError
 from niwaki.core.errors import NothingToDo
+from niwaki.core.store import replace_directory
 from niwaki.deployment.onnx_file import read_onnx
 from niwaki.deployment.package import bundle_bytes
 from niwaki.deployment.packing import write_packed
@@ -18,6 +18,7 @@ from niwaki_runtime.archive import pack as zip_bundle
 from niwaki_runtime.archive import unpack
 from niwaki_runtime.external import external_files
 from niwaki_runtime.manifest import write_manifest
+from niwaki_runtime.unfinished import partial_directory
 
 __all__ = ["pack_bundle"]
 
@@ -38,8 +39,8 @@ def pack_bundle(bundle: Path | str, out: Path | str) -> Path:
         raise CallError(f"{bundle} was not written by this program: its graphs are not NAME.onnx at the top")
     before = bundle_bytes(bundle)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as temporary:
-        directory = Path(temporary) / "open"
+    with partial_directory(out.parent, f".{out.name}.") as temporary:
+        directory = temporary / "open"
         if bundle.is_dir():
             shutil.copytree(bundle, directory)
         else:
@@ -49,11 +50,12 @@ def pack_bundle(bundle: Path | str, out: Path | str) -> Path:
         for name in {name for file in files for name in external_files(directory / file)}:
             (directory / name).unlink()
         write_manifest(directory, replace(manifest, packed=write_packed(models, directory)))
-        made = directory if bundle.is_dir() else zip_bundle(directory, Path(temporary) / "made")
+        made = directory if bundle.is_dir() else zip_bundle(directory, temporary / "made")
         after = bundle_bytes(made)
         if after >= before:
             raise NothingToDo(f"packing made the bundle no smaller: {after} bytes, {before} before")
         if out.is_dir():
-            os.replace(out, Path(temporary) / "old")
-        os.replace(made, out)
+            replace_directory(made, out)
+        else:
+            os.replace(made, out)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import CallError, DataSpec, NiwakiError
-from niwaki.core.store import hash_bytes, hash_json, hash_tensors, read_tensors, write_tensors
+from niwaki.core.store import hash_bytes, hash_json, hash_tensors, keep_tensors, read_tensors
 from niwaki.data import Dataset
 
 __all__ = ["Array", "Extractor", "NetworkExtractor", "Progress", "pick_device"]
@@ -85,16 +86,16 @@ class NetworkExtractor:
             return self._kept[key]
         path = self._cache / "features" / f"{self.name}-{split}-{key}.safetensors" if self._cache else None
         found = None
-        if path is not None and path.exists():
+        if path is not None and os.path.exists(path):
             try:
                 found = read_tensors(path)["features"].numpy()
-            except (NiwakiError, KeyError):
-                path.unlink(missing_ok=True)  # a damaged cache is made again
+            except (NiwakiError, KeyError):  # a damaged cache is made again
+                found = None
         if found is None:
             where = None if index is None else torch.from_numpy(np.asarray(index, np.int64))
             found = self(dataset.split(split).values(where))
             if path is not None:
-                write_tensors(path, {"features": torch.from_numpy(found)})
+                keep_tensors(path, {"features": torch.from_numpy(found)})
         found.setflags(write=False)
         self._kept[key] = found
         return found

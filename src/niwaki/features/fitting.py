@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from niwaki.core.contract import CallError, NiwakiError, Trainable
-from niwaki.core.store import read_tensors, write_tensors
+from niwaki.core.store import keep_tensors, read_tensors
 from niwaki.data import Dataset
 from niwaki.features.extractor import Progress, pick_device
 
@@ -45,7 +46,7 @@ def fitted(
         return
     _fit(network, name, dataset, train, seed, device, progress)
     if path is not None:
-        write_tensors(path, network.state_dict())
+        keep_tensors(path, network.state_dict())
 
 
 def _fit(
@@ -71,11 +72,10 @@ def _fit(
 
 
 def _load(network: nn.Module, path: Path) -> bool:
-    if not path.exists():
+    if not os.path.exists(path):
         return False
     try:
         network.load_state_dict(read_tensors(path))
         return True
-    except (NiwakiError, RuntimeError):
-        path.unlink(missing_ok=True)  # a damaged cache is made again
+    except (NiwakiError, RuntimeError):  # a damaged cache is made again
         return False

@@ -11,13 +11,13 @@ are converted to safetensors; with equal weights the features are torch-fidelity
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.paths import expanded
 from niwaki.core.store import read_tensors
 from niwaki.features.preprocess import Preprocess
 from niwaki.features.weights import Loaded, refuse_pickle
@@ -149,7 +149,7 @@ def load_inception(source: str) -> Loaded:
     Raises CallError for pickled weights and anything but a file, NiwakiError for a damaged file and weights
     that are not the FID's.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     refuse_pickle(path)
     if path.is_dir():
         raise CallError(f"'{path}' is a folder; name the safetensors file with Inception's weights")

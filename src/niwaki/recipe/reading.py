@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, nearest
+from niwaki.core.paths import expanded
 from niwaki.recipe.overrides import Override, Overrides, apply_overrides, parse_overrides
 from niwaki.recipe.plain import plain
 from niwaki.recipe.schema import Recipe
@@ -91,7 +92,7 @@ def load_recipe(what: str | Path | Mapping[str, Any] | Recipe, overrides: Overri
     data = values.get("data")
     if isinstance(data, dict) and isinstance(data.get("path"), str):
         data["path"] = str(
-            Path(data["path"]).expanduser().absolute()
+            expanded(data["path"]).absolute()
         )  # the run directory outlives the place of the call
     evaluate = values.get("evaluate")
     if isinstance(evaluate, dict) and isinstance(evaluate.get("features"), list):
@@ -106,7 +107,9 @@ def _read(path: str | Path) -> tuple[dict[str, Any], str]:
     file = find_recipe(path)
     try:
         text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise CallError(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
         raise CallError(f"{file} is not a readable recipe: {error}") from None
     values = parse_yaml(text, str(file))
     if not isinstance(values, dict):
@@ -133,7 +136,7 @@ def _changes_steps(change: Override) -> bool:
 def _absolute_run(given: Any) -> Any:
     """Features named by the path of a run; a plain name stays one."""
     if isinstance(given, str) and "/" in given:
-        return str(Path(given).expanduser().absolute())
+        return str(expanded(given).absolute())
     return given
 
 

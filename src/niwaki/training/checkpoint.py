@@ -21,7 +21,6 @@ from niwaki_runtime.errors import NiwakiError
 
 __all__ = [
     "Checkpoint",
-    "clean",
     "latest",
     "list_checkpoints",
     "model_shapes",
@@ -73,13 +72,6 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, spare: int 
 def list_checkpoints(folder: Path) -> list[Path]:
     """Oldest first."""
     return sorted(p for p in folder.glob("step-*") if p.is_dir()) if folder.is_dir() else []
-
-
-def clean(folder: Path) -> None:
-    """Remove what a killed process left half written."""
-    if folder.is_dir():
-        for rest in folder.glob(".step-*"):
-            shutil.rmtree(rest, ignore_errors=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

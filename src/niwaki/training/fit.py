@@ -13,7 +13,7 @@ from torch import nn
 
 from niwaki.core.contract import Trainable
 from niwaki.data import Feeder, Split
-from niwaki.training.checkpoint import Checkpoint, clean, latest, list_checkpoints
+from niwaki.training.checkpoint import Checkpoint, latest, list_checkpoints
 from niwaki.training.config import TrainConfig
 from niwaki.training.entering import Setup
 from niwaki.training.hardware import make_fabric, set_layout, settings
@@ -25,6 +25,7 @@ from niwaki.training.stages import check_stages
 from niwaki.training.state import State
 from niwaki.training.step import Batches
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.unfinished import clear_below
 
 __all__ = ["FitResult", "fit"]
 
@@ -115,7 +116,7 @@ def fit(
     notes: list[str] = []
     if folder is not None:
         if fabric.is_global_zero:
-            clean(folder)
+            clear_below(folder)
         checkpoint, notes = latest(folder)
     fabric.barrier()  # no process may find a checkpoint that another one has just written
     if about is None:

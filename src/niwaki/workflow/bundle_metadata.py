@@ -3,7 +3,6 @@ for byte."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +12,7 @@ from niwaki.core.store import jsonable, write_text
 from niwaki.deployment.card import card
 from niwaki_runtime.archive import pack, unpack
 from niwaki_runtime.manifest import write_manifest
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["write_bundle_metadata"]
 
@@ -31,8 +31,7 @@ def write_bundle_metadata(
 
     Raises BundleError where `bundle` is broken.
     """
-    with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
-        directory = Path(temporary)
+    with scratch_directory() as directory:
         manifest = replace(
             unpack(bundle, directory),
             name=name,

@@ -12,8 +12,10 @@ from pydantic import Field, ValidationError
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import CallError, Runner, nearest
-from niwaki.data import DataConfig, Dataset, cache_directory
+from niwaki.core.paths import expanded
+from niwaki.data import DataConfig, Dataset
 from niwaki.data import load as load_data
+from niwaki.data.cache import feature_cache
 from niwaki.data.config import source_names
 from niwaki.evaluation import EvaluateConfig
 from niwaki.evaluation.judges import Judge, Tools, judge_named, judges_for
@@ -141,7 +143,7 @@ def context_for(
     overrides: `data.…` and `evaluate.…`; a recipe's may be about anything
     Raises CallError where it is none of these, and for wrong overrides.
     """
-    cache = cache or cache_directory() / "features"
+    cache = cache or feature_cache((reporter or Quiet()).note)
     if isinstance(where, Dataset):
         judged = apply_overrides({"evaluate": {}}, overrides)["evaluate"]
         found = _checked(_Evaluated, {"evaluate": judged})
@@ -170,15 +172,15 @@ def context_for(
     return _of_recipe(recipe, cache, reporter)
 
 
-def _of_recipe(recipe: Recipe, cache: Path, reporter: Reporter | None) -> EvaluationContext:
+def _of_recipe(recipe: Recipe, cache: Path | None, reporter: Reporter | None) -> EvaluationContext:
     return EvaluationContext(recipe.data, recipe.evaluate, seed=recipe.seed, cache=cache, reporter=reporter)
 
 
 def _of_source(
-    data: dict[str, Any], overrides: Overrides, cache: Path, reporter: Reporter | None
+    data: dict[str, Any], overrides: Overrides, cache: Path | None, reporter: Reporter | None
 ) -> EvaluationContext:
     if data.get("path"):
-        data["path"] = str(Path(data["path"]).expanduser().absolute())
+        data["path"] = str(expanded(data["path"]).absolute())
     values = apply_overrides({"data": data}, overrides)
     found = _checked(_Sections, values)
     return EvaluationContext(found.data, found.evaluate, cache=cache, reporter=reporter)

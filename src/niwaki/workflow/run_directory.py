@@ -23,6 +23,7 @@ from niwaki.core.store import hash_json, read_json, write_json, write_text
 from niwaki.recipe import Overrides, Recipe, dump_recipe, load_recipe
 from niwaki.report.records import FailureRecord
 from niwaki.workflow.lock import locked
+from niwaki_runtime.unfinished import clear_below, is_unfinished
 
 __all__ = ["STAGES", "RunDirectory", "is_run", "versions"]
 
@@ -75,7 +76,7 @@ class RunDirectory:
         if path.exists() and not is_run(path):
             if not path.is_dir():
                 raise CallError(f"{path} is a file; choose another --out for the run directory")
-            if any(p.name != ".lock" for p in path.iterdir()):
+            if any(p.name != ".lock" and not is_unfinished(p) for p in path.iterdir()):
                 raise CallError(f"{path} holds other things than a run; choose an empty or a new --out")
         try:
             path.mkdir(parents=True, exist_ok=True)
@@ -94,9 +95,11 @@ class RunDirectory:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Lock the directory for this process. The recipe that it now works by is written when a stage begins
-        to work, or at the end: a call that is refused leaves the run as it was."""
+        """Lock the directory for this process, and clear away what a killed one left half written. The recipe
+        that it now works by is written when a stage begins to work, or at the end: a call that is refused
+        leaves the run as it was."""
         with locked(self.path):
+            clear_below(self.path)
             if is_run(self.path):
                 self.info = _read_info(self.path)
             else:
@@ -109,8 +112,9 @@ class RunDirectory:
         if self._adopted:
             return
         self._adopted = True
-        write_text(self.path / "recipe.yaml", dump_recipe(self.recipe))
+        # The record first: it is what makes the directory a run, and it alone is no harm.
         self.save(name=self.recipe.name, seed=self.recipe.seed, versions=versions(), machine=_machine())
+        write_text(self.path / "recipe.yaml", dump_recipe(self.recipe))
         for write in self._waiting:
             write()
         self._waiting.clear()

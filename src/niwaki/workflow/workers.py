@@ -11,13 +11,13 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from niwaki.core.errors import NiwakiError
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["READY", "launched_outside", "place_among_processes", "workers"]
 
@@ -51,8 +51,8 @@ def workers(run: Path, devices: int) -> Iterator[None]:
         yield
         return
     shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port()), "NODE_RANK": "0"}
-    with tempfile.TemporaryDirectory(prefix="niwaki-") as folder:
-        logs = [Path(folder) / f"{k}.txt" for k in range(1, devices)]
+    with scratch_directory() as folder:
+        logs = [folder / f"{k}.txt" for k in range(1, devices)]
         begun: list[subprocess.Popen[str]] = []
         try:
             begun += [_start(run, k, shared, log) for k, log in enumerate(logs, 1)]

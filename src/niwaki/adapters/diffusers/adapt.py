@@ -15,6 +15,7 @@ from niwaki.adapters.diffusers.lost import refuse_settings
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.core.hub_folder import fetched
+from niwaki.core.paths import expanded
 from niwaki.core.weights import matched
 
 __all__ = ["adapt_pipeline"]
@@ -93,7 +94,7 @@ def _parts(source: Any) -> Parts:
                 f"a pipeline is a folder, a name on the hub or diffusers' object, not {type(source).__name__}"
             )
         return read_pipeline(source)
-    path = Path(source).expanduser()
+    path = expanded(source)
     if not path.exists() and re.fullmatch(r"[\w.-]+/[\w.-]+", str(source)):
         path = fetched(str(source), _FILES, "pipelines are fetched")
     return read_folder(path)

@@ -5,7 +5,6 @@ Only known classes are built, only safetensors are read, and no code that lies i
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from niwaki.core.contract import CallError, NiwakiError, nearest
 from niwaki.core.hub_folder import PICKLES
 from niwaki.core.store import read_json
 from niwaki.core.weights import refuse_adapters, refuse_quantized, stored_types
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["Parts", "is_pipeline", "read_folder", "read_pipeline"]
 
@@ -105,9 +105,9 @@ def read_pipeline(pipeline: Any) -> Parts:
             originals[name] = part
     tokenizer, words = {}, pipeline.components.get("tokenizer")
     if words is not None:
-        with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
+        with scratch_directory() as temporary:
             words.save_pretrained(temporary)
-            tokenizer = read_files(Path(temporary))
+            tokenizer = read_files(temporary)
     scheduler = pipeline.scheduler
     _refuse_other_levels(scheduler)
     return Parts(

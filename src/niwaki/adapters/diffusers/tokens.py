@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from niwaki.core.contract import CallError, NiwakiError, first_line
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["FILES", "load_tokenizer", "read_files", "tokenize", "write_files"]
 
@@ -57,9 +57,9 @@ def tokenize(files: Mapping[str, str], prompt: str | Sequence[str]) -> np.ndarra
 
 @lru_cache(maxsize=4)
 def _tokenizer(files: str) -> Any:
-    with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
-        write_files(json.loads(files), Path(temporary))
-        return load_tokenizer(Path(temporary))
+    with scratch_directory() as temporary:
+        write_files(json.loads(files), temporary)
+        return load_tokenizer(temporary)
 
 
 def load_tokenizer(directory: Path) -> Any:

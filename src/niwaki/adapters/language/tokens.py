@@ -9,6 +9,7 @@ from typing import Any
 
 from niwaki.adapters.language.files import fetch, package, quiet
 from niwaki.core.contract import CallError, NiwakiError, first_line
+from niwaki.core.paths import expanded
 from niwaki.core.store import read_json
 from niwaki_runtime.tokenizer import Tokenizer, package_tokenizer
 
@@ -68,7 +69,7 @@ def read_words(source: Any) -> Words:
         if hasattr(source, "parameters"):
             return Words()  # a network knows no tokenizer
         raise CallError(f"a {type(source).__name__} is no tokenizer; give a tokenizer.json")
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path.is_file():
         read_json(path)  # says what is wrong with it
         return _of_text(path.read_text(encoding="utf-8"))

@@ -77,7 +77,7 @@ def read_csv(path: Path, name: str, time: str | None) -> Recording:
         text = raw.decode("utf-8-sig")
         dialect = csv.Sniffer().sniff(text[:4096].split("\n", 1)[0] + "\n", delimiters=",;\t")
     except UnicodeDecodeError:
-        raise CallError(f"'{name}' is not UTF-8 text") from None
+        raise CallError(f"'{name}' is not UTF-8 text; save it as UTF-8") from None
     except csv.Error:  # a single column has no delimiter
         dialect = csv.excel
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith("#")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from niwaki.core.contract import CallError
+from niwaki.core.paths import expanded
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.reading.walking import walk
 
@@ -20,7 +21,7 @@ _MARKS = {
 
 def read_text_files(path: str) -> tuple[list[tuple[str, bytes]], list[Finding]]:
     """Name and content of every file. Raises CallError where there is none."""
-    root = Path(path).expanduser()
+    root = expanded(path)
     if not root.exists():
         raise CallError(f"data.path '{path}' does not exist")
     if not root.is_dir():

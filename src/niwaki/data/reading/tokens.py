@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 
 from niwaki.core.contract import CallError
+from niwaki.core.paths import expanded
 from niwaki.core.store import read_json
 from niwaki_runtime.tokenizer import FILE, Tokenizer, letters, package_tokenizer
 
@@ -108,7 +108,7 @@ def given_tokenizer(where: str) -> str:
     """
     text = where
     if not where.lstrip().startswith("{"):
-        path = Path(where).expanduser()
+        path = expanded(where)
         path = path / FILE if path.is_dir() else path
         if not path.is_file():
             raise CallError(f"data.tokenizer: there is no {FILE} at '{where}'")

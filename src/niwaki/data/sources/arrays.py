@@ -15,6 +15,7 @@ from torch import Tensor
 
 from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import CallError, DataSpec, Tokens, nearest
+from niwaki.core.paths import expanded
 from niwaki.data.audit import ASSUMED, CLIPPED, LEFT_OUT, Finding, Level, shortened
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.reading.layouts import RANGES, Layout, Modality, arranged
@@ -57,7 +58,7 @@ def _read(options: ArraysOptions) -> tuple[dict[str, np.ndarray], list[Finding]]
     """The arrays of the file by name, and which others it has. Raises CallError in one sentence for whatever
     is wrong with it."""
     others: list[str] = []
-    path = Path(options.path).expanduser()
+    path = expanded(options.path)
     if not path.is_file():
         raise CallError(
             f"data.path '{options.path}' " + ("is not a file" if path.exists() else "does not exist")

@@ -14,6 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 from niwaki.core.contract import CallError, DataSpec
+from niwaki.core.paths import expanded
 from niwaki.core.store import hash_file
 from niwaki.data.audit import ASSUMED, LEFT_OUT, Finding, Level, shortened
 from niwaki.data.cache import cached
@@ -94,7 +95,7 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
     aside and named in the audit.
     Raises CallError for a path that is no folder, a folder without images, or one in which none can be read.
     """
-    root = Path(options.path).expanduser()
+    root = expanded(options.path)
     if not root.is_dir():
         raise CallError(
             f"data.path '{options.path}' " + ("is not a folder" if root.exists() else "does not exist")

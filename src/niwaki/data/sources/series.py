@@ -11,7 +11,6 @@ import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from pydantic import Field
 
 from niwaki.core.contract import CallError, DataSpec, Real, ValueSpec
+from niwaki.core.paths import expanded
 from niwaki.data.audit import LEFT_OUT, Finding, shortened
 from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
@@ -119,7 +119,7 @@ def _read(options: SeriesOptions) -> tuple[list[Recording], list[Finding]]:
     """The recordings, and what was left out."""
     if options.path is None:
         return [read_on_board(options.name)], []
-    root, findings = Path(options.path).expanduser(), []
+    root, findings = expanded(options.path), []
     if not root.exists():
         raise CallError(f"data.path '{options.path}' does not exist")
     files = [root]

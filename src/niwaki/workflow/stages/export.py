@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import copy_file
 from niwaki.data import Split
 from niwaki.data.inputs import example_inputs
 from niwaki.deployment import export_graphs, package, parity
@@ -19,6 +18,7 @@ from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.stages.measure import measure_all
 from niwaki.workflow.stages.stage import Stage
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["ExportStage", "check", "write_bundle"]
 
@@ -54,14 +54,14 @@ class ExportStage(Stage):
         write_bundle(model, run.original_bundle, name=f"{context.recipe.name}-float32", split=split)
         exact = check(model, run.original_bundle, must_pass=True, split=split)
         if context.recipe.compress is None:
-            shutil.copyfile(run.original_bundle, run.bundle)
+            copy_file(run.original_bundle, run.bundle)
         else:
             made = run.path / str(run.stage("compress").get("bundle", ""))
             if not made.is_file():
                 raise NiwakiError(
                     f"{run.path} holds no compressed bundle; run `niwaki compress {run.path}` first"
                 )
-            shutil.copyfile(made, run.bundle)
+            copy_file(made, run.bundle)
         batches = ", ".join(map(str, config.batches))
         context.reporter.stage("measure", f"batches {batches}, {config.threads} threads")
         ExportRecord(
@@ -85,8 +85,8 @@ def write_bundle(
     split: rows of which travel as examples where programs cannot be tried without
     """
     examples = None if split is None else example_inputs(model, split)
-    with tempfile.TemporaryDirectory(prefix="niwaki-") as temporary:
-        return package(model, export_graphs(model, Path(temporary)), out, name=name, examples=examples)
+    with scratch_directory() as temporary:
+        return package(model, export_graphs(model, temporary), out, name=name, examples=examples)
 
 
 def check(
