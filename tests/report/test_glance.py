@@ -99,7 +99,7 @@ def test_runs_without_samples_show_what_the_first_judge_shows() -> None:
     shown = [{"caption": str(i), "media": []} for i in range(5)]
     record.sections = {"before": [{"judge": "forecast", "details": {"exhibits": shown, "legend": "Black."}}]}
     found = glance(record)
-    assert [e["caption"] for e in found["exhibits"]] == ["0", "1"]
+    assert [e["caption"] for e in found["exhibits"]] == ["0", "1", "2"]
     assert found["legend"] == "Black."
 
 

@@ -22,7 +22,7 @@ VERBS = ("run", "train", "sample", "evaluate", "compare", "compress", "export", 
 
 app = typer.Typer(
     name="niwaki",
-    help="Trains generative models, measures them, makes them small, and proves that nothing was lost.",
+    help="Trains generative models, measures them, makes them small, proves that less than a margin is lost.",
     epilog="Begin with: niwaki run digits-gan",
     add_completion=True,
     rich_markup_mode="rich",

@@ -14,7 +14,7 @@ from niwaki.report.words import sentence_list
 
 __all__ = ["glance", "real_beside"]
 
-COLUMNS, PLOTS, TEXTS, EXHIBITS = 10, 4, 2, 2
+COLUMNS, PLOTS, TEXTS, EXHIBITS = 10, 4, 2, 3
 NAMES = {
     "real": "a real one of the test split",
     "before": "one of the trained model",
@@ -43,7 +43,8 @@ def glance(record: RunRecord) -> dict[str, Any]:
     media:   texts or recordings; chart: points; exhibits: what the first judge shows
     """
     spec = record.spec
-    made = {side: record.samples[side] for side in ("before", "after") if side in record.samples}
+    kept = record.samples
+    made: dict[str, np.ndarray] = {side: kept[side] for side in ("before", "after") if side in kept}
     if spec is None or not made:
         return _exhibits(record)
     kind = pictures.kind(next(iter(made.values()))[0], spec, record.files)

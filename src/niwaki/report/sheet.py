@@ -61,7 +61,7 @@ def samples(record: RunRecord) -> dict[str, Any]:
         found["media"] = _media(record, kept[side], labels)
         found["real_media"] = _media(record, real, real_labels, numbered=False)
     else:
-        sets = {k: kept[k] for k in ("before", "after") if k in kept}
+        sets: dict[str, np.ndarray] = {k: kept[k] for k in ("before", "after") if k in kept}
         found["chart"] = figures.points("first two coordinates", sets)
     return found
 
