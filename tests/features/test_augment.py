@@ -12,7 +12,17 @@ from niwaki.nn.augment.geometry import affine, resample
 from niwaki.nn.augment.views import Augment, augment
 
 NOTHING = Augment(
-    shift=0, crop=1, zoom=0, rotate=0, brightness=0, contrast=0, cutout=0, amplitude=0, jitter=0, mask=0
+    shift=0,
+    crop=1,
+    zoom=0,
+    rotate=0,
+    brightness=0,
+    contrast=0,
+    color=0,
+    cutout=0,
+    amplitude=0,
+    jitter=0,
+    mask=0,
 )
 ALL = Augment(flip=True, blur=0.5, noise=0.1)
 SPECS = [
@@ -68,6 +78,35 @@ def test_nothing_is_mirrored_unless_asked() -> None:
     # With the defaults the affine map never turns the handedness round: its determinant is positive.
     theta = affine(500, 6, 6, Augment(), rng())
     assert (torch.det(theta[:, :, :2]) > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (4, 3, 8, 8), (2, 40), (7,)])
+def test_colours_are_those_of_pictures_with_channels(shape: tuple[int, ...]) -> None:
+    """All else has none, clips keep theirs, and their views are what they were."""
+    kind = {1: "vector", 2: "series", 3: "image", 4: "video"}[len(shape)]
+    spec = DataSpec.of(kind, shape)
+    x = samples(spec)
+    assert torch.equal(augment(x, spec, Augment(color=1), rng()), augment(x, spec, Augment(color=0), rng()))
+
+
+@pytest.mark.parametrize("most", [0.2, 0.5, 1.0])
+def test_colours_move_and_shapes_stay(most: float) -> None:
+    """Before its offsets a view is mean + factor · (channel − mean): differences of pixels keep their mean
+    over the channels, and those of channels are scaled alike, or are 0 in views in grey."""
+    spec = DataSpec.of("image", (3, 6, 6), low=-100.0, high=100.0)
+    x = torch.rand(400, 3, 6, 6, generator=rng()) * 2 - 1  # nothing is clipped
+    view = augment(x, spec, only(color=most), rng(1))
+    steps, expected = view.diff(dim=3), x.diff(dim=3)
+    torch.testing.assert_close(steps.mean(1), expected.mean(1), atol=1e-4, rtol=0)
+    apart, were = (d - d.mean(1, keepdim=True) for d in (steps, expected))
+    factor = (apart * were).flatten(1).sum(1) / were.flatten(1).square().sum(1)
+    torch.testing.assert_close(apart, factor.view(-1, 1, 1, 1) * were, atol=1e-3, rtol=0)
+    grey = factor.abs() < 1e-4
+    assert 50 < int(grey.sum()) < 110
+    assert 1 - most - 1e-3 <= float(factor[~grey].min()) <= float(factor.max()) <= 1 + most + 1e-3
+    torch.testing.assert_close(view[grey].std(1), torch.zeros(int(grey.sum()), 6, 6), atol=1e-4, rtol=0)
+    offset = (view.mean((2, 3)) - x.mean((2, 3))).abs().amax()
+    assert float(offset) <= 0.2 * most * 200 + 2
 
 
 def test_a_crop_stays_inside_and_is_resized_to_the_whole() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from niwaki.core.contract import CallError, nearest
 from niwaki.core.store import hash_directory, hash_file, hash_json
 from niwaki.data import Dataset
+from niwaki.features.budget import Announce
 from niwaki.features.classifier import train_classifier
 from niwaki.features.encoders import encoder_names, registered_encoder
 from niwaki.features.extractor import Extractor, Progress
@@ -23,9 +24,17 @@ Maker = Callable[..., Any]
 
 
 @dataclass(frozen=True)
+class Heard:
+    """Who hears of a training: its course, and how long it will take before it begins."""
+
+    progress: Progress | None = None
+    announce: Announce | None = None
+
+
+@dataclass(frozen=True)
 class _Kind:
     """
-    make:   an extractor of (dataset, cache, seed, device, progress)
+    make:   an extractor of (dataset, cache, seed, device, heard)
     refuse: raises CallError for data that it cannot look at
     """
 
@@ -50,24 +59,28 @@ def _needs_labels(dataset: Dataset) -> None:
 
 
 @_register("random")
-def _random(
-    dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
-) -> Extractor:
+def _random(dataset: Dataset, cache: Path | None, seed: int, device: str, heard: Heard) -> Extractor:
     return random_features(dataset, cache=cache, seed=seed, device=device)
 
 
 @_register("classifier", _needs_labels)
-def _classifier(
-    dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
-) -> Extractor:
-    return train_classifier(dataset, cache=cache, seed=seed, device=device, progress=progress)
+def _classifier(dataset: Dataset, cache: Path | None, seed: int, device: str, heard: Heard) -> Extractor:
+    return train_classifier(
+        dataset, cache=cache, seed=seed, device=device, progress=heard.progress, announce=heard.announce
+    )
 
 
 def _encoder(name: str) -> _Kind:
-    def make(
-        dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
-    ) -> Extractor:
-        return train_encoder(name, dataset, cache=cache, seed=seed, device=device, progress=progress)
+    def make(dataset: Dataset, cache: Path | None, seed: int, device: str, heard: Heard) -> Extractor:
+        return train_encoder(
+            name,
+            dataset,
+            cache=cache,
+            seed=seed,
+            device=device,
+            progress=heard.progress,
+            announce=heard.announce,
+        )
 
     return _Kind(make, lambda dataset: registered_encoder(name).refuse(dataset.spec))
 
@@ -79,9 +92,7 @@ def _kinds() -> dict[str, _Kind]:
 def _of_run(directory: Path) -> _Kind:
     """A trained encoder by the path of its run."""
 
-    def make(
-        dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
-    ) -> Extractor:
+    def make(dataset: Dataset, cache: Path | None, seed: int, device: str, heard: Heard) -> Extractor:
         return run_encoder(directory, dataset, cache=cache, device=device)
 
     return _Kind(make, lambda _: None)
@@ -91,9 +102,7 @@ def _pretrained(name: str) -> _Kind:
     """`kind:source`, as `dinov2:facebook/dinov2-base`."""
     kind, _, source = name.partition(":")
 
-    def make(
-        dataset: Dataset, cache: Path | None, seed: int, device: str, progress: Progress | None
-    ) -> Extractor:
+    def make(dataset: Dataset, cache: Path | None, seed: int, device: str, heard: Heard) -> Extractor:
         return pretrained_extractor(kind, source, dataset, cache, device)
 
     return _Kind(make, lambda _: None)
@@ -148,6 +157,7 @@ def build(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> list[Extractor]:
     """Extractors by name, fitted to the training split of `dataset` (or taken from the cache), deterministic
     by the seed. The path of a run that trained an encoder is a name too, and so is `kind:source` of a
@@ -155,6 +165,7 @@ def build(
 
     cache:    directory that keeps weights and features by content hash; None keeps nothing
     progress: called with (extractor, steps done, steps in all) while one is trained
+    announce: called with (extractor, steps, about how many seconds) before one is trained on the CPU
     Raises CallError for an unknown name, a name given twice, and for data that an extractor cannot look at.
     """
     if isinstance(wanted, str):
@@ -163,7 +174,7 @@ def build(
     if not wanted or len(set(wanted)) != len(wanted):
         raise CallError("name at least one kind of features, and each only once")
     folder = None if cache is None else Path(cache)
-    made = [kind.make(dataset, folder, seed, device, progress) for kind in kinds]
+    made = [kind.make(dataset, folder, seed, device, Heard(progress, announce)) for kind in kinds]
     if len({extractor.name for extractor in made}) < len(made):
         raise CallError(f"two of these features would both be called the same: {', '.join(wanted)}")
     return made

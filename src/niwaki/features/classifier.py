@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from niwaki.core.contract import Batch, CallError, Context, DataSpec, Phase, Trainable
 from niwaki.core.store import hash_json
 from niwaki.data import Dataset
+from niwaki.features.budget import Announce
 from niwaki.features.extractor import Array, NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
 from niwaki.features.units import Units, has_units, units_of
@@ -128,6 +129,7 @@ def train_classifier(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> Classifier:
     """The extractor `classifier` for a data set: from the cache, or trained now.
 
@@ -142,6 +144,7 @@ def train_classifier(
     fitted(
         network, "classifier", dataset, path=path,
         train={"steps": steps, "batch": _BATCH, "lr": _LR}, seed=seed, device=device, progress=progress,
+        announce=announce,
     )  # fmt: skip
     made = Classifier(dataset.spec, network, settings=settings, cache=cache, device=device, accuracy={})
     for name in ("train", "validation", "test"):

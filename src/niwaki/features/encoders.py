@@ -53,6 +53,7 @@ class Encoder(Trainable):
                   looks at samples looks through it
     dim:          number of features
     batch, lr:    what it is trained with where nobody says otherwise (`features: [simclr]`)
+    views:        of each sample that a step of training looks at
     """
 
     kind = ENCODER
@@ -64,6 +65,7 @@ class Encoder(Trainable):
     dim: int
     batch: int = 256
     lr: float = 2e-3
+    views: int = 2
 
     def __init__(self, config: EncoderConfig, spec: DataSpec) -> None:
         super().__init__()

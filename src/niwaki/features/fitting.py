@@ -12,6 +12,7 @@ from torch import nn
 from niwaki.core.contract import CallError, NiwakiError, Trainable
 from niwaki.core.store import keep_tensors, read_tensors
 from niwaki.data import Dataset
+from niwaki.features.budget import Announce, expected_seconds
 from niwaki.features.extractor import Progress, pick_device
 
 __all__ = ["fitted"]
@@ -37,13 +38,17 @@ def fitted(
     seed: int,
     device: str,
     progress: Progress | None,
+    announce: Announce | None = None,
 ) -> None:
     """Give `network` the weights kept at `path`, or train it now and keep them there (None keeps nothing).
 
-    train: settings of `niwaki.training.TrainConfig` that are not those of every network that looks at samples
+    train:    settings of `niwaki.training.TrainConfig` beside those of every network that looks at samples
+    announce: told how long it will take, where it is trained now and on the CPU
     """
     if path is not None and _load(network, path):
         return
+    if announce is not None and pick_device(device).type == "cpu":
+        announce(name, int(train["steps"]), expected_seconds(network, dataset, train))
     _fit(network, name, dataset, train, seed, device, progress)
     if path is not None:
         keep_tensors(path, network.state_dict())

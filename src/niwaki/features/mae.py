@@ -28,6 +28,7 @@ class MaeAugment(Augment):
     rotate: float = Field(default=0.0, ge=0, le=180)
     brightness: float = Field(default=0.0, ge=0, le=1)
     contrast: float = Field(default=0.0, ge=0, le=1)
+    color: float = Field(default=0.0, ge=0, le=1)
     cutout: float = Field(default=0.0, ge=0, lt=1)
     amplitude: float = Field(default=0.0, ge=0, le=1)
     jitter: float = Field(default=0.0, ge=0, le=1)
@@ -68,6 +69,7 @@ class Mae(Encoder):
 
     Config = MaeConfig
     batch = 128
+    views = 1
 
     place: Tensor
     place_inner: Tensor

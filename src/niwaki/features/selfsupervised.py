@@ -12,6 +12,7 @@ import torch
 from niwaki.core.contract import CallError, DataSpec, NiwakiError
 from niwaki.core.store import hash_json, kept_json, read_json, read_tensors
 from niwaki.data import Dataset
+from niwaki.features.budget import Announce, affordable_steps
 from niwaki.features.encoders import Encoder, build_encoder, registered_encoder
 from niwaki.features.extractor import NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
@@ -70,15 +71,23 @@ def train_encoder(
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
+    announce: Announce | None = None,
 ) -> EncoderExtractor:
     """The extractor `name` for a data set: from the cache, or trained now on the training split alone.
 
+    announce: told how long the training will take, before it begins
     Raises CallError for samples that the encoder cannot look at.
     """
     kind = registered_encoder(name)
     kind.refuse(dataset.spec)
     config = kind.Config()
-    steps = encoder_steps(len(dataset.train), kind.batch)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        encoder = build_encoder(name, config, dataset.spec)
+    steps = min(
+        encoder_steps(len(dataset.train), kind.batch),
+        affordable_steps(encoder, dataset.spec, kind.batch, views=kind.views),
+    )
     settings = {
         "version": _VERSION,
         "seed": seed,
@@ -90,13 +99,10 @@ def train_encoder(
     }
     key = hash_json([name, settings, dataset.fingerprint, dataset.spec.to_json()])[:24]
     path = cache / "features" / f"{name}-{key}.safetensors" if cache else None
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        encoder = build_encoder(name, config, dataset.spec)
     fitted(
         encoder, name, dataset, path=path,
         train={"steps": steps, "batch": kind.batch, "lr": kind.lr}, seed=seed, device=device,
-        progress=progress,
+        progress=progress, announce=announce,
     )  # fmt: skip
     made = EncoderExtractor(name, encoder, settings=settings, cache=cache, device=device)
     made.probe = _kept_probe(made, dataset, cache)
@@ -150,7 +156,8 @@ def probe_encoder(encoder: Encoder, dataset: Dataset) -> Probe:
 
 
 def encoder_steps(samples: int, batch: int) -> int:
-    """A hundred and fifty passes over a small set, at most 3000 steps over a large one."""
+    """A hundred and fifty passes over a small set, at most 3000 steps over a large one; of large samples
+    fewer, as `affordable_steps` says."""
     return int(min(3000, max(600, 150 * samples // batch)))
 
 

@@ -81,9 +81,17 @@ class EvaluationContext:
             cache=self.cache,
             seed=self.seed,
             progress=lambda name, done, total: self.reporter.update(done, total, {"": name}),
+            announce=self._announce,
         )
         self.reporter.stage("metrics", "in these features")  # whoever asked for them goes on
         return made
+
+    def _announce(self, name: str, steps: int, seconds: float) -> None:
+        from niwaki.report.words import seconds_text  # its package is imported by verbs that draw
+
+        takes = f"{steps:,} steps, about {seconds_text(seconds)}"
+        kept = "" if self.cache is None else "; kept for later calls"
+        self.reporter.note(f"'{name}' learns from the training split first: {takes}{kept}")
 
     @cached_property
     def tools(self) -> Tools:

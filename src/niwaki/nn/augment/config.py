@@ -21,6 +21,10 @@ class Augment(BaseConfig):
     flip:       mirror left and right in half of the views
     brightness: largest offset, as a share of the range
     contrast:   largest factor 1 ± contrast about the sample's mean
+    color:      of images with several channels (clips keep theirs): largest factor 1 ± color of how far each
+                channel lies from their mean, offset of each channel by up to a fifth of it as a share of the
+                range, and a fifth of the views in grey. Otherwise an encoder of photographs looks at nothing
+                but their colours, which two crops of one share (Chen et al. 2020, section 3.1)
     blur:       largest weight of a copy blurred by a binomial kernel, 0 … 1
     noise:      largest deviation of normal noise, as a share of the range. Blur and noise are off: an encoder
                 that was taught not to see them cannot measure them in samples
@@ -44,6 +48,7 @@ class Augment(BaseConfig):
     flip: bool = False
     brightness: float = Field(default=0.1, ge=0, le=1)
     contrast: float = Field(default=0.3, ge=0, le=1)
+    color: float = Field(default=0.5, ge=0, le=1)
     blur: float = Field(default=0.0, ge=0, le=1)
     noise: float = Field(default=0.0, ge=0, le=1)
     cutout: float = Field(default=0.25, ge=0, lt=1)
