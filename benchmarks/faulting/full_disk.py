@@ -49,7 +49,7 @@ def filled(subject: Subject, rng: random.Random, *, mounted: bool) -> tuple[str,
         came, wrong = "refused", _refusal(first.status, first.err)
     wrong += broken(subject.place)
     found = subject.state()
-    untouched = {n: c for n, c in subject.before.items() if subject.after.get(n) == c}
+    untouched = subject.untouched()
     wrong += [f"with the disk full {said}" for said in different(found, {**found, **untouched})]
     second = subject.call()
     if second.status == 2 and subject.verb.again and "add --resume" in second.err:

@@ -25,13 +25,15 @@ def killed(subject: Subject, rng: random.Random, *, by_clock: bool) -> tuple[str
         return "ended before", _judged(subject, first)
     found = subject.state()
     wrong = broken(subject.place)
-    untouched = {n: c for n, c in subject.before.items() if subject.after.get(n) == c}
+    untouched = subject.untouched()
     wrong += [f"after the kill {said}" for said in different(found, {**found, **untouched})]
-    done = subject.finished()
+    done = dict(subject.finished().items() - subject.at_first.items())
     second, came = subject.call(), "went on"
     if second.status == 2 and subject.verb.again and "add --resume" in second.err:
         second, came = subject.call(more=subject.verb.again), "went on with --resume"
     again = [stage for stage, when in done.items() if subject.finished().get(stage) != when]
+    if subject.verb.always:
+        again = []
     wrong += [f"the stage '{stage}' was done, and was done again" for stage in again]
     return came, wrong + _judged(subject, second)
 

@@ -25,6 +25,7 @@ class Subject:
         self.verb, self.place, self.whole_run, self.logs = verb, place, whole_run, logs
         self.before: dict[str, str] = {}
         self.after: dict[str, str] = {}
+        self.at_first: dict[str, str] = {}
         self.room, self.largest_file = 0, 0  # bytes: that the call needs, about; that it writes into one file
 
     def reset(self) -> None:
@@ -42,7 +43,7 @@ class Subject:
         ended: list[Ended] = []
         for _ in range(2):
             self.reset()
-            self.before = state_of(self.place)
+            self.before, self.at_first = state_of(self.place), self.finished()
             sizes = self._sizes()
             ended.append(self.call(counting=True))
             if ended[-1].status != 0:
@@ -74,6 +75,12 @@ class Subject:
 
     def state(self) -> dict[str, str]:
         return state_of(self.place)
+
+    def untouched(self) -> dict[str, str]:
+        """What lies there before and is the same afterwards: it may at no moment be other, but for the word
+        that a stage has begun."""
+        same = {name: content for name, content in self.before.items() if self.after.get(name) == content}
+        return {name: content for name, content in same.items() if not name.startswith("run/stages/")}
 
     def finished(self) -> dict[str, str]:
         """When each stage of the run was finished, for those that are."""

@@ -40,6 +40,7 @@ class Verb:
     after:   the stages that the run has behind it, or None where there is no run
     again:   what is added to the second call where the first one left a stopped training
     share:   of all kills
+    always:  whether it does its work again where that is done already
     """
 
     name: str
@@ -47,31 +48,34 @@ class Verb:
     after: tuple[str, ...] | None
     again: tuple[str, ...] = ()
     share: float = 1.0
+    always: bool = False
 
 
-def _verb(name: str, words: str, after: int | None, again: str = "", share: float = 1.0) -> Verb:
+def _verb(
+    name: str, words: str, after: int | None, again: str = "", share: float = 1.0, always: bool = False
+) -> Verb:
     behind = None if after is None else STAGES[:after]
-    return Verb(name, tuple(words.split()), behind, tuple(again.split()), share)
+    return Verb(name, tuple(words.split()), behind, tuple(again.split()), share, always)
 
 
 VERBS = {
     verb.name: verb
     for verb in (
-        _verb("train", "niwaki train recipe.yaml --out run", None, "--resume", 44),
-        _verb("train --resume", "niwaki train run train.steps=18 --resume", 6, share=34),
-        _verb("train --fresh", "niwaki train run train.steps=9 --fresh", 6, share=24),
-        _verb("run", "niwaki run recipe.yaml --out run", None, share=3),
-        _verb("evaluate", "niwaki evaluate run", 1, share=8),
-        _verb("compress", "niwaki compress run", 2, share=3),
+        _verb("train", "niwaki train recipe.yaml --out run", None, "--resume", 24),
+        _verb("train --resume", "niwaki train run train.steps=18 --resume", 6, share=20),
+        _verb("train --fresh", "niwaki train run train.steps=9 --fresh", 6, share=16, always=True),
+        _verb("run", "niwaki run recipe.yaml --out run", None, share=4),
+        _verb("evaluate", "niwaki evaluate run", 1, share=6),
+        _verb("compress", "niwaki compress run", 2, share=4),
         _verb("export", "niwaki export run", 3, share=4),
-        _verb("report", "niwaki report run", 5, share=7),
-        _verb("sample", "niwaki sample run -n 8 --out made/s.npz --out made/s.png", 1, share=22),
-        _verb("sample BUNDLE", f"niwaki sample {BUNDLE} -n 8 --out made/s.npz", 6, share=12),
-        _verb("evaluate FILES", "niwaki evaluate made.npz --data recipe.yaml", None, share=5),
-        _verb("compare", f"niwaki compare run {BUNDLE}", 6, share=8),
+        _verb("report", "niwaki report run", 5, share=8, always=True),
+        _verb("sample", "niwaki sample run -n 8 --out made/s.npz --out made/s.png", 1, share=30),
+        _verb("sample BUNDLE", f"niwaki sample {BUNDLE} -n 8 --out made/s.npz", 6, share=20),
+        _verb("evaluate FILES", "niwaki evaluate made.npz --data recipe.yaml", None, share=4),
+        _verb("compare", f"niwaki compare run {BUNDLE}", 6, share=10),
         _verb("export MODEL", "niwaki export run/model --out made/m.niwaki", 1, share=6),
-        _verb("niwaki-runtime sample", f"niwaki-runtime sample {BUNDLE} -n 8 --out made/s.npz", 6, share=10),
-        _verb("niwaki-runtime extract", f"niwaki-runtime extract {BUNDLE} plain", 6, share=10),
+        _verb("niwaki-runtime sample", f"niwaki-runtime sample {BUNDLE} -n 8 --out made/s.npz", 6, share=20),
+        _verb("niwaki-runtime extract", f"niwaki-runtime extract {BUNDLE} plain", 6, share=24),
     )
 }  # fmt: skip
 

@@ -22,7 +22,14 @@ try:
 except ImportError:  # not a POSIX system: nothing is held, and nothing is cleared away
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["clear_below", "is_unfinished", "partial_directory", "partial_file", "scratch_directory"]
+__all__ = [
+    "clear_below",
+    "is_unfinished",
+    "partial_directory",
+    "partial_file",
+    "remove_directory",
+    "scratch_directory",
+]
 
 SUFFIX = ".partial"
 _SCRATCH = "niwaki-"
@@ -79,6 +86,12 @@ def scratch_directory() -> Iterator[Path]:
                 f"temporary files cannot be written ({why}); let TMPDIR name a folder with space"
             ) from error
         yield directory
+
+
+def remove_directory(path: Path) -> None:
+    """Remove a directory: a kill leaves it whole, or called unfinished. What cannot be removed stays."""
+    with suppress(OSError), partial_directory(path.parent, f".{path.name}.") as place:
+        os.replace(path, place / path.name)
 
 
 def clear_below(root: Path) -> None:

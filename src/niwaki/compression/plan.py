@@ -165,6 +165,7 @@ def _finished(run: _Run, k: int, directory: Path, key: str) -> GenerativeModel |
     kept = read_json(directory / "record.json")
     if kept.get("key") != key or (_wants_bundle(run, k) and not (directory / "model.niwaki").exists()):
         return None
+    _tidy(directory)
     run.records.append(Record.from_json(kept["record"]))
     found = load_step(directory, run.original)
     if kept.get("teaches"):
@@ -224,11 +225,17 @@ def _carried_out(
     run.records.append(record)
     if outcome.teaches:
         run.teacher = again
+    _tidy(directory)
+    return again
+
+
+def _tidy(directory: Path) -> None:
+    """Remove what only the work on a step needed. The record is written before: what goes on from a kill in
+    between must find the step finished."""
     shutil.rmtree(directory / "graphs", ignore_errors=True)
     if (directory / "training" / "metrics.jsonl").exists():
         (directory / "training" / "metrics.jsonl").replace(directory / "metrics.jsonl")
     shutil.rmtree(directory / "training", ignore_errors=True)
-    return again
 
 
 def _recovery(config: CompressConfig, k: int) -> StepConfig | None:

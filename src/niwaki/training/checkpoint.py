@@ -3,7 +3,6 @@ so."""
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,11 @@ from niwaki.core.store import (
     write_tensors,
 )
 from niwaki_runtime.errors import NiwakiError
+from niwaki_runtime.unfinished import remove_directory
 
 __all__ = [
     "Checkpoint",
+    "drop_old",
     "latest",
     "list_checkpoints",
     "model_shapes",
@@ -63,10 +64,15 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint, keep: int, spare: int 
             write_json(temporary / "state.json", {"format": FORMAT, **checkpoint.record, "sha256": digest})
     except OSError as error:
         raise NiwakiError(f"the checkpoint {path} could not be written: {error.strerror or error}") from error
+    drop_old(folder, keep, spare)
+    return path
+
+
+def drop_old(folder: Path, keep: int, spare: int | None = None) -> None:
+    """Remove all but the newest `keep` and that of step `spare`; a kill leaves none half removed."""
     for old in list_checkpoints(folder)[:-keep]:
         if spare is None or old != path_of(folder, spare):
-            shutil.rmtree(old, ignore_errors=True)
-    return path
+            remove_directory(old)
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

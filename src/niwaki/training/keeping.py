@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from niwaki.training.checkpoint import Checkpoint, latest, path_of, read_checkpoint, save_checkpoint
+from niwaki.training.checkpoint import (
+    Checkpoint,
+    drop_old,
+    latest,
+    path_of,
+    read_checkpoint,
+    save_checkpoint,
+)
 from niwaki.training.stages import Stage
 from niwaki.training.state import State
 from niwaki_runtime.errors import NiwakiError
@@ -36,6 +43,12 @@ class Keeper:
             spare = state.history.step if stage.settings.keep_best else None
             save_checkpoint(self.folder, checkpoint, state.config.keep, spare)
         self.fabric.barrier()
+
+    def drop_old(self, stage: Stage) -> None:
+        """Remove the checkpoints that a killed process could not."""
+        if self.folder is not None and self.fabric.is_global_zero:
+            spare = self.state.history.step if stage.settings.keep_best else None
+            drop_old(self.folder, self.state.config.keep, spare)
 
     def save_best(self, stage: Stage) -> None:
         """The present state is the best of its stage. In a directory it is the checkpoint of this step."""

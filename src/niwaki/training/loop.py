@@ -108,6 +108,8 @@ class Loop:
         """Train to the end. Raises NotFinite or Interrupted."""
         config, counters = self.config, self.state.counters
         began = time.perf_counter()
+        if self._done:  # nothing will be written that would drop them
+            self.keeper.drop_old(self.stage)
         while not self._done:
             self.stepper.run(counters)
             self.samples += self.stage.settings.batch

@@ -221,8 +221,8 @@ class RunDirectory:
             "finished": _now(),
             "outputs": outputs,
         }
-        write_json(self._stage_file(name), state)
         (self.path / FailureRecord.file).unlink(missing_ok=True)
+        write_json(self._stage_file(name), state)
 
     def result(self, name: str) -> str:
         """What later stages depend on: the hash of a finished stage's result."""
