@@ -16,7 +16,8 @@ from niwaki.report.gains import headline, lead, other_verdicts
 from niwaki.report.pictures import spread
 from niwaki.report.record import RunRecord, measures, read_run
 from niwaki.report.sections import figure_rows
-from niwaki.report.words import interval_text, metric_words, number_text, outcome_of, seconds_text
+from niwaki.report.verdict_words import badge_text, tone_of
+from niwaki.report.words import interval_text, metric_words, number_text, seconds_text
 from niwaki.workflow.notebook.html import block, grey, media_strip, table, title
 from niwaki_runtime.specs import ValueSpec
 
@@ -38,7 +39,7 @@ def run_view(path: Path) -> str:
 
 def _run(record: RunRecord) -> str:
     path = record.path
-    parts = [title(record.name, str(path)), _failure(record), escape(lead(record)), _gains(record)]
+    parts = [title(record.name, str(path)), _failure(record), escape(" ".join(lead(record))), _gains(record)]
     spoken = [*record.comparison.values(), *(verdict for _, _, verdict in other_verdicts(record))]
     parts += [escape(str(v["text"])) for v in spoken if isinstance(v, Mapping) and v.get("text")]
     side = "after" if "after" in record.samples else "before"
@@ -137,12 +138,12 @@ def comparison_view(found: Mapping[str, Any]) -> str:
             number_text(v["delta"]),
             interval_text(*v["interval"]),
             number_text(v["margin"]),
-            v["outcome"],
+            badge_text(v),
         )
         for axis, v in tested
     ]
     header = ("verdict", "before", "after", "Δ", "interval", "margin", "")
-    parts = [table(header, rows, [outcome_of(v)[0] for _, v in tested])]
+    parts = [table(header, rows, [tone_of(v) for _, v in tested])]
     parts += [escape(str(v["text"])) for v in verdicts.values() if v.get("text")]
     later = {section["judge"]: section for section in found["sections"]["after"]}
     parts += [_section(section, later.get(section["judge"])) for section in found["sections"]["before"]]
