@@ -164,6 +164,11 @@ def judged(niwaki: Call, tmp_path: Path, what: tuple[object, ...], settings: tup
     assert [step["kind"] for step in found["steps"]] == ["prune", "finetune", "quantize"]
     assert found["measured"]["after"]["bytes"] < found["measured"]["before"]["bytes"]
     assert set(found["verdict"]) == {"fidelity", "diversity"}
+    assert (tmp_path / found["report"]).is_file()
+    lines = error.splitlines()  # how long it takes is said before the work
+    said = next(k for k, line in enumerate(lines) if "not known yet: features" in line)
+    assert said < next(k for k, line in enumerate(lines) if line.startswith("evaluate: "))
+    assert "compress: 2 of 3: finetune" in lines
     code, _, error = niwaki("export", *what, *settings, "--out", "whole.niwaki", "--json")
     assert code == 0, error
     assert load(tmp_path / "whole.niwaki").sample(2, seed=0).shape == (2, 1, 8, 8)

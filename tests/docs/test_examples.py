@@ -76,7 +76,11 @@ def test_every_recipe_that_the_pages_run_is_there() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
 def test_recipes_are_valid_and_say_what_they_are(path: Path) -> None:
     assert path.read_text().startswith("# ")
-    assert load_recipe(path).name == path.stem
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    head = "".join(line for line in path.read_text().splitlines() if line.startswith("#"))
+    if not recipe.data.model_dump().get("path"):  # of data that one brings, the run itself says it
+        assert re.search(r"takes about [\d.]+ (s|min|h) on two cores", head)
 
 
 def test_make_targets_of_the_readme_are_there() -> None:

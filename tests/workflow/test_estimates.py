@@ -99,6 +99,13 @@ def test_a_watched_training_ends_when_its_steps_are_timed(each: float, steps: in
     assert watch.each == pytest.approx(each)
 
 
+def test_steps_before_those_of_interest_are_left_out() -> None:
+    watch = Watch(clock(1.0), after=2)
+    for done in (1, 2, 3):
+        watch(done, 10, {})
+    assert watch.seen == [(3, 3.0)]
+
+
 def test_steps_that_are_told_again_or_not_begun_are_no_steps() -> None:
     watch = Watch(clock(1.0))
     for done in (0, 1, 1):
@@ -113,7 +120,7 @@ def opened(tmp_path: Path) -> Any:
 
 def by_step(monkeypatch: pytest.MonkeyPatch, each: float) -> None:
     """Every look at the clock is `each` seconds later: a training looks once a step."""
-    monkeypatch.setattr(module, "Watch", lambda: Watch(clock(each)))
+    monkeypatch.setattr(module, "Watch", lambda **settings: Watch(clock(each), **settings))
 
 
 def test_a_training_is_as_long_as_its_steps(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +139,20 @@ def test_a_training_is_as_long_as_its_steps(opened: Any, monkeypatch: pytest.Mon
     judged = {"early_stopping": {"patience": 2}, "validate_every": 50}
     stopping = TrainConfig.model_validate({**config.model_dump(), **judged})
     assert seconds_of_training(make, split, stopping) == pytest.approx(100 * 0.25)
+
+
+def test_every_stage_of_a_training_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    by_step(monkeypatch, 0.25)
+    stages = [
+        {"name": "codes", "steps": 40, "keep_best": True, "validate_every": 20},
+        {"name": "prior", "steps": 60, "freeze": ["encoder", "codebook", "decoder"]},
+    ]
+    model = {"name": "vqvae", "codes": 8, "dim": 4, "width": 8, "prior_width": 8, "prior_layers": 1}
+    train = {"batch": 16, "early_stopping": {"patience": 3}, "stages": stages}
+    recipe = recipe_from({"data": {"source": "digits"}, "model": model, "train": train})
+    opened = open_run(recipe, (), tmp_path / "staged", Hearing())
+    make = lambda: fresh_model(recipe, opened.dataset)  # noqa: E731
+    assert seconds_of_training(make, opened.dataset.train, recipe.train) == pytest.approx(100 * 0.25)
 
 
 def test_a_step_of_a_plan_is_timed_where_it_trains(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from niwaki.compression.steps import StepContext, step_of
 from niwaki.core.contract import GenerativeModel, Trainable
 from niwaki.data import Dataset, Split
 from niwaki.data.inputs import make_inputs, split_inputs
-from niwaki.training import Interrupted, TrainConfig, fit
+from niwaki.training import Interrupted, StageConfig, TrainConfig, fit
 from niwaki.training.hardware import choose_device
 from niwaki_runtime.programs import SAMPLING
 
@@ -39,15 +39,18 @@ class _Enough(Exception):
 
 
 class Watch:
-    """Progress of a training that is ended as soon as its steps are timed."""
+    """Progress of a training that is ended as soon as its steps are timed.
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.clock = clock
+    after: steps at its beginning that are of no interest
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter, after: int = 0) -> None:
+        self.clock, self.after = clock, after
         self.seen: list[tuple[int, float]] = []
 
     def __call__(self, done: int, total: int, info: Mapping[str, Any]) -> None:
         now = self.clock()
-        if not done or (self.seen and done <= self.seen[-1][0]):
+        if done <= self.after or (self.seen and done <= self.seen[-1][0]):
             return
         self.seen.append((done, now))
         first, began = self.seen[0]
@@ -72,17 +75,31 @@ def seconds_of_training(make: Callable[[], Trainable], split: Split, config: Tra
     if config.devices > 1 or any(config.of_stage(stage).compile for stage in config.all_stages):
         return None
     whole = 0.0
-    for stage in config.all_stages:
+    for at, stage in enumerate(config.all_stages):
         if stage.steps <= _STEPS:
             continue  # they are over before they are timed
-        watch = Watch()
-        settings = {"stages": (stage,) if config.stages else (), "log_every": 1, "checkpoint_every": 0}
+        watch = Watch(after=at)
         with _undisturbed():
-            fit(make(), split, config.model_copy(update=settings), seed=0, progress=watch)
+            fit(make(), split, _as_far_as(config, at), seed=0, progress=watch)
         if watch.each is None:
             return None
         whole += stage.steps * watch.each
     return whole
+
+
+def _as_far_as(config: TrainConfig, at: int) -> TrainConfig:
+    """The same, with a single step in each stage before stage `at`, and nothing that validation decides."""
+    judged = {"early_stopping": None, "keep_best": False}
+    stages = tuple(
+        StageConfig.model_validate(
+            {
+                **{key: value for key, value in stage.model_dump().items() if key not in judged},
+                "steps": 1 if k < at else stage.steps,
+            }
+        )
+        for k, stage in enumerate(config.stages)
+    )
+    return config.model_copy(update={**judged, "stages": stages, "log_every": 1, "checkpoint_every": 0})
 
 
 class Timed:
