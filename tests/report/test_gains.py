@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+from report.found import change, fitness
 
 from niwaki.report.gains import lead, other_verdicts
-from niwaki.report.record import RunRecord
+from niwaki.report.record import RunRecord, read_run
 
 
 def record(**likelihood: str) -> RunRecord:
@@ -40,3 +42,10 @@ def test_a_judge_that_dissents_is_heard_in_the_first_sentences(outcome: str, mor
     both = ["It lost no fidelity beyond the margin.", "It lost no diversity beyond the margin."]
     assert lead(found) == both + more
     assert [(judge, axis) for judge, axis, _ in other_verdicts(found)] == [("likelihood", "fidelity")]
+
+
+def test_a_distance_in_unfit_features_is_no_first_sentence(finished: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished, tmp_path / "run"))
+    assert any("Fréchet distance" in sentence for sentence in lead(read_run(run)))
+    change(run, fitness={"random": fitness(fit=False), "classifier": fitness(fit=False)})
+    assert not any("Fréchet distance" in sentence for sentence in lead(read_run(run)))

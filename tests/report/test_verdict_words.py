@@ -120,3 +120,15 @@ def test_an_open_verdict_reaches_across_only_where_it_does(
 def test_a_decided_verdict_never_speaks_of_reaching_across(found: str) -> None:
     assert "across" not in meaning_text(CASES[found])
     assert ("something was lost" in meaning_text(CASES[found])) == (found == "small")
+
+
+@pytest.mark.parametrize("found", CASES)
+def test_what_was_tested_in_unfit_features_is_a_hint(found: str) -> None:
+    unfit = {**CASES[found], "unfit": ["random"]}
+    assert tone_of(unfit) == "open"
+    assert badge_text(unfit) == f"a hint: {badge_text(CASES[found])}"
+    hint = "This is a hint only: its features are unfit for these data."
+    assert lead_text("fidelity", unfit) == f"{lead_text('fidelity', CASES[found])} {hint}"
+    assert meaning_text(unfit).startswith(meaning_text(CASES[found]))
+    assert meaning_text(unfit).endswith("it is a hint and no finding.")
+    assert badge_text({**CASES[found], "unfit": []}) == badge_text(CASES[found])

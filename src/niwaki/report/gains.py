@@ -10,6 +10,7 @@ from niwaki.report import times
 from niwaki.report.judgement import best_measure
 from niwaki.report.record import RunRecord
 from niwaki.report.sections import figure_rows
+from niwaki.report.trust import trusted
 from niwaki.report.verdict_words import badge_text, lead_text, loss_text, tone_of, value_texts
 from niwaki.report.words import bytes_text, change_text, metric_words, ms_text, number_text, sentence_list
 from niwaki_runtime.engines import engine_memory, known_engines
@@ -151,9 +152,11 @@ def _dissent(record: RunRecord) -> list[str]:
 
 
 def _quality(record: RunRecord) -> list[str]:
-    """How near what the run ended with is to real samples."""
+    """How near what the run ended with is to real samples; nothing where no metric of it is to be trusted."""
     found = best_measure(record, "bundle", "both") or best_measure(record, "trained", "both")
     if found is None or found.value is None or found.record.get("floor") is None:
+        return []
+    if not trusted(record, found.where, found.metric):
         return []
     title = metric_words(found.metric).title
     floor = number_text(found.record["floor"])

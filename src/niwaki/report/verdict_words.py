@@ -54,12 +54,16 @@ def standing(verdict: Mapping[str, Any]) -> Standing:
 
 
 def tone_of(verdict: Mapping[str, Any]) -> str:
-    """Colour of a badge: `good`, `bad`, `open`."""
-    return _TONES.get(standing(verdict), "good")
+    """Colour of a badge: `good`, `bad`, `open`; what was tested in unfit features is never good nor bad."""
+    return "open" if verdict.get("unfit") else _TONES.get(standing(verdict), "good")
 
 
 def badge_text(verdict: Mapping[str, Any]) -> str:
-    """The outcome in a few words: `no loss beyond 0.054`, `a small loss, inside the margin`."""
+    """The outcome in a few words: `a small loss, inside the margin`, `a hint: loss`."""
+    return f"a hint: {_outcome_text(verdict)}" if verdict.get("unfit") else _outcome_text(verdict)
+
+
+def _outcome_text(verdict: Mapping[str, Any]) -> str:
     margin = verdict.get("margin")
     beyond = "the margin" if margin is None else number_text(margin, 2)
     return {
@@ -92,6 +96,12 @@ def loss_text(verdict: Mapping[str, Any]) -> str:
 
 def lead_text(axis: str, verdict: Mapping[str, Any]) -> str:
     """A sentence for the top of the page."""
+    if verdict.get("unfit"):
+        return f"{_lead_text(axis, verdict)} This is a hint only: its features are unfit for these data."
+    return _lead_text(axis, verdict)
+
+
+def _lead_text(axis: str, verdict: Mapping[str, Any]) -> str:
     low, high = _interval(verdict)
     known = low is not None and high is not None and verdict.get("margin") is not None
     margin = f"(margin {number_text(verdict.get('margin'), 2)})"
@@ -123,6 +133,12 @@ def _needed(verdict: Mapping[str, Any]) -> str:
 
 def meaning_text(verdict: Mapping[str, Any]) -> str:
     """What the place of the interval means, for the card of a verdict."""
+    if verdict.get("unfit"):
+        return f"{_meaning_text(verdict)} Taken in unfit features alone, it is a hint and no finding."
+    return _meaning_text(verdict)
+
+
+def _meaning_text(verdict: Mapping[str, Any]) -> str:
     low, high = _interval(verdict)
     margin = verdict.get("margin")
     found = standing(verdict)
