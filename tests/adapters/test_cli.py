@@ -18,6 +18,7 @@ from niwaki.adapters import adapt
 from niwaki.cli.main import status
 from niwaki.core.contract import CallError
 from niwaki.workflow.load import load
+from niwaki.workflow.progress import Plain
 from niwaki.workflow.subjects.external import is_factory
 
 Call = Callable[..., tuple[int, str, str]]
@@ -156,16 +157,19 @@ def judged(niwaki: Call, tmp_path: Path, what: tuple[object, ...], settings: tup
     code, out, error = niwaki("evaluate", *what, *settings, *data, *looks, "--json")
     assert code == 0, error
     assert "frechet" in out
-    code, out, error = niwaki(
-        "compress", *what, *settings, *data, *PLAN, "-n", 64, "--out", "small", "--json"
-    )
+    lines: list[str] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Plain, "_line", lambda self, text: lines.append(text))
+        code, out, error = niwaki(
+            "compress", *what, *settings, *data, *PLAN, "-n", 64, "--out", "small", "--json"
+        )
     assert code == 0, error
     found = json.loads(out)
     assert [step["kind"] for step in found["steps"]] == ["prune", "finetune", "quantize"]
     assert found["measured"]["after"]["bytes"] < found["measured"]["before"]["bytes"]
     assert set(found["verdict"]) == {"fidelity", "diversity"}
     assert (tmp_path / found["report"]).is_file()
-    lines = error.splitlines()  # how long it takes is said before the work
+    # how long it takes is said before the work
     said = next(k for k, line in enumerate(lines) if "not known yet: features" in line)
     assert said < next(k for k, line in enumerate(lines) if line.startswith("evaluate: "))
     assert "compress: 2 of 3: finetune" in lines

@@ -34,7 +34,21 @@ class Checked(HTMLParser):
         assert self.open == []
 
     def handle_starttag(self, tag: str, attrs: Any) -> None:
-        assert tag in ("div", "span", "b", "table", "tr", "th", "td", "img", "pre", "br", "audio"), tag
+        assert tag in (
+            "div",
+            "span",
+            "b",
+            "table",
+            "tr",
+            "th",
+            "td",
+            "img",
+            "pre",
+            "br",
+            "audio",
+            "details",
+            "summary",
+        ), tag
         self.seen.append(tag)
         if tag not in ("img", "br"):
             self.open.append(tag)
@@ -156,6 +170,7 @@ def recipe() -> niwaki.Recipe:
 
 def test_a_recipe_is_shown_as_yaml() -> None:
     words = view(recipe()).words
+    assert "seen: dcgan on digits" in words
     assert "name: seen" in words
     assert "source: digits" in words
 

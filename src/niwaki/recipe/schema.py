@@ -124,7 +124,8 @@ class Recipe(BaseConfig):
         return yaml.safe_dump(jsonable(self), sort_keys=False, allow_unicode=True, width=100)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{escape(self.to_yaml())}</pre>"
+        said = f"{self.name}: {self.model['name']} on {self.data.source}"
+        return f"<details><summary>{escape(said)}</summary><pre>{escape(self.to_yaml())}</pre></details>"
 
     @property
     def encodes(self) -> bool:

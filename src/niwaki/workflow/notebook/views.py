@@ -41,7 +41,7 @@ def _run(record: RunRecord) -> str:
     path = record.path
     parts = [title(record.name, str(path)), _failure(record), escape(" ".join(lead(record))), _gains(record)]
     spoken = [*record.comparison.values(), *(verdict for _, _, verdict in other_verdicts(record))]
-    parts += [escape(str(v["text"])) for v in spoken if isinstance(v, Mapping) and v.get("text")]
+    parts += [escape(str(v["text"])) for v in spoken if isinstance(v, Mapping) and v.get("outcome")]
     side = "after" if "after" in record.samples else "before"
     if side in record.samples and record.spec is not None:
         labels = record.samples.get("labels")
