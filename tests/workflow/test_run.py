@@ -15,11 +15,12 @@ import pytest
 import yaml
 
 import niwaki_runtime
+from niwaki.api.compare import compare
 from niwaki.api.evaluate import evaluate
 from niwaki.api.export import export
 from niwaki.api.run import run
 from niwaki.api.train import train
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_json
 from niwaki.recipe import load_recipe, recipe_from
 from niwaki.training import Interrupted
@@ -234,6 +235,14 @@ def test_a_memory_limit_takes_figures_and_verdict_on_an_engine_that_fits(again: 
     assert stages == ["export", "verdict", "report"]
     assert read_json(again / "verdict.json")["engine"] == "onnxruntime"
     assert read_json(again / "export.json")["measured"]["after"]["engine"] == "onnxruntime"
+    bundle = again / "tiny.niwaki"
+    few: dict[str, Any] = {"n": 64, "metrics": ["frechet"]}
+    assert evaluate(bundle, memory="32MB", **few)["engine"] == "onnxruntime"
+    assert evaluate(bundle, memory="1GB", **few)["engine"] == "openvino"
+    sides = compare(bundle, again, memory="32MB", **few)["sources"]
+    assert [sides[side]["engine"] for side in ("before", "after")] == ["onnxruntime", None]
+    with pytest.raises(NiwakiError, match="give more, or prune and quantize it further"):
+        evaluate(bundle, memory="1kB", **few)
 
 
 def test_a_bundle_is_evaluated_with_the_recipe_of_its_run(finished: Path, tmp_path: Path) -> None:
