@@ -29,6 +29,7 @@ from niwaki.core.contract import (
 from niwaki.models.flow.layers import ActNorm, Coupling
 from niwaki.models.flow.marginals import Marginals
 from niwaki.models.flow.masks import coupling_masks
+from niwaki.models.flow.transforms import TRANSFORMS, Transform
 from niwaki.models.registry import ModelConfig, register, register_preset
 from niwaki.nn.layers.images import class_condition, labels_of
 from niwaki_runtime.samplers import OneShot, Sampler
@@ -45,7 +46,8 @@ class RealNvpConfig(ModelConfig):
     width:     hidden units of each conditioner
     depth:     hidden layers of each conditioner
     dropout:   share of hidden units left out in training
-    coupling:  `affine`, or `additive` as in NICE
+    coupling:  `affine`, `additive` as in NICE, or `spline`
+    bins:      segments of a spline
     actnorm:   scale and shift all values after every second layer; after the last one it is always done
     marginals: begin with each value's own histogram in the training data; off, with equal cells
     batches:   batches that histograms and activation normalization are set from when training starts
@@ -55,7 +57,8 @@ class RealNvpConfig(ModelConfig):
     width: int = Field(128, ge=1)
     depth: int = Field(2, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
-    coupling: Literal["affine", "additive"] = "affine"
+    coupling: Literal["affine", "additive", "spline"] = "affine"
+    bins: int = Field(8, ge=2, le=64)
     actnorm: bool = True
     marginals: bool = True
     batches: int = Field(32, ge=1)
@@ -68,6 +71,19 @@ register_preset(
     coupling="additive",
     actnorm=False,
 )
+
+
+register_preset(
+    "neural-spline",
+    "realnvp",
+    "Neural spline flow (Durkan et al. 2019): couplings by rational-quadratic splines",
+    coupling="spline",
+)
+
+
+def _transform(config: RealNvpConfig) -> Transform:
+    options = {"bins": config.bins} if config.coupling == "spline" else {}
+    return TRANSFORMS[config.coupling](**options)
 
 
 @register("realnvp")
@@ -108,8 +124,8 @@ class RealNvp(GenerativeModel):
         for i, mask in enumerate(coupling_masks(x.shape, config.layers)):
             layers.append(
                 Coupling(
-                    torch.from_numpy(mask), additive=config.coupling == "additive", width=config.width,
-                    depth=config.depth, classes=self.classes, dropout=config.dropout,
+                    torch.from_numpy(mask), _transform(config), width=config.width, depth=config.depth,
+                    classes=self.classes, dropout=config.dropout,
                 )
             )  # fmt: skip
             if i + 1 == config.layers or (config.actnorm and i % 2):
