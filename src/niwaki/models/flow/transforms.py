@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["TRANSFORMS", "Additive", "Affine", "Spline", "Transform"]
+__all__ = ["TRANSFORMS", "Additive", "Affine", "Spline", "Transform", "transform_of"]
 
 _BOUND = 2.0
 
@@ -20,6 +20,10 @@ class Transform(ABC):
     """
 
     parameters: int
+
+    def arrange(self, said: Tensor) -> Tensor:
+        """`(n, parameters, k)` → what `forward` and `inverse` take."""
+        return said.flatten(1)
 
     @abstractmethod
     def forward(self, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,6 +82,9 @@ class Spline(Transform):
         # softplus of it is 1 − smallest: where nothing is said, all slopes are 1 and the spline the identity
         self._level = math.log(math.expm1(1 - smallest))
 
+    def arrange(self, said: Tensor) -> Tensor:
+        return said.transpose(1, 2).flatten(1)
+
     def forward(self, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
         left, width, low, height, d0, d1 = self._segment(x, said, of=0)
         inside = x.abs() < self.bound
@@ -125,3 +132,8 @@ class Spline(Transform):
 
 
 TRANSFORMS: dict[str, type[Transform]] = {"affine": Affine, "additive": Additive, "spline": Spline}
+
+
+def transform_of(name: str, *, bins: int = 8) -> Transform:
+    """By its name; `bins` is of splines."""
+    return Spline(bins) if name == "spline" else TRANSFORMS[name]()
