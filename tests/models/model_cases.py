@@ -108,6 +108,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("vqvae", {"codebook": "averaged", "conditional": False}),
     ("vqvae", {"codebook": "levelled", "codes": 64, "dim": 3}),
     ("realnvp", {"coupling": "additive", "actnorm": False}),
+    ("realnvp", {"coupling": "spline", "bins": 4}),
     ("realnvp", {"conditional": False, "depth": 1, "marginals": False}),
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
     ("transformer", {"tied": False, "conditioning": {"columns": ()}}),

@@ -21,6 +21,7 @@ from niwaki.deployment import export_graphs, package
 from niwaki.models.flow.layers import ActNorm, Coupling
 from niwaki.models.flow.marginals import Marginals
 from niwaki.models.flow.masks import coupling_masks
+from niwaki.models.flow.transforms import Affine
 from niwaki.models.registry import build
 from niwaki_runtime import bundle as bundle_module
 
@@ -131,7 +132,7 @@ def test_p_of_x_is_the_exact_mixture_over_classes() -> None:
 def test_a_coupling_moves_one_half_by_what_the_other_says() -> None:
     """z_B = x_B e^s + t, z_A = x_A, with the conditioner's own s and t."""
     mask = torch.tensor([True, False, True, False, False])
-    layer = Coupling(mask, additive=False, width=8, depth=2, classes=0, dropout=0.0).double()
+    layer = Coupling(mask, Affine(), width=8, depth=2, classes=0, dropout=0.0).double()
     x = torch.randn(7, 5, dtype=torch.float64)
     z, logdet = layer(x)
     s, t = layer.conditioner(x[:, mask]).chunk(2, 1)

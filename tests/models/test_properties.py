@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -97,8 +99,26 @@ def test_running_leaves_the_mode_as_it_was(model: GenerativeModel, case: Case) -
         assert torch.equal(b, before[n]), n
 
 
+def trained(gradients: Mapping[str, Mapping[str, torch.Tensor]], name: str) -> bool:
+    return sum(float(g[name].abs().sum()) for g in gradients.values() if name in g) > 0.0
+
+
+def stirred(model: GenerativeModel, deviation: float) -> GenerativeModel:
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=rng), alpha=deviation)
+    return model
+
+
 def test_every_parameter_gets_a_gradient_and_only_from_its_phases(model: GenerativeModel, case: Case) -> None:
     gradients = step(model, case.batch())
+
+    @cache
+    def moved(far: float) -> dict[str, dict[str, torch.Tensor]]:
+        """Elsewhere: behind a layer that starts at zero, or at a hinge, there is no slope at first."""
+        return step(stirred(model, far), case.batch())
+
     for phase in model.phases():
         for name, g in gradients[phase.name].items():
             assert any(name == p or name.startswith(p + ".") for p in phase.parameters), (phase.name, name)
@@ -107,8 +127,8 @@ def test_every_parameter_gets_a_gradient_and_only_from_its_phases(model: Generat
         if any(name.startswith(f"{part}.") for part in FROZEN.get(case.name, ())):
             assert not any(name in g for g in gradients.values()), f"{name} is trained"
             continue
-        total = sum(float(g[name].abs().sum()) for g in gradients.values() if name in g)
-        assert total > 0.0, f"{name} is never trained"
+        somewhere = trained(gradients, name) or any(trained(moved(far), name) for far in (0.1, 1.0))
+        assert somewhere, f"{name} is never trained"
 
 
 def test_training_lowers_what_it_minimises(model: GenerativeModel, case: Case) -> None:
@@ -134,7 +154,7 @@ def test_training_lowers_what_it_minimises(model: GenerativeModel, case: Case) -
 def test_a_loss_is_a_function_of_its_context(model: GenerativeModel, case: Case) -> None:
     """Where it draws, it draws from the context's generator, so that resuming draws the same."""
     data = case.batch()
-    model.eval()
+    stirred(model, 1e-2).eval()  # not as it starts: a layer of zeros hides what comes before it
     drawn = False
     for phase in model.phases():
         first, again, other = (model.loss(phase.name, data, context(s)) for s in (1, 1, 2))

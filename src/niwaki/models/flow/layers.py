@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-__all__ = ["ActNorm", "Conditioner", "Coupling"]
+from niwaki.models.flow.transforms import Transform
 
-_BOUND = 2.0
+__all__ = ["ActNorm", "Conditioner", "Coupling"]
 
 
 class ActNorm(nn.Module):
@@ -64,40 +64,31 @@ class Conditioner(nn.Module):
 
 
 class Coupling(nn.Module):
-    """z_B = x_B e^s + t with (s, t) from x_A and the class; z_A = x_A (Dinh et al. 2017, Equations 4–8).
+    """z_B = f(x_B; θ(x_A, class)), z_A = x_A (Dinh et al. 2017, Equations 4–8).
 
-    mask:     `(size,)`, True for the values A that stay
-    additive: s = 0, which keeps volumes (NICE, Dinh et al. 2015)
+    mask:      `(size,)`, True for the values A that stay
+    transform: f, and how many numbers θ it needs for each value
     """
 
     stay: Tensor
     move: Tensor
     order: Tensor
 
-    def __init__(self, mask: Tensor, *, additive: bool, **conditioner: float) -> None:
+    def __init__(self, mask: Tensor, transform: Transform, **conditioner: float) -> None:
         super().__init__()
         stay, move = mask.nonzero().flatten(), (~mask).nonzero().flatten()
         for name, value in {"stay": stay, "move": move, "order": torch.cat([stay, move]).argsort()}.items():
             self.register_buffer(name, value, persistent=False)
-        self.additive = additive
-        outputs = len(move) * (1 if additive else 2)
+        self.transform = transform
+        outputs = len(move) * transform.parameters
         self.conditioner = Conditioner(len(stay), outputs, **conditioner)  # type: ignore[arg-type]
-
-    def _moves(self, a: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        """s and t `(n, |B|)`; s lies between ±2, so that no layer can blow a value up."""
-        out = self.conditioner(a, y)
-        if self.additive:
-            return torch.zeros_like(out), out
-        s, t = out.chunk(2, dim=1)
-        return _BOUND * torch.tanh(s / _BOUND), t
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         a, b = x.index_select(1, self.stay), x.index_select(1, self.move)
-        s, t = self._moves(a, y)
-        z = torch.cat([a, b * torch.exp(s) + t], dim=1)
-        return z.index_select(1, self.order), s.sum(1)
+        moved, logdet = self.transform.forward(b, self.conditioner(a, y))
+        return torch.cat([a, moved], dim=1).index_select(1, self.order), logdet.sum(1)
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         a, b = z.index_select(1, self.stay), z.index_select(1, self.move)
-        s, t = self._moves(a, y)
-        return torch.cat([a, (b - t) * torch.exp(-s)], dim=1).index_select(1, self.order)
+        back = self.transform.inverse(b, self.conditioner(a, y))
+        return torch.cat([a, back], dim=1).index_select(1, self.order)

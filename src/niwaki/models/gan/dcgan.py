@@ -4,29 +4,19 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 from pydantic import Field
-from torch import Tensor
 
-from niwaki.core.contract import (
-    Batch,
-    Context,
-    DataSpec,
-    GenerativeModel,
-    Graph,
-    Phase,
-    Port,
-)
-from niwaki.models.gan.losses import discriminator_loss, generator_loss, r1_penalty
-from niwaki.models.gan.networks import Discriminator, Generator
-from niwaki.models.registry import ModelConfig, register
-from niwaki.nn.layers.images import class_condition, image_shape, labels_of
-from niwaki_runtime.samplers import OneShot
+from niwaki.core.contract import DataSpec
+from niwaki.models.gan.adversarial import AdversarialModel
+from niwaki.models.gan.config import AdversarialConfig
+from niwaki.models.gan.networks import Generator, discriminators
+from niwaki.models.registry import register, register_preset
+from niwaki.nn.layers.images import image_shape
 
 __all__ = ["Dcgan", "DcganConfig"]
 
 
-class DcganConfig(ModelConfig):
+class DcganConfig(AdversarialConfig):
     """
     latent:        length of z
     embedding:     length of a class embedding in the generator
@@ -37,8 +27,8 @@ class DcganConfig(ModelConfig):
     critic_width:  channels of the discriminator at full size; 0 is `width`
     features:      length of the discriminator's feature vector φ(x)
     deviation:     group size of the minibatch standard deviation, 0 for none
-    r1:            γ of γ/2 · E‖∇D‖²
-    r1_every:      R1 is computed in every so many steps, and weighted by as much
+    kernels:       of minibatch discrimination, 0 for none
+    scales:        discriminators, each of images half as large as those of the one before
     """
 
     latent: int = Field(64, ge=1)
@@ -51,12 +41,12 @@ class DcganConfig(ModelConfig):
     critic_width: int = Field(0, ge=0)
     features: int = Field(256, ge=1)
     deviation: int = Field(4, ge=0)
-    r1: float = Field(1.0, ge=0)
-    r1_every: int = Field(16, ge=1)
+    kernels: int = Field(0, ge=0)
+    scales: int = Field(1, ge=1)
 
 
 @register("dcgan")
-class Dcgan(GenerativeModel):
+class Dcgan(AdversarialModel):
     """A generator that makes an image in one call, trained against a discriminator.
 
     config: DcganConfig
@@ -68,12 +58,9 @@ class Dcgan(GenerativeModel):
     config: DcganConfig
 
     def __init__(self, config: DcganConfig, spec: DataSpec) -> None:
-        super().__init__()
-        self.config, self.spec = config, spec
+        super().__init__(config, spec)
         shape = image_shape(spec, self.name)
-        self.classes = spec.classes if config.conditioning.wants("class") else 0
-        self.conditions = class_condition(spec) if self.classes else {}
-        self.generator = Generator(
+        generator = Generator(
             shape,
             latent=config.latent,
             classes=self.classes,
@@ -86,80 +73,52 @@ class Dcgan(GenerativeModel):
             low=spec.low,
             high=spec.high,
         )
-        self.discriminator = Discriminator(
+        discriminator = discriminators(
             shape,
+            config.scales,
             classes=self.classes,
             width=config.critic_width or config.width,
             most=config.max_width,
             features=config.features,
             deviation=config.deviation,
+            kernels=config.kernels,
+            bias=self.objective.levelled,
         )
+        self.play(generator, discriminator, latent=config.latent)
 
-    def phases(self) -> tuple[Phase, ...]:
-        critic = ("discriminator",)
-        # The generator first: the discriminator then learns from the samples that it has just made, and they
-        # are made once.
-        phases = [
-            Phase("generator", ("generator",), validate=False),
-            Phase("discriminator", critic, fresh_batch=False, validate=False),
-        ]
-        if self.config.r1:
-            phases.append(
-                Phase(
-                    "r1",
-                    critic,
-                    every=self.config.r1_every,
-                    fresh_batch=False,
-                    optimizer="discriminator",
-                    double_backward=True,
-                    validate=False,
-                )
-            )
-        return tuple(phases)
 
-    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        return {"discriminator": self._critic, "r1": self._r1, "generator": self._generator}[phase](
-            batch, ctx
-        )
-
-    def _fake(self, batch: Batch, ctx: Context) -> Tensor:
-        """Samples of the batch's own classes: `(n, C, H, W)`."""
-        z = torch.randn(len(batch), self.config.latent, generator=ctx.rng, device=batch.x.device)
-        return self.generator(z, labels_of(batch, self.classes, self.name))
-
-    def _critic(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        y = labels_of(batch, self.classes, self.name)
-        fake = ctx.shared.pop("fake", None)
-        if fake is None:
-            with torch.no_grad():
-                fake = self._fake(batch, ctx)
-        both = torch.cat([batch.x, fake.to(batch.x.dtype)])  # one pass over real and made samples
-        logits = self.discriminator(both, None if y is None else torch.cat([y, y])).float()
-        real, made = logits.chunk(2)
-        ctx.log(real_logit=real.mean(), fake_logit=made.mean())
-        return discriminator_loss(real, made)
-
-    def _r1(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        # Float32: the penalty squares a gradient, and it is computed seldom enough not to matter for speed.
-        with torch.autocast(batch.x.device.type, enabled=False):
-            x = batch.x.detach().float().requires_grad_(True)
-            penalty = r1_penalty(self.discriminator(x, labels_of(batch, self.classes, self.name)), x)
-        ctx.log(gradient_square=penalty)
-        # Lazy regularization: as much less often as it weighs more (Karras et al. 2020, Appendix B).
-        return {"r1": 0.5 * self.config.r1 * self.config.r1_every * penalty}
-
-    def _generator(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        fake = self._fake(batch, ctx)
-        ctx.shared["fake"] = fake.detach()
-        logits = self.discriminator(fake, labels_of(batch, self.classes, self.name))
-        return {"generator": generator_loss(logits.float())}
-
-    def graphs(self) -> dict[str, Graph]:
-        inputs = [Port("z", (1, self.config.latent))]
-        if self.classes:
-            inputs.append(Port("class", (1,), "int64", high=self.classes))
-        return {"generator": Graph("generator", self.generator, tuple(inputs))}
-
-    def sampler(self) -> OneShot:
-        c = self.config
-        return OneShot(latent=(c.latent,), conditions=tuple(self.conditions)).override(**c.sampling)
+register_preset(
+    "wgan",
+    "dcgan",
+    "Wasserstein GAN (Arjovsky et al. 2017): five critic steps, clipped weights",
+    objective="wasserstein",
+    critic_steps=5,
+    clip=0.01,
+    r1=0.0,
+    deviation=0,
+)
+register_preset(
+    "wgan-gp",
+    "dcgan",
+    "WGAN-GP (Gulrajani et al. 2017): five critic steps, a gradient penalty per sample",
+    objective="wasserstein",
+    critic_steps=5,
+    gradient_penalty=10.0,
+    r1=0.0,
+    deviation=0,
+)
+register_preset(
+    "sngan",
+    "dcgan",
+    "SNGAN (Miyato et al. 2018): hinge loss, spectral normalization, projection",
+    objective="hinge",
+    spectral=True,
+    r1=0.0,
+    deviation=0,
+)
+register_preset(
+    "lsgan",
+    "dcgan",
+    "LSGAN (Mao et al. 2017): least squares, with R1",
+    objective="least_squares",
+)

@@ -6,7 +6,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["discriminator_loss", "generator_loss", "least_squares", "r1_penalty"]
+__all__ = [
+    "discriminator_loss",
+    "feature_matching",
+    "generator_loss",
+    "gradient_penalty",
+    "least_squares",
+    "mode_seeking",
+    "r1_penalty",
+]
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -26,10 +34,35 @@ def least_squares(values: Tensor, target: float) -> Tensor:
 
 
 def r1_penalty(logits: Tensor, x: Tensor) -> Tensor:
-    """E ‖∇ₓ D(x)‖² over real samples (Mescheder, Geiger & Nowozin 2018, Equation 9, without its γ/2).
+    """E ‖∇ₓ D(x)‖² over real samples (Mescheder, Geiger & Nowozin 2018, Equation 9, without its γ/2); over
+    made ones it is R2.
 
     logits: `(n,)`, computed from `x`; the norm is taken per sample, over all its values
     x:      `(n, *shape)` with `requires_grad`
     """
     (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()
+
+
+def gradient_penalty(logits: Tensor, x: Tensor) -> Tensor:
+    """E (‖∇ₓ D(x)‖ − 1)² (Gulrajani et al. 2017, Equation 3, without its λ).
+
+    logits: `(n,)`, computed from `x`; the norm is taken per sample, over all its values
+    x:      `(n, *shape)` with `requires_grad`, between real and made samples
+    """
+    (gradient,) = torch.autograd.grad(logits.sum(), x, create_graph=True)
+    # At a gradient of 0 the norm has no slope; this far from it, it is the norm.
+    norm = (gradient.square().flatten(1).sum(1) + 1e-12).sqrt()
+    return (norm - 1).square().mean()
+
+
+def feature_matching(real: Tensor, fake: Tensor) -> Tensor:
+    """‖E φ(x) − E φ(G(z))‖², φ `(n, k)` of the discriminator (Salimans et al. 2016, Section 3.1)."""
+    return (real.mean(0) - fake.mean(0)).square().sum()
+
+
+def mode_seeking(one: Tensor, two: Tensor, z_one: Tensor, z_two: Tensor) -> Tensor:
+    """How little samples `(n, *shape)` of the same condition differ for how much their latents `(n, k)` do:
+    1 / (d(G(z₁), G(z₂)) / d(z₁, z₂)), d the mean absolute difference (Mao et al. 2019, Equation 3)."""
+    apart = (one - two).abs().mean() / (z_one - z_two).abs().mean()
+    return 1.0 / (apart + 1e-5)

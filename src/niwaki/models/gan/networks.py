@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
+from niwaki.core.contract import CallError
 from niwaki.nn.layers.blocks import Unflatten, conv_down, conv_norm, conv_up, pyramid
 from niwaki.nn.layers.images import Squash
 
-__all__ = ["Discriminator", "Generator", "MinibatchDeviation", "widths"]
+__all__ = [
+    "Discriminator",
+    "Discriminators",
+    "Generator",
+    "MinibatchDeviation",
+    "MinibatchDiscrimination",
+    "discriminators",
+    "initialize",
+    "widths",
+]
 
 
 def widths(width: int, levels: int, most: int) -> list[int]:
@@ -62,7 +74,7 @@ class Generator(nn.Module):
                 body += conv_norm(w[i], w[i], norm=norm)
         self.body = nn.Sequential(*body)
         self.output = nn.Sequential(nn.Conv2d(w[-1], channels, 3, padding=1), Squash(low, high))
-        self.apply(_initialize)
+        self.apply(initialize)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embed is not None:
@@ -90,6 +102,27 @@ class MinibatchDeviation(nn.Module):
         return torch.cat([x, plane.to(x.dtype)], dim=1)
 
 
+class MinibatchDiscrimination(nn.Module):
+    """Adds to features `(n, k)` how alike each sample is to its neighbours: `(n, k + kernels)`.
+
+    o_b(xᵢ) = mean over j ≠ i of exp(−‖Mᵢ_b − Mⱼ_b‖₁), M = φ(x) T (Salimans et al. 2016, Section 3.2), within
+    groups of neighbours as `MinibatchDeviation` forms them.
+    """
+
+    def __init__(self, features: int, kernels: int, *, size: int = 8, group: int = 8) -> None:
+        super().__init__()
+        self.kernels, self.group = kernels, group
+        self.project = nn.Linear(features, kernels * size, bias=False)
+
+    def forward(self, phi: Tensor) -> Tensor:
+        n = phi.shape[0]
+        group = self.group if n % self.group == 0 else n
+        m = self.project(phi).view(n // group, group, self.kernels, -1)
+        apart = (m[:, :, None] - m[:, None]).abs().sum(-1)  # (n/group, group, group, kernels)
+        alike = (torch.exp(-apart).sum(2) - 1) / max(1, group - 1)
+        return torch.cat([phi, alike.view(n, self.kernels)], dim=1)
+
+
 class Discriminator(nn.Module):
     """Samples `(n, C, H, W)` and classes `(n,)` → logits `(n,)`, ψ(φ(x)) + ⟨e(y), φ(x)⟩.
 
@@ -105,6 +138,8 @@ class Discriminator(nn.Module):
         most: int = 512,
         features: int = 256,
         deviation: int = 4,
+        kernels: int = 0,
+        bias: bool = True,
     ) -> None:
         super().__init__()
         channels, height, columns = shape
@@ -120,8 +155,11 @@ class Discriminator(nn.Module):
             inputs += 1
         h, c = sizes[0]
         layers += [nn.Flatten(), nn.Linear(inputs * h * c, features), activation()]
+        if kernels:
+            layers.append(MinibatchDiscrimination(features, kernels))
+            features += kernels
         self.features = nn.Sequential(*layers)
-        self.logit = nn.Linear(features, 1)
+        self.logit = nn.Linear(features, 1, bias=bias)
         self.embed = nn.Embedding(classes, features) if classes else None
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, std=features**-0.5)
@@ -132,7 +170,38 @@ class Discriminator(nn.Module):
         return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
 
 
-def _initialize(module: nn.Module) -> None:
+class Discriminators(nn.Module):
+    """One at each of several scales: logits `(n, scales)` (Wang et al. 2018, "pix2pixHD", Section 3.2)."""
+
+    def __init__(self, shape: tuple[int, int, int], scales: int, **settings: Any) -> None:
+        super().__init__()
+        channels, height, width = shape
+        smallest = min(height, width) >> (scales - 1)
+        if smallest < 4 or height % (1 << (scales - 1)) or width % (1 << (scales - 1)):
+            raise CallError(f"images of {height}×{width} cannot be halved {scales - 1} times for 'scales'")
+        self.parts = nn.ModuleList(
+            Discriminator((channels, height >> k, width >> k), **settings) for k in range(scales)
+        )
+
+    def _scaled(self, x: Tensor) -> list[Tensor]:
+        out = [x]
+        for _ in self.parts[1:]:
+            out.append(functional.avg_pool2d(out[-1], 2))
+        return out
+
+    def features(self, x: Tensor) -> Tensor:
+        return torch.cat([part.features(v) for part, v in zip(self.parts, self._scaled(x), strict=True)], 1)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        return torch.stack([part(v, y) for part, v in zip(self.parts, self._scaled(x), strict=True)], dim=1)
+
+
+def discriminators(shape: tuple[int, int, int], scales: int, **settings: Any) -> nn.Module:
+    """One discriminator, or one at each of several scales. Raises CallError where images are too small."""
+    return Discriminator(shape, **settings) if scales == 1 else Discriminators(shape, scales, **settings)
+
+
+def initialize(module: nn.Module) -> None:
     """He et al. 2015 for layers before a ReLU."""
     if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.kaiming_normal_(module.weight, nonlinearity="relu")

@@ -18,7 +18,7 @@ from niwaki.nn.augment.tokens import view_tokens
 from niwaki.nn.augment.vectors import view_vectors
 from niwaki.nn.layers.grids import ChannelsFirst, grid_of
 
-__all__ = ["Augment", "augment"]
+__all__ = ["Augment", "augment", "differentiable_view"]
 
 _OF_AMOUNTS = {0: view_vectors, 1: view_series, 2: view_images, 3: view_clips}
 """By the rank of the grid."""
@@ -31,10 +31,15 @@ def augment(x: Tensor, spec: DataSpec, how: Augment, rng: torch.Generator) -> Te
     rng: on the device of `x`
     Raises CallError for samples of more than three dimensions beside their channels.
     """
-    grid = grid_of(spec, "a random view")
     with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
-        if spec.is_tokens:
-            return view_tokens(x, spec, how, rng)
-        order = ChannelsFirst(grid.at)
-        seen = _OF_AMOUNTS[len(grid.sides)](order(x.float()), spec, how, rng)
-        return order.back(seen).clamp(spec.low, spec.high)
+        seen = differentiable_view(x, spec, how, rng)
+        return seen if spec.is_tokens else seen.clamp(spec.low, spec.high)
+
+
+def differentiable_view(x: Tensor, spec: DataSpec, how: Augment, rng: torch.Generator) -> Tensor:
+    """As `augment`, with gradients with respect to `x`, and not clamped, which would stop them."""
+    grid = grid_of(spec, "a random view")
+    if spec.is_tokens:
+        return view_tokens(x, spec, how, rng)
+    order = ChannelsFirst(grid.at)
+    return order.back(_OF_AMOUNTS[len(grid.sides)](order(x.float()), spec, how, rng))

@@ -1,0 +1,164 @@
+"""R3GAN (Huang, Gokaslan, Kuleshov & Tompkin 2024): a relativistic loss, R1 and R2, residual networks."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from niwaki.core.contract import DataSpec
+from niwaki.models.gan.adversarial import AdversarialModel
+from niwaki.models.gan.config import AdversarialConfig, Objectives
+from niwaki.models.gan.networks import widths
+from niwaki.models.registry import register
+from niwaki.nn.layers.blocks import Unflatten, pyramid
+from niwaki.nn.layers.images import Squash, image_shape
+
+__all__ = ["R3gan", "R3ganConfig"]
+
+_SLOPE = 0.2
+
+
+class R3ganConfig(AdversarialConfig):
+    """
+    latent:    length of z
+    embedding: length of a class embedding in the generator
+    width:     channels at full size; doubled at every halving, up to `max_width`
+    blocks:    residual blocks at each size
+    expansion: hidden channels of a block, as a multiple of its channels
+    group:     hidden channels that each group of the 3×3 convolution sees
+    """
+
+    objective: Objectives = "relativistic"
+    r1: float = Field(0.5, ge=0)
+    r2: float = Field(0.5, ge=0)
+    r1_every: int = Field(1, ge=1)
+    latent: int = Field(64, ge=1)
+    embedding: int = Field(32, ge=1)
+    width: int = Field(32, ge=1)
+    max_width: int = Field(128, ge=1)
+    blocks: int = Field(1, ge=1)
+    expansion: int = Field(2, ge=1)
+    group: int = Field(16, ge=1)
+
+
+def _scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
+    """Normal weights of variance gain² / inputs, no bias: variance-preserving without a normalization."""
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Block(nn.Module):
+    """x + W₃ a(W₂ a(W₁ x)), 1×1, grouped 3×3, 1×1; W₃ starts at zero (Zhang et al. 2019, Fixup)."""
+
+    def __init__(self, channels: int, *, expansion: int, group: int) -> None:
+        super().__init__()
+        hidden = channels * expansion
+        groups = hidden // group if hidden % group == 0 else 1
+        gain = math.sqrt(2 / (1 + _SLOPE**2))
+        self.body = nn.Sequential(
+            _scaled(nn.Conv2d(channels, hidden, 1), gain),
+            nn.LeakyReLU(_SLOPE),
+            _scaled(nn.Conv2d(hidden, hidden, 3, padding=1, groups=groups), gain),
+            nn.LeakyReLU(_SLOPE),
+            _scaled(nn.Conv2d(hidden, channels, 1, bias=False), 0.0),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+class _Resize(nn.Module):
+    """A 1×1 convolution where channels differ, and twice or half the size by interpolation."""
+
+    def __init__(self, inputs: int, outputs: int, scale: float) -> None:
+        super().__init__()
+        self.up = scale > 1
+        self.channels = (
+            nn.Identity() if inputs == outputs else _scaled(nn.Conv2d(inputs, outputs, 1, bias=False))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.up:  # fewer products: channels first, then places
+            return F.interpolate(self.channels(x), scale_factor=2.0, mode="nearest")
+        return self.channels(F.avg_pool2d(x, 2))
+
+
+class _Generator(nn.Module):
+    """z `(n, latent)`, classes `(n,)` → images `(n, C, H, W)` in the data's range."""
+
+    def __init__(self, config: R3ganConfig, spec: DataSpec, classes: int) -> None:
+        super().__init__()
+        shape = tuple(spec.shape)
+        sizes = pyramid(shape[1], shape[2])
+        w = widths(config.width, len(sizes), config.max_width)
+        h, c = sizes[0]
+        self.embed = nn.Embedding(classes, config.embedding) if classes else None
+        inputs = config.latent + (config.embedding if classes else 0)
+        self.stem = nn.Sequential(_scaled(nn.Linear(inputs, w[0] * h * c)), Unflatten(h, c))
+        body: list[nn.Module] = []
+        for i, channels in enumerate(w):
+            if i:
+                body.append(_Resize(w[i - 1], channels, 2))
+            body += [
+                Block(channels, expansion=config.expansion, group=config.group) for _ in range(config.blocks)
+            ]
+        self.body = nn.Sequential(*body)
+        self.output = nn.Sequential(_scaled(nn.Conv2d(w[-1], shape[0], 1)), Squash(spec.low, spec.high))
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        if self.embed is not None:
+            z = torch.cat([z, self.embed(y)], dim=1)
+        return self.output(self.body(self.stem(z)))
+
+
+class _Discriminator(nn.Module):
+    """Images and classes `(n,)` → logits `(n,)`: ψ(φ(x)) + ⟨e(y), φ(x)⟩, the generator's blocks backwards."""
+
+    def __init__(self, config: R3ganConfig, shape: tuple[int, int, int], classes: int, *, bias: bool) -> None:
+        super().__init__()
+        sizes = pyramid(shape[1], shape[2])
+        w = widths(config.width, len(sizes), config.max_width)[::-1]
+        layers: list[nn.Module] = [_scaled(nn.Conv2d(shape[0], w[0], 1))]
+        for i, channels in enumerate(w):
+            if i:
+                layers.append(_Resize(w[i - 1], channels, 0.5))
+            layers += [
+                Block(channels, expansion=config.expansion, group=config.group) for _ in range(config.blocks)
+            ]
+        h, c = sizes[0]
+        # Every channel is summed over places with weights of its own (the paper's "discriminative basis").
+        layers += [_scaled(nn.Conv2d(w[-1], w[-1], (h, c), groups=w[-1], bias=False)), nn.Flatten()]
+        self.features = nn.Sequential(*layers)
+        self.logit = _scaled(nn.Linear(w[-1], 1, bias=bias))
+        self.embed = nn.Embedding(classes, w[-1]) if classes else None
+        if self.embed is not None:
+            nn.init.normal_(self.embed.weight, std=w[-1] ** -0.5)
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        phi = self.features(x)
+        logit = self.logit(phi)[:, 0]
+        return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
+
+
+@register("r3gan")
+class R3gan(AdversarialModel):
+    """Residual networks without normalization; R1 and R2 on raw images, the last convolution of a block zero.
+
+    config: R3ganConfig
+    spec:   images `(C, H, W)` of at least 4×4
+    """
+
+    Config = R3ganConfig
+    config: R3ganConfig
+
+    def __init__(self, config: R3ganConfig, spec: DataSpec) -> None:
+        super().__init__(config, spec)
+        shape = image_shape(spec, self.name)
+        critic = _Discriminator(config, shape, self.classes, bias=self.objective.levelled)
+        self.play(_Generator(config, spec, self.classes), critic, latent=config.latent)

@@ -1,0 +1,114 @@
+"""How couplings move values: inverses, slopes, and the spline against its definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from niwaki.models.flow.transforms import TRANSFORMS, Spline, Transform
+
+CASES: dict[str, tuple[Transform, float]] = {
+    **{name: (kind(), 1.0) for name, kind in TRANSFORMS.items()},
+    "spline of two": (Spline(bins=2), 1.0),
+    "steep spline": (Spline(bins=16), 6.0),
+    "narrow spline": (Spline(bins=5, bound=1.0), 2.0),
+}
+
+
+def said(transform: Transform, n: int, k: int, spread: float, dtype: torch.dtype = torch.float64) -> Tensor:
+    rng = torch.Generator().manual_seed(0)
+    return spread * torch.randn(n, k * transform.parameters, generator=rng, dtype=dtype)
+
+
+def points(n: int, k: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Inside and outside of where splines bend."""
+    return 6.0 * (2 * torch.rand(n, k, generator=torch.Generator().manual_seed(1), dtype=dtype) - 1)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_forward_then_inverse_is_the_value(name: str) -> None:
+    transform, spread = CASES[name]
+    x, theta = points(5000, 4), said(transform, 5000, 4, spread)
+    z, _ = transform.forward(x, theta)
+    near = {"atol": 1e-10 if spread < 4 else 1e-7, "rtol": 1e-10}  # where a slope is 1e-5, digits are lost
+    torch.testing.assert_close(transform.inverse(z, theta), x, **near)
+    back = transform.inverse(x, theta)
+    torch.testing.assert_close(transform.forward(back, theta)[0], x, **near)
+
+
+@pytest.mark.parametrize("name", ["spline", "spline of two", "narrow spline"])
+def test_a_million_points_in_float32_come_back_with_finite_gradients(name: str) -> None:
+    transform, spread = CASES[name]
+    x, theta = points(250_000, 4, torch.float32), said(transform, 250_000, 4, spread, torch.float32)
+    z, logdet = transform.forward(x, theta)
+    assert torch.isfinite(logdet).all()
+    back = transform.inverse(z, theta)
+    # A slope of 1/100 costs two of the seven digits.
+    assert float(((back - x).abs() * logdet.exp().clamp(max=1.0)).max()) < 1e-5 * spread
+    few = theta[:5000].clone().requires_grad_()
+    transform.inverse(x[:5000], few).sum().backward()
+    assert few.grad is not None
+    assert torch.isfinite(few.grad).all()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_logarithm_is_that_of_the_slope(name: str) -> None:
+    transform, spread = CASES[name]
+    x, theta = points(400, 3).requires_grad_(), said(transform, 400, 3, spread)
+    z, logdet = transform.forward(x, theta)
+    (slope,) = torch.autograd.grad(z.sum(), x)
+    assert (slope > 0).all(), "monotone"
+    torch.testing.assert_close(logdet, slope.log(), atol=1e-9, rtol=1e-9)
+
+
+@pytest.mark.parametrize("edge", [-4.0, 4.0])
+def test_beyond_the_bound_a_spline_is_the_identity_and_joins_it_smoothly(edge: float) -> None:
+    spline = Spline()
+    theta = said(spline, 1, 1, 2.0)
+    beyond = torch.tensor([[1.5 * edge]], dtype=torch.float64)
+    z, logdet = spline.forward(beyond, theta)
+    assert (float(z), float(logdet)) == (1.5 * edge, 0.0)
+    near = torch.tensor([[edge * (1 - 1e-12)]], dtype=torch.float64)
+    z, logdet = spline.forward(near, theta)
+    assert float(z) == pytest.approx(edge, abs=1e-6)
+    assert float(logdet) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_where_nothing_is_said_all_are_the_identity() -> None:
+    x = points(50, 2)
+    for transform, _ in CASES.values():
+        z, logdet = transform.forward(x, torch.zeros(50, 2 * transform.parameters, dtype=torch.float64))
+        torch.testing.assert_close(z, x, atol=1e-12, rtol=0)
+        torch.testing.assert_close(logdet, torch.zeros_like(x), atol=1e-12, rtol=0)
+
+
+def test_a_spline_passes_through_its_knots_with_their_slopes() -> None:
+    spline = Spline(bins=4, bound=2.0, smallest=1e-3)
+    theta = said(spline, 1, 1, 1.0)
+    shares = [1e-3 + (1 - 4e-3) * part.softmax(-1) for part in (theta[0, :4], theta[0, 4:8])]
+    xs, zs = (-2.0 + 4.0 * share.cumsum(0)[:-1] for share in shares)
+    slopes = 1e-3 + torch.nn.functional.softplus(theta[0, 8:] + spline._level)
+    z, logdet = spline.forward(xs[:, None], theta.expand(3, -1))
+    torch.testing.assert_close(z[:, 0], zs)
+    torch.testing.assert_close(logdet[:, 0].exp(), slopes)
+
+
+def test_the_spline_of_nflows() -> None:
+    reference: Any = pytest.importorskip("nflows.transforms.splines.rational_quadratic")
+    spline = Spline(bins=8, bound=4.0)
+    x, theta = points(2000, 3), said(spline, 2000, 3, 2.0)
+    each = theta.unflatten(1, (3, spline.parameters))
+    given = {
+        "unnormalized_widths": each[..., :8],
+        "unnormalized_heights": each[..., 8:16],
+        "unnormalized_derivatives": each[..., 16:] + spline._level,
+        "tails": "linear",
+        "tail_bound": 4.0,
+    }
+    z, logdet = reference.unconstrained_rational_quadratic_spline(inputs=x, **given)
+    found, slope = spline.forward(x, theta)
+    torch.testing.assert_close(found, z, atol=1e-10, rtol=1e-10)
+    torch.testing.assert_close(slope, logdet, atol=1e-9, rtol=1e-9)
