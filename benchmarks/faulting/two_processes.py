@@ -31,7 +31,7 @@ def beside(first: Subject, second: Subject, rng: random.Random) -> tuple[str, li
         wrong.append(f"the first call ends with {ended.status}: {ended.sentence}")
     came, said = _second(other)
     wrong += said
-    touched = set(second.after) | {"run/report.html"} if came == "did its work" else set()
+    touched = set(second.after) | {"run/report.html"} if came == "worked" else set()
     for name, content in first.after.items():
         now = first.state().get(name)
         if now != content and not (name in touched and now is not None):
@@ -43,8 +43,8 @@ def beside(first: Subject, second: Subject, rng: random.Random) -> tuple[str, li
 
 def _second(other: Ended) -> tuple[str, list[str]]:
     if other.status == 0:
-        return "did its work", []
+        return "worked", []
     wrong = []
     if "Traceback" in other.err or "defect" in other.err or not other.sentence.startswith("niwaki"):
         wrong.append(f"the second call ends with {other.status}, without a sentence: {other.sentence}")
-    return "was refused" if REFUSED in other.err else "said what is missing", wrong
+    return "refused" if REFUSED in other.err else "told what is missing", wrong

@@ -78,14 +78,21 @@ def scratch_directory() -> Iterator[Path]:
     there is no place for it."""
     with ExitStack() as stack:
         try:
-            folder = Path(tempfile.gettempdir())
-            directory = stack.enter_context(partial_directory(folder, _SCRATCH))
+            directory = stack.enter_context(partial_directory(_temporary(), _SCRATCH))
         except OSError as error:
             why = error.strerror or error
             raise NiwakiError(
                 f"temporary files cannot be written ({why}); let TMPDIR name a folder with space"
             ) from error
         yield directory
+
+
+def _temporary() -> Path:
+    """The folder for temporary files. Python finds it by writing a file there, which a kill leaves behind."""
+    named = next((os.environ[name] for name in ("TMPDIR", "TEMP", "TMP") if os.environ.get(name)), "")
+    if tempfile.tempdir is None and os.path.isdir(named):
+        return Path(named)
+    return Path(tempfile.gettempdir())
 
 
 def remove_directory(path: Path) -> None:
