@@ -157,4 +157,4 @@ def about_bundle(record: RunRecord) -> dict[str, Any]:
 def whole_recipe(record: RunRecord) -> str:
     """The resolved recipe as it stands in the run directory."""
     path = record.path / "recipe.yaml"
-    return path.read_text() if path.exists() else json.dumps(record.recipe, indent=2)
+    return path.read_text(encoding="utf-8") if path.exists() else json.dumps(record.recipe, indent=2)

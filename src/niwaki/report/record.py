@@ -223,7 +223,7 @@ def _recipe(path: Path) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise NiwakiError(f"{path} is not readable YAML: {error}") from error
     return found if isinstance(found, dict) else {}
