@@ -133,3 +133,19 @@ def test_a_model_of_one_noise_has_one(name: str, digits: Any) -> None:
 def test_what_a_run_says_in_its_recipe_is_not_taken_beside_it(given: dict[str, Any]) -> None:
     with pytest.raises(CallError, match=r"is for a model of no run; .* section\.key=value"):
         niwaki.compress("recipes/digits-gan.yaml", **given)
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ([{"kind": "prun"}], "prune"),
+        ([{"kind": "prune", "ratioo": 0.5}], "did you mean 'ratio'"),
+        ([{"kind": "prune", "ratio": "half"}], "ratio"),
+        ([{"ratio": 0.5}], "kind"),
+        (["prune"], "compress.steps"),
+    ],
+)
+def test_a_wrong_plan_is_one_sentence(plan: Any, said: str, digits: Any, tmp_path: Path) -> None:
+    with pytest.raises(CallError, match=said) as refusal:
+        niwaki.compress(made("dcgan", digits), data=digits, out=tmp_path / "out", plan=plan, n=100)
+    assert "\n" not in str(refusal.value)

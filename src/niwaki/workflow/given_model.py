@@ -42,7 +42,6 @@ def open_given(
     """
     dataset = context.dataset
     check_samples_fit(model, dataset)
-    config = plan if isinstance(plan, CompressConfig) else _plan(plan)
     values: dict[str, Any] = {
         "name": Path(out).name if Path(out).name not in ("", ".") else model.name,
         "seed": seed,
@@ -50,7 +49,7 @@ def open_given(
         "model": {"name": model.name, **model.config.model_dump(mode="json")},
         "train": None,
         "evaluate": {**context.config.model_dump(mode="json"), **(evaluate or {})},
-        "compress": config.model_dump(mode="json"),
+        "compress": _plan(plan),
         "export": dict(export or {}),
     }
     recipe: Recipe = recipe_from(apply_overrides(values, overrides))
@@ -66,8 +65,11 @@ def _data_section(data: DataConfig | Dataset, dataset: Dataset, out: Path) -> di
     return {"source": "memory", "name": dataset.name, "fingerprint": dataset.fingerprint}
 
 
-def _plan(steps: Sequence[Mapping[str, Any]] | None) -> CompressConfig:
-    return CompressConfig.model_validate({} if steps is None else {"steps": steps})
+def _plan(plan: CompressConfig | Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """The section of the recipe, which checks it; the usual steps written out, so that one can be changed."""
+    if plan is None or isinstance(plan, CompressConfig):
+        return (plan or CompressConfig()).model_dump(mode="json")
+    return {"steps": [dict(step) if isinstance(step, Mapping) else step for step in plan]}
 
 
 def check_samples_fit(model: Runner, dataset: Dataset) -> None:
