@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from niwaki.core.contract import Graph, Port
+from niwaki.deployment.export import to_onnx
 from niwaki.models.flow.transforms import TRANSFORMS, Spline, Transform
+from niwaki_runtime.engines import open_graph
 
 CASES: dict[str, tuple[Transform, float]] = {
     **{name: (kind(), 1.0) for name, kind in TRANSFORMS.items()},
@@ -112,3 +117,25 @@ def test_the_spline_of_nflows() -> None:
     found, slope = spline.forward(x, theta)
     torch.testing.assert_close(found, z, atol=1e-10, rtol=1e-10)
     torch.testing.assert_close(slope, logdet, atol=1e-9, rtol=1e-9)
+
+
+class Both(torch.nn.Module):
+    def forward(self, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        spline = Spline(bins=4)
+        z, logdet = spline.forward(x, said)
+        return z, logdet, spline.inverse(x, said)
+
+
+def test_engines_find_the_segments_at_large_batches(tmp_path: Path) -> None:
+    """A sum of integers that is computed further on makes openvino write beyond its memory from some batch
+    on."""
+    k, said_each = 32, Spline(bins=4).parameters
+    ports = (Port("x", (1, k)), Port("said", (1, k * said_each)))
+    graph = Graph("generator", Both(), ports, ("z", "logdet", "back"))
+    path = tmp_path / "spline.onnx"
+    path.write_bytes(to_onnx("spline", graph, graph.module).SerializeToString())
+    x, theta = points(200, k, torch.float32), said(Spline(bins=4), 200, k, 1.0, torch.float32)
+    for engine in ("openvino", "onnxruntime"):
+        found = open_graph(engine, path, precision="exact", threads=1)(x.numpy(), theta.numpy())
+        for made, wanted in zip(found, Both()(x, theta), strict=True):
+            np.testing.assert_allclose(made, wanted.numpy(), atol=1e-3)

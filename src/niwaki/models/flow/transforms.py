@@ -122,7 +122,8 @@ class Spline(Transform):
         inner = self.smallest + F.softplus(said[..., 2 * k :] + self._level)
         slopes = F.pad(inner, (1, 1), value=1.0)
         starts = [F.pad(part.cumsum(-1)[..., :-1], (1, 0)) - self.bound for part in lengths]
-        at = (x.unsqueeze(-1) >= starts[of]).long().sum(-1, keepdim=True).clamp(1, k) - 1
+        # Knots passed. Counted as floats: a sum of integers, taken further, is wrong in openvino 2026.4.
+        at = (x.unsqueeze(-1) >= starts[of][..., 1:]).to(x.dtype).sum(-1, keepdim=True).long()
         tables = (starts[0], lengths[0], starts[1], lengths[1], slopes[..., :-1], slopes[..., 1:])
         return tuple(table.gather(-1, at).squeeze(-1) for table in tables)
 
