@@ -142,6 +142,7 @@ def test_in_python_as_on_the_command_line(place: Path) -> None:
     assert not np.allclose(random_ones, made)
 
 
+@pytest.mark.slow
 def test_compare_takes_weights_for_each_side(place: Path) -> None:
     torch.manual_seed(8)
     save_file(outside.tiny().state_dict(), place / "other.safetensors")

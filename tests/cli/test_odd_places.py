@@ -215,6 +215,11 @@ def _named(name: str, value: str) -> Callable[[pytest.MonkeyPatch], None]:
     return change
 
 
+def slow(*case: Any) -> Any:
+    """One of its kind is enough for the usual tests: each evaluates a whole run."""
+    return pytest.param(*case, marks=pytest.mark.slow)
+
+
 def _cache(value: str) -> Callable[[pytest.MonkeyPatch], None]:
     return lambda monkeypatch: monkeypatch.setenv("NIWAKI_CACHE", value)
 
@@ -223,14 +228,14 @@ def _cache(value: str) -> Callable[[pytest.MonkeyPatch], None]:
     ("change", "is_told"),
     [
         (_no_home, True),
-        (_named("HOME", "/proc/nowhere"), True),
-        (_named("HOME", "file"), True),
-        (_named("XDG_CACHE_HOME", "/proc/nowhere"), True),
-        (_cache("/proc/nowhere"), True),
-        (_cache("file"), True),
-        (_cache("link"), True),
+        slow(_named("HOME", "/proc/nowhere"), True),
+        slow(_named("HOME", "file"), True),
+        slow(_named("XDG_CACHE_HOME", "/proc/nowhere"), True),
+        slow(_cache("/proc/nowhere"), True),
+        slow(_cache("file"), True),
+        slow(_cache("link"), True),
         (_named("TMPDIR", "/nowhere"), False),
-        (_named("TMPDIR", "file"), False),
+        slow(_named("TMPDIR", "file"), False),
     ],
 )  # fmt: skip
 def test_a_cache_that_cannot_be_had_is_a_note_and_no_reason_to_fail(

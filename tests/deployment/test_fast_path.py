@@ -168,7 +168,7 @@ def test_a_plan_says_it_before_the_first_step_and_keeps_it(tmp_path: Path) -> No
     config = CompressConfig(steps=(PruneConfig(what="weights", ratio=0.5),), measure=False)
     made = compress(
         small_models.gan("plain").eval(), None, config, workdir=tmp_path, seed=0,
-        warn=said.append, progress=lambda *_: said.append("at work"),
+        warn=said.append, on_step=lambda *_: said.append("at work"),
     )  # fmt: skip
     assert [w.operator for w in made.warnings] == ["prune"]
     assert said[0] == made.warnings

@@ -147,7 +147,7 @@ def test_files_that_are_no_recipes_are_said(tmp_path: Path) -> None:
             load_recipe(path)
         assert sentence in str(error.value)
     (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00\x81")
-    with pytest.raises(CallError, match="is not a readable recipe"):
+    with pytest.raises(CallError, match="is not UTF-8 text"):
         load_recipe(tmp_path / "bytes.yaml")
 
 

@@ -90,7 +90,7 @@ def test_a_section_changes_what_it_names_and_a_dotted_name_all() -> None:
 def test_single_steps_of_the_usual_plan_are_changed_in_python_too() -> None:
     recipe = load_recipe({**RECIPE, "compress": {}}, {"compress": {"steps": {"prune": {"ratio": 0.3}}}})
     assert recipe.compress is not None
-    assert [step.kind for step in recipe.compress.steps] == ["prune", "finetune", "quantize"]
+    assert [step.kind for step in recipe.compress.steps] == ["prune", "finetune", "sampling", "quantize"]
     assert recipe.compress.steps[0] == PruneConfig(ratio=0.3)
     assert recipe.compress.steps[1] == FinetuneConfig()
 
