@@ -62,7 +62,8 @@ class _Discriminator(nn.Module):
 
     def __init__(self, config: MlpGanConfig, spec: DataSpec, classes: int, *, bias: bool) -> None:
         super().__init__()
-        inputs, layers = spec.size, [nn.Flatten()]
+        inputs = spec.size
+        layers: list[nn.Module] = [nn.Flatten()]
         for _ in range(config.depth):
             layers += [nn.Linear(inputs, config.width), nn.LeakyReLU(0.2)]
             inputs = config.width

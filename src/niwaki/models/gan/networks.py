@@ -190,7 +190,8 @@ class Discriminators(nn.Module):
         return out
 
     def features(self, x: Tensor) -> Tensor:
-        return torch.cat([part.features(v) for part, v in zip(self.parts, self._scaled(x), strict=True)], 1)
+        both = zip(self.parts, self._scaled(x), strict=True)
+        return torch.cat([part.features(v) for part, v in both], dim=1)  # type: ignore[operator]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return torch.stack([part(v, y) for part, v in zip(self.parts, self._scaled(x), strict=True)], dim=1)
