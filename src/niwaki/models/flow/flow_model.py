@@ -69,8 +69,7 @@ class FlowModel(GenerativeModel):
                 f"'{self.name}' models two or more amounts; this data set holds "
                 f"{x.modality} of shape {x.shape}"
             )
-        asked = config.conditioning.columns
-        self.classes = spec.classes if asked is None or "class" in asked else 0
+        self.classes = spec.classes if config.conditioning.wants("class") else 0
         self.conditions = class_condition(spec) if self.classes else {}
         # Of a level, half a step to either side belongs to its cell.
         self.step = x.values.step if isinstance(x.values, Levels) else 0.0

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.models.gan.adversarial import AdversarialModel
 from niwaki.models.gan.config import AdversarialConfig
-from niwaki.models.gan.networks import initialize
+from niwaki.models.gan.networks import Projection, initialize
 from niwaki.models.registry import register
 from niwaki.nn.layers.images import Squash
 
@@ -56,9 +56,8 @@ class _Generator(nn.Module):
         return self.squash(self.output(self.hidden(z))).unflatten(1, self.shape)
 
 
-class _Discriminator(nn.Module):
-    """Samples `(n, *shape)` and classes `(n,)` → logits `(n,)`: ψ(φ(x)) + ⟨e(y), φ(x)⟩ (Miyato & Koyama
-    2018)."""
+class _Discriminator(Projection):
+    """Of samples of any shape, flattened."""
 
     def __init__(self, config: MlpGanConfig, spec: DataSpec, classes: int, *, bias: bool) -> None:
         super().__init__()
@@ -73,11 +72,6 @@ class _Discriminator(nn.Module):
         self.apply(initialize)
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, std=inputs**-0.5)
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        phi = self.features(x)
-        logit = self.logit(phi)[:, 0]
-        return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
 
 
 @register("mlp-gan")

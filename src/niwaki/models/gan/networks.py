@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ __all__ = [
     "Generator",
     "MinibatchDeviation",
     "MinibatchDiscrimination",
+    "Projection",
     "discriminators",
     "initialize",
     "widths",
@@ -123,11 +125,25 @@ class MinibatchDiscrimination(nn.Module):
         return torch.cat([phi, alike.view(n, self.kernels)], dim=1)
 
 
-class Discriminator(nn.Module):
-    """Samples `(n, C, H, W)` and classes `(n,)` → logits `(n,)`, ψ(φ(x)) + ⟨e(y), φ(x)⟩.
+class Projection(nn.Module):
+    """Samples `(n, *shape)` and classes `(n,)` → logits `(n,)`, ψ(φ(x)) + ⟨e(y), φ(x)⟩ (Miyato & Koyama 2018,
+    "cGANs with projection discriminator", Figure 2).
 
-    Miyato & Koyama 2018, "cGANs with projection discriminator", Figure 2. No normalization: R1 suffices.
+    A subclass makes φ `features`, ψ `logit`, and e `embed`, which is None without classes.
     """
+
+    features: nn.Module
+    logit: nn.Module
+    embed: nn.Embedding | None
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        phi = self.features(x)
+        logit = self.logit(phi)[:, 0]
+        return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
+
+
+class Discriminator(Projection):
+    """Of images `(n, C, H, W)`, by strided convolutions. No normalization: R1 suffices."""
 
     def __init__(
         self,
@@ -164,11 +180,6 @@ class Discriminator(nn.Module):
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, std=features**-0.5)
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        phi = self.features(x)
-        logit = self.logit(phi)[:, 0]
-        return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
-
 
 class Discriminators(nn.Module):
     """One at each of several scales: logits `(n, scales)` (Wang et al. 2018, "pix2pixHD", Section 3.2)."""
@@ -183,18 +194,17 @@ class Discriminators(nn.Module):
             Discriminator((channels, height >> k, width >> k), **settings) for k in range(scales)
         )
 
-    def _scaled(self, x: Tensor) -> list[Tensor]:
-        out = [x]
-        for _ in self.parts[1:]:
-            out.append(functional.avg_pool2d(out[-1], 2))
-        return out
+    def _scaled(self, x: Tensor) -> Iterator[tuple[nn.Module, Tensor]]:
+        """Each discriminator with the image of its size."""
+        for k, part in enumerate(self.parts):
+            x = functional.avg_pool2d(x, 2) if k else x
+            yield part, x
 
     def features(self, x: Tensor) -> Tensor:
-        both = zip(self.parts, self._scaled(x), strict=True)
-        return torch.cat([part.features(v) for part, v in both], dim=1)  # type: ignore[operator]
+        return torch.cat([part.features(v) for part, v in self._scaled(x)], dim=1)  # type: ignore[operator]
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        return torch.stack([part(v, y) for part, v in zip(self.parts, self._scaled(x), strict=True)], dim=1)
+        return torch.stack([part(v, y) for part, v in self._scaled(x)], dim=1)
 
 
 def discriminators(shape: tuple[int, int, int], scales: int, **settings: Any) -> nn.Module:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from niwaki.core.contract import DataSpec
 from niwaki.models.gan.adversarial import AdversarialModel
 from niwaki.models.gan.config import AdversarialConfig, Objectives
-from niwaki.models.gan.networks import widths
+from niwaki.models.gan.networks import Projection, widths
 from niwaki.models.registry import register
 from niwaki.nn.layers.blocks import Unflatten, pyramid
 from niwaki.nn.layers.images import Squash, image_shape
@@ -117,8 +117,8 @@ class _Generator(nn.Module):
         return self.output(self.body(self.stem(z)))
 
 
-class _Discriminator(nn.Module):
-    """Images and classes `(n,)` → logits `(n,)`: ψ(φ(x)) + ⟨e(y), φ(x)⟩, the generator's blocks backwards."""
+class _Discriminator(Projection):
+    """Of images: the generator's blocks backwards."""
 
     def __init__(self, config: R3ganConfig, shape: tuple[int, int, int], classes: int, *, bias: bool) -> None:
         super().__init__()
@@ -139,11 +139,6 @@ class _Discriminator(nn.Module):
         self.embed = nn.Embedding(classes, w[-1]) if classes else None
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, std=w[-1] ** -0.5)
-
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        phi = self.features(x)
-        logit = self.logit(phi)[:, 0]
-        return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
 
 
 @register("r3gan")

@@ -92,8 +92,7 @@ class VqVae(GenerativeModel):
             raise CallError(
                 f"prior_width {config.prior_width} cannot be shared by {config.prior_heads} heads"
             )
-        asked = config.conditioning.columns
-        self.classes = spec.classes if asked is None or "class" in asked else 0
+        self.classes = spec.classes if config.conditioning.wants("class") else 0
         self.conditions = class_condition(spec) if self.classes else {}
         sizes, w = pyramid(height, width, config.grid), config.width
         self.grid = sizes[0]
