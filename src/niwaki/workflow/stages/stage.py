@@ -55,7 +55,7 @@ class Stage(ABC):
     def expected(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
         """What it will take: what it took in this run before with the same settings, else `time`."""
         state = context.run.stage(self.name)
-        if state["status"] == "done" and state.get("seconds"):
+        if state["status"] == "done" and state.get("seconds") is not None:
             changed = context.run.changed(self.name, self.inputs(context))
             if not {key.split(".")[0] for key in changed} & set(self.settings):
                 return (Expected(self.title, state["seconds"], before=True),)
