@@ -263,6 +263,13 @@ def rewrite(directory: Path, change: Callable[[dict[str, Any]], None], *, sealed
 
 @pytest.mark.usefixtures("no_engine")
 class TestRefused:
+    def test_a_zip_whose_names_are_no_text(self, tmp_path: Path) -> None:
+        packed = tmp_path / "names.niwaki"
+        with zipfile.ZipFile(packed, "w") as z:
+            z.writestr("é.json", "{}")
+        packed.write_bytes(packed.read_bytes().replace("é".encode(), b"\xff\xff"))
+        refused(packed, "broken zip")
+
     @pytest.mark.parametrize("at", [0, 100, -1])
     def test_a_changed_byte_in_a_graph(self, at: int, bundle: Make) -> None:
         path = bundle("one_shot")

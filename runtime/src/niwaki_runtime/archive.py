@@ -7,7 +7,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from niwaki_runtime.errors import BundleError, NiwakiError, is_full
+from niwaki_runtime.errors import BundleError, NiwakiError, first_line, is_full
 from niwaki_runtime.manifest import MANIFEST, FileEntry, Manifest, read_manifest, safe_path
 from niwaki_runtime.unfinished import partial_file
 
@@ -76,8 +76,8 @@ def unpack(path: Path, directory: Path) -> Manifest:
         if is_full(error):
             raise NiwakiError(f"{path} could not be unpacked into {directory}: {error.strerror}") from error
         raise BundleError(f"{path} cannot be read ({error}); copy or export the bundle again") from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise BundleError(f"{path} is a broken zip ({error}); copy or export the bundle again") from error
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise BundleError(f"{path} is a broken zip ({first_line(error)}); copy or export the bundle again") from error
 
 
 def _extract(archive: zipfile.ZipFile, name: str, entry: FileEntry, directory: Path) -> None:

@@ -10,11 +10,17 @@ import difflib
 import errno
 from collections.abc import Iterable
 
-__all__ = ["BundleError", "CallError", "NiwakiError", "first_line", "is_full", "nearest"]
+__all__ = ["BundleError", "CallError", "NiwakiError", "as_sentence", "first_line", "is_full", "nearest"]
 
 
 class NiwakiError(Exception):
-    """The work failed for a reason the user can act on (exit status 1)."""
+    """The work failed for a reason the user can act on (exit status 1).
+
+    What a message quotes of a file may be anything: it is always made one readable sentence (`as_sentence`).
+    """
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(as_sentence(str(message)))
 
 
 class CallError(NiwakiError):
@@ -23,6 +29,24 @@ class CallError(NiwakiError):
 
 class BundleError(NiwakiError):
     """A bundle is incomplete, altered, unsafe, or newer than this runtime."""
+
+
+LONGEST_MESSAGE = 800
+"""Characters of a message; a longer one quotes a whole file."""
+
+
+def as_sentence(text: str) -> str:
+    """`text` in one line of characters that can be printed, cut in its middle where it is too long.
+
+    >>> as_sentence("no such\\nwidth\\x00")
+    'no such width?'
+    """
+    text = " ".join(text.split())
+    text = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    if len(text) <= LONGEST_MESSAGE:
+        return text
+    head = LONGEST_MESSAGE * 2 // 3
+    return f"{text[:head]} … {text[head + 3 - LONGEST_MESSAGE :]}"
 
 
 LONGEST = 300

@@ -111,6 +111,8 @@ def checked(config: type[ModelConfig], name: str, values: Mapping[str, Any]) -> 
                 fields = getattr(fields[str(part)].annotation, "model_fields", {})
             hint = nearest(str(first["loc"][-1]), fields)
             raise CallError(f"the model '{name}' has no setting '{key}'; {hint}") from None
+        if not key:  # said of the whole config: the message names its setting
+            raise CallError(f"the model '{name}': {first['msg']}") from None
         raise CallError(f"model.{key} of '{name}': {first['msg']}, not {first['input']!r}") from None
 
 

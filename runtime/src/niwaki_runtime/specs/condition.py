@@ -27,6 +27,11 @@ class ConditionSpec:
     value: ValueSpec
     null: float | None = None
 
+    def __post_init__(self) -> None:
+        # (Comparisons before the remainder: nan and inf fail them.)
+        if self.null is not None and self.integer and not (abs(self.null) < 1 << 63 and self.null % 1 == 0):
+            raise CallError(f"the null of a condition of tokens must be an integer, not {self.null!r}")
+
     @classmethod
     def label(cls, n: int, names: tuple[str, ...] = (), null: int | None = None) -> ConditionSpec:
         """One of `n` classes."""

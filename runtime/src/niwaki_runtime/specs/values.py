@@ -30,6 +30,10 @@ class Real:
         return 0
 
 
+MOST = 1 << 31
+"""Levels or tokens; a file that asks for more is damaged."""
+
+
 @dataclass(frozen=True)
 class Levels:
     """Amounts in `n` equal steps: stored as integers 0 … n−1, seen as floats `low` … `high`."""
@@ -41,8 +45,8 @@ class Levels:
 
     def __post_init__(self) -> None:
         _check_range(self.low, self.high)
-        if self.n < 2:
-            raise CallError(f"a value needs at least two levels, not {self.n}")
+        if not 2 <= self.n <= MOST:
+            raise CallError(f"a value needs 2 to {MOST} levels, not {self.n}")
 
     @property
     def step(self) -> float:
@@ -62,8 +66,8 @@ class Tokens:
     tokenizer: str = ""
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise CallError(f"there must be at least one token, not {self.n}")
+        if not 1 <= self.n <= MOST:
+            raise CallError(f"there must be 1 to {MOST} tokens, not {self.n}")
 
 
 Values = Real | Levels | Tokens
