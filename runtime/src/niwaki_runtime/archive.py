@@ -77,7 +77,9 @@ def unpack(path: Path, directory: Path) -> Manifest:
             raise NiwakiError(f"{path} could not be unpacked into {directory}: {error.strerror}") from error
         raise BundleError(f"{path} cannot be read ({error}); copy or export the bundle again") from error
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise BundleError(f"{path} is a broken zip ({first_line(error)}); copy or export the bundle again") from error
+        raise BundleError(
+            f"{path} is a broken zip ({first_line(error)}); copy or export the bundle again"
+        ) from error
 
 
 def _extract(archive: zipfile.ZipFile, name: str, entry: FileEntry, directory: Path) -> None:
