@@ -37,6 +37,7 @@ _WHERE = {
     "run": "niwaki.api.run",
     "sample": "niwaki.api.sample",
     "train": "niwaki.api.train",
+    "use": "niwaki.api.use",
 }
 
 __all__ = ["__version__", *_WHERE]
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from niwaki.api.run import run as run
     from niwaki.api.sample import sample as sample
     from niwaki.api.train import train as train
+    from niwaki.api.use import use as use
     from niwaki.compression import CompressConfig as CompressConfig
     from niwaki.data import DataConfig as DataConfig
     from niwaki.evaluation import EvaluateConfig as EvaluateConfig

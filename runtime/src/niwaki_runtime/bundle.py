@@ -25,7 +25,7 @@ from niwaki_runtime.specs import ValueSpec
 from niwaki_runtime.tokenizer import FILE as TOKENIZER
 from niwaki_runtime.unfinished import partial_file, scratch_directory
 
-__all__ = ["Bundle", "extract", "inspect", "load"]
+__all__ = ["Bundle", "extract", "inspect", "load", "open_files"]
 
 
 class Bundle(Runner):
@@ -138,7 +138,7 @@ def load(
         }
         return Bundle(path, manifest, graphs, chosen)
 
-    return _read(path, opened)
+    return open_files(path, opened)
 
 
 def _likelihood_graphs(manifest: Manifest) -> set[str]:
@@ -153,7 +153,7 @@ def _likelihood_graphs(manifest: Manifest) -> set[str]:
 
 def inspect(path: Path | str) -> Manifest:
     """What the bundle at `path` says about itself, verified; needs no engine. Raises BundleError."""
-    return _read(Path(path), lambda directory, manifest: manifest)
+    return open_files(Path(path), lambda directory, manifest: manifest)
 
 
 def extract(path: Path | str, out: Path | str) -> list[Path]:
@@ -178,7 +178,7 @@ def extract(path: Path | str, out: Path | str) -> list[Path]:
         return [_inside(out, graph) for graph in graphs]
 
     try:
-        found: list[Path] = _read(Path(path), copied)
+        found: list[Path] = open_files(Path(path), copied)
     except OSError as error:
         raise NiwakiError(f"{out} could not be written: {error.strerror or error}") from error
     return found
@@ -188,7 +188,7 @@ def _is_copy(path: Path, of: Path) -> bool:
     return path.is_file() and hash_file(path) == hash_file(of)
 
 
-def _read(path: Path, use: Callable[[Path, Manifest], Any]) -> Any:
+def open_files(path: Path, use: Callable[[Path, Manifest], Any]) -> Any:
     """`use(directory, manifest)` once every file is verified; a zip or packed weights are unpacked for as
     long as that takes."""
     if path.is_dir():

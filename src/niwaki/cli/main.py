@@ -18,7 +18,19 @@ import typer
 
 __all__ = ["VERBS", "app", "main"]
 
-VERBS = ("run", "train", "sample", "evaluate", "compare", "compress", "export", "report", "models", "doctor")
+VERBS = (
+    "run",
+    "train",
+    "sample",
+    "evaluate",
+    "compare",
+    "compress",
+    "export",
+    "use",
+    "report",
+    "models",
+    "doctor",
+)
 
 app = typer.Typer(
     name="niwaki",

@@ -11,7 +11,7 @@ from niwaki.cli.common import Json, adder, at_work
 from niwaki.cli.evaluate import Engine, Memory
 from niwaki.cli.outside import OUTSIDE, Weights, opened
 
-__all__ = ["enter"]
+__all__ = ["enter", "read_condition"]
 
 
 @adder(
@@ -72,8 +72,9 @@ def sample(
         source, rest = opened(what, options or (), weights, device=device)
         overrides = {".".join(path): value for path, value, _ in parse_overrides(rest)}
         made = sample(
-            source, n, program=program, seed=seed, start=start, condition=_condition(condition), data=data,
-            engine=engine, memory=memory, device=device, batch=batch, out=out or (), reporter=work.reporter,
+            source, n, program=program, seed=seed, start=start, condition=read_condition(condition),
+            data=data, engine=engine, memory=memory, device=device, batch=batch, out=out or (),
+            reporter=work.reporter,
             **overrides,
         )  # fmt: skip
         places = out or [made.write(default_place(made))]
@@ -106,7 +107,7 @@ def default_place(made: Any) -> Path:
     return Path("samples" + next(iter(modality_of(made.spec).writers(made.spec)), ".npz"))
 
 
-def _condition(given: list[str] | None) -> Any:
+def read_condition(given: list[str] | None) -> Any:
     """`["3"]` → `"3"`, `["3", "4"]` → both, in turn, `["mask=1"]` → a mapping."""
     if not given:
         return None

@@ -16,7 +16,7 @@ from niwaki.data.audit import Audit, Finding
 from niwaki.data.config import DataConfig, Pool, Progress, registered
 from niwaki.data.dataset import Dataset, Split
 from niwaki.data.feeder import permutation
-from niwaki.data.splitting import EXTRA, SPLITS, by_hash, hash_samples
+from niwaki.data.splitting import EXTRA, OOD, SPLITS, by_hash, hash_samples
 from niwaki_runtime.tokenizer import FILE
 
 __all__ = ["load"]
@@ -46,6 +46,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
             _keep(pool, ~shared)
             hashes = [h for h, s in zip(hashes, shared, strict=True) if not s]
             split = split[~shared]
+    split = _hold_out(config, pool, split)
     _enough(config, split, len(set(hashes)))
 
     y = pool.y.numpy() if pool.y is not None and pool.spec.classes else None
@@ -56,9 +57,9 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     parts = {name: _part(pool, torch.from_numpy(order[split[order] == k]), k) for k, name in enumerate(names)}
     summary, more = _figures(pool, parts)
     tensors = {f"{s}.{k}": t for s, part in parts.items() for k, t in part.tensors().items()}
-    # the path is left out: moved files are the same data
     record = {
-        "config": config.model_dump(exclude={"path", "tokenizer"}) | _cut_with(config, pool),
+        "config": config.model_dump(exclude=_UNSAID if config.held_out else {*_UNSAID, "held_out"})
+        | _cut_with(config, pool),
         "spec": pool.spec.to_json(),
         "tensors": hash_tensors(tensors),
     }
@@ -74,6 +75,28 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
         audit=Audit((*findings, *more), summary),
         fingerprint=hash_json(record),
     )
+
+
+_UNSAID = {"path", "tokenizer"}
+"""Settings that say nothing of the data themselves: moved files are the same."""
+
+
+def _hold_out(config: DataConfig, pool: Pool, split: np.ndarray) -> np.ndarray:
+    """The splits, with the classes of `data.held_out` in one of their own."""
+    if not config.held_out:
+        return split
+    if pool.y is None:
+        raise CallError(f"data.held_out names classes, and the data '{pool.name}' have none")
+    names = tuple(pool.spec.class_names or ()) or tuple(map(str, range(pool.spec.classes)))
+    numbers = []
+    for asked in map(str, config.held_out):
+        if asked not in names:
+            raise CallError(f"data.held_out: there is no class '{asked}'; {nearest(asked, names)}")
+        numbers.append(names.index(asked))
+    split = split.copy()
+    pool.extra = pool.extra if OOD in pool.extra else (*pool.extra, OOD)
+    split[np.isin(pool.y.numpy(), numbers)] = EXTRA + pool.extra.index(OOD)
+    return split
 
 
 def _cut_with(config: DataConfig, pool: Pool) -> dict[str, str]:

@@ -10,9 +10,11 @@ from torch import Tensor
 
 from niwaki.core.contract import CallError
 
-__all__ = ["EXTRA", "SPLITS", "by_hash", "hash_samples", "shares"]
+__all__ = ["EXTRA", "OOD", "SPLITS", "by_hash", "hash_samples", "shares"]
 
 SPLITS = ("train", "validation", "test")
+OOD = "ood"
+"""Name of the extra split whose samples are from outside the distribution."""
 EXTRA = 3  # number of the first extra split in an assignment
 
 

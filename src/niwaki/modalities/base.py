@@ -50,6 +50,16 @@ class Modality(ABC):
         """File endings that samples of this spec can be written with."""
         return {}
 
+    def file_of(self, x: np.ndarray, spec: ValueSpec) -> tuple[str, bytes]:
+        """One sample `(*shape)` as a file that other programs read, no value changed: ending and bytes."""
+        file = io.BytesIO()
+        np.save(file, x)
+        return ".npy", file.getvalue()
+
+    def rows(self, x: np.ndarray, spec: ValueSpec, columns: int) -> bytes | None:
+        """Samples `(n, *shape)` as one picture, `columns` in a row; None where they are no pictures."""
+        return None
+
     def draws(self, spec: ValueSpec) -> bool:
         """Whether `show` makes a picture of a sample."""
         return False

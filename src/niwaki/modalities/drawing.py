@@ -35,10 +35,13 @@ def grid_size(n: int) -> tuple[int, int]:
     return math.ceil(n / columns), columns
 
 
-def grid(x: np.ndarray) -> np.ndarray:
-    """uint8 images `(n, H, W, C)` on one white page, small ones enlarged in whole pixels, never smoothed."""
+def grid(x: np.ndarray, columns: int = 0) -> np.ndarray:
+    """uint8 images `(n, H, W, C)` on one white page, small ones enlarged in whole pixels, never smoothed.
+
+    columns: images in a row; 0: as many as look well
+    """
     n, height, width, channels = x.shape
-    rows, columns = grid_size(n)
+    rows, columns = (math.ceil(n / columns), columns) if columns else grid_size(n)
     scale = max(1, _SHOWN // max(height, width))
     gap = 1 if scale == 1 else 2
     cell = np.repeat(np.repeat(x, scale, axis=1), scale, axis=2)

@@ -34,6 +34,15 @@ class Image(Modality):
     def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
         return {".png": _sheet}
 
+    def file_of(self, x: np.ndarray, spec: ValueSpec) -> tuple[str, bytes]:
+        if not self.draws(spec):
+            return super().file_of(x, spec)
+        one = pixels(x[None], spec)[0]
+        return ".png", png(one[..., 0] if one.shape[-1] == 1 else one)
+
+    def rows(self, x: np.ndarray, spec: ValueSpec, columns: int) -> bytes | None:
+        return png(grid(pixels(x, spec), columns)) if self.draws(spec) else None
+
     def draws(self, spec: ValueSpec) -> bool:
         return spec.axes == "HW" or (spec.axes == "CHW" and spec.shape[0] in (1, 3, 4))
 

@@ -10,6 +10,7 @@ from niwaki_runtime.samplers.base import (
     State,
     sampler_from_json,
 )
+from niwaki_runtime.samplers.bits_back import BitsBack
 from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.inpaint import Inpaint
@@ -19,6 +20,7 @@ from niwaki_runtime.samplers.paths import Paths
 __all__ = [
     "Autoregressive",
     "Backend",
+    "BitsBack",
     "Cascade",
     "Diffusion",
     "Inpaint",

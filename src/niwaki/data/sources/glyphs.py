@@ -25,7 +25,7 @@ from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.feeder import permutation
 from niwaki.data.reading.captions import caption_column
 from niwaki.data.reading.fonts import CHARACTERS, EM, FAMILIES, GRID, distance_fields, font_file, style_of
-from niwaki.data.splitting import EXTRA, by_hash, shares
+from niwaki.data.splitting import EXTRA, OOD, by_hash, shares
 from niwaki_runtime.tokenizer import FILE
 
 __all__ = ["GlyphsOptions", "caption_of", "glyphs", "jitters", "render", "two_styles"]
@@ -239,7 +239,7 @@ def glyphs(config: DataConfig, options: GlyphsOptions, progress: Progress | None
         attribute_names={"font": (*fonts, *held)},
         assignment=found["split"].numpy(),
         unpaired={name: found["split_b"].numpy() for name in columns if options.domains},
-        extra=("ood",),
+        extra=(OOD,),
         findings=findings,
         files=files,
     )

@@ -23,6 +23,7 @@ import numpy as np
 from niwaki.core.contract import CallError, Levels, Program, Runner
 from niwaki.data import Dataset
 from niwaki.data.inputs import make_inputs
+from niwaki.data.splitting import OOD
 from niwaki.evaluation.equivalence.items import Scores, item_verdicts, planted_margin
 from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.verdict import Axis
@@ -50,8 +51,6 @@ __all__ = ["EXACT", "PROGRAM", "Likelihood", "dequantised"]
 PROGRAM = LOG_PROB
 EXACT = "log_probability"
 """Name of an output that is the logarithm of a probability, not of a density."""
-OOD = "ood"
-"""Name of the further split whose samples are from outside the distribution."""
 _SHOWN = 6
 _METHOD = "5 % of the dimensions coded by their own distribution"
 

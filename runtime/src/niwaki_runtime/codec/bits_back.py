@@ -1,0 +1,210 @@
+"""Coding of samples by a model with latents: in as many bits as its evidence lower bound says, or with loss.
+
+Bits-back coding with a stack (Townsend, Bird & Barber 2019, arXiv:1901.04866; with several groups of latents
+Kingma, Abbeel & Ho 2019, "Bit-Swap", arXiv:1905.06845): latents are *popped* under q(u | x), which takes out
+bits that were pushed before; x is pushed under p(x | u), the latents under p(u). The decoder goes backwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from niwaki_runtime.codec.errors import CodecError
+from niwaki_runtime.codec.normal_bins import GRID, LOG_GRID, nearest_bins, posterior_frequencies, values
+from niwaki_runtime.codec.rounding import Rounding
+from niwaki_runtime.codec.stack import Stack
+from niwaki_runtime.codec.tables import FRACTION, frequencies
+from niwaki_runtime.samplers.bits_back import BitsBack
+
+__all__ = ["Block", "Coder"]
+
+_AT_ONCE = 32
+"""Samples that a network is asked about at once."""
+_RESERVE = 24
+"""Bits of ground per latent: no symbol takes more."""
+_BROAD = 0.1
+"""The share of the samples whose posteriors may be narrower than a latent's bins are made for."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some samples, coded.
+
+    words:     the stack, uint32
+    untouched: words of the ground below that were not used
+    ties:      close choices of rounding (`Rounding.to_bytes`)
+    """
+
+    words: np.ndarray
+    untouched: int
+    ties: bytes
+
+    @property
+    def bytes(self) -> int:
+        return int(self.words.nbytes) + len(self.ties)
+
+
+class Coder:
+    """Codes levels `(n, size)` by the networks that `plan` names, evaluated exactly.
+
+    graphs: functions of float64 arrays to tuples of them, alike on every machine up to their last bits
+    shape:  of one sample
+    bits:   of each latent, `(latents,)`: 2^bits bins of equal prior probability; none of 0 bits is written,
+            and it stands for the prior's median
+    """
+
+    def __init__(
+        self, graphs: Mapping[str, Any], plan: BitsBack, shape: tuple[int, ...], levels: int, bits: np.ndarray
+    ) -> None:
+        self._posterior, self._likelihood = graphs[plan.posterior], graphs[plan.likelihood]
+        self._plan, self._shape, self._levels = plan, shape, levels
+        # Of each group the latents that have as many bits, so that one table serves them all.
+        self._parts = [
+            [
+                (int(b), start + np.flatnonzero(bits[start:stop] == b))
+                for b in np.unique(bits[start:stop])
+                if b
+            ]
+            for start, stop in plan.bounds()
+        ]
+        self._reserve = -(-plan.latents * _RESERVE // 32) + 2
+
+    def encode(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> Block:
+        """`(n, size)` integers as a block, without loss.
+
+        labels: an array `(n,)` per condition, which the decoder knows
+        """
+        stack, rounding = Stack(self._reserve), Rounding()
+        for first, end in _batches(len(levels)):
+            part, asked = levels[first:end], tuple(y[first:end] for y in labels)
+            x, u = self._seen(part), np.zeros((len(part), self._plan.latents))
+            bins = np.zeros(u.shape, np.int64)
+            for group, parts in enumerate(self._parts):
+                mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
+                for b, at in parts:
+                    q = posterior_frequencies(mean[:, at].reshape(-1), log_deviation[:, at].reshape(-1), b)
+                    bins[:, at] = stack.pop(q).reshape(len(part), -1)
+                    u[:, at] = values(bins[:, at], b)
+            stack.push(part.reshape(-1), self._likelihood_of(u, asked, first, rounding))
+            for b, at in self._all_parts():
+                stack.push_uniform(bins[:, at].reshape(-1), b)
+        words, untouched = stack.to_words()
+        return Block(words, untouched, rounding.to_bytes())
+
+    def decode(self, block: Block, n: int, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
+        """The `(n, size)` integers of a block. Raises CodecError where it does not come out even."""
+        stack = Stack.from_words(block.words, self._reserve, block.untouched)
+        rounding, size = Rounding(block.ties), math.prod(self._shape)
+        found = np.zeros((n, size), np.int64)
+        for first, end in reversed(list(_batches(n))):
+            asked, m = tuple(y[first:end] for y in labels), end - first
+            u = np.zeros((m, self._plan.latents))
+            bins = np.zeros(u.shape, np.int64)
+            for b, at in reversed(self._all_parts()):
+                bins[:, at] = stack.pop_uniform(m * len(at), b).reshape(m, -1)
+                u[:, at] = values(bins[:, at], b)
+            part = stack.pop(self._likelihood_of(u, asked, first, rounding)).reshape(m, size)
+            found[first:end], x = part, self._seen(part)
+            for group, parts in reversed(list(enumerate(self._parts))):
+                u[:, self._plan.bounds()[group][0] :] = 0.0  # as it was when the encoder asked
+                mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
+                for b, at in reversed(parts):
+                    q = posterior_frequencies(mean[:, at].reshape(-1), log_deviation[:, at].reshape(-1), b)
+                    stack.push(bins[:, at].reshape(-1), q)
+        if not stack.is_ground():
+            raise CodecError("the coded block does not come out even")
+        return found
+
+    def approximate(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> Block:
+        """With loss: the bins of the posterior's means, at `bits` each."""
+        stack, rounding = Stack(0), Rounding()
+        for first, end in _batches(len(levels)):
+            asked = tuple(y[first:end] for y in labels)
+            u, x = np.zeros((end - first, self._plan.latents)), self._seen(levels[first:end])
+            for group, parts in enumerate(self._parts):
+                mean, _ = self._parameters(group, u, x, asked, first, rounding)
+                for b, at in parts:
+                    bins = nearest_bins(mean[:, at], b)
+                    u[:, at] = values(bins, b)
+                    stack.push_uniform(bins.reshape(-1), b)
+        words, _ = stack.to_words()
+        return Block(words, 0, rounding.to_bytes())
+
+    def reconstruct(self, block: Block, n: int, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
+        """`(n, size)` mean levels, float64, of what `approximate` wrote."""
+        stack = Stack.from_words(block.words, 0, 0)
+        found = np.zeros((n, math.prod(self._shape)))
+        for first, end in reversed(list(_batches(n))):
+            asked, m = tuple(y[first:end] for y in labels), end - first
+            u = np.zeros((m, self._plan.latents))
+            for b, at in reversed(self._all_parts()):
+                u[:, at] = values(stack.pop_uniform(m * len(at), b), b).reshape(m, -1)
+            weights = self._likelihood(u, *asked)[0]
+            p = np.exp(weights - weights.max(-1, keepdims=True))
+            p /= p.sum(-1, keepdims=True)
+            found[first:end] = p @ np.arange(self._levels)
+        if not stack.is_ground():
+            raise CodecError("the coded block does not come out even")
+        return found
+
+    def narrowness(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
+        """−log₂ σ of each latent's posterior `(latents,)`, which a tenth of these samples exceed; u at their
+        means."""
+        u, x = np.zeros((len(levels), self._plan.latents)), self._seen(levels)
+        found = np.zeros(self._plan.latents)
+        for start, stop in self._plan.bounds():
+            mean, log_deviation = self._posterior(u, x, *labels)
+            u[:, start:stop] = mean[:, start:stop]
+            narrow = -log_deviation[:, start:stop] / math.log(2.0)
+            found[start:stop] = np.quantile(narrow, 1.0 - _BROAD, axis=0)
+        return found
+
+    def _all_parts(self) -> list[tuple[int, np.ndarray]]:
+        return [part for parts in self._parts for part in parts]
+
+    def _seen(self, levels: np.ndarray) -> np.ndarray:
+        """Levels as the model sees them `(n, *shape)`, float64."""
+        low, high = self._plan.low, self._plan.high
+        return np.asarray((low + (high - low) * levels / (self._levels - 1)).reshape(-1, *self._shape))
+
+    def _parameters(
+        self,
+        group: int,
+        u: np.ndarray,
+        x: np.ndarray,
+        asked: tuple[np.ndarray, ...],
+        first: int,
+        to: Rounding,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and log₂ σ of q as integers `(n, latents)`; zeros outside of the group."""
+        start, stop = self._plan.bounds()[group]
+        scales = (1 << GRID, math.log2(math.e) * (1 << LOG_GRID))
+        found = []
+        for i, (p, scale) in enumerate(zip(self._posterior(u, x, *asked), scales, strict=True)):
+            whole = np.zeros(u.shape, np.int64)
+            whole[:, start:stop] = to(p[:, start:stop] * scale, first=first, stage=2 * group + i)
+            found.append(whole)
+        return found[0], found[1]
+
+    def _likelihood_of(
+        self, u: np.ndarray, asked: tuple[np.ndarray, ...], first: int, to: Rounding
+    ) -> np.ndarray:
+        weights = self._likelihood(u, *asked)[0] * (math.log2(math.e) * (1 << FRACTION))
+        # Below 2⁻⁴⁰ of the likeliest nothing counts, and minus infinity is no number.
+        weights = np.maximum(weights, weights.max(-1, keepdims=True) - (40 << FRACTION))
+        rounded = to(weights, first=first, stage=2 * len(self._parts))
+        return frequencies(rounded.reshape(-1, rounded.shape[-1]))
+
+
+def _batches(n: int) -> Iterator[tuple[int, int]]:
+    """1, 1, 2, 4 … 32, 32 …: no batch pops more than what those before it have pushed."""
+    first = 0
+    while first < n:
+        end = min(n, first + min(max(first, 1), _AT_ONCE))
+        yield first, end
+        first = end

@@ -1,0 +1,81 @@
+"""Use: what people do with a trained model beyond sampling (`niwaki.uses`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from niwaki.api.progress import with_progress
+from niwaki.core.contract import CallError
+from niwaki.data.dataset import Dataset
+from niwaki.uses import Call, Outcome, find_use
+from niwaki.workflow.context import context_for
+from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.run_directory import RunDirectory, is_run
+from niwaki.workflow.subjects.subject import home_of, is_bundle, open_subject
+
+__all__ = ["use"]
+
+
+@with_progress
+def use(
+    name: str,
+    what: Any,
+    files: str | Path | Sequence[str | Path] = (),
+    *,
+    condition: Any = None,
+    seed: int = 0,
+    data: Any = None,
+    engine: str = "auto",
+    memory: int | str | None = None,
+    weights: str | Path | None = None,
+    device: str = "auto",
+    out: str | Path | None = None,
+    reporter: Reporter | None = None,
+    **options: Any,
+) -> Outcome:
+    """Apply a use (`interpolate`, `reconstruct`, `anomalies`, `swap`, `encode`, `decode` …) to a run, a model
+    or a bundle.
+
+    files:     what it works on: pictures, arrays, folders of them, a coded file
+    condition: what the given samples are, where the model is conditioned: a value for all, a list in
+               turn, or a mapping of names to these
+    data:      where samples come from if no files are given; default: the data of the run that `what` is of
+    out:       a file, or a directory for a file each; nothing is written without
+    options:   the use's own settings
+    Raises CallError for an unknown use or setting, and where the model lacks what the use needs.
+    """
+    found = find_use(name)
+    settings = found.options(options)
+    reporter = reporter or Quiet()
+    places = [Path(files)] if isinstance(files, str | Path) else [Path(f) for f in files]
+
+    def dataset() -> Dataset | None:
+        where = data if data is not None else home_of(what)
+        return None if where is None else context_for(where, reporter=reporter).dataset
+
+    if found.opens:
+        subject = open_subject(what, engine=engine, memory=memory, weights=weights, device=device)
+        runner, path = subject.runner, subject.path
+    else:
+        runner, path = None, _bundle_of(what)
+    reporter.stage(name, str(path))
+    call = Call(runner, path, places, condition, seed, dataset, counter(reporter))
+    outcome = found.apply(call, settings)
+    if out is not None:
+        outcome.write(Path(out))
+    return outcome
+
+
+def _bundle_of(what: Any) -> Path:
+    """The bundle's file: of a run the one that ships."""
+    path = Path(getattr(what, "path", what))
+    if is_bundle(path):
+        return path
+    if is_run(path):
+        bundle = RunDirectory.open(path).bundle
+        if bundle.exists():
+            return bundle
+        raise CallError(f"{path} has no bundle yet; run `niwaki export {path}` first")
+    raise CallError(f"{path} is no bundle and no run")

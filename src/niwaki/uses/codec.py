@@ -1,0 +1,117 @@
+"""Samples as small files, and back: the runtime's codec on pictures and arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import Field
+
+from niwaki.core.errors import CallError
+from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
+from niwaki.uses.reading import read_exactly, read_samples
+from niwaki_runtime.codec import open_codec
+from niwaki_runtime.specs import ConditionSpec, resolve
+
+__all__ = ["Decode", "Encode"]
+
+
+class EncodeOptions(UseOptions):
+    """
+    lossy:   the latents alone, in far fewer bits; pictures of another size or with other levels are brought
+             to the model's
+    quality: lossy: bits more (or fewer) for each latent than its posterior is narrow
+    block:   samples that are lost together with a bad byte
+    """
+
+    lossy: bool = False
+    quality: int = Field(0, ge=-12, le=12)
+    block: int = Field(256, ge=1)
+
+
+@register_use("encode")
+class Encode(Use):
+    """Pictures or arrays → one coded file."""
+
+    Options = EncodeOptions
+    summary = "pictures as one small file, without loss or lossy"
+    example = "digits.niwaki *.png -o digits.nwk"
+    opens = False
+
+    def apply(self, call: Call, options: EncodeOptions) -> Outcome:
+        codec = open_codec(call.path)
+        if not call.files:
+            raise CallError("name the pictures or arrays to encode")
+        read = read_samples if options.lossy else read_exactly
+        x, names = read(call.files, codec.spec)
+        labels = _labels(codec.labels, call.asked, len(x))
+        if options.lossy:  # to the nearest levels
+            step = (codec.spec.high - codec.spec.low) / (codec.spec.levels - 1)
+            x = codec.spec.low + step * np.clip(
+                np.round((x - codec.spec.low) / step), 0, codec.spec.levels - 1
+            )
+        coded = codec.encode(
+            x, labels=labels, names=names, lossy=options.lossy, quality=options.quality, block=options.block,
+            progress=call.progress,
+        )  # fmt: skip
+        size = sum(p.stat().st_size for p in call.files if p.is_file())
+        per_value = 8.0 * coded.payload / (len(x) * codec.spec.size)
+        return Outcome(
+            record={
+                "n": len(x),
+                "bytes": len(coded.data),
+                "payload": coded.payload,
+                "bits_per_dim": per_value,
+                "bytes_before": size,
+                "lossless": not options.lossy,
+            },
+            lines=[
+                f"{len(x)} samples in {len(coded.data):,} bytes ({per_value:.3f} bits per value"
+                f"{'' if options.lossy else ', without loss'}); the files were {size:,} bytes"
+            ],
+            data=coded.data,
+            ending=".nwk",
+        )
+
+
+@register_use("decode")
+class Decode(Use):
+    """A coded file → pictures or an array."""
+
+    Options = UseOptions
+    summary = "the pictures of a coded file, by the bundle that wrote it"
+    example = "digits.niwaki digits.nwk -o pictures/"
+    opens = False
+
+    def apply(self, call: Call, options: UseOptions) -> Outcome:
+        codec = open_codec(call.path)
+        if len(call.files) != 1:
+            raise CallError("name one coded file, as digits.nwk")
+        found = codec.decode(Path(call.files[0]).read_bytes(), progress=call.progress)
+        keep = np.setdiff1d(np.arange(len(found.x)), found.lost)
+        names = [found.names[i] for i in keep] if found.names else []
+        lost = len(found.lost)
+        said = "" if found.lossless else ", as near as a lossy file says"
+        return Outcome(
+            record={"n": len(keep), "lost": list(found.lost), "lossless": found.lossless},
+            lines=[f"{len(keep)} samples{said}"],
+            x=found.x[keep],
+            spec=found.spec,
+            names=names,
+            failed=f"{lost} of {len(found.x)} samples lay in damaged blocks and are lost" if lost else "",
+        )
+
+
+def _labels(sizes: dict[str, int], asked: Any, n: int) -> dict[str, np.ndarray]:
+    """What the user says that the samples are; what is not said the codec chooses."""
+    if asked is None or not sizes:
+        return {}
+    given = asked if isinstance(asked, dict) else {next(iter(sizes)): asked}
+    specs = {name: ConditionSpec.label(sizes[name]) for name in given if name in sizes}
+    if len(specs) < len(given):
+        raise CallError(f"this model is asked for {', '.join(sizes)} only")
+    turned = {
+        k: [v[i % len(v)] for i in range(n)] if isinstance(v, list | tuple) else v for k, v in given.items()
+    }
+    return resolve(specs, turned, 0, n)

@@ -1,0 +1,61 @@
+"""From samples to latents and back, through a model's `encode` and `decode`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from niwaki.core.errors import CallError
+from niwaki.uses.base import Call
+from niwaki_runtime.programs import Runner
+from niwaki_runtime.specs import resolve
+
+__all__ = ["check_latents", "conditions_of", "decode", "encode"]
+
+
+def check_latents(runner: Runner, use: str) -> None:
+    """Raises CallError where the model has no latents, or a bundle was exported without the programs."""
+    missing = [name for name in ("encode", "decode") if name not in runner.programs()]
+    if missing:
+        raise CallError(
+            f"'{use}' needs the programs encode and decode, and this model lacks {' and '.join(missing)}; "
+            "of a bundle, export them with it (export.programs=[sample,encode,decode])"
+        )
+
+
+def conditions_of(call: Call, program: str, n: int) -> dict[str, np.ndarray]:
+    """What samples are asked to be, one row each, for a program that works on given ones.
+
+    Raises CallError where the model is conditioned and nothing is said: the class of a given sample is not
+    for niwaki to choose.
+    """
+    specs = {k: s for k, s in call.model.program(program).inputs.items() if k not in ("x", "z")}
+    if not specs:
+        return {}
+    if call.asked is None:
+        names = ", ".join(f"--class {k}=…" if len(specs) > 1 else "--class" for k in specs)
+        raise CallError(f"this model is conditioned: say what the given samples are, with {names}")
+    return resolve(specs, _in_turn(call.asked, n), 0, n)
+
+
+def encode(call: Call, x: np.ndarray, asked: dict[str, np.ndarray]) -> np.ndarray:
+    """Latents `(n, *shape)` of samples."""
+    made = call.model.run("encode", len(x), inputs={"x": x, **asked})
+    return np.asarray(call.model.backend().numpy(made))
+
+
+def decode(call: Call, z: np.ndarray, asked: dict[str, np.ndarray]) -> np.ndarray:
+    """Samples `(n, *shape)` of latents."""
+    name = next(k for k in call.model.program("decode").inputs if k not in asked)
+    made = call.model.run("decode", len(z), inputs={name: z, **asked}, progress=call.progress)
+    return np.asarray(call.model.backend().numpy(made))
+
+
+def _in_turn(value: Any, n: int) -> Any:
+    """Several values: one for each sample, in turn; a mapping's each by itself."""
+    if isinstance(value, dict):
+        return {k: _in_turn(v, n) for k, v in value.items()}
+    if isinstance(value, list | tuple) and value:
+        return [value[i % len(value)] for i in range(n)]
+    return value

@@ -1,0 +1,164 @@
+"""Files that a user names as the samples of a spec."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from niwaki.core.errors import CallError
+from niwaki.data.reading.pictures import read_picture
+from niwaki.uses.base import Call
+from niwaki_runtime.specs import ValueSpec
+
+__all__ = ["files_below", "read_exactly", "read_samples", "samples_of"]
+
+_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+def samples_of(call: Call, spec: ValueSpec, split: str = "test") -> tuple[np.ndarray, list[str]]:
+    """What the user named, or where nothing is named the subject's own data: `(n, *shape)` and names."""
+    if call.files:
+        return read_samples(call.files, spec)
+    dataset = call.dataset()
+    if dataset is None:
+        raise CallError("name the files to work on; this subject has no data of its own")
+    part = {"test": dataset.test, **dataset.extra}.get(split)
+    if part is None:
+        raise CallError(f"the data have no split '{split}'")
+    column = part.columns["x"]
+    if column.spec.shape != spec.shape:
+        raise CallError(f"the data hold {column.spec.shape}, and the model wants {spec.shape}")
+    x = part.values().cpu().numpy()
+    return x, [f"{split} {i}" for i in range(len(x))]
+
+
+def files_below(places: Sequence[Path]) -> list[Path]:
+    """The files themselves; of a directory all pictures and arrays in it, in the order of their names.
+
+    Raises CallError for a place that is not there or a directory without any.
+    """
+    found: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in (*_ENDINGS, ".npy", ".npz"))
+            if not inside:
+                raise CallError(f"{place} holds no pictures and no arrays")
+            found += inside
+        elif place.is_file():
+            found.append(place)
+        else:
+            raise CallError(f"{place} does not exist")
+    return found
+
+
+def read_samples(places: Sequence[Path], spec: ValueSpec) -> tuple[np.ndarray, list[str]]:
+    """Pictures (brought to the size) and arrays as samples `(n, *shape)` in the spec's range; their names.
+
+    Raises CallError for a file that cannot be read as one.
+    """
+    return _read(places, spec, _picture)
+
+
+def read_exactly(places: Sequence[Path], spec: ValueSpec) -> tuple[np.ndarray, list[str]]:
+    """The same without changing a value: pictures must have the size, the colours and the levels already.
+
+    Raises CallError for one that has not.
+    """
+    return _read(places, spec, _exact_picture)
+
+
+def _read(
+    places: Sequence[Path], spec: ValueSpec, picture: Callable[[Path, ValueSpec], np.ndarray]
+) -> tuple[np.ndarray, list[str]]:
+    parts, names = [], []
+    if not places:
+        raise CallError("name the files to work on: pictures, arrays, or folders of them")
+    for file in files_below(places):
+        if file.suffix.lower() in (".npy", ".npz"):
+            x = _array(file, spec)
+            names += [f"{file.stem}-{i}" for i in range(len(x))] if len(x) != 1 else [file.stem]
+        elif file.suffix.lower() in _ENDINGS:
+            x = picture(file, spec)[None]
+            names.append(file.name)
+        else:
+            raise CallError(f"{file} is no picture ({', '.join(_ENDINGS[:4])} …) and no .npy or .npz")
+        parts.append(x.astype(np.float32))
+    return np.concatenate(parts), names
+
+
+def _picture(file: Path, spec: ValueSpec) -> np.ndarray:
+    _check_pictures(spec)
+    pixels, reason = read_picture(file, spec.shape[1], spec.shape[0], 255)
+    if pixels is None:
+        raise CallError(f"{file} cannot be read: {reason}")
+    if pixels.shape != spec.shape:
+        raise CallError(f"{file} becomes {pixels.shape}, and the model wants {spec.shape}")
+    return spec.low + (spec.high - spec.low) * pixels / 255.0
+
+
+def _exact_picture(file: Path, spec: ValueSpec) -> np.ndarray:
+    """A picture whose every pixel is one of the levels, as a picture file shows them."""
+    from PIL import Image
+
+    _check_pictures(spec)
+    try:
+        with Image.open(file) as opened:
+            opened.load()
+            pixels = np.asarray(opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[spec.shape[0]]))
+            size, mode = opened.size, opened.mode
+    except Exception as error:  # PIL's parsers raise whatever broken bytes lead them to
+        raise CallError(f"{file} cannot be read: {error}") from error
+    pixels = pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+    if pixels.shape != spec.shape:
+        wide, high = spec.shape[2], spec.shape[1]
+        raise CallError(
+            f"{file} has {size[0]}×{size[1]} pixels, and the model codes {wide}×{high}; resize it first"
+        )
+    if mode not in ("1", "L", "RGB", "RGBA", "P") or (spec.shape[0] == 1 and not _is_grey(file)):
+        raise CallError(f"{file} (of the mode {mode}) is more than the model's {spec.shape[0]} channels hold")
+    shown = spec.to_uint8(np.linspace(spec.low, spec.high, spec.levels, dtype=np.float32))
+    level = np.searchsorted(shown, pixels).clip(0, spec.levels - 1)
+    if not np.array_equal(shown[level], pixels):
+        odd = int(pixels[shown[level] != pixels].flat[0])
+        raise CallError(
+            f"{file} has the value {odd}, which is none of the {spec.levels} levels that the model codes "
+            "without loss; code it lossy, or reduce it to them first"
+        )
+    return np.asarray(spec.low + (spec.high - spec.low) * level / (spec.levels - 1))
+
+
+def _is_grey(file: Path) -> bool:
+    from niwaki.data.reading.pictures import is_grey
+
+    return is_grey(file)
+
+
+def _check_pictures(spec: ValueSpec) -> None:
+    if spec.axes != "CHW" or spec.shape[0] not in (1, 3, 4):
+        raise CallError(f"the model takes {spec.modality} of the shape {spec.shape}, no pictures; give .npy")
+
+
+def _array(file: Path, spec: ValueSpec) -> np.ndarray:
+    try:
+        held = np.load(file, allow_pickle=False)
+        x = (
+            held
+            if isinstance(held, np.ndarray)
+            else held[next((k for k in ("x", "samples") if k in held), "")]
+        )
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise CallError(f"{file} holds no array of samples (x or samples) that can be read") from error
+    if x.shape == spec.shape:
+        x = x[None]
+    if x.shape[1:] != spec.shape or x.dtype.kind not in "fiu":
+        raise CallError(
+            f"{file} holds {x.dtype} of the shape {x.shape}, and the model wants (n, {spec.shape})"
+        )
+    if x.dtype.kind in "iu" and spec.levels and not spec.is_tokens:
+        if x.min(initial=0) < 0 or x.max(initial=0) >= spec.levels:
+            raise CallError(f"{file} holds integers beyond the {spec.levels} levels of the model")
+        return np.asarray(spec.low + (spec.high - spec.low) * x / (spec.levels - 1))
+    return np.asarray(x)
