@@ -184,6 +184,12 @@ class Trainable(nn.Module, ABC):
                     losses[phase.name] = ctx.total(self.loss(phase.name, batch, ctx)).detach()
         return losses
 
+    def realness(self, batch: Batch) -> Tensor | None:
+        """How real an adversary takes the samples of a batch to be `(n,)`, higher is more real; None for a
+        model that has none. Adversarial training is watched by it. Called in evaluation mode, under
+        `no_grad`."""
+        return None
+
     def trained_modules(self) -> tuple[str, ...]:
         """Names of the submodules that are trained by some phase."""
         return tuple(dict.fromkeys(p for phase in self.phases() for p in phase.parameters))

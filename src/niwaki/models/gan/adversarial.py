@@ -86,6 +86,10 @@ class AdversarialModel(GenerativeModel):
             for p in self.discriminator.parameters():
                 p.clamp_(-self.config.clip, self.config.clip)
 
+    def realness(self, batch: Batch) -> Tensor:
+        logits = self.discriminator(batch.x, self._labels(batch)).float()
+        return logits.flatten(1).mean(1) if logits.dim() > 1 else logits
+
     def _labels(self, batch: Batch) -> Tensor | None:
         return labels_of(batch, self.classes, self.name)
 
