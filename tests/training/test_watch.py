@@ -122,7 +122,7 @@ def test_a_planted_failure_is_named_rightly_and_nothing_else(name: str) -> None:
         config(),
         seed=0,
         validation=HELD_OUT,
-        warn=heard.append,
+        note=heard.append,
     )
     assert {of["failure"] for of in result.told} == failures
     assert all(of["lasting"] for of in result.told)
@@ -156,7 +156,7 @@ def test_without_held_out_samples_the_discriminator_is_not_judged() -> None:
 def test_it_can_stop_and_else_does_not() -> None:
     generator, discriminator, _, sentence = PLANTED["three of ten classes"]
     heard: list[str] = []
-    stopped = fit(planted(generator, discriminator), TRAIN, config(40, stop=True), seed=0, warn=heard.append)
+    stopped = fit(planted(generator, discriminator), TRAIN, config(40, stop=True), seed=0, note=heard.append)
     assert stopped.completed
     assert stopped.steps == 15, "looks at 10 and 15 are the first two after a quarter"
     assert heard[0] == f"step 15: {sentence}; the training is stopped"
@@ -224,7 +224,7 @@ def test_a_resumed_training_goes_on_with_its_looks(tmp_path: Any) -> None:
     heard: list[str] = []
     model = planted(*PLANTED["ignores z"][:2])
     resumed = fit(
-        model, TRAIN, train, seed=0, validation=HELD_OUT, directory=tmp_path, resume=True, warn=heard.append
+        model, TRAIN, train, seed=0, validation=HELD_OUT, directory=tmp_path, resume=True, note=heard.append
     )
     assert resumed.looks == whole.looks
     assert resumed.told == whole.told

@@ -92,6 +92,7 @@ class TrainingRecord(Record):
 
     longer: lengths that a stage had before the training was made longer, `{at, stage, then, now}`
     looks:  what the watch for collapse has seen of an adversarial training, `{step, stage, classes, …}`
+    chosen: what rules have chosen from the data, `{stage, name, value, text}`
     told:   failures that it told, `{step, stage, failure, text}`; `lasting` where its last look shows it too
     """
 
@@ -108,6 +109,7 @@ class TrainingRecord(Record):
     longer: list[dict[str, Any]] = field(default_factory=list)
     looks: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
+    chosen: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,7 @@ class FitResult:
     longer:             lengths that a stage had before it was made longer, `{at, stage, then, now}`
     looks, told:        what the watch for collapse has seen, and the failures that it told (`state`), each
                         with `lasting`, whether the last look shows it too
+    chosen:             what rules have chosen from the data, `{stage, name, value, text}`
     """
 
     steps: int
@@ -62,6 +63,7 @@ class FitResult:
     longer: tuple[dict[str, Any], ...] = ()
     looks: tuple[dict[str, Any], ...] = ()
     told: tuple[dict[str, Any], ...] = ()
+    chosen: tuple[dict[str, Any], ...] = ()
 
 
 def fit(
@@ -77,7 +79,7 @@ def fit(
     validate: Callable[[Trainable, int], dict[str, float]] | None = None,
     batches: Batches | None = None,
     about: Mapping[str, Any] | None = None,
-    warn: Callable[[str], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Train `model` in place. On return it holds the averaged weights (where `config.ema` > 0) and is in
     eval mode.
@@ -97,7 +99,8 @@ def fit(
     batches:   another source of batches than the shuffled split; its k-th batch must be a pure function of k
     about:     what else the weights follow from, for resuming: `data`, `model`, … by the recipe's keys;
                default: the content of the split and the model's config
-    warn:     called with a sentence when an adversarial training is seen to fail (`config.watch`)
+    note:     called with a sentence when a rule has chosen something from the data, and when an adversarial
+              training is seen to fail (`config.watch`)
 
     Raises CallError where config and model do not fit, the checkpoint is of another training, or `directory`
     already holds a training and `resume` is off; NotFinite where a value became NaN or infinite; Interrupted
@@ -137,7 +140,8 @@ def fit(
         progress=progress,
         validate=validate,
         validation=validation,
-        watcher=Watcher(state, split, validation, warn if fabric.is_global_zero else None),
+        watcher=Watcher(state, split, validation, note if fabric.is_global_zero else None),
+        note=note if fabric.is_global_zero else None,
     )
     try:
         with settings(config, fabric.device), catch_signals() as stop:
@@ -163,6 +167,7 @@ def fit(
         best_loss=state.history.best if state.history.step else None,
         notes=(*notes, *loop.notes),
         longer=tuple(state.longer),
+        chosen=tuple(state.chosen),
         looks=tuple(state.looks),
         told=tuple({**of, "lasting": lasting(state.looks, of)} for of in state.told),
     )

@@ -56,11 +56,12 @@ class Loop:
         validate: Validate | None,
         validation: Split | None,
         watcher: Watcher,
+        note: Callable[[str], None] | None,
     ) -> None:
         self.setup, self.state, self.directory = setup, state, directory
         self.fabric = setup.fabric
         self.progress, self.validate, self.validation = progress, validate, validation
-        self.model, self.config, self.watcher = state.model, state.config, watcher
+        self.model, self.config, self.watcher, self.note = state.model, state.config, watcher, note
         self.keeper = Keeper(self.fabric, state, directory)
         self.session, self.samples = 0.0, 0
         self.notes: list[str] = []
@@ -102,7 +103,10 @@ class Loop:
         self._enter(fresh=True)
 
     def _enter(self, *, fresh: bool) -> None:
+        known = len(self.state.chosen)
         self.stage, self.stepper = enter_stage(self.setup, self.state, fresh=fresh)
+        for chosen in self.state.chosen[known:] if self.note else ():
+            self.note(chosen["text"])
 
     # ── running
 

@@ -52,13 +52,13 @@ class Watcher:
     """Of one training; its looks are kept in `state.looks`, so that a resumed training goes on with them.
 
     train, held_out: split that the discriminator learns from, and one that it has never seen (or None)
-    warn:            called with a sentence when a failure is told for the first time
+    note:            called with a sentence when a failure is told for the first time
     """
 
     def __init__(
-        self, state: State, train: Split, held_out: Split | None, warn: Callable[[str], None] | None = None
+        self, state: State, train: Split, held_out: Split | None, note: Callable[[str], None] | None = None
     ) -> None:
-        self.state, self.train, self.held_out, self.warn = state, train, held_out, warn
+        self.state, self.train, self.held_out, self.note = state, train, held_out, note
         self.seconds, self._longest, self._adversary = 0.0, 0.0, True
 
     def due(self, stage: Stage) -> bool:
@@ -76,7 +76,7 @@ class Watcher:
         return self.seconds + self._longest <= watch.share * self.state.seconds
 
     def look(self, stage: Stage, place: Callable[[Batch], Batch]) -> dict[str, float]:
-        """Look once; what was seen, as figures for the log. Told failures go to `warn` and `state.told`; may
+        """Look once; what was seen, as figures for the log. Told failures go to `note` and `state.told`; may
         end the stage. {} for a model without an adversary, which is asked once."""
         watch, state = stage.settings.watch, self.state
         assert watch is not None
@@ -93,8 +93,8 @@ class Watcher:
         for name, text in told(here, watch.patience).items():
             if not any(of["failure"] == name and of["stage"] == look["stage"] for of in state.told):
                 state.told.append({"step": step, "stage": look["stage"], "failure": name, "text": text})
-                if self.warn is not None:
-                    self.warn(f"step {step}: {text}{'; the training is stopped' if watch.stop else ''}")
+                if self.note is not None:
+                    self.note(f"step {step}: {text}{'; the training is stopped' if watch.stop else ''}")
         state.counters.ended |= watch.stop and bool(told(here, watch.patience))
         took = time.perf_counter() - began
         self.seconds += took

@@ -156,7 +156,7 @@ class TrainStage(Stage):
                 progress=counter(context.reporter),
                 validation=dataset.validation,
                 about={**_about(self.inputs(context)), "code": code_of(recipe)},
-                warn=context.reporter.note,
+                note=context.reporter.note,
             )
         for note in result.notes:
             context.reporter.note(note)
@@ -176,6 +176,7 @@ class TrainStage(Stage):
             longer=list(result.longer),
             looks=list(result.looks),
             told=list(result.told),
+            chosen=list(result.chosen),
         )
 
 
