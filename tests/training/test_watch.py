@@ -19,6 +19,9 @@ from niwaki.training import TrainConfig, fit
 from niwaki.training.config import identity
 from niwaki.training.failures import FAILURES, failures_of, lasting, told
 from niwaki.training.reached import apart, kinds_reached, nearest_kind, rows_of
+from niwaki.training.stages import build_stage
+from niwaki.training.state import State
+from niwaki.training.watcher import Watcher
 
 CLASSES, WIDTH = 10, 6
 SPEC = DataSpec.of("vector", (WIDTH,), low=-float("inf"), high=float("inf"), classes=CLASSES)
@@ -239,6 +242,14 @@ def test_looks_take_no_more_than_their_share_of_the_time() -> None:
     model = planted(cloud, fair)
     result = fit(model, TRAIN, config(40, every=1, share=1e-9), seed=0, validation=HELD_OUT)
     assert [look["step"] for look in result.looks] == [1, 40], "the first and the last"
+    # Several processes have to look at the same steps, whatever their clocks say.
+    state = State(model, config(40, every=1, share=1e-9), 0, torch.device("cpu"))
+    state.counters.step = 3
+    stage = build_stage(model, state.config, 0, 0)
+    for alone, looks in ((True, False), (False, True)):
+        watcher = Watcher(state, TRAIN, HELD_OUT, alone=alone)
+        watcher.seconds = 1.0
+        assert watcher.due(stage) == looks
 
 
 @pytest.mark.parametrize(("steps", "looks"), [(100, 20), (99, 0)])

@@ -140,7 +140,13 @@ def fit(
         progress=progress,
         validate=validate,
         validation=validation,
-        watcher=Watcher(state, split, validation, note if fabric.is_global_zero else None),
+        watcher=Watcher(
+            state,
+            split,
+            validation,
+            note if fabric.is_global_zero else None,
+            alone=fabric.world_size == 1,
+        ),
         note=note if fabric.is_global_zero else None,
     )
     try:

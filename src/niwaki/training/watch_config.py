@@ -14,8 +14,8 @@ class WatchConfig(BaseConfig):
     every:    steps between looks; 0 is a twentieth of the stage, and none in one of fewer than 100 steps
     samples:  generated for a look
     share:    of the training time that looks may take; those that would take more are left out, the last one
-              excepted. 0 leaves none out, and so does `stop`: where a training ends must not follow from the
-              machine
+              excepted. 0 leaves none out, and neither do `stop` (where a training ends must not follow from
+              the machine) and several processes
     after:    share of the stage before which nothing is told: a young generator reaches little
     patience: looks in a row that must show a failure before it is told
     stop:     whether the stage ends when one is told

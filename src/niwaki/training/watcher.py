@@ -53,12 +53,20 @@ class Watcher:
 
     train, held_out: split that the discriminator learns from, and one that it has never seen (or None)
     note:            called with a sentence when a failure is told for the first time
+    alone:           whether no other process trains along: clocks differ, and all have to look at the same
+                     steps
     """
 
     def __init__(
-        self, state: State, train: Split, held_out: Split | None, note: Callable[[str], None] | None = None
+        self,
+        state: State,
+        train: Split,
+        held_out: Split | None,
+        note: Callable[[str], None] | None = None,
+        *,
+        alone: bool = True,
     ) -> None:
-        self.state, self.train, self.held_out, self.note = state, train, held_out, note
+        self.state, self.train, self.held_out, self.note, self.alone = state, train, held_out, note, alone
         self.seconds, self._longest, self._adversary = 0.0, 0.0, True
 
     def due(self, stage: Stage) -> bool:
@@ -71,7 +79,7 @@ class Watcher:
         every = watch.every or stage.config.steps // LOOKS
         if (step - stage.start) % every and not self.state.counters.ended:
             return False
-        if watch.stop or not watch.share or self.state.counters.ended:
+        if watch.stop or not watch.share or not self.alone or self.state.counters.ended:
             return True
         return self.seconds + self._longest <= watch.share * self.state.seconds
 
