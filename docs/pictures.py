@@ -50,6 +50,19 @@ def digits(data: Dataset) -> Image.Image:
     return sheet(data.train, list(by_class.T), zoom=6)
 
 
+def stacked_digits(data: Dataset) -> Image.Image:
+    return stacks(data.spec.to_uint8(data.train.values(torch.arange(16)).numpy()))
+
+
+def stacks(pixels: np.ndarray) -> Image.Image:
+    """Images `(n, 3, h, w)` uint8 in a row, and under each its channels in grey."""
+    grey = [np.repeat(pixels[:, k : k + 1], 3, 1) for k in range(3)]
+    rows = [np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=225) for x in (pixels, *grey)]
+    page = np.concatenate([np.concatenate(list(row.transpose(0, 2, 3, 1)), axis=1) for row in rows])
+    size = (page.shape[1] * 4, page.shape[0] * 4)
+    return Image.fromarray(page).resize(size, Image.Resampling.NEAREST)
+
+
 def glyphs(data: Dataset) -> Image.Image:
     """One font per row, the family that is kept out last."""
     letters = [data.spec.class_names.index(c) for c in "AQRagefkmw3589"]
@@ -113,14 +126,18 @@ def main() -> None:
         record = DataRecord.read(run.path)
         if record is None or len((spec := DataSpec.from_json(record.spec)).shape) != 3:
             continue  # samples that are no images have no sheet
-        picture = pairs(run, spec).quantize(64)
+        if spec.x.names:
+            picture = stacks(spec.to_uint8(read_arrays(path)["samples"][:16])).quantize(64)
+        else:
+            picture = pairs(run, spec).quantize(64)
         picture.save(HERE / f"run-{run.path.name}.png", optimize=True)
         print(HERE.name, f"run-{run.path.name}.png", picture.size)
-    for draw in (digits, glyphs, patches):
-        data = load(DataConfig(source=draw.__name__))
+    for draw in (digits, stacked_digits, glyphs, patches):
+        source = draw.__name__.replace("_", "-")
+        data = load(DataConfig(source=source))
         picture = draw(data).quantize(256)  # a palette keeps the files small
-        picture.save(HERE / f"data-{draw.__name__}.png", optimize=True)
-        print(HERE.name, f"data-{draw.__name__}.png", picture.size)
+        picture.save(HERE / f"data-{source}.png", optimize=True)
+        print(HERE.name, f"data-{source}.png", picture.size)
 
 
 if __name__ == "__main__":

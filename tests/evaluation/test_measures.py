@@ -43,7 +43,7 @@ def test_every_metric_can_be_asked_for_and_stands_beside_its_floor(everything: A
             assert result.floor is not None, name
             assert np.isfinite(result.value), name
     assert "inception_score" not in everything.metrics["random"], "random features have no classes"
-    assert list(everything.metrics["pixels"]) == ["ms_ssim"]
+    assert list(everything.metrics["pixels"]) == ["ms_ssim", "modes_reached", "modes_divergence"]
     json.dumps(jsonable(everything), allow_nan=False)
 
 
@@ -167,6 +167,8 @@ def test_metrics_that_need_what_is_not_there() -> None:
         evaluate(x, None, dataset, [Identity()], metrics=("inception_score",))
     with pytest.raises(CallError, match="compares images"):
         evaluate(x, None, dataset, [Identity()], metrics=("ms_ssim",))
+    with pytest.raises(CallError, match="labels of every channel"):
+        evaluate(x, None, dataset, [Identity()], metrics=("modes_reached",))
 
 
 def test_all_are_those_that_the_data_and_the_extractors_allow() -> None:
@@ -174,5 +176,5 @@ def test_all_are_those_that_the_data_and_the_extractors_allow() -> None:
     dataset = vector_dataset(rng, np.zeros((2, 6)), (120, 100, 100))
     found = evaluate(rng.normal(size=(100, 6)), None, dataset, [Identity()], metrics=("all",))
     told = set(found.metrics["identity"]) | set(found.left_out.get("identity", {}))
-    assert told == set(measures()) - {"inception_score", "ms_ssim"}
+    assert told == set(measures()) - {"inception_score", "ms_ssim", "modes_reached", "modes_divergence"}
     assert EvaluateConfig(metrics=["all"]).metrics == ("all",)

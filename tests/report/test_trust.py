@@ -86,3 +86,25 @@ def test_what_was_left_out_is_not_shown() -> None:
     assert trust.findings(record({"gate": {"trained": {"left_out": "too few"}}})) == []
     assert trust.judges(record({})) == []
     assert trust.unfit(record({})) == set()
+
+
+def test_what_the_watch_for_collapse_told_stands_among_the_findings() -> None:
+    def found(**training: Any) -> list[dict[str, str]]:
+        return trust.findings(RunRecord(path=Path("run"), run={"name": "run"}, training=training))
+
+    looks = [{"step": k, "stage": "main"} for k in (5, 10)]
+    few = {
+        "step": 10,
+        "stage": "main",
+        "failure": "few_classes",
+        "text": "the generator reaches 3 of 10 classes",
+    }
+    assert found() == []
+    (fine,) = found(looks=looks)
+    assert (fine["title"], fine["tone"]) == ("Training", "good")
+    assert fine["text"] == "No sign of collapse in 2 looks at the training."
+    (bad,) = found(looks=looks, told=[{**few, "lasting": True}])
+    assert (bad["tone"], bad["text"]) == ("bad", "From step 10 on, the generator reaches 3 of 10 classes.")
+    (over,) = found(looks=looks, told=[{**few, "lasting": False}])
+    assert over["tone"] == "open"
+    assert over["text"].endswith("; at the end no longer.")

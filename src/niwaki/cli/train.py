@@ -48,6 +48,9 @@ def train(
                 if by_split:
                     shares = ", ".join(f"{share:.1%} on {split}" for split, share in by_split.items())
                     console.print(f"{_PROBES[way]} {shares}")
+            for failure in record.told:
+                gone = "" if failure["lasting"] else " (at the end no longer)"
+                console.print(f"[yellow]from step {failure['step']:,} on, {failure['text']}{gone}[/]")
             draw_findings(console, said_of(run.path), "data")
 
         work.answer({"run": run.path, **record.to_json()}, draw)

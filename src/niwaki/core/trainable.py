@@ -121,6 +121,7 @@ class Context:
     logged:    quantities to record that are not minimised; write with `log`
     shared:    what the phases of one step hand each other about the same batch (samples made once, say);
                empty at the start of every step
+    chosen:     what a rule has chosen from the data; write with `choose`
     """
 
     step: int
@@ -130,11 +131,17 @@ class Context:
     rng: torch.Generator
     logged: dict[str, Tensor] = field(default_factory=dict)
     shared: dict[str, Tensor] = field(default_factory=dict)
+    chosen: dict[str, tuple[float, str]] = field(default_factory=dict)
 
     def log(self, **values: Tensor) -> None:
         """Record values without minimising them. No host synchronisation happens here."""
         for name, value in values.items():
             self.logged[name] = value.detach()
+
+    def choose(self, name: str, value: float, text: str) -> None:
+        """In `begin_stage`: record a value that a rule has chosen for this stage, and say it in a
+        sentence."""
+        self.chosen[name] = (value, text)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Σ weight·term, a scalar. Raises CallError where there are no terms."""
@@ -183,6 +190,12 @@ class Trainable(nn.Module, ABC):
                 with torch.set_grad_enabled(phase.double_backward):
                     losses[phase.name] = ctx.total(self.loss(phase.name, batch, ctx)).detach()
         return losses
+
+    def realness(self, batch: Batch) -> Tensor | None:
+        """How real an adversary takes the samples of a batch to be `(n,)`, higher is more real; None for a
+        model that has none. Adversarial training is watched by it. Called in evaluation mode, under
+        `no_grad`."""
+        return None
 
     def trained_modules(self) -> tuple[str, ...]:
         """Names of the submodules that are trained by some phase."""

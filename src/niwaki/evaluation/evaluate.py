@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import Dataset
@@ -17,6 +17,7 @@ from niwaki.evaluation.measures import ALL, BY_JUDGES, DEFAULT, axes, check_metr
 from niwaki.evaluation.memorization.copies import Copies, find_copies
 from niwaki.evaluation.metrics.accuracy import find_classifier, recognised
 from niwaki.evaluation.metrics.frechet import frechet_distance
+from niwaki.evaluation.sample_measures import SAMPLE_MEASURES, SampleSets
 from niwaki.evaluation.statistics.result import Result, signature, wilson
 from niwaki.evaluation.statistics.samples import (
     check_labels,
@@ -98,6 +99,7 @@ def evaluate(
     metrics: Sequence[str] = DEFAULT,
     seed: int = 0,
     split: str = "test",
+    cache: Path | None = None,
 ) -> Evaluation:
     """Judge generated samples.
 
@@ -106,6 +108,7 @@ def evaluate(
     metrics: by name, from `measures()`; `("all",)` are all that the data and the extractors allow
     split:   real samples to judge by (`validation` while searching)
     seed:    which training samples are the reference
+    cache:   where what a metric trains is kept
     If there are more samples than training samples, the first as many are judged: all is compared at equal n.
     Samples whose order means something are to be drawn before (`drawn_evenly`).
     A metric that cannot be had (it needs a classifier or images, the features do not allow it) is left out
@@ -123,15 +126,21 @@ def evaluate(
     samples, labels = samples[:n], None if labels is None else labels[:n]
     order = drawn_alike(dataset, labels, n, seed)
     looks = [_look(e, samples, dataset, split, order, names, seed) for e in extractors]
-    found = {e.name: look.metrics for e, look in zip(extractors, looks, strict=True)}
+    found = {e.name: look.metrics for e, look in zip(extractors, looks, strict=True)} | {PIXELS: {}}
     left_out = {e.name: look.left_out for e, look in zip(extractors, looks, strict=True) if look.left_out}
     if impossible:
         left_out[_ANY] = impossible
-    if "ms_ssim" in names:
+    sets = SampleSets(samples, labels, dataset, order, extractors, seed, cache)
+    for row in SAMPLE_MEASURES:
+        asked = [name for name in row.kinds if name in names]
         try:
-            found[PIXELS] = {"ms_ssim": _ms_ssim(samples, labels, dataset, order, seed)}
+            results = row.compute(sets) if asked else {}
         except CallError as error:
-            left_out[PIXELS] = {"ms_ssim": str(error)}
+            left_out.setdefault(PIXELS, {}).update(dict.fromkeys(asked, str(error)))
+        else:
+            found[PIXELS].update({name: results[name] for name in asked})
+    if not found[PIXELS]:
+        del found[PIXELS]
     if not any(found.values()):
         reasons = dict.fromkeys(why for by_metric in left_out.values() for why in by_metric.values())
         raise CallError(f"nothing that was asked for can be measured: {'; '.join(reasons)}")
@@ -179,8 +188,9 @@ def _allowed(
     names, missing = check_metrics(metrics), dict(BY_JUDGES)
     if not classifier:
         missing["inception_score"] = "needs the features 'classifier', and so labelled data"
-    if spec.axes != "CHW":
-        missing["ms_ssim"] = f"compares images, and the data are of modality '{spec.modality}'"
+    for row in SAMPLE_MEASURES:
+        if reason := row.lacks(spec, classifier):
+            missing |= dict.fromkeys(row.kinds, reason)
     if names == (ALL,):
         return tuple(name for name in measures() if name not in missing), {}
     impossible = {name: f"it {missing[name]}" for name in names if name in missing}
@@ -235,22 +245,6 @@ def _spread(real: np.ndarray, generated: np.ndarray, parts: Sequence[slice]) -> 
         return [frechet_distance(real[:, p], generated[:, p]).value for p in parts]
     except CallError:
         return []
-
-
-def _ms_ssim(
-    samples: np.ndarray, labels: np.ndarray | None, dataset: Dataset, order: np.ndarray, seed: int
-) -> Result:
-    """Within the classes where they are known, beside training samples'."""
-    from niwaki.evaluation.metrics.ms_ssim import ms_ssim_diversity
-
-    spec, train, index = dataset.spec, dataset.train, torch.from_numpy(order)
-    classes = train.y[index].cpu().numpy() if labels is not None and train.y is not None else None
-    real = train.values(index).cpu().numpy()
-    sides = [
-        ms_ssim_diversity(np.clip(x, spec.low, spec.high), low=spec.low, high=spec.high, classes=y, seed=seed)
-        for x, y in ((samples, labels if classes is not None else None), (real, classes))
-    ]
-    return sides[0].with_floor(sides[1].value)
 
 
 def _judge(extractor: Extractor) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from torch.linalg import LinAlgError
 from niwaki.core.contract import CallError, nearest
 from niwaki.core.errors import first_line
 from niwaki.evaluation.feature_sets import FeatureSets, K
+from niwaki.evaluation.sample_measures import SAMPLE_MEASURES
 from niwaki.evaluation.statistics.arrays import held
 from niwaki.evaluation.statistics.result import Result
 
@@ -191,7 +192,9 @@ def _mifid(sets: FeatureSets) -> dict[str, Result]:
     return {"mifid": found.with_floor(ideal.value)}
 
 
-_MEASURES["ms_ssim"] = Measure("ms_ssim", "diversity", "lower")
+for _row in SAMPLE_MEASURES:
+    for _name, _kind in _row.kinds.items():
+        _MEASURES[_name] = Measure(_name, *_kind)
 
 BY_JUDGES = {
     "path_length": "needs the model itself, not its samples alone",

@@ -59,6 +59,7 @@ def training_facts(record: RunRecord) -> list[tuple[str, str]]:
         facts.append(("samples per second", words.number_text(state["samples_per_second"])))
     if state.get("training_seconds") is not None:
         facts.append(("time in steps", words.seconds_text(state["training_seconds"])))
+    facts += [(of["name"], of["text"]) for of in state.get("chosen") or ()]
     return facts
 
 

@@ -91,6 +91,9 @@ class TrainingRecord(Record):
     """How the weights came about; `given` where they were not trained here.
 
     longer: lengths that a stage had before the training was made longer, `{at, stage, then, now}`
+    looks:  what the watch for collapse has seen of an adversarial training, `{step, stage, classes, …}`
+    chosen: what rules have chosen from the data, `{stage, name, value, text}`
+    told:   failures that it told, `{step, stage, failure, text}`; `lasting` where its last look shows it too
     """
 
     file: ClassVar[str] = "training.json"
@@ -104,6 +107,9 @@ class TrainingRecord(Record):
     probe: dict[str, Any] | None = None
     given: str = ""
     longer: list[dict[str, Any]] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    chosen: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

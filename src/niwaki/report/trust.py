@@ -112,6 +112,9 @@ def findings(record: RunRecord) -> list[dict[str, str]]:
         if found and not (record.failure and part == "gate"):
             tone, text = say(found)
             out.append({"title": title, "tone": tone, "text": text, "of": name})
+    if record.training.get("looks"):
+        tone, text = _watched(record.training)
+        out.append({"title": "Training", "tone": tone, "text": text, "of": "trained model"})
     common = record.comparison.get("common") or {}
     if common.get("text"):
         tone = "open" if common.get("found") else "good"
@@ -146,6 +149,18 @@ def _plural(kind: str, n: int) -> str:
 def _some(names: list[str]) -> str:
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return ", ".join(names[:NAMED]) + more
+
+
+def _watched(training: dict[str, Any]) -> tuple[str, str]:
+    """What the watch for collapse told, and whether it was over at the end."""
+    looks, told = training["looks"], training.get("told") or []
+    if not told:
+        return "good", f"No sign of collapse in {len(looks)} looks at the training."
+    said = [
+        f"From step {of['step']} on, {of['text']}{'' if of.get('lasting') else '; at the end no longer'}."
+        for of in told
+    ]
+    return "bad" if any(of.get("lasting") for of in told) else "open", " ".join(said)
 
 
 def _clusters(found: dict[str, Any]) -> tuple[str, str]:

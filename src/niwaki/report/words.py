@@ -224,6 +224,10 @@ METRICS: dict[str, MetricWords] = {
         "the share of real samples that meet one in a bucket",
     ),
     "ms_ssim": MetricWords("MS-SSIM of pairs", "diversity", "lower", "how alike two samples of a class look"),
+    "modes_reached": MetricWords("Modes reached", "diversity", "higher", "how many modes some sample shows"),
+    "modes_divergence": MetricWords(
+        "Modes' divergence", "diversity", "lower", "how unevenly samples are spread over the modes"
+    ),
 }
 
 

@@ -10,6 +10,7 @@ from niwaki.core.base_config import BaseConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, first_problem, over
+from niwaki.training.watch_config import WatchConfig
 from niwaki_runtime.errors import CallError, nearest
 
 __all__ = ["EarlyStopping", "LossConfig", "StageConfig", "TrainConfig", "identity"]
@@ -109,6 +110,8 @@ class TrainConfig(BaseConfig):
     validation_batches: held-out batches in a validation at most, the same each time; 0 takes none
     early_stopping:   `{patience: 5, min_delta: 0}` ends a stage that no longer gets better
     keep_best:        end with the weights of the best validation instead of the last ones
+    watch:            looks for collapse in adversarial training: `{stop: true}` ends a stage that fails, null
+                      looks for nothing
     stages:           trainings that follow each other; empty is a single one
     freeze:           names of modules (or parameters) that stay as they are in every stage
     init_from:        a model directory, a checkpoint, a directory of checkpoints or a run directory whose
@@ -145,6 +148,7 @@ class TrainConfig(BaseConfig):
     validation_batches: int = Field(16, ge=0)
     early_stopping: EarlyStopping | None = None
     keep_best: bool = False
+    watch: WatchConfig | None = WatchConfig.model_validate({})
     stages: tuple[StageConfig, ...] = ()
     freeze: tuple[str, ...] = ()
     init_from: Source = None
@@ -238,7 +242,7 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 
 _ADDED = {
     "optimizers", "validation_batches", "early_stopping", "keep_best",
-    "freeze", "init_from", "init_only", "losses",
+    "freeze", "init_from", "init_only", "losses", "watch",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 
@@ -248,6 +252,8 @@ def identity(config: TrainConfig) -> dict[str, Any]:
     values = config.model_dump(mode="json")
     stages = [config.of_stage(s) for s in config.all_stages]
     free = set(_FREE)
+    if not any(s.watch is not None and s.watch.stop for s in stages):
+        free.add("watch")
     if any(s.keep_best or s.early_stopping for s in stages):
         values["validate_every"] = config.validate_every or config.checkpoint_every
         free -= {"validate_every", "validation_batches"}

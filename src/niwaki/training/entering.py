@@ -104,6 +104,8 @@ def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper) -> None:
 
     with torch.no_grad():
         model.begin_stage(ctx, batches)
+    for name, (value, text) in ctx.chosen.items():
+        state.chosen.append({"stage": stage.config.name, "name": name, "value": value, "text": text})
     setup.synchronize(model)
     _restart(state.ema, (n for n, p in model.named_parameters() if not torch.equal(before[n], p)))
 

@@ -16,6 +16,7 @@ from niwaki.data import Feeder, Split
 from niwaki.training.checkpoint import Checkpoint, latest, list_checkpoints
 from niwaki.training.config import TrainConfig
 from niwaki.training.entering import Setup
+from niwaki.training.failures import lasting
 from niwaki.training.hardware import make_fabric, set_layout, settings
 from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
@@ -24,6 +25,7 @@ from niwaki.training.resuming import about_of
 from niwaki.training.stages import check_stages
 from niwaki.training.state import State
 from niwaki.training.step import Batches
+from niwaki.training.watcher import Watcher
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.unfinished import clear_below
 
@@ -44,6 +46,9 @@ class FitResult:
     best_loss:          its held-out loss; None where nothing was measured
     notes:              what happened on resuming: a broken checkpoint passed over, another machine, length
     longer:             lengths that a stage had before it was made longer, `{at, stage, then, now}`
+    looks, told:        what the watch for collapse has seen, and the failures that it told (`state`), each
+                        with `lasting`, whether the last look shows it too
+    chosen:             what rules have chosen from the data, `{stage, name, value, text}`
     """
 
     steps: int
@@ -56,6 +61,9 @@ class FitResult:
     best_loss: float | None = None
     notes: tuple[str, ...] = ()
     longer: tuple[dict[str, Any], ...] = ()
+    looks: tuple[dict[str, Any], ...] = ()
+    told: tuple[dict[str, Any], ...] = ()
+    chosen: tuple[dict[str, Any], ...] = ()
 
 
 def fit(
@@ -71,6 +79,7 @@ def fit(
     validate: Callable[[Trainable, int], dict[str, float]] | None = None,
     batches: Batches | None = None,
     about: Mapping[str, Any] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> FitResult:
     """Train `model` in place. On return it holds the averaged weights (where `config.ema` > 0) and is in
     eval mode.
@@ -90,6 +99,8 @@ def fit(
     batches:   another source of batches than the shuffled split; its k-th batch must be a pure function of k
     about:     what else the weights follow from, for resuming: `data`, `model`, … by the recipe's keys;
                default: the content of the split and the model's config
+    note:     called with a sentence when a rule has chosen something from the data, and when an adversarial
+              training is seen to fail (`config.watch`)
 
     Raises CallError where config and model do not fit, the checkpoint is of another training, or `directory`
     already holds a training and `resume` is off; NotFinite where a value became NaN or infinite; Interrupted
@@ -129,6 +140,14 @@ def fit(
         progress=progress,
         validate=validate,
         validation=validation,
+        watcher=Watcher(
+            state,
+            split,
+            validation,
+            note if fabric.is_global_zero else None,
+            alone=fabric.world_size == 1,
+        ),
+        note=note if fabric.is_global_zero else None,
     )
     try:
         with settings(config, fabric.device), catch_signals() as stop:
@@ -154,6 +173,9 @@ def fit(
         best_loss=state.history.best if state.history.step else None,
         notes=(*notes, *loop.notes),
         longer=tuple(state.longer),
+        chosen=tuple(state.chosen),
+        looks=tuple(state.looks),
+        told=tuple({**of, "lasting": lasting(state.looks, of)} for of in state.told),
     )
 
 

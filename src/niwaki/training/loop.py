@@ -25,6 +25,7 @@ from niwaki.training.stages import Stage, set_modes
 from niwaki.training.state import State
 from niwaki.training.step import Stepper
 from niwaki.training.validation import LOSS, held_out_loss
+from niwaki.training.watcher import Watcher
 from niwaki_runtime.errors import CallError, NiwakiError, nearest
 
 __all__ = ["Loop"]
@@ -54,11 +55,13 @@ class Loop:
         progress: Progress | None,
         validate: Validate | None,
         validation: Split | None,
+        watcher: Watcher,
+        note: Callable[[str], None] | None,
     ) -> None:
         self.setup, self.state, self.directory = setup, state, directory
         self.fabric = setup.fabric
         self.progress, self.validate, self.validation = progress, validate, validation
-        self.model, self.config = state.model, state.config
+        self.model, self.config, self.watcher, self.note = state.model, state.config, watcher, note
         self.keeper = Keeper(self.fabric, state, directory)
         self.session, self.samples = 0.0, 0
         self.notes: list[str] = []
@@ -100,7 +103,10 @@ class Loop:
         self._enter(fresh=True)
 
     def _enter(self, *, fresh: bool) -> None:
+        known = len(self.state.chosen)
         self.stage, self.stepper = enter_stage(self.setup, self.state, fresh=fresh)
+        for chosen in self.state.chosen[known:] if self.note else ():
+            self.note(chosen["text"])
 
     # ── running
 
@@ -118,10 +124,11 @@ class Loop:
             logs = step % config.log_every == 0 or counters.ended
             saves = counters.ended or _due(step, config.checkpoint_every)
             validates = counters.ended or _due(step, settings.validate_every or config.checkpoint_every)
+            watches = self.watcher.due(self.stage)
             stops = self._agree(stop.asked, logs) and not self._done
             if step == 1:
                 self._check_weights()
-            if logs or saves or validates or stops:
+            if logs or saves or validates or watches or stops:
                 means = self._read()
                 now = time.perf_counter()
                 self.state.seconds += now - began
@@ -129,6 +136,8 @@ class Loop:
                 if logs:
                     self._log(means)
                 better = validates and self._validate()
+                if watches:
+                    self._watch()
                 if counters.ended and not logs:  # early stopping ended the stage
                     self._log(means)
                 if counters.ended and settings.keep_best:
@@ -225,6 +234,13 @@ class Loop:
             self.keeper.save_best(self.stage)
         state.counters.ended |= state.history.exhausted(rule)
         return best and chooses
+
+    def _watch(self) -> None:
+        """Look for collapse; may end the stage, on all processes or on none."""
+        found = self.watcher.look(self.stage, self.stepper.place)
+        if found:
+            self._append({f"watch/{name}": value for name, value in found.items()})
+        self.state.counters.ended = self._agree(self.state.counters.ended, True)
 
     def _show(self, always: bool) -> None:
         """Progress a few times a second: drawing it may cost more than a small step."""

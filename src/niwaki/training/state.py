@@ -54,6 +54,9 @@ class State:
     history:  validations of the present stage
     about:    what else the weights follow from: the data's content, the model's config (`resuming`)
     longer:   lengths that a stage had before it was made longer, `{at, stage, then, now}`
+    looks:    what the watch for collapse has seen (`watcher`)
+    told:     failures that it has told, `{step, stage, failure, text}`
+    chosen:   what rules have chosen from the data, `{stage, name, value, text}`
     """
 
     model: Trainable
@@ -69,6 +72,9 @@ class State:
     history: History = field(default_factory=History)
     about: dict[str, Any] = field(default_factory=dict)
     longer: list[dict[str, Any]] = field(default_factory=list)
+    looks: list[dict[str, Any]] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    chosen: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.device)
@@ -110,6 +116,8 @@ class State:
             "identity": self.identity(),
             "machine": self.machine(),
             **({"longer": list(self.longer)} if self.longer else {}),
+            **({"chosen": list(self.chosen)} if self.chosen else {}),
+            **({"looks": list(self.looks), "told": list(self.told)} if self.looks else {}),
         }
         return Checkpoint(tensors, record)
 
@@ -119,6 +127,8 @@ class State:
         self.counters = self._counters(record)
         self.counters.ended &= not goes_further(record, self.config)
         self.longer = list(record.get("longer", ()))
+        self.chosen = list(record.get("chosen", ()))
+        self.looks, self.told = list(record.get("looks", ())), list(record.get("told", ()))
         self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
         self.history = History.from_json(record.get("validations", {}))
         self.load_weights(checkpoint)

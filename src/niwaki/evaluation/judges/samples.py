@@ -93,8 +93,9 @@ class Samples(Judge):
         samples, labels = evidence.arrays["samples"], evidence.arrays.get("labels")
         asked = tuple(name for name in self.tools.metrics if name not in BY_JUDGES) or DEFAULT
         evaluation = evaluate(
-            samples, labels, view, extractors, metrics=asked, seed=evidence.seed, split=evidence.split
-        )
+            samples, labels, view, extractors,
+            metrics=asked, seed=evidence.seed, split=evidence.split, cache=self.tools.cache,
+        )  # fmt: skip
         details: dict[str, Any] = {
             "evaluation": jsonable(evaluation),
             **findings(samples, labels, evaluation, view, extractors, seed=evidence.seed),

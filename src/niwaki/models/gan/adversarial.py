@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from niwaki.core.contract import Batch, Context, DataSpec, GenerativeModel, Graph, Phase, Port
 from niwaki.models.gan.config import AdversarialConfig
+from niwaki.models.gan.gamma import choose_gamma
 from niwaki.models.gan.losses import feature_matching, gradient_penalty, mode_seeking, r1_penalty
 from niwaki.models.gan.objectives import OBJECTIVES
 from niwaki.models.gan.views import Views
@@ -46,6 +49,21 @@ class AdversarialModel(GenerativeModel):
                 if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
                     spectral_norm(module)
         self.views = Views(self.spec, c) if c.augment or c.instance_noise else None
+        for name in self._by_rule:
+            self.register_buffer(f"gamma_{name}", torch.zeros(()))
+
+    @property
+    def _by_rule(self) -> tuple[str, ...]:
+        return tuple(name for name in ("r1", "r2") if getattr(self.config, name) == "auto")
+
+    def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
+        for name in self._by_rule:
+            getattr(self, f"gamma_{name}").fill_(choose_gamma(name, self.spec, len(batches(0)), ctx))
+
+    def gamma(self, name: str) -> float | Tensor:
+        """Weight of the penalty `r1` or `r2`, as it is set or as the rule has chosen it."""
+        chosen: Tensor = getattr(self, f"gamma_{name}", None)  # type: ignore[assignment]
+        return getattr(self.config, name) if chosen is None else chosen
 
     def phases(self) -> tuple[Phase, ...]:
         c, critic = self.config, ("discriminator",)
@@ -85,6 +103,10 @@ class AdversarialModel(GenerativeModel):
         if self.config.clip:  # Arjovsky et al. 2017, Algorithm 1
             for p in self.discriminator.parameters():
                 p.clamp_(-self.config.clip, self.config.clip)
+
+    def realness(self, batch: Batch) -> Tensor:
+        logits = self.discriminator(batch.x, self._labels(batch)).float()
+        return logits.flatten(1).mean(1) if logits.dim() > 1 else logits
 
     def _labels(self, batch: Batch) -> Tensor | None:
         return labels_of(batch, self.classes, self.name)
@@ -131,11 +153,11 @@ class AdversarialModel(GenerativeModel):
     def _r1(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         penalty = self._slope(batch.x, batch, ctx)
         ctx.log(gradient_square=penalty)
-        return {"r1": 0.5 * self.config.r1 * self.config.r1_every * penalty}
+        return {"r1": 0.5 * self.gamma("r1") * self.config.r1_every * penalty}
 
     def _r2(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         penalty = self._slope(self._made(batch, ctx), batch, ctx)
-        return {"r2": 0.5 * self.config.r2 * self.config.r1_every * penalty}
+        return {"r2": 0.5 * self.gamma("r2") * self.config.r1_every * penalty}
 
     def _slope(self, x: Tensor, batch: Batch, ctx: Context) -> Tensor:
         """E‖∇D‖² at raw samples, through the views. Float32: it squares a gradient, and is computed seldom

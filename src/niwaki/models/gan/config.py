@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -10,9 +10,11 @@ from niwaki.models.gan.objectives import OBJECTIVES
 from niwaki.models.registry import ModelConfig
 from niwaki.nn.augment.config import Augment
 
-__all__ = ["AdversarialConfig", "Objectives"]
+__all__ = ["AdversarialConfig", "Gamma", "Objectives"]
 
 Objectives = Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein", "relativistic"]
+
+Gamma = Annotated[float, Field(ge=0)] | Literal["auto"]
 
 _OFF = {
     "shift": 0.0,
@@ -35,7 +37,7 @@ class AdversarialConfig(ModelConfig):
                       `wasserstein` or `relativistic`
     critic_steps:     updates of the discriminator for each of the generator, each on a batch of its own where
                       there are several
-    r1:               γ of γ/2 · E‖∇D‖² on real samples
+    r1:               γ of γ/2 · E‖∇D‖² on real samples; `auto` is a rule from the data (`gamma_rule`)
     r2:               the same on made samples
     r1_every:         both are computed in every so many steps, and weighted by as much
     gradient_penalty: λ of λ · E(‖∇D‖ − 1)² between real and made samples
@@ -54,8 +56,8 @@ class AdversarialConfig(ModelConfig):
 
     objective: Objectives = "non_saturating"
     critic_steps: int = Field(1, ge=1)
-    r1: float = Field(1.0, ge=0)
-    r2: float = Field(0.0, ge=0)
+    r1: Gamma = 1.0
+    r2: Gamma = 0.0
     r1_every: int = Field(16, ge=1)
     gradient_penalty: float = Field(0.0, ge=0)
     clip: float = Field(0.0, ge=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from niwaki.core.contract import (
     Batch,
@@ -21,6 +21,7 @@ from niwaki.core.contract import (
     nearest,
 )
 from niwaki.models.gan.losses import least_squares
+from niwaki.models.gan.pool import ImagePool
 from niwaki.models.gan.translators import PatchCritic, Translator
 from niwaki.models.registry import ModelConfig, register
 from niwaki.nn.layers.images import image_shape
@@ -37,6 +38,8 @@ class CycleGanConfig(ModelConfig):
     cycle:        weight of the cycle error |G_ba(G_ab(x)) − x|
     identity:     weight of |G_ab(x_b) − x_b|: what is of the target domain already stays as it is. Without it
                   nothing keeps a translator from inverting all colours
+    pool:         images of either translator that are kept for its critic, who sees some of them instead of
+                  the newest ones (`ImagePool`; the paper's 50); 0 for none
     second:       the column of the second domain
     """
 
@@ -45,6 +48,7 @@ class CycleGanConfig(ModelConfig):
     critic_width: int = Field(32, ge=1)
     cycle: float = Field(10.0, ge=0)
     identity: float = Field(5.0, ge=0)
+    pool: int = Field(0, ge=0)
     second: str = "x_b"
 
 
@@ -84,6 +88,8 @@ class CycleGan(GenerativeModel):
         }
         self.ab, self.ba = Translator(shape, **settings), Translator(shape, **settings)
         self.critic_a, self.critic_b = (PatchCritic(shape[0], config.critic_width) for _ in range(2))
+        pools = [ImagePool(config.pool, shape) for _ in range(2)] if config.pool else []
+        self.pools = nn.ModuleDict(dict(zip("ab", pools, strict=False)))
 
     def phases(self) -> tuple[Phase, ...]:
         return (
@@ -117,6 +123,8 @@ class CycleGan(GenerativeModel):
             fake_a, fake_b = self.ba(b).detach(), self.ab(a).detach()
         terms = {}
         for side, critic, real, fake in (("a", self.critic_a, a, fake_a), ("b", self.critic_b, b, fake_b)):
+            if side in self.pools:
+                fake = self.pools[side].exchange(fake, ctx.rng)  # type: ignore[operator]
             terms[f"real_{side}"] = 0.5 * least_squares(critic(real).float(), 1.0)
             terms[f"fake_{side}"] = 0.5 * least_squares(critic(fake.to(real.dtype)).float(), 0.0)
         return terms

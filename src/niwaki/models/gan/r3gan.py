@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from niwaki.core.contract import DataSpec
 from niwaki.models.gan.adversarial import AdversarialModel
-from niwaki.models.gan.config import AdversarialConfig, Objectives
+from niwaki.models.gan.config import AdversarialConfig, Gamma, Objectives
 from niwaki.models.gan.networks import Projection, widths
 from niwaki.models.registry import register
 from niwaki.nn.layers.blocks import Unflatten, pyramid
@@ -33,8 +33,8 @@ class R3ganConfig(AdversarialConfig):
     """
 
     objective: Objectives = "relativistic"
-    r1: float = Field(0.5, ge=0)
-    r2: float = Field(0.5, ge=0)
+    r1: Gamma = 0.5
+    r2: Gamma = 0.5
     r1_every: int = Field(1, ge=1)
     latent: int = Field(64, ge=1)
     embedding: int = Field(32, ge=1)

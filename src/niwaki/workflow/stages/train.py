@@ -156,6 +156,7 @@ class TrainStage(Stage):
                 progress=counter(context.reporter),
                 validation=dataset.validation,
                 about={**_about(self.inputs(context)), "code": code_of(recipe)},
+                note=context.reporter.note,
             )
         for note in result.notes:
             context.reporter.note(note)
@@ -173,6 +174,9 @@ class TrainStage(Stage):
             best_loss=result.best_loss,
             probe=probe,
             longer=list(result.longer),
+            looks=list(result.looks),
+            told=list(result.told),
+            chosen=list(result.chosen),
         )
 
 
