@@ -151,15 +151,15 @@ def test_odd_samples_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_held_out_classes_are_a_split_of_their_own() -> None:
-    whole, held = (load(DataConfig(source="digits", held_out=out)) for out in ((), (9, "3")))
+    whole, held = (load(DataConfig(source="digits", unseen_classes=out)) for out in ((), (9, "3")))
     assert set(held.train.y.tolist()) == set(held.test.y.tolist()) == {0, 1, 2, 4, 5, 6, 7, 8}
     assert set(held.extra["ood"].y.tolist()) == {3, 9}
     assert sum(map(len, held.splits.values())) == sum(map(len, whole.splits.values()))
     assert held.fingerprint != whole.fingerprint
     with pytest.raises(CallError, match="no class 'x'"):
-        load(DataConfig(source="digits", held_out=("x",)))
+        load(DataConfig(source="digits", unseen_classes=("x",)))
     with pytest.raises(CallError, match="have none"):
-        load(DataConfig(source="digits", labels=False, held_out=(1,)))
+        load(DataConfig(source="digits", labels=False, unseen_classes=(1,)))
 
 
 # ------------------------------------------------------------------------------------------------------ swap

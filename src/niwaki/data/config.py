@@ -123,7 +123,7 @@ class DataConfig(BaseConfig):
     size:      height and width in pixels, where the source can choose it
     labels:    true demands class labels, false leaves them out, None takes them where they are
     columns:   names that the model knows columns by, and the data's own: `{condition: caption}`
-    held_out:  classes (numbers or names) that no split holds but one of their own: oddities to be found
+    unseen_classes: those (numbers or names) that only a split of their own holds, `ood`: oddities to find
     seed:      of the division and of all that a source draws
     fractions: shares of train, validation and test
 
@@ -138,7 +138,7 @@ class DataConfig(BaseConfig):
     size: int | None = Field(default=None, ge=4, le=1024)
     labels: bool | None = None
     columns: dict[str, str] = Field({})
-    held_out: tuple[int | str, ...] = ()
+    unseen_classes: tuple[int | str, ...] = ()
     seed: int = Field(default=0, ge=0)
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)
 

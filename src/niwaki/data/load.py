@@ -58,7 +58,9 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     summary, more = _figures(pool, parts)
     tensors = {f"{s}.{k}": t for s, part in parts.items() for k, t in part.tensors().items()}
     record = {
-        "config": config.model_dump(exclude=_UNSAID if config.held_out else {*_UNSAID, "held_out"})
+        "config": config.model_dump(
+            exclude=_UNSAID if config.unseen_classes else {*_UNSAID, "unseen_classes"}
+        )
         | _cut_with(config, pool),
         "spec": pool.spec.to_json(),
         "tensors": hash_tensors(tensors),
@@ -82,16 +84,16 @@ _UNSAID = {"path", "tokenizer"}
 
 
 def _hold_out(config: DataConfig, pool: Pool, split: np.ndarray) -> np.ndarray:
-    """The splits, with the classes of `data.held_out` in one of their own."""
-    if not config.held_out:
+    """The splits, with the classes of `data.unseen_classes` in one of their own."""
+    if not config.unseen_classes:
         return split
     if pool.y is None:
-        raise CallError(f"data.held_out names classes, and the data '{pool.name}' have none")
+        raise CallError(f"data.unseen_classes names classes, and the data '{pool.name}' have none")
     names = tuple(pool.spec.class_names or ()) or tuple(map(str, range(pool.spec.classes)))
     numbers = []
-    for asked in map(str, config.held_out):
+    for asked in map(str, config.unseen_classes):
         if asked not in names:
-            raise CallError(f"data.held_out: there is no class '{asked}'; {nearest(asked, names)}")
+            raise CallError(f"data.unseen_classes: there is no class '{asked}'; {nearest(asked, names)}")
         numbers.append(names.index(asked))
     split = split.copy()
     pool.extra = pool.extra if OOD in pool.extra else (*pool.extra, OOD)
