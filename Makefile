@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-evaluation bench-sanity lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-families bench-evaluation bench-sanity lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -47,6 +47,9 @@ bench-quality: install
 bench-compression: dev
 	$(BIN)/python benchmarks/compression.py
 	$(BIN)/python benchmarks/during.py
+
+bench-families: install
+	$(BIN)/python benchmarks/families.py
 
 bench-training: install
 	$(BIN)/python benchmarks/training.py
