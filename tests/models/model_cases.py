@@ -46,6 +46,7 @@ SMALLER: dict[str, Any] = {
     "latent": 6,
     "layers": 2,
     "max_width": 16,
+    "style": 8,
     "train_steps": 50,
     "width": 8,
     "widths": (16, 32),
@@ -54,6 +55,7 @@ SMALLER: dict[str, Any] = {
 
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
+    "progressive-gan": {"width": 16, "max_width": 32},  # its norm sees as many values as there are channels
     "realnvp": {"layers": 2, "width": 32},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
     "nice": {"layers": 2, "width": 32},
@@ -67,8 +69,11 @@ SHORTER = {"length": 32}
 STEPS = 4
 """Of a sampler that has `steps`."""
 
-FROZEN: dict[str, tuple[str, ...]] = {"latent-diffusion": ("autoencoder",)}
-"""Parts that come from another training and stay as they are."""
+FROZEN: dict[str, tuple[str, ...]] = {
+    "latent-diffusion": ("autoencoder",),
+    "progressive-gan": ("generator.earlier", "discriminator.features.earlier"),
+}
+"""Parts that come from another training or from an earlier stage, and stay as they are."""
 
 DIGITS = DataSpec.of("image", (1, 8, 8), levels=17, classes=10)
 PATCHES = DataSpec.of("image", (3, 32, 32))
@@ -99,6 +104,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", {"upsampling": "transposed"}),
     ("dcgan", {"norm": "none", "deviation": 0}),
     ("dcgan", {"conditional": False, "refine": 1}),
+    ("stylegan2", {"conditional": False, "mixing": 0.0, "path_length": 0.0}),
+    ("stylegan2", {"start": "style", "mapping_rate": 1.0}),
+    ("progressive-gan", {"conditional": False, "objective": "non_saturating", "gradient_penalty": 0.0}),
     ("vae", {"likelihood": "bernoulli"}),
     ("vae", {"conditional": False, "upsampling": "transposed"}),
     ("ddpm", {"prediction": "epsilon", "schedule": "linear"}),

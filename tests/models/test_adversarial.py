@@ -151,9 +151,12 @@ def test_mode_seeking_is_the_reciprocal_of_how_far_samples_follow_their_latents(
         ({"gradient_penalty": 10.0}, "gradient_penalty"),
         ({"objective": "relativistic"}, "relativistic"),
         ({"r2": 0.3}, "r2"),
+        ({"drift": 0.1}, "drift"),
+        ({"objective": "hinge", "spectral": True, "clip": 0.5}, "fake"),
+        ({"augment": {"shift": 0.1}, "augment_target": 0.6, "instance_noise": 0.1}, "generator"),
     ],
 )
-@pytest.mark.parametrize("name", ["dcgan", "mlp-gan", "r3gan"])
+@pytest.mark.parametrize("name", ["dcgan", "mlp-gan", "r3gan", "stylegan2", "progressive-gan"])
 def test_every_option_composes_with_every_network(name: str, options: dict[str, object], term: str) -> None:
     model, data = make(name, **options), batch(DIGITS)
     terms = {t for phase in model.phases() for t in model.loss(phase.name, data, context())}

@@ -23,6 +23,7 @@ class Port:
     dtype:      numpy name
     batch_axis: where the samples are counted; None for an input without samples (a position)
     high:       integers are 0 … high−1 (example inputs and calibration stay inside)
+    usual:      what a setting is given where nobody says otherwise (a truncation of 1); None for what varies
     """
 
     name: str
@@ -30,10 +31,13 @@ class Port:
     dtype: str = "float32"
     batch_axis: int | None = 0
     high: int = 0
+    usual: float | None = None
 
     def example(self, n: int, seed: int = 0) -> Tensor:
-        """Values such as the graph will see: normals, or integers in 0 … high−1."""
+        """Values such as the graph will see: normals, integers in 0 … high−1, or what is usual."""
         shape = tuple(n if axis == self.batch_axis else s for axis, s in enumerate(self.shape))
+        if self.usual is not None:
+            return torch.from_numpy(np.full(shape, self.usual, self.dtype))
         rng = np.random.default_rng([seed, *self.name.encode()])
         if np.dtype(self.dtype).kind in "iu":
             return torch.from_numpy(rng.integers(0, max(self.high, 1), shape).astype(self.dtype))

@@ -13,7 +13,7 @@ from torch import nn
 import niwaki
 import niwaki_runtime
 from niwaki.compression import CompressConfig, SamplingConfig, compress
-from niwaki.compression.distillation.temperature import matched_temperature, mean_distance
+from niwaki.compression.distillation.temperature import matched_temperature, mean_distance, spread_option
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 
 
@@ -61,6 +61,20 @@ def test_distances_within_groups() -> None:
     assert mean_distance(x[:3], np.zeros(3)) == pytest.approx((1 + 100 + 99) / 3)
     with pytest.raises(CallError, match="no two of them"):
         mean_distance(x, np.arange(5))
+
+
+def test_of_a_style_based_generator_it_is_the_truncation() -> None:
+    """Whose noise has no length that would matter; at the teacher's ψ it is the teacher."""
+    models = []
+    for psi in (0.6, 1.0):
+        torch.manual_seed(0)
+        settings = {"latent": 6, "style": 8, "width": 8, "max_width": 16, "sampling": {"truncation": psi}}
+        models.append(niwaki.models.build("stylegan2", settings, small_models.IMAGE).eval())
+    student, teacher = models
+    assert spread_option(student) == "truncation"
+    found, share = matched_temperature(student, teacher, n=256)
+    assert share < 0.95
+    assert found == pytest.approx(1.0, abs=2e-3)
 
 
 def test_refusals() -> None:

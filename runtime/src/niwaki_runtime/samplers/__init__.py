@@ -16,6 +16,7 @@ from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.inpaint import Inpaint
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
+from niwaki_runtime.samplers.style_based import StyleBased
 
 __all__ = [
     "Autoregressive",
@@ -31,5 +32,6 @@ __all__ = [
     "Runner",
     "Sampler",
     "State",
+    "StyleBased",
     "sampler_from_json",
 ]

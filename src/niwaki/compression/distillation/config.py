@@ -166,8 +166,8 @@ class SamplingConfig(Step):
     solver:      `ddim`, `dpmpp_2m` …; none keeps it
     spacing:     which timesteps are visited; none keeps it
     temperature: standard deviation of the noise of a generator or decoder; `match` finds the one at which
-                 samples lie as far from each other as the uncompressed model's
-                 (`niwaki.compression.distillation.temperature`)
+                 samples lie as far from each other as the uncompressed model's, or the truncation where
+                 styles are made of the noise (`niwaki.compression.distillation.temperature`)
     """
 
     kind: Literal["sampling"] = "sampling"

@@ -104,6 +104,8 @@ def value_of(port: Port, model: GenerativeModel, batch: Batch, ctx: Context, *, 
         if len(shape) == 1 and "class" in batch and port.high - model.spec.classes in (0, 1):
             return batch["class"]
         return torch.randint(0, port.high, shape, generator=ctx.rng, device=device)
+    if port.usual is not None:
+        return torch.full(shape, port.usual, device=device)
     if not noise and port.shape[1:] == model.spec.shape:
         return batch.x
     return torch.randn(shape, generator=ctx.rng, device=device)

@@ -12,7 +12,7 @@ from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig
 from niwaki.compression.distillation.fewer_steps import Consistency, FewerSteps, Progressive, diffusion_of
 from niwaki.compression.distillation.finetune import Progress, finetune, train_on
 from niwaki.compression.distillation.student import smaller, with_sampling
-from niwaki.compression.distillation.temperature import has_temperature, matched_temperature
+from niwaki.compression.distillation.temperature import has_temperature, matched_temperature, spread_option
 from niwaki.compression.steps import Outcome, StepContext, step
 from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.core.errors import NothingToDo
@@ -66,9 +66,10 @@ def _tempered(made: GenerativeModel, config: SamplingConfig, context: StepContex
     found, share = matched_temperature(
         made, context.original, extractor=context.extractor, condition=context.condition, seed=context.seed
     )
-    with_sampling(made, temperature=found)
+    option = spread_option(made)
+    with_sampling(made, **{option: found})
     return (
-        f"temperature {found:g}: samples lay at {share:.3f} of the uncompressed model's distances from each "
+        f"{option} {found:g}: samples lay at {share:.3f} of the uncompressed model's distances from each "
         "other"
     )
 

@@ -4,6 +4,7 @@ What a small network answers to a squared error is the mean E[t | s] of what it 
 law of total variance Var t = Var s + E|t − s|²: taught pair by pair it is right on average, and its samples
 draw together by just the error that is left. They look better than the teacher's, and reach fewer real ones.
 A standard deviation of the noise slightly above 1 gives the distance back. It costs nothing on the device.
+Where styles are made of the noise, whatever its length (a style-based generator), it is their truncation ψ.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from niwaki.core.contract import CallError, ConditionSpec, GenerativeModel
 from niwaki.core.errors import NothingToDo
 from niwaki_runtime.specs import resolve
 
-__all__ = ["LIMITS", "has_temperature", "matched_temperature", "mean_distance"]
+__all__ = ["LIMITS", "has_temperature", "matched_temperature", "mean_distance", "spread_option"]
+
+_SPREADS = ("temperature", "truncation")
 
 LIMITS = (0.5, 2.0)
 """Temperatures that are tried. Beyond them, training has failed, not sampling."""
@@ -30,9 +33,15 @@ Look = Callable[[np.ndarray], np.ndarray]
 
 
 def has_temperature(model: GenerativeModel) -> bool:
-    """Whether its samples are made of one noise, whose temperature can be matched."""
+    """Whether its samples are made of one noise, whose temperature (or truncation) can be matched."""
+    return bool(spread_option(model))
+
+
+def spread_option(model: GenerativeModel) -> str:
+    """The option of its sampler that says how far samples of one noise lie apart; empty where none does."""
     sampler = model.sampler()
-    return sampler.draws_latents() and "temperature" in sampler.options()
+    known = sampler.options() if sampler.draws_latents() else set()
+    return next((name for name in _SPREADS if name in known), "")
 
 
 def matched_temperature(
@@ -54,7 +63,8 @@ def matched_temperature(
     """
     if not has_temperature(student):
         raise CallError(f"'{student.name}' is no generator of one noise, so it has no temperature to match")
-    now = float(getattr(student.sampler(), "temperature"))  # noqa: B009  (an option that this sampler has)
+    option = spread_option(student)
+    now = float(getattr(student.sampler(), option))
     groups = _classes(student.conditions, condition, n)
 
     def distance(model: GenerativeModel, **how: Any) -> float:
@@ -66,7 +76,7 @@ def matched_temperature(
 
     def lacking(temperature: float) -> float:
         if temperature not in found:
-            found[temperature] = distance(student, temperature=temperature)
+            found[temperature] = distance(student, **{option: temperature})
         return found[temperature] / wanted - 1.0
 
     share = found[now] / wanted
@@ -76,7 +86,7 @@ def matched_temperature(
     end = near if lacking(now) * lacking(near) <= 0 else other
     if lacking(now) * lacking(end) > 0:
         raise NothingToDo(
-            f"no temperature between {LIMITS[0]} and {LIMITS[1]} brings the samples as far from each other "
+            f"no {option} between {LIMITS[0]} and {LIMITS[1]} brings the samples as far from each other "
             f"as the uncompressed model's (now {share:.2f} of it)"
             + ("; train on first" if share < _NEAR else "")
         )

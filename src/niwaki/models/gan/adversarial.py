@@ -14,8 +14,9 @@ from niwaki.models.gan.gamma import choose_gamma
 from niwaki.models.gan.losses import feature_matching, gradient_penalty, mode_seeking, r1_penalty
 from niwaki.models.gan.objectives import OBJECTIVES
 from niwaki.models.gan.views import Views
+from niwaki.nn.layers.equalized import clip_weights
 from niwaki.nn.layers.images import class_condition, labels_of
-from niwaki_runtime.samplers import OneShot
+from niwaki_runtime.samplers import OneShot, Sampler
 
 __all__ = ["AdversarialModel"]
 
@@ -23,7 +24,7 @@ __all__ = ["AdversarialModel"]
 class AdversarialModel(GenerativeModel):
     """z and class → samples in one call of `generator`, trained against `discriminator`.
 
-    A subclass makes both networks and calls `play`:
+    A subclass makes both networks and calls `play`; `generate` says what the generator is given in training:
     generator:     z `(n, latent)`, classes `(n,)` or None → samples `(n, *shape)`
     discriminator: samples, classes → logits `(n,)` or `(n, k)`; `features` of it: samples → `(n, k)`
     """
@@ -47,6 +48,8 @@ class AdversarialModel(GenerativeModel):
         if c.spectral:
             for module in list(discriminator.modules()):
                 if isinstance(module, nn.Linear | nn.Conv2d | nn.Embedding):
+                    if not module.weight.any():  # zeros have no largest singular value to divide by
+                        nn.init.normal_(module.weight)
                     spectral_norm(module)
         self.views = Views(self.spec, c) if c.augment or c.instance_noise else None
         for name in self._by_rule:
@@ -101,8 +104,7 @@ class AdversarialModel(GenerativeModel):
 
     def after_step(self, ctx: Context) -> None:
         if self.config.clip:  # Arjovsky et al. 2017, Algorithm 1
-            for p in self.discriminator.parameters():
-                p.clamp_(-self.config.clip, self.config.clip)
+            clip_weights(self.discriminator, self.config.clip)
 
     def realness(self, batch: Batch) -> Tensor:
         logits = self.discriminator(batch.x, self._labels(batch)).float()
@@ -116,7 +118,11 @@ class AdversarialModel(GenerativeModel):
 
     def _fake(self, batch: Batch, ctx: Context) -> Tensor:
         """Samples of the batch's own classes: `(n, *shape)`."""
-        return self.generator(self._latents(batch, ctx), self._labels(batch))
+        return self.generate(self._latents(batch, ctx), self._labels(batch), ctx)
+
+    def generate(self, z: Tensor, y: Tensor | None, ctx: Context) -> Tensor:
+        """Samples of latents `(n, latent)` and classes `(n,)` as training makes them: `(n, *shape)`."""
+        return self.generator(z, y)
 
     def _made(self, batch: Batch, ctx: Context) -> Tensor:
         """The samples that the generator has just made of this batch's classes, or new ones."""
@@ -138,6 +144,8 @@ class AdversarialModel(GenerativeModel):
         if self.views is not None and self.training:
             self.views.follow(real.detach())
         terms = self.objective.discriminator(real, made, self.config.label_smoothing)
+        if self.config.drift:
+            terms["drift"] = self.config.drift * real.square().mean()
         if self.config.gradient_penalty:
             terms["gradient_penalty"] = self.config.gradient_penalty * self._between(batch, fake, ctx)
         return terms
@@ -169,7 +177,7 @@ class AdversarialModel(GenerativeModel):
 
     def _generator(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         c, y, z = self.config, self._labels(batch), self._latents(batch, ctx)
-        fake = self.generator(z, y)
+        fake = self.generate(z, y, ctx)
         if c.critic_steps == 1:
             ctx.shared["fake"] = fake.detach()
         seen = self._seen(fake, ctx)
@@ -186,7 +194,9 @@ class AdversarialModel(GenerativeModel):
             terms["feature_matching"] = c.feature_matching * feature_matching(aim.float(), found.float())
         if c.mode_seeking:
             other = self._latents(batch, ctx)
-            terms["mode_seeking"] = c.mode_seeking * mode_seeking(fake, self.generator(other, y), z, other)
+            terms["mode_seeking"] = c.mode_seeking * mode_seeking(
+                fake, self.generate(other, y, ctx), z, other
+            )
         return terms
 
     def graphs(self) -> dict[str, Graph]:
@@ -195,6 +205,6 @@ class AdversarialModel(GenerativeModel):
             inputs.append(Port("class", (1,), "int64", high=self.classes))
         return {"generator": Graph("generator", self.generator, tuple(inputs))}
 
-    def sampler(self) -> OneShot:
+    def sampler(self) -> Sampler:
         shape, named = (self.latent,), tuple(self.conditions)
         return OneShot(latent=shape, conditions=named).override(**self.config.sampling)

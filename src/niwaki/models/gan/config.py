@@ -43,6 +43,8 @@ class AdversarialConfig(ModelConfig):
     gradient_penalty: λ of λ · E(‖∇D‖ − 1)² between real and made samples
     clip:             after every step the discriminator's weights are brought into ±clip; 0 leaves them
     spectral:         every layer of the discriminator is divided by its largest singular value
+    drift:            weight of E D(x)² over real samples, which keeps logits near 0 where only their
+                      differences count (Karras et al. 2018, Appendix A.1)
     label_smoothing:  s of the target 1 − s for real samples
     instance_noise:   deviation, as a share of the range, of the noise that the discriminator's inputs get; it
                       falls to 0 in a straight line over the training
@@ -62,6 +64,7 @@ class AdversarialConfig(ModelConfig):
     gradient_penalty: float = Field(0.0, ge=0)
     clip: float = Field(0.0, ge=0)
     spectral: bool = False
+    drift: float = Field(0.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     instance_noise: float = Field(0.0, ge=0)
     feature_matching: float = Field(0.0, ge=0)
