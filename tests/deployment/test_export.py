@@ -21,6 +21,8 @@ from niwaki.deployment.check import check_graph, graph_errors, open_runner
 from niwaki.deployment.export import to_onnx
 from niwaki.deployment.fold import fold_upsampling
 from niwaki.deployment.onnx_file import read_onnx, write_graphs
+from niwaki.models.flow.bisection import bisect
+from niwaki.models.flow.constants import FromWeights
 from niwaki_runtime.engines import available
 
 NAMES = ("conv", "transposed", "denoiser", "flow", "cache")
@@ -170,6 +172,42 @@ def test_parametrized_weights_are_computed_once(tmp_path: Path) -> None:
     assert [n.op_type for n in proto.graph.node] == ["Gemm", "Tanh", "Gemm"]
     path = write_graphs({"g": proto}, tmp_path)["g"]
     assert max(check_graph("g", one(module), module, path).errors["openvino"].values()) < 1e-6
+
+
+def test_what_follows_from_weights_is_computed_once_where_a_module_says_so(tmp_path: Path) -> None:
+    class Turned(FromWeights):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.eye(6) + 0.1 * torch.randn(6, 6).triu(1))
+
+        def constants(self) -> tuple[Tensor, ...]:
+            return (torch.linalg.inv(self.weight),)  # no operator of ONNX
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x @ self.known()[0]
+
+    torch.manual_seed(0)
+    module = Turned()
+    proto = to_onnx("g", one(module), bake(module))
+    assert [n.op_type for n in proto.graph.node] == ["MatMul"]
+    check_graph("g", one(module), module, write_graphs({"g": proto}, tmp_path)["g"], tolerance=1e-6)
+    assert not module._folded
+
+
+def test_a_loop_keeps_its_constants_in_both_engines(tmp_path: Path) -> None:
+    """What only the body of a loop reads is read."""
+
+    class Cube(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.tanh()
+            return bisect(lambda v: v * v * v + 0.25 * v - x, -torch.ones_like(x), torch.ones_like(x))
+
+    proto = to_onnx("g", one(Cube()), bake(Cube()))
+    assert "Loop" in {n.op_type for n in proto.graph.node}
+    assert len(proto.graph.node) < 10
+    path = write_graphs({"g": proto}, tmp_path)["g"]
+    checked = check_graph("g", one(Cube()), Cube(), path, tolerance=1e-6)
+    assert set(checked.errors) == set(available())
 
 
 def test_large_constants_are_folded_but_small_ones_are_not_spread_out(tmp_path: Path) -> None:

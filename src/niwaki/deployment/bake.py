@@ -18,7 +18,8 @@ def bake(module: nn.Module) -> nn.Module:
     """A copy in eval mode, float32, contiguous, on the CPU; weight and spectral norms are computed in it.
 
     A parametrized weight would otherwise be computed at every call on the device, and int8 could not store
-    it. Quantized layers become integers and scales. Raises NiwakiError where the module cannot be copied.
+    it. Modules with a method `fold_constants` compute there what follows from their weights alone. Quantized
+    layers become integers and scales. Raises NiwakiError where the module cannot be copied.
     """
     try:
         copied = copy.deepcopy(module)
@@ -34,6 +35,9 @@ def bake(module: nn.Module) -> nn.Module:
                 plain_weights(part)
         for layer in quantized_layers(copied).values():
             freeze(layer)
+        for part in copied.modules():
+            if hasattr(part, "fold_constants"):
+                part.fold_constants()
         for p in copied.parameters():
             p.requires_grad_(False)
             p.data = p.data.contiguous()

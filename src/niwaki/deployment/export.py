@@ -47,6 +47,7 @@ _LOGGERS = (
     "torch.onnx",
     "torch.onnx._internal.exporter._registration",
     "torch.export",
+    "torch.fx.experimental.symbolic_shapes",
     "onnxscript",
     "onnx_ir",
 )

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from niwaki.deployment.onnx_file import producers, to_array
+from niwaki.deployment.onnx_file import drop_unused, producers, to_array
 
 __all__ = ["fold_norms", "fold_upsampling"]
 
@@ -44,11 +44,6 @@ class _View:
             self.constants[name].CopyFrom(tensor)
         else:
             self.graph.initializer.append(tensor)
-
-    def drop_unused(self) -> None:
-        used = {v for node in self.graph.node for v in node.input} | {o.name for o in self.graph.output}
-        for tensor in [t for t in self.graph.initializer if t.name not in used]:
-            self.graph.initializer.remove(tensor)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, object]:
@@ -91,7 +86,7 @@ def fold_norms(model: onnx.ModelProto) -> int:
         reshape.output[0] = norm.output[0]
         view.graph.node.remove(norm)
         done += 1
-    view.drop_unused()
+    drop_unused(view.graph)
     return done
 
 
@@ -137,7 +132,7 @@ def fold_upsampling(model: onnx.ModelProto) -> int:
         view.graph.node.remove(resize)
         conv.CopyFrom(transposed)
         done += 1
-    view.drop_unused()
+    drop_unused(view.graph)
     return done
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from niwaki.deployment.onnx_file import producers, to_array
+from niwaki.deployment.onnx_file import drop_unused, producers, to_array
 
 __all__ = ["quantize_embeddings", "store_integers", "symmetric_inputs", "unsigned_activations"]
 
@@ -45,7 +45,7 @@ def store_integers(model: onnx.ModelProto) -> int:
         model.graph.node.remove(node)
         done += 1
     if done:
-        _drop_unused(model)
+        drop_unused(model.graph)
     return done
 
 
@@ -147,9 +147,3 @@ def quantize_embeddings(model: onnx.ModelProto, smallest: int = 4096) -> int:
         model.graph.node.insert(i, dequantize)
         done += 1
     return done
-
-
-def _drop_unused(model: onnx.ModelProto) -> None:
-    used = {v for node in model.graph.node for v in node.input} | {o.name for o in model.graph.output}
-    for tensor in [t for t in model.graph.initializer if t.name not in used]:
-        model.graph.initializer.remove(tensor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,7 @@ from onnx import external_data_helper, numpy_helper
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import write_bytes
 
-__all__ = ["SMALL", "WEIGHTS", "producers", "read_onnx", "strip", "to_array", "write_graphs"]
+__all__ = ["SMALL", "WEIGHTS", "drop_unused", "producers", "read_onnx", "strip", "to_array", "write_graphs"]
 
 WEIGHTS = "weights.bin"
 """Where the graphs of one directory keep what they share."""
@@ -58,10 +58,7 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
         item.doc_string = ""
         if hasattr(item, "metadata_props"):
             del item.metadata_props[:]
-    used = {name for node in graph.node for name in node.input} | {o.name for o in graph.output}
-    unused = [t for t in graph.initializer if t.name not in used and not _has_subgraph(model)]
-    for tensor in unused:
-        graph.initializer.remove(tensor)
+    drop_unused(graph)
     for function in model.functions:
         del function.metadata_props[:]
         function.doc_string = ""
@@ -71,8 +68,21 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _has_subgraph(model: onnx.ModelProto) -> bool:
-    return any(a.HasField("g") or a.graphs for node in model.graph.node for a in node.attribute)
+def drop_unused(graph: onnx.GraphProto) -> None:
+    """Remove, in place, constants that no operator reads, also none in the body of a loop or a branch."""
+    used = set(_read(graph))
+    for tensor in [t for t in graph.initializer if t.name not in used]:
+        graph.initializer.remove(tensor)
+
+
+def _read(graph: onnx.GraphProto) -> Iterator[str]:
+    """Names of all values that are read in a graph, and in those inside of it."""
+    yield from (out.name for out in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _read(inner)
 
 
 def _key(tensor: onnx.TensorProto) -> str:
