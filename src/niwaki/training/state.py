@@ -15,6 +15,7 @@ from niwaki.training.config import TrainConfig, identity
 from niwaki.training.ema import Ema
 from niwaki.training.metrics import Sums
 from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
+from niwaki.training.outliers import Outliers
 from niwaki.training.resuming import changes, goes_further, may_go_on
 from niwaki.training.stages import Stage, locate
 from niwaki.training.validation import History
@@ -54,6 +55,7 @@ class State:
     history:  validations of the present stage
     about:    what else the weights follow from: the data's content, the model's config (`resuming`)
     longer:   lengths that a stage had before it was made longer, `{at, stage, then, now}`
+    outliers: gradient norms of the present stage, where `skip` watches them
     """
 
     model: Trainable
@@ -69,6 +71,7 @@ class State:
     history: History = field(default_factory=History)
     about: dict[str, Any] = field(default_factory=dict)
     longer: list[dict[str, Any]] = field(default_factory=list)
+    outliers: Outliers = field(default_factory=Outliers)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.device)
@@ -110,6 +113,7 @@ class State:
             "identity": self.identity(),
             "machine": self.machine(),
             **({"longer": list(self.longer)} if self.longer else {}),
+            **({"outliers": self.outliers.to_json()} if self.outliers.seen else {}),
         }
         return Checkpoint(tensors, record)
 
@@ -121,6 +125,7 @@ class State:
         self.longer = list(record.get("longer", ()))
         self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
         self.history = History.from_json(record.get("validations", {}))
+        self.outliers.seen = Outliers.from_json(record.get("outliers", {})).seen
         self.load_weights(checkpoint)
         self.sums.restore(checkpoint.part("sums"), record["counts"])
 
