@@ -94,6 +94,8 @@ class TrainConfig(BaseConfig):
     schedule:         by name (`cosine` falls to 0 at the end of the stage) or with settings:
                       `{name: one_cycle, rise: 0.2}`
     clip:             largest norm of the gradient of a phase; 0 does not clip
+    skip:             a gradient whose norm is more than so many times the running norm of its phase, or not
+                      finite, is not followed, at most ten in a row; 0 follows all
     ema:              decay of the averaged weights, ramped up at the start of a stage; 0 keeps none
     precision:        `auto` is bf16 autocast where the hardware multiplies in bf16, float32 elsewhere
     channels_last:    keep images and convolution weights with the channels innermost; `auto` does so unless
@@ -133,6 +135,7 @@ class TrainConfig(BaseConfig):
     warmup: int = Field(0, ge=0)
     schedule: str | dict[str, Any] = "cosine"
     clip: float = Field(0.0, ge=0)
+    skip: float = Field(0.0, ge=0)
     ema: float = Field(0.999, ge=0, lt=1)
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     channels_last: bool | Literal["auto"] = "auto"
@@ -241,7 +244,7 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 """Settings that do not touch the weights, as long as no validation decides over them."""
 
 _ADDED = {
-    "optimizers", "validation_batches", "early_stopping", "keep_best",
+    "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""

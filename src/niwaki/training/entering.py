@@ -80,6 +80,7 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     if fresh:
         _begin(setup, state, stage, stepper)
         state.history = type(state.history)()
+        state.outliers.clear()
     hashes = frozen_hashes(model, settings.freeze)
     state.frozen |= {f"{stage.config.name}/{n}": h for n, h in hashes.items()}
     for module in model.modules():

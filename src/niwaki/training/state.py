@@ -15,6 +15,7 @@ from niwaki.training.config import TrainConfig, identity
 from niwaki.training.ema import Ema
 from niwaki.training.metrics import Sums
 from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
+from niwaki.training.outliers import Outliers
 from niwaki.training.resuming import changes, goes_further, may_go_on
 from niwaki.training.stages import Stage, locate
 from niwaki.training.validation import History
@@ -57,6 +58,7 @@ class State:
     looks:    what the watch for collapse has seen (`watcher`)
     told:     failures that it has told, `{step, stage, failure, text}`
     chosen:   what rules have chosen from the data, `{stage, name, value, text}`
+    outliers: gradient norms of the present stage, where `skip` watches them
     """
 
     model: Trainable
@@ -75,6 +77,7 @@ class State:
     looks: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     chosen: list[dict[str, Any]] = field(default_factory=list)
+    outliers: Outliers = field(default_factory=Outliers)
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.device)
@@ -118,6 +121,7 @@ class State:
             **({"longer": list(self.longer)} if self.longer else {}),
             **({"chosen": list(self.chosen)} if self.chosen else {}),
             **({"looks": list(self.looks), "told": list(self.told)} if self.looks else {}),
+            **({"outliers": self.outliers.to_json()} if self.outliers.seen else {}),
         }
         return Checkpoint(tensors, record)
 
@@ -131,6 +135,7 @@ class State:
         self.looks, self.told = list(record.get("looks", ())), list(record.get("told", ()))
         self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
         self.history = History.from_json(record.get("validations", {}))
+        self.outliers.seen = Outliers.from_json(record.get("outliers", {})).seen
         self.load_weights(checkpoint)
         self.sums.restore(checkpoint.part("sums"), record["counts"])
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, CallError, Context, Phase, Trainable
 from niwaki.training.hardware import channels_last, seed_generators
+from niwaki.training.outliers import norm_of
 from niwaki.training.schedule import ema_decay, lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage
 from niwaki.training.state import Counters, State
@@ -89,7 +90,7 @@ class Stepper:
 
     def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
         self.fabric, self.model, self.config, self.seed = fabric, state.model, stage.settings, state.seed
-        self.sums, self.ema = state.sums, state.ema
+        self.sums, self.ema, self.outliers = state.sums, state.ema, state.outliers
         self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
         self.wrapped = fabric.setup_module(_Loss(self.model), move_to_device=False)
@@ -151,19 +152,37 @@ class Stepper:
             named = {f"{phase.name}/{n}": t for n, t in terms.items()}
             if len(terms) > 1 or ctx.weights or call.weights:
                 named[f"{phase.name}/total"] = total
-            self.sums.add(named, 1 / len(parts))
-            self._record(phase.name, ctx, 1 / len(parts))
-        if watch:
-            watch.gradients(active.parameters, phase.name, ctx.step)
-        if config.clip:
-            norm = fabric.clip_gradients(
-                self.wrapped, optimizer, max_norm=config.clip, error_if_nonfinite=False
-            )
-            self.sums.add({f"{phase.name}/gradient_norm": norm})
-        optimizer.step()
+            # A value that is not finite stays in a sum, and one that is skipped must not end the training.
+            if not config.skip or bool(torch.isfinite(total)):
+                self.sums.add(named, 1 / len(parts))
+                self._record(phase.name, ctx, 1 / len(parts))
+            ctx.logged.clear()
+        if self._followed(active, optimizer, watch, ctx):
+            optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if watch:
             watch.weights(active.parameters, phase.name, ctx.step)
+
+    def _followed(self, active: ActivePhase, optimizer: Any, watch: Watch | None, ctx: Context) -> bool:
+        """Clip the gradients; whether they are to be followed. Only where some are skipped, it waits for the
+        device."""
+        config, name, norm = self.config, active.phase.name, None
+        if watch and not config.skip:
+            watch.gradients(active.parameters, name, ctx.step)
+        if config.clip:
+            norm = self.fabric.clip_gradients(
+                self.wrapped, optimizer, max_norm=config.clip, error_if_nonfinite=False
+            )
+        elif config.skip:
+            norm = norm_of(p.grad for p in active.parameters.values())
+        skipped = bool(config.skip) and self.outliers.skips(name, float(norm), config.skip)
+        if config.skip:
+            self.sums.add({f"{name}/skipped": torch.tensor(float(skipped), device=self.device)})
+            if watch and not skipped:
+                watch.gradients(active.parameters, name, ctx.step)
+        if norm is not None and not skipped:
+            self.sums.add({f"{name}/gradient_norm": norm})
+        return not skipped
 
     def _unsynced(self, on: bool) -> AbstractContextManager[Any]:
         """Gradients of all but the last micro-batch stay on their own process."""
