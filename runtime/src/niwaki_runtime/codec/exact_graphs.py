@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki_runtime.codec.windows import window_operators
 from niwaki_runtime.errors import BundleError, NiwakiError, first_line
 
 __all__ = ["ExactGraph", "open_exact"]
@@ -42,7 +43,7 @@ def open_exact(file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) ->
     try:
         model = onnx.load(str(file))
         _widen(model, onnx)
-        return ExactGraph(ReferenceEvaluator(model), inputs, outputs)
+        return ExactGraph(ReferenceEvaluator(model, new_ops=window_operators()), inputs, outputs)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleError(f"{file.name} cannot be run exactly: {first_line(error)}") from error
 

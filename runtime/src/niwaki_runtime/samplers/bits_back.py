@@ -38,9 +38,8 @@ class BitsBack(Sampler):
     conditions: tuple[str, ...] = ("x",)
 
     def __post_init__(self) -> None:
-        if not self.groups:
-            raise CallError("the sampler 'bits_back' needs at least one group of latents")
-        check_shape(self.groups, "the sampler 'bits_back'")
+        if not self.groups or min(self.groups) < 1:
+            raise CallError(f"the sampler 'bits_back' needs groups of one latent or more, not {self.groups}")
         check_shape((self.latents,), "the sampler 'bits_back'")
 
     @property
