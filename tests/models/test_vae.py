@@ -14,7 +14,8 @@ from torch.distributions import Bernoulli, Independent, MultivariateNormal, Norm
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data.inputs import make_inputs
 from niwaki.deployment import export_graphs, package, parity
-from niwaki.models.vae.likelihoods import bernoulli, gaussian, kl_to_standard
+from niwaki.models.vae.divergences import kl_to_standard
+from niwaki.models.vae.likelihoods import bernoulli, gaussian
 
 
 def test_kl_is_that_of_torch_distributions() -> None:

@@ -11,7 +11,7 @@ from training_toys import Regression
 
 from niwaki.core.contract import Batch, Context
 from niwaki.core.store import read_jsonl
-from niwaki.data import Split
+from niwaki.data import Feeder, Split
 from niwaki.training import NotFinite, TrainConfig, fit
 from niwaki.training.outliers import IN_A_ROW, Outliers, norm_of
 
@@ -90,6 +90,40 @@ def test_at_most_ten_are_skipped_in_a_row(norm: float) -> None:
     decisions = [outliers.skips("a", norm, 3.0) for _ in range(5 * IN_A_ROW)]
     runs = "".join("s" if d else "f" for d in decisions).split("f")
     assert max(map(len, runs)) == IN_A_ROW
+
+
+def test_a_resumed_training_skips_what_an_uninterrupted_one_does(vectors, tmp_path) -> None:
+    class Crash(Exception):
+        pass
+
+    class Failing:
+        feeder, at = Feeder(vectors, 8, seed=1), 33
+
+        def batch(self, k: int) -> Batch:
+            if k == self.at:
+                raise Crash
+            return self.feeder.batch(k)
+
+    def run(where: str, **changes) -> Spiked:
+        torch.manual_seed(0)
+        model = Spiked({25: 40.0, 36: 40.0})
+        config = TrainConfig(
+            steps=50, batch=8, lr=0.02, skip=5.0, log_every=10, checkpoint_every=10, precision="fp32"
+        )
+        fit(model, vectors, config, seed=1, directory=tmp_path / where, **changes)
+        return model
+
+    whole, failing = run("whole", batches=Feeder(vectors, 8, seed=1)), Failing()
+    with pytest.raises(Crash):
+        run("cut", batches=failing)
+    failing.at = -1
+    again = run("cut", batches=failing, resume=True)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in whole.state_dict().items())
+    logs = [
+        [r.get("fit/skipped") for r in read_jsonl(tmp_path / d / "metrics.jsonl")] for d in ("whole", "cut")
+    ]
+    assert logs[0] == logs[1]
+    assert sum(x or 0.0 for x in logs[0]) == pytest.approx(0.2)
 
 
 def test_norms_come_back_with_a_checkpoint() -> None:

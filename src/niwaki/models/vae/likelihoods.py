@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["LIKELIHOODS", "Likelihood", "bernoulli", "gaussian", "kl_to_standard"]
+__all__ = ["LIKELIHOODS", "Likelihood", "bernoulli", "gaussian"]
 
 
 def bernoulli(x: Tensor, logits: Tensor, log_scale: Tensor) -> Tensor:
@@ -42,8 +42,3 @@ class Likelihood:
 
 
 LIKELIHOODS = {"bernoulli": Likelihood(bernoulli, unit=True), "gaussian": Likelihood(gaussian, unit=False)}
-
-
-def kl_to_standard(mean: Tensor, log_var: Tensor) -> Tensor:
-    """KL(N(mean, e^log_var I) ‖ N(0, I)) in nats `(n, d)`, by latent (Kingma & Welling 2014, Appendix B)."""
-    return 0.5 * (mean.square() + log_var.exp() - 1.0 - log_var)

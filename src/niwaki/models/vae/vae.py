@@ -1,4 +1,5 @@
-"""The variational autoencoder: Kingma & Welling 2014; β: Higgins et al. 2017; classes: Sohn et al. 2015."""
+"""The variational autoencoder: Kingma & Welling 2014; β: Higgins et al. 2017; classes: Sohn et al. 2015;
+several samples for the bound: Burda et al. 2016; total correlation: Chen et al. 2018."""
 
 from __future__ import annotations
 
@@ -24,8 +25,10 @@ from niwaki.core.contract import (
     ValueSpec,
     View,
 )
-from niwaki.models.registry import ModelConfig, register
-from niwaki.models.vae.likelihoods import LIKELIHOODS, kl_to_standard
+from niwaki.models.registry import ModelConfig, register, register_preset
+from niwaki.models.vae.divergences import kl_to_standard, log_normal, total_correlation
+from niwaki.models.vae.importance import log_mean_exp, repeat_rows
+from niwaki.models.vae.likelihoods import LIKELIHOODS
 from niwaki.models.vae.networks import Decoder, Encoder
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of, to_signed, to_unit
 from niwaki_runtime import noise
@@ -44,6 +47,11 @@ class VaeConfig(ModelConfig):
     likelihood:  `bernoulli` (grey values are probabilities) or `gaussian` (one learned standard deviation)
     beta:        weight of the KL term; 1 is the ELBO
     warmup:      share of training over which β rises from 0
+    importance:  samples of z that the objective takes for each x: 1 is the ELBO, more the tighter bound of
+                 Burda et al. 2016
+    bound:       samples that the program `log_prob` takes; 0: as many as the objective
+    total_correlation: weight of the total correlation within the KL term (β of Chen et al. 2018); 1 is the
+                 ELBO, more parts the latents
     """
 
     latent: int = Field(16, ge=1)
@@ -54,6 +62,30 @@ class VaeConfig(ModelConfig):
     likelihood: Literal["bernoulli", "gaussian"] = "gaussian"
     beta: float = Field(1.0, ge=0)
     warmup: float = Field(0.0, ge=0, le=1)
+    importance: int = Field(1, ge=1, exclude_if=lambda value: value == 1)
+    bound: int = Field(0, ge=0, exclude_if=lambda value: not value)
+    total_correlation: float = Field(1.0, ge=0, exclude_if=lambda value: value == 1.0)
+
+
+register_preset("beta-vae", "vae", "β-VAE (Higgins et al. 2017): the KL term counts four times", beta=4.0)
+register_preset(
+    "beta-tc-vae",
+    "vae",
+    "β-TCVAE (Chen et al. 2018): only the total correlation of the latents counts six times",
+    total_correlation=6.0,
+)
+register_preset(
+    "iwae",
+    "vae",
+    "Importance-weighted autoencoder (Burda et al. 2016): a bound by eight samples",
+    importance=8,
+)
+register_preset(
+    "conditional-vae",
+    "vae",
+    "Conditional VAE (Sohn et al. 2015): encoder and decoder are told the class, whatever else the data have",
+    conditioning={"columns": ("class",)},
+)
 
 
 @register("vae")
@@ -114,14 +146,27 @@ class Vae(GenerativeModel):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         y = labels_of(batch, self.classes, self.name)
+        c, size = self.config, self.spec.size  # terms are per value, whatever the size of the images
         mean, log_var = self.posterior(batch.x, y)
-        eps = torch.randn(mean.shape, generator=ctx.rng, device=mean.device)
-        reconstruction = -self._log_likelihood(batch.x, mean + (0.5 * log_var).exp() * eps, y).mean()
+        shape = mean.shape if c.importance == 1 else (len(batch), c.importance, *mean.shape[1:])
+        eps = torch.randn(shape, generator=ctx.rng, device=mean.device)
+        ramp = min(1.0, ctx.progress / c.warmup) if c.warmup else 1.0
         kl = kl_to_standard(mean, log_var).flatten(1).sum(1).mean()
-        ramp = min(1.0, ctx.progress / self.config.warmup) if self.config.warmup else 1.0
-        ctx.log(elbo=-(reconstruction + kl), nats_of_latent=kl)
-        size = self.spec.size  # per value, so that the step size does not depend on the image's size
-        return {"reconstruction": reconstruction / size, "kl": self.config.beta * ramp * kl / size}
+        if c.importance == 1:
+            z = mean + (0.5 * log_var).exp() * eps
+            reconstruction = -self._log_likelihood(batch.x, z, y).mean()
+            ctx.log(elbo=-(reconstruction + kl), nats_of_latent=kl)
+            terms = {"reconstruction": reconstruction / size, "kl": c.beta * ramp * kl / size}
+        else:
+            bound = self._weighted(batch.x, mean, log_var, eps, y, c.beta * ramp).mean()
+            ctx.log(bound=bound, nats_of_latent=kl)
+            terms = {"bound": -bound / size}
+            z = mean + (0.5 * log_var).exp() * eps[:, 0]
+        if c.total_correlation != 1.0:
+            found = total_correlation(*(t.flatten(1) for t in (z, mean, log_var)))
+            ctx.log(nats_of_total_correlation=found)
+            terms["total_correlation"] = (c.total_correlation - 1.0) * ramp * found / size
+        return terms
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), float32, each `(n, *latent)`."""
@@ -153,17 +198,51 @@ class Vae(GenerativeModel):
         z = mean + (0.5 * log_var).exp() * eps
         return self._log_likelihood(x, z, y) - kl_to_standard(mean, log_var).flatten(1).sum(1)
 
+    def _weighted(
+        self, x: Tensor, mean: Tensor, log_var: Tensor, eps: Tensor, y: Tensor | None, beta: float = 1.0
+    ) -> Tensor:
+        """log 1/k Σ p(x | z) (p(z)/q(z | x))^β over the k samples that `eps` `(n, k, *latent)` makes."""
+        k = eps.shape[1]
+        mean, log_var, x = (repeat_rows(t, k) for t in (mean, log_var, x))
+        eps = eps.flatten(0, 1)
+        z = mean + (0.5 * log_var).exp() * eps
+        # log q(z | x) by ε itself: (z − μ)/σ again would lose digits where σ is small
+        posterior = -0.5 * (eps.square() + log_var + math.log(2.0 * math.pi))
+        divergence = (posterior - log_normal(z, torch.zeros_like(z), torch.zeros_like(z))).flatten(1).sum(1)
+        likelihood = self._log_likelihood(x, z, None if y is None else repeat_rows(y, k))
+        return log_mean_exp(likelihood - beta * divergence, k)
+
+    def bound_of_draws(self, eps: Tensor, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The bound of Burda et al. 2016 by the samples of z that `eps` `(n, k, *latent)` makes, in nats
+        `(n,)`."""
+        mean, log_var = self.posterior(x, y)
+        return self._weighted(x, mean, log_var, eps, y)
+
+    def importance_bound(self, x: Tensor, y: Tensor | None = None, *, samples: int, seed: int = 0) -> Tensor:
+        """`bound_of_draws` by counter-based samples of `seed`: in expectation it rises with their number, up
+        to log p(x), or log p(x | y)."""
+        eps = noise.normal(seed, 0, x.shape[0], (samples, *self.latent.shape))
+        return self.bound_of_draws(torch.from_numpy(eps).to(x), x, y)
+
+    @property
+    def _bound(self) -> int:
+        """Samples that `log_prob` takes."""
+        return self.config.bound or self.config.importance
+
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 8, seed: int = 0) -> Tensor:
-        """A lower bound of log p(x) in nats `(n,)`, of log p(x | y) given classes `y` `(n,)`.
+        """A lower bound of log p(x) in nats `(n,)`, of log p(x | y) given classes `y` `(n,)`: the mean ELBO
+        of `draws`, or the bound by as many samples as the config's `bound` or `importance` say.
 
         Gaussian: log-density per sample, values in the spec's range. Bernoulli: the bound is on the expected
         log-probability of the image binarized with its grey values. A conditional model without `y` sums over
         equally likely classes: log p(x) ≥ log Σ_y e^ELBO(x, y) / K.
         """
         if not self.classes or y is not None:
+            if self._bound > 1:
+                return self.importance_bound(x, y, samples=self._bound, seed=seed)
             return self.elbo(x, y, draws=draws, seed=seed)
         each = [
-            self.elbo(x, torch.full((x.shape[0],), c, device=x.device), draws=draws, seed=seed)
+            self.log_prob(x, torch.full((x.shape[0],), c, device=x.device), draws=draws, seed=seed)
             for c in range(self.classes)
         ]
         return torch.logsumexp(torch.stack(each), dim=0) - math.log(self.classes)
@@ -181,21 +260,28 @@ class Vae(GenerativeModel):
             raise CallError("this VAE is conditional: give the classes too")
         return y if self.classes else None
 
+    @property
+    def _draws(self) -> tuple[int, ...]:
+        """Shape of the noise that `log_prob` takes for each x."""
+        return self.latent.shape if self._bound == 1 else (self._bound, *self.latent.shape)
+
     def graphs(self) -> dict[str, Graph]:
         asked = (Port("class", (1,), "int64", high=self.classes),) if self.classes else ()
         x, z, eps = (
             Port("x", (1, *self.spec.shape)),
-            *(Port(k, (1, *self.latent.shape)) for k in ("z", "eps")),
+            Port("z", (1, *self.latent.shape)),
+            Port("eps", (1, *self._draws)),
         )
+        elbo = View(self, "elbo_of_draw" if self._bound == 1 else "bound_of_draws")
         return {
             "decoder": Graph("decoder", self.decoder, (z, *asked)),
             "encoder": Graph("encoder", View(self, "encode"), (x, *asked), ("mean",)),
-            "elbo": Graph("likelihood", View(self, "elbo_of_draw"), (eps, x, *asked), ("elbo",)),
+            "elbo": Graph("likelihood", elbo, (eps, x, *asked), ("elbo",)),
         }
 
     def programs(self) -> dict[str, Program]:
         """`sample`; `encode` gives the posterior's mean, `decode` the mean of p(x | z), `log_prob` the
-        evidence lower bound at one draw, in nats."""
+        evidence lower bound at one draw, or by as many samples as the config says, in nats."""
         asked = tuple(self.conditions)
         z = self.latent
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
@@ -208,7 +294,7 @@ class Vae(GenerativeModel):
                 {"z": ConditionSpec(z), **self.conditions},
                 self.spec.x,
             ),
-            "log_prob": Program(OneShot(z.shape, "elbo", ("x", *asked)), image, nats),
+            "log_prob": Program(OneShot(self._draws, "elbo", ("x", *asked)), image, nats),
         }
 
     def sampler(self) -> OneShot:
