@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from model_cases import DIGITS, batch, context, make
@@ -13,9 +15,10 @@ from niwaki.models.flow.image_layers import (
     ChannelNorm,
     ConvCoupling,
     InvertibleMix,
+    Scale,
     Squeeze,
-    invert_unit_lower,
 )
+from niwaki.models.flow.networks import ConvNetwork
 from niwaki.models.flow.transforms import Affine, Spline
 
 SHAPE = (4, 4, 6)
@@ -30,8 +33,9 @@ def layers() -> dict[str, nn.Module]:
         "mix": InvertibleMix(SHAPE),
         "mix of many": InvertibleMix((11, 2, 3)),
         "mix of one": InvertibleMix((1, 4, 4)),
-        "affine": ConvCoupling(SHAPE, Affine(), width=8, classes=3),
-        "spline": ConvCoupling((3, 4, 6), Spline(4), width=8, classes=3),
+        "affine": ConvCoupling(SHAPE, Affine(), partial(ConvNetwork, width=8, classes=3)),
+        "spline": ConvCoupling((3, 4, 6), Spline(4), partial(ConvNetwork, width=8, classes=3)),
+        "scale": Scale(SHAPE, [Squeeze(SHAPE), ChannelNorm((16, 2, 3)), InvertibleMix((16, 2, 3))]),
     }
     for layer in found.values():
         for p in layer.parameters():
@@ -58,12 +62,38 @@ def test_its_log_determinant_is_that_of_the_jacobian(name: str) -> None:
     torch.testing.assert_close(layer(x[None], y)[1][0], expected, atol=1e-9, rtol=1e-9)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 7, 16, 33])
-def test_a_unit_lower_matrix_is_inverted_by_products(size: int) -> None:
-    matrix = torch.tril(torch.randn(size, size, dtype=torch.float64), -1) / size**0.5
-    matrix = matrix + torch.eye(size, dtype=torch.float64)
-    expected = torch.linalg.inv(matrix)
-    torch.testing.assert_close(invert_unit_lower(matrix), expected, atol=1e-9, rtol=1e-9)
+@pytest.mark.parametrize("channels", [1, 2, 3, 7, 16])
+def test_the_inverse_of_the_mix_is_that_of_its_matrix(channels: int) -> None:
+    torch.manual_seed(0)
+    mix = InvertibleMix((channels, 2, 2))
+    for p in mix.parameters():
+        nn.init.normal_(p, std=0.5)
+    weight, inverse, logdet = mix.double().constants()
+    torch.testing.assert_close(inverse, torch.linalg.inv(weight), atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(logdet, 4 * torch.linalg.slogdet(weight).logabsdet, atol=1e-9, rtol=1e-9)
+
+
+def test_under_autocast_values_keep_their_digits() -> None:
+    """Rounded to bfloat16 they would not come back."""
+    mix, x = InvertibleMix(SHAPE), torch.randn(3, *SHAPE)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(mix.move(x, None)[0], InvertibleMix._mixed(mix, mix.constants()[0], x))
+        torch.testing.assert_close(mix.back(mix.move(x, None)[0], None), x, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["norm", "mix", "scale"])
+def test_folded_constants_change_nothing(name: str) -> None:
+    layer, x = layers()[name], torch.randn(3, WIDE)
+    y = torch.zeros(3, dtype=torch.int64)
+    before = layer(x, y), layer.inverse(x, y)
+    for part in layer.modules():
+        if hasattr(part, "fold_constants"):
+            part.fold_constants()
+            for p in part.parameters():  # from now on its weights no longer count
+                if p is not getattr(part, "shift", None):
+                    nn.init.normal_(p)
+    for old, new in zip((*before[0], before[1]), (*layer(x, y), layer.inverse(x, y)), strict=True):
+        torch.testing.assert_close(old, new)
 
 
 def test_the_mix_starts_as_a_rotation_and_mixes_channels_alone() -> None:

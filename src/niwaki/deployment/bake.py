@@ -36,8 +36,9 @@ def bake(module: nn.Module) -> nn.Module:
         for layer in quantized_layers(copied).values():
             freeze(layer)
         for part in copied.modules():
-            if hasattr(part, "fold_constants"):
-                part.fold_constants()
+            fold = getattr(part, "fold_constants", None)
+            if callable(fold):
+                fold()
         for p in copied.parameters():
             p.requires_grad_(False)
             p.data = p.data.contiguous()

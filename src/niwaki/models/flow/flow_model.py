@@ -52,7 +52,7 @@ class FlowModel(GenerativeModel):
 
     Stored levels are dequantised: log-densities are those of x + noise over the level's own cell.
     A subclass says its `layers`: modules on flattened samples `(n, size)` with `forward(x, y)` → z and
-    log|det|, `inverse(z, y)` → x, and `begin(x)` where they follow from data.
+    log|det|, `inverse(z, y)` → x, and `begin(x, y)` where they follow from data.
 
     spec: amounts or levels of two values or more; what has no bounds has no histograms
     """
@@ -106,7 +106,7 @@ class FlowModel(GenerativeModel):
         h, _ = self._begin(x)
         for layer in self.flow:
             if hasattr(layer, "begin"):
-                layer.begin(h)  # type: ignore[operator]
+                layer.begin(h, y)  # type: ignore[operator]
             h, _ = layer(h, y)
 
     def dequantise(self, x: Tensor, rng: torch.Generator) -> Tensor:
@@ -115,9 +115,17 @@ class FlowModel(GenerativeModel):
             return x
         return x + self.step * (torch.rand(x.shape, generator=rng, device=x.device, dtype=x.dtype) - 0.5)
 
+    def filled(self, x: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Levels with noise from q, and log q of the noise in parts of a cell `(n,)`: 0 where it is uniform.
+
+        log P(x) ≥ E_q [log p(x + noise) − log q(noise | x)] + size · log step (Ho et al. 2019, Equation 12).
+        """
+        return self.dequantise(x, rng), x.new_zeros(x.shape[0])
+
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         y = labels_of(batch, self.classes, self.name)
-        nats = -self.class_log_prob(self.dequantise(batch.x, ctx.rng), y).mean() / self.spec.size
+        x, log_q = self.filled(batch.x, ctx.rng)
+        nats = (log_q - self.class_log_prob(x, y)).mean() / self.spec.size
         ctx.log(bits_per_dim=nats / math.log(2.0) - (math.log2(self.step) if self.step else 0.0))
         return {"nll": nats}
 
@@ -133,7 +141,11 @@ class FlowModel(GenerativeModel):
         """z `(n, size)` → x `(n, *shape)`, also half a step beyond the spec's range."""
         for layer in reversed(self.flow):
             z = layer.inverse(z, y)  # type: ignore[operator]
-        x = z if self.marginals is None else self.marginals.inverse(z)
+        return self._end(z)
+
+    def _end(self, h: Tensor) -> Tensor:
+        """Through the marginals' inverse, where the values have bounds: `(n, size)` → x `(n, *shape)`."""
+        x = h if self.marginals is None else self.marginals.inverse(h)
         return x.reshape(-1, *self.spec.shape)
 
     def _begin(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -146,8 +158,11 @@ class FlowModel(GenerativeModel):
 
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """x `(n, *shape)` in the spec's range."""
-        x = self.inverse(z, y)
-        return x if self.marginals is None else x.clamp(self.spec.low, self.spec.high)
+        return self.within(self.inverse(z, y))
+
+    def within(self, x: Tensor) -> Tensor:
+        """x in the spec's range, where it has bounds."""
+        return x.clamp(self.spec.low, self.spec.high) if self.bounded else x
 
     def class_log_prob(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """log p(x | y) in nats `(n,)`: log N(z; 0, I) + log|det ∂z/∂x|."""
@@ -173,8 +188,14 @@ class FlowModel(GenerativeModel):
         }
 
     def sampler(self) -> Sampler:
-        sampler = OneShot(latent=(self.spec.size,), graph="generator", conditions=tuple(self.conditions))
-        return sampler.override(**self.config.sampling)
+        return self.decoding().override(**self.config.sampling)
+
+    def decoding(self, z: str = "") -> Sampler:
+        """How z becomes x: drawn, or the condition of that name."""
+        asked = tuple(self.conditions)
+        if z:
+            return OneShot(None, "generator", (z, *asked))
+        return OneShot((self.spec.size,), "generator", asked)
 
     def programs(self) -> dict[str, Program]:
         asked, anything = tuple(self.conditions), Real(-math.inf, math.inf)
@@ -183,11 +204,7 @@ class FlowModel(GenerativeModel):
         return {
             **super().programs(),
             "encode": Program(OneShot(None, "encoder", ("x", *asked)), {"x": x, **self.conditions}, z),
-            "decode": Program(
-                OneShot(None, "generator", ("z", *asked)),
-                {"z": ConditionSpec(z), **self.conditions},
-                self.spec.x,
-            ),
+            "decode": Program(self.decoding("z"), {"z": ConditionSpec(z), **self.conditions}, self.spec.x),
             "log_prob": Program(
                 OneShot(None, "density", ("x",)), {"x": x}, ValueSpec("vector", (), "", anything)
             ),

@@ -4,14 +4,15 @@ rest, which earlier levels have split off."""
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
+from niwaki.models.flow.constants import FromWeights
 from niwaki.models.flow.transforms import Transform
-from niwaki.nn.layers.blocks import near_zero_init
 
-__all__ = ["ChannelNorm", "ConvCoupling", "InvertibleMix", "Squeeze", "invert_unit_lower"]
+__all__ = ["ChannelNorm", "ConvCoupling", "InvertibleMix", "OnImage", "Scale", "Squeeze"]
 
 
 class OnImage(nn.Module):
@@ -34,17 +35,60 @@ class OnImage(nn.Module):
     def image(self, x: Tensor) -> Tensor:
         return x[:, : self.size].unflatten(1, self.shape)
 
+    @property
+    def after(self) -> tuple[int, int, int]:
+        """(C, H, W) of what comes out."""
+        return self.shape
+
+    def begin(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Set what follows from data `(n, size)`. In place, under `no_grad`."""
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         z, logdet = self.move(self.image(x), y)
         return self._with_rest(z, x), logdet
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return self._with_rest(self.back(self.image(z), y), z)
+        return self._with_rest(self.back(z[:, : self.size].unflatten(1, self.after), y), z)
 
     def _with_rest(self, image: Tensor, whole: Tensor) -> Tensor:
         """Flattened again, before what is left alone of `whole`."""
         flat = image.flatten(1)
         return flat if whole.shape[1] == self.size else torch.cat([flat, whole[:, self.size :]], dim=1)
+
+
+class Scale(OnImage):
+    """Layers on the same values, one after another; what earlier scales have split off is cut off and put
+    back once for all of them."""
+
+    def __init__(self, shape: tuple[int, int, int], parts: list[OnImage]) -> None:
+        super().__init__(shape)
+        self.parts = nn.ModuleList(parts)
+
+    @property
+    def after(self) -> tuple[int, int, int]:
+        return self._parts()[-1].after
+
+    def begin(self, x: Tensor, y: Tensor | None = None) -> None:
+        """Activation normalization, layer by layer."""
+        image = self.image(x)
+        for part in self._parts():
+            part.begin(image.flatten(1), y)
+            image = part.move(image, y)[0]
+
+    def move(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        total = x.new_zeros(x.shape[0])
+        for part in self._parts():
+            x, logdet = part.move(x, y)
+            total = total + logdet
+        return x, total
+
+    def back(self, z: Tensor, y: Tensor | None) -> Tensor:
+        for part in reversed(self._parts()):
+            z = part.back(z, y)
+        return z
+
+    def _parts(self) -> list[OnImage]:
+        return [part for part in self.parts if isinstance(part, OnImage)]
 
 
 class Squeeze(OnImage):
@@ -59,10 +103,10 @@ class Squeeze(OnImage):
         return nn.functional.pixel_unshuffle(x, 2), x.new_zeros(x.shape[0])
 
     def back(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return nn.functional.pixel_shuffle(z.flatten(1).unflatten(1, self.after), 2)
+        return nn.functional.pixel_shuffle(z, 2)
 
 
-class ChannelNorm(OnImage):
+class ChannelNorm(OnImage, FromWeights):
     """z = e^s (x + b), channel by channel (Kingma & Dhariwal 2018, Section 3.1)."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
@@ -70,33 +114,26 @@ class ChannelNorm(OnImage):
         self.log_scale = nn.Parameter(torch.zeros(shape[0], 1, 1))
         self.shift = nn.Parameter(torch.zeros(shape[0], 1, 1))
 
-    def begin(self, x: Tensor) -> None:
+    def begin(self, x: Tensor, y: Tensor | None = None) -> None:
         """Make the channels of `x` come out with mean 0 and variance 1. In place, under `no_grad`."""
         rows = self.image(x).transpose(0, 1).flatten(1)
         self.shift.copy_(-rows.mean(1)[:, None, None])
         self.log_scale.copy_(-torch.log(rows.std(1, unbiased=False) + 1e-3)[:, None, None])
 
-    def move(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+    def constants(self) -> tuple[Tensor, ...]:
+        """e^s, e^−s and log|det|."""
         places = self.shape[1] * self.shape[2]
-        return torch.exp(self.log_scale) * (x + self.shift), places * self.log_scale.sum().expand(x.shape[0])
+        return torch.exp(self.log_scale), torch.exp(-self.log_scale), places * self.log_scale.sum()
+
+    def move(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
+        scale, _, logdet = self.known()
+        return scale * (x + self.shift), logdet.expand(x.shape[0])
 
     def back(self, z: Tensor, y: Tensor | None) -> Tensor:
-        return z * torch.exp(-self.log_scale) - self.shift
+        return z * self.known()[1] - self.shift
 
 
-def invert_unit_lower(matrix: Tensor) -> Tensor:
-    """Inverse of a lower triangular matrix `(c, c)` with ones on its diagonal, by products alone, which every
-    engine has: (I + N)⁻¹ = (I − N)(I + N²)(I + N⁴) …, since N is nilpotent."""
-    one = torch.eye(matrix.shape[0], dtype=matrix.dtype, device=matrix.device)
-    power = matrix - one
-    out = one - power
-    for _ in range(max(0, math.ceil(math.log2(matrix.shape[0])) - 1)):
-        power = power @ power
-        out = out @ (one + power)
-    return out
-
-
-class InvertibleMix(OnImage):
+class InvertibleMix(OnImage, FromWeights):
     """A 1×1 convolution P L (U + diag e^s ±1), whose determinant is that of its diagonal (Kingma & Dhariwal
     2018, Section 3.2); it starts as a random rotation."""
 
@@ -108,62 +145,59 @@ class InvertibleMix(OnImage):
         rotation = torch.linalg.qr(torch.randn(shape[0], shape[0], dtype=torch.float64))[0]
         p, lower, upper = torch.linalg.lu(rotation)
         diagonal = upper.diagonal()
-        self.register_buffer(
-            "order", p.argmax(1)
-        )  # row i of P M is row order[i] of M; column i of M Pᵀ as well
+        self.register_buffer("order", p.argmax(1))  # row i of P M is row order[i] of M
         self.register_buffer("sign", diagonal.sign().float())
         self.lower, self.upper = nn.Parameter(lower.float()), nn.Parameter(upper.float())
         self.log_diagonal = nn.Parameter(diagonal.abs().log().float())
 
-    def _parts(self) -> tuple[Tensor, Tensor, Tensor]:
-        """L with ones on its diagonal, U with ones on its diagonal, and the diagonal D of D U."""
-        one = torch.eye(self.shape[0], dtype=self.lower.dtype, device=self.lower.device)
-        diagonal = self.sign * torch.exp(self.log_diagonal)
-        upper = self.upper.triu(1) / diagonal[:, None] + one
-        return self.lower.tril(-1) + one, upper, diagonal
+    def constants(self) -> tuple[Tensor, ...]:
+        """The matrix, its inverse and log|det|; in float64, then rounded."""
+        one = torch.eye(self.shape[0], dtype=torch.float64, device=self.lower.device)
+        diagonal = self.sign.double() * torch.exp(self.log_diagonal.double())
+        lower = self.lower.double().tril(-1) + one
+        upper = self.upper.double().triu(1) + torch.diag(diagonal)
+        weight = (lower @ upper).index_select(0, self.order)
+        right = torch.linalg.solve_triangular(lower, one, upper=False, unitriangular=True)
+        turned = torch.linalg.solve_triangular(upper, right, upper=True)
+        inverse = turned.index_select(1, self.order)  # (L U)⁻¹ Pᵀ
+        logdet = self.shape[1] * self.shape[2] * self.log_diagonal.sum()
+        return weight.to(self.lower.dtype), inverse.to(self.lower.dtype), logdet
 
     def move(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
-        lower, upper, diagonal = self._parts()
-        weight = (lower @ (diagonal[:, None] * upper)).index_select(0, self.order)
-        places = self.shape[1] * self.shape[2]
-        logdet = places * self.log_diagonal.sum().expand(x.shape[0])
-        return (weight @ x.flatten(2)).unflatten(2, self.shape[1:]), logdet
+        weight, _, logdet = self.known()
+        return self._mixed(weight, x), logdet.expand(x.shape[0])
 
     def back(self, z: Tensor, y: Tensor | None) -> Tensor:
-        lower, upper, diagonal = self._parts()
-        turned = invert_unit_lower(upper.t()).t() @ (invert_unit_lower(lower) / diagonal[:, None])
-        weight = turned.index_select(1, self.order)
-        return (weight @ z.flatten(2)).unflatten(2, self.shape[1:])
+        return self._mixed(self.known()[1], z)
+
+    def _mixed(self, weight: Tensor, x: Tensor) -> Tensor:
+        """In the values' own precision: rounded to bfloat16, nothing would come back."""
+        if torch.is_autocast_enabled(x.device.type):
+            with torch.autocast(x.device.type, enabled=False):
+                return (weight @ x.flatten(2)).unflatten(2, self.shape[1:])
+        return (weight @ x.flatten(2)).unflatten(2, self.shape[1:])
 
 
 class ConvCoupling(OnImage):
-    """The later half of the channels is moved by what a network reads in the earlier half and the class.
+    """The later half of the channels is moved by what a network reads in the earlier half.
 
-    width: channels of the network: 3×3, 1×1 and 3×3 convolutions (Kingma & Dhariwal 2018, Section 4)
+    network: made by `network(channels in, channels out)`; called with the earlier half and what else is given
+             (the class), it says the parameters of the transform at every place
     """
 
     def __init__(
-        self, shape: tuple[int, int, int], transform: Transform, *, width: int, classes: int
+        self, shape: tuple[int, int, int], transform: Transform, network: Callable[[int, int], nn.Module]
     ) -> None:
         super().__init__(shape)
         self.stays = (shape[0] + 1) // 2
         self.moves = shape[0] - self.stays
         self.transform = transform
-        self.first = nn.Conv2d(self.stays, width, 3, padding=1)
-        self.embed = nn.Embedding(classes, width) if classes else None
-        self.rest = nn.Sequential(nn.ReLU(), nn.Conv2d(width, width, 1), nn.ReLU())
-        last = nn.Conv2d(width, self.moves * transform.parameters, 3, padding=1)
-        self.last = near_zero_init(last)
-        if self.embed is not None:
-            nn.init.normal_(self.embed.weight, std=0.1)
+        self.network = network(self.stays, self.moves * transform.parameters)
 
     def _said(self, a: Tensor, y: Tensor | None) -> Tensor:
-        """`(n, parameters · moves · H · W)`, the parameters of each value as the transform wants them."""
-        h = self.first(a)
-        if self.embed is not None:
-            h = h + self.embed(y)[:, :, None, None]
-        said = self.last(self.rest(h)).unflatten(1, (-1, self.moves))  # (n, parameters, moves, H, W)
-        return self.transform.arrange(said.flatten(2))
+        """The parameters of each value as the transform wants them."""
+        said = self.network(a, y).unflatten(1, (-1, self.moves))  # (n, parameters, moves, H, W)
+        return self.transform.arrange(said.flatten(2).to(a.dtype))
 
     def move(self, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
         a, b = x[:, : self.stays], x[:, self.stays :]

@@ -5,28 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from niwaki.models.flow.constants import FromWeights
 from niwaki.models.flow.transforms import Transform
 
 __all__ = ["ActNorm", "Conditioner", "Coupling"]
 
 
-class ActNorm(nn.Module):
+class ActNorm(FromWeights):
     """z = e^s (x + b), value by value (Kingma & Dhariwal 2018, Section 3.1)."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.log_scale, self.shift = nn.Parameter(torch.zeros(size)), nn.Parameter(torch.zeros(size))
 
-    def begin(self, x: Tensor) -> None:
+    def begin(self, x: Tensor, y: Tensor | None = None) -> None:
         """Make `x` `(n, size)` come out with mean 0 and variance 1. In place, under `no_grad`."""
         self.shift.copy_(-x.mean(0))
         self.log_scale.copy_(-torch.log(x.std(0, unbiased=False) + 1e-3))
 
+    def constants(self) -> tuple[Tensor, ...]:
+        """e^s, e^−s and log|det|."""
+        return torch.exp(self.log_scale), torch.exp(-self.log_scale), self.log_scale.sum()
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        return torch.exp(self.log_scale) * (x + self.shift), self.log_scale.sum().expand(x.shape[0])
+        scale, _, logdet = self.known()
+        return scale * (x + self.shift), logdet.expand(x.shape[0])
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        return z * torch.exp(-self.log_scale) - self.shift
+        return z * self.known()[1] - self.shift
 
 
 class Conditioner(nn.Module):

@@ -89,10 +89,7 @@ class Marginals(nn.Module):
             lower[:, None], u[:, None] - self.below[None, 1:], self.above[None, :-1] - rest[:, None]
         )
         cell = (beyond >= 0.0).long().sum(1)
-        mass = self.mass.gather(0, cell)
-        t = torch.where(
-            lower,
-            (u - self.below.gather(0, cell)) / mass,
-            1.0 - (rest - self.above.gather(0, cell)) / mass,
-        )
+        mass, below, above = (table.gather(0, cell) for table in (self.mass, self.below, self.above))
+        whole = below + mass + above  # 1 but for the rounding of the tables, which `forward` divides by, too
+        t = torch.where(lower, (u * whole - below) / mass, 1.0 - (rest * whole - above) / mass)
         return self.low + self.width * (cell.to(y.dtype) + t.clamp(0.0, 1.0))

@@ -86,50 +86,58 @@ class Spline(Transform):
         return said.transpose(1, 2).flatten(1)
 
     def forward(self, x: Tensor, said: Tensor) -> tuple[Tensor, Tensor]:
+        x = x.unsqueeze(-1)
         left, width, low, height, d0, d1 = self._segment(x, said, of=0)
         inside = x.abs() < self.bound
         t = ((x - left) / width).clamp(0.0, 1.0)
         slope = height / width
-        between = t * (1 - t)
+        rest = 1 - t
+        between = t * rest
         below = slope + (d0 + d1 - 2 * slope) * between
         z = low + height * (slope * t.square() + d0 * between) / below
         # Durkan et al. 2019, Equation 22
-        rise = slope.square() * (d1 * t.square() + 2 * slope * between + d0 * (1 - t).square())
-        logdet = torch.log(rise) - 2 * torch.log(below)
-        return torch.where(inside, z, x), torch.where(inside, logdet, torch.zeros_like(x))
+        rise = slope.square() * (d1 * t.square() + 2 * slope * between + d0 * rest.square())
+        logdet = torch.log(rise / below.square())
+        z, logdet = torch.where(inside, z, x), torch.where(inside, logdet, torch.zeros_like(x))
+        return z.squeeze(-1), logdet.squeeze(-1)
 
     def inverse(self, z: Tensor, said: Tensor) -> Tensor:
+        z = z.unsqueeze(-1)
         left, width, low, height, d0, d1 = self._segment(z, said, of=1)
         inside = z.abs() < self.bound
         y = (z - low).clamp(min=0.0).minimum(height)
         slope = height / width
-        bend = d0 + d1 - 2 * slope
-        a = height * (slope - d0) + y * bend
-        b = height * d0 - y * bend
-        c = -slope * y
+        part = y * (d0 + d1 - 2 * slope)
+        a = height * (slope - d0) + part
+        b = height * d0 - part
+        c = slope * y  # of a t² + b t − c = 0
         # The root without cancellation (Durkan et al. 2019, Equation 29); rounding may make the discriminant
         # negative where both ends meet, and then it is 0.
-        root = (b.square() - 4 * a * c).clamp(min=0.0).sqrt()
-        t = (2 * c / (-b - root)).clamp(0.0, 1.0)
-        return torch.where(inside, left + t * width, z)
+        root = (b.square() + 4 * a * c).clamp(min=0.0).sqrt()
+        t = (2 * c / (b + root)).clamp(0.0, 1.0)
+        return torch.where(inside, left + t * width, z).squeeze(-1)
 
     def _segment(self, x: Tensor, said: Tensor, *, of: int) -> tuple[Tensor, ...]:
-        """Of the segment that holds each value, in x (`of` 0) or in z (1): where it begins and its length in
-        x, the same in z, the slopes at both of its ends."""
+        """Of the segment that holds each value of x `(n, k, 1)`, in x (`of` 0) or in z (1): where it begins
+        and its length in x, the same in z, the slopes at both of its ends; `(n, k, 1)` each.
+
+        Widths and heights, and all six tables, are computed together: exporting takes a time for every
+        operator.
+        """
         k = self.bins
         said = said.unflatten(1, (x.shape[1], self.parameters))
-        lengths = [self._lengths(part) for part in (said[..., :k], said[..., k : 2 * k])]
+        share = said[..., : 2 * k].unflatten(-1, (2, k)).softmax(-1)
+        whole = 2 * self.bound
+        lengths = self.smallest * whole + (1 - self.smallest * k) * whole * share  # (n, k, 2, bins)
+        starts = lengths.cumsum(-1) - lengths - self.bound
         inner = self.smallest + F.softplus(said[..., 2 * k :] + self._level)
-        slopes = F.pad(inner, (1, 1), value=1.0)
-        starts = [F.pad(part.cumsum(-1)[..., :-1], (1, 0)) - self.bound for part in lengths]
+        slopes = F.pad(inner, (1, 1), value=1.0).unsqueeze(-2)
         # Knots passed. Counted as floats: a sum of integers, taken further, is wrong in openvino 2026.4.
-        at = (x.unsqueeze(-1) >= starts[of][..., 1:]).to(x.dtype).sum(-1, keepdim=True).long()
-        tables = (starts[0], lengths[0], starts[1], lengths[1], slopes[..., :-1], slopes[..., 1:])
-        return tuple(table.gather(-1, at).squeeze(-1) for table in tables)
-
-    def _lengths(self, said: Tensor) -> Tensor:
-        share = self.smallest + (1 - self.smallest * self.bins) * said.softmax(-1)
-        return 2 * self.bound * share
+        at = (x >= starts[..., of, 1:]).to(x.dtype).sum(-1, keepdim=True).long()
+        tables = torch.cat([starts, lengths, slopes[..., :-1], slopes[..., 1:]], dim=-2)
+        found = tables.gather(-1, at.unsqueeze(-2).expand(-1, -1, 6, -1)).squeeze(-1)
+        left, low, width, height, d0, d1 = found.split(1, dim=-1)
+        return left, width, low, height, d0, d1
 
 
 TRANSFORMS: dict[str, type[Transform]] = {"affine": Affine, "additive": Additive, "spline": Spline}
