@@ -105,8 +105,9 @@ class Loop:
     def _enter(self, *, fresh: bool) -> None:
         known = len(self.state.chosen)
         self.stage, self.stepper = enter_stage(self.setup, self.state, fresh=fresh)
-        for chosen in self.state.chosen[known:] if self.note else ():
-            self.note(chosen["text"])
+        if self.note is not None:
+            for chosen in self.state.chosen[known:]:
+                self.note(chosen["text"])
 
     # ── running
 
