@@ -13,7 +13,7 @@ from training_toys import Adversaries, Regression
 
 from niwaki.core.contract import DataSpec
 from niwaki.core.store import read_json, read_jsonl
-from niwaki.data import Split
+from niwaki.data import DataConfig, Split, load
 from niwaki.models import build
 from niwaki.training import TrainConfig, fit
 from niwaki.training.config import identity
@@ -311,8 +311,28 @@ def test_failures_need_patience_and_are_named_by_one_sentence_each() -> None:
     assert failures_of(good) == {}
     assert told([good, bad], 2) == {}
     assert told([{**bad, "young": True}, bad], 2) == {}
-    assert told([bad, bad], 2) == {"few_classes": "the generator reaches 3 of 10 classes"}
+    bad_text = "the generator reaches 3 of 10 classes"
+    assert told([bad, bad], 2) == {"few_classes": bad_text}
     assert told([bad], 2) == {}
+    assert told([{**bad, "young": True}, bad], 2, ended=True) == {"few_classes": bad_text}
+    assert told([good, bad], 2, ended=True) == {}
+    assert told([{**bad, "young": True}], 2, ended=True) == {}
     assert lasting([bad, bad], {"stage": "main", "failure": "few_classes"})
     assert not lasting([bad, good], {"stage": "main", "failure": "few_classes"})
     assert set(FAILURES) == {"few_classes", "few_clusters", "alike", "repeated", "memorized"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("collapsed", [False, True])
+def test_a_real_training_on_digits_is_told_apart_from_one_that_collapses(collapsed: bool) -> None:
+    """The collapsed generator is not given its noise: it can make one picture of each class."""
+    data = load(DataConfig(source="digits"))
+    torch.manual_seed(0)
+    model: Any = build("mlp-gan", {"width": 128}, data.spec)
+    if collapsed:
+        whole = model.generator.forward
+        model.generator.forward = lambda z, y: whole(torch.zeros_like(z), y)
+    train = TrainConfig(steps=400, lr=1e-3, betas=(0.0, 0.99), ema=0.99, precision="fp32")
+    told_ = {of["failure"] for of in fit(model, data.train, train, seed=0, validation=data.validation).told}
+    assert ("repeated" in told_) == collapsed
+    assert collapsed or not told_

@@ -70,11 +70,11 @@ def failures_of(look: Look) -> dict[str, str]:
     return {name: text for name, text in found.items() if text}
 
 
-def told(looks: Sequence[Look], patience: int) -> dict[str, str]:
+def told(looks: Sequence[Look], patience: int, *, ended: bool = False) -> dict[str, str]:
     """The failures that each of the last `patience` looks shows, as the last one puts them. What was seen in
-    early looks (`young`) does not count."""
-    last = looks[-patience:]
-    if len(last) < patience or any(look.get("young") for look in last):
+    early looks (`young`) does not count. At the end of a stage that had time for fewer, these have to do."""
+    last = [look for look in looks if not look.get("young")][-patience:]
+    if not last or (len(last) < patience and not ended):
         return {}
     found = [failures_of(look) for look in last]
     return {name: text for name, text in found[-1].items() if all(name in of for of in found)}

@@ -98,12 +98,13 @@ class Watcher:
         look = {"step": step, "stage": stage.config.name, **seen, **({"young": True} if young else {})}
         state.looks.append(look)
         here = [of for of in state.looks if of["stage"] == stage.config.name]
-        for name, text in told(here, watch.patience).items():
+        failures = told(here, watch.patience, ended=state.counters.ended)
+        for name, text in failures.items():
             if not any(of["failure"] == name and of["stage"] == look["stage"] for of in state.told):
                 state.told.append({"step": step, "stage": look["stage"], "failure": name, "text": text})
                 if self.note is not None:
                     self.note(f"step {step}: {text}{'; the training is stopped' if watch.stop else ''}")
-        state.counters.ended |= watch.stop and bool(told(here, watch.patience))
+        state.counters.ended |= watch.stop and bool(failures)
         took = time.perf_counter() - began
         self.seconds += took
         self._longest = max(self._longest, took)
