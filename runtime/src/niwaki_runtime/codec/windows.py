@@ -1,4 +1,4 @@
-"""Convolutions and pooling in float64 by matrix products: the reference evaluator does them a pixel at a time."""
+"""Convolutions and pooling in float64 by matrix products; the reference evaluator goes pixel by pixel."""
 
 from __future__ import annotations
 
@@ -93,18 +93,17 @@ def _windows(
 
 def window_operators() -> list[Any]:
     """The functions above as operators of the reference evaluator; what they do not do is left to its own."""
-    from onnx.reference.op_run import OpRun
     from onnx.reference.ops.op_average_pool import AveragePool_19
     from onnx.reference.ops.op_conv import Conv as ReferenceConv
     from onnx.reference.ops.op_conv_transpose import ConvTranspose as ReferenceConvTranspose
 
-    class Conv(OpRun):
+    class Conv(ReferenceConv):
         op_domain = ""
 
-        def _run(self, x, w, b=None, **given):  # type: ignore[no-untyped-def]
+        def _run(self, x, w, b=None, **given):  # type: ignore[override, no-untyped-def]
             spatial = x.ndim - 2
             if _automatic(given):
-                return ReferenceConv._run(self, x, w, b, **given)
+                return super()._run(x, w, b, **given)
             return (
                 convolve(
                     x, w, b, pads=given.get("pads") or [0] * 2 * spatial,
@@ -113,13 +112,13 @@ def window_operators() -> list[Any]:
                 ),
             )  # fmt: skip
 
-    class ConvTranspose(OpRun):
+    class ConvTranspose(ReferenceConvTranspose):
         op_domain = ""
 
-        def _run(self, x, w, b=None, **given):  # type: ignore[no-untyped-def]
+        def _run(self, x, w, b=None, **given):  # type: ignore[override, no-untyped-def]
             spatial = x.ndim - 2
             if _automatic(given) or given.get("output_shape"):
-                return ReferenceConvTranspose._run(self, x, w, b, **given)
+                return super()._run(x, w, b, **given)
             return (
                 convolve_transposed(
                     x, w, b, pads=given.get("pads") or [0] * 2 * spatial,
@@ -130,14 +129,14 @@ def window_operators() -> list[Any]:
                 ),
             )  # fmt: skip
 
-    class AveragePool(OpRun):
+    class AveragePool(AveragePool_19):
         op_domain = ""
 
-        def _run(self, x, **given):  # type: ignore[no-untyped-def]
+        def _run(self, x, **given):  # type: ignore[override, no-untyped-def]
             spatial = x.ndim - 2
             plain = not any(given.get("pads") or ()) and not given.get("ceil_mode")
             if _automatic(given) or not plain or any(d != 1 for d in given.get("dilations") or ()):
-                return AveragePool_19._run(self, x, **given)
+                return super()._run(x, **given)
             return (pool_average(x, given["kernel_shape"], given.get("strides") or [1] * spatial),)
 
     return [Conv, ConvTranspose, AveragePool]
