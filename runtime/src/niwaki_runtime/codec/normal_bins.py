@@ -7,6 +7,7 @@ arXiv:1901.04866, section 2.5).
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -26,9 +27,14 @@ _WIDEST, _NARROWEST = 4, -14
 
 @lru_cache
 def centres(bits: int) -> np.ndarray:
-    """Φ⁻¹((i + ½) / 2^bits) for every bin i, int64 with 14 bits behind the point."""
+    """Φ⁻¹((i + ½) / 2^bits) for every bin i, stretched to variance 1, int64 with 14 bits behind the point.
+
+    Unstretched, few bins would be less wide than the prior, and the network would not know such latents.
+    """
     k, normal = 1 << bits, NormalDist()
-    half = [round(normal.inv_cdf((i + 0.5) / k) * (1 << GRID)) for i in range(k // 2, k)]
+    exact = [normal.inv_cdf((i + 0.5) / k) for i in range(k // 2, k)]
+    stretch = math.sqrt(len(exact) / math.fsum(c * c for c in exact))
+    half = [round(c * stretch * (1 << GRID)) for c in exact]
     return np.array([-c for c in reversed(half)] + half, np.int64)  # exactly symmetric
 
 
