@@ -21,17 +21,18 @@ pytest.importorskip("constriction")
 GROUPS = [(1,), (12,), (4, 8), (2, 2, 2, 2, 2, 2), (1, 30)]
 
 
-def coder(graphs: dict[str, Any], plan: Any, bits: int | np.ndarray) -> Coder:
+def coder(graphs: dict[str, Any], plan: Any, bits: int | np.ndarray, at_once: int = 4) -> Coder:
     each = np.broadcast_to(np.asarray(bits), (plan.latents,))
-    return Coder(graphs, plan, (SIZE,), LEVELS, each)
+    return Coder(graphs, plan, (SIZE,), LEVELS, each, at_once)
 
 
 @pytest.mark.parametrize("groups", GROUPS)
 @pytest.mark.parametrize("n", [1, 2, 3, 70])
-def test_nothing_is_lost(groups: tuple[int, ...], n: int) -> None:
+@pytest.mark.parametrize("at_once", [1, 32])
+def test_nothing_is_lost(groups: tuple[int, ...], n: int, at_once: int) -> None:
     graphs, plan = model(groups)
     x = samples(graphs, plan, n)
-    made = coder(graphs, plan, 6)
+    made = coder(graphs, plan, 6, at_once)
     assert (made.decode(made.encode(x), n) == x).all()
 
 
@@ -58,7 +59,8 @@ def test_the_length_is_the_bound(groups: tuple[int, ...]) -> None:
             plan(graphs, Noise(NumpyBackend(), seed, 0, n), {"x": seen(x)}).mean() for seed in range(4)
         ]
     )  # fmt: skip
-    narrow = coder(graphs, plan, 0).narrowness(x[:64])
+    narrow, said = coder(graphs, plan, 0).needs(x[:64])
+    assert said.min() > 0
     block = coder(graphs, plan, np.ceil(narrow + 2).astype(int)).encode(x)
     assert block.bytes * 8 / n == pytest.approx(bound, rel=0.02)
 
@@ -89,6 +91,26 @@ def test_close_choices_are_written_down_and_followed() -> None:
     assert making.to_bytes() != b""
     with pytest.raises(CodecError):
         Rounding(b"\x00" * 5)
+
+
+def test_latents_that_say_nothing_need_not_be_written() -> None:
+    graphs, plan = model((4, 8))
+
+    def posterior(u: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, log_deviation = graphs["posterior"](u, x)
+        spoken = np.arange(12) < 4
+        return mean * spoken, log_deviation * spoken
+
+    def likelihood(u: np.ndarray) -> tuple[np.ndarray]:
+        return graphs["likelihood"](u * (np.arange(12) < 4))  # type: ignore[no-any-return]
+
+    quiet = {"posterior": posterior, "likelihood": likelihood}
+    x = samples(quiet, plan, 200)
+    _, said = coder(quiet, plan, 0).needs(x)
+    assert (said[4:] == 0).all()
+    few, all_ = coder(quiet, plan, np.where(said > 0, 6, 0)), coder(quiet, plan, 6)
+    assert (few.decode(few.encode(x), 200) == x).all()
+    assert few.encode(x).bytes <= all_.encode(x).bytes
 
 
 def test_lossy_latents_come_back_as_bins() -> None:

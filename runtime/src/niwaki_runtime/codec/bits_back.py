@@ -23,8 +23,6 @@ from niwaki_runtime.samplers.bits_back import BitsBack
 
 __all__ = ["Block", "Coder"]
 
-_AT_ONCE = 32
-"""Samples that a network is asked about at once."""
 _RESERVE = 24
 """Bits of ground per latent: no symbol takes more."""
 _BROAD = 0.1
@@ -54,12 +52,20 @@ class Coder:
 
     graphs: functions of float64 arrays to tuples of them, alike on every machine up to their last bits
     shape:  of one sample
-    bits:   of each latent, `(latents,)`: 2^bits bins of equal prior probability; none of 0 bits is written,
-            and it stands for the prior's median
+    bits:   of each latent, `(latents,)`: 2^bits bins of equal prior probability; one of 0 is not written,
+            and is at the prior's mean
+    at_once: samples whose latents are popped together. Networks are quicker on many; the bits of the first
+            ones' latents are never given back
     """
 
     def __init__(
-        self, graphs: Mapping[str, Any], plan: BitsBack, shape: tuple[int, ...], levels: int, bits: np.ndarray
+        self,
+        graphs: Mapping[str, Any],
+        plan: BitsBack,
+        shape: tuple[int, ...],
+        levels: int,
+        bits: np.ndarray,
+        at_once: int = 1,
     ) -> None:
         self._posterior, self._likelihood = graphs[plan.posterior], graphs[plan.likelihood]
         self._plan, self._shape, self._levels = plan, shape, levels
@@ -72,6 +78,7 @@ class Coder:
             ]
             for start, stop in plan.bounds()
         ]
+        self._at_once = at_once
         self._reserve = -(-plan.latents * _RESERVE // 32) + 2
 
     def encode(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> Block:
@@ -80,11 +87,11 @@ class Coder:
         labels: an array `(n,)` per condition, which the decoder knows
         """
         stack, rounding = Stack(self._reserve), Rounding()
-        for first, end in _batches(len(levels)):
+        for first, end in self._batches(len(levels)):
             part, asked = levels[first:end], tuple(y[first:end] for y in labels)
             x, u = self._seen(part), np.zeros((len(part), self._plan.latents))
             bins = np.zeros(u.shape, np.int64)
-            for group, parts in enumerate(self._parts):
+            for group, parts in self._groups():
                 mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
                 for b, at in parts:
                     q = posterior_frequencies(mean[:, at].reshape(-1), log_deviation[:, at].reshape(-1), b)
@@ -101,7 +108,7 @@ class Coder:
         stack = Stack.from_words(block.words, self._reserve, block.untouched)
         rounding, size = Rounding(block.ties), math.prod(self._shape)
         found = np.zeros((n, size), np.int64)
-        for first, end in reversed(list(_batches(n))):
+        for first, end in reversed(list(self._batches(n))):
             asked, m = tuple(y[first:end] for y in labels), end - first
             u = np.zeros((m, self._plan.latents))
             bins = np.zeros(u.shape, np.int64)
@@ -110,7 +117,7 @@ class Coder:
                 u[:, at] = values(bins[:, at], b)
             part = stack.pop(self._likelihood_of(u, asked, first, rounding)).reshape(m, size)
             found[first:end], x = part, self._seen(part)
-            for group, parts in reversed(list(enumerate(self._parts))):
+            for group, parts in reversed(self._groups()):
                 u[:, self._plan.bounds()[group][0] :] = 0.0  # as it was when the encoder asked
                 mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
                 for b, at in reversed(parts):
@@ -123,10 +130,10 @@ class Coder:
     def approximate(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> Block:
         """With loss: the bins of the posterior's means, at `bits` each."""
         stack, rounding = Stack(0), Rounding()
-        for first, end in _batches(len(levels)):
+        for first, end in self._batches(len(levels)):
             asked = tuple(y[first:end] for y in labels)
             u, x = np.zeros((end - first, self._plan.latents)), self._seen(levels[first:end])
-            for group, parts in enumerate(self._parts):
+            for group, parts in self._groups():
                 mean, _ = self._parameters(group, u, x, asked, first, rounding)
                 for b, at in parts:
                     bins = nearest_bins(mean[:, at], b)
@@ -139,7 +146,7 @@ class Coder:
         """`(n, size)` mean levels, float64, of what `approximate` wrote."""
         stack = Stack.from_words(block.words, 0, 0)
         found = np.zeros((n, math.prod(self._shape)))
-        for first, end in reversed(list(_batches(n))):
+        for first, end in reversed(list(self._batches(n))):
             asked, m = tuple(y[first:end] for y in labels), end - first
             u = np.zeros((m, self._plan.latents))
             for b, at in reversed(self._all_parts()):
@@ -152,17 +159,22 @@ class Coder:
             raise CodecError("the coded block does not come out even")
         return found
 
-    def narrowness(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
-        """−log₂ σ of each latent's posterior `(latents,)`, which a tenth of these samples exceed; u at their
-        means."""
+    def needs(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+        """Of each latent `(latents,)`: −log₂ σ of its posterior, which a tenth of these samples exceed, and
+        what it says on average, KL(q ‖ p) in bits; u at the posterior's means."""
         u, x = np.zeros((len(levels), self._plan.latents)), self._seen(levels)
-        found = np.zeros(self._plan.latents)
+        narrow, said = np.zeros(self._plan.latents), np.zeros(self._plan.latents)
         for start, stop in self._plan.bounds():
-            mean, log_deviation = self._posterior(u, x, *labels)
-            u[:, start:stop] = mean[:, start:stop]
-            narrow = -log_deviation[:, start:stop] / math.log(2.0)
-            found[start:stop] = np.quantile(narrow, 1.0 - _BROAD, axis=0)
-        return found
+            mean, log_deviation = (p[:, start:stop] for p in self._posterior(u, x, *labels))
+            u[:, start:stop] = mean
+            narrow[start:stop] = np.quantile(-log_deviation / math.log(2.0), 1.0 - _BROAD, axis=0)
+            nats = 0.5 * (mean**2 + np.exp(2.0 * log_deviation) - 1.0) - log_deviation
+            said[start:stop] = nats.mean(0) / math.log(2.0)
+        return narrow, said
+
+    def _groups(self) -> list[tuple[int, list[tuple[int, np.ndarray]]]]:
+        """The groups of which any latent is written."""
+        return [(group, parts) for group, parts in enumerate(self._parts) if parts]
 
     def _all_parts(self) -> list[tuple[int, np.ndarray]]:
         return [part for parts in self._parts for part in parts]
@@ -200,11 +212,7 @@ class Coder:
         rounded = to(weights, first=first, stage=2 * len(self._parts))
         return frequencies(rounded.reshape(-1, rounded.shape[-1]))
 
-
-def _batches(n: int) -> Iterator[tuple[int, int]]:
-    """1, 1, 2, 4 … 32, 32 …: no batch pops more than what those before it have pushed."""
-    first = 0
-    while first < n:
-        end = min(n, first + min(max(first, 1), _AT_ONCE))
-        yield first, end
-        first = end
+    def _batches(self, n: int) -> Iterator[tuple[int, int]]:
+        """First sample and last + 1 of those whose latents are popped together."""
+        for first in range(0, n, self._at_once):
+            yield first, min(n, first + self._at_once)

@@ -14,7 +14,7 @@ import numpy as np
 
 from niwaki_runtime.bundle import open_files
 from niwaki_runtime.codec.bits_back import Block, Coder
-from niwaki_runtime.codec.container import MOST_BITS, Header, pack, unpack
+from niwaki_runtime.codec.container import MOST_AT_ONCE, MOST_BITS, Header, pack, unpack
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.exact_graphs import open_exact
 from niwaki_runtime.errors import CallError
@@ -29,9 +29,14 @@ __all__ = ["CODEC", "Codec", "Coded", "Decoded", "open_codec"]
 CODEC = "codec"
 """The program that says how a model codes samples."""
 
-_SPARE = (1, 2, 3)
-"""Bits of a latent beyond −log₂ of its posterior's width that are tried on the first samples."""
+_SPARE = 2
+"""Bits of a latent beyond −log₂ of its posterior's width."""
+_SILENT = 0.02
+"""Bits that a latent must say on average, lest it be left at its mean."""
+_SHARE = 0.01
+"""The share of a block that the bits of its first samples' latents may be, which nothing gives back."""
 _TRIAL = 64
+"""Samples that these are measured on."""
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,18 @@ class Codec:
         if not -MOST_BITS <= quality <= MOST_BITS:
             raise CallError(f"quality lies in {-MOST_BITS} … {MOST_BITS}, not {quality}")
         given = self._given(labels or {}, levels)
-        bits = self._bits(levels, given, lossy, quality)
+        bits, at_once = self._settings(levels, given, block, lossy, quality)
         header = Header(
-            self._digest, self.spec, len(levels), block, not lossy, tuple(bits.tolist()), tuple(names)
+            self._digest,
+            self.spec,
+            len(levels),
+            block,
+            not lossy,
+            tuple(bits.tolist()),
+            at_once,
+            tuple(names),
         )
-        coder = self._coder(bits)
+        coder = self._coder(bits, at_once)
         blocks, packed = [], []
         for first, end in header.counts():
             part, asked = levels[first:end], tuple(y[first:end] for y in given)
@@ -138,7 +150,8 @@ class Codec:
             raise CodecError("the file holds samples of another kind than the model makes")
         if len(header.bits) != self._plan.latents:
             raise CodecError("the header of the coded file contradicts itself")
-        coder, found = self._coder(np.array(header.bits)), np.zeros((header.n, self.spec.size))
+        coder = self._coder(np.array(header.bits), header.at_once)
+        found = np.zeros((header.n, self.spec.size))
         lost: list[int] = []
         for (first, end), part in zip(header.counts(), blocks, strict=True):
             try:
@@ -160,25 +173,36 @@ class Codec:
         asked = self._unpack_labels(packed, n)
         return coder.decode(block, n, asked) if lossless else coder.reconstruct(block, n, asked)
 
-    def _coder(self, bits: np.ndarray) -> Coder:
-        return Coder(self._graphs, self._plan, self.spec.shape, self.spec.levels, bits)
+    def _coder(self, bits: np.ndarray, at_once: int) -> Coder:
+        return Coder(self._graphs, self._plan, self.spec.shape, self.spec.levels, bits, at_once)
 
-    def _bits(
-        self, levels: np.ndarray, given: tuple[np.ndarray, ...], lossy: bool, quality: int
-    ) -> np.ndarray:
-        """Bits of each latent: as many as its posterior is narrow, and some to spare without loss."""
+    def _settings(
+        self, levels: np.ndarray, given: tuple[np.ndarray, ...], block: int, lossy: bool, quality: int
+    ) -> tuple[np.ndarray, int]:
+        """Bits of each latent, and how many samples' latents are popped together."""
         part, asked = levels[:_TRIAL], tuple(y[:_TRIAL] for y in given)
+        nothing = np.zeros(self._plan.latents, np.int64)
         if not len(part):
-            return np.zeros(self._plan.latents, np.int64)
-        narrow = self._coder(np.zeros(self._plan.latents, np.int64)).narrowness(part, asked)
-
-        def bits(spare: int, least: int) -> np.ndarray:
-            return np.clip(np.ceil(narrow + spare), least, MOST_BITS).astype(np.int64)
-
+            return nothing, 1
+        narrow, said = self._coder(nothing, 1).needs(part, asked)
+        most = np.clip(np.ceil(narrow + (quality if lossy else _SPARE)), 0 if lossy else 1, MOST_BITS)
+        bits = np.where(said > _SILENT, most, 0).astype(np.int64)
         if lossy:
-            return bits(quality, 0)
-        tried = [bits(spare, 1) for spare in _SPARE]
-        return min(tried, key=lambda each: self._coder(each).encode(part, asked).bytes)
+            return bits, MOST_AT_ONCE
+        whole = min(block, len(levels)) * float(self._expected(part, asked).mean())
+        return bits, int(np.clip(_SHARE * whole / max(1, bits.sum()), 1, MOST_AT_ONCE))
+
+    def _expected(self, levels: np.ndarray, asked: tuple[np.ndarray, ...]) -> np.ndarray:
+        """Bits of each sample by the model, at one draw of the latents `(n,)`."""
+        parts = [np.empty(0)]
+        for first in range(0, len(levels), _TRIAL):
+            here = slice(first, first + _TRIAL)
+            given = dict(zip(self.labels, (y[here] for y in asked), strict=True))
+            noise = Noise(NumpyBackend(), 0, first, len(levels[here]))
+            parts.append(
+                np.asarray(self._plan(self._graphs, noise, {"x": self._seen(levels[here]), **given}))
+            )
+        return np.concatenate(parts)
 
     def _levels(self, x: np.ndarray) -> np.ndarray:
         """Samples as integers `(n, size)`."""
@@ -216,16 +240,13 @@ class Codec:
         """What is not given as what makes each sample shortest, by the bits of one draw of the latents."""
         free = [i for i, y in enumerate(given) if y is None]
         choices = list(itertools.product(*(range(list(self.labels.values())[i]) for i in free)))
-        x = self._seen(levels)
         best = np.full(len(levels), np.inf)
         found = [np.zeros(len(levels), np.int64) if y is None else y for y in given]
         for choice in choices if free else ():
             asked = list(found)
             for i, value in zip(free, choice, strict=True):
                 asked[i] = np.full(len(levels), value, np.int64)
-            noise = Noise(NumpyBackend(), 0, 0, len(levels))
-            inputs = {"x": x, **dict(zip(self.labels, asked, strict=True))}
-            bits = np.asarray(self._plan(self._graphs, noise, inputs))
+            bits = self._expected(levels, tuple(asked))
             shorter = bits < best
             best = np.where(shorter, bits, best)
             for i in free:

@@ -22,13 +22,15 @@ from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["MOST_BITS", "Header", "pack", "unpack"]
+__all__ = ["MOST_AT_ONCE", "MOST_BITS", "Header", "pack", "unpack"]
 
 _MAGIC, _MAGIC_BACK = b"nwk\x01", b"\x01kwn"
 _HEAD = struct.Struct("<II")
 _BLOCK = struct.Struct("<III")
 MOST_BITS = 12
 """Bits of a latent."""
+MOST_AT_ONCE = 32
+"""Samples that a network is asked about at once."""
 _MOST = 1 << 24
 """Samples of a file."""
 
@@ -43,6 +45,7 @@ class Header:
     block:    samples of a block
     lossless: whether decoding gives exactly what was coded
     bits:     of each latent under the prior
+    at_once:  samples whose latents were popped together
     names:    what the samples were called, where they were files
     sizes:    bytes of each block
     checks:   their CRC-32
@@ -54,6 +57,7 @@ class Header:
     block: int
     lossless: bool
     bits: tuple[int, ...]
+    at_once: int
     names: tuple[str, ...]
     sizes: tuple[int, ...] = ()
     checks: tuple[int, ...] = ()
@@ -76,6 +80,7 @@ class Header:
                 block=int(record["block"]),
                 lossless=bool(record["lossless"]),
                 bits=tuple(map(int, record["bits"])),
+                at_once=int(record["at_once"]),
                 names=tuple(map(str, record["names"])),
                 sizes=tuple(map(int, record["sizes"])),
                 checks=tuple(map(int, record["checks"])),
@@ -85,6 +90,7 @@ class Header:
         sound = (
             0 <= header.n <= _MOST
             and header.block >= 1
+            and 1 <= header.at_once <= MOST_AT_ONCE
             and min(header.bits, default=0) >= 0
             and max(header.bits, default=0) <= MOST_BITS
             and len(header.counts()) == len(header.sizes) == len(header.checks)
