@@ -175,8 +175,9 @@ class Stepper:
             )
         elif config.skip:
             norm = norm_of(p.grad for p in active.parameters.values())
-        skipped = bool(config.skip) and self.outliers.skips(name, float(norm), config.skip)
-        if config.skip:
+        skipped = False
+        if config.skip and norm is not None:
+            skipped = self.outliers.skips(name, float(norm), config.skip)
             self.sums.add({f"{name}/skipped": torch.tensor(float(skipped), device=self.device)})
             if watch and not skipped:
                 watch.gradients(active.parameters, name, ctx.step)
