@@ -121,6 +121,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("flow-matching", {"prediction": "x0", "shift": 3.0, "density": "uniform"}),
     ("transformer", {"tied": False, "conditioning": {"columns": ()}}),
     ("transformer", {"conditioning": {"drop": 0.5}, "sampling": {"top_k": 5}}),
+    ("hierarchical-vae", {"likelihood": "logistic", "conditional": False, "bound": 2}),
     ("vae", {"importance": 3, "total_correlation": 2.0}),
     ("forecaster", {"head": "mixture", "depth": 2}),
 ]

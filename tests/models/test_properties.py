@@ -222,8 +222,13 @@ def test_a_condition_is_obeyed_by_the_graph(model: GenerativeModel) -> None:
         if not spec.is_label:
             continue
         rest = {k: v for k, v in make_inputs(model, "sample", 4).items() if k != name}
-        one, other = (model.sample(4, seed=0, condition={**rest, name: c}).float() for c in (0, 1))
-        assert float((one - other).abs().max()) > 1e-6
+
+        def apart(rest: dict[str, Any] = rest, name: str = name) -> float:
+            one, other = (model.sample(4, seed=0, condition={**rest, name: c}).float() for c in (0, 1))
+            return float((one - other).abs().max())
+
+        # Where levels are drawn, fresh weights may be too small to reach the next one.
+        assert apart() > 1e-6 or (stirred(model, 0.1) and apart() > 1e-6)
         with pytest.raises(CallError, match="outside"):
             model.sample(2, seed=0, condition={name: spec.size + 89})
 
