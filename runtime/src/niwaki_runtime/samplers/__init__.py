@@ -1,6 +1,7 @@
 """Ways of sampling, one file each: plain JSON-able data that runs on torch tensors and numpy arrays alike."""
 
 from niwaki_runtime.samplers.autoregressive import Autoregressive
+from niwaki_runtime.samplers.autoregressive_flow import AutoregressiveFlow
 from niwaki_runtime.samplers.base import (
     Backend,
     Noise,
@@ -18,6 +19,7 @@ from niwaki_runtime.samplers.paths import Paths
 
 __all__ = [
     "Autoregressive",
+    "AutoregressiveFlow",
     "Backend",
     "Cascade",
     "Diffusion",
