@@ -1,6 +1,7 @@
 """Ways of sampling, one file each: plain JSON-able data that runs on torch tensors and numpy arrays alike."""
 
 from niwaki_runtime.samplers.autoregressive import Autoregressive
+from niwaki_runtime.samplers.autoregressive_flow import AutoregressiveFlow
 from niwaki_runtime.samplers.base import (
     Backend,
     Noise,
@@ -20,6 +21,7 @@ from niwaki_runtime.samplers.style_based import StyleBased
 
 __all__ = [
     "Autoregressive",
+    "AutoregressiveFlow",
     "Backend",
     "BitsBack",
     "Cascade",
