@@ -55,6 +55,8 @@ SMALLER: dict[str, Any] = {
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
     "realnvp": {"layers": 2, "width": 32},
+    "gan-ensemble": {"members": 2, "settings": {"latent": 6, "width": 8, "embedding": 4}},
+    "transformer-gan": {"critic_width": 8, "ratio": 1},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
     "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
@@ -101,6 +103,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", {"conditional": False, "refine": 1}),
     ("vae", {"likelihood": "bernoulli"}),
     ("vae", {"conditional": False, "upsampling": "transposed"}),
+    ("transformer-gan", {"patch": 1, "critic": "patch", "conditional": False}),
     ("ddpm", {"prediction": "epsilon", "schedule": "linear"}),
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),

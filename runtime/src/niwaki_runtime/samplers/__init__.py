@@ -13,6 +13,7 @@ from niwaki_runtime.samplers.base import (
 from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.inpaint import Inpaint
+from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 
@@ -22,6 +23,7 @@ __all__ = [
     "Cascade",
     "Diffusion",
     "Inpaint",
+    "Mixture",
     "Noise",
     "NumpyBackend",
     "OneShot",
