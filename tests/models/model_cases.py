@@ -57,6 +57,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
     "progressive-gan": {"width": 16, "max_width": 32},  # its norm sees as many values as there are channels
     "realnvp": {"layers": 2, "width": 32},
+    "gan-ensemble": {"members": 2, "settings": {"latent": 6, "width": 8, "embedding": 4}},
+    "transformer-gan": {"critic_width": 8, "ratio": 1},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
     "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
@@ -109,6 +111,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("progressive-gan", {"conditional": False, "objective": "non_saturating", "gradient_penalty": 0.0}),
     ("vae", {"likelihood": "bernoulli"}),
     ("vae", {"conditional": False, "upsampling": "transposed"}),
+    ("transformer-gan", {"patch": 1, "critic": "patch", "conditional": False}),
     ("ddpm", {"prediction": "epsilon", "schedule": "linear"}),
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),

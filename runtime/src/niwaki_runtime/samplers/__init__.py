@@ -15,6 +15,7 @@ from niwaki_runtime.samplers.bits_back import BitsBack
 from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.inpaint import Inpaint
+from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 from niwaki_runtime.samplers.style_based import StyleBased
@@ -27,6 +28,7 @@ __all__ = [
     "Cascade",
     "Diffusion",
     "Inpaint",
+    "Mixture",
     "Noise",
     "NumpyBackend",
     "OneShot",

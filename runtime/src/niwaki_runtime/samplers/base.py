@@ -30,6 +30,7 @@ __all__ = [
     "Sampler",
     "State",
     "check_shape",
+    "override_each",
     "register",
     "sampler_from_json",
 ]
@@ -232,6 +233,23 @@ class Sampler:
     @classmethod
     def from_fields(cls, record: dict[str, Any]) -> Sampler:
         return cls(**{k: _tuples(v) for k, v in record.items()})
+
+
+def override_each(
+    members: tuple[Sampler, ...], changes: Mapping[str, Any], owner: str
+) -> tuple[Sampler, ...]:
+    """The members, each with the options changed that it has. Raises CallError for one that none has.
+
+    owner: what they belong to, as a sentence names it
+    """
+    known = [member.options() for member in members]
+    for name in changes:
+        if not any(name in options for options in known):
+            raise CallError(f"{owner} has an option '{name}'; {nearest(name, set().union(*known))}")
+    return tuple(
+        member.override(**{k: v for k, v in changes.items() if k in options})
+        for member, options in zip(members, known, strict=True)
+    )
 
 
 def _tuples(value: Any) -> Any:

@@ -6,8 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
-from niwaki_runtime.errors import CallError, nearest
-from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register, sampler_from_json
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.base import (
+    Array,
+    Noise,
+    Runner,
+    Sampler,
+    override_each,
+    register,
+    sampler_from_json,
+)
 
 __all__ = ["Cascade"]
 
@@ -57,18 +65,7 @@ class Cascade(Sampler):
         """A copy with options changed in each leg that has them; raises CallError for one that no leg has."""
         if not changes:
             return self
-        known = [leg.options() for leg in self.legs]
-        for name in changes:
-            if not any(name in options for options in known):
-                hint = nearest(name, set().union(*known))
-                raise CallError(f"no leg of this cascade has an option '{name}'; {hint}")
-        return replace(
-            self,
-            legs=tuple(
-                leg.override(**{k: v for k, v in changes.items() if k in options})
-                for leg, options in zip(self.legs, known, strict=True)
-            ),
-        )
+        return replace(self, legs=override_each(self.legs, changes, "no leg of this cascade"))
 
     def parts(self) -> tuple[Sampler, ...]:
         return tuple(part for leg in self.legs for part in leg.parts())
