@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from model_cases import DIGITS, batch, context, make
 from torch.distributions import Normal, kl_divergence
 
 from niwaki.core.contract import CallError, DataSpec, Levels, ValueSpec
+from niwaki.deployment import export_graphs, package
 from niwaki.models.registry import build
 from niwaki.models.vae.hierarchy import Gaussian, assign_sizes
 from niwaki.models.vae.levels import HEADS, Categorical, Logistic
 from niwaki.nn.layers.blocks import pyramid
+from niwaki_runtime import noise
+from niwaki_runtime.codec import open_codec
 
 KINDS = sorted(HEADS)
 
@@ -231,3 +236,41 @@ def test_deep_paths_begin_quietly() -> None:
         with torch.no_grad():
             sizes.append(float(model.path(torch.randn(8, *model.latent.shape), torch.zeros(8).long()).std()))
     assert sizes[1] < 3 * sizes[0]
+
+
+# ------------------------------------------------------------------------------------------------------ codec
+
+
+def test_the_codec_sees_the_posterior_in_the_priors_coordinates() -> None:
+    """Of the same draw, its bits are those of log q(z) − log p(z) − log P(x | z), to the last digits."""
+    model = make("hierarchical-vae", DIGITS).eval()
+    x, y = batch(DIGITS, 6).x, batch(DIGITS, 6)["class"]
+    eps = torch.from_numpy(noise.normal(3, 0, 6, (1, sum(model.sizes))))
+    with torch.no_grad():
+        want = -model.class_bound(x, eps, y) / math.log(2.0)
+    got = model.run("codec", 6, seed=3, inputs={"x": x.numpy(), "class": y.numpy()})
+    assert np.allclose(np.asarray(got), want.numpy(), rtol=1e-4)
+
+
+def test_no_layer_of_the_posterior_sees_itself_or_what_is_below() -> None:
+    model = make("hierarchical-vae", DIGITS).eval()
+    x, y = batch(DIGITS, 2).x, batch(DIGITS, 2)["class"]
+    u = torch.randn(2, sum(model.sizes), requires_grad=True)
+    ends = np.cumsum(model.sizes)
+    for start, end in zip([0, *ends[:-1]], ends, strict=True):
+        mean, log_deviation = model.standard_posterior(u, x, y)
+        (slope,) = torch.autograd.grad((mean + log_deviation)[:, start:end].sum(), u, allow_unused=True)
+        assert slope is None or (slope[:, start:] == 0).all()
+
+
+@pytest.mark.slow
+def test_a_bundle_codes_digits_without_loss(tmp_path: Path) -> None:
+    pytest.importorskip("constriction")
+    model = make("hierarchical-vae", DIGITS).eval()
+    model.shipped = ("sample", "codec")
+    package(model, export_graphs(model, tmp_path / "graphs"), tmp_path / "h.niwaki")
+    x = -1.0 + np.random.default_rng(0).integers(0, 17, (20, 1, 8, 8)) / 8.0
+    codec = open_codec(tmp_path / "h.niwaki")
+    assert np.allclose(codec.decode(codec.encode(x).data).x, x, atol=1e-6)
+    loose = codec.decode(codec.encode(x, lossy=True).data)
+    assert loose.x.shape == x.shape

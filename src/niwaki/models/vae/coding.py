@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from abc import abstractmethod
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import ConditionSpec, Graph, Port, Program, Real, ValueSpec, View
+from niwaki.core.contract import (
+    ConditionSpec,
+    GenerativeModel,
+    Graph,
+    Port,
+    Program,
+    Real,
+    ValueSpec,
+    View,
+)
+from niwaki.models.vae.hierarchy import BottomUp, TopDownLayer
+from niwaki.models.vae.levels import LevelHead
 from niwaki.nn.layers.images import to_signed
 from niwaki_runtime.samplers import BitsBack
-
-if TYPE_CHECKING:
-    from niwaki.models.vae.hierarchical import HierarchicalVae
-
-    Base = HierarchicalVae
-else:
-    Base = object
 
 __all__ = ["CODEC", "Coding"]
 
@@ -25,8 +30,34 @@ CODEC = "codec"
 """The program by which a bundle codes samples (`niwaki_runtime.codec`)."""
 
 
-class Coding(Base):
-    """The posterior of every layer in the coordinates in which its prior is standard normal."""
+class Coding(GenerativeModel):
+    """The posterior of every layer in the coordinates in which its prior is standard normal.
+
+    sizes: latents of each layer; at: the size of the image that each layer works at
+    """
+
+    encoder: BottomUp
+    head: LevelHead
+    classes: int
+    conditions: Mapping[str, ConditionSpec]
+    sizes: list[int]
+    at: tuple[int, ...]
+
+    @abstractmethod
+    def path(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Standard normals `(n, Σ)` → what the head reads."""
+
+    @abstractmethod
+    def top_down(self) -> list[TopDownLayer]:
+        """The stochastic layers."""
+
+    @abstractmethod
+    def split(self, z: Tensor) -> list[Tensor]:
+        """`(n, Σ)` → latents of each layer `(n, latent, h, w)`."""
+
+    @abstractmethod
+    def enter(self, layer: int, h: Tensor | None, y: Tensor | None) -> Tensor | None:
+        """The path as that layer finds it."""
 
     def standard_posterior(self, u: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Means and log σ `(n, Σ)` of q(u | x): those of a layer given the u of the layers above it.
@@ -36,8 +67,8 @@ class Coding(Base):
         features = self.encoder(to_signed(x, self.spec))
         h: Tensor | None = None
         means, deviations = [], []
-        for i, (layer, part) in enumerate(zip(self._layers(), self._split(u), strict=True)):
-            h = self._enter(i, h, y)
+        for i, (layer, part) in enumerate(zip(self.top_down(), self.split(u), strict=True)):
+            h = self.enter(i, h, y)
             q = layer.posterior_of(h, features[self.at[i]])
             p = q.standard() if h is None else layer.prior_of(h)
             means.append(p.noise_of(q.mean).flatten(1))

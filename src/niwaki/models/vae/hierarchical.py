@@ -15,7 +15,6 @@ from niwaki.core.contract import (
     ConditionSpec,
     Context,
     DataSpec,
-    GenerativeModel,
     Graph,
     Levels,
     Phase,
@@ -26,6 +25,7 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.models.registry import ModelConfig, register
+from niwaki.models.vae.coding import CODEC, Coding
 from niwaki.models.vae.hierarchy import BottomUp, TopDownLayer, assign_sizes
 from niwaki.models.vae.importance import log_mean_exp, repeat_rows, tile_rows
 from niwaki.models.vae.levels import HEADS, Kind, usual_head
@@ -65,7 +65,7 @@ class HierarchicalVaeConfig(ModelConfig):
 
 
 @register("hierarchical-vae")
-class HierarchicalVae(GenerativeModel):
+class HierarchicalVae(Coding):
     """p(x, z) = p(x | z) Π p(z_l | z_<l): every layer sees all above it, the encoder's features tell each
     posterior what x is. Latents are known to programs as the standard normals that make them.
 
@@ -124,12 +124,12 @@ class HierarchicalVae(GenerativeModel):
             counts = torch.bincount(torch.cat([b["class"] for b in seen]), minlength=self.classes) + 1.0
             self.log_prior.copy_(torch.log(counts / counts.sum()))
 
-    def _split(self, z: Tensor) -> list[Tensor]:
+    def split(self, z: Tensor) -> list[Tensor]:
         """`(n, Σ)` → latents of each layer `(n, latent, h, w)`."""
         parts = z.split(self.sizes, 1)
         return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
-    def _enter(self, layer: int, h: Tensor | None, y: Tensor | None) -> Tensor | None:
+    def enter(self, layer: int, h: Tensor | None, y: Tensor | None) -> Tensor | None:
         """The path as that layer finds it: told the class below the first, brought to the layer's size."""
         if h is None:
             return None
@@ -145,8 +145,8 @@ class HierarchicalVae(GenerativeModel):
     def path(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Standard normals `(n, Σ)` → what the head reads `(n, width, H, W)`, through the prior."""
         h: Tensor | None = None
-        for i, (layer, noise_) in enumerate(zip(self._layers(), self._split(z), strict=True)):
-            h = self._enter(i, h, y)
+        for i, (layer, noise_) in enumerate(zip(self.top_down(), self.split(z), strict=True)):
+            h = self.enter(i, h, y)
             h = layer.add(h, noise_ if h is None else layer.prior_of(h).at(noise_))
         return self._leave(h, y)
 
@@ -154,7 +154,7 @@ class HierarchicalVae(GenerativeModel):
         assert h is not None
         return h if len(self.at) > 1 else self._told(h, y)
 
-    def _layers(self) -> list[TopDownLayer]:
+    def top_down(self) -> list[TopDownLayer]:
         return [layer for layer in self.layers if isinstance(layer, TopDownLayer)]
 
     def infer(
@@ -169,9 +169,9 @@ class HierarchicalVae(GenerativeModel):
         """
         h: Tensor | None = None
         made, nats = [], []
-        drawn = [None] * len(self.at) if eps is None else self._split(eps)
-        for i, (layer, e) in enumerate(zip(self._layers(), drawn, strict=True)):
-            h = self._enter(i, h, y)
+        drawn = [None] * len(self.at) if eps is None else self.split(eps)
+        for i, (layer, e) in enumerate(zip(self.top_down(), drawn, strict=True)):
+            h = self.enter(i, h, y)
             q = layer.posterior_of(h, features[self.at[i]])
             p = q.standard() if h is None else layer.prior_of(h)
             z = q.mean if e is None else q.at(e)
@@ -238,6 +238,7 @@ class HierarchicalVae(GenerativeModel):
             "decoder": Graph("decoder", View(self, "decode"), (z, *asked), ("x",)),
             "encoder": Graph("encoder", View(self, "encode"), (x, *asked), ("z",)),
             "bound": Graph("likelihood", View(self, "bound_of_draws"), (eps, x), ("bound",)),
+            **self.coding_graphs(),
         }
 
     def sampler(self) -> Sampler:
@@ -259,6 +260,7 @@ class HierarchicalVae(GenerativeModel):
                 self.spec.x,
             ),
             "log_prob": Program(OneShot((self.config.bound, *z.shape), "bound", ("x",)), {"x": x}, nats),
+            CODEC: self.coding_program(),
         }
 
     def log_prob(self, x: Tensor, *, draws: int = 0, seed: int = 0) -> Tensor:
