@@ -58,6 +58,15 @@ def test_path_lengths_against_a_loop_over_samples_and_their_gradient() -> None:
         assert float((slope * way).sum()) == pytest.approx(float(ends[0] - ends[1]) / (2 * tiny), rel=1e-5)
 
 
+def test_an_image_that_does_not_move_has_a_length_with_a_slope() -> None:
+    styles = torch.randn(2, 3, 4, requires_grad=True)
+    still = (styles.sum() * 0).expand(2, 1, 2, 2) * styles.sum()
+    lengths = path_lengths(still, styles, torch.randn(2, 1, 2, 2))
+    (slope,) = torch.autograd.grad(lengths.sum(), styles)
+    assert float(lengths.detach().max()) < 1e-5
+    assert torch.isfinite(slope).all()
+
+
 def test_the_penalty_is_the_distance_from_a_mean_that_follows() -> None:
     model, data = make("stylegan2", path_length=3.0, path_every=5).train(), batch(DIGITS)
     ctx = context()

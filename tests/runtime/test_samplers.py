@@ -21,6 +21,7 @@ from niwaki_runtime.samplers import (
     OneShot,
     Sampler,
     State,
+    StyleBased,
     sampler_from_json,
 )
 
@@ -207,6 +208,31 @@ def test_tokens_do_not_depend_on_the_batch() -> None:
     assert len(np.unique(together)) == 11
 
 
+@pytest.mark.parametrize("backend", [NumpyBackend(), TorchBackend()], ids=["numpy", "torch"])
+def test_a_style_based_generator_is_given_noise_of_its_own_and_its_truncation(backend: Any) -> None:
+    sampler, label = StyleBased(4, 6, conditions=("label",), truncation=0.25), backend.asarray(np.arange(3))
+    given: list[np.ndarray] = []
+
+    def graph(*inputs: Any) -> Any:
+        given[:] = [backend.numpy(x) for x in inputs]
+        return inputs[0]
+
+    whole = backend.numpy(sampler({"generator": graph}, Noise(backend, 7, 0, 3), {"label": label}))
+    z, noise, condition, psi = given
+    assert [x.shape for x in given] == [(3, 4), (3, 6), (3,), (3, 1)]
+    assert psi.dtype == np.float32
+    assert (psi == 0.25).all()
+    np.testing.assert_array_equal(condition, np.arange(3))
+    assert len(np.unique(np.concatenate([z, noise], axis=1))) == 30, "no number is used twice"
+    sampler({"generator": graph}, Noise(backend, 7, 2, 1), {"label": label[2:]})
+    np.testing.assert_array_equal(given[0], whole[2:])
+    np.testing.assert_array_equal(given[1], noise[2:])
+    with pytest.raises(CallError, match="no sample has it"):
+        StyleBased(4, 0)
+    with pytest.raises(CallError, match="did you mean 'truncation'"):
+        sampler.override(truncate=0.5)
+
+
 @pytest.mark.parametrize("wrong", [{"temperature": -1.0}, {"top_p": 0.0}, {"top_p": 1.5}, {"top_k": -1}])
 def test_impossible_token_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(CallError):
@@ -218,6 +244,7 @@ SAMPLERS = [
     OneShot(None, "decoder", ("code",)),
     guided(guidance=3.0, solver="dpmpp_2m", spacing="leading"),
     Autoregressive(16, 2, top_k=4, top_p=0.9),
+    StyleBased(4, 20, conditions=("label",), truncation=0.7),
     Cascade((Autoregressive(16), Cascade((OneShot((2,)), OneShot(None, "d", ("a",))), ("a",))), ("code",)),
 ]
 

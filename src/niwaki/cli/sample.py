@@ -27,7 +27,7 @@ def sample(
         typer.Argument(
             metavar="KEY=VALUE",
             help="The sampler's own options, as in Python: steps=10 guidance=2 of a diffusion, "
-            "temperature=0.8 top_k=40 top_p=0.9 of tokens …",
+            "temperature=0.8 top_k=40 top_p=0.9 of tokens, truncation=0.7 of styles …",
         ),
     ] = None,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 60,

@@ -21,4 +21,5 @@ def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
     """
     y = noise / math.sqrt(images.shape[2] * images.shape[3])
     (gradient,) = torch.autograd.grad((images * y).sum(), styles, create_graph=True)
-    return gradient.square().sum(2).mean(1).sqrt()
+    # A root has no slope at 0, where a saturated image has its length; this far from it, it is the root.
+    return (gradient.square().sum(2).mean(1) + 1e-12).sqrt()

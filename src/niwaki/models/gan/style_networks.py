@@ -48,7 +48,7 @@ class Mapping(nn.Module):
         return self.body(z)
 
 
-def doubled(x: Tensor) -> Tensor:
+def smoothly_doubled(x: Tensor) -> Tensor:
     """Twice the height and width by bilinear interpolation, which is the filter [1, 3, 3, 1] of the paper."""
     return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
 
@@ -67,7 +67,7 @@ class StyleLayer(nn.Module):
     def forward(self, x: Tensor, w: Tensor, noise: Tensor) -> Tensor:
         y = self.conv(x, w)
         if self.up:  # a quarter of the products: the convolution first, then the size
-            y = doubled(y)
+            y = smoothly_doubled(y)
         y = y + (self.strength * noise).to(y.dtype) + self.bias.to(y.dtype)[:, None, None]
         return F.leaky_relu(y, _SLOPE)
 
@@ -146,7 +146,7 @@ class Synthesis(nn.Module):
             at += h * c
             if k % 2 == 0:  # the last convolution of a size
                 part = self.images[k // 2](x, styles[k + 1])
-                image = part if image is None else doubled(image) + part
+                image = part if image is None else smoothly_doubled(image) + part
         assert image is not None
         return self.squash(image)
 
