@@ -125,7 +125,7 @@ def test_without_classes_given_the_bound_is_marginal() -> None:
 
 def test_its_programs_are_what_its_methods_say() -> None:
     model = make("vae").eval()
-    assert list(model.programs()) == ["sample", "encode", "decode", "log_prob"]
+    assert list(model.programs()) == ["sample", "encode", "decode", "log_prob", "codec"]
     assert list(model.shipped_programs()) == ["sample", "decode"], "what needs no further graph"
     assert list(model.shipped_graphs()) == ["decoder"]
     assert list(make("dcgan").programs()) == ["sample"]
@@ -189,3 +189,19 @@ def test_the_scale_that_training_finds_is_the_reconstructions_error() -> None:
     scale = (x - mean).square().mean().sqrt().log().requires_grad_(True)
     gaussian(x, mean, scale).mean().backward()
     assert abs(float(scale.grad)) < 1e-4
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli"])
+def test_the_weights_of_levels_are_the_likelihood_at_the_levels(likelihood: str) -> None:
+    """Differences between two levels of one value are those of log p(x | z)."""
+    model = make("vae", likelihood=likelihood).eval()
+    x, y = batch(DIGITS, n=3).x, batch(DIGITS, n=3)["class"]
+    u, _ = model.standard_posterior(torch.zeros(3, model.latent.size), x, y)
+    with torch.no_grad():
+        weights = model.level_weights(u, y)
+        assert weights.shape == (3, 64, 17)
+        values = torch.linspace(model.spec.low, model.spec.high, 17)
+        low, high = x.clone(), x.clone()
+        low[:, 0, 2, 3], high[:, 0, 2, 3] = values[4], values[11]
+        want = model._log_likelihood(high, u, y) - model._log_likelihood(low, u, y)
+    torch.testing.assert_close(weights[:, 19, 11] - weights[:, 19, 4], want, rtol=1e-3, atol=1e-3)

@@ -25,7 +25,7 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.models.registry import ModelConfig, register
-from niwaki.models.vae.coding import CODEC, Coding
+from niwaki.models.vae.coding import Coding
 from niwaki.models.vae.hierarchy import BottomUp, TopDownLayer, assign_sizes
 from niwaki.models.vae.importance import log_mean_exp, repeat_rows, tile_rows
 from niwaki.models.vae.levels import HEADS, Kind, usual_head
@@ -241,6 +241,26 @@ class HierarchicalVae(Coding):
             **self.coding_graphs(),
         }
 
+    def coded_groups(self) -> tuple[int, ...]:
+        return tuple(self.sizes)
+
+    def standard_posterior(self, u: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z = m + s·u with the prior's m and s, so that q has the mean (μ − m)/s and the deviation σ/s."""
+        features = self.encoder(to_signed(x, self.spec))
+        h: Tensor | None = None
+        means, deviations = [], []
+        for i, (layer, part) in enumerate(zip(self.top_down(), self.split(u), strict=True)):
+            h = self.enter(i, h, y)
+            q = layer.posterior_of(h, features[self.at[i]])
+            p = q.standard() if h is None else layer.prior_of(h)
+            means.append(p.noise_of(q.mean).flatten(1))
+            deviations.append((q.log_scale - p.log_scale).flatten(1))
+            h = layer.add(h, p.at(part))
+        return torch.cat(means, 1), torch.cat(deviations, 1)
+
+    def level_weights(self, u: Tensor, y: Tensor | None = None) -> Tensor:
+        return self.head(self.path(u, y)).movedim(2, -1).flatten(1, 3)
+
     def sampler(self) -> Sampler:
         shape = (sum(self.sizes) + self.spec.size,)
         return OneShot(shape, "drawer", tuple(self.conditions)).override(**self.config.sampling)
@@ -260,7 +280,7 @@ class HierarchicalVae(Coding):
                 self.spec.x,
             ),
             "log_prob": Program(OneShot((self.config.bound, *z.shape), "bound", ("x",)), {"x": x}, nats),
-            CODEC: self.coding_program(),
+            **self.coding_programs(),
         }
 
     def log_prob(self, x: Tensor, *, draws: int = 0, seed: int = 0) -> Tensor:

@@ -29,16 +29,31 @@ def gaussian(x: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
     return -0.5 * error * torch.exp(-2.0 * log_scale) - size * (log_scale + 0.5 * math.log(2.0 * math.pi))
 
 
+def bernoulli_levels(unit: Tensor, logits: Tensor, log_scale: Tensor) -> Tensor:
+    """x log p + (1−x) log(1−p) of every level, up to what is the same for all of them."""
+    return logits.unsqueeze(-1) * unit
+
+
+def gaussian_levels(values: Tensor, mean: Tensor, log_scale: Tensor) -> Tensor:
+    """−(x − mean)²/2σ² of every level: the density at the levels, up to its sum over them."""
+    return -0.5 * (values - mean.unsqueeze(-1)).square() * torch.exp(-2.0 * log_scale)
+
+
 @dataclass(frozen=True)
 class Likelihood:
     """A decoder's output distribution.
 
     log_prob: (x, raw output of the decoder, log σ) → `(n,)`; x in [0, 1] where `unit`, else in [low, high]
+    levels:   (the levels' values `(k,)`, raw output, log σ) → log-weights `(…, k)`, the same way
     unit:     the raw output are logits of values in [0, 1]; else it is the mean itself
     """
 
     log_prob: Callable[[Tensor, Tensor, Tensor], Tensor]
+    levels: Callable[[Tensor, Tensor, Tensor], Tensor]
     unit: bool
 
 
-LIKELIHOODS = {"bernoulli": Likelihood(bernoulli, unit=True), "gaussian": Likelihood(gaussian, unit=False)}
+LIKELIHOODS = {
+    "bernoulli": Likelihood(bernoulli, bernoulli_levels, unit=True),
+    "gaussian": Likelihood(gaussian, gaussian_levels, unit=False),
+}

@@ -16,7 +16,6 @@ from niwaki.core.contract import (
     ConditionSpec,
     Context,
     DataSpec,
-    GenerativeModel,
     Graph,
     Phase,
     Port,
@@ -25,7 +24,8 @@ from niwaki.core.contract import (
     ValueSpec,
     View,
 )
-from niwaki.models.registry import ModelConfig, register, register_preset
+from niwaki.models.registry import ModelConfig, register
+from niwaki.models.vae.coding import Coding
 from niwaki.models.vae.divergences import kl_to_standard, log_normal, total_correlation
 from niwaki.models.vae.importance import log_mean_exp, repeat_rows
 from niwaki.models.vae.likelihoods import LIKELIHOODS
@@ -67,29 +67,8 @@ class VaeConfig(ModelConfig):
     total_correlation: float = Field(1.0, ge=0, exclude_if=lambda value: value == 1.0)
 
 
-register_preset("beta-vae", "vae", "β-VAE (Higgins et al. 2017): the KL term counts four times", beta=4.0)
-register_preset(
-    "beta-tc-vae",
-    "vae",
-    "β-TCVAE (Chen et al. 2018): only the total correlation of the latents counts six times",
-    total_correlation=6.0,
-)
-register_preset(
-    "iwae",
-    "vae",
-    "Importance-weighted autoencoder (Burda et al. 2016): a bound by eight samples",
-    importance=8,
-)
-register_preset(
-    "conditional-vae",
-    "vae",
-    "Conditional VAE (Sohn et al. 2015): encoder and decoder are told the class, whatever else the data have",
-    conditioning={"columns": ("class",)},
-)
-
-
 @register("vae")
-class Vae(GenerativeModel):
+class Vae(Coding):
     """A decoder that makes an image in one call, trained with an encoder on the evidence lower bound.
 
     config: VaeConfig
@@ -277,6 +256,7 @@ class Vae(GenerativeModel):
             "decoder": Graph("decoder", self.decoder, (z, *asked)),
             "encoder": Graph("encoder", View(self, "encode"), (x, *asked), ("mean",)),
             "elbo": Graph("likelihood", elbo, (eps, x, *asked), ("elbo",)),
+            **self.coding_graphs(),
         }
 
     def programs(self) -> dict[str, Program]:
@@ -295,7 +275,23 @@ class Vae(GenerativeModel):
                 self.spec.x,
             ),
             "log_prob": Program(OneShot(self._draws, "elbo", ("x", *asked)), image, nats),
+            **self.coding_programs(),
         }
+
+    def coded_groups(self) -> tuple[int, ...]:
+        return (self.latent.size,)
+
+    def standard_posterior(self, u: Tensor, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """q(z | x) itself, the prior being standard normal."""
+        mean, log_var = self.posterior(x, y)
+        return mean.flatten(1), 0.5 * log_var.flatten(1)
+
+    def level_weights(self, u: Tensor, y: Tensor | None = None) -> Tensor:
+        z = u.reshape(-1, *self.latent.shape)
+        raw = self.decoder.raw(z, *(() if y is None else (y,))).float()  # type: ignore[operator]
+        low, high = (0.0, 1.0) if self.likelihood.unit else (self.spec.low, self.spec.high)
+        values = torch.linspace(low, high, self.spec.x.levels, device=raw.device)
+        return self.likelihood.levels(values, raw, self.log_scale.float()).flatten(1, 3)
 
     def sampler(self) -> OneShot:
         c, asked = self.config, tuple(self.conditions)
