@@ -33,7 +33,7 @@ _SPARE = 2
 """Bits of a latent beyond −log₂ of its posterior's width."""
 _SILENT = 0.02
 """Bits that a latent must say on average, lest it be left at its mean."""
-_SHARE = 0.01
+_SHARE = 0.015
 """The share of a block that the bits of its first samples' latents may be, which nothing gives back."""
 _TRIAL = 64
 """Samples that these are measured on."""
@@ -282,8 +282,7 @@ def open_codec(path: Path | str) -> Codec:
     def opened(directory: Path, manifest: Manifest) -> Codec:
         if CODEC not in manifest.programs:
             raise CallError(
-                f"{path} has no codec: it needs a model with latents and a likelihood over levels, exported "
-                "with the program 'codec'"
+                f"{path} has no codec; export a VAE of stored levels with export.programs=[sample,codec]"
             )
         program = manifest.programs[CODEC]
         plan, entries = program.sampler, manifest.graphs
