@@ -148,6 +148,18 @@ def test_a_wrong_block_is_found(where: str) -> None:
         made.decode(wrong, 40)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_what_is_pushed_costs_its_probability_however_it_lies_in_memory(order: Any) -> None:
+    rng = np.random.default_rng(0)
+    f = np.asarray(frequencies(rng.integers(-40000, 0, (400, 9))), order=order)
+    symbols = f.argmax(1)
+    stack = Stack(4)
+    before = stack.bits
+    stack.push(symbols, f)
+    assert stack.bits - before == pytest.approx(-np.log2(f.max(1) / 2.0**24).sum(), abs=3)
+    assert (stack.pop(f) == symbols).all()
+
+
 def test_popping_undoes_pushing() -> None:
     rng = np.random.default_rng(0)
     stack = Stack(20)

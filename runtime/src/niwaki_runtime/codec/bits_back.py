@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki_runtime import noise
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.normal_bins import GRID, LOG_GRID, nearest_bins, posterior_frequencies, values
 from niwaki_runtime.codec.rounding import Rounding
@@ -23,6 +24,7 @@ from niwaki_runtime.samplers.bits_back import BitsBack
 
 __all__ = ["Block", "Coder"]
 
+_TURNS = 0x7475_726E_73  # the word "turns"
 _RESERVE = 24
 """Bits of ground per latent: no symbol takes more."""
 _BROAD = 0.1
@@ -98,8 +100,9 @@ class Coder:
                     bins[:, at] = stack.pop(q).reshape(len(part), -1)
                     u[:, at] = values(bins[:, at], b)
             stack.push(part.reshape(-1), self._likelihood_of(u, asked, first, rounding))
+            turned = bins + self._turns(first, end)
             for b, at in self._all_parts():
-                stack.push_uniform(bins[:, at].reshape(-1), b)
+                stack.push_uniform(turned[:, at].reshape(-1) & ((1 << b) - 1), b)
         words, untouched = stack.to_words()
         return Block(words, untouched, rounding.to_bytes())
 
@@ -112,8 +115,10 @@ class Coder:
             asked, m = tuple(y[first:end] for y in labels), end - first
             u = np.zeros((m, self._plan.latents))
             bins = np.zeros(u.shape, np.int64)
+            turns = self._turns(first, end)
             for b, at in reversed(self._all_parts()):
-                bins[:, at] = stack.pop_uniform(m * len(at), b).reshape(m, -1)
+                turned = stack.pop_uniform(m * len(at), b).reshape(m, -1)
+                bins[:, at] = (turned - turns[:, at]) & ((1 << b) - 1)
                 u[:, at] = values(bins[:, at], b)
             part = stack.pop(self._likelihood_of(u, asked, first, rounding)).reshape(m, size)
             found[first:end], x = part, self._seen(part)
@@ -171,6 +176,15 @@ class Coder:
             nats = 0.5 * (mean**2 + np.exp(2.0 * log_deviation) - 1.0) - log_deviation
             said[start:stop] = nats.mean(0) / math.log(2.0)
         return narrow, said
+
+    def _turns(self, first: int, end: int) -> np.ndarray:
+        """Agreed random integers `(n, latents)` that are added to bins before they are pushed.
+
+        The next samples' latents are drawn from the bits on top of the stack, and these are the bins: without
+        new randomness the latents of a sample would follow from those of the one before.
+        """
+        drawn = noise.uniform(_TURNS, first, end - first, self._plan.latents)
+        return np.asarray(drawn * (1 << 16)).astype(np.int64)
 
     def _groups(self) -> list[tuple[int, list[tuple[int, np.ndarray]]]]:
         """The groups of which any latent is written."""

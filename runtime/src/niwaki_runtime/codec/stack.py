@@ -37,6 +37,11 @@ def _ground(words: int) -> np.ndarray:
     return (noise.uniform(_SEED, 0, 1, words)[0] * 2.0**32).astype(np.uint32)
 
 
+def _probabilities(frequencies: np.ndarray) -> np.ndarray:
+    """Exact, and row by row in memory: the coder does not look at strides."""
+    return np.ascontiguousarray(frequencies / float(1 << PRECISION))
+
+
 class Stack:
     """Symbols pushed and popped under integer frequencies.
 
@@ -62,13 +67,11 @@ class Stack:
 
     def push(self, symbols: np.ndarray, frequencies: np.ndarray) -> None:
         """`(n,)` symbols under `(n, K)` frequencies."""
-        self._ans.encode_reverse(
-            symbols.astype(np.int32), self._categorical(), frequencies / float(1 << PRECISION)
-        )
+        self._ans.encode_reverse(symbols.astype(np.int32), self._categorical(), _probabilities(frequencies))
 
     def pop(self, frequencies: np.ndarray) -> np.ndarray:
         """`(n,)` symbols under `(n, K)` frequencies, int64."""
-        found = self._ans.decode(self._categorical(), frequencies / float(1 << PRECISION))
+        found = self._ans.decode(self._categorical(), _probabilities(frequencies))
         return np.asarray(found, np.int64)
 
     def push_uniform(self, symbols: np.ndarray, bits: int) -> None:
