@@ -125,6 +125,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("transformer", {"tied": False, "conditioning": {"columns": ()}}),
     ("transformer", {"conditioning": {"drop": 0.5}, "sampling": {"top_k": 5}}),
     ("hierarchical-vae", {"likelihood": "logistic", "conditional": False, "bound": 2}),
+    ("vqvae", {"books": 2, "codebook": "learned", "codes": 16}),
     ("vae", {"importance": 3, "total_correlation": 2.0}),
     ("forecaster", {"head": "mixture", "depth": 2}),
 ]

@@ -182,24 +182,20 @@ def test_the_loss_is_the_negative_bound_of_one_sample_in_expectation() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("classes", [0, 3])
+@pytest.mark.parametrize(("kind", "classes"), [("logistic", 0), ("categorical", 3)])
 def test_probabilities_of_all_images_sum_to_one(kind: str, classes: int) -> None:
     """All 2¹⁶ images of 4×4 in two levels: e^bound is an unbiased estimate of P(x), whatever q is."""
     spec = DataSpec.of("image", (1, 4, 4), levels=2, classes=classes)
-    model = make(
-        "hierarchical-vae", spec, layers=4, latent=1, width=4, inner=4, likelihood=kind, bound=4
-    ).eval()
+    small = {"layers": 2, "latent": 1, "width": 4, "inner": 4, "bound": 1}
+    model = make("hierarchical-vae", spec, likelihood=kind, **small).eval()
     torch.manual_seed(2)
     with torch.no_grad():
         for p in model.parameters():
             p.add_(torch.randn_like(p), alpha=0.1)
-        number = torch.arange(1 << 16)
-        x = ((number[:, None] >> torch.arange(16)) & 1).float().reshape(-1, 1, 4, 4) * 2 - 1
-        total = sum(
-            float(model.log_prob(part, seed=i).double().exp().sum()) for i, part in enumerate(x.split(8192))
-        )
-    assert total == pytest.approx(1.0, abs=0.01)
+        bits = (torch.arange(1 << 16)[:, None] >> torch.arange(16)) & 1
+        parts = (bits.float().reshape(-1, 1, 4, 4) * 2 - 1).split(1 << 14)
+        total = sum(float(model.log_prob(x, seed=i).double().exp().sum()) for i, x in enumerate(parts))
+    assert total == pytest.approx(1.0, abs=0.02)  # its standard error is near 0.005
 
 
 def test_the_bound_rises_with_its_samples() -> None:

@@ -53,9 +53,13 @@ class Codebook(nn.Module):
         e = self.look_up(numbers)
         terms = self.terms(h, e)
         if self.training:
-            self.used.add_(torch.bincount(numbers.flatten(), minlength=self.codes))
-            self.observe(h.detach(), numbers)
+            self.see(h.detach(), numbers)
         return h + (e - h).detach(), numbers, terms
+
+    def see(self, h: Tensor, numbers: Tensor) -> None:
+        """Count what was chosen for features `(…, dim)`, and learn from it."""
+        self.used.add_(torch.bincount(numbers.flatten(), minlength=self.codes))
+        self.observe(h, numbers)
 
     def terms(self, h: Tensor, e: Tensor) -> dict[str, Tensor]:
         """Means over values, as the reconstruction is: neither vanishes beside the other."""
@@ -185,7 +189,7 @@ class Levelled(Codebook):
         bounded = torch.tanh(h.float())  # the gradient passes the rounding, not the bound
         e = self.look_up(numbers)
         if self.training:
-            self.used.add_(torch.bincount(numbers.flatten(), minlength=self.codes))
+            self.see(h.detach(), numbers)
         return bounded + (e - bounded).detach(), numbers, {}
 
     def begin(self, h: Tensor, rng: torch.Generator) -> None:

@@ -126,8 +126,12 @@ class HierarchicalVae(Coding):
 
     def split(self, z: Tensor) -> list[Tensor]:
         """`(n, Σ)` → latents of each layer `(n, latent, h, w)`."""
-        parts = z.split(self.sizes, 1)
-        return [part.unflatten(1, shape) for part, shape in zip(parts, self.shapes, strict=True)]
+        # By slices: behind one split, openvino does not compile convolutions with int8 weights.
+        starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
+        return [
+            z[:, start : start + size].unflatten(1, shape)
+            for start, size, shape in zip(starts, self.sizes, self.shapes, strict=True)
+        ]
 
     def enter(self, layer: int, h: Tensor | None, y: Tensor | None) -> Tensor | None:
         """The path as that layer finds it: told the class below the first, brought to the layer's size."""
@@ -224,8 +228,8 @@ class HierarchicalVae(Coding):
 
     def draw(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """x ~ p(x | z), made of normals `(n, Σ + C·H·W)`: those of the latents, then one for each value."""
-        latents, values = z.split([sum(self.sizes), self.spec.size], 1)
-        return self.head.draw(self.path(latents, y), values.unflatten(1, self.spec.shape))
+        values = z[:, sum(self.sizes) :].unflatten(1, self.spec.shape)
+        return self.head.draw(self.path(z[:, : sum(self.sizes)], y), values)
 
     def graphs(self) -> dict[str, Graph]:
         c, total = self.config, sum(self.sizes)

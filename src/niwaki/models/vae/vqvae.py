@@ -27,7 +27,8 @@ from niwaki.core.contract import (
 )
 from niwaki.models.registry import ModelConfig, register, register_preset
 from niwaki.models.vae.code_prior import CodePrior
-from niwaki.models.vae.codebooks import CODEBOOKS, Kind
+from niwaki.models.vae.codebooks import CODEBOOKS, Codebook, Kind
+from niwaki.models.vae.residual import ResidualCodebook
 from niwaki.nn.layers.blocks import conv_down, conv_norm, conv_up, pyramid
 from niwaki.nn.layers.images import Squash, class_condition, image_shape, labels_of, to_signed
 from niwaki_runtime.samplers import Autoregressive, Cascade, OneShot, Sampler
@@ -42,6 +43,8 @@ class VqVaeConfig(ModelConfig):
     width:     channels at full size; doubled at every halving
     grid:      images are halved until a side would fall below it; each place of the grid has a code
     codebook:  `learned` by its own loss, `averaged` (running means), or `levelled` (FSQ)
+    books:     codebooks in turn, each for what those before it left over (residual VQ)
+    quantizer_dropout: share of samples that are said by 1 … `books` books in training, how many by chance
     beta:      weight of the commitment term
     revive:    steps after which codes that nobody chose are moved to features of the batch; 0 never does
     batches:   batches that the first codes are found from
@@ -53,6 +56,8 @@ class VqVaeConfig(ModelConfig):
     width: int = Field(32, ge=1)
     grid: int = Field(4, ge=1)
     codebook: Kind = "learned"
+    books: int = Field(1, ge=1, exclude_if=lambda value: value == 1)
+    quantizer_dropout: float = Field(0.0, ge=0, le=1, exclude_if=lambda value: not value)
     beta: float = Field(0.25, ge=0)
     revive: int = Field(50, ge=0)
     batches: int = Field(8, ge=1)
@@ -70,6 +75,16 @@ register_preset(
     codes=64,
     dim=3,
     revive=0,
+)
+
+register_preset(
+    "residual-vq",
+    "vqvae",
+    "Residual VQ (Zeghidour et al. 2021): three codebooks of 32 in turn, with quantizer dropout",
+    codebook="averaged",
+    codes=32,
+    books=3,
+    quantizer_dropout=0.5,
 )
 
 
@@ -102,16 +117,28 @@ class VqVae(GenerativeModel):
             down += conv_down(a, b, nn.ReLU)
         down += conv_norm(widths[-1], widths[-1], norm="none")
         self.encoder = nn.Sequential(*down, nn.Conv2d(widths[-1], config.dim, 1))
-        self.codebook = CODEBOOKS[config.codebook](config.codes, config.dim, config.beta)
+        self.codebook = self._codebook()
         up: list[nn.Module] = conv_norm(config.dim, widths[-1], norm="none")
         for b, a in pairwise(widths[::-1]):
             up += conv_up(b, a, norm="none")
         up += conv_norm(w, w, norm="none")
         self.decoder = nn.Sequential(*up, nn.Conv2d(w, channels, 3, padding=1), Squash(spec.low, spec.high))
         self.prior = CodePrior(
-            config.codes, self.grid[0] * self.grid[1], self.classes, width=config.prior_width,
+            config.codes, self.length, self.classes, width=config.prior_width,
             heads=config.prior_heads, layers=config.prior_layers, dropout=config.prior_dropout,
         )  # fmt: skip
+
+    def _codebook(self) -> Codebook | ResidualCodebook:
+        c = self.config
+        if c.books > 1 and c.codebook == "levelled":
+            raise CallError("finite scalar quantization leaves nothing to further books; set books: 1")
+        books = [CODEBOOKS[c.codebook](c.codes, c.dim, c.beta) for _ in range(c.books)]
+        return books[0] if c.books == 1 else ResidualCodebook(books)
+
+    @property
+    def length(self) -> int:
+        """Codes of an image: those of all books at the first place, at the second …"""
+        return self.grid[0] * self.grid[1] * self.config.books
 
     def phases(self) -> tuple[Phase, ...]:
         return (
@@ -146,30 +173,49 @@ class VqVae(GenerativeModel):
                 numbers = self.encode(batch.x)
             logits = self.prior(numbers, *(() if y is None else (y,)))
             return {"nll": F.cross_entropy(logits.float().flatten(0, 1), numbers.flatten())}
-        e, numbers, terms = self.codebook(self.features(batch.x))
+        h = self.features(batch.x)
+        e, numbers, terms = self.codebook(h, *self._books_used(len(h), ctx.rng, h.device))
         x = to_signed(self._draw(e), self.spec).float()
-        p = torch.bincount(numbers.flatten(), minlength=self.config.codes) / numbers.numel()
-        ctx.log(perplexity=torch.exp(-torch.special.xlogy(p, p).sum()))
+        ctx.log(**self._perplexities(numbers))
         return {"reconstruction": (x - to_signed(batch.x, self.spec)).square().mean(), **terms}
+
+    def _books_used(self, n: int, rng: torch.Generator, device: torch.device) -> tuple[Tensor, ...]:
+        """How many books say each sample, where some are left out (Zeghidour et al. 2021, Section III.C)."""
+        books, share = self.config.books, self.config.quantizer_dropout
+        if books == 1 or not share or not self.training:
+            return ()
+        fewer = torch.randint(1, books + 1, (n,), generator=rng, device=device)
+        coin = torch.rand(n, generator=rng, device=device) < share
+        return (torch.where(coin, fewer, books),)
+
+    def _perplexities(self, numbers: Tensor) -> dict[str, Tensor]:
+        """How many codes are in use, were they equally frequent; of every book."""
+        found = {}
+        for i, column in enumerate(numbers.reshape(-1, self.config.books).unbind(1), 1):
+            p = torch.bincount(column, minlength=self.config.codes) / column.numel()
+            found[f"perplexity_{i}"] = torch.exp(-torch.special.xlogy(p, p).sum())
+        return found if self.config.books > 1 else {"perplexity": found["perplexity_1"]}
 
     def _draw(self, e: Tensor) -> Tensor:
         """Vectors `(n, h, w, dim)` → images `(n, C, H, W)`."""
         return self.decoder(e.movedim(-1, 1))
 
     def encode(self, x: Tensor) -> Tensor:
-        """x `(n, C, H, W)` → codes `(n, h·w)` int64."""
+        """x `(n, C, H, W)` → codes `(n, length)` int64."""
         return self.codebook.search(self.features(x)).flatten(1)
 
-    def decode(self, codes: Tensor) -> Tensor:
-        """Codes `(n, h·w)` → images in the spec's range `(n, C, H, W)`."""
+    def decode(self, codes: Tensor, books: int | None = None) -> Tensor:
+        """Codes `(n, length)` → images in the spec's range `(n, C, H, W)`, by the first `books` books."""
         # The length of a vector is written out, so that pruning what one graph needs of it (the decoder) does
         # not leave the other (the encoder) behind.
-        e = self.codebook.look_up(codes).reshape(codes.shape[0], *self.grid, self.config.dim)
+        c = self.config
+        if c.books > 1:
+            codes = codes.reshape(codes.shape[0], self.grid[0] * self.grid[1], c.books)[..., :books]
+        e = self.codebook.look_up(codes).reshape(codes.shape[0], *self.grid, c.dim)
         return self._draw(e)
 
     def graphs(self) -> dict[str, Graph]:
-        length = self.grid[0] * self.grid[1]
-        codes = Port("codes", (1, length), "int64", high=self.config.codes)
+        codes = Port("codes", (1, self.length), "int64", high=self.config.codes)
         return {
             "prior": self.prior.graph(),
             "decoder": Graph("decoder", View(self, "decode"), (codes,), ("x",)),
@@ -180,14 +226,14 @@ class VqVae(GenerativeModel):
 
     def sampler(self) -> Sampler:
         prior = Autoregressive(
-            length=self.grid[0] * self.grid[1], first=self.config.codes, graph="prior",
+            length=self.length, first=self.config.codes, graph="prior",
             conditions=tuple(self.conditions),
         )  # fmt: skip
         draw = OneShot(None, "decoder", ("codes",))
         return Cascade((prior, draw), ("codes",)).override(**self.config.sampling)
 
     def programs(self) -> dict[str, Program]:
-        codes = ValueSpec("vector", (self.grid[0] * self.grid[1],), "T", Tokens(self.config.codes))
+        codes = ValueSpec("vector", (self.length,), "T", Tokens(self.config.codes))
         return {
             **super().programs(),
             "encode": Program(OneShot(None, "encoder", ("x",)), {"x": ConditionSpec(self.spec.x)}, codes),
