@@ -91,6 +91,48 @@ def literally(model: onnx.ModelProto, x: np.ndarray) -> list[np.ndarray]:
     )
 
 
+def test_what_a_loop_reads_stays_and_stands_before_it() -> None:
+    """Of a quantized graph: constants and values that only the body of the loop reads count."""
+    halve = helper.make_node("Mul", ["inner", "rate"], ["next"])
+    go_on = helper.make_node("Identity", ["going"], ["again"])
+    scalar = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [halve, go_on],
+        "body",
+        [scalar("i", TensorProto.INT64, []), scalar("going", TensorProto.BOOL, []),
+         scalar("inner", TensorProto.FLOAT, None)],
+        [scalar("again", TensorProto.BOOL, []), scalar("next", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]),
+        helper.make_node("Loop", ["count", "", "d"], ["y"], body=body),
+    ]
+    constants = {
+        "scale": np.float32(0.5),
+        "zero": np.uint8(3),
+        "count": np.int64(2),
+        "rate": np.float32(0.5),
+        "nobody": np.float32(1),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        [scalar("x", TensorProto.FLOAT, [2])],
+        [scalar("y", TensorProto.FLOAT, [2])],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    tidy(model)
+    onnx.checker.check_model(model)
+    names = {t.name for t in model.graph.initializer}
+    assert "rate" in names
+    assert "nobody" not in names
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    (y,) = session.run(None, {"x": np.array([1.0, 3.0], np.float32)})
+    np.testing.assert_allclose(y, [0.25, 0.75])
+
+
 def test_quantization_goes_ahead_of_what_moves_values_and_equal_ones_become_one() -> None:
     """x → Resize → Q → DQ → two readers, a second time with the same grid, and once with another."""
     node = helper.make_node

@@ -75,7 +75,7 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
         assert runner.run(name, 2, inputs=made).shape == (2, *again.program(name).output.shape)
 
 
-HEAVY = ("latent-diffusion", "glow", "tarflow", "transformer", "spatial-vae")
+HEAVY = ("latent-diffusion", "flowpp", "glow", "tarflow", "transformer", "spatial-vae")
 """Of several networks; the tests of each model of its own export it, too."""
 
 

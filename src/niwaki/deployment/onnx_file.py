@@ -15,7 +15,17 @@ from onnx import external_data_helper, numpy_helper
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import write_bytes
 
-__all__ = ["SMALL", "WEIGHTS", "drop_unused", "producers", "read_onnx", "strip", "to_array", "write_graphs"]
+__all__ = [
+    "SMALL",
+    "WEIGHTS",
+    "drop_unused",
+    "producers",
+    "read_by",
+    "read_onnx",
+    "strip",
+    "to_array",
+    "write_graphs",
+]
 
 WEIGHTS = "weights.bin"
 """Where the graphs of one directory keep what they share."""
@@ -70,19 +80,19 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def drop_unused(graph: onnx.GraphProto) -> None:
     """Remove, in place, constants that no operator reads, also none in the body of a loop or a branch."""
-    used = set(_read(graph))
+    used = {name for node in graph.node for name in read_by(node)} | {out.name for out in graph.output}
     for tensor in [t for t in graph.initializer if t.name not in used]:
         graph.initializer.remove(tensor)
 
 
-def _read(graph: onnx.GraphProto) -> Iterator[str]:
-    """Names of all values that are read in a graph, and in those inside of it."""
-    yield from (out.name for out in graph.output)
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _read(inner)
+def read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """Names of all values that an operator reads, also in the body of a loop or a branch."""
+    yield from node.input
+    for attribute in node.attribute:
+        for inner in (attribute.g, *attribute.graphs):
+            yield from (out.name for out in inner.output)
+            for part in inner.node:
+                yield from read_by(part)
 
 
 def _key(tensor: onnx.TensorProto) -> str:

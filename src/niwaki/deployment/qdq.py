@@ -27,7 +27,7 @@ from niwaki.deployment.check import (
     references,
     repeatable,
 )
-from niwaki.deployment.onnx_file import producers, to_array
+from niwaki.deployment.onnx_file import drop_unused, producers, read_by, to_array
 
 __all__ = ["check_quantized", "tidy", "translations"]
 
@@ -59,9 +59,7 @@ def tidy(model: onnx.ModelProto) -> None:
         _sort(model)
     _merge(model)
     _own_constants(model)
-    used = {v for node in model.graph.node for v in node.input} | {o.name for o in model.graph.output}
-    for tensor in [t for t in model.graph.initializer if t.name not in used]:
-        model.graph.initializer.remove(tensor)
+    drop_unused(model.graph)
 
 
 def _transpose_weights(model: onnx.ModelProto) -> None:
@@ -177,7 +175,7 @@ def _sort(model: onnx.ModelProto) -> None:
         stack = [first]
         while stack:
             at = stack[-1]
-            before = [maker[v] for v in nodes[at].input if v in maker and not placed[maker[v]]]
+            before = [maker[v] for v in read_by(nodes[at]) if v in maker and not placed[maker[v]]]
             if before and not placed[at]:
                 stack += before
                 continue
