@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from niwaki_runtime.codec.bits_back import Block, Coder
 from niwaki_runtime.codec.container import MOST_AT_ONCE, MOST_BITS, Header, pack, unpack
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.exact_graphs import open_exact
+from niwaki_runtime.codec.labels import pack_labels, unpack_labels
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.manifest import Manifest
 from niwaki_runtime.programs import Program
@@ -133,7 +133,7 @@ class Codec:
         for first, end in header.counts():
             part, asked = levels[first:end], tuple(y[first:end] for y in given)
             blocks.append(coder.approximate(part, asked) if lossy else coder.encode(part, asked))
-            packed.append(self._pack_labels(asked))
+            packed.append(pack_labels(asked))
             if progress:
                 progress(end, len(levels))
         return Coded(pack(header, blocks, packed), len(levels), sum(b.bytes for b in blocks))
@@ -170,7 +170,7 @@ class Codec:
         if part is None:
             raise CodecError("a block is damaged")
         block, packed = part
-        asked = self._unpack_labels(packed, n)
+        asked = unpack_labels(packed, tuple(self.labels.values()), n)
         return coder.decode(block, n, asked) if lossless else coder.reconstruct(block, n, asked)
 
     def _coder(self, bits: np.ndarray, at_once: int) -> Coder:
@@ -256,21 +256,6 @@ class Codec:
     def _seen(self, levels: np.ndarray) -> np.ndarray:
         step = (self.spec.high - self.spec.low) / (self.spec.levels - 1)
         return (self.spec.low + step * levels).reshape(-1, *self.spec.shape)
-
-    def _pack_labels(self, asked: tuple[np.ndarray, ...]) -> bytes:
-        return zlib.compress(b"".join(y.astype("<u4").tobytes() for y in asked), 9) if asked else b""
-
-    def _unpack_labels(self, packed: bytes, n: int) -> tuple[np.ndarray, ...]:
-        if not self.labels:
-            return ()
-        try:
-            data = zlib.decompressobj().decompress(packed, 4 * n * len(self.labels) + 1)
-            rows = np.frombuffer(data, "<u4").reshape(len(self.labels), n)
-        except (zlib.error, ValueError) as error:
-            raise CodecError("the labels of a block are damaged") from error
-        if any(row.max(initial=0) >= size for row, size in zip(rows, self.labels.values(), strict=True)):
-            raise CodecError("the labels of a block are damaged")
-        return tuple(row.astype(np.int64) for row in rows)
 
 
 def open_codec(path: Path | str) -> Codec:
