@@ -33,7 +33,7 @@ _SPARE = 2
 """Bits of a latent beyond −log₂ of its posterior's width."""
 _SILENT = 0.02
 """Bits that a latent must say on average, lest it be left at its mean."""
-_SHARE = 0.015
+_SHARE = 0.01
 """The share of a block that the bits of its first samples' latents may be, which nothing gives back."""
 _TRIAL = 64
 """Samples that these are measured on."""
