@@ -126,7 +126,6 @@ class HierarchicalVae(Coding):
 
     def split(self, z: Tensor) -> list[Tensor]:
         """`(n, Σ)` → latents of each layer `(n, latent, h, w)`."""
-        # By slices: behind one split, openvino does not compile convolutions with int8 weights.
         starts = [sum(self.sizes[:i]) for i in range(len(self.sizes))]
         return [
             z[:, start : start + size].unflatten(1, shape)
