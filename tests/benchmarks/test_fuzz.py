@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import random
@@ -17,7 +18,11 @@ from fuzzing.targets import TARGETS, Target, inputs
 
 from niwaki_runtime.errors import CallError
 
-LIGHT = [name for name, target in TARGETS.items() if not target.needs]
+LIGHT = [
+    name
+    for name, target in TARGETS.items()
+    if target.share >= 1.0 and all(map(importlib.util.find_spec, target.needs))
+]
 EACH = 20
 
 

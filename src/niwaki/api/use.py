@@ -63,6 +63,7 @@ def use(
     reporter.stage(name, str(path))
     call = Call(runner, path, places, condition, seed, dataset, counter(reporter))
     outcome = found.apply(call, settings)
+    outcome.given = [*places, *([path] if path.is_file() else ())]
     if out is not None:
         outcome.write(Path(out))
     return outcome
@@ -70,7 +71,12 @@ def use(
 
 def _bundle_of(what: Any) -> Path:
     """The bundle's file: of a run the one that ships."""
-    path = Path(getattr(what, "path", what))
+    place = getattr(what, "path", what)
+    if not isinstance(place, str | Path):
+        raise CallError(
+            "a coded file is written and read by a bundle; export the model (niwaki.export) and give that"
+        )
+    path = Path(place)
     if is_bundle(path):
         return path
     if is_run(path):

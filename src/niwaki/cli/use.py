@@ -20,7 +20,11 @@ __all__ = ["enter"]
 )
 def use(
     name: Annotated[
-        str, typer.Argument(metavar="NAME", help="Which use; `niwaki use list` says what each does.")
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="Which use. `niwaki use list` says what each does, `niwaki use NAME` what it can be told.",
+        ),
     ],
     what: Annotated[
         str | None, typer.Argument(metavar="RUN|MODEL|BUNDLE", help=f"What it is done with; also {OUTSIDE}.")
@@ -57,15 +61,14 @@ def use(
         from niwaki.api.use import use
         from niwaki.cli.sample import read_condition
         from niwaki.recipe import parse_overrides
-        from niwaki.uses import find_use
-        from niwaki_runtime.errors import CallError, NiwakiError
+        from niwaki_runtime.errors import NiwakiError
 
-        if name == "list" and what is None:
+        if name == "list":
             work.answer({"uses": _summaries()}, _draw_list)
             return
-        found = find_use(name)
         if what is None:
-            raise CallError(f"'{name}' needs a run, a model or a bundle: niwaki use {name} {found.example}")
+            work.answer(_described(name), lambda console: _draw(name, console))
+            return
         words = list(given or ())
         files = [Path(w) for w in words if "=" not in w or Path(w).exists()]
         settings = [w for w in words if "=" in w and not Path(w).exists()]
@@ -75,7 +78,7 @@ def use(
             name, source, files, condition=read_condition(condition), seed=seed, data=data, engine=engine,
             memory=memory, device=device, reporter=work.reporter, **options,
         )  # fmt: skip
-        place = out or (Path(f"{name}{made.ending}") if made.ending else None)
+        place = out or (Path(f"{name}{made.ending}") if made.ending else None)  # "decode/" is a folder
         written = made.write(place) if place is not None else []
 
         def draw(console: Any) -> None:
@@ -96,12 +99,57 @@ def _summaries() -> dict[str, str]:
     return {name: find_use(name).summary for name in names_of_uses()}
 
 
-def _draw_list(console: Any) -> None:
+def _described(name: str) -> dict[str, Any]:
     from niwaki.uses import find_use
+    from niwaki.uses.settings import settings_of
 
+    use = find_use(name)
+    return {
+        "use": name,
+        "summary": use.summary,
+        "example": f"niwaki use {name} {use.example}",
+        "settings": settings_of(use.Options),
+    }
+
+
+def _draw_list(console: Any) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 3, 0, 0), show_header=False)
     for name, summary in _summaries().items():
-        console.print(f"[bold]{name}[/]  {summary}")
-        console.print(f"    niwaki use {name} {find_use(name).example}", markup=False, highlight=False)
+        table.add_row(f"[bold]{name}[/]", summary)
+    console.print(table)
+    console.print()
+    console.print("niwaki use NAME  shows an example and the settings of one", style="dim", markup=False)
+
+
+def _draw(name: str, console: Any) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    told = _described(name)
+    console.print(f"[bold]{name}[/]: {escape(told['summary'])}")
+    console.print()
+    console.print(f"  {told['example']}", markup=False, soft_wrap=True)
+    console.print()
+    if not told["settings"]:
+        console.print("It has no settings of its own.", style="dim")
+        return
+    table = Table(box=None, padding=(0, 3, 0, 0), header_style="dim")
+    for column in ("setting", "default", "what it means"):
+        table.add_column(column)
+    for setting in told["settings"]:
+        table.add_row(f"[bold]{setting['name']}[/]", _plain(setting["default"]), escape(setting["meaning"]))
+    console.print(table)
+
+
+def _plain(value: Any) -> str:
+    """A default as one would type it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value))
+    return "–" if value in (None, "") else str(value)
 
 
 enter = use

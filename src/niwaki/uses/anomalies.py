@@ -26,7 +26,7 @@ _CHOICES = 1000
 
 class AnomalyOptions(UseOptions):
     """
-    by:      `likelihood` (bits per dimension), `reconstruction` (mean squared error), or whichever the model
+    by:      likelihood (bits per dimension), reconstruction (mean squared error), or auto: what the model
              has, likelihood first
     against: a folder or an array of usual samples: how well the scores tell the given ones from them
     """

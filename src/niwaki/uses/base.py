@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
 from pydantic import ValidationError
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.errors import CallError
 from niwaki.core.registry import import_modules, unknown
-from niwaki.core.store import write_bytes
 from niwaki.data.dataset import Dataset
-from niwaki.modalities import modality_of
+from niwaki.uses.outcome import Outcome
 from niwaki_runtime.errors import nearest
 from niwaki_runtime.programs import Runner
-from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["Call", "Outcome", "Use", "UseOptions", "find_use", "names_of_uses", "register_use"]
 
@@ -62,67 +56,10 @@ class Call:
         return self.runner
 
 
-@dataclass
-class Outcome:
-    """What came of it.
-
-    record: plain JSON, for `--json`
-    lines:  the same for a terminal, a sentence each
-    rows:   a table, one mapping per row (of `.csv` and `.json`)
-    x:      samples `(n, *spec.shape)`, with what one is and its file's name; in a picture `columns` to a row
-    data:   bytes of a file of its own kind
-    ending: of the file where the caller names none
-    failed: what was lost, in one sentence, though the rest is there
-    """
-
-    record: dict[str, Any] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    rows: list[dict[str, Any]] = field(default_factory=list)
-    x: np.ndarray | None = None
-    spec: ValueSpec | None = None
-    names: Sequence[str] = ()
-    columns: int = 0
-    data: bytes | None = None
-    ending: str = ""
-    failed: str = ""
-
-    def write(self, place: Path) -> list[Path]:
-        """Into one file, or a file for each sample where `place` is a directory or has no ending."""
-        if self.data is not None:
-            write_bytes(place, self.data)
-            return [place]
-        if place.suffix in (".csv", ".json"):
-            write_bytes(place, _table(place.suffix, self.rows))
-            return [place]
-        if self.x is None or self.spec is None:
-            raise CallError(f"this use writes a table, as .csv or .json, not '{place.name}'")
-        if place.suffix == ".npy":
-            file = io.BytesIO()
-            np.save(file, self.x)
-            write_bytes(place, file.getvalue())
-            return [place]
-        modality = modality_of(self.spec)
-        if place.suffix:
-            rows = modality.rows(self.x, self.spec, self.columns) if self.columns else None
-            if rows is not None and place.suffix == ".png":
-                write_bytes(place, rows)
-                return [place]
-            return [modality.write(place, self.x, self.spec)]
-        place.mkdir(parents=True, exist_ok=True)
-        digits = len(str(len(self.x)))
-        made = []
-        for i, one in enumerate(self.x):
-            name = Path(self.names[i]).stem if i < len(self.names) else f"{i:0{digits}d}"
-            ending, data = modality.file_of(one, self.spec)
-            made.append(place / f"{name}{ending}")
-            write_bytes(made[-1], data)
-        return made
-
-
 class Use(ABC):
     """One thing to do with a model. A subclass is registered by its name.
 
-    Options: its settings
+    Options: its settings, what each means in the docstring
     summary: what it does, in half a sentence
     example: words of a call after `niwaki use NAME`
     opens:   whether it needs the model on an engine; else it is given the path alone
@@ -148,7 +85,8 @@ class Use(ABC):
             if first["type"] == "extra_forbidden":
                 hint = nearest(key, self.Options.model_fields)
                 raise CallError(f"'{self.name}' has no option '{key}'; {hint}") from None
-            raise CallError(f"'{self.name}': {key}: {first['msg']}, not {first['input']!r}") from None
+            said = f"{first['msg'][:1].lower()}{first['msg'][1:]}".removeprefix("input should ")
+            raise CallError(f"{key} of '{self.name}' should {said}, not {first['input']!r}") from None
 
 
 _USES: dict[str, Use] = {}
@@ -177,13 +115,3 @@ def find_use(name: str) -> Use:
     if name not in known:
         raise unknown("use", name, known)
     return _USES[name]
-
-
-def _table(suffix: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
-    if suffix == ".json":
-        return (json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n").encode()
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(rows[0]) if rows else [])
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()

@@ -88,7 +88,7 @@ class Decode(Use):
         codec = open_codec(call.path)
         if len(call.files) != 1:
             raise CallError("name one coded file, as digits.nwk")
-        found = codec.decode(Path(call.files[0]).read_bytes(), progress=call.progress)
+        found = codec.decode(_bytes_of(Path(call.files[0])), progress=call.progress)
         keep = np.setdiff1d(np.arange(len(found.x)), found.lost)
         names = [found.names[i] for i in keep] if found.names else []
         lost = len(found.lost)
@@ -99,8 +99,16 @@ class Decode(Use):
             x=found.x[keep],
             spec=found.spec,
             names=names,
+            ending="/",
             failed=f"{lost} of {len(found.x)} samples lay in damaged blocks and are lost" if lost else "",
         )
+
+
+def _bytes_of(place: Path) -> bytes:
+    try:
+        return place.read_bytes()
+    except OSError as error:
+        raise CallError(f"{place} cannot be read: {error.strerror or error}") from error
 
 
 def _labels(sizes: dict[str, int], asked: Any, n: int) -> dict[str, np.ndarray]:

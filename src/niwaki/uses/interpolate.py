@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
@@ -74,14 +74,20 @@ class BlendedNoise(Noise):
 
 class InterpolateOptions(UseOptions):
     """
-    steps: pictures from one to the next, both ends included
-    path:  `spherical` keeps a latent's length on the way, `linear` goes straight
-    between: numbers of drawn samples, where no files are given
+    steps:   samples from one to the next, both ends included
+    path:    spherical keeps a latent's length on the way, linear goes straight
+    between: numbers of drawn samples, where no files are given, as 0,10,20
     """
 
     steps: int = Field(8, ge=2)
     path: Literal["spherical", "linear"] = "spherical"
     between: tuple[int, ...] = (0, 1)
+
+    @field_validator("between", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """Brackets are for the shell to read in some shells, so they may be left out."""
+        return [part.strip() for part in value.strip("[]").split(",")] if isinstance(value, str) else value
 
 
 @register_use("interpolate")

@@ -86,6 +86,8 @@ def _read(
         else:
             raise CallError(f"{file} is no picture ({', '.join(_ENDINGS[:4])} …) and no .npy or .npz")
         parts.append(x.astype(np.float32))
+    if not sum(map(len, parts)):
+        raise CallError("the given files hold no samples")
     return np.concatenate(parts), names
 
 

@@ -27,6 +27,8 @@ __all__ = ["Block", "Coder"]
 _TURNS = 0x7475_726E_73  # the word "turns"
 _RESERVE = 24
 """Bits of ground per latent: no symbol takes more."""
+_TABLE = 1 << 20
+"""Frequencies of latents in memory at once."""
 _BROAD = 0.1
 """The share of the samples whose posteriors may be narrower than a latent's bins are made for."""
 
@@ -81,7 +83,8 @@ class Coder:
             for start, stop in plan.bounds()
         ]
         self._at_once = at_once
-        self._reserve = -(-plan.latents * _RESERVE // 32) + 2
+        # Every latent of the first samples is popped from the ground, which must not run out.
+        self._reserve = -(-plan.latents * at_once * _RESERVE // 32) + 2
 
     def encode(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> Block:
         """`(n, size)` integers as a block, without loss.
@@ -96,8 +99,7 @@ class Coder:
             for group, parts in self._groups():
                 mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
                 for b, at in parts:
-                    q = posterior_frequencies(mean[:, at].reshape(-1), log_deviation[:, at].reshape(-1), b)
-                    bins[:, at] = stack.pop(q).reshape(len(part), -1)
+                    bins[:, at] = _pop(stack, mean[:, at], log_deviation[:, at], b)
                     u[:, at] = values(bins[:, at], b)
             stack.push(part.reshape(-1), self._likelihood_of(u, asked, first, rounding))
             turned = bins + self._turns(first, end)
@@ -121,13 +123,14 @@ class Coder:
                 bins[:, at] = (turned - turns[:, at]) & ((1 << b) - 1)
                 u[:, at] = values(bins[:, at], b)
             part = stack.pop(self._likelihood_of(u, asked, first, rounding)).reshape(m, size)
+            if not stack.bits:  # no encoder uses up the ground
+                raise CodecError("the coded block ends before its samples do")
             found[first:end], x = part, self._seen(part)
             for group, parts in reversed(self._groups()):
                 u[:, self._plan.bounds()[group][0] :] = 0.0  # as it was when the encoder asked
                 mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
                 for b, at in reversed(parts):
-                    q = posterior_frequencies(mean[:, at].reshape(-1), log_deviation[:, at].reshape(-1), b)
-                    stack.push(bins[:, at].reshape(-1), q)
+                    _push(stack, bins[:, at], mean[:, at], log_deviation[:, at], b)
         if not stack.is_ground():
             raise CodecError("the coded block does not come out even")
         return found
@@ -149,7 +152,9 @@ class Coder:
 
     def reconstruct(self, block: Block, n: int, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
         """`(n, size)` mean levels, float64, of what `approximate` wrote."""
-        stack = Stack.from_words(block.words, 0, 0)
+        if 32 * len(block.words) < n * sum(b * len(at) for b, at in self._all_parts()):
+            raise CodecError("the coded block ends before its samples do")
+        stack = Stack.from_words(block.words, 0, block.untouched)
         found = np.zeros((n, math.prod(self._shape)))
         for first, end in reversed(list(self._batches(n))):
             asked, m = tuple(y[first:end] for y in labels), end - first
@@ -230,3 +235,25 @@ class Coder:
         """First sample and last + 1 of those whose latents are popped together."""
         for first in range(0, n, self._at_once):
             yield first, min(n, first + self._at_once)
+
+
+def _pop(stack: Stack, mean: np.ndarray, log_deviation: np.ndarray, bits: int) -> np.ndarray:
+    """Bins `(n, latents)` under the posteriors of that shape."""
+    flat = [
+        stack.pop(posterior_frequencies(mean.reshape(-1)[part], log_deviation.reshape(-1)[part], bits))
+        for part in _parts(mean.size, bits)
+    ]
+    return np.concatenate(flat).reshape(mean.shape)
+
+
+def _push(stack: Stack, bins: np.ndarray, mean: np.ndarray, log_deviation: np.ndarray, bits: int) -> None:
+    """Undoes `_pop`, from the last part to the first."""
+    for part in reversed(_parts(mean.size, bits)):
+        q = posterior_frequencies(mean.reshape(-1)[part], log_deviation.reshape(-1)[part], bits)
+        stack.push(bins.reshape(-1)[part], q)
+
+
+def _parts(n: int, bits: int) -> list[slice]:
+    """Of n latents as many at a time as have tables that fit."""
+    step = max(1, _TABLE >> bits)
+    return [slice(at, at + step) for at in range(0, n, step)]

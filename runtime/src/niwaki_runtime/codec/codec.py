@@ -13,7 +13,7 @@ import numpy as np
 
 from niwaki_runtime.bundle import open_files
 from niwaki_runtime.codec.bits_back import Block, Coder
-from niwaki_runtime.codec.container import MOST_AT_ONCE, MOST_BITS, Header, pack, unpack
+from niwaki_runtime.codec.container import MOST_AT_ONCE, MOST_BITS, Header, check_extent, pack, unpack
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.exact_graphs import open_exact
 from niwaki_runtime.codec.labels import pack_labels, unpack_labels
@@ -37,6 +37,8 @@ _SHARE = 0.01
 """The share of a block that the bits of its first samples' latents may be, which nothing gives back."""
 _TRIAL = 64
 """Samples that these are measured on."""
+_WEIGHTS = 1 << 22
+"""Log-weights of levels in memory at once while they are."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,8 @@ class Codec:
     """
 
     def __init__(self, program: Program, graphs: Mapping[str, Any], digest: str) -> None:
-        assert isinstance(program.sampler, BitsBack)
+        if not isinstance(program.sampler, BitsBack):
+            raise CallError(f"a codec works by 'bits_back', not by the sampler '{program.sampler.kind}'")
         self._plan, self._graphs, self._digest = program.sampler, graphs, digest
         asked = [name for name in self._plan.conditions if name != "x"]
         for name in asked:
@@ -110,8 +113,9 @@ class Codec:
         Raises CallError for values that are no levels of the spec, and for labels outside of their range.
         """
         levels = self._levels(x)
-        if block < 1:
-            raise CallError(f"a block holds at least one sample, not {block}")
+        check_extent(len(levels), block, self.spec.size)
+        if names and len(names) != len(levels):
+            raise CallError(f"{len(levels)} samples need as many names, not {len(names)}")
         if quality and not lossy:
             raise CallError("quality is of lossy files; a lossless one has no choice")
         if not -MOST_BITS <= quality <= MOST_BITS:
@@ -151,18 +155,17 @@ class Codec:
         if len(header.bits) != self._plan.latents:
             raise CodecError("the header of the coded file contradicts itself")
         coder = self._coder(np.array(header.bits), header.at_once)
-        found = np.zeros((header.n, self.spec.size))
+        found = np.full((header.n, *self.spec.shape), self.spec.low, np.float32)
         lost: list[int] = []
         for (first, end), part in zip(header.counts(), blocks, strict=True):
             try:
-                found[first:end] = self._decode_block(coder, part, end - first, header.lossless)
+                levels = self._decode_block(coder, part, end - first, header.lossless)
+                found[first:end] = self._seen(levels)
             except CodecError:
                 lost += range(first, end)
             if progress:
                 progress(end, header.n)
-        return Decoded(
-            self._seen(found).astype(np.float32), self.spec, header.names, tuple(lost), header.lossless
-        )
+        return Decoded(found, self.spec, header.names, tuple(lost), header.lossless)
 
     def _decode_block(
         self, coder: Coder, part: tuple[Block, bytes] | None, n: int, lossless: bool
@@ -194,9 +197,9 @@ class Codec:
 
     def _expected(self, levels: np.ndarray, asked: tuple[np.ndarray, ...]) -> np.ndarray:
         """Bits of each sample by the model, at one draw of the latents `(n,)`."""
-        parts = [np.empty(0)]
-        for first in range(0, len(levels), _TRIAL):
-            here = slice(first, first + _TRIAL)
+        parts, step = [np.empty(0)], int(np.clip(_WEIGHTS // (self.spec.size * self.spec.levels), 1, _TRIAL))
+        for first in range(0, len(levels), step):
+            here = slice(first, first + step)
             given = dict(zip(self.labels, (y[here] for y in asked), strict=True))
             noise = Noise(NumpyBackend(), 0, first, len(levels[here]))
             parts.append(
@@ -269,10 +272,9 @@ def open_codec(path: Path | str) -> Codec:
             raise CallError(
                 f"{path} has no codec; export a VAE of stored levels with export.programs=[sample,codec]"
             )
-        program = manifest.programs[CODEC]
-        plan, entries = program.sampler, manifest.graphs
-        names = plan.graphs_used()
-        files = sorted({f for name in names for f in manifest.files if f == entries[name].file})
+        program, entries = manifest.programs[CODEC], manifest.graphs
+        names = program.sampler.graphs_used()
+        files = sorted({entries[name].file for name in names} & set(manifest.files))
         weights = sorted(f for f in {*manifest.files, *manifest.packed} if not f.endswith((".onnx", ".json")))
         digest = hashlib.sha256(repr(replace(program).to_json()).encode())
         for name in (*files, *weights):
@@ -284,5 +286,4 @@ def open_codec(path: Path | str) -> Codec:
         }
         return Codec(program, graphs, digest.hexdigest()[:32])
 
-    found: Codec = open_files(Path(path), opened)
-    return found
+    return open_files(Path(path), opened)  # type: ignore[no-any-return]

@@ -22,7 +22,7 @@ from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["MOST_AT_ONCE", "MOST_BITS", "Header", "pack", "unpack"]
+__all__ = ["MOST_AT_ONCE", "MOST_BITS", "Header", "check_extent", "pack", "unpack"]
 
 _MAGIC, _MAGIC_BACK = b"nwk\x01", b"\x01kwn"
 _HEAD = struct.Struct("<II")
@@ -31,8 +31,13 @@ MOST_BITS = 12
 """Bits of a latent."""
 MOST_AT_ONCE = 32
 """Samples that a network is asked about at once."""
-_MOST = 1 << 24
-"""Samples of a file."""
+_MOST_VALUES = 1 << 27
+"""Values of all samples of a file: what it can make a reader allocate, however short it is."""
+_MOST_BLOCK = 1 << 16
+"""Samples of a block that a file holds."""
+_MOST_BLOCKS = 1 << 18
+_LONGEST = 1 << 24
+"""Bytes of a header's text."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class Header:
     sizes: tuple[int, ...] = ()
     checks: tuple[int, ...] = ()
 
+    def blocks(self) -> int:
+        """How many there are; without making a list, which a false header could make too long."""
+        return -(-self.n // self.block)
+
     def counts(self) -> list[tuple[int, int]]:
         """First and last sample + 1 of each block."""
         return [(at, min(self.n, at + self.block)) for at in range(0, self.n, self.block)]
@@ -86,27 +95,52 @@ class Header:
                 checks=tuple(map(int, record["checks"])),
             )
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, CallError) as error:
-            raise CodecError(f"the header of the coded file is incomplete: {error!r}") from error
+            raise CodecError(
+                "the header of the coded file is incomplete, or holds what no encoder writes"
+            ) from error
         sound = (
-            0 <= header.n <= _MOST
-            and header.block >= 1
+            header.n >= 0
+            and 1 <= header.block <= _MOST_BLOCK
             and 1 <= header.at_once <= MOST_AT_ONCE
             and min(header.bits, default=0) >= 0
             and max(header.bits, default=0) <= MOST_BITS
-            and len(header.counts()) == len(header.sizes) == len(header.checks)
+            and header.blocks() == len(header.sizes) == len(header.checks)
             and min(header.sizes, default=0) >= 0
             and len(header.names) in (0, header.n)
         )
         if not sound:
             raise CodecError("the header of the coded file contradicts itself")
+        try:
+            check_extent(header.n, header.block, header.spec.size)
+        except CallError as error:
+            raise CodecError(str(error)) from error
         return header
 
 
+def check_extent(n: int, block: int, size: int) -> None:
+    """Raises CallError for more samples of `size` values than a coded file may hold, `block` to a block."""
+    if n * size > _MOST_VALUES:
+        raise CallError(
+            f"a coded file holds {_MOST_VALUES // size:,} such samples at most, not {n:,}; make several files"
+        )
+    if not 1 <= block <= _MOST_BLOCK:
+        raise CallError(f"a block holds at least one sample and at most {_MOST_BLOCK:,}, not {block:,}")
+    if -(-n // block) > _MOST_BLOCKS:
+        raise CallError(f"a coded file holds {_MOST_BLOCKS:,} blocks at most; make blocks of more samples")
+
+
 def pack(header: Header, blocks: Sequence[Block], labels: Sequence[bytes]) -> bytes:
-    """The file's bytes; labels: of each block, what its samples were asked to be, packed."""
+    """The file's bytes; labels: of each block, what its samples were asked to be, packed.
+
+    Raises CallError where the samples' names alone are more than a header holds.
+    """
     parts = [_block_bytes(block, names) for block, names in zip(blocks, labels, strict=True)]
     said = header.to_json() | {"sizes": [len(p) for p in parts], "checks": [zlib.crc32(p) for p in parts]}
-    text = zlib.compress(json.dumps(said, ensure_ascii=False, separators=(",", ":")).encode(), 9)
+    # A name of bytes that are no UTF-8 reaches Python as surrogates, which only escapes can write.
+    plain = json.dumps(said, separators=(",", ":")).encode()
+    if len(plain) > _LONGEST:
+        raise CallError("the samples' names are longer than a coded file holds; make several files")
+    text = zlib.compress(plain, 9)
     sizes = _HEAD.pack(len(text), zlib.crc32(text))
     return b"".join([_MAGIC, sizes, text, *parts, text, sizes, _MAGIC_BACK])
 
@@ -165,15 +199,12 @@ def _back(data: bytes) -> tuple[Header | None, int]:
     return _read(data[max(0, len(data) - tail - length) : len(data) - tail], length, check), length
 
 
-_LONGEST = 1 << 26
-
-
 def _read(text: bytes, length: int, check: int) -> Header | None:
     if len(text) != length or zlib.crc32(text) != check:
         return None
     unpacker = zlib.decompressobj()
     try:
         record = json.loads(unpacker.decompress(text, _LONGEST))
-    except (zlib.error, ValueError):
+    except (zlib.error, ValueError, RecursionError):
         return None
     return Header.from_json(record)

@@ -1,0 +1,165 @@
+"""What came of a use, and how it becomes files without losing what was there."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.core.errors import CallError
+from niwaki.core.store import write_bytes
+from niwaki.modalities import modality_of
+from niwaki_runtime.specs import ValueSpec
+
+__all__ = ["Outcome", "stems"]
+
+_LONGEST = 200
+"""Bytes of a file's name without its ending; most file systems take 255 in all."""
+
+
+@dataclass
+class Outcome:
+    """What came of it.
+
+    record: plain JSON, for `--json`
+    lines:  the same for a terminal, a sentence each
+    rows:   a table, one mapping per row (of `.csv` and `.json`)
+    x:      samples `(n, *spec.shape)`, with what one is and its file's name; in a picture `columns` to a row
+    data:   bytes of a file of its own kind
+    ending: of the file where the caller names none; "/" for a folder
+    failed: what was lost, in one sentence, though the rest is there
+    given:  the files and folders that it was made from, which `write` leaves as they are
+    """
+
+    record: dict[str, Any] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    x: np.ndarray | None = None
+    spec: ValueSpec | None = None
+    names: Sequence[str] = ()
+    columns: int = 0
+    data: bytes | None = None
+    ending: str = ""
+    failed: str = ""
+    given: Sequence[Path] = ()
+
+    def write(self, place: Path | str) -> list[Path]:
+        """Into one file, or a file for each sample where `place` is a directory or has no ending.
+
+        A file that is there already is replaced, but never one of the given ones. Raises CallError for that
+        and for an ending that such an outcome has no form for, NiwakiError where the place cannot be written.
+        """
+        place = Path(place)
+        if place.is_dir() or (not place.suffix and self.data is None):
+            return self._write_folder(place)
+        self._check_free([place])
+        if self.data is not None:
+            write_bytes(place, self.data)
+        elif place.suffix in (".csv", ".json"):
+            write_bytes(place, _table(place.suffix, self.rows))
+        else:
+            self._write_samples(place)
+        return [place]
+
+    def _write_samples(self, place: Path) -> None:
+        """All into one file."""
+        x, spec = self._samples(place)
+        modality = modality_of(spec)
+        rows = modality.rows(x, spec, self.columns) if self.columns and place.suffix == ".png" else None
+        if place.suffix == ".npy":
+            write_bytes(place, _bytes(np.save, x))
+        elif place.suffix == ".npz":
+            named = {"names": np.array(self.names, str)} if len(self.names) else {}
+            write_bytes(place, _bytes(np.savez_compressed, x=x, **named))
+        elif not len(x):
+            raise CallError("there are no samples to show")
+        elif rows is not None:
+            write_bytes(place, rows)
+        else:
+            modality.write(place, x, spec)
+
+    def _write_folder(self, place: Path) -> list[Path]:
+        if self.data is not None:
+            raise CallError(
+                f"{place} is a folder; name a file for what was made, as {place / 'a'}{self.ending}"
+            )
+        x, spec = self._samples(place)
+        modality = modality_of(spec)
+        if place.exists() and not place.is_dir():
+            raise CallError(
+                f"{place} is a file, and {len(x)} samples need a folder; name another place with -o"
+            )
+        made = [modality.file_of(one, spec) for one in x]
+        places = [place / f"{s}{e}" for s, (e, _) in zip(stems(self.names, len(x)), made, strict=True)]
+        self._check_free(places)
+        for file, (_, data) in zip(places, made, strict=True):
+            write_bytes(file, data)
+        return places
+
+    def _samples(self, place: Path) -> tuple[np.ndarray, ValueSpec]:
+        if self.x is None or self.spec is None:
+            raise CallError(f"this use writes a table, as .csv or .json, not '{place.name}'")
+        return self.x, self.spec
+
+    def _check_free(self, places: Iterable[Path]) -> None:
+        """Raises CallError where one of the given files would be lost."""
+        given = {path.resolve() for path in self.given}
+        for place in places:
+            there = place.resolve()
+            if there.exists() and not given.isdisjoint((there, *there.parents)):
+                raise CallError(
+                    f"{place} is one of the given files, and would be lost; name another place with -o"
+                )
+
+
+def stems(names: Sequence[str], n: int) -> list[str]:
+    """A name without ending for each of n files: the given ones, or numbers; no two alike, and none that
+    leads out of a folder or that the file system refuses."""
+    digits, taken, found = len(str(n)), set[str](), []
+    for i in range(n):
+        number = f"{i:0{digits}d}"
+        plain = _stem(names[i]) if i < len(names) else ""
+        one, again = plain or number, 2
+        while one.casefold() in taken:  # also on file systems that take A and a for the same
+            one, again = f"{plain or number}-{again}", again + 1
+        taken.add(one.casefold())
+        found.append(one)
+    return found
+
+
+def _stem(name: str) -> str:
+    """What is left of a name that a foreign file says; empty where that is nothing."""
+    printable = "".join("_" if ord(c) < 32 or ord(c) == 127 else c for c in name)
+    try:
+        plain = os.fsencode(printable)
+    except UnicodeEncodeError:
+        plain = printable.encode("utf-8", "replace")
+    stem = Path(os.fsdecode(plain)).stem
+    while len(os.fsencode(stem)) > _LONGEST:
+        stem = stem[:-1]
+    return stem.strip(". ") and stem
+
+
+def _bytes(save: Any, *arrays: np.ndarray, **named: Any) -> bytes:
+    file = io.BytesIO()
+    save(file, *arrays, **named)
+    return file.getvalue()
+
+
+def _table(suffix: str, rows: Sequence[Mapping[str, Any]]) -> bytes:
+    if suffix == ".json":
+        return (json.dumps(list(rows), indent=1, ensure_ascii=False) + "\n").encode(
+            "utf-8", "backslashreplace"
+        )
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]) if rows else [])
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode("utf-8", "backslashreplace")
