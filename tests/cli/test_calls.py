@@ -184,7 +184,7 @@ def test_models_and_doctor_answer_in_json(niwaki) -> None:
     models = {m["name"]: m for m in niwaki("models", "--json").json["models"]}
     assert {"dcgan", "vae", "ddpm"} <= models.keys()
     assert models["dcgan"]["conditions"] == ["class"]
-    assert models["vae"]["programs"] == ["sample", "encode", "decode", "log_prob"]
+    assert models["vae"]["programs"] == ["sample", "encode", "decode", "log_prob", "codec"]
     assert models["dcgan"]["programs"] == ["sample"]
     assert all(m["summary"] for m in models.values())
     found = niwaki("doctor", "digits-gan", "--json").json

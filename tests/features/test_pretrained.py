@@ -194,14 +194,13 @@ def test_pickles_are_refused(kind: str, suffix: str, tmp_path: Path) -> None:
 
 
 def test_the_remedy_for_a_pickle_works(tmp_path: Path) -> None:
-    """The two lines of the refusal, run as they stand."""
+    """The program in the refusal, run as it stands."""
     model, dataset = dinov2(tmp_path), toy((1, 8, 8))
     (tmp_path / "model.safetensors").unlink()
     torch.save(model.state_dict(), tmp_path / "pytorch_model.bin")
     with pytest.raises(CallError, match="pickled weights") as caught:
         pretrained_extractor("dinov2", str(tmp_path), dataset)
-    _, first, second = str(caught.value).split("\n")
-    program = f"{first}\n{second}".removeprefix('python -c "').removesuffix('"')
+    _, program = str(caught.value).removesuffix('"').split('python -c "')
     subprocess.run([sys.executable, "-c", program], check=True)
     extractor = pretrained_extractor("dinov2", str(tmp_path), dataset)
     assert extractor(dataset.test.values()[:2]).shape == (2, 12)

@@ -16,7 +16,7 @@ from niwaki_runtime.specs.values import Levels, Tokens
         ("a\x00zero", "a?zero"),
         ("\x1b[31mred", "?[31mred"),
         ("\u2028break", "break"),
-        ("lone \ud800 half", "lone ? half"),
+        ("gr\udcfcn", "gr\\udcfcn"),
         ("グリフ …", "グリフ …"),
     ],
 )

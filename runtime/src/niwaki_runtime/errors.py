@@ -42,11 +42,18 @@ def as_sentence(text: str) -> str:
     'no such width?'
     """
     text = " ".join(text.split())
-    text = text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+    text = text if text.isprintable() else "".join(map(_printable, text))
     if len(text) <= LONGEST_MESSAGE:
         return text
     head = LONGEST_MESSAGE * 2 // 3
     return f"{text[:head]} … {text[head + 3 - LONGEST_MESSAGE :]}"
+
+
+def _printable(c: str) -> str:
+    """Half of a surrogate pair stands for a byte of a name that is no UTF-8: shown as it is written."""
+    if "\ud800" <= c <= "\udfff":
+        return f"\\u{ord(c):x}"
+    return c if c.isprintable() else "?"
 
 
 LONGEST = 300

@@ -37,8 +37,8 @@ def refuse_pickle(path: Path) -> None:
     made = path.with_name("model" if path.name == "pytorch_model.bin" else path.stem)
     raise CallError(
         f"'{path}' holds pickled weights, and a pickle can run any program when it is read; convert it once "
-        "and name what comes out:\n"
-        'python -c "import torch; from safetensors.torch import save_file\n'
+        "and name what comes out: "
+        'python -c "import torch; from safetensors.torch import save_file; '
         "save_file({k: v.clone().contiguous() for k, v in "
         f"torch.load('{path}', weights_only=True).items()}}, '{made}.safetensors', {{'format': 'pt'}})\""
     )
