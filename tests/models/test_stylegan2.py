@@ -211,6 +211,7 @@ def test_every_layer_of_the_mapping_learns_slowly() -> None:
     assert all(".original" in n for n in names), "weights and biases alike"
 
 
+@pytest.mark.slow
 def test_pruned_and_in_four_bits_it_is_exported_and_truncates_as_before(tmp_path: Path) -> None:
     model = make("stylegan2", width=16, max_width=32, style=16).eval()
     with torch.no_grad():

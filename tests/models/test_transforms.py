@@ -190,7 +190,13 @@ class Both(torch.nn.Module):
         return z, logdet, self.transform.inverse(x, said)
 
 
-@pytest.mark.parametrize("transform", [Spline(bins=4), MixtureLogistics()], ids=["spline", "mixture"])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        pytest.param(Spline(bins=4), id="spline"),
+        pytest.param(MixtureLogistics(), id="mixture", marks=pytest.mark.slow),
+    ],
+)
 def test_engines_find_the_inverse_at_large_batches(transform: Transform, tmp_path: Path) -> None:
     """A sum of integers that is computed further on makes openvino write beyond its memory from some batch
     on; bisection is a loop of the graph."""

@@ -75,7 +75,10 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
         assert runner.run(name, 2, inputs=made).shape == (2, *again.program(name).output.shape)
 
 
-HEAVY = ("latent-diffusion", "flowpp", "glow", "tarflow", "transformer", "spatial-vae")
+HEAVY = (
+    "latent-diffusion", "flowpp", "glow", "tarflow", "transformer", "spatial-vae", "hierarchical-vae",
+    "residual-vq",
+)  # fmt: skip
 """Of several networks; the tests of each model of its own export it, too."""
 
 
