@@ -115,6 +115,14 @@ def test_a_model_in_memory_is_no_bundle(use: str, tmp_path: Path) -> None:
         niwaki.use(use, model, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "files", [np.zeros((2, 1, 8, 8)), [np.zeros((1, 8, 8))], Image.new("L", (8, 8)), None, [3], b"a.png"]
+)
+def test_samples_in_memory_are_no_files(files: Any) -> None:
+    with pytest.raises(CallError, match="files are named"):
+        niwaki.use("reconstruct", small(), files)
+
+
 # ------------------------------------------------------------------------------------- what a use can be told
 
 

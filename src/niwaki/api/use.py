@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ def use(
     found = find_use(name)
     settings = found.options(options)
     reporter = reporter or Quiet()
-    places = [Path(files)] if isinstance(files, str | Path) else [Path(f) for f in files]
+    places = _places(files)
 
     def dataset() -> Dataset | None:
         where = data if data is not None else home_of(what)
@@ -67,6 +67,17 @@ def use(
     if out is not None:
         outcome.write(Path(out))
     return outcome
+
+
+def _places(files: Any) -> list[Path]:
+    """Raises CallError for samples in memory and whatever else is no name of a file."""
+    several = isinstance(files, Iterable) and not isinstance(files, str | bytes | Path)
+    given: list[Any] = list(files) if several else [files]
+    for one in given:
+        if not isinstance(one, str | Path):
+            kind = type(one).__name__
+            raise CallError(f"files are named, and {kind} is no name; save an array first, with np.save")
+    return [Path(one) for one in given]
 
 
 def _bundle_of(what: Any) -> Path:

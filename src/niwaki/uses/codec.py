@@ -10,7 +10,7 @@ from pydantic import Field
 
 from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
-from niwaki.uses.reading import read_exactly, read_samples
+from niwaki.uses.reading import files_below, read_exactly, read_samples
 from niwaki_runtime.codec import open_codec
 from niwaki_runtime.specs import ConditionSpec, resolve
 
@@ -55,7 +55,7 @@ class Encode(Use):
             x, labels=labels, names=names, lossy=options.lossy, quality=options.quality, block=options.block,
             progress=call.progress,
         )  # fmt: skip
-        size = sum(p.stat().st_size for p in call.files if p.is_file())
+        size = sum(p.stat().st_size for p in files_below(call.files))
         per_value = 8.0 * coded.payload / (len(x) * codec.spec.size)
         return Outcome(
             record={
