@@ -155,6 +155,7 @@ def test_noise_has_a_strength_that_starts_at_zero_and_a_place_of_its_own_in_the_
         assert not torch.equal(synthesis(w, one), synthesis(w, other))
 
 
+@pytest.mark.slow
 def test_noise_of_a_sample_stays_its_own_in_a_bundle(tmp_path: Path) -> None:
     """The same seed is the same sample before and after, at every batch and truncation."""
     model = make("stylegan2").eval()
