@@ -14,12 +14,14 @@ from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Sampler, sampler_from_json
 from niwaki_runtime.specs import ConditionSpec, ValueSpec, resolve
 
-__all__ = ["LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
+__all__ = ["CODEC", "LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
 
 SAMPLING = "sample"
 """The program that every model has: noise in, samples out."""
 LOG_PROB = "log_prob"
 """The program that says how probable samples are, in nats."""
+CODEC = "codec"
+"""The program that says how a model codes samples (`niwaki_runtime.codec`), and in how many bits."""
 
 
 @dataclass(frozen=True)

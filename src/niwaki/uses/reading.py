@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from niwaki.core.errors import CallError
-from niwaki.data.reading.pictures import read_picture
+from niwaki.data.reading.pictures import MODES, is_grey, read_picture
 from niwaki.uses.base import Call
 from niwaki_runtime.specs import ValueSpec
 
@@ -109,7 +109,7 @@ def _exact_picture(file: Path, spec: ValueSpec) -> np.ndarray:
     try:
         with Image.open(file) as opened:
             opened.load()
-            pixels = np.asarray(opened.convert({1: "L", 3: "RGB", 4: "RGBA"}[spec.shape[0]]))
+            pixels = np.asarray(opened.convert(MODES[spec.shape[0]]))
             size, mode = opened.size, opened.mode
     except Exception as error:  # PIL's parsers raise whatever broken bytes lead them to
         raise CallError(f"{file} cannot be read: {error}") from error
@@ -119,7 +119,7 @@ def _exact_picture(file: Path, spec: ValueSpec) -> np.ndarray:
         raise CallError(
             f"{file} has {size[0]}×{size[1]} pixels, and the model codes {wide}×{high}; resize it first"
         )
-    if mode not in ("1", "L", "RGB", "RGBA", "P") or (spec.shape[0] == 1 and not _is_grey(file)):
+    if mode not in ("1", "L", "RGB", "RGBA", "P") or (spec.shape[0] == 1 and not is_grey(file)):
         raise CallError(f"{file} (of the mode {mode}) is more than the model's {spec.shape[0]} channels hold")
     shown = spec.to_uint8(np.linspace(spec.low, spec.high, spec.levels, dtype=np.float32))
     level = np.searchsorted(shown, pixels).clip(0, spec.levels - 1)
@@ -130,12 +130,6 @@ def _exact_picture(file: Path, spec: ValueSpec) -> np.ndarray:
             "without loss; code it lossy, or reduce it to them first"
         )
     return np.asarray(spec.low + (spec.high - spec.low) * level / (spec.levels - 1))
-
-
-def _is_grey(file: Path) -> bool:
-    from niwaki.data.reading.pictures import is_grey
-
-    return is_grey(file)
 
 
 def _check_pictures(spec: ValueSpec) -> None:

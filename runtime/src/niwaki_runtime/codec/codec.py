@@ -19,15 +19,12 @@ from niwaki_runtime.codec.exact_graphs import open_exact
 from niwaki_runtime.codec.labels import pack_labels, unpack_labels
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.manifest import Manifest
-from niwaki_runtime.programs import Program
+from niwaki_runtime.programs import CODEC, Program
 from niwaki_runtime.samplers import Noise, NumpyBackend
 from niwaki_runtime.samplers.bits_back import BitsBack
 from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["CODEC", "Codec", "Coded", "Decoded", "open_codec"]
-
-CODEC = "codec"
-"""The program that says how a model codes samples."""
 
 _SPARE = 2
 """Bits of a latent beyond −log₂ of its posterior's width."""

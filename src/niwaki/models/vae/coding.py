@@ -19,12 +19,10 @@ from niwaki.core.contract import (
     ValueSpec,
     View,
 )
+from niwaki_runtime.programs import CODEC
 from niwaki_runtime.samplers import BitsBack
 
-__all__ = ["CODEC", "Coding"]
-
-CODEC = "codec"
-"""The program by which a bundle codes samples (`niwaki_runtime.codec`)."""
+__all__ = ["Coding"]
 
 
 class Coding(GenerativeModel):
