@@ -1,4 +1,5 @@
-"""PixelCNN: causality, exact probabilities, and that sampling by rows and pixels is the network of training."""
+"""PixelCNN: causality, exact probabilities, and that sampling by rows and pixels is the network of
+training."""
 
 from __future__ import annotations
 
@@ -158,8 +159,8 @@ def test_cost_is_linear_in_the_pixels() -> None:
         for method in calls:
             whole = getattr(model, method)
 
-            def counted(*inputs: Tensor, _whole=whole, _method=method):  # type: ignore[no-untyped-def]
-                calls[_method] += 1
+            def counted(*inputs: Tensor, _whole=whole, _method=method, _calls=calls):  # type: ignore[no-untyped-def]
+                _calls[_method] += 1
                 return _whole(*inputs)
 
             setattr(model, method, counted)

@@ -1,4 +1,5 @@
-"""Models of tokens: steps are the network of training, nothing later is seen, and each layer is what its paper says."""
+"""Models of tokens: steps are the network of training, nothing later is seen, and each layer is what its
+paper says."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Images pixel by pixel, from left to right and from top to bottom: what is known of the rows above is read once
-for each row, so that the cost is linear in the pixels."""
+"""Images pixel by pixel, from left to right and from top to bottom: what is known of the rows above is read
+once for each row, so that the cost is linear in the pixels."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ __all__ = ["Raster"]
 @register
 @dataclass(frozen=True)
 class Raster(Sampler):
-    """For each row: above, *state = row(levels of the row above, *conditions, *state). For each of its pixels:
-    hidden, *state = pixel(levels of the pixel to the left, above at this column, *conditions, *state). For each
-    channel: logits = channel(hidden, levels of this pixel), of which those of the channel itself and of later
-    ones are not known yet.
+    """Three networks, for each row, for each of its pixels, and for each channel of a pixel:
+
+        above, *state = row(levels of the row above, *conditions, *state)
+        hidden, *state = pixel(levels of the pixel to the left, above at this column, *conditions, *state)
+        logits = channel(hidden, levels of this pixel, as far as they are known)
 
     What is not there (above the first row, to the left of the first pixel, not known yet) is level `levels`.
     The state of `row` goes on from row to row, that of `pixel` begins anew in every row.

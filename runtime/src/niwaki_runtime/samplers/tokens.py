@@ -1,7 +1,8 @@
-"""From logits to one token, in numpy, in one place: bias, penalty, temperature, top-k, top-p, min-p, inverse CDF.
+"""From logits to one token, in numpy, in one place: bias, penalty, temperature, top-k, top-p, min-p, and the
+inverse of the distribution function.
 
-The order is that of `transformers`: bias and penalty change the logits, temperature scales them, and what each of
-the filters keeps is what the next one sees.
+The order is that of `transformers`: bias and penalty change the logits, temperature scales them, and what
+each of the filters keeps is what the next one sees.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class Choice:
 
 
 def penalize(logits: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
-    """Logits `(n, V)` float64 of tokens that a row has seen: positive ones divided by `penalty`, others multiplied
-    (Keskar et al. 2019, "CTRL").
+    """Logits `(n, V)` float64 of tokens that a row has seen: positive ones divided by `penalty`, others
+    multiplied (Keskar et al. 2019, "CTRL").
 
     seen: tokens `(n, t)`; those outside 0 … V − 1 are passed over
     """

@@ -50,8 +50,8 @@ class PixelCnnConfig(ModelConfig):
     reach:        places to each side that one convolution sees
     hidden:       width of the network that says the levels of a channel
     dropout:      of what layers add
-    distribution: `categorical`, a logit for each level, or `logistic`, a mixture of discretized logistics; None:
-                  the first up to 64 levels, the other beyond
+    distribution: `categorical`, a logit for each level, or `logistic`, a mixture of discretized logistics;
+                  None: the first up to 64 levels, the other beyond
     components:   of the mixture
     batches:      batches that the frequencies of classes are taken from when training starts
     """
@@ -71,7 +71,8 @@ class PixelCnnConfig(ModelConfig):
 class PixelCnn(GenerativeModel):
     """p(x) = Π p(level of channel k at place i | all places before it, channels before k there, class).
 
-    Sampling reads each row and each pixel once. `log_prob` is exact; with classes it is log Σ_y p(y) p(x | y).
+    Sampling reads each row and each pixel once. `log_prob` is exact; with classes it is
+    log Σ_y p(y) p(x | y).
 
     config: PixelCnnConfig
     spec:   images `(C, H, W)` of stored levels, of at least 4×4
@@ -110,8 +111,8 @@ class PixelCnn(GenerativeModel):
             self.log_prior.copy_(torch.log(counts / counts.sum()))
 
     def encode(self, k: Tensor) -> Tensor:
-        """Levels `(n, C, …)` → `(n, 2C, …)`: of each channel a value in −1 … 1 and a 1; zeros where nothing is
-        (level `levels`)."""
+        """Levels `(n, C, …)` → `(n, 2C, …)`: of each channel a value in −1 … 1 and a 1; zeros where nothing
+        is (level `levels`)."""
         there = (k < self.levels).float()
         values = (k * (2.0 / (self.levels - 1)) - 1.0) * there
         return torch.stack([values, there], 2).flatten(1, 2)

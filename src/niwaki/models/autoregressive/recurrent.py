@@ -1,4 +1,4 @@
-"""Recurrent networks over tokens: LSTM (Hochreiter & Schmidhuber 1997) and GRU (Cho et al. 2014), layer upon layer.
+"""Layers of recurrent cells over tokens: LSTM (Hochreiter & Schmidhuber 1997), GRU (Cho et al. 2014).
 
 They are what larger models are measured against: their state does not grow with the text.
 """
@@ -60,7 +60,7 @@ class Recurrent(TokenModel):
     def advance(self, h: Tensor, position: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         x, news, at = h.squeeze(1), [], 0
         for norm, cell in zip(self.norms, self.cells, strict=True):
-            parts = cell.parts  # type: ignore[union-attr]
+            parts: int = cell.parts  # type: ignore[assignment]
             fresh = cell.step(norm(x), *state[at : at + parts])  # type: ignore[operator, misc]
             news += fresh
             at += parts

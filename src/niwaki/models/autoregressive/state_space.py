@@ -1,5 +1,5 @@
-"""A selective state space model over tokens (Gu & Dao 2023, "Mamba"): read in parallel in training, with a state of
-fixed size in sampling."""
+"""A selective state space model over tokens (Gu & Dao 2023, "Mamba"): read in parallel in training, with a
+state of fixed size in sampling."""
 
 from __future__ import annotations
 
@@ -86,9 +86,10 @@ class StateSpace(TokenModel):
         found = []
         for i, block in enumerate(self._blocks()):
             inner = block.enter.out_features
-            shapes = (
-                (1, inner, block.kernel - 1),
-                (1, block.heads, inner // block.heads, block.b.out_features),
-            )
-            found += [State(f"{name}_{i}", f"{name}_{i}_new", s) for name, s in zip(("seen", "kept"), shapes)]
+            seen = (1, inner, block.kernel - 1)
+            kept = (1, block.heads, inner // block.heads, block.b.out_features)
+            found += [
+                State(f"seen_{i}", f"seen_{i}_new", seen),
+                State(f"kept_{i}", f"kept_{i}_new", kept),
+            ]
         return tuple(found)

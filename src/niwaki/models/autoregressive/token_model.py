@@ -1,5 +1,5 @@
-"""What models of token sequences share: the token before the first, labels, cross-entropy, exact `log_prob`, prompts,
-and sampling token by token with state."""
+"""What models of token sequences share: the token before the first, labels, cross-entropy, exact `log_prob`,
+prompts, and sampling token by token with state."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class TokenModel(GenerativeModel):
     """p(x) = Π p(xᵢ | x₀ … xᵢ₋₁, labels) over sequences of one length.
 
     Before the first token stands one that no sequence holds, number n; labels (classes) are added to every
-    embedding. A subclass makes its layers between `begin` and `finish`, and says how they read: `think` a whole
-    sequence, `advance` one token, with the state of `carried`.
+    embedding. A subclass makes its layers between `begin` and `finish`, and says how they read: `think` a
+    whole sequence, `advance` one token, with the state of `carried`.
 
     config: TokenModelConfig
     spec:   tokens `(T,)`
@@ -83,8 +83,8 @@ class TokenModel(GenerativeModel):
         self.drop = nn.Dropout(config.dropout)
 
     def finish(self, depth: int, added: tuple[str, ...]) -> None:
-        """The logits' matrix, and fresh weights; those of layers whose names end in `added` are smaller, since
-        2·depth of them add up in the stream."""
+        """The logits' matrix, and fresh weights; those of layers whose names end in `added` are smaller,
+        since 2·depth of them add up in the stream."""
         self.head = nn.Linear(self.config.width, self.tokens + 1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
@@ -103,8 +103,8 @@ class TokenModel(GenerativeModel):
 
     @abstractmethod
     def advance(self, h: Tensor, position: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The stream `(n, t, width)` of the tokens from `position` `(1,)` on, after those that `state` remembers
-        → the same, and the state after them. Unless `strides` says otherwise, t is 1."""
+        """The stream `(n, t, width)` of the tokens from `position` `(1,)` on, after those that `state`
+        remembers → the same, and the state after them. Unless `strides` says otherwise, t is 1."""
 
     @abstractmethod
     def carried(self) -> tuple[State, ...]:
@@ -169,7 +169,8 @@ class TokenModel(GenerativeModel):
         return each.gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(1)
 
     def prefill(self, tokens: Tensor, position: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """Tokens `(n, t)` from `position` on → their logits `(n, t, tokens)`, new state; rest: labels, state."""
+        """Tokens `(n, t)` from `position` on → their logits `(n, t, tokens)`, new state; rest: labels,
+        state."""
         labels, state = rest[: len(self.conditions)], rest[len(self.conditions) :]
         x, *news = self.advance(self._enter(tokens, labels), position, state)
         return (self._leave(x), *news)

@@ -36,7 +36,8 @@ class TransformerConfig(TokenModelConfig):
 class Transformer(TokenModel):
     """A decoder-only transformer over tokens, with cached decoding, prefill, prompts and exact `log_prob`.
 
-    Keys and values of what was read are state of two graphs: `decode` takes one token, `prefill` several at once.
+    Keys and values of what was read are state of two graphs: `decode` takes one token, `prefill` several at
+    once.
 
     config: TransformerConfig
     spec:   tokens `(T,)`

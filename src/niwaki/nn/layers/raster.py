@@ -1,9 +1,10 @@
-"""Stacks of convolutions that see nothing after a place in raster order (left to right, top to bottom): over whole
-images in training, and in sampling one row, then one pixel at a time, with what later ones need as state.
+"""Stacks of convolutions that see nothing after a place in raster order (left to right, top to bottom): over
+whole images in training, and in sampling one row, then one pixel at a time, with what later ones need as
+state.
 
-A stack turns encoded levels `(n, E, H, W)` into a hidden value of each place `(n, width, H, W)`, which depends on
-the rows above and on the places to the left alone. What `read_row` says of the row above is all that the places of
-a row need to know of it, so that no place is computed twice.
+A stack turns encoded levels `(n, E, H, W)` into a hidden value of each place `(n, width, H, W)`, which
+depends on the rows above and on the places to the left alone. What `read_row` says of the row above is all
+that the places of a row need to know of it, so that no place is computed twice.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class RasterStack(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, x: Tensor, told: Tensor | None = None) -> Tensor:
-        """Whole images: encoded levels `(n, E, H, W)`, what every place is told `(n, T)` → `(n, width, H, W)`."""
+        """Whole images: encoded levels `(n, E, H, W)`, what all places are told `(n, T)`
+        → `(n, width, H, W)`."""
 
     @abstractmethod
     def read_row(self, x: Tensor, told: Tensor | None, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """The row above `(n, E, 1, W)` → what it says of the next row's places `(n, W, features)`, new state."""
+        """The row above `(n, E, 1, W)` → what it says of the next row's places `(n, W, features)`, new
+        state."""
 
     @abstractmethod
     def read_pixel(
@@ -199,8 +202,8 @@ class _MaskedBlock(nn.Module):
 
 
 class MaskedStack(RasterStack):
-    """One stack of residual blocks with masked convolutions. It does not see what stands above and to the right of
-    a place beyond the reach of its blocks' corners: the blind spot of PixelCNN.
+    """One stack of residual blocks with masked convolutions. It does not see what stands above and to the
+    right of a place beyond the reach of its blocks' corners: the blind spot of PixelCNN.
 
     As for `GatedStack`.
     """
@@ -233,7 +236,7 @@ class MaskedStack(RasterStack):
 
     def row_state(self, columns: int) -> list[tuple[int, ...]]:
         """Of each convolution the rows that it sees, then what it said of the row above."""
-        shapes = []
+        shapes: list[tuple[int, ...]] = []
         for conv in self._convolutions():
             shapes.append((1, conv.above.in_channels, self.reach, columns))
             shapes.append((1, conv.above.out_channels, 1, columns))

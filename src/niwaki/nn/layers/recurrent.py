@@ -76,7 +76,7 @@ class Lstm(RecurrentLayer):
 
 
 class Gru(RecurrentLayer):
-    """n = tanh(aₙ + r bₙ), h ← (1 − z) n + z h, with a = inner(x), b = outer(h); gates in the order r, z, n."""
+    """n = tanh(aₙ + r bₙ), h ← (1 − z) n + z h with a = inner(x), b = outer(h); gates are r, z, n."""
 
     gates, parts = 3, 1
 

@@ -1,5 +1,5 @@
-"""A selective state space (Gu & Dao 2023, "Mamba"; Dao & Gu 2024, "Transformers are SSMs", whose form this is): a
-linear recurrence whose decay, input and output depend on what is read."""
+"""A selective state space (Gu & Dao 2023, "Mamba"; Dao & Gu 2024, "Transformers are SSMs", whose form this
+is): a linear recurrence whose decay, input and output depend on what is read."""
 
 from __future__ import annotations
 
@@ -22,13 +22,14 @@ def scan_step(x: Tensor, decay: Tensor, b: Tensor, c: Tensor, state: Tensor) -> 
 
 
 def scan(x: Tensor, decay: Tensor, b: Tensor, c: Tensor, chunk: int = 32) -> Tensor:
-    """`scan_step` over a whole sequence from a state of zeros, `chunk` steps at a time by products of matrices:
+    """`scan_step` over a whole sequence from a state of zeros, `chunk` steps at a time by products of
+    matrices:
 
     y_t = Σ_{s ≤ t in the chunk} (c_t · b_s) e^(decay_{s+1} + … + decay_t) x_s + e^(decay up to t) S c_t.
 
     x: `(n, T, heads, d)`; decay: `(n, T, heads)`; b, c: `(n, T, k)` → `(n, T, heads, d)`
     """
-    n, length, heads, dim = x.shape
+    length = x.shape[1]
     rest = -length % chunk
     x, b, c = (F.pad(t, (0, 0) * (t.ndim - 2) + (0, rest)) for t in (x, b, c))
     decay = F.pad(decay, (0, 0, 0, rest))
@@ -76,7 +77,8 @@ class SelectiveBlock(nn.Module):
         self.drop = nn.Dropout(dropout)
 
     def initialize(self) -> None:
-        """Heads that forget within 1 to 16 steps a unit of time, and units of time from a thousandth to a tenth."""
+        """Heads that forget within 1 to 16 steps a unit of time, and units of time from a thousandth to a
+        tenth."""
         with torch.no_grad():
             self.decay.copy_(torch.linspace(1.0, 16.0, self.heads).log())
             rates = torch.exp(torch.linspace(math.log(1e-3), math.log(0.1), self.heads))
@@ -101,8 +103,8 @@ class SelectiveBlock(nn.Module):
         return self._leave(x, y, h)
 
     def step(self, x: Tensor, seen: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One token `(n, width)`; seen: what the convolution saw before `(n, inner, kernel − 1)`; state: of the
-        scan `(n, heads, d, k)`. Returns the token, and both as they are after it."""
+        """One token `(n, width)`; seen: what the convolution saw before `(n, inner, kernel − 1)`; state: of
+        the scan `(n, heads, d, k)`. Returns the token, and both as they are after it."""
         h = self.norm(x)
         window = torch.cat([seen, self.enter(h).unsqueeze(-1)], -1)
         u = F.silu(self.conv(window)).squeeze(-1).unflatten(-1, (self.heads, -1))
