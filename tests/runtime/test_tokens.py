@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import numpy as np
 import pytest
 
-from niwaki_runtime.samplers import tokens
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers import Autoregressive, sampler_from_json, tokens
 
 RNG = np.random.default_rng(0)
 
@@ -80,3 +82,47 @@ def test_temperature_zero_is_greedy() -> None:
 def test_huge_logits_do_not_overflow() -> None:
     picked = tokens.choose(np.array([[1e4, -1e4, 9.9e3]]), np.array([0.999]))
     assert picked.tolist() == [0]
+
+
+@pytest.mark.parametrize("min_p", [0.0, 0.05, 0.3, 1.0])
+@pytest.mark.parametrize("top_p", [0.6, 1.0])
+@pytest.mark.parametrize("top_k", [0, 4])
+def test_processors_are_those_of_transformers(top_k: int, top_p: float, min_p: float) -> None:
+    transformers = pytest.importorskip("transformers")
+    torch = pytest.importorskip("torch")
+    logits = RNG.standard_normal((30, 9)) * 3
+    seen = RNG.integers(0, 9, (30, 5))
+    bias = ((3, 1.5), (7, -float("inf")))
+
+    steps = [
+        transformers.SequenceBiasLogitsProcessor([[[token], added] for token, added in bias]),
+        transformers.RepetitionPenaltyLogitsProcessor(1.4),
+        transformers.TemperatureLogitsWarper(0.7),
+        *([transformers.TopKLogitsWarper(top_k)] if top_k else []),
+        *([transformers.TopPLogitsWarper(top_p)] if top_p < 1 else []),
+        *([transformers.MinPLogitsWarper(min_p)] if min_p else []),
+    ]
+    theirs = torch.from_numpy(logits)
+    for step in steps:
+        theirs = step(torch.from_numpy(seen), theirs)
+    theirs = theirs.softmax(1).numpy()
+
+    sampler = Autoregressive(temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p, penalty=1.4, bias=bias)
+    ours = tokens.filter_logits(
+        sampler._logits(logits, seen), temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p
+    )
+    np.testing.assert_allclose(tokens.softmax(ours), theirs, atol=1e-6)
+
+
+def test_settings_that_choose_no_token_are_refused() -> None:
+    for wrong in ({"min_p": 1.5}, {"min_p": -0.1}, {"top_p": 0.0}, {"penalty": 0.0}, {"temperature": -1.0}):
+        with pytest.raises(CallError):
+            Autoregressive(**wrong)
+    with pytest.raises(CallError, match="no token 9"):
+        Autoregressive(bias=((9, 1.0),))._logits(np.zeros((1, 9)), np.zeros((1, 0), int))
+
+
+def test_what_older_runtimes_do_not_know_is_written_only_where_it_is_set() -> None:
+    assert not {"min_p", "penalty", "bias", "stops", "alone"} & set(Autoregressive().to_json())
+    changed = Autoregressive(min_p=0.1, penalty=1.2, bias=((2, -1.0),))
+    assert sampler_from_json(json.loads(json.dumps(changed.to_json()))) == changed

@@ -18,6 +18,7 @@ from niwaki_runtime.samplers.inpaint import Inpaint
 from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
+from niwaki_runtime.samplers.raster import Raster
 from niwaki_runtime.samplers.style_based import StyleBased
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "NumpyBackend",
     "OneShot",
     "Paths",
+    "Raster",
     "Runner",
     "Sampler",
     "State",

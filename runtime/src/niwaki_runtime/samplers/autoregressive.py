@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -9,8 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.samplers import tokens
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, State, register
+from niwaki_runtime.samplers.tokens import Choice, penalize
 
 __all__ = ["Autoregressive", "carry", "teacher_forced"]
 
@@ -31,9 +32,9 @@ class Autoregressive(Sampler):
     graph:       name of the graph; its inputs are token `(n,)`, position `(1,)`, the conditions, then its
                  state
     conditions:  names of the conditions, in the order of the graph's inputs
-    temperature: 0 is greedy
-    top_k:       0 keeps all
-    top_p:       1 keeps all
+    temperature, top_k, top_p, min_p: of the choice of a token (`tokens.Choice`); temperature 0 is greedy
+    penalty:     of tokens that a sample holds already, its prompt included (`tokens.penalize`); 1 is none
+    bias:        pairs (token, what is added to its logit); −1e9 forbids it
     prompt:      name of the condition that a sample begins with: `(n, P)`, after its end filled up with −1;
                  samples may have prompts of different lengths
     prefill:     name of the graph that reads `stride` tokens at once: tokens `(n, stride)`, position of the
@@ -58,19 +59,39 @@ class Autoregressive(Sampler):
     stop: int = -1
     stops: tuple[int, ...] = ()
     alone: bool = False
+    min_p: float = 0.0
+    penalty: float = 1.0
+    bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.temperature < 0.0 or self.top_k < 0 or not 0.0 < self.top_p <= 1.0:
-            raise CallError(
-                "temperature and top_k must not be negative and top_p must lie in (0, 1], "
-                f"not {self.temperature}, {self.top_k} and {self.top_p}"
-            )
+        _ = self._choice  # refuses settings that choose no token
+        if not 0.0 < self.penalty < math.inf:
+            raise CallError(f"the penalty of repetition must be positive, not {self.penalty}")
         if self.length < 1 or self.stride < 1:
             raise CallError(f"length and stride must be at least 1, not {self.length} and {self.stride}")
 
     def to_json(self) -> dict[str, Any]:
         """Without the fields that older runtimes do not know, where they change nothing."""
-        return {k: v for k, v in super().to_json().items() if v or k not in ("stops", "alone")}
+        unchanged = {"stops": (), "alone": False, "min_p": 0.0, "penalty": 1.0, "bias": ()}
+        return {k: v for k, v in super().to_json().items() if k not in unchanged or v != unchanged[k]}
+
+    @property
+    def _choice(self) -> Choice:
+        return Choice(self.temperature, self.top_k, self.top_p, self.min_p)
+
+    def _logits(self, logits: np.ndarray, read: np.ndarray) -> np.ndarray:
+        """Logits `(n, V)` after bias and penalty, given what each sample holds already `(n, t)`."""
+        if self.bias:
+            logits = np.array(logits, dtype=np.float64)
+            for token, added in self.bias:
+                if not 0 <= token < logits.shape[1]:
+                    raise CallError(
+                        f"there is no token {token} to give a bias: they are 0 … {logits.shape[1] - 1}"
+                    )
+                logits[:, token] += added
+        if self.penalty != 1.0:
+            logits = penalize(logits, read, self.penalty)
+        return logits
 
     def __call__(
         self,
@@ -98,13 +119,7 @@ class Autoregressive(Sampler):
                 fresh, *news = out if isinstance(out, tuple) else (out,)
                 state = carry(state, news, graph.state, at - 1)
                 logits = backend.numpy(fresh)
-            chosen = tokens.choose(
-                logits,
-                self._uniform(noise, at, led),
-                temperature=self.temperature,
-                top_k=self.top_k,
-                top_p=self.top_p,
-            )
+            chosen = self._choice(self._logits(logits, read[:, :at]), self._uniform(noise, at, led))
             token = np.where(read[:, at] != ABSENT, read[:, at], chosen)
             token = np.where(done, read[:, at - 1], token)
             read[:, at] = token

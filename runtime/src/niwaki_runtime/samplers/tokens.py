@@ -1,17 +1,74 @@
-"""From logits to one token, in numpy, in one place: temperature, top-k, top-p and the inverse CDF."""
+"""From logits to one token, in numpy, in one place: bias, penalty, temperature, top-k, top-p, min-p, and the
+inverse of the distribution function.
+
+The order is that of `transformers`: bias and penalty change the logits, temperature scales them, and what
+each of the filters keeps is what the next one sees.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-__all__ = ["choose", "filter_logits"]
+from niwaki_runtime.errors import CallError
+
+__all__ = ["Choice", "choose", "filter_logits", "penalize", "softmax"]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How one token is chosen.
+
+    temperature: 0 is greedy
+    top_k:       keeps the k likeliest; 0 keeps all
+    top_p:       keeps the likeliest until they hold this share (Holtzman et al. 2020); 1 keeps all
+    min_p:       keeps what is at least this share of the likeliest (Nguyen et al. 2024); 0 keeps all
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    min_p: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0.0 or self.top_k < 0 or not 0.0 < self.top_p <= 1.0:
+            raise CallError(
+                "temperature and top_k must not be negative and top_p must lie in (0, 1], "
+                f"not {self.temperature}, {self.top_k} and {self.top_p}"
+            )
+        if not 0.0 <= self.min_p <= 1.0:
+            raise CallError(f"min_p must lie in [0, 1], not {self.min_p}")
+
+    def __call__(self, logits: np.ndarray, u: np.ndarray) -> np.ndarray:
+        """One token for each row of logits `(n, V)`, by uniform numbers `(n, 1)`: `(n,)` int64."""
+        return choose(
+            logits, u, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p
+        )
+
+
+def penalize(logits: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
+    """Logits `(n, V)` float64 of tokens that a row has seen: positive ones divided by `penalty`, others
+    multiplied (Keskar et al. 2019, "CTRL").
+
+    seen: tokens `(n, t)`; those outside 0 … V − 1 are passed over
+    """
+    z = np.array(logits, dtype=np.float64)
+    rows, places = np.nonzero((seen >= 0) & (seen < z.shape[1]))
+    hit = np.zeros(z.shape, dtype=bool)
+    hit[rows, seen[rows, places]] = True
+    return np.where(hit, np.where(z > 0, z / penalty, z * penalty), z)
 
 
 def filter_logits(
-    logits: np.ndarray, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+    logits: np.ndarray,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> np.ndarray:
-    """Logits `(n, V)` float64 after temperature, top-k and top-p (Holtzman et al. 2020); what is cut off is
-    −∞.
+    """Logits `(n, V)` float64 after temperature, top-k, top-p and min-p; what is cut off is −∞.
 
     Ties at the k-th logit are kept, so the result does not depend on a sort's order.
     """
@@ -27,6 +84,8 @@ def filter_logits(
         cut = np.zeros_like(z, dtype=bool)
         np.put_along_axis(cut, order, late, axis=1)
         z = np.where(cut, -np.inf, z)
+    if min_p > 0.0:
+        z = np.where(z < z.max(axis=1, keepdims=True) + np.log(min_p), -np.inf, z)
     return z
 
 
@@ -43,11 +102,12 @@ def choose(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
 ) -> np.ndarray:
     """One token per row `(n,)` int64: inverse CDF at u ∈ (0, 1) in float64; temperature 0 is greedy."""
     if temperature == 0.0:
         return np.argmax(np.asarray(logits), axis=1).astype(np.int64)
-    p = softmax(filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p))
+    p = softmax(filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
     cdf = np.cumsum(p, axis=1)
     picked = (cdf < u.reshape(-1, 1) * cdf[:, -1:]).sum(axis=1)
     return np.minimum(picked, p.shape[1] - 1).astype(np.int64)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import CallError, Levels, ValueSpec
+from niwaki.nn.layers.discretized_logistic import log_mass
 
 __all__ = ["HEADS", "Categorical", "Kind", "LevelHead", "Logistic", "usual_head"]
 
@@ -111,25 +112,14 @@ class Logistic(LevelHead):
         means, scales = self.output(h).float().chunk(2, 1)
         return means, 0.25 * torch.exp(scales.clamp(-6.0, 3.0))
 
-    def _mass(self, k: Tensor, means: Tensor, scales: Tensor) -> Tensor:
-        """log P of the levels `k`."""
-        half = 1.0 / (self.levels - 1)
-        v = k * (2.0 * half) - 1.0
-        upper, lower = (v + half - means) / scales, (v - half - means) / scales
-        # σ(b) − σ(a) = σ(b) σ(−a) (1 − e^(a − b)): nothing cancels far from the mean
-        gap = torch.log(-torch.expm1(lower - upper))
-        inside = F.logsigmoid(upper) + F.logsigmoid(-lower) + gap
-        mass = torch.where(k == 0, F.logsigmoid(upper), inside)
-        return torch.where(k == self.levels - 1, F.logsigmoid(-lower), mass)
-
     def forward(self, h: Tensor) -> Tensor:
         means, scales = self._parts(h)
         k = torch.arange(self.levels, device=h.device, dtype=means.dtype).view(-1, 1, 1)
-        return self._mass(k, means.unsqueeze(2), scales.unsqueeze(2))
+        return log_mass(k, means.unsqueeze(2), scales.unsqueeze(2), self.levels)
 
     def log_prob(self, x: Tensor, h: Tensor) -> Tensor:
         means, scales = self._parts(h)  # at the level of x alone: few operations where there are many levels
-        return self._mass(self.level_of(x).to(means.dtype), means, scales).flatten(1).sum(1)
+        return log_mass(self.level_of(x).to(means.dtype), means, scales, self.levels).flatten(1).sum(1)
 
     def draw(self, h: Tensor, noise: Tensor) -> Tensor:
         """As for all heads, but between levels: by rounding to 256 of them engines would differ. The
