@@ -1,4 +1,4 @@
-"""Coding of samples by a model with latents: in as many bits as its evidence lower bound says, or with loss.
+"""Samples and their latents on one stack: as many bits as the evidence lower bound says, or fewer with loss.
 
 Bits-back coding with a stack (Townsend, Bird & Barber 2019, arXiv:1901.04866; with several groups of latents
 Kingma, Abbeel & Ho 2019, "Bit-Swap", arXiv:1905.06845): latents are *popped* under q(u | x), which takes out
@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from niwaki_runtime import noise
+from niwaki_runtime.codec.coder import Block
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.normal_bins import GRID, LOG_GRID, nearest_bins, posterior_frequencies, values
 from niwaki_runtime.codec.rounding import Rounding
 from niwaki_runtime.codec.stack import Stack
 from niwaki_runtime.codec.tables import FRACTION, frequencies
 from niwaki_runtime.samplers.bits_back import BitsBack
+from niwaki_runtime.specs import Levels
 
-__all__ = ["Block", "Coder"]
+__all__ = ["LatentStack"]
 
 _TURNS = 0x7475_726E_73  # the word "turns"
 _RESERVE = 24
@@ -33,29 +34,12 @@ _BROAD = 0.1
 """The share of the samples whose posteriors may be narrower than a latent's bins are made for."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Some samples, coded.
-
-    words:     the stack, uint32
-    untouched: words of the ground below that were not used
-    ties:      close choices of rounding (`Rounding.to_bytes`)
-    """
-
-    words: np.ndarray
-    untouched: int
-    ties: bytes
-
-    @property
-    def bytes(self) -> int:
-        return int(self.words.nbytes) + len(self.ties)
-
-
-class Coder:
+class LatentStack:
     """Codes levels `(n, size)` by the networks that `plan` names, evaluated exactly.
 
     graphs: functions of float64 arrays to tuples of them, alike on every machine up to their last bits
     shape:  of one sample
+    levels: what its values are
     bits:   of each latent, `(latents,)`: 2^bits bins of equal prior probability; one of 0 is not written,
             and is at the prior's mean
     at_once: samples whose latents are popped together. Networks are quicker on many; the bits of the first
@@ -67,7 +51,7 @@ class Coder:
         graphs: Mapping[str, Any],
         plan: BitsBack,
         shape: tuple[int, ...],
-        levels: int,
+        levels: Levels,
         bits: np.ndarray,
         at_once: int = 1,
     ) -> None:
@@ -110,7 +94,7 @@ class Coder:
 
     def decode(self, block: Block, n: int, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
         """The `(n, size)` integers of a block. Raises CodecError where it does not come out even."""
-        stack = Stack.from_words(block.words, self._reserve, block.untouched)
+        stack = Stack.from_words(block.words, self._reserve, block.mark)
         rounding, size = Rounding(block.ties), math.prod(self._shape)
         found = np.zeros((n, size), np.int64)
         for first, end in reversed(list(self._batches(n))):
@@ -154,7 +138,7 @@ class Coder:
         """`(n, size)` mean levels, float64, of what `approximate` wrote."""
         if 32 * len(block.words) < n * sum(b * len(at) for b, at in self._all_parts()):
             raise CodecError("the coded block ends before its samples do")
-        stack = Stack.from_words(block.words, 0, block.untouched)
+        stack = Stack.from_words(block.words, 0, block.mark)
         found = np.zeros((n, math.prod(self._shape)))
         for first, end in reversed(list(self._batches(n))):
             asked, m = tuple(y[first:end] for y in labels), end - first
@@ -164,7 +148,7 @@ class Coder:
             weights = self._likelihood(u, *asked)[0]
             p = np.exp(weights - weights.max(-1, keepdims=True))
             p /= p.sum(-1, keepdims=True)
-            found[first:end] = p @ np.arange(self._levels)
+            found[first:end] = p @ np.arange(self._levels.n)
         if not stack.is_ground():
             raise CodecError("the coded block does not come out even")
         return found
@@ -199,9 +183,9 @@ class Coder:
         return [part for parts in self._parts for part in parts]
 
     def _seen(self, levels: np.ndarray) -> np.ndarray:
-        """Levels as the model sees them `(n, *shape)`, float64."""
-        low, high = self._plan.low, self._plan.high
-        return np.asarray((low + (high - low) * levels / (self._levels - 1)).reshape(-1, *self._shape))
+        """`(n, *shape)`, float64."""
+        seen: np.ndarray = self._levels.seen(levels.astype(np.float64))
+        return seen.reshape(-1, *self._shape)
 
     def _parameters(
         self,

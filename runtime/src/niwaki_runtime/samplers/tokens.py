@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["choose", "filter_logits"]
+__all__ = ["choose", "filter_logits", "log_probability"]
 
 
 def filter_logits(
@@ -34,6 +34,14 @@ def softmax(z: np.ndarray) -> np.ndarray:
     """Rows of probabilities, float64."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
+
+
+def log_probability(logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """log p, in nats `(n,)` float64, of the `chosen` token of each row of logits `(n, V)`."""
+    z = np.asarray(logits, dtype=np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    said = np.take_along_axis(z, chosen[:, None], axis=1)[:, 0]
+    return np.asarray(said - np.log(np.exp(z).sum(axis=1)))
 
 
 def choose(

@@ -32,7 +32,8 @@ from niwaki.core.contract import (
 )
 from niwaki.models.registry import ModelConfig, register
 from niwaki.nn.layers.causal import CausalBlock, Rotary
-from niwaki_runtime.samplers import Autoregressive, OneShot, Sampler
+from niwaki_runtime.programs import BITS, CODEC
+from niwaki_runtime.samplers import Autoregressive, DirectCoding, OneShot, Sampler
 
 __all__ = ["Transformer", "TransformerConfig"]
 
@@ -229,7 +230,7 @@ class Transformer(GenerativeModel):
         )
 
     def programs(self) -> dict[str, Program]:
-        """`sample`; `continue` begins with a prompt, filled up with −1; `log_prob` in nats."""
+        """`sample`; `continue` begins with a prompt, filled up with −1; `log_prob` in nats; `codec`."""
         longest = self.length - 1 if self.config.prompt is None else min(self.config.prompt, self.length)
         found = super().programs()
         if longest:
@@ -238,7 +239,9 @@ class Transformer(GenerativeModel):
             found["continue"] = Program(sampler, {"prompt": prompt, **self.conditions}, self.spec.x)
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
         read = OneShot(graph="likelihood", conditions=("x", *self.conditions))
-        found["log_prob"] = Program(read, {"x": ConditionSpec(self.spec.x), **self.conditions}, nats)
+        asked = {"x": ConditionSpec(self.spec.x), **self.conditions}
+        found["log_prob"] = Program(read, asked, nats)
+        found[CODEC] = Program(DirectCoding.of(self._reading("")), asked, BITS)
         return found
 
 
