@@ -166,7 +166,7 @@ def test_the_tokenizer_travels_and_a_bundle_continues_as_the_model_does(tmp_path
         package(again, export_graphs(again, tmp_path / "graphs"), tmp_path / "t.niwaki"), precision="exact"
     )
     assert bundle.files == model.files
-    assert list(bundle.programs()) == ["sample", "continue"]
+    assert list(bundle.programs()) == ["sample", "continue", "codec"]
     prompt = np.full(23, -1)
     prompt[:6] = [3, 3, 1, 0, 2, 6]
     asked = {"prompt": prompt, "class": 1}

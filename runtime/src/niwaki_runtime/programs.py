@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,9 +13,9 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Sampler, sampler_from_json
-from niwaki_runtime.specs import ConditionSpec, ValueSpec, resolve
+from niwaki_runtime.specs import ConditionSpec, Real, ValueSpec, resolve
 
-__all__ = ["CODEC", "LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
+__all__ = ["BITS", "CODEC", "LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
 
 SAMPLING = "sample"
 """The program that every model has: noise in, samples out."""
@@ -22,6 +23,8 @@ LOG_PROB = "log_prob"
 """The program that says how probable samples are, in nats."""
 CODEC = "codec"
 """The program that says how a model codes samples (`niwaki_runtime.codec`), and in how many bits."""
+BITS = ValueSpec("vector", (), "", Real(-math.inf, math.inf), names=("bits",))
+"""What that program gives of a sample."""
 
 
 @dataclass(frozen=True)

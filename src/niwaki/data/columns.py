@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import CallError, Levels, Real, Tokens, ValueSpec
+from niwaki.core.contract import CallError, ValueSpec
 
 __all__ = ["Column", "seen"]
 
 
-def _levels(values: Any, stored: Tensor) -> Tensor:
-    if stored.is_floating_point():
-        return stored.float()
-    # u / (n−1) first: the ends are then exactly low and high, and all values lie between them
-    return stored.float().div_(values.n - 1).mul_(values.high - values.low).add_(values.low)
-
-
-_SEEN: dict[type, Callable[[Any, Tensor], Tensor]] = {
-    Levels: _levels,
-    Real: lambda values, stored: stored.float(),
-    Tokens: lambda values, stored: stored.long(),  # names, not amounts
-}
-
-
 def seen(spec: ValueSpec, stored: Tensor) -> Tensor:
     """Stored values as a model sees them: float32 in [low, high], or int64 where they are tokens."""
-    return _SEEN[type(spec.values)](spec.values, stored)
+    if spec.is_tokens:
+        return stored.long()
+    # Levels that were never rounded are kept as they are seen.
+    if stored.is_floating_point():
+        return stored.float()
+    return spec.values.seen(stored.float())
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Samples as small files, and back: the runtime's codec on pictures and arrays."""
+"""Samples and texts as small files, and back: the runtime's codec on what people have."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic import Field
 
 from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
-from niwaki.uses.reading import files_below, read_exactly, read_samples
-from niwaki_runtime.codec import open_codec
+from niwaki.uses.reading import are_arrays, files_below, read_exactly, read_samples, read_texts
+from niwaki_runtime.codec import Codec, Decoded, TextCodec, open_codec
 from niwaki_runtime.specs import ConditionSpec, resolve
 
 __all__ = ["Decode", "Encode"]
@@ -19,41 +19,43 @@ __all__ = ["Decode", "Encode"]
 
 class EncodeOptions(UseOptions):
     """
-    lossy:   the latents alone, in far fewer bits; pictures of another size or with other levels are brought
-             to the model's
+    lossy:   far fewer bits (of a VAE the latents alone, of a VQ-VAE the codes); pictures of another size or
+             with other levels are brought to the model's
     quality: lossy: bits more (or fewer) for each latent than its posterior is narrow
-    block:   samples that are lost together with a bad byte
+    block:   samples (of texts windows) that are lost together with a bad byte; None: 256, of texts 32
     """
 
     lossy: bool = False
     quality: int = Field(0, ge=-12, le=12)
-    block: int = Field(256, ge=1)
+    block: int | None = Field(None, ge=1)
 
 
 @register_use("encode")
 class Encode(Use):
-    """Pictures or arrays → one coded file."""
+    """Pictures, arrays or texts → one coded file."""
 
     Options = EncodeOptions
-    summary = "pictures as one small file, without loss or lossy"
+    summary = "pictures or texts as one small file, without loss or lossy"
     example = "digits.niwaki *.png -o digits.nwk"
     opens = False
 
     def apply(self, call: Call, options: EncodeOptions) -> Outcome:
         codec = open_codec(call.path)
         if not call.files:
-            raise CallError("name the pictures or arrays to encode")
+            raise CallError("name the pictures, texts or arrays to encode")
+        if codec.tokenizer and not are_arrays(call.files):
+            return _encode_texts(call, codec, options)
         read = read_samples if options.lossy else read_exactly
         x, names = read(call.files, codec.spec)
         labels = _labels(codec.labels, call.asked, len(x))
-        if options.lossy:  # to the nearest levels
+        if options.lossy and codec.spec.levels and not codec.spec.is_tokens:  # to the nearest levels
             step = (codec.spec.high - codec.spec.low) / (codec.spec.levels - 1)
             x = codec.spec.low + step * np.clip(
                 np.round((x - codec.spec.low) / step), 0, codec.spec.levels - 1
             )
         coded = codec.encode(
-            x, labels=labels, names=names, lossy=options.lossy, quality=options.quality, block=options.block,
-            progress=call.progress,
+            x, labels=labels, names=names, lossy=options.lossy, quality=options.quality,
+            block=options.block or 256, progress=call.progress,
         )  # fmt: skip
         size = sum(p.stat().st_size for p in files_below(call.files))
         per_value = 8.0 * coded.payload / (len(x) * codec.spec.size)
@@ -75,12 +77,39 @@ class Encode(Use):
         )
 
 
+def _encode_texts(call: Call, codec: Codec, options: EncodeOptions) -> Outcome:
+    if options.lossy or options.quality:
+        raise CallError("texts are coded without loss; leave 'lossy' and 'quality' out")
+    texts, names, size = read_texts(call.files)
+    coded = TextCodec(codec).encode(
+        texts, labels=_labels(codec.labels, call.asked, 1), names=names, block=options.block or 32,
+        progress=call.progress,
+    )  # fmt: skip
+    per_byte = 8.0 * coded.payload / max(1, size)
+    return Outcome(
+        record={
+            "n": len(texts),
+            "bytes": len(coded.data),
+            "payload": coded.payload,
+            "bits_per_byte": per_byte,
+            "bytes_before": size,
+            "lossless": True,
+        },
+        lines=[
+            f"{len(texts)} texts in {len(coded.data):,} bytes ({per_byte:.3f} bits per byte, without loss); "
+            f"the files were {size:,} bytes"
+        ],
+        data=coded.data,
+        ending=".nwk",
+    )
+
+
 @register_use("decode")
 class Decode(Use):
-    """A coded file → pictures or an array."""
+    """A coded file → pictures, an array or texts."""
 
     Options = UseOptions
-    summary = "the pictures of a coded file, by the bundle that wrote it"
+    summary = "the pictures or texts of a coded file, by the bundle that wrote it"
     example = "digits.niwaki digits.nwk -o pictures/"
     opens = False
 
@@ -89,6 +118,8 @@ class Decode(Use):
         if len(call.files) != 1:
             raise CallError("name one coded file, as digits.nwk")
         found = codec.decode(_bytes_of(Path(call.files[0])), progress=call.progress)
+        if found.lengths is not None:
+            return _decoded_texts(codec, found)
         keep = np.setdiff1d(np.arange(len(found.x)), found.lost)
         names = [found.names[i] for i in keep] if found.names else []
         lost = len(found.lost)
@@ -102,6 +133,19 @@ class Decode(Use):
             ending="/",
             failed=f"{lost} of {len(found.x)} samples lay in damaged blocks and are lost" if lost else "",
         )
+
+
+def _decoded_texts(codec: Codec, found: Decoded) -> Outcome:
+    texts = TextCodec(codec).texts_of(found)
+    lost, n = len(texts.lost), len(texts.texts)
+    return Outcome(
+        record={"n": n, "lost": list(texts.lost), "lossless": True},
+        lines=[f"{n} texts"],
+        texts=texts.texts,
+        names=texts.names,
+        ending="/",
+        failed=f"{lost} of {n} texts lay partly in damaged blocks; � stands for what is lost" if lost else "",
+    )
 
 
 def _bytes_of(place: Path) -> bytes:

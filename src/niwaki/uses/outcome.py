@@ -33,6 +33,7 @@ class Outcome:
     rows:   a table, one mapping per row (of `.csv` and `.json`)
     x:      samples `(n, *spec.shape)`, with what one is and its file's name; in a picture `columns` to a row
     data:   bytes of a file of its own kind
+    texts:  bytes of several files, called `names`
     ending: of the file where the caller names none; "/" for a folder
     failed: what was lost, in one sentence, though the rest is there
     given:  the files and folders that it was made from, which `write` leaves as they are
@@ -46,6 +47,7 @@ class Outcome:
     names: Sequence[str] = ()
     columns: int = 0
     data: bytes | None = None
+    texts: Sequence[bytes] | None = None
     ending: str = ""
     failed: str = ""
     given: Sequence[Path] = ()
@@ -62,6 +64,10 @@ class Outcome:
         self._check_free([place])
         if self.data is not None:
             write_bytes(place, self.data)
+        elif self.texts is not None:
+            if len(self.texts) != 1:
+                raise CallError(f"{len(self.texts)} texts need a folder; name one with -o")
+            write_bytes(place, self.texts[0])
         elif place.suffix in (".csv", ".json"):
             write_bytes(place, _table(place.suffix, self.rows))
         else:
@@ -90,18 +96,24 @@ class Outcome:
             raise CallError(
                 f"{place} is a folder; name a file for what was made, as {place / 'a'}{self.ending}"
             )
-        x, spec = self._samples(place)
-        modality = modality_of(spec)
+        made = self._made(place)
         if place.exists() and not place.is_dir():
             raise CallError(
-                f"{place} is a file, and {len(x)} samples need a folder; name another place with -o"
+                f"{place} is a file, and {len(made)} samples need a folder; name another place with -o"
             )
-        made = [modality.file_of(one, spec) for one in x]
-        places = [place / f"{s}{e}" for s, (e, _) in zip(stems(self.names, len(x)), made, strict=True)]
+        places = [place / f"{s}{e}" for s, (e, _) in zip(stems(self.names, len(made)), made, strict=True)]
         self._check_free(places)
         for file, (_, data) in zip(places, made, strict=True):
             write_bytes(file, data)
         return places
+
+    def _made(self, place: Path) -> list[tuple[str, bytes]]:
+        """Ending and bytes of each file."""
+        if self.texts is not None:
+            return [(_ending(self.names, i), text) for i, text in enumerate(self.texts)]
+        x, spec = self._samples(place)
+        modality = modality_of(spec)
+        return [modality.file_of(one, spec) for one in x]
 
     def _samples(self, place: Path) -> tuple[np.ndarray, ValueSpec]:
         if self.x is None or self.spec is None:
@@ -132,6 +144,12 @@ def stems(names: Sequence[str], n: int) -> list[str]:
         taken.add(one.casefold())
         found.append(one)
     return found
+
+
+def _ending(names: Sequence[str], i: int) -> str:
+    """The ending that a text's file had, where it is one that files have."""
+    ending = Path(names[i]).suffix if i < len(names) else ""
+    return ending if ending[1:].isalnum() and ending.isascii() and len(ending) <= 8 else ".txt"
 
 
 def _stem(name: str) -> str:

@@ -13,8 +13,10 @@ from niwaki.data.reading.pictures import MODES, is_grey, read_picture
 from niwaki.uses.base import Call
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["files_below", "read_exactly", "read_samples", "samples_of"]
+__all__ = ["are_arrays", "files_below", "read_exactly", "read_samples", "read_texts", "samples_of"]
 
+_ARRAYS = (".npy", ".npz")
+_TEXTS = (".txt", ".md", ".rst")
 _ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
@@ -35,17 +37,22 @@ def samples_of(call: Call, spec: ValueSpec, split: str = "test") -> tuple[np.nda
     return x, [f"{split} {i}" for i in range(len(x))]
 
 
-def files_below(places: Sequence[Path]) -> list[Path]:
+def files_below(
+    places: Sequence[Path],
+    endings: tuple[str, ...] = (*_ENDINGS, *_ARRAYS),
+    what: str = "pictures and no arrays",
+) -> list[Path]:
     """The files themselves; of a directory all pictures and arrays in it, in the order of their names.
 
+    endings, what: other files of a directory, and how a sentence calls them
     Raises CallError for a place that is not there or a directory without any.
     """
     found: list[Path] = []
     for place in places:
         if place.is_dir():
-            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in (*_ENDINGS, ".npy", ".npz"))
+            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in endings)
             if not inside:
-                raise CallError(f"{place} holds no pictures and no arrays")
+                raise CallError(f"{place} holds no {what}")
             found += inside
         elif place.is_file():
             found.append(place)
@@ -70,6 +77,30 @@ def read_exactly(places: Sequence[Path], spec: ValueSpec) -> tuple[np.ndarray, l
     return _read(places, spec, _exact_picture)
 
 
+def are_arrays(places: Sequence[Path]) -> bool:
+    """Whether any of the named files is an array."""
+    return any(place.suffix.lower() in _ARRAYS for place in places)
+
+
+def read_texts(places: Sequence[Path]) -> tuple[list[str], list[str], int]:
+    """Files of UTF-8 text as they are (of a directory .txt, .md and .rst), their names, and their bytes.
+
+    Raises CallError for one that cannot be read as text.
+    """
+    texts, names, size = [], [], 0
+    for file in files_below(places, _TEXTS, "texts (.txt, .md, .rst)"):
+        try:
+            content = file.read_bytes()
+            texts.append(content.decode())
+        except UnicodeDecodeError as error:
+            raise CallError(f"{file} is no UTF-8 text: byte {error.start} belongs to no character") from error
+        except OSError as error:
+            raise CallError(f"{file} cannot be read: {error.strerror or error}") from error
+        names.append(file.name)
+        size += len(content)
+    return texts, names, size
+
+
 def _read(
     places: Sequence[Path], spec: ValueSpec, picture: Callable[[Path, ValueSpec], np.ndarray]
 ) -> tuple[np.ndarray, list[str]]:
@@ -77,7 +108,7 @@ def _read(
     if not places:
         raise CallError("name the files to work on: pictures, arrays, or folders of them")
     for file in files_below(places):
-        if file.suffix.lower() in (".npy", ".npz"):
+        if file.suffix.lower() in _ARRAYS:
             x = _array(file, spec)
             names += [f"{file.stem}-{i}" for i in range(len(x))] if len(x) != 1 else [file.stem]
         elif file.suffix.lower() in _ENDINGS:
@@ -85,7 +116,7 @@ def _read(
             names.append(file.name)
         else:
             raise CallError(f"{file} is no picture ({', '.join(_ENDINGS[:4])} …) and no .npy or .npz")
-        parts.append(x.astype(np.float32))
+        parts.append(x.astype(spec.dtype))
     if not sum(map(len, parts)):
         raise CallError("the given files hold no samples")
     return np.concatenate(parts), names
@@ -129,7 +160,7 @@ def _exact_picture(file: Path, spec: ValueSpec) -> np.ndarray:
             f"{file} has the value {odd}, which is none of the {spec.levels} levels that the model codes "
             "without loss; code it lossy, or reduce it to them first"
         )
-    return np.asarray(spec.low + (spec.high - spec.low) * level / (spec.levels - 1))
+    return np.asarray(spec.values.seen(level))
 
 
 def _check_pictures(spec: ValueSpec) -> None:
@@ -156,5 +187,5 @@ def _array(file: Path, spec: ValueSpec) -> np.ndarray:
     if x.dtype.kind in "iu" and spec.levels and not spec.is_tokens:
         if x.min(initial=0) < 0 or x.max(initial=0) >= spec.levels:
             raise CallError(f"{file} holds integers beyond the {spec.levels} levels of the model")
-        return np.asarray(spec.low + (spec.high - spec.low) * x / (spec.levels - 1))
+        return np.asarray(spec.values.seen(x))
     return np.asarray(x)

@@ -9,21 +9,23 @@ import numpy as np
 import pytest
 from runtime.codec.coding_cases import LEVELS, SIZE, model, samples, seen
 
-from niwaki_runtime.codec.bits_back import Block, Coder
+from niwaki_runtime.codec.coder import Block
 from niwaki_runtime.codec.errors import CodecError
+from niwaki_runtime.codec.latents import LatentStack
 from niwaki_runtime.codec.rounding import Rounding
 from niwaki_runtime.codec.stack import Stack
 from niwaki_runtime.codec.tables import frequencies
 from niwaki_runtime.samplers import Noise, NumpyBackend
+from niwaki_runtime.specs import Levels
 
 pytest.importorskip("constriction")
 
 GROUPS = [(1,), (12,), (4, 8), (2, 2, 2, 2, 2, 2), (1, 30)]
 
 
-def coder(graphs: dict[str, Any], plan: Any, bits: int | np.ndarray, at_once: int = 4) -> Coder:
+def coder(graphs: dict[str, Any], plan: Any, bits: int | np.ndarray, at_once: int = 4) -> LatentStack:
     each = np.broadcast_to(np.asarray(bits), (plan.latents,))
-    return Coder(graphs, plan, (SIZE,), LEVELS, each, at_once)
+    return LatentStack(graphs, plan, (SIZE,), Levels(LEVELS), each, at_once)
 
 
 @pytest.mark.parametrize("groups", GROUPS)
@@ -139,9 +141,9 @@ def test_a_wrong_block_is_found(where: str) -> None:
     words = block.words.copy()
     words[3] ^= 1 << 7
     wrong = {
-        "words": Block(words, block.untouched, block.ties),
-        "untouched": Block(block.words, block.untouched + 1, block.ties),
-        "short": Block(block.words[:-2], block.untouched, block.ties),
+        "words": Block(words, block.mark, block.ties),
+        "untouched": Block(block.words, block.mark + 1, block.ties),
+        "short": Block(block.words[:-2], block.mark, block.ties),
         "other": Block(block.words[:0], 99999, b""),
     }[where]
     with pytest.raises(CodecError):

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from runtime.codec.coding_cases import LEVELS, SIZE, model, samples, seen
 
-from niwaki_runtime.codec import Codec, CodecError, bits_back
-from niwaki_runtime.codec.bits_back import Coder
+from niwaki_runtime.codec import Codec, CodecError, latents
 from niwaki_runtime.codec.container import check_extent
+from niwaki_runtime.codec.latents import LatentStack
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.programs import Program
 from niwaki_runtime.samplers import OneShot
@@ -136,17 +136,17 @@ def test_a_codec_of_another_sampler_is_refused() -> None:
 @pytest.mark.parametrize("groups", [(12,), (4, 8), (40,)])
 def test_the_ground_never_runs_out(groups: tuple[int, ...], at_once: int) -> None:
     graphs, plan = model(groups)
-    made = Coder(graphs, plan, (SIZE,), LEVELS, np.full(plan.latents, 4), at_once)
+    made = LatentStack(graphs, plan, (SIZE,), Levels(LEVELS), np.full(plan.latents, 4), at_once)
     block = made.encode(samples(graphs, plan, 32))
-    assert block.untouched > 0
+    assert block.mark > 0
 
 
 @pytest.mark.parametrize("room", [1, 1 << 6, 1 << 9, 1 << 11, 1 << 20])
 def test_tables_in_parts_make_the_same_file(room: int, monkeypatch: pytest.MonkeyPatch) -> None:
     graphs, plan = model((4, 8))
     x = samples(graphs, plan, 20)
-    made = Coder(graphs, plan, (SIZE,), LEVELS, np.full(12, 6), 5)
+    made = LatentStack(graphs, plan, (SIZE,), Levels(LEVELS), np.full(12, 6), 5)
     whole = made.encode(x)
-    monkeypatch.setattr(bits_back, "_TABLE", room)
+    monkeypatch.setattr(latents, "_TABLE", room)
     assert np.array_equal(made.encode(x).words, whole.words)
     assert (made.decode(whole, 20) == x).all()

@@ -1,6 +1,21 @@
-"""Samples as small files, coded by a bundle's model, the same on every engine, thread count and machine."""
+"""Samples and texts as small files, coded by a bundle's model, the same on every engine, thread count and
+machine."""
 
+from niwaki_runtime.codec.bits_back import BitsBackCoder
 from niwaki_runtime.codec.codec import CODEC, Codec, Coded, Decoded, open_codec
+from niwaki_runtime.codec.direct import DirectCoder
 from niwaki_runtime.codec.errors import CodecError
+from niwaki_runtime.codec.texts import DecodedTexts, TextCodec
 
-__all__ = ["CODEC", "Codec", "CodecError", "Coded", "Decoded", "open_codec"]
+__all__ = [
+    "CODEC",
+    "BitsBackCoder",
+    "Codec",
+    "CodecError",
+    "Coded",
+    "Decoded",
+    "DecodedTexts",
+    "DirectCoder",
+    "TextCodec",
+    "open_codec",
+]

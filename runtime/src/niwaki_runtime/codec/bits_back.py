@@ -1,259 +1,112 @@
-"""Coding of samples by a model with latents: in as many bits as its evidence lower bound says, or with loss.
-
-Bits-back coding with a stack (Townsend, Bird & Barber 2019, arXiv:1901.04866; with several groups of latents
-Kingma, Abbeel & Ho 2019, "Bit-Swap", arXiv:1905.06845): latents are *popped* under q(u | x), which takes out
-bits that were pushed before; x is pushed under p(x | u), the latents under p(u). The decoder goes backwards.
-"""
+"""The coder of models with latents: bits-back coding of stored levels, or the latents alone with loss."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from niwaki_runtime import noise
+from niwaki_runtime.codec.coder import Block, Coder, Labels, levels_of, register_coder
 from niwaki_runtime.codec.errors import CodecError
-from niwaki_runtime.codec.normal_bins import GRID, LOG_GRID, nearest_bins, posterior_frequencies, values
-from niwaki_runtime.codec.rounding import Rounding
-from niwaki_runtime.codec.stack import Stack
-from niwaki_runtime.codec.tables import FRACTION, frequencies
+from niwaki_runtime.codec.latents import LatentStack
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.programs import Program
+from niwaki_runtime.samplers import Noise, NumpyBackend
 from niwaki_runtime.samplers.bits_back import BitsBack
+from niwaki_runtime.specs import Levels
 
-__all__ = ["Block", "Coder"]
+__all__ = ["BitsBackCoder"]
 
-_TURNS = 0x7475_726E_73  # the word "turns"
-_RESERVE = 24
-"""Bits of ground per latent: no symbol takes more."""
-_TABLE = 1 << 20
-"""Frequencies of latents in memory at once."""
-_BROAD = 0.1
-"""The share of the samples whose posteriors may be narrower than a latent's bins are made for."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some samples, coded.
-
-    words:     the stack, uint32
-    untouched: words of the ground below that were not used
-    ties:      close choices of rounding (`Rounding.to_bytes`)
-    """
-
-    words: np.ndarray
-    untouched: int
-    ties: bytes
-
-    @property
-    def bytes(self) -> int:
-        return int(self.words.nbytes) + len(self.ties)
+MOST_BITS = 12
+"""Bits of a latent."""
+MOST_AT_ONCE = 32
+"""Samples that a network is asked about at once."""
+_SPARE = 2
+"""Bits of a latent beyond −log₂ of its posterior's width."""
+_SILENT = 0.02
+"""Bits that a latent must say on average, lest it be left at its mean."""
+_SHARE = 0.01
+"""The share of a block that the bits of its first samples' latents may be, which nothing gives back."""
+_TRIAL = 64
+"""Samples that these are measured on."""
+_WEIGHTS = 1 << 22
+"""Log-weights of levels in memory at once while they are."""
 
 
-class Coder:
-    """Codes levels `(n, size)` by the networks that `plan` names, evaluated exactly.
+@register_coder(BitsBack.kind)
+class BitsBackCoder(Coder):
+    """Settings are the `bits` of each latent and how many samples' latents are popped `at_once`."""
 
-    graphs: functions of float64 arrays to tuples of them, alike on every machine up to their last bits
-    shape:  of one sample
-    bits:   of each latent, `(latents,)`: 2^bits bins of equal prior probability; one of 0 is not written,
-            and is at the prior's mean
-    at_once: samples whose latents are popped together. Networks are quicker on many; the bits of the first
-            ones' latents are never given back
-    """
+    lossy = True
 
-    def __init__(
-        self,
-        graphs: Mapping[str, Any],
-        plan: BitsBack,
-        shape: tuple[int, ...],
-        levels: int,
-        bits: np.ndarray,
-        at_once: int = 1,
-    ) -> None:
-        self._posterior, self._likelihood = graphs[plan.posterior], graphs[plan.likelihood]
-        self._plan, self._shape, self._levels = plan, shape, levels
-        # Of each group the latents that have as many bits, so that one table serves them all.
-        self._parts = [
-            [
-                (int(b), start + np.flatnonzero(bits[start:stop] == b))
-                for b in np.unique(bits[start:stop])
-                if b
-            ]
-            for start, stop in plan.bounds()
-        ]
-        self._at_once = at_once
-        # Every latent of the first samples is popped from the ground, which must not run out.
-        self._reserve = -(-plan.latents * at_once * _RESERVE // 32) + 2
+    def __init__(self, graphs: Mapping[str, Any], program: Program) -> None:
+        plan, spec = program.sampler, program.inputs["x"].value
+        assert isinstance(plan, BitsBack)
+        if not isinstance(spec.values, Levels):
+            raise CallError(f"a codec by 'bits_back' writes stored levels, and {spec.modality} has none")
+        self._graphs, self._plan, self._spec, self._values = graphs, plan, spec, spec.values
 
-    def encode(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> Block:
-        """`(n, size)` integers as a block, without loss.
+    def items(self, x: np.ndarray) -> np.ndarray:
+        return levels_of(x, self._spec)
 
-        labels: an array `(n,)` per condition, which the decoder knows
-        """
-        stack, rounding = Stack(self._reserve), Rounding()
-        for first, end in self._batches(len(levels)):
-            part, asked = levels[first:end], tuple(y[first:end] for y in labels)
-            x, u = self._seen(part), np.zeros((len(part), self._plan.latents))
-            bins = np.zeros(u.shape, np.int64)
-            for group, parts in self._groups():
-                mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
-                for b, at in parts:
-                    bins[:, at] = _pop(stack, mean[:, at], log_deviation[:, at], b)
-                    u[:, at] = values(bins[:, at], b)
-            stack.push(part.reshape(-1), self._likelihood_of(u, asked, first, rounding))
-            turned = bins + self._turns(first, end)
-            for b, at in self._all_parts():
-                stack.push_uniform(turned[:, at].reshape(-1) & ((1 << b) - 1), b)
-        words, untouched = stack.to_words()
-        return Block(words, untouched, rounding.to_bytes())
+    def samples(self, items: np.ndarray) -> np.ndarray:
+        seen: np.ndarray = self._values.seen(items.astype(np.float64))
+        return seen.reshape(-1, *self._spec.shape)
 
-    def decode(self, block: Block, n: int, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
-        """The `(n, size)` integers of a block. Raises CodecError where it does not come out even."""
-        stack = Stack.from_words(block.words, self._reserve, block.untouched)
-        rounding, size = Rounding(block.ties), math.prod(self._shape)
-        found = np.zeros((n, size), np.int64)
-        for first, end in reversed(list(self._batches(n))):
-            asked, m = tuple(y[first:end] for y in labels), end - first
-            u = np.zeros((m, self._plan.latents))
-            bins = np.zeros(u.shape, np.int64)
-            turns = self._turns(first, end)
-            for b, at in reversed(self._all_parts()):
-                turned = stack.pop_uniform(m * len(at), b).reshape(m, -1)
-                bins[:, at] = (turned - turns[:, at]) & ((1 << b) - 1)
-                u[:, at] = values(bins[:, at], b)
-            part = stack.pop(self._likelihood_of(u, asked, first, rounding)).reshape(m, size)
-            if not stack.bits:  # no encoder uses up the ground
-                raise CodecError("the coded block ends before its samples do")
-            found[first:end], x = part, self._seen(part)
-            for group, parts in reversed(self._groups()):
-                u[:, self._plan.bounds()[group][0] :] = 0.0  # as it was when the encoder asked
-                mean, log_deviation = self._parameters(group, u, x, asked, first, rounding)
-                for b, at in reversed(parts):
-                    _push(stack, bins[:, at], mean[:, at], log_deviation[:, at], b)
-        if not stack.is_ground():
-            raise CodecError("the coded block does not come out even")
-        return found
+    def bits(self, items: np.ndarray, labels: Labels) -> np.ndarray:
+        size = self._spec.size * self._spec.levels
+        parts, step = [np.empty(0)], int(np.clip(_WEIGHTS // size, 1, _TRIAL))
+        for first in range(0, len(items), step):
+            here = slice(first, first + step)
+            asked = dict(zip(self._plan.conditions[1:], (y[here] for y in labels), strict=True))
+            noise = Noise(NumpyBackend(), 0, first, len(items[here]))
+            parts.append(
+                np.asarray(self._plan(self._graphs, noise, {"x": self.samples(items[here]), **asked}))
+            )
+        return np.concatenate(parts)
 
-    def approximate(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> Block:
-        """With loss: the bins of the posterior's means, at `bits` each."""
-        stack, rounding = Stack(0), Rounding()
-        for first, end in self._batches(len(levels)):
-            asked = tuple(y[first:end] for y in labels)
-            u, x = np.zeros((end - first, self._plan.latents)), self._seen(levels[first:end])
-            for group, parts in self._groups():
-                mean, _ = self._parameters(group, u, x, asked, first, rounding)
-                for b, at in parts:
-                    bins = nearest_bins(mean[:, at], b)
-                    u[:, at] = values(bins, b)
-                    stack.push_uniform(bins.reshape(-1), b)
-        words, _ = stack.to_words()
-        return Block(words, 0, rounding.to_bytes())
+    def settings(
+        self, items: np.ndarray, labels: Labels, *, block: int, lossy: bool, quality: int
+    ) -> dict[str, Any]:
+        part, asked = items[:_TRIAL], tuple(y[:_TRIAL] for y in labels)
+        if not len(part):
+            return {"bits": [0] * self._plan.latents, "at_once": 1}
+        if not -MOST_BITS <= quality <= MOST_BITS:
+            raise CallError(f"quality lies in {-MOST_BITS} … {MOST_BITS}, not {quality}")
+        narrow, said = self._stack(np.zeros(self._plan.latents, np.int64), 1).needs(part, asked)
+        most = np.clip(np.ceil(narrow + (quality if lossy else _SPARE)), 0 if lossy else 1, MOST_BITS)
+        bits = np.where(said > _SILENT, most, 0).astype(np.int64)
+        at_once = MOST_AT_ONCE
+        if not lossy:
+            whole = min(block, len(items)) * float(self.bits(part, asked).mean())
+            at_once = int(np.clip(_SHARE * whole / max(1, bits.sum()), 1, MOST_AT_ONCE))
+        return {"bits": bits.tolist(), "at_once": at_once}
 
-    def reconstruct(self, block: Block, n: int, labels: tuple[np.ndarray, ...] = ()) -> np.ndarray:
-        """`(n, size)` mean levels, float64, of what `approximate` wrote."""
-        if 32 * len(block.words) < n * sum(b * len(at) for b, at in self._all_parts()):
-            raise CodecError("the coded block ends before its samples do")
-        stack = Stack.from_words(block.words, 0, block.untouched)
-        found = np.zeros((n, math.prod(self._shape)))
-        for first, end in reversed(list(self._batches(n))):
-            asked, m = tuple(y[first:end] for y in labels), end - first
-            u = np.zeros((m, self._plan.latents))
-            for b, at in reversed(self._all_parts()):
-                u[:, at] = values(stack.pop_uniform(m * len(at), b), b).reshape(m, -1)
-            weights = self._likelihood(u, *asked)[0]
-            p = np.exp(weights - weights.max(-1, keepdims=True))
-            p /= p.sum(-1, keepdims=True)
-            found[first:end] = p @ np.arange(self._levels)
-        if not stack.is_ground():
-            raise CodecError("the coded block does not come out even")
-        return found
+    def check(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        try:
+            bits, at_once = tuple(map(int, settings["bits"])), int(settings["at_once"])
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise CodecError("the header of the coded file lacks what its coder needs") from error
+        sound = (
+            len(bits) == self._plan.latents
+            and 1 <= at_once <= MOST_AT_ONCE
+            and min(bits) >= 0
+            and max(bits) <= MOST_BITS
+        )
+        if not sound:
+            raise CodecError("the header of the coded file contradicts itself")
+        return {"bits": bits, "at_once": at_once}
 
-    def needs(self, levels: np.ndarray, labels: tuple[np.ndarray, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
-        """Of each latent `(latents,)`: −log₂ σ of its posterior, which a tenth of these samples exceed, and
-        what it says on average, KL(q ‖ p) in bits; u at the posterior's means."""
-        u, x = np.zeros((len(levels), self._plan.latents)), self._seen(levels)
-        narrow, said = np.zeros(self._plan.latents), np.zeros(self._plan.latents)
-        for start, stop in self._plan.bounds():
-            mean, log_deviation = (p[:, start:stop] for p in self._posterior(u, x, *labels))
-            u[:, start:stop] = mean
-            narrow[start:stop] = np.quantile(-log_deviation / math.log(2.0), 1.0 - _BROAD, axis=0)
-            nats = 0.5 * (mean**2 + np.exp(2.0 * log_deviation) - 1.0) - log_deviation
-            said[start:stop] = nats.mean(0) / math.log(2.0)
-        return narrow, said
+    def encode(self, items: np.ndarray, labels: Labels, settings: Mapping[str, Any], *, lossy: bool) -> Block:
+        stack = self._stack(np.array(settings["bits"]), settings["at_once"])
+        return stack.approximate(items, labels) if lossy else stack.encode(items, labels)
 
-    def _turns(self, first: int, end: int) -> np.ndarray:
-        """Agreed random integers `(n, latents)` that are added to bins before they are pushed.
-
-        The next samples' latents are drawn from the bits on top of the stack, and these are the bins: without
-        new randomness the latents of a sample would follow from those of the one before.
-        """
-        drawn = noise.uniform(_TURNS, first, end - first, self._plan.latents)
-        return np.asarray(drawn * (1 << 16)).astype(np.int64)
-
-    def _groups(self) -> list[tuple[int, list[tuple[int, np.ndarray]]]]:
-        """The groups of which any latent is written."""
-        return [(group, parts) for group, parts in enumerate(self._parts) if parts]
-
-    def _all_parts(self) -> list[tuple[int, np.ndarray]]:
-        return [part for parts in self._parts for part in parts]
-
-    def _seen(self, levels: np.ndarray) -> np.ndarray:
-        """Levels as the model sees them `(n, *shape)`, float64."""
-        low, high = self._plan.low, self._plan.high
-        return np.asarray((low + (high - low) * levels / (self._levels - 1)).reshape(-1, *self._shape))
-
-    def _parameters(
-        self,
-        group: int,
-        u: np.ndarray,
-        x: np.ndarray,
-        asked: tuple[np.ndarray, ...],
-        first: int,
-        to: Rounding,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and log₂ σ of q as integers `(n, latents)`; zeros outside of the group."""
-        start, stop = self._plan.bounds()[group]
-        scales = (1 << GRID, math.log2(math.e) * (1 << LOG_GRID))
-        found = []
-        for i, (p, scale) in enumerate(zip(self._posterior(u, x, *asked), scales, strict=True)):
-            whole = np.zeros(u.shape, np.int64)
-            whole[:, start:stop] = to(p[:, start:stop] * scale, first=first, stage=2 * group + i)
-            found.append(whole)
-        return found[0], found[1]
-
-    def _likelihood_of(
-        self, u: np.ndarray, asked: tuple[np.ndarray, ...], first: int, to: Rounding
+    def decode(
+        self, block: Block, n: int, labels: Labels, settings: Mapping[str, Any], *, lossy: bool
     ) -> np.ndarray:
-        weights = self._likelihood(u, *asked)[0] * (math.log2(math.e) * (1 << FRACTION))
-        # Below 2⁻⁴⁰ of the likeliest nothing counts, and minus infinity is no number.
-        weights = np.maximum(weights, weights.max(-1, keepdims=True) - (40 << FRACTION))
-        rounded = to(weights, first=first, stage=2 * len(self._parts))
-        return frequencies(rounded.reshape(-1, rounded.shape[-1]))
+        stack = self._stack(np.array(settings["bits"]), settings["at_once"])
+        return stack.reconstruct(block, n, labels) if lossy else stack.decode(block, n, labels)
 
-    def _batches(self, n: int) -> Iterator[tuple[int, int]]:
-        """First sample and last + 1 of those whose latents are popped together."""
-        for first in range(0, n, self._at_once):
-            yield first, min(n, first + self._at_once)
-
-
-def _pop(stack: Stack, mean: np.ndarray, log_deviation: np.ndarray, bits: int) -> np.ndarray:
-    """Bins `(n, latents)` under the posteriors of that shape."""
-    flat = [
-        stack.pop(posterior_frequencies(mean.reshape(-1)[part], log_deviation.reshape(-1)[part], bits))
-        for part in _parts(mean.size, bits)
-    ]
-    return np.concatenate(flat).reshape(mean.shape)
-
-
-def _push(stack: Stack, bins: np.ndarray, mean: np.ndarray, log_deviation: np.ndarray, bits: int) -> None:
-    """Undoes `_pop`, from the last part to the first."""
-    for part in reversed(_parts(mean.size, bits)):
-        q = posterior_frequencies(mean.reshape(-1)[part], log_deviation.reshape(-1)[part], bits)
-        stack.push(bins.reshape(-1)[part], q)
-
-
-def _parts(n: int, bits: int) -> list[slice]:
-    """Of n latents as many at a time as have tables that fit."""
-    step = max(1, _TABLE >> bits)
-    return [slice(at, at + step) for at in range(0, n, step)]
+    def _stack(self, bits: np.ndarray, at_once: int) -> LatentStack:
+        return LatentStack(self._graphs, self._plan, self._spec.shape, self._values, bits, at_once)

@@ -11,26 +11,22 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from niwaki_runtime.codec.bits_back import Block
+from niwaki_runtime.codec.coder import Block
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["MOST_AT_ONCE", "MOST_BITS", "Header", "check_extent", "pack", "unpack"]
+__all__ = ["Header", "check_extent", "pack", "unpack"]
 
 _MAGIC, _MAGIC_BACK = b"nwk\x01", b"\x01kwn"
 _HEAD = struct.Struct("<II")
 _BLOCK = struct.Struct("<III")
-MOST_BITS = 12
-"""Bits of a latent."""
-MOST_AT_ONCE = 32
-"""Samples that a network is asked about at once."""
 _MOST_VALUES = 1 << 27
 """Values of all samples of a file: what it can make a reader allocate, however short it is."""
 _MOST_BLOCK = 1 << 16
@@ -49,9 +45,9 @@ class Header:
     n:        how many samples
     block:    samples of a block
     lossless: whether decoding gives exactly what was coded
-    bits:     of each latent under the prior
-    at_once:  samples whose latents were popped together
+    settings: what the coder must be told; in the file they stand beside the others
     names:    what the samples were called, where they were files
+    lengths:  where the samples are windows of texts, the tokens of each text; the names are the texts'
     sizes:    bytes of each block
     checks:   their CRC-32
     """
@@ -61,11 +57,16 @@ class Header:
     n: int
     block: int
     lossless: bool
-    bits: tuple[int, ...]
-    at_once: int
+    settings: Mapping[str, Any]
     names: tuple[str, ...]
+    lengths: tuple[int, ...] | None = None
     sizes: tuple[int, ...] = ()
     checks: tuple[int, ...] = ()
+
+    def windows(self) -> int:
+        """Samples that the texts fill, the last of them perhaps not to its end; −1 where that is none."""
+        lengths = self.lengths or ()
+        return -(-sum(lengths) // self.spec.size) if min(lengths, default=0) >= 0 else -1
 
     def blocks(self) -> int:
         """How many there are; without making a list, which a false header could make too long."""
@@ -76,7 +77,10 @@ class Header:
         return [(at, min(self.n, at + self.block)) for at in range(0, self.n, self.block)]
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "spec": self.spec.to_json()}
+        own = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "settings"}
+        if self.lengths is None:
+            del own["lengths"]
+        return {**own, "spec": self.spec.to_json(), **self.settings}
 
     @classmethod
     def from_json(cls, record: Any) -> Header:
@@ -88,9 +92,9 @@ class Header:
                 n=int(record["n"]),
                 block=int(record["block"]),
                 lossless=bool(record["lossless"]),
-                bits=tuple(map(int, record["bits"])),
-                at_once=int(record["at_once"]),
+                settings={k: v for k, v in record.items() if k not in cls.__dataclass_fields__},
                 names=tuple(map(str, record["names"])),
+                lengths=tuple(map(int, record["lengths"])) if "lengths" in record else None,
                 sizes=tuple(map(int, record["sizes"])),
                 checks=tuple(map(int, record["checks"])),
             )
@@ -101,12 +105,10 @@ class Header:
         sound = (
             header.n >= 0
             and 1 <= header.block <= _MOST_BLOCK
-            and 1 <= header.at_once <= MOST_AT_ONCE
-            and min(header.bits, default=0) >= 0
-            and max(header.bits, default=0) <= MOST_BITS
             and header.blocks() == len(header.sizes) == len(header.checks)
             and min(header.sizes, default=0) >= 0
-            and len(header.names) in (0, header.n)
+            and len(header.names) in (0, header.n if header.lengths is None else len(header.lengths))
+            and (header.lengths is None or header.n == header.windows())
         )
         if not sound:
             raise CodecError("the header of the coded file contradicts itself")
@@ -168,19 +170,19 @@ def unpack(data: bytes) -> tuple[Header, list[tuple[Block, bytes] | None]]:
 
 
 def _block_bytes(block: Block, labels: bytes) -> bytes:
-    head = _BLOCK.pack(block.untouched, len(block.ties), len(labels))
+    head = _BLOCK.pack(block.mark, len(block.ties), len(labels))
     return head + block.ties + labels + block.words.astype("<u4").tobytes()
 
 
 def _block_of(part: bytes) -> tuple[Block, bytes] | None:
     if len(part) < _BLOCK.size:
         return None
-    untouched, ties, labels = _BLOCK.unpack_from(part)
+    mark, ties, labels = _BLOCK.unpack_from(part)
     rest = part[_BLOCK.size :]
     if ties + labels > len(rest) or (len(rest) - ties - labels) % 4:
         return None
     words = np.frombuffer(rest[ties + labels :], "<u4").astype(np.uint32)
-    return Block(words, untouched, rest[:ties]), rest[ties : ties + labels]
+    return Block(words, mark, rest[:ties]), rest[ties : ties + labels]
 
 
 def _front(data: bytes) -> tuple[int, Header | None]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from niwaki_runtime.codec.windows import window_operators
 from niwaki_runtime.errors import BundleError, NiwakiError, first_line
+from niwaki_runtime.samplers import State
 
 __all__ = ["ExactGraph", "open_exact"]
 
@@ -20,18 +21,25 @@ _OPSET = 21  # the first whose operators the reference evaluator has in full, qu
 
 
 class ExactGraph:
-    """Inputs by position, floats in float64; all outputs as a tuple, floats in float64."""
+    """Inputs by position, floats in float64; all outputs as a tuple, floats in float64.
 
-    def __init__(self, evaluator: Any, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
-        self._evaluator, self._inputs, self._outputs = evaluator, inputs, outputs
+    state: what it carries from call to call; the last inputs and outputs
+    """
+
+    def __init__(
+        self, evaluator: Any, inputs: tuple[str, ...], outputs: tuple[str, ...], state: tuple[State, ...] = ()
+    ) -> None:
+        self._evaluator, self._inputs, self._outputs, self.state = evaluator, inputs, outputs, state
 
     def __call__(self, *inputs: np.ndarray) -> tuple[np.ndarray, ...]:
         given = dict(zip(self._inputs, map(_wide, inputs), strict=True))
         return tuple(np.asarray(out) for out in self._evaluator.run(list(self._outputs), given))
 
 
-def open_exact(file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> ExactGraph:
-    """The ONNX graph `file`.
+def open_exact(
+    file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...], state: tuple[State, ...] = ()
+) -> ExactGraph:
+    """The ONNX graph `file`; its inputs and outputs with those of its state.
 
     Raises NiwakiError where `onnx` is not installed, BundleError for a graph that its evaluator cannot run.
     """
@@ -43,7 +51,7 @@ def open_exact(file: Path, inputs: tuple[str, ...], outputs: tuple[str, ...]) ->
     try:
         model = onnx.load(str(file))
         _widen(model, onnx)
-        return ExactGraph(ReferenceEvaluator(model, new_ops=window_operators()), inputs, outputs)
+        return ExactGraph(ReferenceEvaluator(model, new_ops=window_operators()), inputs, outputs, state)
     except (RuntimeError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise BundleError(f"{file.name} cannot be run exactly: {first_line(error)}") from error
 

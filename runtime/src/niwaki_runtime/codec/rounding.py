@@ -15,7 +15,7 @@ from niwaki_runtime.codec.errors import CodecError
 
 __all__ = ["Rounding"]
 
-_NEAR = 2.0**-20
+NEAR = 2.0**-20
 """Grid steps from the middle within which a choice is written down; float64's noise is far less."""
 _ENTRY = struct.Struct("<IHIB")
 _LIMIT = 1 << 40
@@ -25,9 +25,11 @@ class Rounding:
     """Rounds arrays to integers, and remembers (or is told) the choices that were close.
 
     ties: the encoder's choices, from `to_bytes`; None where they are being made
+    near: grid steps from the middle within which a choice is close; the coarser the grid, the fewer
     """
 
-    def __init__(self, ties: bytes | None = None) -> None:
+    def __init__(self, ties: bytes | None = None, *, near: float = NEAR) -> None:
+        self._near = near
         self._making = ties is None
         self._ties: dict[tuple[int, int], list[tuple[int, int]]] = {}
         data = ties or b""
@@ -46,7 +48,7 @@ class Rounding:
         rest = x - below
         found = (below + (rest >= 0.5)).astype(np.int64)
         if self._making:
-            flat = np.abs(rest - 0.5).reshape(len(x), -1) < _NEAR
+            flat = np.abs(rest - 0.5).reshape(len(x), -1) < self._near
             for row, place in np.argwhere(flat):
                 up = int(found[row].flat[place] - int(below[row].flat[place]))
                 self._ties.setdefault((first + int(row), stage), []).append((int(place), up))

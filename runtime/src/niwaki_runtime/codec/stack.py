@@ -16,7 +16,7 @@ from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.tables import PRECISION
 from niwaki_runtime.errors import NiwakiError
 
-__all__ = ["Stack", "constriction"]
+__all__ = ["Stack", "constriction", "probabilities"]
 
 _SEED = 0x6E69_7761_6B69  # the words of "niwaki": what lies under the message is agreed, and is not sent
 
@@ -37,8 +37,8 @@ def _ground(words: int) -> np.ndarray:
     return (noise.uniform(_SEED, 0, 1, words)[0] * 2.0**32).astype(np.uint32)
 
 
-def _probabilities(frequencies: np.ndarray) -> np.ndarray:
-    """Exact, and row by row in memory: the coder does not look at strides."""
+def probabilities(frequencies: np.ndarray) -> np.ndarray:
+    """Frequencies as the coder wants them: exact, and row by row in memory; it does not look at strides."""
     return np.ascontiguousarray(frequencies / float(1 << PRECISION))
 
 
@@ -67,11 +67,11 @@ class Stack:
 
     def push(self, symbols: np.ndarray, frequencies: np.ndarray) -> None:
         """`(n,)` symbols under `(n, K)` frequencies."""
-        self._ans.encode_reverse(symbols.astype(np.int32), self._categorical(), _probabilities(frequencies))
+        self._ans.encode_reverse(symbols.astype(np.int32), self._categorical(), probabilities(frequencies))
 
     def pop(self, frequencies: np.ndarray) -> np.ndarray:
         """`(n,)` symbols under `(n, K)` frequencies, int64."""
-        found = self._ans.decode(self._categorical(), _probabilities(frequencies))
+        found = self._ans.decode(self._categorical(), probabilities(frequencies))
         return np.asarray(found, np.int64)
 
     def push_uniform(self, symbols: np.ndarray, bits: int) -> None:

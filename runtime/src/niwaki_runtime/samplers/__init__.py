@@ -14,6 +14,7 @@ from niwaki_runtime.samplers.base import (
 from niwaki_runtime.samplers.bits_back import BitsBack
 from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
+from niwaki_runtime.samplers.direct_coding import DirectCoding
 from niwaki_runtime.samplers.inpaint import Inpaint
 from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.one_shot import OneShot
@@ -28,6 +29,7 @@ __all__ = [
     "BitsBack",
     "Cascade",
     "Diffusion",
+    "DirectCoding",
     "Inpaint",
     "Mixture",
     "Noise",

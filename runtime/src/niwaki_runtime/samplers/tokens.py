@@ -13,7 +13,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError
 
-__all__ = ["Choice", "choose", "filter_logits", "penalize", "softmax"]
+__all__ = ["Choice", "choose", "filter_logits", "log_probability", "penalize", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,14 @@ def softmax(z: np.ndarray) -> np.ndarray:
     """Rows of probabilities, float64."""
     e = np.exp(z - z.max(axis=1, keepdims=True))
     return e / e.sum(axis=1, keepdims=True)
+
+
+def log_probability(logits: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """log p, in nats `(n,)` float64, of the `chosen` token of each row of logits `(n, V)`."""
+    z = np.asarray(logits, dtype=np.float64)
+    z = z - z.max(axis=1, keepdims=True)
+    said = np.take_along_axis(z, chosen[:, None], axis=1)[:, 0]
+    return np.asarray(said - np.log(np.exp(z).sum(axis=1)))
 
 
 def choose(

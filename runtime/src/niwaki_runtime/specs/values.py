@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.field_types import as_table, check_fields
 
 __all__ = ["Levels", "Real", "Tokens", "Values", "values_from_json", "values_to_json"]
+
+Array = TypeVar("Array")  # of numpy or torch
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Real:
     def n(self) -> int:
         """Number of different values; 0 where they are not counted."""
         return 0
+
+    def seen(self, stored: Array) -> Array:
+        """Stored values as a model sees them."""
+        return stored
 
 
 MOST = 1 << 31
@@ -53,6 +59,11 @@ class Levels:
         """Distance of two neighbouring levels, as they are seen."""
         return (self.high - self.low) / (self.n - 1)
 
+    def seen(self, stored: Any) -> Any:
+        """Stored levels 0 … n−1, as floats of any precision (or between two), as a model sees them."""
+        # u / (n−1) first: the ends are then exactly low and high, and all values lie between them
+        return stored / (self.n - 1) * (self.high - self.low) + self.low
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -68,6 +79,10 @@ class Tokens:
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MOST:
             raise CallError(f"there must be 1 to {MOST} tokens, not {self.n}")
+
+    def seen(self, stored: Array) -> Array:
+        """Names as they are."""
+        return stored
 
 
 Values = Real | Levels | Tokens

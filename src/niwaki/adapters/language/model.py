@@ -21,11 +21,13 @@ from niwaki.core.contract import (
     Graph,
     Phase,
     Port,
+    Program,
     State,
     ValueSpec,
     View,
 )
-from niwaki_runtime.samplers import Autoregressive
+from niwaki_runtime.programs import BITS, CODEC
+from niwaki_runtime.samplers import Autoregressive, DirectCoding
 
 __all__ = ["NAME", "LanguageConfig", "LanguageModel"]
 
@@ -162,6 +164,11 @@ class LanguageModel(GenerativeModel):
             top_k=config.top_k,
             top_p=config.top_p,
         )
+
+    def programs(self) -> dict[str, Program]:
+        """`sample`; `codec` says how many bits tokens take."""
+        coding = DirectCoding.of(self.sampler())
+        return {**super().programs(), CODEC: Program(coding, {"x": ConditionSpec(self.spec.x)}, BITS)}
 
     @torch.no_grad()
     def _heads(self) -> tuple[tuple[int, int], ...]:

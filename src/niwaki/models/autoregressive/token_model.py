@@ -29,7 +29,8 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.models.registry import ModelConfig
-from niwaki_runtime.samplers import Autoregressive, OneShot, Sampler
+from niwaki_runtime.programs import BITS, CODEC
+from niwaki_runtime.samplers import Autoregressive, DirectCoding, OneShot, Sampler
 
 __all__ = ["TokenModel", "TokenModelConfig"]
 
@@ -214,9 +215,8 @@ class TokenModel(GenerativeModel):
         )
 
     def programs(self) -> dict[str, Program]:
-        """`sample`; `continue` begins with a prompt, filled up with −1; `log_prob` in nats."""
-        asked = self.config.prompt
-        longest = self.length - 1 if asked is None else min(asked, self.length)
+        """`sample`; `continue` begins with a prompt, filled up with −1; `log_prob` in nats; `codec`."""
+        longest = self.length - 1 if self.config.prompt is None else min(self.config.prompt, self.length)
         found = super().programs()
         if longest:
             prompt = ConditionSpec(ValueSpec("text", (longest,), "T", self.spec.values), null=-1)
@@ -224,7 +224,9 @@ class TokenModel(GenerativeModel):
             found["continue"] = Program(sampler, {"prompt": prompt, **self.conditions}, self.spec.x)
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
         read = OneShot(graph="likelihood", conditions=("x", *self.conditions))
-        found["log_prob"] = Program(read, {"x": ConditionSpec(self.spec.x), **self.conditions}, nats)
+        asked = {"x": ConditionSpec(self.spec.x), **self.conditions}
+        found["log_prob"] = Program(read, asked, nats)
+        found[CODEC] = Program(DirectCoding.of(self._reading("")), asked, BITS)
         return found
 
 

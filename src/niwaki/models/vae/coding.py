@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
 from collections.abc import Mapping
 
@@ -15,11 +14,9 @@ from niwaki.core.contract import (
     Levels,
     Port,
     Program,
-    Real,
-    ValueSpec,
     View,
 )
-from niwaki_runtime.programs import CODEC
+from niwaki_runtime.programs import BITS, CODEC
 from niwaki_runtime.samplers import BitsBack
 
 __all__ = ["Coding"]
@@ -66,5 +63,4 @@ class Coding(GenerativeModel):
             high=self.spec.high,
             conditions=("x", *self.conditions),
         )
-        bits = ValueSpec("vector", (), "", Real(-math.inf, math.inf), names=("bits",))
-        return {CODEC: Program(plan, {"x": ConditionSpec(self.spec.x), **self.conditions}, bits)}
+        return {CODEC: Program(plan, {"x": ConditionSpec(self.spec.x), **self.conditions}, BITS)}

@@ -31,7 +31,8 @@ from niwaki.models.vae.codebooks import CODEBOOKS, Codebook, Kind
 from niwaki.models.vae.residual import ResidualCodebook
 from niwaki.nn.layers.blocks import conv_down, conv_norm, conv_up, pyramid
 from niwaki.nn.layers.images import Squash, class_condition, image_shape, labels_of, to_signed
-from niwaki_runtime.samplers import Autoregressive, Cascade, OneShot, Sampler
+from niwaki_runtime.programs import BITS, CODEC
+from niwaki_runtime.samplers import Autoregressive, Cascade, DirectCoding, OneShot, Sampler
 
 __all__ = ["VqVae", "VqVaeConfig"]
 
@@ -225,19 +226,25 @@ class VqVae(GenerativeModel):
         }
 
     def sampler(self) -> Sampler:
-        prior = Autoregressive(
+        draw = OneShot(None, "decoder", ("codes",))
+        return Cascade((self._reading(), draw), ("codes",)).override(**self.config.sampling)
+
+    def _reading(self) -> Autoregressive:
+        """Codes, one after another."""
+        return Autoregressive(
             length=self.length, first=self.config.codes, graph="prior",
             conditions=tuple(self.conditions),
         )  # fmt: skip
-        draw = OneShot(None, "decoder", ("codes",))
-        return Cascade((prior, draw), ("codes",)).override(**self.config.sampling)
 
     def programs(self) -> dict[str, Program]:
+        """`codec` codes pictures by their codes, with loss."""
         codes = ValueSpec("vector", (self.length,), "T", Tokens(self.config.codes))
+        coding = DirectCoding.of(self._reading(), read="encoder", draw="decoder")
         return {
             **super().programs(),
             "encode": Program(OneShot(None, "encoder", ("x",)), {"x": ConditionSpec(self.spec.x)}, codes),
             "decode": Program(
                 OneShot(None, "decoder", ("codes",)), {"codes": ConditionSpec(codes)}, self.spec.x
             ),
+            CODEC: Program(coding, {"x": ConditionSpec(self.spec.x), **self.conditions}, BITS),
         }
