@@ -122,7 +122,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("runs", nargs="?", type=Path, default=Path("runs"), help="where runs lie (runs)")
-    parser.add_argument("names", nargs="*", help="of runs; all, and the pictures of data, where none is named")
+    parser.add_argument(
+        "names", nargs="*", help="of runs; all, and the pictures of data, where none is named"
+    )
     options = parser.parse_args()
     HERE.mkdir(exist_ok=True)
     for path in sorted(options.runs.glob("*/evidence/samples.npz")):
