@@ -1,6 +1,7 @@
 """The pictures in these pages, made by `make docs`; those of models from the finished runs in `runs/`.
 
 python docs/pictures.py
+python docs/pictures.py runs/families digits-glow digits-nice   # of these runs alone, where they lie
 """
 
 from __future__ import annotations
@@ -117,12 +118,19 @@ def pairs(run: RunDirectory, spec: DataSpec, columns: int = 16) -> Image.Image:
 
 
 def main() -> None:
-    argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    ).parse_args()
+    )
+    parser.add_argument("runs", nargs="?", type=Path, default=Path("runs"), help="where runs lie (runs)")
+    parser.add_argument(
+        "names", nargs="*", help="of runs; all, and the pictures of data, where none is named"
+    )
+    options = parser.parse_args()
     HERE.mkdir(exist_ok=True)
-    for path in sorted(Path("runs").glob("*/evidence/samples.npz")):
+    for path in sorted(options.runs.glob("*/evidence/samples.npz")):
         run = RunDirectory.open(path.parents[1])
+        if options.names and run.path.name not in options.names:
+            continue
         record = DataRecord.read(run.path)
         if record is None or len((spec := DataSpec.from_json(record.spec)).shape) != 3:
             continue  # samples that are no images have no sheet
@@ -132,7 +140,7 @@ def main() -> None:
             picture = pairs(run, spec).quantize(64)
         picture.save(HERE / f"run-{run.path.name}.png", optimize=True)
         print(HERE.name, f"run-{run.path.name}.png", picture.size)
-    for draw in (digits, stacked_digits, glyphs, patches):
+    for draw in () if options.names else (digits, stacked_digits, glyphs, patches):
         source = draw.__name__.replace("_", "-")
         data = load(DataConfig(source=source))
         picture = draw(data).quantize(256)  # a palette keeps the files small

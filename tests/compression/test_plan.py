@@ -145,7 +145,7 @@ def test_steps_are_told_apart_by_their_kind_and_unknown_keys_are_refused() -> No
     for wrong in ({"kind": "prun"}, {"kind": "prune", "ration": 0.5}, {"kind": "prune", "ratio": 1.0}):
         with pytest.raises(ValidationError):
             CompressConfig.model_validate({"steps": [wrong]})
-    with pytest.raises(ValidationError):
+    with pytest.raises(CallError, match="'steps' of CompressConfig must be a list of at least 1"):
         CompressConfig(steps=())
 
 

@@ -10,14 +10,13 @@ import numpy as np
 import pytest
 import torch
 from compression import small_models
-from pydantic import ValidationError
 from scipy.special import ndtri
 
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.storage.clusters import centres, nearest_centre
 from niwaki.compression.storage.config import ShareConfig
 from niwaki.compression.storage.share import share, shared
-from niwaki.core.contract import DataSpec, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiError
 from niwaki.deployment import bundle_bytes, export_graphs, package
 from niwaki.deployment.repack import pack_bundle
 from niwaki.models.gan.dcgan import Dcgan, DcganConfig
@@ -194,7 +193,7 @@ def test_sharing_twice_does_nothing_the_second_time() -> None:
 
 @pytest.mark.parametrize("wrong", [{"clusters": 1}, {"clusters": 257}, {"per": "model"}, {"cluster": 4}])
 def test_wrong_settings(wrong: dict) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(CallError):
         ShareConfig(**wrong)
 
 

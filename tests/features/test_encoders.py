@@ -204,8 +204,8 @@ def test_as_a_model_it_is_refused(tmp_path: Path) -> None:
     [
         ("simclr", {"widht": 32}, "the model 'simclr' has no setting 'widht'; did you mean 'width'?"),
         ("simclr", {"augment": {"rotat": 3}}, "no setting 'augment.rotat'; did you mean 'rotate'?"),
-        ("simclr", {"width": 20}, "model.width of 'simclr'"),
-        ("moco", {"momentum": 1.0}, "model.momentum of 'moco'"),
+        ("simclr", {"width": 20}, "'model.width' of the model 'simclr'"),
+        ("moco", {"momentum": 1.0}, "'model.momentum' of the model 'moco'"),
         ("moca", {}, "there is no encoder 'moca'; did you mean 'moco'?"),
     ],
 )

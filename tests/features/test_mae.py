@@ -163,7 +163,7 @@ def test_the_patch_is_chosen_by_the_size(shape: tuple[int, ...], patch: int) -> 
             {"heads": 3},
             "3 heads do not divide a width of 64; change 'model.width'",
         ),
-        (DataSpec.of("image", (1, 8, 8)), {"masked": 1.0}, "model.masked of 'mae'"),
+        (DataSpec.of("image", (1, 8, 8)), {"masked": 1.0}, "'model.masked' of the model 'mae'"),
         (DataSpec.of("series", (1, 3)), {}, "no patch cuts 3 steps into"),
         (DataSpec.of("text", (13,)), {"patch": 2}, "into 4 … 1024 equal parts"),
     ],

@@ -91,7 +91,7 @@ def test_a_stage_changes_optimizers_by_name_and_in_shorthand():
     [
         ({"optimizers": {"default": {"name": "adma"}}}, "no optimizer 'adma'; did you mean 'adam"),
         ({"optimizers": {"critic": {"momentum": 0.5}}}, "train.optimizers.critic has no setting 'momentum'"),
-        ({"optimizers": {"x": {"name": "sgd", "momentum": 1.5}}}, "train.optimizers.x: momentum"),
+        ({"optimizers": {"x": {"name": "sgd", "momentum": 1.5}}}, "'train.optimizers.x.momentum' must"),
         ({"lr": 0.1, "optimizers": {"default": {"lr": 0.2}}}, "'lr' is 0.1 and optimizers.default.lr is 0.2"),
         ({"optimizer": "sgd", "optimizers": {"default": {"name": "lion"}}}, "'optimizer' is sgd and"),
     ],

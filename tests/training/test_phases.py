@@ -254,7 +254,7 @@ def test_what_cannot_be_trained_is_refused_in_a_sentence(vectors, model, config,
 
 
 def test_a_batch_that_cannot_be_cut_is_refused():
-    with pytest.raises(ValueError, match="multiple of devices"):
+    with pytest.raises(CallError, match="multiple of devices"):
         TrainConfig(batch=10, accumulate=3)
 
 

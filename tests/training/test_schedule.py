@@ -75,7 +75,7 @@ def test_every_schedule_stays_between_0_and_1_to_the_last_step(name):
     [
         ("cosin", "no schedule 'cosin'; did you mean 'cosine"),
         ({"name": "cosine", "flor": 0.1}, "no setting 'flor'; did you mean 'floor'"),
-        ({"name": "cosine", "floor": 2}, "cannot have this 'floor'"),
+        ({"name": "cosine", "floor": 2}, "'floor' of the schedule 'cosine' must be at most 1, not 2"),
         ({"name": "constant", "x": 2}, "no setting 'x'"),
         ({"floor": 2}, "no schedule 'None'"),
     ],

@@ -118,8 +118,8 @@ def test_precision_changes_from_stage_to_stage(vectors):
         ({"devices": 2}, CallError, "'devices', which holds for the whole training"),
         ({"checkpoint_every": 2}, CallError, "'checkpoint_every', which holds for the whole training"),
         ({"clp": 2}, CallError, "no setting 'clp'; did you mean 'clip'"),
-        ({"clip": -2}, ValueError, "the stage 'a': clip: Input should be greater"),
-        ({"batch": 3, "accumulate": 2}, ValueError, "the stage 'a': batch 3 must be a multiple"),
+        ({"clip": -2}, CallError, "the stage 'a': 'clip' must be at least 0, not -2"),
+        ({"batch": 3, "accumulate": 2}, CallError, "the stage 'a': batch 3 must be a multiple"),
     ],
 )
 def test_what_a_stage_cannot_have_is_refused(change, error, message):

@@ -4,17 +4,40 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
+
+from niwaki.core.sentences import sentence
+from niwaki_runtime.errors import CallError
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass
+else:
+    ModelMetaclass = type(BaseModel)
 
 __all__ = ["BaseConfig"]
 
 
-class BaseConfig(BaseModel):
-    """Numbers are finite, and true is no number: pydantic alone takes `steps: true` for 1."""
+class _Speaking(ModelMetaclass):
+    """A call of the class answers wrong settings in one sentence. Not `__init__`: within another config and
+    in unions, pydantic itself must hear what is wrong, and where."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise CallError(sentence(error, cls, cls.__name__)) from None  # type: ignore[arg-type]
+
+
+class BaseConfig(BaseModel, metaclass=_Speaking):
+    """Numbers are finite, and true is no number: pydantic alone takes `steps: true` for 1.
+
+    Wrong settings raise CallError in one sentence from a call, `TrainConfig(stepz=1)`, and pydantic's
+    ValidationError from `model_validate`, which knows no more than the part that it was given.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 

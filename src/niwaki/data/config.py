@@ -11,8 +11,9 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 from torch import Tensor
 
 from niwaki.core.base_config import BaseConfig
-from niwaki.core.contract import CallError, DataSpec, nearest
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.core.registry import import_modules, unknown
+from niwaki.core.sentences import sentence
 from niwaki.data.audit import Finding
 from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
@@ -127,8 +128,7 @@ class DataConfig(BaseConfig):
     seed:      of the division and of all that a source draws
     fractions: shares of train, validation and test
 
-    Raises CallError for an unknown source, a setting that the source does not have, or a wrong value of its
-    settings; pydantic's ValidationError for a wrong type of the common ones.
+    Raises CallError for an unknown source, a setting that the source does not have, or a wrong value.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -175,12 +175,5 @@ def _options(name: str, given: Mapping[str, Any], common: Iterable[str]) -> Opti
     try:
         return source.options.model_validate(given)
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            hint = nearest(key, {*common, *source.options.model_fields})
-            raise CallError(f"the data source '{name}' has no setting '{key}'; {hint}") from None
-        if first["type"] == "missing":
-            raise CallError(f"the data source '{name}' needs data.{key}") from None
-        reason = first["msg"][0].lower() + first["msg"][1:]
-        raise CallError(f"data.{key} of '{name}': {reason}, not {first['input']!r}") from None
+        told = f"the data source '{name}'"
+        raise CallError(sentence(error, source.options, told, "data", common)) from None

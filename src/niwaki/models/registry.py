@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from niwaki.core.contract import CallError, DataSpec, GenerativeModel, nearest
+from niwaki.core.contract import CallError, DataSpec, GenerativeModel
 from niwaki.core.registry import Registry, unknown
+from niwaki.core.sentences import sentence
 from niwaki.models.config import Conditioning, ModelConfig
 
 __all__ = [
@@ -103,17 +104,7 @@ def checked(config: type[ModelConfig], name: str, values: Mapping[str, Any]) -> 
     try:
         return config.model_validate(dict(values))
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            fields: Mapping[str, Any] = config.model_fields
-            for part in first["loc"][:-1]:  # of a section inside the config
-                fields = getattr(fields[str(part)].annotation, "model_fields", {})
-            hint = nearest(str(first["loc"][-1]), fields)
-            raise CallError(f"the model '{name}' has no setting '{key}'; {hint}") from None
-        if not key:  # said of the whole config: the message names its setting
-            raise CallError(f"the model '{name}': {first['msg']}") from None
-        raise CallError(f"model.{key} of '{name}': {first['msg']}, not {first['input']!r}") from None
+        raise CallError(sentence(error, config, f"the model '{name}'", "model")) from None
 
 
 def build(name: str, config: Mapping[str, Any] | ModelConfig, spec: DataSpec) -> GenerativeModel:

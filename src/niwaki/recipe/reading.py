@@ -12,10 +12,10 @@ from pydantic import ValidationError
 from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, nearest
 from niwaki.core.paths import expanded
+from niwaki.core.sentences import sentence
 from niwaki.recipe.overrides import Override, Overrides, apply_overrides, parse_overrides
 from niwaki.recipe.plain import plain
 from niwaki.recipe.schema import Recipe
-from niwaki.recipe.sentences import sentence
 from niwaki.recipe.strict_yaml import parse_yaml
 
 __all__ = ["dump_recipe", "find_recipe", "is_recipe", "load_recipe", "recipe_from"]

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from niwaki.core.base_config import BaseConfig
+from niwaki.core.sentences import sentence
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
-from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, first_problem, over
+from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over
 from niwaki.training.watch_config import WatchConfig
 from niwaki_runtime.errors import CallError, nearest
 
@@ -233,7 +234,7 @@ class TrainConfig(BaseConfig):
         try:
             return TrainConfig.model_validate(values)
         except ValidationError as error:
-            raise ValueError(f"the stage '{stage.name}': {first_problem(error)}") from None
+            raise ValueError(f"the stage '{stage.name}': {sentence(error, TrainConfig)}") from None
 
     def rate(self, stage: StageConfig, optimizer: str) -> float:
         """Peak learning rate of an optimizer in a stage."""

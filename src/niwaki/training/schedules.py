@@ -15,7 +15,8 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field, ValidationError, create_model
 
-from niwaki_runtime.errors import CallError, first_line, nearest
+from niwaki.core.sentences import sentence
+from niwaki_runtime.errors import CallError, nearest
 
 __all__ = ["Schedule", "build_schedule", "schedule", "schedule_names"]
 
@@ -62,9 +63,7 @@ def build_schedule(asked: str | Mapping[str, Any]) -> Schedule:
     try:
         checked = model.model_validate(settings)
     except ValidationError as error:
-        wrong = error.errors()[0]
-        where = ".".join(map(str, wrong["loc"])) or first_line(error)
-        raise CallError(f"the schedule '{name}' cannot have this '{where}': {wrong['msg']}") from None
+        raise CallError(sentence(error, model, f"the schedule '{name}'")) from None
     return partial(function, **dict(checked))
 
 

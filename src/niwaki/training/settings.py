@@ -7,10 +7,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from niwaki.core.sentences import sentence
 from niwaki.training.optimizers import OptimizerConfig, optimizer_class
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["DEFAULT", "SHORT", "choose_optimizer", "first_problem", "over"]
+__all__ = ["DEFAULT", "SHORT", "choose_optimizer", "over"]
 
 DEFAULT = "default"
 """Name of the settings of every optimizer that has none of its own."""
@@ -64,7 +65,7 @@ def choose_optimizer(
     try:
         return cls.model_validate(settings)
     except ValidationError as error:
-        raise CallError(f"train.optimizers.{name}: {first_problem(error)}") from None
+        raise CallError(sentence(error, cls, section=f"train.optimizers.{name}")) from None
 
 
 def over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,10 +100,3 @@ def over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
 def _drop(entries: dict[str, dict[str, Any]], key: str, names: Iterable[str]) -> None:
     for name in names:
         entries.get(name, {}).pop(key, None)
-
-
-def first_problem(error: ValidationError) -> str:
-    """The first thing that pydantic found, as `where: what`."""
-    wrong = error.errors()[0]
-    where, what = ".".join(map(str, wrong["loc"])), wrong["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.errors import CallError
 from niwaki.core.registry import import_modules, unknown
+from niwaki.core.sentences import sentence
 from niwaki.data.dataset import Dataset
 from niwaki.uses.outcome import Outcome
-from niwaki_runtime.errors import nearest
 from niwaki_runtime.programs import Runner
 
 __all__ = ["Call", "Outcome", "Use", "UseOptions", "find_use", "names_of_uses", "register_use"]
@@ -80,13 +80,7 @@ class Use(ABC):
         try:
             return self.Options.model_validate(dict(given))
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(map(str, first["loc"]))
-            if first["type"] == "extra_forbidden":
-                hint = nearest(key, self.Options.model_fields)
-                raise CallError(f"'{self.name}' has no option '{key}'; {hint}") from None
-            said = f"{first['msg'][:1].lower()}{first['msg'][1:]}".removeprefix("input should ")
-            raise CallError(f"{key} of '{self.name}' should {said}, not {first['input']!r}") from None
+            raise CallError(sentence(error, self.Options, f"'{self.name}'")) from None
 
 
 _USES: dict[str, Use] = {}

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.contract import CallError, Runner, nearest
 from niwaki.core.paths import expanded
+from niwaki.core.sentences import sentence
 from niwaki.data import DataConfig, Dataset
 from niwaki.data import load as load_data
 from niwaki.data.cache import feature_cache
@@ -21,7 +22,6 @@ from niwaki.evaluation import EvaluateConfig
 from niwaki.evaluation.judges import Judge, Tools, judge_named, judges_for
 from niwaki.recipe import Overrides, Recipe, apply_overrides, find_recipe, load_recipe
 from niwaki.recipe.plain import plain
-from niwaki.recipe.sentences import sentence
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.run_directory import is_run
 

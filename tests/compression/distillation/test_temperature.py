@@ -82,10 +82,10 @@ def test_refusals() -> None:
         matched_temperature(small_models.ddpm(), small_models.ddpm())
     with pytest.raises(NiwakiError, match=r"no temperature between 0\.5 and 2"):
         matched_temperature(scaled(0.1), scaled(1.0), n=64)
-    with pytest.raises(ValueError, match="'evaluations', 'solver', 'spacing' or 'temperature'"):
+    with pytest.raises(CallError, match="'evaluations', 'solver', 'spacing' or 'temperature'"):
         SamplingConfig()
     for wrong in (0.0, -1.0, "warm"):
-        with pytest.raises(ValueError, match="temperature"):
+        with pytest.raises(CallError, match="temperature"):
             SamplingConfig(temperature=wrong)
 
 

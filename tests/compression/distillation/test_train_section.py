@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from niwaki.compression import DistillConfig, FinetuneConfig
+from niwaki.core.errors import CallError
 from niwaki.training import TrainConfig
 
 FLAT = {
@@ -66,5 +67,5 @@ def test_a_copy_changes_settings_in_short():
     ],
 )
 def test_what_makes_no_sense_is_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(CallError, match=message):
         FinetuneConfig(**settings)

@@ -7,8 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from niwaki.core.contract import DataSpec
-from niwaki.models.gan.adversarial import AdversarialModel
-from niwaki.models.gan.config import AdversarialConfig
+from niwaki.models.gan.image_gan import ImageGan, ImageGanConfig
 from niwaki.models.gan.networks import Generator, discriminators
 from niwaki.models.registry import register, register_preset
 from niwaki.nn.layers.images import image_shape
@@ -16,7 +15,7 @@ from niwaki.nn.layers.images import image_shape
 __all__ = ["Dcgan", "DcganConfig"]
 
 
-class DcganConfig(AdversarialConfig):
+class DcganConfig(ImageGanConfig):
     """
     latent:        length of z
     embedding:     length of a class embedding in the generator
@@ -31,22 +30,18 @@ class DcganConfig(AdversarialConfig):
     scales:        discriminators, each of images half as large as those of the one before
     """
 
-    latent: int = Field(64, ge=1)
-    embedding: int = Field(32, ge=1)
     width: int = Field(64, ge=1)
     max_width: int = Field(512, ge=1)
     refine: int = Field(0, ge=0)
     upsampling: Literal["nearest", "transposed"] = "nearest"
     norm: Literal["batch", "none"] = "batch"
     critic_width: int = Field(0, ge=0)
-    features: int = Field(256, ge=1)
-    deviation: int = Field(4, ge=0)
     kernels: int = Field(0, ge=0)
     scales: int = Field(1, ge=1)
 
 
 @register("dcgan")
-class Dcgan(AdversarialModel):
+class Dcgan(ImageGan):
     """A generator that makes an image in one call, trained against a discriminator.
 
     config: DcganConfig
@@ -62,27 +57,16 @@ class Dcgan(AdversarialModel):
         shape = image_shape(spec, self.name)
         generator = Generator(
             shape,
-            latent=config.latent,
-            classes=self.classes,
-            embedding=config.embedding,
-            width=config.width,
-            most=config.max_width,
+            **self.generator_settings(),
             refine=config.refine,
             upsampling=config.upsampling,
             norm=config.norm,
-            low=spec.low,
-            high=spec.high,
         )
         discriminator = discriminators(
             shape,
             config.scales,
-            classes=self.classes,
-            width=config.critic_width or config.width,
-            most=config.max_width,
-            features=config.features,
-            deviation=config.deviation,
+            **self.critic_settings(config.critic_width),
             kernels=config.kernels,
-            bias=self.objective.levelled,
         )
         self.play(generator, discriminator, latent=config.latent)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from niwaki.models.gan.networks import MinibatchDeviation, Projection, widths
+from niwaki.models.gan.networks import EqualizedProjection, MinibatchDeviation, widths
 from niwaki.nn.layers.blocks import Unflatten, pyramid
 from niwaki.nn.layers.equalized import equalized
 from niwaki.nn.layers.images import Squash
@@ -147,7 +147,7 @@ class _Features(_Growing):
         return self.head(x)
 
 
-class GrowingDiscriminator(Projection):
+class GrowingDiscriminator(EqualizedProjection):
     """Of images of the level's size: the generator's blocks backwards, without normalization."""
 
     features: _Features
@@ -163,7 +163,5 @@ class GrowingDiscriminator(Projection):
         deviation: int,
         bias: bool,
     ) -> None:
-        super().__init__()
-        self.features = _Features(shape, width=width, most=most, features=features, deviation=deviation)
-        self.logit = equalized(nn.Linear(features, 1, bias=bias))
-        self.embed = equalized(nn.Embedding(classes, features)) if classes else None
+        phi = _Features(shape, width=width, most=most, features=features, deviation=deviation)
+        super().__init__(phi, features, classes=classes, bias=bias)

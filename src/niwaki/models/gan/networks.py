@@ -12,11 +12,13 @@ from torch.nn import functional
 
 from niwaki.core.contract import CallError
 from niwaki.nn.layers.blocks import Unflatten, conv_down, conv_norm, conv_up, pyramid
+from niwaki.nn.layers.equalized import equalized
 from niwaki.nn.layers.images import Squash
 
 __all__ = [
     "Discriminator",
     "Discriminators",
+    "EqualizedProjection",
     "Generator",
     "MinibatchDeviation",
     "MinibatchDiscrimination",
@@ -140,6 +142,19 @@ class Projection(nn.Module):
         phi = self.features(x)
         logit = self.logit(phi)[:, 0]
         return logit if self.embed is None else logit + (self.embed(y) * phi).sum(1)
+
+
+class EqualizedProjection(Projection):
+    """ψ and e with equalized learning rate.
+
+    size: of φ(x)
+    """
+
+    def __init__(self, features: nn.Module, size: int, *, classes: int, bias: bool) -> None:
+        super().__init__()
+        self.features = features
+        self.logit = equalized(nn.Linear(size, 1, bias=bias))
+        self.embed = equalized(nn.Embedding(classes, size)) if classes else None
 
 
 class Discriminator(Projection):

@@ -12,9 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from niwaki.core.contract import Batch, Context, DataSpec, Phase
-from niwaki.models.gan.adversarial import AdversarialModel
-from niwaki.models.gan.config import AdversarialConfig, Objectives
+from niwaki.models.gan.config import Objectives
 from niwaki.models.gan.growing_networks import GrowingDiscriminator, GrowingGenerator, doubled
+from niwaki.models.gan.image_gan import ImageGan, ImageGanConfig
 from niwaki.models.registry import register
 from niwaki.nn.layers.blocks import pyramid
 from niwaki.nn.layers.images import image_shape
@@ -22,7 +22,7 @@ from niwaki.nn.layers.images import image_shape
 __all__ = ["ProgressiveGan", "ProgressiveGanConfig"]
 
 
-class ProgressiveGanConfig(AdversarialConfig):
+class ProgressiveGanConfig(ImageGanConfig):
     """
     latent:    length of z
     embedding: length of a class embedding in the generator
@@ -37,17 +37,11 @@ class ProgressiveGanConfig(AdversarialConfig):
     r1: float = Field(0.0, ge=0)
     gradient_penalty: float = Field(10.0, ge=0)
     drift: float = Field(1e-3, ge=0)
-    latent: int = Field(64, ge=1)
-    embedding: int = Field(32, ge=1)
-    width: int = Field(32, ge=1)
-    max_width: int = Field(256, ge=1)
-    features: int = Field(256, ge=1)
-    deviation: int = Field(4, ge=0)
     fade: float = Field(0.5, gt=0, le=1)
 
 
 @register("progressive-gan")
-class ProgressiveGan(AdversarialModel):
+class ProgressiveGan(ImageGan):
     """Trained in stages that are called by their size, `4x4`, `8x8` …: both networks gain a block in each,
     which comes in gradually. What is sampled is the whole network: before the last stage it says little.
 
@@ -64,28 +58,11 @@ class ProgressiveGan(AdversarialModel):
 
     def __init__(self, config: ProgressiveGanConfig, spec: DataSpec) -> None:
         super().__init__(config, spec)
-        shape, c = image_shape(spec, self.name), config
+        shape = image_shape(spec, self.name)
         self.sizes = tuple(f"{h}x{w}" for h, w in pyramid(shape[1], shape[2]))
-        generator = GrowingGenerator(
-            shape,
-            latent=c.latent,
-            classes=self.classes,
-            embedding=c.embedding,
-            width=c.width,
-            most=c.max_width,
-            low=spec.low,
-            high=spec.high,
-        )
-        discriminator = GrowingDiscriminator(
-            shape,
-            classes=self.classes,
-            width=c.width,
-            most=c.max_width,
-            features=c.features,
-            deviation=c.deviation,
-            bias=self.objective.levelled,
-        )
-        self.play(generator, discriminator, latent=c.latent)
+        generator = GrowingGenerator(shape, **self.generator_settings())
+        discriminator = GrowingDiscriminator(shape, **self.critic_settings())
+        self.play(generator, discriminator, latent=config.latent)
 
     def phases(self) -> tuple[Phase, ...]:
         return tuple(replace(phase, stage=self.sizes) for phase in super().phases())

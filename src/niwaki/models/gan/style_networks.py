@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from niwaki.models.gan.networks import MinibatchDeviation, Projection, widths
+from niwaki.models.gan.networks import EqualizedProjection, MinibatchDeviation, widths
 from niwaki.nn.layers.blocks import Unflatten, pyramid
 from niwaki.nn.layers.equalized import equalized
 from niwaki.nn.layers.images import Squash
@@ -168,7 +168,7 @@ class _Residual(nn.Module):
         return (self.body(x) + self.skip(x)) * math.sqrt(0.5)
 
 
-class StyleDiscriminator(Projection):
+class StyleDiscriminator(EqualizedProjection):
     """Of images, by residual blocks (Karras et al. 2020, Figure 7 c) with equalized learning rate."""
 
     def __init__(
@@ -182,7 +182,6 @@ class StyleDiscriminator(Projection):
         deviation: int,
         bias: bool,
     ) -> None:
-        super().__init__()
         channels, height, columns = shape
         sizes = pyramid(height, columns)
         w = widths(width, len(sizes), most)[::-1]
@@ -200,6 +199,4 @@ class StyleDiscriminator(Projection):
             equalized(nn.Linear(w[-1] * h * c, features), _GAIN),
             nn.LeakyReLU(_SLOPE),
         ]
-        self.features = nn.Sequential(*layers)
-        self.logit = equalized(nn.Linear(features, 1, bias=bias))
-        self.embed = equalized(nn.Embedding(classes, features)) if classes else None
+        super().__init__(nn.Sequential(*layers), features, classes=classes, bias=bias)

@@ -9,8 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, Context, DataSpec, Graph, Phase, Port
-from niwaki.models.gan.adversarial import AdversarialModel
-from niwaki.models.gan.config import AdversarialConfig
+from niwaki.models.gan.image_gan import ImageGan, ImageGanConfig
 from niwaki.models.gan.path_length import path_lengths
 from niwaki.models.gan.style_networks import Mapping, StyleDiscriminator, Synthesis
 from niwaki.models.gan.styles import MeanStyle, crossover
@@ -24,7 +23,7 @@ _PATH_DECAY = 0.01
 """By how much the mean path length follows each batch."""
 
 
-class StyleGan2Config(AdversarialConfig):
+class StyleGan2Config(ImageGanConfig):
     """
     latent:       length of z
     style:        length of w
@@ -43,17 +42,12 @@ class StyleGan2Config(AdversarialConfig):
     path_every:   it is computed in every so many steps, on half of a batch, and weighted by as much
     """
 
-    latent: int = Field(64, ge=1)
     style: int = Field(128, ge=1)
     layers: int = Field(4, ge=1)
     mapping_rate: float = Field(0.01, gt=0)
     embedding: int = Field(64, ge=1)
     start: Literal["constant", "style"] = "constant"
-    width: int = Field(32, ge=1)
-    max_width: int = Field(256, ge=1)
     critic_width: int = Field(0, ge=0)
-    features: int = Field(256, ge=1)
-    deviation: int = Field(4, ge=0)
     mixing: float = Field(0.9, ge=0, le=1)
     path_length: float = Field(2.0, ge=0)
     path_every: int = Field(4, ge=1)
@@ -74,7 +68,7 @@ class StyleGenerator(nn.Module):
 
 
 @register("stylegan2")
-class StyleGan2(AdversarialModel):
+class StyleGan2(ImageGan):
     """Styles from a mapping network scale the channels of every convolution; noise in every layer.
 
     config: StyleGan2Config
@@ -98,26 +92,10 @@ class StyleGan2(AdversarialModel):
                 layers=c.layers,
                 rate=c.mapping_rate,
             ),
-            Synthesis(
-                shape,
-                c.style,
-                constant=c.start == "constant",
-                width=c.width,
-                most=c.max_width,
-                low=spec.low,
-                high=spec.high,
-            ),
+            Synthesis(shape, c.style, constant=c.start == "constant", **self.pyramid_settings()),
             MeanStyle(self.classes, c.style),
         )
-        discriminator = StyleDiscriminator(
-            shape,
-            classes=self.classes,
-            width=c.critic_width or c.width,
-            most=c.max_width,
-            features=c.features,
-            deviation=c.deviation,
-            bias=self.objective.levelled,
-        )
+        discriminator = StyleDiscriminator(shape, **self.critic_settings(c.critic_width))
         self.register_buffer("mean_path", torch.zeros(()))
         self.play(generator, discriminator, latent=c.latent)
 

@@ -8,8 +8,7 @@ from pydantic import Field
 from torch import nn
 
 from niwaki.core.contract import CallError, DataSpec
-from niwaki.models.gan.adversarial import AdversarialModel
-from niwaki.models.gan.config import AdversarialConfig
+from niwaki.models.gan.image_gan import ImageGan, ImageGanConfig
 from niwaki.models.gan.networks import discriminators, widths
 from niwaki.models.gan.transformer_networks import PatchDiscriminator, TransformerGenerator
 from niwaki.models.registry import register
@@ -19,7 +18,7 @@ from niwaki.nn.layers.images import image_shape
 __all__ = ["TransformerGan", "TransformerGanConfig"]
 
 
-class TransformerGanConfig(AdversarialConfig):
+class TransformerGanConfig(ImageGanConfig):
     """
     latent:       length of z
     embedding:    length of a class embedding in the generator
@@ -34,22 +33,17 @@ class TransformerGanConfig(AdversarialConfig):
     deviation:    group size of the minibatch standard deviation, 0 for none (`convolutional`)
     """
 
-    latent: int = Field(64, ge=1)
-    embedding: int = Field(32, ge=1)
     patch: int = Field(2, ge=1)
     width: int = Field(64, ge=1)
-    max_width: int = Field(256, ge=1)
     blocks: int = Field(2, ge=1)
     heads: int = Field(4, ge=1)
     ratio: int = Field(2, ge=1)
     critic: Literal["convolutional", "patch"] = "convolutional"
     critic_width: int = Field(64, ge=1)
-    features: int = Field(256, ge=1)
-    deviation: int = Field(4, ge=0)
 
 
 @register("transformer-gan")
-class TransformerGan(AdversarialModel):
+class TransformerGan(ImageGan):
     """A generator whose tokens are patches, against convolutions.
 
     config: TransformerGanConfig
@@ -69,32 +63,17 @@ class TransformerGan(AdversarialModel):
                 )
         generator = TransformerGenerator(
             shape,
-            latent=c.latent,
-            classes=self.classes,
-            embedding=c.embedding,
-            width=c.width,
-            most=c.max_width,
+            **self.generator_settings(),
             blocks=c.blocks,
             heads=c.heads,
             ratio=c.ratio,
             patch=c.patch,
-            low=spec.low,
-            high=spec.high,
         )
         self.play(generator, self._critic_network(shape), latent=c.latent)
 
     def _critic_network(self, shape: tuple[int, int, int]) -> nn.Module:
-        c, bias = self.config, self.objective.levelled
+        c = self.config
         if c.critic == "patch":
+            bias = self.objective.levelled
             return PatchDiscriminator(shape, classes=self.classes, width=c.critic_width, bias=bias)
-        return discriminators(
-            shape,
-            1,
-            classes=self.classes,
-            width=c.critic_width,
-            most=c.max_width,
-            features=c.features,
-            deviation=c.deviation,
-            kernels=0,
-            bias=bias,
-        )
+        return discriminators(shape, 1, **self.critic_settings(c.critic_width), kernels=0)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Union
 
 from pydantic import BaseModel, ValidationError
 
-from niwaki.core.contract import nearest
+from niwaki.core.errors import nearest
 
 __all__ = ["sentence"]
 
@@ -40,23 +40,36 @@ _BOUNDS = {
 }
 
 
-def sentence(error: ValidationError, root: type[BaseModel]) -> str:
-    """The first thing wrong; unknown keys come before the settings that miss because of them."""
+def sentence(
+    error: ValidationError,
+    root: type[BaseModel],
+    owner: str = "",
+    section: str = "",
+    more: Iterable[str] = (),
+) -> str:
+    """The first thing wrong; unknown keys come before the settings that miss because of them.
+
+    owner:   whose settings these are, "the model 'dcgan'"; where nothing is said, those of the recipe
+    section: of the recipe that they stand in
+    more:    names beside those of `root` that stand in the same place
+    """
     errors = error.errors(include_url=False)
     found = min(errors, key=lambda e: e["type"] not in ("extra_forbidden", "union_tag_invalid"))
-    keys, owner = _walk(root, found["loc"])
+    keys, place = _walk(root, found["loc"])
     for other in errors:  # of the members of a union that were tried, the one that came furthest knows best
-        deeper, place = _walk(root, other["loc"])
+        deeper, there = _walk(root, other["loc"])
         if len(deeper) > len(keys) and deeper[: len(keys)] == keys:
-            found, keys, owner = other, deeper, place
-    key = ".".join(keys)
+            found, keys, place = other, deeper, there
+    key = ".".join([*filter(None, [section]), *keys])
+    named = f"'{key}' of {owner}" if owner else f"'{key}'"
     value = found.get("input")
     context = found.get("ctx", {})
     match found["type"]:
         case "extra_forbidden":
-            return f"the recipe has no setting '{key}'; {_hint(keys, owner, root)}"
+            whole = ".".join(keys) if owner else key
+            return f"{owner or 'the recipe'} has no setting '{whole}'; {_hint(keys, place, root, more)}"
         case "missing":
-            return f"the recipe must set '{key}'"
+            return f"{owner} needs '{key}'" if owner else f"the recipe must set '{key}'"
         case "union_tag_invalid":
             tag = context.get("discriminator", "'kind'").strip("'")
             valid = [v.strip().strip("'") for v in str(context.get("expected_tags", "")).split(",")]
@@ -65,28 +78,28 @@ def sentence(error: ValidationError, root: type[BaseModel]) -> str:
             )
         case "union_tag_not_found":
             tag = context.get("discriminator", "'kind'").strip("'")
-            return f"the recipe must set '{key}.{tag}'"
+            return f"{owner} needs '{key}.{tag}'" if owner else f"the recipe must set '{key}.{tag}'"
         case "literal_error" | "enum":
             valid = _choices(str(context.get("expected", "")))
-            return f"'{key}' cannot be {_shown(value)}; {nearest(str(value), valid)}"
+            return f"{named} cannot be {_shown(value)}; {nearest(str(value), valid)}"
         case "no_number":
-            whole = ".".join([*keys, context["field"]])
-            return f"'{whole}' must be {context['kind']}, not {context['given']}"
+            whole = ".".join([*filter(None, [key]), context["field"]])
+            of = f" of {owner}" if owner else ""
+            return f"'{whole}'{of} must be {context['kind']}, not {context['given']}"
         case "value_error" | "assertion_error":
-            return (
-                f"'{key}': {str(context.get('error', found['msg'])).rstrip('.')}"
-                if key
-                else str(context["error"])
-            )
+            told = str(context.get("error", found["msg"])).rstrip(".")
+            if not keys:  # said of all settings together: the text names those that it is about
+                return f"{owner}: {told}" if owner else told
+            return f"{named}: {told}"
     if found["type"] in _BOUNDS:
         bounds = {k: f"{v:g}" if isinstance(v, int | float) else v for k, v in context.items()}
-        return f"'{key}' must be {_BOUNDS[found['type']].format_map(bounds)}, not {_shown(value)}"
+        return f"{named} must be {_BOUNDS[found['type']].format_map(bounds)}, not {_shown(value)}"
     kind = _KINDS.get(found["type"].split("_")[0])
     if len([e for e in errors if e["loc"][: len(keys)] == found["loc"][: len(keys)]]) > 1:
         kind = _accepted(root, keys) or kind
     if kind:
-        return f"'{key}' must be {kind}, not {_shown(value)}"
-    return f"'{key}': {found['msg'][0].lower()}{found['msg'][1:]}"
+        return f"{named} must be {kind}, not {_shown(value)}"
+    return f"{named}: {found['msg'][0].lower()}{found['msg'][1:]}"
 
 
 def _shown(value: Any) -> str:
@@ -99,9 +112,9 @@ def _choices(expected: str) -> list[str]:
     return [part.strip().strip("'") for part in expected.replace(" or ", ", ").split(",") if part.strip()]
 
 
-def _hint(keys: list[str], owner: type[BaseModel] | None, root: type[BaseModel]) -> str:
+def _hint(keys: list[str], place: type[BaseModel] | None, root: type[BaseModel], more: Iterable[str]) -> str:
     """The nearest name in the same section, or the section that such a setting belongs to."""
-    valid = list(owner.model_fields) if owner else []
+    valid = [*(place.model_fields if place else []), *(more if len(keys) == 1 else [])]
     hint = nearest(keys[-1], valid)
     if not hint.startswith("did you mean"):
         for section, field in root.model_fields.items():
