@@ -20,6 +20,9 @@ WORDS = DataSpec({"x": ValueSpec("text", (19,), "T", Tokens(7)), "class": ValueS
 PLAIN = DataSpec({"x": ValueSpec("text", (19,), "T", Tokens(7))})
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "transformer": ("transformer", {}),
+    "transformer-learned": ("transformer", {"positions": "learned", "feed_forward": "gelu", "bias": True}),
+    "transformer-llama": ("transformer", {"norm": "rms", "feed_forward": "swiglu", "kv_heads": 1}),
+    "transformer-window": ("transformer", {"window": 4}),
     "lstm": ("lstm", {}),
     "gru": ("gru", {}),
     "state-space": ("state-space", {}),

@@ -1,10 +1,9 @@
-"""A causal transformer over tokens: decoder-only and pre-norm, with rotary positions.
-
-Vaswani et al. 2017; the arrangement is that of Radford et al. 2019 (GPT-2), with the rotary positions of Su
-et al. 2021 and the squared ReLU of So et al. 2021.
-"""
+"""A causal transformer over tokens (Vaswani et al. 2017), decoder-only and pre-norm: that of Radford et al.
+2019 (GPT-2) with rotary positions (Su et al. 2021), or that of Touvron et al. 2023 (Llama), by settings."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from niwaki.core.contract import DataSpec, State
 from niwaki.models.autoregressive.token_model import TokenModel, TokenModelConfig
 from niwaki.models.registry import register
-from niwaki.nn.layers.causal import CausalBlock, Rotary
+from niwaki.nn.layers.causal import BlockStyle, CausalBlock, FeedForward, Norm, Rotary, norm_of
 
 __all__ = ["Transformer", "TransformerConfig"]
 
@@ -23,13 +22,26 @@ class TransformerConfig(TokenModelConfig):
     depth:     number of blocks
     heads:     of each attention; `width` is a multiple of twice as many
     expansion: width between the two layers of a block's network, in multiples of `width`
+    hidden:    the same as a number; None leaves it to `expansion`
     stride:    tokens that a prompt is read by at once
+    positions: `rotary`, or `learned`, added to the embeddings
+    base:      the slowest pair of channels turns once in about 2π·base tokens
+    norm, feed_forward, kv_heads, window, bias, eps: as in `BlockStyle`
     """
 
     depth: int = Field(6, ge=1)
     heads: int = Field(4, ge=1)
     expansion: int = Field(4, ge=1)
+    hidden: int | None = Field(None, ge=1)
     stride: int = Field(32, ge=1)
+    positions: Literal["rotary", "learned"] = "rotary"
+    base: float = Field(10_000.0, gt=1)
+    norm: Norm = "layer"
+    feed_forward: FeedForward = "squared_relu"
+    kv_heads: int | None = Field(None, ge=1)
+    window: int | None = Field(None, ge=1)
+    bias: bool = False
+    eps: float = Field(1e-5, gt=0)
 
 
 @register("transformer")
@@ -49,33 +61,42 @@ class Transformer(TokenModel):
     def __init__(self, config: TransformerConfig, spec: DataSpec) -> None:
         super().__init__()
         self.begin(config, spec)
-        width = config.width
+        c = config
+        style = BlockStyle(c.norm, c.feed_forward, c.kv_heads, c.window, c.bias, c.eps)
         # The last stride that is read may reach beyond the end.
-        self.rotary = Rotary(self.length + self.strides, width // config.heads)
+        places = self.length + self.strides
+        self.rotary = Rotary(places, c.width // c.heads, c.base) if c.positions == "rotary" else None
+        self.places = nn.Embedding(places, c.width) if c.positions == "learned" else None
         self.blocks = nn.ModuleList(
-            CausalBlock(width, config.heads, config.expansion * width, config.dropout)
-            for _ in range(config.depth)
+            CausalBlock(c.width, c.heads, c.hidden or c.expansion * c.width, c.dropout, style)
+            for _ in range(c.depth)
         )
-        self.norm = nn.LayerNorm(width)
-        self.finish(config.depth, ("out.weight", "down.weight"))
+        self.norm = norm_of(c.norm, c.width, c.eps)
+        self.finish(c.depth, ("out.weight", "down.weight"))
 
     @property
     def layers(self) -> tuple[str, ...]:
-        return ("blocks", "norm")
+        return ("blocks", "norm") if self.places is None else ("places", "blocks", "norm")
 
     @property
     def strides(self) -> int:
         return min(self.config.stride, self.length)
 
+    def _placed(self, h: Tensor, at: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """The stream at the places `at` `(t,)`, and how queries and keys are turned there."""
+        if self.places is not None:
+            h = h + self.places(at)
+        return h, None if self.rotary is None else self.rotary(at)
+
     def think(self, h: Tensor) -> Tensor:
-        turn = self.rotary(torch.arange(self.length, device=h.device))
+        h, turn = self._placed(h, torch.arange(self.length, device=h.device))
         for block in self.blocks:
             h = block(h, turn)
         return h
 
     def advance(self, h: Tensor, position: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """state: keys and values of each block `(n, heads, T, d)`; what comes back are the new rows."""
-        turn = self.rotary(position + torch.arange(h.shape[1], device=h.device))
+        """state: keys and values of each block `(n, kv_heads, T, d)`; what comes back are the new rows."""
+        h, turn = self._placed(h, position + torch.arange(h.shape[1], device=h.device))
         news: list[Tensor] = []
         for i, block in enumerate(self._blocks()):
             h, k, v = block.read(h, turn, position, state[2 * i], state[2 * i + 1])
@@ -88,7 +109,7 @@ class Transformer(TokenModel):
     def carried(self) -> tuple[State, ...]:
         state = []
         for i, block in enumerate(self._blocks()):
-            heads = block.attention.heads
+            heads = block.attention.kv_heads
             for letter, layer in (("key", block.attention.k), ("value", block.attention.v)):
                 shape = (1, heads, self.length, layer.out_features // heads)
                 state.append(State(f"{letter}_{i}", f"{letter}_{i}_new", shape))
