@@ -275,3 +275,19 @@ def test_fsq_is_a_preset_without_codebook_parameters() -> None:
     model = build("fsq", {"width": 8}, DIGITS)
     assert isinstance(model.codebook, Levelled)
     assert not list(model.codebook.parameters())
+
+
+@pytest.mark.parametrize(("codes", "dim"), [(8, 3), (27, 3), (64, 3), (16, 2), (256, 4)])
+def test_fsq_begins_with_features_spread_over_all_levels(codes: int, dim: int) -> None:
+    """What a fresh encoder says lies within one level: one code for everything, and no way out of it."""
+    torch.manual_seed(0)
+    model = build("fsq", {"codes": codes, "dim": dim}, DIGITS)
+    data = batch(DIGITS, 64)
+    with torch.no_grad():
+        model.begin_stage(Context(0, 0.0, "codes", {}, torch.Generator().manual_seed(0)), lambda k: data)
+    h = model.features(data.x).flatten(0, -2)
+    torch.testing.assert_close(h.mean(0), torch.zeros(dim), atol=1e-4, rtol=0)
+    torch.testing.assert_close(h.std(0), torch.ones(dim), atol=1e-3, rtol=0)
+    digits = model.codebook.search(h)[:, None] // model.codebook.powers % model.codebook.levels
+    share = torch.stack([(digits == level).float().mean(0) for level in range(model.codebook.levels)])
+    assert float(share.min()) > 0.25 / model.codebook.levels

@@ -152,10 +152,22 @@ class VqVae(GenerativeModel):
         return self.encoder(to_signed(x, self.spec)).movedim(1, -1)
 
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
-        """The first codes are the centres of the features of the first batches."""
+        """The first codes are the centres of the features of the first batches; to fixed levels the features
+        are brought."""
         if ctx.stage == "codes":
-            h = torch.cat([self.features(batches(k).x) for k in range(self.config.batches)])
-            self.codebook.begin(h.flatten(0, -2), ctx.rng)
+            h = torch.cat([self.features(batches(k).x) for k in range(self.config.batches)]).flatten(0, -2)
+            if self.config.codebook == "levelled":
+                self._standardize(h)
+            self.codebook.begin(h, ctx.rng)
+
+    def _standardize(self, h: Tensor) -> None:
+        """Bring the features that were `h` `(m, dim)` to mean 0 and variance 1, by the encoder's last layer
+        (after Salimans & Kingma 2016, Section 3). What a fresh encoder says lies within one level: the same
+        code everywhere, which the decoder learns to do without, and it stays so."""
+        weight, bias = self.encoder[-1].parameters()
+        mean, scale = h.mean(0), h.std(0) + 1e-6
+        weight.div_(scale[:, None, None, None])
+        bias.sub_(mean).div_(scale)
 
     def prepare(self, batch: Batch, ctx: Context) -> Batch:
         """Codes that nobody chose for a while come back to life; not near the end, where they must settle."""
