@@ -32,6 +32,7 @@ from niwaki.core.contract import (
 )
 from niwaki.models.registry import ModelConfig, register
 from niwaki.nn.layers.causal import CausalBlock, Rotary
+from niwaki.nn.layers.dropout import Dropout
 from niwaki_runtime.samplers import Autoregressive, OneShot, Sampler
 
 __all__ = ["Transformer", "TransformerConfig"]
@@ -96,7 +97,7 @@ class Transformer(GenerativeModel):
         self.labels = nn.ModuleList(
             nn.Embedding(c.size + (c.null is not None), width) for c in self.conditions.values()
         )
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         # The last stride that is read may reach beyond the end.
         self.rotary = Rotary(self.length + self.stride, width // config.heads)
         self.blocks = nn.ModuleList(

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import CallError
+from niwaki.nn.layers.dropout import Dropout
 
 __all__ = ["CausalAttention", "CausalBlock", "Rotary"]
 
@@ -119,7 +120,7 @@ class CausalBlock(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = CausalAttention(width, heads)
         self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def _think(self, x: Tensor) -> Tensor:
         out: Tensor = x + self.drop(self.down(F.relu(self.up(self.norm2(x))).square()))
