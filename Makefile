@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-families bench-evaluation bench-sanity lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-families bench-peers bench-evaluation bench-sanity lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -50,6 +50,10 @@ bench-compression: dev
 
 bench-families: install
 	$(BIN)/python benchmarks/families.py
+
+# what it compares with is installed by hand: the file's head says how
+bench-peers: install
+	$(BIN)/python benchmarks/peers_families.py
 
 bench-training: install
 	$(BIN)/python benchmarks/training.py

@@ -20,6 +20,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -137,7 +138,18 @@ def bits(model: Scored, split: Split, prior: Tensor) -> float:
     return float(-nats.mean()) / SIZE / math.log(2.0) - math.log2(STEP)
 
 
-def train(model: Scored, data: Dataset, seconds: float, seed: int) -> dict[str, float]:
+def train(
+    model: Scored,
+    data: Dataset,
+    seconds: float,
+    seed: int,
+    *,
+    clock: Callable[[], float] = time.process_time,
+    tick: Callable[[int], None] = lambda samples: None,
+    untimed: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> dict[str, float]:
+    """One training, with the weights of its best validation; `tick` is called after every step with its
+    samples, validations are done inside `untimed`."""
     rng = torch.Generator().manual_seed(seed)
     x, y = data.train.values(), labels(data.train)
     prior = torch.log((torch.bincount(y, minlength=CLASSES) + 1.0) / (len(y) + CLASSES))
@@ -146,7 +158,7 @@ def train(model: Scored, data: Dataset, seconds: float, seed: int) -> dict[str, 
     average, best, kept = copy.deepcopy(model), math.inf, copy.deepcopy(model)
     step, spent, due = 0, 0.0, 0.1
     while spent < seconds:
-        begun = time.process_time()
+        begun = clock()
         rate = 1e-3 * min(1.0, (step + 1) / 50) * 0.5 * (1.0 + math.cos(math.pi * spent / seconds))
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -162,12 +174,14 @@ def train(model: Scored, data: Dataset, seconds: float, seed: int) -> dict[str, 
             share = 1.0 - min(0.995, (step + 1) / (step + 10))
             for a, b in zip(average.parameters(), model.parameters(), strict=True):
                 a.lerp_(b, share)
-        step, spent = step + 1, spent + time.process_time() - begun
+        step, spent = step + 1, spent + clock() - begun
+        tick(len(noisy))
         if spent >= due * seconds:  # validating costs no training time
             due += 0.1
-            found = bits(average, data.validation, prior)
-            if found < best:
-                best, kept = found, copy.deepcopy(average)
+            with untimed():
+                found = bits(average, data.validation, prior)
+                if found < best:
+                    best, kept = found, copy.deepcopy(average)
     return {
         "validation": best,
         "test": bits(kept, data.test, prior),

@@ -51,6 +51,28 @@ def test_auto_is_bf16_where_the_hardware_has_it():
     assert choose_precision("bf16", device) == "bf16-mixed"
 
 
+@pytest.mark.parametrize("small", [True, False])
+def test_small_matrices_stay_float32_on_a_cpu_unless_bf16_is_asked_for(small):
+    model, device = Images(), torch.device("cpu")
+    model.small_matrices = small
+    usual = "bf16-mixed" if has_bf16(device) and not small else "32-true"
+    assert choose_precision("auto", device, model) == usual
+    assert choose_precision("bf16", device, model) == "bf16-mixed"
+    assert choose_precision("fp32", device, model) == "32-true"
+
+
+def test_terms_of_other_types_are_kept_as_float32(images):
+    class Rounded(Images):
+        def loss(self, phase, batch: Batch, ctx):
+            terms = super().loss(phase, batch, ctx)
+            return {name: term.bfloat16() for name, term in terms.items()} | {
+                "none": torch.zeros((), dtype=torch.bfloat16)
+            }
+
+    _, result = run(Rounded, images, steps=2, precision="bf16")
+    assert result.last["fit/none"] == 0.0
+
+
 def test_a_double_backward_works_under_autocast(vectors):
     """The gradient penalty's first value, against the closed form of a linear critic: ‖w‖² for every
     sample."""

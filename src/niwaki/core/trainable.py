@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -152,7 +152,14 @@ class Context:
 
 
 class Trainable(nn.Module, ABC):
-    """All that the trainer asks for; encoders and classifiers are trained by it too."""
+    """All that the trainer asks for; encoders and classifiers are trained by it too.
+
+    small_matrices: its networks see a sample as one row, so that products have no more rows than the batch
+                    has samples: on a CPU, converting them to bf16 costs more than it gains, and
+                    `precision: auto` trains in float32
+    """
+
+    small_matrices: ClassVar[bool] = False
 
     @abstractmethod
     def phases(self) -> tuple[Phase, ...]:

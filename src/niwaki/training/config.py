@@ -98,7 +98,8 @@ class TrainConfig(BaseConfig):
     skip:             a gradient whose norm is more than so many times the running norm of its phase, or not
                       finite, is not followed, at most ten in a row; 0 follows all
     ema:              decay of the averaged weights, ramped up at the start of a stage; 0 keeps none
-    precision:        `auto` is bf16 autocast where the hardware multiplies in bf16, float32 elsewhere
+    precision:        `auto` is bf16 autocast where the hardware multiplies in bf16, float32 elsewhere, and on
+                      a CPU for models of small matrices (`mlp-gan`, `realnvp` and what is based on it)
     channels_last:    keep images and convolution weights with the channels innermost; `auto` does so unless
                       the model has group norms and trains on a CPU
     device:           `auto`, `cpu`, `cuda`, `cuda:1` …

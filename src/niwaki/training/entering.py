@@ -33,17 +33,24 @@ class Setup:
 
     fabric: of the whole training
     feed:   (settings, offset) → batches: the k-th of a stage begins at offset + k·batch of the stream
+    model:  what is trained
     """
 
-    def __init__(self, fabric: Any, config: TrainConfig, feed: Callable[[TrainConfig, int], Batches]) -> None:
-        self.fabric, self.feed = fabric, feed
-        self._by_precision = {choose_precision(config.precision, fabric.device): fabric}
+    def __init__(
+        self,
+        fabric: Any,
+        config: TrainConfig,
+        feed: Callable[[TrainConfig, int], Batches],
+        model: Trainable,
+    ) -> None:
+        self.fabric, self.feed, self.model = fabric, feed, model
+        self._by_precision = {choose_precision(config.precision, fabric.device, model): fabric}
 
     def fabric_of(self, settings: TrainConfig) -> Any:
         """The fabric for the precision of a stage."""
-        precision = choose_precision(settings.precision, self.fabric.device)
+        precision = choose_precision(settings.precision, self.fabric.device, self.model)
         if precision not in self._by_precision:
-            self._by_precision[precision] = make_fabric(settings)
+            self._by_precision[precision] = make_fabric(settings, self.model)
         return self._by_precision[precision]
 
     def synchronize(self, model: nn.Module) -> None:

@@ -113,7 +113,7 @@ def fit(
         raise CallError("resuming needs the directory that the training was written to")
     if folder is not None and not resume and list_checkpoints(folder):
         raise CallError(f"{directory} already holds a training; resume it, or choose another directory")
-    fabric = make_fabric(config)
+    fabric = make_fabric(config, model)
     required = {n: p.requires_grad for n, p in model.named_parameters()}
     model.to(fabric.device)
     near = split if batches else _near(split, fabric.device)
@@ -134,7 +134,7 @@ def fit(
         about = {} if directory is None else about_of(model, split, whole=batches is None)
     state = State(model, config, seed, fabric.device, about=dict(about))
     loop = Loop(
-        Setup(fabric, config, feed),
+        Setup(fabric, config, feed, model),
         state,
         directory=directory,
         progress=progress,

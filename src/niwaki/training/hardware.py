@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from niwaki.core.contract import Trainable
 from niwaki.training.config import TrainConfig
 from niwaki_runtime.errors import CallError
 
@@ -58,13 +59,16 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def choose_precision(asked: str, device: torch.device) -> Literal["bf16-mixed", "32-true"]:
-    """Fabric's name for `auto`, `bf16` or `fp32` on this device."""
-    bf16 = has_bf16(device) if asked == "auto" else asked == "bf16"
+def choose_precision(
+    asked: str, device: torch.device, model: Trainable | None = None
+) -> Literal["bf16-mixed", "32-true"]:
+    """Fabric's name for `auto`, `bf16` or `fp32` on this device; `auto` goes by the model, too."""
+    small = device.type == "cpu" and model is not None and model.small_matrices
+    bf16 = has_bf16(device) and not small if asked == "auto" else asked == "bf16"
     return "bf16-mixed" if bf16 else "32-true"
 
 
-def make_fabric(config: TrainConfig) -> Any:
+def make_fabric(config: TrainConfig, model: Trainable | None = None) -> Any:
     """A launched Fabric. Several devices are several processes (or those that `torchrun` started)."""
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
@@ -95,7 +99,7 @@ def make_fabric(config: TrainConfig) -> Any:
         accelerator=accelerator,
         devices=devices,
         strategy=strategy,
-        precision=cast(Any, choose_precision(config.precision, device)),
+        precision=cast(Any, choose_precision(config.precision, device, model)),
     )
     fabric.launch()
     return fabric

@@ -93,8 +93,12 @@ class Stepper:
         self.sums, self.ema, self.outliers = state.sums, state.ema, state.outliers
         self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
-        self.wrapped = fabric.setup_module(_Loss(self.model), move_to_device=False)
-        self.optimizers = {name: fabric.setup_optimizers(opt) for name, opt in stage.optimizers.items()}
+        self.alone = fabric.world_size == 1
+        loss = _Loss(self.model)
+        self.wrapped: Any = loss if self.alone else fabric.setup_module(loss, move_to_device=False)
+        self.optimizers: dict[str, Any] = dict(stage.optimizers)
+        if not self.alone:
+            self.optimizers = {name: fabric.setup_optimizers(opt) for name, opt in stage.optimizers.items()}
         self.rng = torch.Generator(self.device)
         self.terms: set[str] = set()
         self._last: Batch | None = None
@@ -143,12 +147,12 @@ class Stepper:
             call = _Call(phase.name, part, ctx, self.stage.losses.get(phase.name, ()))
             with self._unsynced(micro + 1 < len(parts)):
                 with watched, _eager(config.compile and phase.double_backward):
-                    terms = self.wrapped(call)
+                    terms = self._terms(call)
                 if watch:
                     watch.terms(terms, phase.name, ctx.step, call.origins)
                 total = self._total(phase, terms, call.weights)
                 # The batch's loss is a mean: that of k equal parts is the mean of theirs.
-                fabric.backward(total if len(parts) == 1 else total / len(parts), model=self.wrapped)
+                self._backward(total if len(parts) == 1 else total / len(parts))
             named = {f"{phase.name}/{n}": t for n, t in terms.items()}
             if len(terms) > 1 or ctx.weights or call.weights:
                 named[f"{phase.name}/total"] = total
@@ -162,6 +166,29 @@ class Stepper:
         optimizer.zero_grad(set_to_none=True)
         if watch:
             watch.weights(active.parameters, phase.name, ctx.step)
+
+    def _terms(self, call: _Call) -> dict[str, Tensor]:
+        """The loss, in the precision of the stage.
+
+        On one device Fabric's wrapper would do no more than this, but walk over inputs and outputs for it,
+        which small networks feel.
+        """
+        terms: dict[str, Tensor]
+        if not self.alone:
+            terms = self.wrapped(call)
+            return terms
+        precision = self.fabric.strategy.precision
+        with precision.forward_context():
+            terms = self.wrapped(call)
+        if any(term.dtype != torch.float32 for term in terms.values()):
+            terms = precision.convert_output(terms)
+        return terms
+
+    def _backward(self, total: Tensor) -> None:
+        if self.alone:
+            total.backward()  # type: ignore[no-untyped-call]
+        else:
+            self.fabric.backward(total, model=self.wrapped)
 
     def _followed(self, active: ActivePhase, optimizer: Any, watch: Watch | None, ctx: Context) -> bool:
         """Clip the gradients; whether they are to be followed. Only where some are skipped, it waits for the

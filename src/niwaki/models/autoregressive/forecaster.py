@@ -32,6 +32,7 @@ from niwaki.core.contract import (
 from niwaki.models.autoregressive.heads import normal_of, trained_head
 from niwaki.models.registry import ModelConfig, register
 from niwaki.nn.layers.dilated import DilatedBlock, depth_for
+from niwaki.nn.layers.dropout import Dropout
 from niwaki_runtime.samplers import Sampler
 from niwaki_runtime.samplers.paths import Paths
 
@@ -106,7 +107,7 @@ class Forecaster(GenerativeModel):
         )
         # Two numbers more for each channel: where the window lies, and how wide it is.
         self.mix = nn.Linear(width + 2 * channels + known * self.future, config.hidden)
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
         self.say = nn.Linear(config.hidden, raw)
         self.linear = nn.Linear(past, self.future, bias=False)
         nn.init.zeros_(self.linear.weight)  # begins as the window's mean

@@ -29,6 +29,7 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.models.registry import ModelConfig
+from niwaki.nn.layers.dropout import Dropout
 from niwaki_runtime.programs import BITS, CODEC
 from niwaki_runtime.samplers import Autoregressive, DirectCoding, OneShot, Sampler
 
@@ -81,7 +82,7 @@ class TokenModel(GenerativeModel):
         self.labels = nn.ModuleList(
             nn.Embedding(c.size + (c.null is not None), config.width) for c in self.conditions.values()
         )
-        self.drop = nn.Dropout(config.dropout)
+        self.drop = Dropout(config.dropout)
 
     def finish(self, depth: int, added: tuple[str, ...]) -> None:
         """The logits' matrix, and fresh weights; those of layers whose names end in `added` are smaller,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from niwaki.core.contract import CallError
 from niwaki.nn.layers.attention import Attention2d
 from niwaki.nn.layers.blocks import near_zero_init
+from niwaki.nn.layers.dropout import Dropout
 from niwaki.nn.layers.embedding import Sinusoidal
 
 __all__ = ["ResidualBlock", "UNet"]
@@ -24,7 +25,7 @@ class ResidualBlock(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, padding=1)
         self.time = nn.Linear(time, outputs)
         self.norm2 = nn.GroupNorm(groups, outputs)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.conv2 = near_zero_init(nn.Conv2d(outputs, outputs, 3, padding=1))
         self.skip = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
         self.activation = nn.SiLU()

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from niwaki.models.flow.transforms import Transform
 from niwaki.nn.layers.causal import CausalBlock, Rotary
+from niwaki.nn.layers.dropout import Dropout
 
 __all__ = ["CausalMove", "Reorder", "patch_order"]
 
@@ -68,7 +69,7 @@ class CausalMove(nn.Module):
         self.enter = nn.Linear(dim, width)
         self.place = nn.Embedding(tokens, width)
         self.embed = nn.Embedding(classes, width) if classes else None
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.rotary = Rotary(tokens, width // heads)
         self.blocks = nn.ModuleList(CausalBlock(width, heads, 4 * width, dropout) for _ in range(depth))
         self.norm = nn.LayerNorm(width)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from niwaki.models.flow.constants import FromWeights
 from niwaki.models.flow.transforms import Transform
+from niwaki.nn.layers.dropout import Dropout
 
 __all__ = ["ActNorm", "Conditioner", "Coupling"]
 
@@ -52,8 +53,8 @@ class Conditioner(nn.Module):
         self.offset = nn.Embedding(classes, outputs) if classes else None
         hidden: list[nn.Module] = []
         for _ in range(depth - 1):
-            hidden += [nn.SiLU(), nn.Dropout(dropout), nn.Linear(width, width)]
-        self.hidden = nn.Sequential(*hidden, nn.SiLU(), nn.Dropout(dropout))
+            hidden += [nn.SiLU(), Dropout(dropout), nn.Linear(width, width)]
+        self.hidden = nn.Sequential(*hidden, nn.SiLU(), Dropout(dropout))
         self.output = nn.Linear(width, outputs)
         # Small, so that the flow starts near the identity; not zero, so that all gets a gradient.
         nn.init.xavier_uniform_(self.output.weight, gain=1e-2)

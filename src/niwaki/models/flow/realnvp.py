@@ -64,6 +64,7 @@ class RealNvp(FlowModel):
     """
 
     Config = RealNvpConfig
+    small_matrices = True
     config: RealNvpConfig
 
     def layers(self) -> list[nn.Module]:

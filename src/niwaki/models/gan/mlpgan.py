@@ -83,6 +83,7 @@ class MlpGan(AdversarialModel):
     """
 
     Config = MlpGanConfig
+    small_matrices = True
     config: MlpGanConfig
 
     def __init__(self, config: MlpGanConfig, spec: DataSpec) -> None:

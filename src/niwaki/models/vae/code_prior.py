@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import Graph, Port, State, View
+from niwaki.nn.layers.dropout import Dropout
 
 __all__ = ["CodePrior"]
 
@@ -20,7 +21,7 @@ class _Block(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.q, self.k, self.v, self.out = (nn.Linear(width, width) for _ in range(4))
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def _split(self, x: Tensor) -> Tensor:
         """(n, L, heads·d) → (n, heads, L, d)"""
@@ -73,7 +74,7 @@ class CodePrior(nn.Module):
         for table in (self.token, self.place, self.embed):
             if table is not None:
                 nn.init.normal_(table.weight, std=0.5)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, codes)
 

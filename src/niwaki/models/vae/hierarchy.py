@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from niwaki.nn.layers.dropout import Dropout
+
 __all__ = ["BottomUp", "Gaussian", "TopDownLayer", "assign_sizes"]
 
 
@@ -41,7 +43,7 @@ class Residual(nn.Module):
         super().__init__()
         kernel = _kernel(size)
         self.first, self.second = _conv(width, inner, 1), _conv(inner, inner, kernel)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.last = _conv(inner, width)
         with torch.no_grad():
             self.last.weight.mul_(1.0 / math.sqrt(depth))
@@ -145,7 +147,7 @@ class TopDownLayer(nn.Module):
         self.first = first
         self.posterior_in, self.posterior_mid = _conv(width, inner), _conv(inner, inner, kernel)
         self.posterior = _Moments(inner, latent)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
         self.enter = _conv(latent, width)
         with torch.no_grad():
             self.enter.weight.mul_(1.0 if first else 1.0 / math.sqrt(depth))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import CallError
+from niwaki.nn.layers.dropout import Dropout
 
 __all__ = [
     "BlockStyle",
@@ -203,7 +204,7 @@ class CausalBlock(nn.Module):
         self.feed_forward, biased = style.feed_forward, style.feed_forward != "swiglu"
         self.up, self.down = nn.Linear(width, hidden, biased), nn.Linear(hidden, width, biased)
         self.gate = None if biased else nn.Linear(width, hidden, bias=False)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def _activate(self, x: Tensor) -> Tensor:
         if self.gate is not None:

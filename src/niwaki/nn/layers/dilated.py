@@ -5,6 +5,8 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from niwaki.nn.layers.dropout import Dropout
+
 __all__ = ["DilatedBlock", "depth_for"]
 
 
@@ -29,7 +31,7 @@ class DilatedBlock(nn.Module):
         self.reach = (kernel - 1) * dilation
         self.conv = nn.Conv1d(width, hidden, kernel, dilation=dilation)
         self.out = nn.Conv1d(hidden, width, 1)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:
         h = F.relu(self.conv(F.pad(F.relu(x), (self.reach, 0))))

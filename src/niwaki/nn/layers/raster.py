@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from niwaki.nn.layers.dropout import Dropout
+
 __all__ = ["GatedStack", "MaskedStack", "RasterStack"]
 
 
@@ -82,7 +84,7 @@ class _GatedBlock(nn.Module):
         self.out = nn.Conv2d(width, width, 1)
         self.vertical_out = None if last else nn.Conv2d(width, width, 1)
         self.told = nn.Linear(told, 2 * width, bias=False) if told else None
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def see_above(self, window: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """x and the rows above it, padded → the first stack's x, what the second is told of it."""
@@ -189,7 +191,7 @@ class _MaskedBlock(nn.Module):
         self.down, self.conv = nn.Conv2d(width, inner, 1), _MaskedConv(inner, inner, reach)
         self.up = nn.Conv2d(inner, width, 1)
         self.told = nn.Linear(told, inner, bias=False) if told else None
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def narrow(self, x: Tensor) -> Tensor:
         """What the convolution sees of a place."""

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from niwaki.nn.layers.dropout import Dropout
+
 __all__ = ["SelectiveBlock", "scan", "scan_step"]
 
 
@@ -74,7 +76,7 @@ class SelectiveBlock(nn.Module):
         self.conv = nn.Conv1d(inner, inner, kernel, groups=inner)
         self.decay, self.skip = nn.Parameter(torch.zeros(heads)), nn.Parameter(torch.ones(heads))
         self.out_norm, self.out = nn.LayerNorm(inner), nn.Linear(inner, width, bias=False)
-        self.drop = nn.Dropout(dropout)
+        self.drop = Dropout(dropout)
 
     def initialize(self) -> None:
         """Heads that forget within 1 to 16 steps a unit of time, and units of time from a thousandth to a
