@@ -5,6 +5,7 @@ from niwaki_runtime.codec.bits_back import BitsBackCoder
 from niwaki_runtime.codec.codec import CODEC, Codec, Coded, Decoded, open_codec
 from niwaki_runtime.codec.direct import DirectCoder
 from niwaki_runtime.codec.errors import CodecError
+from niwaki_runtime.codec.local_bits_back import LocalBitsBackCoder
 from niwaki_runtime.codec.texts import DecodedTexts, TextCodec
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Decoded",
     "DecodedTexts",
     "DirectCoder",
+    "LocalBitsBackCoder",
     "TextCodec",
     "open_codec",
 ]

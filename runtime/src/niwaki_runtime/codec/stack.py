@@ -82,6 +82,21 @@ class Stack:
         """`(n,)` symbols below 2^bits, int64."""
         return np.asarray(self._ans.decode(self._uniform(bits), n), np.int64)
 
+    def push_sized(self, symbols: np.ndarray, sizes: np.ndarray) -> None:
+        """`(n,)` symbols, each below its size ≤ 2²⁰, all of them equally probable."""
+        few = sizes > 1
+        if few.any():
+            self._ans.encode_reverse(
+                symbols[few].astype(np.int32), self._coder.stream.model.Uniform(), sizes[few].astype(np.int32)
+            )
+
+    def pop_sized(self, sizes: np.ndarray) -> np.ndarray:
+        """`(n,)` symbols below the sizes, int64; undoes `push_sized`."""
+        found, few = np.zeros(len(sizes), np.int64), sizes > 1
+        if few.any():
+            found[few] = self._ans.decode(self._coder.stream.model.Uniform(), sizes[few].astype(np.int32))
+        return found
+
     @property
     def bits(self) -> int:
         """How many bits lie there, the ground's included."""

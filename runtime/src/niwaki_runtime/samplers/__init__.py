@@ -16,6 +16,7 @@ from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.direct_coding import DirectCoding
 from niwaki_runtime.samplers.inpaint import Inpaint
+from niwaki_runtime.samplers.local_bits_back import LocalBitsBack
 from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
@@ -31,6 +32,7 @@ __all__ = [
     "Diffusion",
     "DirectCoding",
     "Inpaint",
+    "LocalBitsBack",
     "Mixture",
     "Noise",
     "NumpyBackend",

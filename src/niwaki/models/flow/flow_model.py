@@ -26,6 +26,7 @@ from niwaki.core.contract import (
     ValueSpec,
     View,
 )
+from niwaki.models.flow.coding import coding_graphs, coding_programs
 from niwaki.models.flow.marginals import Marginals
 from niwaki.models.registry import ModelConfig
 from niwaki.nn.layers.images import class_condition, labels_of
@@ -152,6 +153,12 @@ class FlowModel(GenerativeModel):
         """Through the marginals, where the values have bounds: `(n, size)` and log|det| `(n,)`."""
         return (x, x.new_zeros(x.shape[0])) if self.marginals is None else self.marginals(x)
 
+    def cells(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Values between and on the levels `(n, size)` → where the layers begin, and the logarithms of the
+        slopes `(n, size)`."""
+        assert self.marginals is not None  # levels have bounds
+        return self.marginals.each(x)
+
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """z `(n, size)`."""
         return self.forward(x, y)[0]
@@ -185,6 +192,7 @@ class FlowModel(GenerativeModel):
             "generator": Graph("generator", View(self, "decode"), (z, *y), ("x",)),
             "encoder": Graph("encoder", View(self, "encode"), (x, *y), ("z",)),
             "density": Graph("encoder", View(self, "log_prob"), (x,), ("log_prob",)),
+            **coding_graphs(self),
         }
 
     def sampler(self) -> Sampler:
@@ -208,4 +216,5 @@ class FlowModel(GenerativeModel):
             "log_prob": Program(
                 OneShot(None, "density", ("x",)), {"x": x}, ValueSpec("vector", (), "", anything)
             ),
+            **coding_programs(self),
         }

@@ -32,6 +32,13 @@ class ActNorm(FromWeights):
         scale, _, logdet = self.known()
         return scale * (x + self.shift), logdet.expand(x.shape[0])
 
+    moved = None
+    """All values, by constants (`CodedLayer`)."""
+
+    def each(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z, and log dz/dx of each value `(n, size)`."""
+        return self.known()[0] * (x + self.shift), self.log_scale.expand_as(x)
+
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         return z * self.known()[1] - self.shift
 
@@ -90,10 +97,22 @@ class Coupling(nn.Module):
         outputs = len(move) * transform.parameters
         self.conditioner = Conditioner(len(stay), outputs, **conditioner)  # type: ignore[arg-type]
 
+    @property
+    def moved(self) -> Tensor:
+        """Which values `(size,)` (`CodedLayer`)."""
+        return torch.zeros(len(self.order), dtype=torch.bool).index_fill(0, self.move.cpu(), True)
+
     def forward(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         a, b = x.index_select(1, self.stay), x.index_select(1, self.move)
         moved, logdet = self.transform.forward(b, self.conditioner(a, y))
         return torch.cat([a, moved], dim=1).index_select(1, self.order), logdet.sum(1)
+
+    def each(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """z, and log dz/dx of each value `(n, size)`."""
+        a, b = x.index_select(1, self.stay), x.index_select(1, self.move)
+        moved, slopes = self.transform.forward(b, self.conditioner(a, y))
+        z, all_slopes = torch.cat([a, moved], dim=1), torch.cat([torch.zeros_like(a), slopes], dim=1)
+        return z.index_select(1, self.order), all_slopes.index_select(1, self.order)
 
     def inverse(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         a, b = z.index_select(1, self.stay), z.index_select(1, self.move)

@@ -71,6 +71,11 @@ class Marginals(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x `(n, size)` → y and log|det ∂y/∂x| `(n,)`."""
+        y, slopes = self.each(x)
+        return y, slopes.sum(1)
+
+    def each(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """x `(n, size)` → y and log ∂y/∂x of each value `(n, size)`."""
         cell, t = self._place(x)
         mass = self.mass.gather(0, cell)
         u = self.below.gather(0, cell) + mass * t
@@ -78,7 +83,7 @@ class Marginals(nn.Module):
         y = _normal_of(torch.log(u) - torch.log(rest))
         # dy/du = (1/u + 1/(1−u)) / (a + 3 b y²)
         rise = torch.log((u + rest) / (u * rest)) - torch.log(_A + 3.0 * _B * y.square())
-        return y, (torch.log(mass / self.width) + rise).sum(1)
+        return y, torch.log(mass / self.width) + rise
 
     def inverse(self, y: Tensor) -> Tensor:
         logit = _logit_of(y)
