@@ -185,7 +185,7 @@ def test_swapping_nothing_and_all(pictures: Path) -> None:
     ("name", "model", "given", "text"),
     [
         ("interpolat", "vae", {}, "did you mean 'interpolate'"),
-        ("interpolate", "vae", {"step": 3}, "no option 'step'"),
+        ("interpolate", "vae", {"step": 3}, "no setting 'step'; did you mean 'steps'"),
         ("interpolate", "vae", {"steps": 1}, "steps"),
         ("interpolate", "vae", {"between": [1]}, "two numbers"),
         ("interpolate", "vae", {"path": "linear"}, "too weak"),
