@@ -110,6 +110,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("dcgan", {"upsampling": "transposed"}),
     ("dcgan", {"norm": "none", "deviation": 0}),
     ("dcgan", {"conditional": False, "refine": 1}),
+    ("r3gan", {"patch": 2, "conditional": False}),
     ("stylegan2", {"conditional": False, "mixing": 0.0, "path_length": 0.0}),
     ("stylegan2", {"start": "style", "mapping_rate": 1.0}),
     ("progressive-gan", {"conditional": False, "objective": "non_saturating", "gradient_penalty": 0.0}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -288,3 +289,36 @@ def test_r3gan_plays_as_its_paper_says() -> None:
     assert (config.objective, config.r1, config.r2, config.r1_every) == ("relativistic", 0.5, 0.5, 1)
     model = build("r3gan", {}, DIGITS)
     assert not any(isinstance(m, nn.BatchNorm2d | nn.GroupNorm | nn.LayerNorm) for m in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("shape", "patch", "coarsest"),
+    [
+        ((1, 8, 8), 1, (4, 4)),
+        ((1, 16, 16), 2, (4, 4)),
+        ((3, 32, 32), 4, (4, 4)),
+        ((1, 36, 24), 3, (6, 4)),
+        ((2, 16, 8), 2, (8, 4)),
+    ],
+)
+def test_r3gan_works_on_patches(shape: tuple[int, int, int], patch: int, coarsest: tuple[int, int]) -> None:
+    """Whatever the patch, images keep their size, networks see one place per patch, and variance is kept."""
+    spec = DataSpec.of("image", shape)
+    config = {"patch": patch, "width": 32, "max_width": 32, "group": 8}
+    model: Any = build("r3gan", config, spec)
+    model.requires_grad_(False)
+    first, output = model.discriminator.features[0], model.generator.output[0]
+    stem = model.generator.stem[1]
+    assert (stem.height, stem.width) == coarsest
+    places = torch.randn(64, 32, shape[1] // patch, shape[2] // patch)
+    assert output(places).shape == (64, *shape)
+    assert first(torch.randn(64, *shape)).shape == places.shape
+    inner = slice(patch, -patch)
+    assert float(output(places)[:, :, inner, inner].var()) == pytest.approx(1, rel=0.35)
+    assert float(first(torch.randn(64, *shape))[:, :, 1:-1, 1:-1].var()) == pytest.approx(1, rel=0.35)
+
+
+@pytest.mark.parametrize("patch", [3, 16, 32, 64])
+def test_r3gan_refuses_patches_that_do_not_fit(patch: int) -> None:
+    with pytest.raises(CallError, match=f"'patch' {patch} does not divide images of 32×32"):
+        build("r3gan", {"patch": patch}, DataSpec.of("image", (1, 32, 32)))

@@ -9,7 +9,7 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from niwaki.core.contract import DataSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.models.gan.adversarial import AdversarialModel
 from niwaki.models.gan.config import AdversarialConfig, Gamma, Objectives
 from niwaki.models.gan.networks import Projection, widths
@@ -30,6 +30,8 @@ class R3ganConfig(AdversarialConfig):
     blocks:    residual blocks at each size
     expansion: hidden channels of a block, as a multiple of its channels
     group:     hidden channels that each group of the 3×3 convolution sees
+    patch:     edge in pixels of what both networks treat as one place: 32×32 pixels in patches of 2 cost as
+               much as 16×16
     """
 
     objective: Objectives = "relativistic"
@@ -43,14 +45,43 @@ class R3ganConfig(AdversarialConfig):
     blocks: int = Field(1, ge=1)
     expansion: int = Field(2, ge=1)
     group: int = Field(16, ge=1)
+    patch: int = Field(1, ge=1)
 
 
-def _scaled(layer: nn.Conv2d | nn.Linear, gain: float = 1.0) -> nn.Module:
+def _scaled(layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, gain: float = 1.0) -> nn.Module:
     """Normal weights of variance gain² / inputs, no bias: variance-preserving without a normalization."""
-    nn.init.normal_(layer.weight, std=gain / math.sqrt(layer.weight[0].numel()))
+    inputs = layer.weight[0].numel()
+    if isinstance(layer, nn.ConvTranspose2d):  # of each pixel, on average: its kernels overlap
+        inputs = layer.weight[:, 0].numel() // math.prod(layer.stride)
+    nn.init.normal_(layer.weight, std=gain / math.sqrt(inputs))
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
+
+
+def _sizes(shape: tuple[int, ...], patch: int) -> list[tuple[int, int]]:
+    """Heights and widths in patches, the coarsest first. Raises CallError where an image is no whole number
+    of patches, at least 4×4."""
+    _, height, width = shape
+    if height % patch or width % patch or min(height, width) // patch < 4:
+        raise CallError(
+            f"'patch' {patch} does not divide images of {height}×{width} pixels into 4×4 patches or more"
+        )
+    return pyramid(height // patch, width // patch)
+
+
+def _to_pixels(inputs: int, channels: int, patch: int) -> nn.Module:
+    """`(n, inputs, h, w)` → `(n, channels, patch·h, patch·w)`: neighbours overlap, so that no seams show."""
+    if patch == 1:
+        return _scaled(nn.Conv2d(inputs, channels, 1))
+    margin = patch // 2
+    return _scaled(nn.ConvTranspose2d(inputs, channels, patch + 2 * margin, stride=patch, padding=margin))
+
+
+def _of_pixels(channels: int, outputs: int, patch: int) -> nn.Module:
+    """The way back of `_to_pixels`."""
+    margin = patch // 2
+    return _scaled(nn.Conv2d(channels, outputs, patch + 2 * margin, stride=patch, padding=margin))
 
 
 class Block(nn.Module):
@@ -95,7 +126,7 @@ class _Generator(nn.Module):
     def __init__(self, config: R3ganConfig, spec: DataSpec, classes: int) -> None:
         super().__init__()
         shape = tuple(spec.shape)
-        sizes = pyramid(shape[1], shape[2])
+        sizes = _sizes(shape, config.patch)
         w = widths(config.width, len(sizes), config.max_width)
         h, c = sizes[0]
         self.embed = nn.Embedding(classes, config.embedding) if classes else None
@@ -109,7 +140,7 @@ class _Generator(nn.Module):
                 Block(channels, expansion=config.expansion, group=config.group) for _ in range(config.blocks)
             ]
         self.body = nn.Sequential(*body)
-        self.output = nn.Sequential(_scaled(nn.Conv2d(w[-1], shape[0], 1)), Squash(spec.low, spec.high))
+        self.output = nn.Sequential(_to_pixels(w[-1], shape[0], config.patch), Squash(spec.low, spec.high))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         if self.embed is not None:
@@ -122,9 +153,9 @@ class _Discriminator(Projection):
 
     def __init__(self, config: R3ganConfig, shape: tuple[int, int, int], classes: int, *, bias: bool) -> None:
         super().__init__()
-        sizes = pyramid(shape[1], shape[2])
+        sizes = _sizes(shape, config.patch)
         w = widths(config.width, len(sizes), config.max_width)[::-1]
-        layers: list[nn.Module] = [_scaled(nn.Conv2d(shape[0], w[0], 1))]
+        layers: list[nn.Module] = [_of_pixels(shape[0], w[0], config.patch)]
         for i, channels in enumerate(w):
             if i:
                 layers.append(_Resize(w[i - 1], channels, 0.5))
@@ -146,7 +177,7 @@ class R3gan(AdversarialModel):
     """Residual networks without normalization; R1 and R2 on raw images, the last convolution of a block zero.
 
     config: R3ganConfig
-    spec:   images `(C, H, W)` of at least 4×4
+    spec:   images `(C, H, W)` of at least 4×4, or as many patches
     """
 
     Config = R3ganConfig
