@@ -12,6 +12,7 @@ try:
     import faults  # noqa: F401
     import forecasts  # noqa: F401
     import fuzz  # noqa: F401
+    import peers.turns  # noqa: F401
     import sanity_checks  # noqa: F401
 finally:
     sys.path.pop(0)

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for folder in ("benchmarks", "docs") for path in (ROOT / folder).rglob("*.py"))
 SCRIPTS = [p for p in FILES if p.parent.name in ("benchmarks", "docs") and "__main__" in p.read_text()]
-PACKAGES = ("niwaki", "niwaki_runtime", "compression_rows", "faulting", "fuzzing", "sanity_checks")
+PACKAGES = ("niwaki", "niwaki_runtime", "compression_rows", "faulting", "fuzzing", "peers", "sanity_checks")
 
 
 def names(tree: ast.AST) -> list[tuple[int, str, str | None]]:
