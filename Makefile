@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-families bench-peers bench-evaluation bench-sanity lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-families bench-peers bench-sequences bench-evaluation bench-sanity lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -54,6 +54,9 @@ bench-families: install
 # what it compares with is installed by hand: the file's head says how
 bench-peers: install
 	$(BIN)/python benchmarks/peers_families.py
+
+bench-sequences: install
+	$(BIN)/python benchmarks/sequences.py
 
 bench-training: install
 	$(BIN)/python benchmarks/training.py

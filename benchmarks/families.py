@@ -92,7 +92,7 @@ def row_of(name: str, directory: RunDirectory, seeds: int) -> dict[str, Any]:
         "bits": "bits_per_dim",
     }
     after, before = said["measured"].get("after", {}), said["measured"].get("before", {})
-    batch, times = _largest(after.get("latency", {}))
+    batch, times = largest_batch(after.get("latency", {}))
     return {
         "recipe": name,
         "model": directory.recipe.model["name"],
@@ -109,7 +109,7 @@ def row_of(name: str, directory: RunDirectory, seeds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _largest(latency: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def largest_batch(latency: dict[str, Any]) -> tuple[int, dict[str, Any]]:
     """The largest batch that was timed, and its times."""
     return max(((int(k), v) for k, v in latency.items()), default=(0, {}), key=lambda pair: pair[0])
 
