@@ -33,9 +33,9 @@ from niwaki.evaluation.judges.running import (
     results,
     where,
 )
+from niwaki.evaluation.judges.variety import memorised, varied, variety
 from niwaki.evaluation.metrics.dictionary_coder import xz_bits_per_byte
-from niwaki.evaluation.metrics.ngrams import distinct_n, repetition
-from niwaki.evaluation.statistics.result import Result, mean_interval, signature
+from niwaki.evaluation.statistics.result import mean_interval, signature
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.specs import resolve
 
@@ -135,7 +135,8 @@ class Predictions(Judge):
         }
         if "samples" in evidence.arrays:
             samples = evidence.arrays["samples"].reshape(len(evidence.arrays["samples"]), -1)
-            figures += _varied(samples, tokens[: len(samples)])
+            real = tokens[: len(samples)]
+            figures += [*varied(samples, real), memorised(samples, real, tokens_of(dataset, "train"))]
             details["samples"] = {
                 "tokens": samples[:_SHOWN].tolist(),
                 "text": words_of(dataset, samples[:_SHOWN]),
@@ -148,7 +149,7 @@ class Predictions(Judge):
                     passages(f"Sample {i}", [("sample", made), ("a window of the test split", real)])
                     for i, (made, real) in enumerate(pairs)
                 ]
-            details["ngrams"] = jsonable(_ngrams(samples))
+            details["ngrams"] = jsonable(variety(samples))
         text = signature(
             "predictions", split=evidence.split, windows=evidence.n, length=log_p.shape[1],
             seed=evidence.seed, data=dataset.fingerprint[:12],
@@ -166,7 +167,7 @@ class Predictions(Judge):
         sides = {"before": before.arrays, "after": after.arrays}
         ngrams: dict[str, Any] = {}
         if all("samples" in arrays for arrays in sides.values()):
-            found = {side: _ngrams(a["samples"].reshape(len(a["samples"]), -1)) for side, a in sides.items()}
+            found = {side: variety(a["samples"].reshape(len(a["samples"]), -1)) for side, a in sides.items()}
             ngrams = {k: {side: found[side][k].to_json() for side in sides} for k in found["before"]}
             ngrams["samples"] = len(before.arrays["samples"])
         made = compare_text(
@@ -227,31 +228,6 @@ class Predictions(Judge):
             },
         )
         return {**out, **found}
-
-
-def _ngrams(samples: np.ndarray) -> dict[str, Result]:
-    """How varied samples are, as far as they are long enough."""
-    length = samples.shape[1]
-    found = {f"distinct_{k}": distinct_n(samples, n=k) for k in (1, 2) if k <= length}
-    return found | ({"repetition_4": repetition(samples, n=4)} if length >= 4 else {})
-
-
-def _varied(samples: np.ndarray, real: np.ndarray) -> list[Figure]:
-    """The same as figures, beside as many real windows."""
-    if min(len(samples), len(real)) < 2:
-        return []
-    found, truth = _ngrams(samples[: len(real)]), _ngrams(real[: len(samples)])
-    words = {
-        "distinct_1": ("different tokens of samples / all", "higher"),
-        "distinct_2": ("different pairs of tokens of samples / all", "higher"),
-        "repetition_4": ("share of 4-grams that a sample had before", "lower"),
-    }
-    return [
-        Figure(
-            words[k][0], r.value, r.interval, "diversity", words[k][1], truth[k].value, "as many real windows"
-        )
-        for k, r in found.items()
-    ]
 
 
 def _of_tokens() -> tuple[Any, Any]:

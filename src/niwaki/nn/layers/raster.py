@@ -254,7 +254,9 @@ class MaskedStack(RasterStack):
         news: list[Tensor] = []
 
         def look_down(conv: _MaskedConv, x: Tensor, rows: Tensor) -> None:
-            window = torch.cat([rows[:, :, 1:], x * there], 2)
+            window = x * there  # without an empty part where one row is all that is seen
+            if self.reach > 1:
+                window = torch.cat([rows[:, :, 1:], window], 2)
             said.append(conv.above(_beside(window, self.reach)))
             news.extend((window, said[-1]))
 
