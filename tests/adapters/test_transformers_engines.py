@@ -19,7 +19,7 @@ from niwaki_runtime.archive import pack
 from niwaki_runtime.errors import BundleError, CallError
 from niwaki_runtime.manifest import write_manifest
 from niwaki_runtime.samplers import NumpyBackend
-from niwaki_runtime.samplers.autoregressive import teacher_forced
+from niwaki_runtime.samplers.reading import teacher_forced
 from niwaki_runtime.tokenizer import FILE, tokenizer_of
 
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("mixtral", "qwen3_moe")]

@@ -17,7 +17,7 @@ from niwaki.core.backend import TorchBackend
 from niwaki.core.contract import Batch, CallError, Context, DataSpec
 from niwaki.data import Split
 from niwaki.training import TrainConfig, fit
-from niwaki_runtime.samplers.autoregressive import teacher_forced
+from niwaki_runtime.samplers.reading import teacher_forced
 
 CONTEXT = Context(0, 0.0, "main", {}, torch.Generator())
 

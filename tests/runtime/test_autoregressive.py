@@ -10,8 +10,8 @@ import pytest
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers import Autoregressive, Noise, NumpyBackend, State
-from niwaki_runtime.samplers.autoregressive import carry, teacher_forced
 from niwaki_runtime.samplers.base import sampler_from_json
+from niwaki_runtime.samplers.reading import carry, teacher_forced
 
 LEVELS, LENGTH = 7, 12
 STATE = (State("seen", "seen_new", (1, LENGTH)),)

@@ -109,7 +109,7 @@ def test_processors_are_those_of_transformers(top_k: int, top_p: float, min_p: f
 
     sampler = Autoregressive(temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p, penalty=1.4, bias=bias)
     ours = tokens.filter_logits(
-        sampler._logits(logits, seen), temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p
+        sampler.adjusted(logits, seen), temperature=0.7, top_k=top_k, top_p=top_p, min_p=min_p
     )
     np.testing.assert_allclose(tokens.softmax(ours), theirs, atol=1e-6)
 
@@ -119,7 +119,7 @@ def test_settings_that_choose_no_token_are_refused() -> None:
         with pytest.raises(CallError):
             Autoregressive(**wrong)
     with pytest.raises(CallError, match="no token 9"):
-        Autoregressive(bias=((9, 1.0),))._logits(np.zeros((1, 9)), np.zeros((1, 0), int))
+        Autoregressive(bias=((9, 1.0),)).adjusted(np.zeros((1, 9)), np.zeros((1, 0), int))
 
 
 def test_what_older_runtimes_do_not_know_is_written_only_where_it_is_set() -> None:

@@ -13,7 +13,9 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Sampler, sampler_from_json
+from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.specs import ConditionSpec, Real, ValueSpec, resolve
+from niwaki_runtime.steering import steer_from
 
 __all__ = ["BITS", "CODEC", "LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
 
@@ -105,6 +107,7 @@ class Runner(ABC):
         batch: int | None = None,
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        steer: Steer | None = None,
         **overrides: Any,
     ) -> Array:
         """Results start … start+n−1 of a program and a seed: `(n, *output.shape)`.
@@ -115,7 +118,9 @@ class Runner(ABC):
         batch:     samples worked on at once; only the network's own rounding depends on it
         project:   `(x, t, draw) → x` after each solver step of an iterative sampler
         progress:  called with (samples done, samples in all)
-        overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …)
+        steer:     what allows tokens one after another, and ends samples
+        overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …), or an option that
+                   steers texts (`niwaki_runtime.steering`: `stop=["\\n\\n"]`, `regex=…`, `schema=…`)
         Raises CallError for an unknown program, input or option, and for an input that must be given.
         """
         if n < 0 or start < 0 or (batch is not None and batch < 1):
@@ -127,6 +132,7 @@ class Runner(ABC):
         if not -(1 << 63) <= seed < 1 << 63:
             raise CallError(f"seed must fit into 64 bits, and {seed} does not")
         asked = self.program(program)
+        overrides, steer = steer_from(overrides, steer, self.files)
         sampler = asked.sampler.override(**overrides)
         rows = resolve(asked.inputs, inputs, start, n)
         graphs, backend, most = self.callable_graphs(), self.backend(), batch or self.usual_batch
@@ -138,7 +144,11 @@ class Runner(ABC):
                 part = {k: backend.asarray(_rows(v, at, m)) for k, v in rows.items()}
                 noise = Noise(backend, seed, start + at, m)
                 told = _part(progress, at, m, n) if progress else None
-                parts.append(sampler(graphs, noise, part, project=project, progress=told)[: n - at])
+                if steer is not None:
+                    made = sampler.steered(graphs, noise, part, steer, progress=told)
+                else:
+                    made = sampler(graphs, noise, part, project=project, progress=told)
+                parts.append(made[: n - at])
         if not parts:
             return backend.asarray(np.empty((0, *asked.output.shape), asked.output.dtype))
         return parts[0] if len(parts) == 1 else backend.namespace(parts[0]).concat(parts, axis=0)

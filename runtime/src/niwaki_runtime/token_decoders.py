@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from niwaki_runtime.errors import CallError, first_line
 
-__all__ = ["DECODERS", "Broken", "Rule", "letters", "rules_of"]
+__all__ = ["DECODERS", "Broken", "Rule", "is_byte", "letters", "rules_of"]
 
 Broken = Literal["replace", "surrogateescape"]
 """What becomes of bytes that are no character."""
@@ -95,6 +95,11 @@ def _byte_level(settings: Mapping[str, Any]) -> Rule:
     return apply
 
 
+def is_byte(piece: str) -> bool:
+    """Whether a piece is written as the number of its byte."""
+    return _BYTE.fullmatch(piece) is not None
+
+
 def _byte_fallback(settings: Mapping[str, Any]) -> Rule:
     """Pieces `<0x41>` are bytes; where a run of them is no text, each becomes �."""
 
@@ -107,7 +112,7 @@ def _byte_fallback(settings: Mapping[str, Any]) -> Rule:
     def apply(pieces: list[str], broken: Broken) -> list[str]:
         out, run = [], bytearray()
         for piece in pieces:
-            if _BYTE.fullmatch(piece):
+            if is_byte(piece):
                 run.append(int(piece[3:5], 16))
                 continue
             if run:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 from niwaki_runtime.errors import CallError, first_line, nearest
-from niwaki_runtime.member import read_member
-from niwaki_runtime.token_decoders import Broken, letters, rules_of
+from niwaki_runtime.token_decoders import Broken, is_byte, letters, rules_of
 
 __all__ = ["FILE", "Tokenizer", "letters", "package_tokenizer", "tokenizer_of"]
 
@@ -81,6 +80,18 @@ class Tokenizer:
 
     def __len__(self) -> int:
         return len({*self._pieces, *self._added})
+
+    @property
+    def largest(self) -> int:
+        """The largest number that is a token."""
+        return max((*self._pieces, *self._added), default=-1)
+
+    def settled(self, tokens: Sequence[Any]) -> str:
+        """The beginning of a text that stays, whatever tokens follow: a character may still be unfinished."""
+        known = list(map(int, tokens))
+        while known and is_byte(self._pieces.get(known[-1], "")):
+            known.pop()  # a run of such bytes is read as a whole
+        return self.decode(known).rstrip("\ufffd")
 
     def decode(self, tokens: Iterable[Any], *, special: bool = False) -> str:
         """The text of one sample's tokens. Bytes that are no UTF-8 become �, numbers that are no token
@@ -183,6 +194,8 @@ def tokenizer_of(bundle: Any) -> Tokenizer:
 
     >>> tokenizer_of(bundle).decode(bundle.sample(1, seed=0)[0])  # doctest: +SKIP
     """
+    from niwaki_runtime.member import read_member  # which knows manifests, and those what steers by texts
+
     if FILE not in bundle.manifest.files:
         raise CallError(f"{bundle!r} has no tokenizer: its samples stay numbers")
     return Tokenizer(read_member(bundle.path, bundle.manifest, FILE))

@@ -18,8 +18,9 @@ from niwaki_runtime.codec.tables import FRACTION, frequencies
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.programs import Program
 from niwaki_runtime.samplers import NumpyBackend
-from niwaki_runtime.samplers.autoregressive import ABSENT, carry
 from niwaki_runtime.samplers.direct_coding import DirectCoding
+from niwaki_runtime.samplers.prompts import ABSENT
+from niwaki_runtime.samplers.reading import carry
 from niwaki_runtime.samplers.tokens import log_probability
 
 __all__ = ["DirectCoder"]

@@ -10,7 +10,7 @@ import numpy as np
 from niwaki_runtime.codec.codec import Codec, Coded, Decoded
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.samplers.autoregressive import ABSENT
+from niwaki_runtime.samplers.prompts import ABSENT
 from niwaki_runtime.tokenizer import Tokenizer
 
 __all__ = ["DecodedTexts", "TextCodec"]

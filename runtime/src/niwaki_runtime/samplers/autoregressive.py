@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, State, register
+from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
+from niwaki_runtime.samplers.decoding import Decoded, decode
+from niwaki_runtime.samplers.reading import teacher_forced
+from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.samplers.tokens import Choice, penalize
 
-__all__ = ["Autoregressive", "carry", "teacher_forced"]
-
-ABSENT = -1
-"""What stands in a prompt where it has ended."""
+__all__ = ["Autoregressive"]
 
 
 @register
@@ -64,7 +64,7 @@ class Autoregressive(Sampler):
     bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
-        _ = self._choice  # refuses settings that choose no token
+        _ = self.choice  # refuses settings that choose no token
         if not 0.0 < self.penalty < math.inf:
             raise CallError(f"the penalty of repetition must be positive, not {self.penalty}")
         if self.length < 1 or self.stride < 1:
@@ -76,10 +76,15 @@ class Autoregressive(Sampler):
         return {k: v for k, v in super().to_json().items() if k not in unchanged or v != unchanged[k]}
 
     @property
-    def _choice(self) -> Choice:
+    def choice(self) -> Choice:
+        """How a token is chosen from logits."""
         return Choice(self.temperature, self.top_k, self.top_p, self.min_p)
 
-    def _logits(self, logits: np.ndarray, read: np.ndarray) -> np.ndarray:
+    def ends(self) -> np.ndarray:
+        """Tokens after which a sample is over."""
+        return np.array([self.stop, *self.stops] if self.stop >= 0 else [], dtype=np.int64)
+
+    def adjusted(self, logits: np.ndarray, read: np.ndarray) -> np.ndarray:
         """Logits `(n, V)` after bias and penalty, given what each sample holds already `(n, t)`."""
         if self.bias:
             logits = np.array(logits, dtype=np.float64)
@@ -102,94 +107,31 @@ class Autoregressive(Sampler):
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
-        graph, backend = graphs[self.graph], noise.backend
-        asked = [conditions[name] for name in self.conditions]
-        given = self._prompt(conditions, backend, noise.n)
-        lengths = (given != ABSENT).sum(axis=1)
-        led = ~(self.alone & (lengths > 0))  # samples before which `first` stands
-        read = self._laid_out(given, led)  # what the network reads, and is to read
-        ends = np.array([self.stop, *self.stops] if self.stop >= 0 else [], dtype=np.int64)
-        state = [backend.asarray(s.zeros(noise.n)) for s in graph.state]
-        logits, state, begun = self._read(graphs, read, asked, state, backend)
-        done = np.zeros(noise.n, dtype=bool)
-        for at in range(begun, read.shape[1]):
-            if at > begun or logits is None:
-                token = read[:, at - 1].copy()
-                out = graph(backend.asarray(token), _at(at - 1, backend), *asked, *state)
-                fresh, *news = out if isinstance(out, tuple) else (out,)
-                state = carry(state, news, graph.state, at - 1)
-                logits = backend.numpy(fresh)
-            chosen = self._choice(self._logits(logits, read[:, :at]), self._uniform(noise, at, led))
-            token = np.where(read[:, at] != ABSENT, read[:, at], chosen)
-            token = np.where(done, read[:, at - 1], token)
-            read[:, at] = token
-            if progress:
-                progress(at + self.length + 1 - read.shape[1], self.length)
-            # A prompt may hold the token itself: only what comes after the prompt ends a sample.
-            done = done | (np.isin(token, ends) & (at - led >= lengths))
-            if len(ends) and done.all():
-                read[:, at + 1 :] = token[:, None]
-                break
-        rows = led[:, None] + np.arange(self.length)
-        return backend.asarray(np.take_along_axis(read, rows, axis=1))
+        return self.steered(graphs, noise, conditions, None, progress=progress)
 
-    def _laid_out(self, given: np.ndarray, led: np.ndarray) -> np.ndarray:
-        """`first` where it stands, then the prompts `(n, P)`, then what is to be made."""
-        read = np.full((len(given), self.length + 1), ABSENT, dtype=np.int64)
-        read[:, 0] = self.first
-        read[:, 1 : 1 + given.shape[1]] = given
-        read[~led, :-1] = read[~led, 1:]
-        return read if led.any() else read[:, :-1]
-
-    def _uniform(self, noise: Noise, at: int, led: np.ndarray) -> np.ndarray:
-        """The number that chooses token `at − led` of each sample: the same one wherever `first` stands."""
-        drawn: np.ndarray | None = None
-        for before in np.unique(led):
-            fresh = noise.uniform(draw=at - int(before))
-            drawn = fresh if drawn is None else np.where(led[:, None] == before, fresh, drawn)
-        assert drawn is not None
-        return drawn
-
-    def _prompt(self, conditions: Mapping[str, Array], backend: Backend, n: int) -> np.ndarray:
-        """The prompts `(n, P)` int64, P ≤ length. Raises CallError where one has a gap."""
-        if not self.prompt:
-            return np.empty((n, 0), dtype=np.int64)
-        given = np.asarray(backend.numpy(conditions[self.prompt]), dtype=np.int64)[:, : self.length]
-        there = given != ABSENT
-        if (there[:, 1:] & ~there[:, :-1]).any():
-            raise CallError(
-                f"a prompt must be filled up with {ABSENT} after its end, not before or inside it"
-            )
-        return given
-
-    def _read(
+    def steered(
         self,
         graphs: Mapping[str, Runner],
-        read: np.ndarray,
-        asked: Sequence[Array],
-        state: list[Array],
-        backend: Backend,
-    ) -> tuple[np.ndarray | None, list[Array], int]:
-        """Take in, by strides, what all prompts have: the logits of the next token, the state, its place.
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        steer: Steer | None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        for now in self.growing(graphs, noise, conditions, steer, progress=progress):
+            made = now
+        return noise.backend.asarray(made.layout.samples())
 
-        The last stride is filled up; what it writes beyond the prompt is written again before it is read.
-        """
-        if not self.prefill:
-            return None, state, 1
-        known = (read != ABSENT).all(axis=0)
-        common = len(known) if known.all() else int(known.argmin())
-        count = min(common, self.length)  # tokens to feed: those that all samples have
-        fed = read[:, :count]
-        graph, logits = graphs[self.prefill], None
-        for start in range(0, count, self.stride):
-            part = fed[:, start : start + self.stride]
-            used = part.shape[1]
-            part = np.pad(part, ((0, 0), (0, self.stride - used)), mode="edge")
-            out = graph(backend.asarray(part), _at(start, backend), *asked, *state)
-            rows, *news = out if isinstance(out, tuple) else (out,)
-            state = carry(state, news, graph.state, start)
-            logits = backend.numpy(rows[:, used - 1])
-        return logits, state, count
+    def growing(
+        self,
+        graphs: Mapping[str, Runner],
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        steer: Steer | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Decoded]:
+        return decode(self, graphs, noise, conditions, steer=steer, progress=progress)
 
     @property
     def forceable(self) -> bool:
@@ -213,57 +155,3 @@ class Autoregressive(Sampler):
 
     def evaluations(self) -> int:
         return self.length
-
-
-def carry(
-    old: Sequence[Array], new: Sequence[Array], declared: Sequence[State], position: int
-) -> list[Array]:
-    """The state after a call: `new`, or `old` with the rows of `new` written into it at `position`."""
-    after = []
-    for held, made, state in zip(old, new, declared, strict=True):
-        axis = next((i for i, (a, b) in enumerate(zip(held.shape, made.shape, strict=True)) if a != b), None)
-        if axis is None:
-            after.append(made)
-            continue
-        end = min(position + made.shape[axis], held.shape[axis])
-        rest = [slice(None)] * len(state.shape)
-        cut = list(rest)
-        rest[axis], cut[axis] = slice(position, end), slice(0, end - position)
-        held[tuple(rest)] = made[tuple(cut)]
-        after.append(held)
-    return after
-
-
-def teacher_forced(
-    graphs: Mapping[str, Runner],
-    sampler: Autoregressive,
-    x: np.ndarray,
-    backend: Backend,
-    conditions: Mapping[str, Array] | None = None,
-) -> np.ndarray:
-    """Logits `(n, length, V)` of every token of `x` `(n, length)` given those before it, from the graphs.
-
-    It is what two networks are compared by where one flipped token would end the pairing of their samples.
-    Uses the `prefill` graph where the sampler names one, else the decoding graph token by token.
-    """
-    asked = [(conditions or {})[name] for name in sampler.conditions]
-    fed = np.concatenate([np.full((len(x), 1), sampler.first), x[:, :-1]], axis=1).astype(np.int64)
-    stride = sampler.stride if sampler.prefill else 1
-    graph = graphs[sampler.prefill or sampler.graph]
-    state = [backend.asarray(s.zeros(len(x))) for s in graph.state]
-    parts = []
-    for start in range(0, fed.shape[1], stride):
-        part = fed[:, start : start + stride]
-        used = part.shape[1]
-        part = np.pad(part, ((0, 0), (0, stride - used)), mode="edge")
-        given = part if sampler.prefill else part[:, 0]
-        out = graph(backend.asarray(given), _at(start, backend), *asked, *state)
-        logits, *news = out if isinstance(out, tuple) else (out,)
-        state = carry(state, news, graph.state, start)
-        rows = backend.numpy(logits)
-        parts.append(rows[:, :used] if sampler.prefill else rows[:, None])
-    return np.concatenate(parts, axis=1)
-
-
-def _at(position: int, backend: Backend) -> Any:
-    return backend.asarray(np.array([position], dtype=np.int64))

@@ -9,8 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.samplers.autoregressive import carry
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
+from niwaki_runtime.samplers.reading import carry
 
 __all__ = ["AutoregressiveFlow"]
 

@@ -11,15 +11,19 @@ the backend's business.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 
 from niwaki_runtime import noise
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.field_types import as_table, check_fields
+
+if TYPE_CHECKING:
+    from niwaki_runtime.samplers.decoding import Decoded
+    from niwaki_runtime.samplers.steer import Steer
 
 __all__ = [
     "Array",
@@ -166,6 +170,31 @@ class Sampler:
         progress:   called with (calls done, calls in all)
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
+
+    def steered(
+        self,
+        graphs: Mapping[str, Runner],
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        steer: Steer | None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        """The samples of `noise`, made token after token as a `Steer` allows; −1 stands after the end of one
+        that it has ended. Raises CallError for samplers that do not choose tokens one after another."""
+        raise CallError(f"the sampler '{self.kind}' does not make token after token, and cannot be steered")
+
+    def growing(
+        self,
+        graphs: Mapping[str, Runner],
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        steer: Steer | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Iterator[Decoded]:
+        """The same samples as they grow, after every token. Raises CallError as `steered` does."""
+        raise CallError(f"the sampler '{self.kind}' does not make token after token: nothing grows")
 
     def options(self) -> set[str]:
         """Names of what `override` may change."""

@@ -11,8 +11,9 @@ from typing import ClassVar, Self
 import numpy as np
 
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.samplers.autoregressive import Autoregressive, carry
+from niwaki_runtime.samplers.autoregressive import Autoregressive
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
+from niwaki_runtime.samplers.reading import carry
 from niwaki_runtime.samplers.tokens import log_probability
 
 __all__ = ["DirectCoding"]

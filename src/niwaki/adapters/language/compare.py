@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from niwaki.adapters.language.model import LanguageModel
 from niwaki.core.backend import TorchBackend
 from niwaki.core.contract import CallError, first_line
-from niwaki_runtime.samplers.autoregressive import teacher_forced
+from niwaki_runtime.samplers.reading import teacher_forced
 
 __all__ = ["expected_logits", "refuse_other_logits", "tried_rows"]
 

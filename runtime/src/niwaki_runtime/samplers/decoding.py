@@ -1,0 +1,96 @@
+"""Token after token: the loop, one place at a time, so that whoever reads along sees samples grow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from niwaki_runtime.samplers.base import Array, Noise, Runner
+from niwaki_runtime.samplers.prompts import ABSENT, Layout, lay_out
+from niwaki_runtime.samplers.reading import Reader
+from niwaki_runtime.samplers.steer import Steer, Steered
+
+if TYPE_CHECKING:
+    from niwaki_runtime.samplers.autoregressive import Autoregressive
+
+__all__ = ["Decoded", "decode"]
+
+
+@dataclass
+class Decoded:
+    """Samples as far as they are made; the same record at every step.
+
+    columns: of the layout that are known
+    steered: the samples under a steer
+    whole:   whether all is made
+    """
+
+    layout: Layout
+    columns: int
+    steered: Steered | None = None
+    whole: bool = False
+
+    def tokens(self, i: int) -> list[int]:
+        """Of sample i, without what was not made yet."""
+        known: list[int] = self.layout.samples()[i].tolist()
+        known = known if self.whole else known[: self.columns - int(self.layout.led[i])]
+        return known[: known.index(ABSENT)] if ABSENT in known else known
+
+    def held(self, i: int) -> int:
+        """Bytes at the end of its text that may still be taken away."""
+        return 0 if self.whole or self.steered is None else self.steered.held(i)
+
+
+def decode(
+    sampler: Autoregressive,
+    graphs: Mapping[str, Runner],
+    noise: Noise,
+    conditions: Mapping[str, Array],
+    *,
+    steer: Steer | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[Decoded]:
+    """The samples of `noise` after their prompts, after every token, and once more when they are whole."""
+    layout = lay_out(sampler, conditions, noise.backend, noise.n)
+    read, led, n = layout.read, layout.led, noise.n
+    ends, choice = sampler.ends(), sampler.choice
+    steered = Steered(steer, layout, ends) if steer is not None else None
+    done = steered.over.copy() if steered else np.zeros(n, dtype=bool)
+    rest = np.full(n, ABSENT)  # what stands after the end of each
+    asked = [conditions[name] for name in sampler.conditions]
+    reader = Reader(sampler, graphs, asked, n, noise.backend)
+    begun = layout.common() if sampler.prefill else 1
+    now = Decoded(layout, layout.common(), steered)
+    yield now
+    logits = reader.last(read[:, :begun]) if sampler.prefill and not done.all() else None
+    for at in range(begun, read.shape[1]):
+        if done.all():
+            read[:, at:] = rest[:, None]
+            break
+        if at > begun or logits is None:
+            before = read[:, at - 1]
+            logits = reader.step(np.where(before == ABSENT, sampler.first, before), at - 1)
+        said = sampler.adjusted(logits, read[:, :at])
+        waiting = done | (at - led < layout.lengths)  # over, or still in the prompt
+        if steered:
+            said = steered.masked(said, at, waiting)
+        chosen = choice(said, layout.uniform(noise, at))
+        token = np.where(read[:, at] != ABSENT, read[:, at], chosen)
+        read[:, at] = token = np.where(done, rest, token)
+        if progress:
+            progress(at + sampler.length + 1 - read.shape[1], sampler.length)
+        # A prompt may hold an end itself: only what comes after the prompt ends a sample.
+        ending = np.isin(token, ends) & ~waiting
+        done, rest = done | ending, np.where(ending, token, rest)
+        if steered:
+            steered.advance(at, waiting)
+            done = done | steered.over
+        now.columns = at + 1
+        yield now
+    if steered:
+        steered.finish()
+    now.columns, now.whole = read.shape[1], True
+    yield now

@@ -1,0 +1,117 @@
+"""Networks that read tokens one after another, or many at once, and remember those that they have read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from niwaki_runtime.samplers.base import Array, Backend, Runner, State
+
+if TYPE_CHECKING:
+    from niwaki_runtime.samplers.autoregressive import Autoregressive
+
+__all__ = ["Reader", "carry", "teacher_forced"]
+
+
+class Reader:
+    """The networks of an autoregressive sampler, with what they remember of n samples.
+
+    asked: the conditions, in the order of the graphs' inputs, one row per sample
+    """
+
+    def __init__(
+        self,
+        sampler: Autoregressive,
+        graphs: Mapping[str, Runner],
+        asked: Sequence[Array],
+        n: int,
+        backend: Backend,
+    ) -> None:
+        self._backend, self._asked = backend, list(asked)
+        self._one = graphs[sampler.graph]
+        self._many = graphs[sampler.prefill] if sampler.prefill else None
+        self._stride = sampler.stride
+        self._declared = (self._one if self._many is None else self._many).state
+        self._state = [backend.asarray(s.zeros(n)) for s in self._declared]
+
+    def step(self, token: np.ndarray, at: int) -> np.ndarray:
+        """Read the tokens `(n,)` at a place: logits `(n, V)` of the next."""
+        return self._backend.numpy(self._call(self._one, token, at))
+
+    def strides(self, tokens: np.ndarray, at: int = 0) -> Iterator[tuple[Array, int]]:
+        """Read `(n, t)` from a place on by strides, or one by one: for each the logits `(n, stride, V)` on
+        the backend, and how many of them are meant.
+
+        The last stride is filled up; what it writes beyond the tokens is written again before it is read.
+        """
+        stride = self._stride if self._many is not None else 1
+        for start in range(0, tokens.shape[1], stride):
+            part = tokens[:, start : start + stride]
+            used = part.shape[1]
+            if self._many is None:
+                yield self._call(self._one, part[:, 0], at + start)[:, None], used
+                continue
+            part = np.pad(part, ((0, 0), (0, stride - used)), mode="edge")
+            yield self._call(self._many, part, at + start), used
+
+    def last(self, tokens: np.ndarray) -> np.ndarray:
+        """Read `(n, t)` from the beginning on: logits `(n, V)` of what comes after them."""
+        for rows, used in self.strides(tokens):
+            logits = rows[:, used - 1]
+        return self._backend.numpy(logits)
+
+    def take(self, rows: np.ndarray) -> None:
+        """Go on with these samples (a row may be named twice): what is remembered moves with them."""
+        wanted = self._backend.asarray(np.asarray(rows, dtype=np.int64))
+        self._state = [
+            self._backend.namespace(a).take(a, wanted, axis=state.batch_axis)
+            for a, state in zip(self._state, self._declared, strict=True)
+        ]
+        self._asked = [self._backend.namespace(a).take(a, wanted, axis=0) for a in self._asked]
+
+    def _call(self, graph: Runner, tokens: np.ndarray, at: int) -> Array:
+        place = self._backend.asarray(np.array([at], dtype=np.int64))
+        out = graph(self._backend.asarray(tokens), place, *self._asked, *self._state)
+        logits, *news = out if isinstance(out, tuple) else (out,)
+        self._state = carry(self._state, news, graph.state, at)
+        return logits
+
+
+def carry(
+    old: Sequence[Array], new: Sequence[Array], declared: Sequence[State], position: int
+) -> list[Array]:
+    """The state after a call: `new`, or `old` with the rows of `new` written into it at `position`."""
+    after = []
+    for held, made, state in zip(old, new, declared, strict=True):
+        axis = next((i for i, (a, b) in enumerate(zip(held.shape, made.shape, strict=True)) if a != b), None)
+        if axis is None:
+            after.append(made)
+            continue
+        end = min(position + made.shape[axis], held.shape[axis])
+        rest: list[Any] = [slice(None)] * len(state.shape)
+        cut = list(rest)
+        rest[axis], cut[axis] = slice(position, end), slice(0, end - position)
+        held[tuple(rest)] = made[tuple(cut)]
+        after.append(held)
+    return after
+
+
+def teacher_forced(
+    graphs: Mapping[str, Runner],
+    sampler: Autoregressive,
+    x: np.ndarray,
+    backend: Backend,
+    conditions: Mapping[str, Array] | None = None,
+) -> np.ndarray:
+    """Logits `(n, length, V)` of every token of `x` `(n, length)` given those before it, from the graphs.
+
+    It is what two networks are compared by where one flipped token would end the pairing of their samples.
+    Uses the `prefill` graph where the sampler names one, else the decoding graph token by token.
+    """
+    asked = [(conditions or {})[name] for name in sampler.conditions]
+    fed = np.concatenate([np.full((len(x), 1), sampler.first), x[:, :-1]], axis=1).astype(np.int64)
+    reader = Reader(sampler, graphs, asked, len(x), backend)
+    parts = [backend.numpy(rows)[:, :used] for rows, used in reader.strides(fed)]
+    return np.concatenate(parts, axis=1)
