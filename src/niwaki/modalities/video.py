@@ -21,10 +21,10 @@ RATE = 8.0
 
 @register_modality("video")
 class Video(Modality):
-    """Short clips, shown and written as animated GIF (and as a strip of pictures)."""
+    """Short clips, shown and written as animated GIF and as a contact sheet, a clip in a row."""
 
     def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
-        return {".gif": _gif, ".png": _strip}
+        return {".gif": _gif, ".png": _sheet}
 
     def draws(self, spec: ValueSpec) -> bool:
         return True
@@ -32,23 +32,37 @@ class Video(Modality):
     def show(self, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None) -> Media:
         return Media("picture", address(_gif(x[None], spec, {}), "image/gif"))
 
+    def rows(self, x: np.ndarray, spec: ValueSpec, columns: int) -> bytes | None:
+        """A moving page cannot be had as PNG: the contact sheet, a clip in a row."""
+        return _sheet(x, spec, {})
+
     def ruin(self, x: np.ndarray, spec: ValueSpec, rng: np.random.Generator) -> np.ndarray:
-        """Every picture blurred by a quarter of its side."""
-        return blur(x, max(x.shape[-2:]) / 4, (x.ndim - 2, x.ndim - 1))
+        """Every frame blurred by a quarter of its side, and the frames of each clip in another order: neither
+        what is seen nor how it moves is left."""
+        order = rng.permuted(np.broadcast_to(np.arange(x.shape[1]), x.shape[:2]), axis=1)
+        shuffled = np.take_along_axis(x, order.reshape(*order.shape, *(1,) * (x.ndim - 2)), axis=1)
+        return blur(shuffled, max(x.shape[-2:]) / 4, (x.ndim - 2, x.ndim - 1))
+
+
+def _frames(x: np.ndarray, spec: ValueSpec) -> np.ndarray:
+    """Clips `(n, T, C, H, W)` as uint8 pictures `(n, T, H, W, 1|3|4)`."""
+    n, steps = x.shape[:2]
+    return pixels(x.reshape(n * steps, *x.shape[2:]), spec).reshape(n, steps, *x.shape[3:], -1)
 
 
 def _gif(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
+    """All clips side by side, playing for ever."""
     from PIL import Image
 
-    frames = [Image.fromarray(grid(pixels(x[:, t], spec))) for t in range(x.shape[1])]
+    frames = _frames(x, spec)
+    pages = [Image.fromarray(grid(frames[:, t])) for t in range(frames.shape[1])]
     file = io.BytesIO()
     pause = round(1000 / (spec.rate or RATE))
-    frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=pause, loop=0)
+    pages[0].save(file, "GIF", save_all=True, append_images=pages[1:], duration=pause, loop=0)
     return file.getvalue()
 
 
-def _strip(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
-    """A row of pictures per clip."""
-    rows = [np.concatenate([pixels(clip[t : t + 1], spec)[0] for t in range(len(clip))], 1) for clip in x]
-    page = np.concatenate(rows, 0)
-    return png(page[..., 0] if page.shape[-1] == 1 else page)
+def _sheet(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
+    """A contact sheet: a row for each clip, its frames from left to right."""
+    frames = _frames(x, spec)
+    return png(grid(frames.reshape(-1, *frames.shape[2:]), frames.shape[1]))

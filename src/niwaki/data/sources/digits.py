@@ -5,12 +5,14 @@ E. Alpaydin, C. Kaynak: Optical Recognition of Handwritten Digits, UCI Machine L
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
-from niwaki.core.contract import DataSpec
+from niwaki.core.contract import CallError, DataSpec
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
+from niwaki.data.splitting import SPLITS, by_hash, hash_samples
 
-__all__ = ["digits"]
+__all__ = ["choose", "digits", "digits_by_split"]
 
 
 @register("digits")
@@ -22,3 +24,30 @@ def digits(config: DataConfig, options: Options, progress: Progress | None) -> P
     x = torch.from_numpy(found.images.astype("uint8")).unsqueeze(1)
     spec = DataSpec.of("image", (1, 8, 8), levels=17, classes=10, class_names=tuple("0123456789"))
     return Pool("digits", spec, x, torch.from_numpy(found.target.astype("int64")))
+
+
+def digits_by_split(config: DataConfig, progress: Progress | None) -> tuple[Pool, list[np.ndarray]]:
+    """The digits, and the positions of those of each split: what is made of them keeps their division.
+
+    Raises CallError where a split does not hold every digit.
+    """
+    single = digits(config, Options(), progress)
+    assert single.y is not None
+    owner = by_hash(hash_samples(single.x), config.fractions, config.seed)
+    members = [np.flatnonzero(owner == split) for split in range(len(SPLITS))]
+    for split, found in enumerate(members):
+        if len(np.unique(single.y.numpy()[found])) < single.spec.classes:
+            raise CallError(
+                f"the share {config.fractions[split]:g} of {len(owner)} digits is too small for the split "
+                f"'{SPLITS[split]}': it does not hold every digit; change data.fractions"
+            )
+    return single, members
+
+
+def choose(y: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each wanted class a random member of it: positions in `y`, of the shape of `wanted`; every class
+    has one."""
+    order = np.argsort(y, kind="stable")
+    counts = np.bincount(y, minlength=int(wanted.max()) + 1)
+    starts = np.cumsum(counts) - counts
+    return order[starts[wanted] + (rng.random(wanted.shape) * counts[wanted]).astype(np.int64)]

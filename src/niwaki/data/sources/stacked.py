@@ -12,11 +12,11 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from niwaki.core.contract import CallError, DataSpec, Levels, ValueSpec
+from niwaki.core.contract import DataSpec, Levels, ValueSpec
 from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources.digits import digits
-from niwaki.data.splitting import SPLITS, by_hash, hash_samples, shares
+from niwaki.data.sources.digits import choose, digits_by_split
+from niwaki.data.splitting import SPLITS, shares
 
 __all__ = ["CHANNELS", "StackedOptions", "stacked"]
 
@@ -37,39 +37,23 @@ def _modes(n: int, kinds: int, rng: np.random.Generator) -> np.ndarray:
     return rng.permutation(np.arange(n, dtype=np.int64) % kinds)
 
 
-def _choose(y: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each wanted class a random member of it: positions in `y`, of the shape of `wanted`; every class
-    has one."""
-    order = np.argsort(y, kind="stable")
-    counts = np.bincount(y, minlength=int(wanted.max()) + 1)
-    starts = np.cumsum(counts) - counts
-    return order[starts[wanted] + (rng.random(wanted.shape) * counts[wanted]).astype(np.int64)]
-
-
 @register("stacked-digits", StackedOptions)
 def stacked(config: DataConfig, options: StackedOptions, progress: Progress | None) -> Pool:
     """Images `(samples, 3, 8, 8)` with levels 0 … 16. `class` is the mode, 0 … 999: its three figures are the
     digits in the red, the green and the blue channel, which are columns of their own too (`red`, `green`,
     `blue`). Within a split all modes are equally frequent."""
-    single = digits(config, Options(), progress)
+    single, members = digits_by_split(config, progress)
     assert single.y is not None
     y, kinds = single.y.numpy(), single.spec.classes
     names = single.spec.class_names
-    owner = by_hash(hash_samples(single.x), config.fractions, config.seed)  # that of the source `digits`
     images: list[Tensor] = []
     modes: list[np.ndarray] = []
     counts = shares(options.samples, config.fractions)
     for split, count in enumerate(counts):
         rng = np.random.default_rng([config.seed, split, 0x57AC])
-        members = np.flatnonzero(owner == split)
-        if len(np.unique(y[members])) < kinds:
-            raise CallError(
-                f"the share {config.fractions[split]:g} of {len(y)} digits is too small for the split "
-                f"'{SPLITS[split]}': it does not hold every digit; change data.fractions"
-            )
         mode = _modes(count, kinds ** len(CHANNELS), rng)
         parts = np.stack(np.unravel_index(mode, (kinds,) * len(CHANNELS)), 1)  # (count, 3)
-        chosen = members[_choose(y[members], parts, rng)]
+        chosen = members[split][choose(y[members[split]], parts, rng)]
         images.append(single.x[torch.from_numpy(chosen)][:, :, 0])
         modes.append(mode)
     mode = np.concatenate(modes)
