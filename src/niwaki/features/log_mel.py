@@ -31,7 +31,7 @@ class LogMel(nn.Module):
     def __init__(self, spec: DataSpec) -> None:
         super().__init__()
         self.frames: Frames = frames_of(spec.x)
-        self.middle, self.half = (spec.low + spec.high) / 2, (spec.high - spec.low) / 2
+        self.middle, self.radius = (spec.low + spec.high) / 2, (spec.high - spec.low) / 2
         self.dim = 3 * self.frames.bands * (spec.size // spec.shape[-1])
         self.register_buffer("window", torch.from_numpy(self.frames.window).float())
         self.register_buffer("bands", torch.from_numpy(mel_bands(self.frames)).float())
@@ -43,7 +43,7 @@ class LogMel(nn.Module):
         u = (x.flatten(1, -2) if x.ndim > 2 else x.unsqueeze(1)) - self.middle
         n, channels, length = u.shape
         spectrum = torch.stft(
-            (u / self.half).reshape(n * channels, length), self.frames.size, self.frames.hop,
+            (u / self.radius).reshape(n * channels, length), self.frames.size, self.frames.hop,
             window=self.window, pad_mode="constant", return_complex=True,
         )  # fmt: skip
         found = self.bands @ spectrum.abs().square()

@@ -68,7 +68,9 @@ def _draw(counts: tuple[int, ...], options: StringsOptions, seed: int) -> dict[s
         rng = np.random.default_rng([seed, split, 0x57716])
         y = rng.permutation(np.arange(count, dtype=np.int64) % len(hertz))
         cents, at, loud = (rng.uniform(*ends, count) for ends in ((-_CENTS, _CENTS), PLUCK, _LOUD))
-        decay, width = (np.exp(rng.uniform(*np.log(ends), count)) for ends in (DECAY, _WIDTH))
+        decay, width = (
+            np.exp(rng.uniform(np.log(low), np.log(high), count)) for low, high in (DECAY, _WIDTH)
+        )
         played = Strings(hertz[y] * 2.0 ** (cents / 1200), at, decay, width, options.rattle)
         x = pluck(played, options.length, options.rate, rng)
         x *= (loud / np.abs(x).max(1))[:, None]
