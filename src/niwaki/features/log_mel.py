@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 
@@ -67,9 +68,9 @@ class LogMel(nn.Module):
 
 
 def needs_sound(dataset: Dataset) -> None:
-    """Raises CallError for what is no sound between two bounds."""
+    """Raises CallError for what is no sound: amounts over time between two bounds."""
     spec = dataset.spec
-    if spec.modality != "audio" or spec.is_tokens or not torch.isfinite(torch.tensor(spec.high - spec.low)):
+    if spec.axes not in ("T", "CT") or spec.is_tokens or not math.isfinite(spec.high - spec.low):
         raise CallError(f"log-mel features are of sound, and '{dataset.name}' holds {spec.modality}")
 
 
