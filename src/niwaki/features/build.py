@@ -14,6 +14,7 @@ from niwaki.features.budget import Announce
 from niwaki.features.classifier import train_classifier
 from niwaki.features.encoders import encoder_names, registered_encoder
 from niwaki.features.extractor import Extractor, Progress
+from niwaki.features.log_mel import log_mel_features, needs_sound
 from niwaki.features.pretrained import KINDS, is_pretrained, pretrained_extractor
 from niwaki.features.random import random_features
 from niwaki.features.selfsupervised import is_encoder, run_encoder, train_encoder
@@ -61,6 +62,11 @@ def _needs_labels(dataset: Dataset) -> None:
 @_register("random")
 def _random(dataset: Dataset, cache: Path | None, seed: int, device: str, heard: Heard) -> Extractor:
     return random_features(dataset, cache=cache, seed=seed, device=device)
+
+
+@_register("log-mel", needs_sound)
+def _log_mel(dataset: Dataset, cache: Path | None, seed: int, device: str, heard: Heard) -> Extractor:
+    return log_mel_features(dataset, cache=cache, device=device)
 
 
 @_register("classifier", _needs_labels)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-__all__ = ["COLOURS", "address", "blur", "fan", "grid", "grid_size", "lines", "png"]
+__all__ = ["COLOURS", "address", "blur", "fan", "grid", "grid_size", "heat", "lines", "lines_over", "png"]
 
 COLOURS = ("#2f6f4f", "#be4a2a", "#3b6ea5", "#8a6d1d", "#6b4f8a", "#4a4a4a")
 _SHOWN = 48  # pixels that a small sample is enlarged to at least, so that it can be seen
@@ -60,6 +60,34 @@ def lines(channels: np.ndarray, low: float, high: float, *, width: int = 240, he
 
     low, high: ends of the vertical axis; where they are not finite, those of the curves
     """
+    return _svg(width, height, *_curves(channels, low, high, width, height))
+
+
+def lines_over(
+    channels: np.ndarray, low: float, high: float, below: np.ndarray, *, width: int = 240, height: int = 160
+) -> str:
+    """Curves `(C, T)` and, under them, a picture `(H, W, 3)` uint8 over the same time, as an SVG address."""
+    half = height // 2
+    picture = (
+        f'<image href="{address(png(below), "image/png")}" y="{half}" width="{width}" height="{half}" '
+        'preserveAspectRatio="none" style="image-rendering:pixelated"/>'
+    )
+    return _svg(width, height, *_curves(channels, low, high, width, half - 4), picture)
+
+
+_HEAT = np.array([[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]], np.float64)
+"""From nothing to much: colours that a grey print and the colour-blind tell apart (viridis)."""
+
+
+def heat(x: np.ndarray) -> np.ndarray:
+    """Values 0 … 1 `(H, W)` as colours `(H, W, 3)` uint8."""
+    at = np.clip(x, 0.0, 1.0) * (len(_HEAT) - 1)
+    low = np.minimum(at.astype(int), len(_HEAT) - 2)
+    share = (at - low)[..., None]
+    return np.asarray((1 - share) * _HEAT[low] + share * _HEAT[low + 1] + 0.5).astype(np.uint8)
+
+
+def _curves(channels: np.ndarray, low: float, high: float, width: int, height: int) -> list[str]:
     known = channels[np.isfinite(channels)]
     if not math.isfinite(low) or not math.isfinite(high) or low >= high:
         low, high = (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
@@ -69,7 +97,7 @@ def lines(channels: np.ndarray, low: float, high: float, *, width: int = 240, he
         points = _points(row, low, span, width / steps, height)
         colour = COLOURS[c % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
-    return _svg(width, height, *parts)
+    return parts
 
 
 def fan(

@@ -82,9 +82,10 @@ def decode(
         read[:, at] = token = np.where(done, rest, token)
         if progress:
             progress(at + sampler.length + 1 - read.shape[1], sampler.length)
-        # A prompt may hold an end itself: only what comes after the prompt ends a sample.
-        ending = np.isin(token, ends) & ~waiting
-        done, rest = done | ending, np.where(ending, token, rest)
+        if len(ends):
+            # A prompt may hold an end itself: only what comes after the prompt ends a sample.
+            ending = np.isin(token, ends) & ~waiting
+            done, rest = done | ending, np.where(ending, token, rest)
         if steered:
             steered.advance(at, waiting)
             done = done | steered.over

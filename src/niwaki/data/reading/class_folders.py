@@ -1,4 +1,4 @@
-"""What the folders that pictures lie in mean: classes, splits, or nothing; and what is odd about them."""
+"""What the folders that files lie in mean: classes, splits, or nothing; and what is odd about them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,12 @@ class Layout:
 
 
 def laid_out(
-    root: str, images: Sequence[str], folders: Sequence[str], labels: bool | None, splits: bool | None
+    root: str,
+    images: Sequence[str],
+    folders: Sequence[str],
+    labels: bool | None,
+    splits: bool | None,
+    what: str = "images",
 ) -> Layout:
     """Two or more subfolders with images are classes, below `train/`, `val/` and `test/` where all are called
     so.
@@ -47,6 +52,7 @@ def laid_out(
     images, folders: relative paths
     labels:          False: no classes are wanted
     splits:          whether the uppermost folders are splits; None: where all are called so
+    what:            what the files are called
     Raises CallError where labels are not refused and some images lie in subfolders, others beside them, and
     where splits are wanted and the folders are called otherwise.
     """
@@ -64,10 +70,10 @@ def laid_out(
     if names and None in tops:
         loose = sum(t is None for t in tops)
         raise CallError(
-            f"'{root}' has {loose} images beside its subfolders, so that their class is unknown; "
+            f"'{root}' has {loose} {what} beside its subfolders, so that their class is unknown; "
             "move them into subfolders or set data.labels=false"
         )
-    found.findings += _odd(root, inner, folders, names)
+    found.findings += _odd(root, inner, folders, names, what)
     if len(names) >= 2:
         place = {name: i for i, name in enumerate(names)}
         found.names, found.labels = names, [place[str(t)] for t in tops]
@@ -110,13 +116,15 @@ def _said(split: Sequence[int], named: dict[str, int]) -> Finding:
     return Finding("note", "splits", f"{text} (data.splits=false takes them for classes)")
 
 
-def _odd(root: str, images: Sequence[str], folders: Sequence[str], names: tuple[str, ...]) -> list[Finding]:
+def _odd(
+    root: str, images: Sequence[str], folders: Sequence[str], names: tuple[str, ...], what: str
+) -> list[Finding]:
     """Classes that are missing, that may be one, and subfolders that are none."""
     found = []
     there = {folder.split("/", 1)[0] for folder in folders if folder}
     empty = sorted(there - set(names))
     if empty and names:
-        text = f"{len(empty)} subfolders hold no images that can be read, so these classes are missing"
+        text = f"{len(empty)} subfolders hold no {what} that can be read, so these classes are missing"
         found.append(Finding("warning", LEFT_OUT, f"{text}: {', '.join(shortened(empty))}", shortened(empty)))
     for group in alike(names):
         text = (
@@ -126,7 +134,7 @@ def _odd(root: str, images: Sequence[str], folders: Sequence[str], names: tuple[
     below = sorted({"/".join(path.split("/")[:2]) for path in images if path.count("/") > 1})
     if len(names) == 1 and len(below) > 1:
         inner = ", ".join(shortened(path.split("/")[1] for path in below))
-        text = f"all images lie in '{names[0]}', so its subfolders ({inner}) are no classes"
+        text = f"all {what} lie in '{names[0]}', so its subfolders ({inner}) are no classes"
         found.append(
             Finding("warning", LEFT_OUT, f"{text}; set data.path to '{root}/{names[0]}'", tuple(below))
         )

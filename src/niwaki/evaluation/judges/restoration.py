@@ -23,7 +23,8 @@ from niwaki.evaluation.judges.running import (
     results,
     where,
 )
-from niwaki.evaluation.metrics.restored import enlarged, psnr, structural_similarity
+from niwaki.evaluation.metrics import restored_sound  # noqa: F401  (its measures enter themselves)
+from niwaki.evaluation.metrics.restored import MEASURES, enlarged, psnr
 from niwaki.evaluation.statistics.result import mean_interval, signature
 from niwaki.evaluation.statistics.samples import value_span
 from niwaki_runtime.specs import SAMPLE
@@ -86,11 +87,12 @@ class Restoration(Judge):
         span = value_span(dataset.spec, truth)
         measured = {"restored": restored} | ({} if given is None else {"degraded": given})
         ratio = {k: psnr(x, truth, span) for k, x in measured.items()}
-        alike = {k: structural_similarity(x, truth, dataset.spec.x) for k, x in measured.items()}
         named = "" if given is None else "the degraded version"
         figures = [_figure("PSNR in dB", ratio, "higher", named)]
-        if alike["restored"] is not None:
-            figures.append(_figure("structural similarity (MS-SSIM)", alike, "higher", named))
+        for measure in MEASURES.values():
+            each = {k: measure.of(x, truth, dataset.spec.x) for k, x in measured.items()}
+            if each["restored"] is not None:
+                figures.append(_figure(measure.name, each, measure.better, named))
         figures += self._in_features(measured, truth, named)
         worst = np.argsort(ratio["restored"], kind="stable")[:32]
         details: dict[str, Any] = {

@@ -2,15 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 
 from niwaki.core.contract import CallError, ValueSpec
 
-__all__ = ["enlarged", "psnr", "structural_similarity"]
+__all__ = ["MEASURES", "Measure", "enlarged", "measure", "psnr", "structural_similarity"]
+
+Of = Callable[[np.ndarray, np.ndarray, ValueSpec], np.ndarray | None]
 
 _LEAST = 1e-10
 """Mean squared error, as a share of the squared range, below which a sample is exact: 100 dB."""
 _SIDE = 3
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A figure of restored samples beside PSNR.
+
+    name, better: as the report says them (`higher`, `lower`)
+    of:           restored samples, the truth `(n, …)`, their spec → one number each `(n,)`; None where it
+                  does not apply
+    """
+
+    name: str
+    better: str
+    of: Of
+
+
+MEASURES: dict[str, Measure] = {}
+
+
+def measure(name: str, better: str) -> Callable[[Of], Of]:
+    """Decorator: what the judge of restorations shows of samples that the function applies to."""
+
+    def enter(of: Of) -> Of:
+        MEASURES[name] = Measure(name, better, of)
+        return of
+
+    return enter
 
 
 def psnr(x: np.ndarray, truth: np.ndarray, span: float) -> np.ndarray:
@@ -24,6 +56,7 @@ def psnr(x: np.ndarray, truth: np.ndarray, span: float) -> np.ndarray:
     return -10.0 * np.log10(np.maximum((error**2).mean(1), _LEAST))
 
 
+@measure("structural similarity (MS-SSIM)", "higher")
 def structural_similarity(x: np.ndarray, truth: np.ndarray, spec: ValueSpec) -> np.ndarray | None:
     """MS-SSIM of each image with its truth `(n,)`: one scale (SSIM) below 22 pixels. None for what is no
     image of 3×3 or more, and where the values have no bounds."""

@@ -57,7 +57,8 @@ class TokenModel(GenerativeModel):
 
     Before the first token stands one that no sequence holds, number n; labels (classes) are added to every
     embedding. A subclass makes its layers between `begin` and `finish`, and says how they read: `think` a
-    whole sequence, `advance` one token, with the state of `carried`.
+    whole sequence, `advance` one token, with the state of `carried`. Where samples are no tokens themselves,
+    it says what tokens they have (`vocabulary`, `tokens_of`).
 
     config: TokenModelConfig
     spec:   tokens `(T,)`
@@ -68,14 +69,9 @@ class TokenModel(GenerativeModel):
     norm: nn.Module
 
     def begin(self, config: TokenModelConfig, spec: DataSpec) -> None:
-        """Embeddings and labels. Raises CallError for data that are no sequences of tokens."""
-        if spec.axes != "T" or not spec.is_tokens:
-            raise CallError(
-                f"'{self.name}' makes sequences of tokens (T); this data set holds {spec.modality} of shape "
-                f"{spec.shape}"
-            )
+        """Embeddings and labels. Raises CallError for data that `vocabulary` refuses."""
         self.config, self.spec = config, spec
-        self.length, self.tokens = spec.shape[0], spec.levels
+        self.length, self.tokens = self.vocabulary(spec)
         asked = config.conditioning
         self.conditions = _label_conditions(spec, asked.columns, asked.drop > 0, self.name)
         self.embed = nn.Embedding(self.tokens + 1, config.width)
@@ -84,10 +80,24 @@ class TokenModel(GenerativeModel):
         )
         self.drop = Dropout(config.dropout)
 
-    def finish(self, depth: int, added: tuple[str, ...]) -> None:
+    def vocabulary(self, spec: DataSpec) -> tuple[int, int]:
+        """Tokens of one sample, and how many different ones there are. Raises CallError for data that are no
+        sequences of tokens."""
+        if spec.axes != "T" or not spec.is_tokens:
+            raise CallError(
+                f"'{self.name}' makes sequences of tokens (T); this data set holds {spec.modality} of shape "
+                f"{spec.shape}"
+            )
+        return spec.shape[0], spec.levels
+
+    def tokens_of(self, x: Tensor) -> Tensor:
+        """Samples `(n, *shape)` → their tokens `(n, T)` int64."""
+        return x
+
+    def finish(self, depth: int, added: tuple[str, ...], inputs: int | None = None) -> None:
         """The logits' matrix, and fresh weights; those of layers whose names end in `added` are smaller,
-        since 2·depth of them add up in the stream."""
-        self.head = nn.Linear(self.config.width, self.tokens + 1, bias=False)
+        since 2·depth of them add up in the stream. inputs: of the logits, where it is not `width`"""
+        self.head = nn.Linear(inputs or self.config.width, self.tokens + 1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=_INITIAL)
@@ -146,8 +156,9 @@ class TokenModel(GenerativeModel):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Cross-entropy of the next token, in nats per token."""
-        logits = self.logits(batch.x, *self._asked(batch, ctx)).float()
-        return {"nll": F.cross_entropy(logits.flatten(0, 1), batch.x.flatten())}
+        tokens = self.tokens_of(batch.x)
+        logits = self.logits(tokens, *self._asked(batch, ctx)).float()
+        return {"nll": F.cross_entropy(logits.flatten(0, 1), tokens.flatten())}
 
     def _asked(self, batch: Batch, ctx: Context) -> tuple[Tensor, ...]:
         """The batch's labels; a share of the samples loses all of theirs. Raises CallError without labels."""
@@ -166,9 +177,10 @@ class TokenModel(GenerativeModel):
         return tuple(torch.where(coin, size, label) for size, label in zip(sizes, found, strict=True))
 
     def log_prob(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """log p of token sequences `(n, T)`, in nats `(n,)`. Exact: tokens have probabilities."""
-        each = torch.log_softmax(self.logits(x, *labels).float(), dim=-1)
-        return each.gather(-1, x.unsqueeze(-1)).squeeze(-1).sum(1)
+        """log p of the tokens of samples, in nats `(n,)`. Exact: tokens have probabilities."""
+        tokens = self.tokens_of(x)
+        each = torch.log_softmax(self.logits(tokens, *labels).float(), dim=-1)
+        return each.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).sum(1)
 
     def prefill(self, tokens: Tensor, position: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Tokens `(n, t)` from `position` on → their logits `(n, t, tokens)`, new state; rest: labels,
@@ -191,7 +203,7 @@ class TokenModel(GenerativeModel):
         place = Port("position", (1,), "int64", batch_axis=None, high=self.length - stride + 1)
         # One more than there are tokens: the one before the first.
         token = Port("token", (1,), "int64", high=self.tokens + 1)
-        x = Port("x", (1, self.length), "int64", high=self.tokens)
+        x = Port("x", (1, *self.spec.shape), self.spec.x.dtype, high=self.tokens)
         found = {
             "decode": Graph("prior", View(self, "decode"), (token, place, *labels), ("logits",), held),
             "likelihood": Graph("likelihood", View(self, "log_prob"), (x, *labels), ("log_prob",)),
