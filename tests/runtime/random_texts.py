@@ -63,7 +63,7 @@ class RandomTexts(Runner):
         self._graphs = {"decode": self.graph, "prefill": self.read}
         made = Autoregressive(length, first=size, **sampler)
         text = ValueSpec("text", (length,), "T", Tokens(size, "tokenizer.json"))
-        prompt = ConditionSpec(ValueSpec("text", (length - 1,), "T", Tokens(size, "")), null=-1)
+        prompt = ConditionSpec(ValueSpec("text", (max(length - 1, 1),), "T", Tokens(size, "")), null=-1)
         reading = made.override(prompt="prompt", prefill="prefill", stride=4)
         self._programs = {
             "sample": Program(made, {}, text),
