@@ -16,6 +16,7 @@ from niwaki_runtime.samplers.base import Array, Backend, Noise, Sampler, sampler
 from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.specs import ConditionSpec, Real, ValueSpec, resolve
 from niwaki_runtime.steering import steer_from
+from niwaki_runtime.streaming import TextStream
 
 __all__ = ["BITS", "CODEC", "LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
 
@@ -156,6 +157,17 @@ class Runner(ABC):
     def sample(self, n: int, *, seed: int = 0, condition: Any = None, **options: Any) -> Array:
         """`run("sample", …)`: samples `(n, *shape)`. `condition` is what it calls its inputs."""
         return self.run(SAMPLING, n, seed=seed, inputs=condition, **options)
+
+    def stream(
+        self, program: str = SAMPLING, *, seed: int = 0, inputs: Any = None, **options: Any
+    ) -> TextStream:
+        """The text of one sample, in pieces as they are made; options as of `run` (`start=3`, `stop="a"` …).
+
+        >>> for piece in bundle.stream(seed=0, temperature=0.8):  # doctest: +SKIP
+        ...     print(piece, end="", flush=True)
+        Raises CallError as `run` does, and where samples are no texts that are made token after token.
+        """
+        return TextStream(self, program, seed=seed, inputs=inputs, **options)
 
 
 def graphs_of(programs: Mapping[str, Program], names: Iterable[str] | None = None) -> tuple[str, ...]:

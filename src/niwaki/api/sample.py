@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,7 @@ def sample(
     weights: str | Path | None = None,
     device: str = "auto",
     out: str | Path | Sequence[str | Path] = (),
+    stream: Callable[[str], Any] | None = None,
     reporter: Reporter | None = None,
     **overrides: Any,
 ) -> Samples:
@@ -110,7 +111,8 @@ def sample(
     weights:   a safetensors file with a factory's weights; "random" for those that it draws by chance
     device:    of a torch model: `auto`, `cpu`, `cuda` …; one that is passed in stays where it is
     out:       files to write (`Samples.write`)
-    overrides: fields of the sampler (`steps=10`, `guidance=2.0`)
+    stream:    is told each piece of a text as it is made, sample after sample; "\\n\\n" comes between two
+    overrides: fields of the sampler (`steps=10`, `guidance=2.0`), and what steers texts (`stop="\\n\\n"`)
     Raises CallError for a wrong path, program, condition, option or ending.
     """
     if n < 1:
@@ -126,22 +128,48 @@ def sample(
         _check_ending(place, asked.output)
     inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
     reporter.stage("sample", f"{n} of seed {seed}")
-    made = runner.run(
-        program,
-        n,
-        seed=seed,
-        inputs=inputs,
-        start=start,
-        batch=batch,
-        progress=counter(reporter),
-        **overrides,
-    )
     rows = resolve(asked.inputs, inputs, start, n)
-    x = runner.backend().numpy(made)
+    if stream is not None:
+        x = _streamed(runner, program, n, stream, seed=seed, start=start, rows=rows, **overrides)
+    else:
+        made = runner.run(
+            program,
+            n,
+            seed=seed,
+            inputs=inputs,
+            start=start,
+            batch=batch,
+            progress=counter(reporter),
+            **overrides,
+        )
+        x = runner.backend().numpy(made)
     samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files, asked.inputs)
     for place in places:
         samples.write(place)
     return samples
+
+
+def _streamed(
+    runner: Runner,
+    program: str,
+    n: int,
+    told: Callable[[str], Any],
+    *,
+    start: int,
+    rows: Mapping[str, np.ndarray],
+    **options: Any,
+) -> np.ndarray:
+    """The same samples, one after another, while `told` hears them grow."""
+    made = []
+    for i in range(n):
+        own = {name: values[i : i + 1] for name, values in rows.items()}
+        text = runner.stream(program, inputs=own, start=start + i, **options)
+        if i:
+            told("\n\n")
+        for piece in text:
+            told(piece)
+        made.append(text.tokens)
+    return np.stack([tokens for tokens in made if tokens is not None])
 
 
 def _check_ending(place: Path, spec: ValueSpec) -> None:

@@ -61,6 +61,13 @@ class Work:
         self.stdout = stdout
         self.as_json = as_json
 
+    def say(self, piece: str) -> None:
+        """Write a piece of a text for people as soon as it is there; nothing where the answer is JSON."""
+        if not self.as_json:
+            self.reporter.close()
+            self.stdout.write(piece)
+            self.stdout.flush()
+
     def answer(self, record: Any, draw: Callable[[Any], None]) -> None:
         """Print `record` as JSON, or let `draw` write it for people on a rich console."""
         self.reporter.close()

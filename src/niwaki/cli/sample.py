@@ -63,6 +63,9 @@ def sample(
             "[dim]default: samples.png, .txt … in the working directory[/]",
         ),
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Write texts as they are made, one sample after another.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
@@ -74,13 +77,13 @@ def sample(
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=read_condition(condition),
             data=data, engine=engine, memory=memory, device=device, batch=batch, out=out or (),
-            reporter=work.reporter,
+            stream=work.say if stream else None, reporter=work.reporter,
             **overrides,
         )  # fmt: skip
         places = out or [made.write(default_place(made))]
 
         def draw(console: Any) -> None:
-            for text in made.say():
+            for text in [""] if stream else made.say():
                 console.print(text, markup=False, highlight=False)
                 console.print()
             for place in places:

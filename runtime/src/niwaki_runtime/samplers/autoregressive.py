@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
+from niwaki_runtime.samplers.beams import search
 from niwaki_runtime.samplers.decoding import Decoded, decode
 from niwaki_runtime.samplers.reading import teacher_forced
 from niwaki_runtime.samplers.steer import Steer
@@ -41,6 +42,9 @@ class Autoregressive(Sampler):
                  first `(1,)`, the conditions, then the same state; its logits are `(n, stride, V)`
     stop:        the token after which a sample is over: the rest is filled with it; −1 never ends
     stops:       further tokens after which a sample is over, and which the rest is then filled with
+    beams:       more than one: nothing is drawn, so many ways are tried side by side, and a sample is the one
+                 of the best score (`beams.search`); temperature and filters do nothing then
+    length_penalty: power of the number of tokens that a way's log p is divided by: above 0 favours long ones
     alone:       `first` stands only where a prompt is empty: other prompts begin with their own first token,
                  as with tokenizers that put nothing before a text
     """
@@ -62,18 +66,27 @@ class Autoregressive(Sampler):
     min_p: float = 0.0
     penalty: float = 1.0
     bias: tuple[tuple[int, float], ...] = ()
+    beams: int = 1
+    length_penalty: float = 1.0
 
     def __post_init__(self) -> None:
         _ = self.choice  # refuses settings that choose no token
         if not 0.0 < self.penalty < math.inf:
             raise CallError(f"the penalty of repetition must be positive, not {self.penalty}")
+        if self.beams < 1 or not math.isfinite(self.length_penalty):
+            raise CallError(
+                "beams must be at least 1 and length_penalty finite, "
+                f"not {self.beams} and {self.length_penalty}"
+            )
         if self.length < 1 or self.stride < 1:
             raise CallError(f"length and stride must be at least 1, not {self.length} and {self.stride}")
 
     def to_json(self) -> dict[str, Any]:
         """Without the fields that older runtimes do not know, where they change nothing."""
-        unchanged = {"stops": (), "alone": False, "min_p": 0.0, "penalty": 1.0, "bias": ()}
-        return {k: v for k, v in super().to_json().items() if k not in unchanged or v != unchanged[k]}
+        since = ("stops", "alone", "min_p", "penalty", "bias", "beams", "length_penalty")
+        unchanged = {f.name: f.default for f in fields(self) if f.name in since}
+        record = super().to_json().items()
+        return {k: v for k, v in record if k not in unchanged or v != unchanged[k]}
 
     @property
     def choice(self) -> Choice:
@@ -131,7 +144,11 @@ class Autoregressive(Sampler):
         *,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[Decoded]:
-        return decode(self, graphs, noise, conditions, steer=steer, progress=progress)
+        if self.beams == 1:
+            yield from decode(self, graphs, noise, conditions, steer=steer, progress=progress)
+            return
+        layout = search(self, graphs, noise.backend, noise.n, conditions, steer=steer, progress=progress)
+        yield Decoded(layout, layout.read.shape[1], whole=True)
 
     @property
     def forceable(self) -> bool:

@@ -36,12 +36,14 @@ class Decoded:
     def tokens(self, i: int) -> list[int]:
         """Of sample i, without what was not made yet."""
         known: list[int] = self.layout.samples()[i].tolist()
+        if self.steered is not None and self.steered.over[i] and not self.whole:
+            return known[: int(self.layout.lengths[i])] + self.steered.kept(i)
         known = known if self.whole else known[: self.columns - int(self.layout.led[i])]
         return known[: known.index(ABSENT)] if ABSENT in known else known
 
     def held(self, i: int) -> int:
         """Bytes at the end of its text that may still be taken away."""
-        return 0 if self.whole or self.steered is None else self.steered.held(i)
+        return 0 if self.whole or self.steered is None or self.steered.over[i] else self.steered.held(i)
 
 
 def decode(

@@ -60,7 +60,8 @@ class Layout:
 
     @cached_property
     def shifts(self) -> list[int]:
-        """The values of `led` that occur: once, since a small network takes a tenth of a millisecond a step."""
+        """The values of `led` that occur: once, since a small network takes a tenth of a millisecond a
+        step."""
         return [int(before) for before in np.unique(self.led)]
 
 

@@ -91,12 +91,17 @@ class Steered:
         """Bytes at the end of the sample's text that may still be taken away."""
         return self._steer.held(self.states[i])
 
+    def kept(self, i: int) -> list[int]:
+        """What is left of the tokens made for a sample that is over."""
+        return self._final[i][: self._layout.length - int(self._layout.lengths[i])]
+
     def finish(self) -> None:
         """Write what is left of the samples that it has ended, and −1 after it."""
-        for i, tokens in self._final.items():
-            row = self._layout.read[i, self._layout.lengths[i] + int(self._layout.led[i]) :]
-            kept = tokens[: len(row)]
-            row[:], row[: len(kept)] = ABSENT, kept
+        for i in self._final:
+            begin = int(self._layout.lengths[i]) + int(self._layout.led[i])
+            kept = self.kept(i)
+            self._layout.read[i, begin:] = ABSENT
+            self._layout.read[i, begin : begin + len(kept)] = kept
 
 
 def mask(steer: Steer, state: Any, left: int, logits: np.ndarray, ends: np.ndarray) -> np.ndarray:
