@@ -36,7 +36,7 @@ def gathered(files: Sequence[str]) -> dict[str, list[str]]:
 def read_clip(
     root: Path, files: Sequence[str], settings: Mapping[str, int], every: int
 ) -> tuple[np.ndarray | None, str]:
-    """Every so-manieth frame `(T, channels, size, size)` uint8, or None and the reason.
+    """Every `every`-th frame `(T, channels, size, size)` uint8, or None and the reason.
 
     settings: size, channels and background, as of `read_picture`
     """
@@ -57,10 +57,10 @@ def _frames(root: Path, files: Sequence[str], settings: Mapping[str, int]) -> It
                 yield fitted(frame, **settings)[0]
         return
     for path in files:
-        frame, reason = read_picture(root / path, **settings)
-        if frame is None:
+        picture, reason = read_picture(root / path, **settings)
+        if picture is None:
             raise ValueError(f"{path.rpartition('/')[2]}: {reason}")
-        yield frame
+        yield picture
 
 
 def _numbered(path: str) -> list[tuple[int, int, str]]:

@@ -50,7 +50,7 @@ class VideoDiffusion(Ddpm):
         self.past = spec[PAST].shape[0] if PAST in spec and config.conditioning.wants(PAST) else 0
         super().__init__(config, spec)
         if self.past:
-            self.conditions[PAST] = ConditionSpec(spec[PAST])
+            self.conditions = {**self.conditions, PAST: ConditionSpec(spec[PAST])}
 
     def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
         if spec.axes != "TCHW" or spec.is_tokens:
