@@ -117,3 +117,31 @@ def test_planted_damage_is_found_and_the_same_model_loses_nothing(dataset: Datas
 def test_it_needs_a_column_of_what_is_degraded(dataset: Dataset) -> None:
     assert not Restoration.applies(model("restore", "blurred", X, means), dataset)
     assert not Restoration.applies(model("restore", "x", X, means), dataset)
+
+
+def test_a_prediction_is_measured_beside_the_last_frame_standing_still() -> None:
+    """A brightness that grows by the same amount from frame to frame: who sees two frames knows the rest."""
+    clip, before = (ValueSpec("video", (t, 1, 8, 8), "TCHW", Real(-1.0, 1.0)) for t in (4, 2))
+    spec, parts = DataSpec({"x": clip, "past": before}), []
+    for n, seed in ((60, 1), (30, 2), (40, 3)):
+        rng = np.random.default_rng(seed)
+        whole = rng.uniform(-0.4, 0, (n, 1, 1, 8, 8)) + 0.1 * np.arange(6).reshape(6, 1, 1, 1)
+        whole = torch.from_numpy(whole.astype(np.float32))
+        parts.append(Split.of(spec, whole[:, 2:].contiguous(), past=whole[:, :2].contiguous()))
+    clips = Dataset("growing", spec, *parts, fingerprint="6" * 64)
+    steps = np.arange(1, 5, dtype=np.float32).reshape(1, 4, 1, 1, 1)
+    programs = {
+        "sample": one_shot("make", clip, clip.shape),
+        "continue": one_shot("go_on", clip, past=before),
+    }
+
+    def go_on(past: np.ndarray) -> np.ndarray:
+        return past[:, 1:] + steps * (past[:, 1:] - past[:, :1])
+
+    runner = Toy(programs, {"make": lambda z: z, "go_on": go_on})
+    section = judge().evaluate(judge().evidence(runner, clips, "test", 1000, 0), clips)
+    ratio = section.figures[0]
+    assert ratio.value > 90
+    # The last frame is 0.1, 0.2, 0.3, 0.4 too dark, of a range of 2.
+    assert ratio.reference == pytest.approx(-10 * math.log10((0.01 + 0.04 + 0.09 + 0.16) / 4 / 4), abs=1e-3)
+    assert ratio.reference_name == "the last known frame, standing still"

@@ -92,6 +92,8 @@ WORDS = DataSpec({"x": ValueSpec("text", (24,), "T", Tokens(7)), "class": ValueS
 FUTURE, PAST = (ValueSpec("series", (2, steps), "CT", Real(-math.inf, math.inf)) for steps in (6, 13))
 COVARIATES = ValueSpec("series", (3, 19), "CT", Real(-1.0, 1.0))
 FORECASTS = DataSpec({"x": FUTURE, "past": PAST, "covariates": COVARIATES})
+CLIPS = DataSpec.of("video", (3, 1, 8, 8), classes=3)
+LATER = DataSpec({"x": ValueSpec("video", (4, 2, 8, 16)), "past": ValueSpec("video", (2, 2, 8, 16))})
 SPECS = {
     "patches": PATCHES,
     "tall": TALL,
@@ -101,6 +103,8 @@ SPECS = {
     "words": WORDS,
     "series": SERIES,
     "forecasts": FORECASTS,
+    "clips": CLIPS,
+    "predictions": LATER,
 }
 
 ALL = {"digits": DIGITS, **SPECS}
@@ -133,6 +137,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("vqvae", {"books": 2, "codebook": "learned", "codes": 16}),
     ("vae", {"importance": 3, "total_correlation": 2.0}),
     ("forecaster", {"head": "mixture", "depth": 2}),
+    ("video-diffusion", {"temporal": ("attention",), "conditional": False}),
+    ("video-diffusion", {"temporal": ("convolution",), "patch": 2, "prediction": "epsilon"}),
 ]
 """Settings that change what a model consists of."""
 

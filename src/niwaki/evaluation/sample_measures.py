@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,7 +108,72 @@ def _modes(sets: SampleSets) -> dict[str, Result]:
     return {metric: result.with_floor(ideal[metric].value) for metric, result in found.items()}
 
 
+def _clips_alone(spec: DataSpec, classifier: bool) -> str:
+    return "" if spec.axes == "TCHW" else f"looks at clips, and the data are of modality '{spec.modality}'"
+
+
+def _consistency(sets: SampleSets) -> dict[str, Result]:
+    from niwaki.evaluation.metrics.motion import temporal_consistency
+
+    ideal = temporal_consistency(sets.reference)
+    return {"temporal_consistency": temporal_consistency(sets.samples).with_floor(ideal.value)}
+
+
+def _motion(sets: SampleSets) -> dict[str, Result]:
+    from niwaki.evaluation.metrics.motion import motion_error
+
+    low = sets.dataset.spec.low
+    ideal = motion_error(sets.reference, low)
+    return {"motion_error": motion_error(sets.samples, low).with_floor(ideal.value)}
+
+
+POSITION = "position"
+"""The column that says where the one thing in a clip is: x and y at every frame `(2, T)`, between walls."""
+
+
+def _one_position(spec: DataSpec, classifier: bool) -> str:
+    if reason := _clips_alone(spec, classifier):
+        return reason
+    if POSITION in spec:
+        place = spec[POSITION]
+        if place.shape == (2, spec.shape[0]) and place.low == 0 < place.high < math.inf:
+            return ""
+    return f"needs a column '{POSITION}' of one thing, x and y at every frame"
+
+
+def _position(sets: SampleSets) -> dict[str, Result]:
+    """What lies between a thing's place and its centre of brightness is what it is in training clips, within
+    the class where it is known."""
+    from niwaki.evaluation.metrics.motion import centres, position_error
+
+    spec, train = sets.dataset.spec, sets.dataset.train
+    rows = torch.arange(min(len(train), _OFFSETS))
+    place = train.column(POSITION).values(rows).cpu().numpy()[..., 0]
+    offsets = centres(train.values(rows).cpu().numpy()[:, :1], spec.low)[:, 0] - place
+    y = None if train.y is None else train.y.cpu().numpy()
+    by_class = np.tile(offsets.mean(0), (max(spec.classes, 1), 1))
+    if y is not None:
+        for name in np.unique(y[: len(rows)]):
+            by_class[name] = offsets[y[: len(rows)] == name].mean(0)
+    known = sets.labels is not None and y is not None
+    room = np.full(2, spec[POSITION].high)
+
+    def measured(x: np.ndarray, labels: np.ndarray | None) -> Result:
+        offset = offsets.mean(0) if labels is None else by_class[labels]
+        return position_error(x, spec.low, offset, room)
+
+    ideal = measured(sets.reference, y[sets.order] if known and y is not None else None)
+    found = measured(sets.samples, sets.labels if known else None)
+    return {"position_error": found.with_floor(ideal.value)}
+
+
+_OFFSETS = 2000
+"""Training clips that tell where in its place a thing's brightness lies, at most."""
+
 SAMPLE_MEASURES = (
+    SampleMeasure({"temporal_consistency": ("fidelity", "higher")}, _clips_alone, _consistency),
+    SampleMeasure({"motion_error": ("fidelity", "lower")}, _clips_alone, _motion),
+    SampleMeasure({"position_error": ("fidelity", "lower")}, _one_position, _position),
     SampleMeasure({"ms_ssim": ("diversity", "lower")}, _images_alone, _ms_ssim),
     SampleMeasure(
         {"modes_reached": ("diversity", "higher"), "modes_divergence": ("diversity", "lower")},

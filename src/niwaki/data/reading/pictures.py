@@ -8,7 +8,17 @@ import numpy as np
 
 from niwaki_runtime.errors import first_line
 
-__all__ = ["ANIMATED", "BROKEN", "DEEP", "ENLARGED", "REMARKS", "SHALLOW", "is_grey", "read_picture"]
+__all__ = [
+    "ANIMATED",
+    "BROKEN",
+    "DEEP",
+    "ENLARGED",
+    "REMARKS",
+    "SHALLOW",
+    "fitted",
+    "is_grey",
+    "read_picture",
+]
 
 BROKEN, ENLARGED, ANIMATED, SHALLOW, DEEP = 1, 2, 4, 8, 16
 REMARKS = {"enlarged": ENLARGED, "animated": ANIMATED, "shallow": SHALLOW, "deep": DEEP}
@@ -49,19 +59,27 @@ def read_picture(path: Path, size: int, channels: int, background: int) -> tuple
         with Image.open(path) as file:
             full = file.size
             file.draft(MODES[channels], (2 * size, 2 * size))  # lets JPEG decode at a fraction of its size
-            picture, remarks = _mode(_middle(_upright(file)), channels, background)
+            array, remarks = fitted(file, size, channels, background)
             animated = _animated(file)
-        scale = size / min(picture.size)
-        width, height = (max(size, round(side * scale)) for side in picture.size)
-        picture = picture.resize((width, height), Image.Resampling.LANCZOS)
-        left, top = (width - size) // 2, (height - size) // 2
-        array = np.asarray(picture.crop((left, top, left + size, top + size)))
     except Exception as error:
         # PIL's parsers raise whatever broken bytes lead them to. Some texts name the path, as callers do
         return None, first_line(error).replace(str(path), path.name).replace("\n", " ")
-    array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     remarks += ["enlarged"] * (min(full) < size) + ["animated"] * animated
     return array, " ".join(remarks)
+
+
+def fitted(picture, size: int, channels: int, background: int):  # type: ignore[no-untyped-def]
+    """An opened picture (of an animation its present frame) as `(channels, size, size)` uint8, and remarks.
+    Raises what PIL raises, and ValueError for pixels whose range is unknown."""
+    from PIL import Image
+
+    picture, remarks = _mode(_middle(_upright(picture)), channels, background)
+    scale = size / min(picture.size)
+    width, height = (max(size, round(side * scale)) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.LANCZOS)
+    left, top = (width - size) // 2, (height - size) // 2
+    array = np.asarray(picture.crop((left, top, left + size, top + size)))
+    return (array[None] if array.ndim == 2 else array.transpose(2, 0, 1)), remarks
 
 
 def _animated(picture) -> bool:  # type: ignore[no-untyped-def]  # PIL is imported lazily

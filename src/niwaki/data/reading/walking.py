@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from niwaki.core.store import hash_file
 from niwaki.data.audit import LEFT_OUT, Finding, Level, shortened
 
-__all__ = ["Walk", "alike", "ending", "walk"]
+__all__ = ["Walk", "alike", "ending", "hash_or_reason", "walk"]
 
 HIDDEN = (".", "__MACOSX")
 
@@ -202,3 +203,11 @@ def alike(names: Iterable[str]) -> list[tuple[str, ...]]:
     for name in names:
         groups.setdefault(unicodedata.normalize("NFKC", name).strip().casefold(), []).append(name)
     return [tuple(sorted(group)) for group in groups.values() if len(group) > 1]
+
+
+def hash_or_reason(path: Path) -> str:
+    """The hash of a file's bytes, or why it cannot be read (whoever reads it will say so by name)."""
+    try:
+        return hash_file(path)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.core.paths import expanded
-from niwaki.core.store import hash_file
 from niwaki.data.audit import ASSUMED, LEFT_OUT, Finding, Level, shortened
 from niwaki.data.cache import cached
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
@@ -30,7 +29,7 @@ from niwaki.data.reading.pictures import (
     is_grey,
     read_picture,
 )
-from niwaki.data.reading.walking import walk
+from niwaki.data.reading.walking import hash_or_reason, walk
 from niwaki.data.splitting import hash_samples
 
 __all__ = ["FolderOptions", "folder"]
@@ -122,7 +121,7 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
     ingredients: dict[str, Any] = {
         "version": VERSION,
         "options": {**options.model_dump(exclude={"path", "splits"}), "channels": channels},
-        "files": [_hash(root / path) for path in images],
+        "files": [hash_or_reason(root / path) for path in images],
     }
     found, remarks = cached("folder", ingredients, lambda: _read(root, images, options, channels, progress))
     state = found["state"].numpy()
@@ -143,13 +142,6 @@ def folder(config: DataConfig, options: FolderOptions, progress: Progress | None
         root.name or "folder", spec, x, y, assignment=assignment,
         item_names=[images[i] for i in good], findings=findings,
     )  # fmt: skip
-
-
-def _hash(path: Path) -> str:
-    try:
-        return hash_file(path)
-    except OSError as error:  # the reading will say so by name
-        return f"unreadable: {error.strerror}"
 
 
 def _remarks(images: Sequence[str], state: np.ndarray, reasons: str) -> list[Finding]:

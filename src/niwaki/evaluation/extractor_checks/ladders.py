@@ -52,6 +52,7 @@ SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 STRENGTHS = {
     "blur": ((0.0, 0.05, 0.08, 0.12, 0.2), "σ as a share of the longest side"),
     "noise": ((0.0, 0.05, 0.1, 0.2, 0.4), "standard deviation as a share of the value range"),
+    "order": ((0.0, 0.25, 0.5, 0.75, 1.0), "share of the clips whose frames are in another order"),
     "contrast": ((0.0, 0.15, 0.3, 0.5, 0.7), "share of the way to the sample's own mean"),
 }
 
@@ -62,10 +63,10 @@ def check_extractor(
     """Climb the ladders with the training split, against `split`.
 
     split: real samples, at least 40; not `train`
-    Raises CallError for another modality than image, series or vector, and for too few samples.
+    Raises CallError for another modality than image, series, vector or video, and for too few samples.
     """
     spec = dataset.spec
-    if spec.modality not in ("image", "series", "vector"):
+    if spec.modality not in ("image", "series", "vector", "video"):
         raise CallError(f"there are no ladders for the modality '{spec.modality}'")
     held = dataset.split(split)
     if split == "train":
@@ -93,7 +94,7 @@ def check_extractor(
     climb = partial(_climb, real=real, n_real=n_real, seed=seed)
     ladders = []
     try:
-        for name in STRENGTHS if len(spec.shape) > 1 else ("noise", "contrast"):
+        for name in _corruptions(spec):
             strengths, unit = STRENGTHS[name]
             ladders.append(
                 climb(name, "corruption", unit, strengths, _corrupted(extractor, dataset, name, n))
@@ -108,6 +109,12 @@ def check_extractor(
     except CallError as error:  # features that the metrics refuse
         return Fitness.of(extractor.name, ladders, str(error), **known)
     return Fitness.of(extractor.name, ladders, **known)
+
+
+def _corruptions(spec: DataSpec) -> tuple[str, ...]:
+    """Those that mean something for such samples: vectors have no neighbours, only clips have an order."""
+    blurred = ("blur",) if len(spec.shape) > 1 else ()
+    return (*blurred, "noise", *(("order",) if spec.axes == "TCHW" else ()), "contrast")
 
 
 Rungs = Callable[[np.random.Generator], Iterable[tuple[np.ndarray, np.ndarray]]]
@@ -170,7 +177,8 @@ def _corrupted(extractor: Extractor, dataset: Dataset, name: str, n: int) -> Run
 def corrupt(
     x: np.ndarray, name: str, strength: float, spec: DataSpec, rng: np.random.Generator
 ) -> np.ndarray:
-    """Samples `(n, *shape)` blurred, with noise, or with less contrast; the strengths are those of STRENGTHS.
+    """Samples `(n, *shape)` blurred, with noise, with frames in another order, or with less contrast; the
+    strengths are those of STRENGTHS.
 
     Vectors have no range that means anything and no mean of their own: their noise is a share of each
     coordinate's deviation, their contrast is lost towards the mean of all.
@@ -179,7 +187,14 @@ def corrupt(
         return x
     vectors = x.ndim == 2
     if name == "blur":
-        return blur(x, strength * max(spec.shape[1:]), range(2, x.ndim))
+        sides = [at for at, axis in enumerate(spec.axes, 1) if axis in "HW"] or list(range(2, x.ndim))
+        return blur(x, strength * max(x.shape[at] for at in sides), sides)
+    if name == "order":
+        some = rng.permutation(len(x))[: round(strength * len(x))]
+        order = rng.permuted(np.broadcast_to(np.arange(x.shape[1]), (len(some), x.shape[1])), axis=1)
+        out = x.copy()
+        out[some] = np.take_along_axis(x[some], order.reshape(*order.shape, *(1,) * (x.ndim - 2)), axis=1)
+        return out
     if name == "noise":
         # four deviations are about what the range is to a picture
         width = 4 * x.std(0, keepdims=True) if vectors else value_widths(spec, x)

@@ -31,7 +31,9 @@ from niwaki_runtime.specs import SAMPLE
 
 __all__ = ["PROGRAMS", "Restoration"]
 
-PROGRAMS = ("restore", "upscale", "inpaint")
+CONTINUE = "continue"
+PROGRAMS = ("restore", "upscale", "inpaint", CONTINUE)
+_NAMED = {CONTINUE: "the last known frame, standing still"}
 _SHOWN = 4
 _METHOD = "restored as another sample"
 
@@ -47,12 +49,13 @@ FIDELITY = Axis(
 
 @register_judge("restoration")
 class Restoration(Judge):
-    """PSNR, structural similarity and feature distance of what `restore`, `upscale` or `inpaint` gives; a
+    """PSNR, structural similarity and feature distance of what `restore`, `upscale`, `inpaint` or `continue`
+    (a clip after its past) gives; a
     verdict on fidelity by pairs.
 
     It speaks where such a program gives what `x` is and is given columns of the data (`low`, `masked`,
     `mask` …). Where the degraded version is of the sample's shape, or smaller by whole factors, it is judged
-    itself, enlarged by repetition: the reference that a restoration has to beat.
+    itself, enlarged by repetition (of a past, its last frame): the reference that a restoration has to beat.
     The margin is what it costs to restore 5 % of the samples as another one.
 
     evidence: `restored` `(n, *shape)` float32; facts: the `program`, the `degraded` column
@@ -76,7 +79,7 @@ class Restoration(Judge):
         degraded = [  # a mask is given, too, and has other values
             k
             for k, v in inputs.items()
-            if k in spec and spec[k].values == spec.values and enlarged(v[:1], spec.shape) is not None
+            if k in spec and spec[k].values == spec.values and _stand_in(name, v[:1], spec.shape) is not None
         ]
         facts = {**where(runner), "program": name, "degraded": degraded[0] if degraded else None}
         return Evidence(self.name, split, n, seed, {"restored": made}, facts)
@@ -87,7 +90,7 @@ class Restoration(Judge):
         span = value_span(dataset.spec, truth)
         measured = {"restored": restored} | ({} if given is None else {"degraded": given})
         ratio = {k: psnr(x, truth, span) for k, x in measured.items()}
-        named = "" if given is None else "the degraded version"
+        named = "" if given is None else _NAMED.get(evidence.facts["program"], "the degraded version")
         figures = [_figure("PSNR in dB", ratio, "higher", named)]
         for measure in MEASURES.values():
             each = {k: measure.of(x, truth, dataset.spec.x) for k, x in measured.items()}
@@ -155,7 +158,7 @@ class Restoration(Judge):
         if column is None or column not in dataset.spec:
             return None
         rows = first_rows(dataset.split(evidence.split), column, evidence.n)
-        return enlarged(rows.astype(np.float32), dataset.spec.shape)
+        return _stand_in(evidence.facts["program"], rows.astype(np.float32), dataset.spec.shape)
 
     def _in_features(self, measured: dict[str, np.ndarray], truth: np.ndarray, named: str) -> list[Figure]:
         """Distance to the truth in features, in that of neighbouring real samples."""
@@ -179,6 +182,11 @@ def _figure(name: str, values: dict[str, Any], better: str, named: str) -> Figur
         name, float(own.mean()), mean_interval(own), "fidelity", better,
         None if given is None else float(given.mean()), named if given is not None else "",
     )  # fmt: skip
+
+
+def _stand_in(program: str, given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:
+    """What was given, of a sample's shape; of a past that is continued its last frame, standing still."""
+    return enlarged(given[:, -1:] if program == CONTINUE else given, shape)
 
 
 def _program(runner: Runner, dataset: Dataset) -> str | None:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from niwaki.core.contract import (
     Batch,
@@ -66,7 +66,7 @@ class Ddpm(GenerativeModel):
     def __init__(self, config: DenoiserConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        channels, height, width = image_shape(spec, self.name)
+        channels, height, width = self.frame_shape(spec)
         if (spec.low, spec.high) != (-1.0, 1.0):
             raise CallError(f"'{self.name}' needs values in −1 … 1, not {spec.low} … {spec.high}")
         halvings = len(config.widths) - 1
@@ -80,18 +80,30 @@ class Ddpm(GenerativeModel):
             raise CallError("guidance needs labels and model.conditioning.drop above 0")
         null = self.classes if self.guided else None
         self.conditions = class_condition(spec, null) if self.classes else {}
-        self.denoiser = UNet(
-            channels,
-            widths=config.widths,
-            blocks=config.blocks,
-            attention=[height // 2**i in config.attention for i in range(len(config.widths))],
-            heads=config.heads,
-            classes=self.classes,
-            null=self.guided,
-            groups=config.groups,
-            dropout=config.dropout,
-        )
+        self.denoiser = self.network(channels, height)
         self.path = TensorProcess(config.process())
+
+    def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
+        """(C, H, W) of what the network halves. Raises CallError for data that this model is not for."""
+        return image_shape(spec, self.name)
+
+    def network(self, channels: int, height: int) -> nn.Module:
+        """The denoiser: x_t, t and the conditions → what the config's `prediction` says."""
+        return UNet(channels, **self.network_settings(height))
+
+    def network_settings(self, height: int) -> dict[str, Any]:
+        """Settings of a `UNet` over feature maps of that height."""
+        c = self.config
+        return {
+            "widths": c.widths,
+            "blocks": c.blocks,
+            "attention": [height // 2**i in c.attention for i in range(len(c.widths))],
+            "heads": c.heads,
+            "classes": self.classes,
+            "null": self.guided,
+            "groups": c.groups,
+            "dropout": c.dropout,
+        }
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("denoiser", ("denoiser",)),)
@@ -104,20 +116,28 @@ class Ddpm(GenerativeModel):
         eps = torch.randn(batch.x.shape, generator=ctx.rng, device=batch.x.device)
         a, s = (columns(level, eps) for level in self.path.levels(t))
         x = noised(batch.x, eps, a, s)
-        inputs = [process.network_input(x, a, s), self.path.network_time(t)]
-        y = labels_of(batch, self.classes, self.name)
-        if y is not None:
-            share = self.config.conditioning.drop
-            inputs.append(drop_labels(y, self.classes, share, ctx.rng) if self.guided else y)
+        inputs = [process.network_input(x, a, s), self.path.network_time(t), *self.asked(batch, ctx)]
         target = process.conversion(said).target(batch.x, eps, a, s)
         error = (self.denoiser(*inputs).float() - target).square()
         return {"denoiser": (process.loss_weight(said, a, s) * error).mean()}
 
+    def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
+        """The conditions as the network is given them in training, in their order."""
+        y = labels_of(batch, self.classes, self.name)
+        if y is None:
+            return []
+        share = self.config.conditioning.drop
+        return [drop_labels(y, self.classes, share, ctx.rng) if self.guided else y]
+
+    def condition_ports(self) -> list[Port]:
+        """The denoiser's inputs after x and t, in the order of the conditions."""
+        if not self.classes:
+            return []
+        return [Port("class", (1,), "int64", high=self.classes + int(self.guided))]
+
     def graphs(self) -> dict[str, Graph]:
-        inputs = [Port("x", (1, *self.spec.shape)), Port("t", (1,))]
-        if self.classes:
-            inputs.append(Port("class", (1,), "int64", high=self.classes + int(self.guided)))
-        return {"denoiser": Graph("denoiser", self.denoiser, tuple(inputs))}
+        inputs = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
+        return {"denoiser": Graph("denoiser", self.denoiser, inputs)}
 
     def sampler(self) -> Diffusion:
         c = self.config
@@ -131,9 +151,10 @@ class Ddpm(GenerativeModel):
         ).override(**c.sampling)
 
     def programs(self) -> dict[str, Program]:
-        """`sample`; `inpaint` makes what is not known of an image: `mask` is 1 where `known` counts, and by
+        """`sample`; `inpaint` makes what is not known of a sample: `mask` is 1 where `known` counts, and by
         default 0 everywhere."""
-        _, height, width = self.spec.shape
-        mask = ConditionSpec(ValueSpec("mask", (1, height, width), "CHW", Real(0.0, 1.0)), null=0.0)
-        inputs = {"known": ConditionSpec(self.spec.x), "mask": mask, **self.conditions}
-        return {**super().programs(), "inpaint": Program(Inpaint(self.sampler()), inputs, self.spec.x)}
+        x = self.spec.x
+        one = tuple(1 if axis == "C" else side for axis, side in zip(self.spec.axes, x.shape, strict=True))
+        mask = ConditionSpec(ValueSpec("mask", one, self.spec.axes, Real(0.0, 1.0)), null=0.0)
+        inputs = {"known": ConditionSpec(x), "mask": mask, **self.conditions}
+        return {**super().programs(), "inpaint": Program(Inpaint(self.sampler()), inputs, x)}

@@ -79,7 +79,7 @@ class UNet(nn.Module):
             parts: list[nn.Module] = [ResidualBlock(inputs, outputs, time, groups, dropout)]
             if attend:
                 parts.append(Attention2d(outputs, heads, groups))
-            return nn.ModuleList(parts)
+            return nn.ModuleList([*parts, *self.further_layers(outputs, heads, groups, attend)])
 
         self.down = nn.ModuleList()
         skips, width = [widths[0]], widths[0]
@@ -95,6 +95,7 @@ class UNet(nn.Module):
             [
                 ResidualBlock(width, width, time, groups, dropout),
                 *([Attention2d(width, heads, groups)] if any(attention) else []),
+                *self.further_layers(width, heads, groups, any(attention)),
                 ResidualBlock(width, width, time, groups, dropout),
             ]
         )
@@ -110,7 +111,16 @@ class UNet(nn.Module):
             nn.GroupNorm(groups, width), nn.SiLU(), near_zero_init(nn.Conv2d(width, channels, 3, padding=1))
         )
 
+    def further_layers(self, width: int, heads: int, groups: int, attend: bool) -> list[nn.Module]:
+        """What follows the residual block of every stage, and its attention where it has one: nothing in an
+        image."""
+        return []
+
     def forward(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
+        return self.denoise(self.first(x), self.embed_time(t, conditions))
+
+    def embed_time(self, t: Tensor, conditions: Sequence[Tensor]) -> Tensor:
+        """What residual blocks are told of the time and of classes and vectors: `(n, 4·widths[0])`."""
         time = self.clock(t)
         if self.embed is not None:
             time = time + self.embed(conditions[0])
@@ -118,8 +128,10 @@ class UNet(nn.Module):
             self.vectors, conditions[len(conditions) - len(self.vectors) :], strict=True
         ):
             time = time + layer(vector)
-        time = self.time_activation(time)
-        h = self.first(x)
+        return self.time_activation(time)
+
+    def denoise(self, h: Tensor, time: Tensor) -> Tensor:
+        """Features `(n, widths[0], H, W)` of the first convolution → the output `(n, C, H, W)`."""
         skips = [h]
         for stage in self.down:
             h = _run(stage, h, time)

@@ -1,0 +1,64 @@
+"""A U-Net of clips, factorised over space and time (Ho et al., "Video diffusion models", NeurIPS 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.models.diffusion.unet import UNet
+from niwaki.models.video.temporal import TEMPORAL
+
+__all__ = ["SpaceTimeUNet"]
+
+
+class SpaceTimeUNet(UNet):
+    """x_t `(n, T, C, H, W)`, t float32 `(n,)`, classes int64 `(n,)`, past `(n, P, C, H, W)` → the prediction,
+    like x_t.
+
+    Convolutions, norms and attention over space take every frame as an image of its own; after those of each
+    stage come the layers over time. Of a past the frames come before those that are made, through a first
+    convolution of their own, which also tells them apart: they are known, and have no noise.
+
+    frames:   T
+    past:     P, 0 for none
+    temporal: names of the layers over time (`TEMPORAL`), in their order; those that attend are where there is
+              attention over space
+    patch:    edge in pixels of what the network treats as one place
+    settings: those of `UNet`
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        *,
+        frames: int,
+        past: int = 0,
+        temporal: Sequence[str] = ("convolution", "attention"),
+        patch: int = 1,
+        **settings: Any,
+    ) -> None:
+        self._length, self._temporal = frames + past, tuple(temporal)  # asked for while the stages are made
+        super().__init__(channels * patch**2, **settings)
+        self.frames, self.past = frames, past
+        self.to_patches, self.to_pixels = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
+        self.first_past = (
+            nn.Conv2d(channels * patch**2, settings["widths"][0], 3, padding=1) if past else None
+        )
+
+    def further_layers(self, width: int, heads: int, groups: int, attend: bool) -> list[nn.Module]:
+        chosen = (TEMPORAL[name] for name in self._temporal)
+        return [layer(width, self._length, heads, groups) for layer in chosen if attend or not layer.attends]
+
+    def forward(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
+        h = self.first(self.to_patches(x.flatten(0, 1)))
+        if self.first_past is not None:
+            *conditions, past = conditions  # type: ignore[assignment]
+            known = self.first_past(self.to_patches(past.flatten(0, 1)))
+            both = known.unflatten(0, (-1, self.past)), h.unflatten(0, (-1, self.frames))
+            h = torch.cat(both, dim=1).flatten(0, 1)
+        time = self.embed_time(t, conditions)
+        out = self.denoise(h, time[:, None].expand(-1, self._length, -1).flatten(0, 1))
+        return self.to_pixels(out).unflatten(0, (-1, self._length))[:, self.past :]
