@@ -60,6 +60,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gan-ensemble": {"members": 2, "settings": {"latent": 6, "width": 8, "embedding": 4}},
     "transformer-gan": {"critic_width": 8, "ratio": 1},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
+    "var": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
     "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
     "state-space": {"width": 16, "depth": 2, "heads": 2, "state": 3},
@@ -131,6 +132,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("transformer", {"conditioning": {"drop": 0.5}, "sampling": {"top_k": 5}}),
     ("hierarchical-vae", {"likelihood": "logistic", "conditional": False, "bound": 2}),
     ("vqvae", {"books": 2, "codebook": "learned", "codes": 16}),
+    ("vqvae", {"prior": "masked", "prior_steps": 3, "conditional": False}),
+    ("residual-vq", {"prior": "masked"}),
+    ("var", {"codebook": "learned", "scales": (1, 4), "conditional": False}),
     ("vae", {"importance": 3, "total_correlation": 2.0}),
     ("forecaster", {"head": "mixture", "depth": 2}),
 ]
