@@ -13,7 +13,7 @@ from model_cases import make
 from niwaki.core.contract import DataSpec
 from niwaki.models.autoregressive.wavenet import WaveNet
 from niwaki_runtime.samplers import Autoregressive, Cascade
-from niwaki_runtime.samplers.autoregressive import carry
+from niwaki_runtime.samplers.reading import carry
 
 LENGTH = 21
 SOUND = DataSpec.of("audio", (LENGTH,), classes=3)

@@ -17,7 +17,10 @@ from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.direct_coding import DirectCoding
 from niwaki_runtime.samplers.inpaint import Inpaint
 from niwaki_runtime.samplers.local_bits_back import LocalBitsBack
+from niwaki_runtime.samplers.masked import Masked
+from niwaki_runtime.samplers.masked_bound import MaskedBound
 from niwaki_runtime.samplers.mixture import Mixture
+from niwaki_runtime.samplers.next_scale import NextScale
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 from niwaki_runtime.samplers.raster import Raster
@@ -33,7 +36,10 @@ __all__ = [
     "DirectCoding",
     "Inpaint",
     "LocalBitsBack",
+    "Masked",
+    "MaskedBound",
     "Mixture",
+    "NextScale",
     "Noise",
     "NumpyBackend",
     "OneShot",

@@ -1,26 +1,21 @@
-"""What models of token sequences share: the token before the first, labels, cross-entropy, exact `log_prob`,
+"""What causal models of token sequences share: the token before the first, cross-entropy, exact `log_prob`,
 prompts, and sampling token by token with state."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from niwaki.core.contract import (
     Batch,
-    CallError,
     ConditionSpec,
     Context,
-    DataSpec,
-    GenerativeModel,
     Graph,
-    Phase,
     Port,
     Program,
     Real,
@@ -28,86 +23,32 @@ from niwaki.core.contract import (
     ValueSpec,
     View,
 )
-from niwaki.models.registry import ModelConfig
-from niwaki.nn.layers.dropout import Dropout
+from niwaki.models.autoregressive.token_network import TokenNetwork, TokenNetworkConfig
 from niwaki_runtime.programs import BITS, CODEC
 from niwaki_runtime.samplers import Autoregressive, DirectCoding, OneShot, Sampler
 
 __all__ = ["TokenModel", "TokenModelConfig"]
 
-_INITIAL = 0.02  # standard deviation of fresh weights (Radford et al. 2019)
 
-
-class TokenModelConfig(ModelConfig):
+class TokenModelConfig(TokenNetworkConfig):
     """
-    width:   of the stream that layers read and add to
-    dropout: of the embeddings and of what layers add
-    tied:    one matrix for the embeddings and the logits (Press & Wolf 2017)
-    prompt:  tokens of the longest prompt; None is all but one, 0 takes none
+    prompt: tokens of the longest prompt; None is all but one, 0 takes none
     """
 
-    width: int = Field(256, ge=2)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    tied: bool = True
     prompt: int | None = Field(None, ge=0)
 
 
-class TokenModel(GenerativeModel):
+class TokenModel(TokenNetwork):
     """p(x) = Π p(xᵢ | x₀ … xᵢ₋₁, labels) over sequences of one length.
 
-    Before the first token stands one that no sequence holds, number n; labels (classes) are added to every
-    embedding. A subclass makes its layers between `begin` and `finish`, and says how they read: `think` a
-    whole sequence, `advance` one token, with the state of `carried`. Where samples are no tokens themselves,
-    it says what tokens they have (`vocabulary`, `tokens_of`).
+    Before the first token stands one that no sequence holds. A subclass says how its layers read: `think` a
+    whole sequence, `advance` one token, with the state of `carried`.
 
     config: TokenModelConfig
     spec:   tokens `(T,)`
     """
 
-    example_spec: ClassVar[DataSpec] = DataSpec.of("text", (64,))
     config: TokenModelConfig
-    norm: nn.Module
-
-    def begin(self, config: TokenModelConfig, spec: DataSpec) -> None:
-        """Embeddings and labels. Raises CallError for data that `vocabulary` refuses."""
-        self.config, self.spec = config, spec
-        self.length, self.tokens = self.vocabulary(spec)
-        asked = config.conditioning
-        self.conditions = _label_conditions(spec, asked.columns, asked.drop > 0, self.name)
-        self.embed = nn.Embedding(self.tokens + 1, config.width)
-        self.labels = nn.ModuleList(
-            nn.Embedding(c.size + (c.null is not None), config.width) for c in self.conditions.values()
-        )
-        self.drop = Dropout(config.dropout)
-
-    def vocabulary(self, spec: DataSpec) -> tuple[int, int]:
-        """Tokens of one sample, and how many different ones there are. Raises CallError for data that are no
-        sequences of tokens."""
-        if spec.axes != "T" or not spec.is_tokens:
-            raise CallError(
-                f"'{self.name}' makes sequences of tokens (T); this data set holds {spec.modality} of shape "
-                f"{spec.shape}"
-            )
-        return spec.shape[0], spec.levels
-
-    def tokens_of(self, x: Tensor) -> Tensor:
-        """Samples `(n, *shape)` → their tokens `(n, T)` int64."""
-        return x
-
-    def finish(self, depth: int, added: tuple[str, ...], inputs: int | None = None) -> None:
-        """The logits' matrix, and fresh weights; those of layers whose names end in `added` are smaller,
-        since 2·depth of them add up in the stream. inputs: of the logits, where it is not `width`"""
-        self.head = nn.Linear(inputs or self.config.width, self.tokens + 1, bias=False)
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=_INITIAL)
-            if isinstance(module, nn.Linear) and module.bias is not None:
-                nn.init.zeros_(module.bias)
-        for name, weight in self.named_parameters():
-            if name.endswith(added):
-                nn.init.normal_(weight, std=_INITIAL / math.sqrt(2 * depth))
-        if self.config.tied:
-            self.head.weight = self.embed.weight
 
     @abstractmethod
     def think(self, h: Tensor) -> Tensor:
@@ -123,31 +64,9 @@ class TokenModel(GenerativeModel):
         """State of `advance`."""
 
     @property
-    @abstractmethod
-    def layers(self) -> tuple[str, ...]:
-        """Names of the parts between embeddings and logits."""
-
-    @property
     def strides(self) -> int:
         """Tokens that a prompt is read by at once; 1 where tokens beyond its end would stay in the state."""
         return 1
-
-    def phases(self) -> tuple[Phase, ...]:
-        labels = ("labels",) if self.conditions else ()
-        head = () if self.config.tied else ("head",)
-        return (Phase("nll", ("embed", *labels, *self.layers, *head)),)
-
-    def _enter(self, tokens: Tensor, labels: tuple[Tensor, ...]) -> Tensor:
-        """Tokens `(n, t)` and labels `(n,)` → the stream `(n, t, width)`."""
-        x: Tensor = self.embed(tokens)
-        for embedding, label in zip(self.labels, labels, strict=True):
-            x = x + embedding(label).unsqueeze(1)
-        return x
-
-    def _leave(self, x: Tensor) -> Tensor:
-        """The stream → logits `(n, t, tokens)`; that of the first token, which is never made, is cut off."""
-        logits: Tensor = self.head(self.norm(x))
-        return logits[..., : self.tokens]
 
     def logits(self, x: Tensor, *labels: Tensor) -> Tensor:
         """Teacher forcing: tokens `(n, T)` → logits `(n, T, tokens)` of each given those before it."""
@@ -159,22 +78,6 @@ class TokenModel(GenerativeModel):
         tokens = self.tokens_of(batch.x)
         logits = self.logits(tokens, *self._asked(batch, ctx)).float()
         return {"nll": F.cross_entropy(logits.flatten(0, 1), tokens.flatten())}
-
-    def _asked(self, batch: Batch, ctx: Context) -> tuple[Tensor, ...]:
-        """The batch's labels; a share of the samples loses all of theirs. Raises CallError without labels."""
-        missing = [name for name in self.conditions if name not in batch]
-        if missing:
-            raise CallError(
-                f"'{self.name}' is conditional, and the batch has no labels '{missing[0]}'; "
-                "set conditioning: {columns: []} for this data"
-            )
-        found = tuple(batch[name] for name in self.conditions)
-        drop = self.config.conditioning.drop
-        if not found or not drop:
-            return found
-        coin = torch.rand(len(batch), generator=ctx.rng, device=batch.x.device) < drop
-        sizes = [c.size for c in self.conditions.values()]
-        return tuple(torch.where(coin, size, label) for size, label in zip(sizes, found, strict=True))
 
     def log_prob(self, x: Tensor, *labels: Tensor) -> Tensor:
         """log p of the tokens of samples, in nats `(n,)`. Exact: tokens have probabilities."""
@@ -195,10 +98,7 @@ class TokenModel(GenerativeModel):
         return (logits.squeeze(1), *news)
 
     def graphs(self) -> dict[str, Graph]:
-        labels = tuple(
-            Port(name, (1,), "int64", high=c.size + (c.null is not None))
-            for name, c in self.conditions.items()
-        )
+        labels = self._label_ports()
         held, stride = self.carried(), self.strides
         place = Port("position", (1,), "int64", batch_axis=None, high=self.length - stride + 1)
         # One more than there are tokens: the one before the first.
@@ -241,18 +141,3 @@ class TokenModel(GenerativeModel):
         found["log_prob"] = Program(read, asked, nats)
         found[CODEC] = Program(DirectCoding.of(self._reading("")), asked, BITS)
         return found
-
-
-def _label_conditions(
-    spec: DataSpec, columns: tuple[str, ...] | None, droppable: bool, model: str
-) -> dict[str, ConditionSpec]:
-    """The labels that samples can be asked by: those of `columns`, or all that the data have.
-
-    Raises CallError for a column that is no label.
-    """
-    labels = [name for name, value in spec.columns.items() if value.is_tokens and value.shape == ()]
-    for name in columns or ():
-        if not (spec[name].is_tokens and spec[name].shape == ()):
-            raise CallError(f"'{model}' can be asked by labels; '{name}' is {spec[name].modality}")
-    wanted = labels if columns is None else columns
-    return {name: ConditionSpec(spec[name], spec[name].levels if droppable else None) for name in wanted}

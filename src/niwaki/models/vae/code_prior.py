@@ -1,4 +1,7 @@
-"""A small causal transformer over codes: all at once in training, one by one with a cache in sampling."""
+"""A small causal transformer over codes: all at once in training, one by one with a cache in sampling.
+
+Priors of codes answer to `loss`, `graph`, `writing` and `coding`; another is `masked_prior`.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from torch.nn import functional as F
 
 from niwaki.core.contract import Graph, Port, State, View
 from niwaki.nn.layers.dropout import Dropout
+from niwaki_runtime.samplers import Autoregressive, DirectCoding
 
 __all__ = ["CodePrior"]
 
@@ -88,6 +92,19 @@ class CodePrior(nn.Module):
         for block in self.blocks:
             x = block(x)
         return self.head(self.norm(x))
+
+    def loss(self, numbers: Tensor, y: Tensor | None, rng: torch.Generator) -> dict[str, Tensor]:
+        """Cross-entropy of codes `(n, length)`, in nats per code."""
+        logits = self(numbers, y)
+        return {"nll": F.cross_entropy(logits.float().flatten(0, 1), numbers.flatten())}
+
+    def writing(self, conditions: tuple[str, ...]) -> Autoregressive:
+        """Codes, one after another, by the graph `prior`."""
+        return Autoregressive(length=self.length, first=self.codes, graph="prior", conditions=conditions)
+
+    def coding(self, conditions: tuple[str, ...]) -> DirectCoding | None:
+        """How images are coded by what it says of their codes."""
+        return DirectCoding.of(self.writing(conditions), read="encoder", draw="decoder")
 
     def step(self, token: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """token `(n,)`, its place `(1,)`, the class if there is one, caches → logits `(n, codes)`, rows."""

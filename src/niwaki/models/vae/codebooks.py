@@ -67,7 +67,8 @@ class Codebook(nn.Module):
         return {"commitment": self.beta * (h - e.detach()).square().mean()}
 
     def begin(self, h: Tensor, rng: torch.Generator) -> None:
-        """Set the vectors from features `(m, dim)`, by Lloyd's k-means from a random choice of them."""
+        """Set the vectors from features `(…, dim)`, by Lloyd's k-means from a random choice of them."""
+        h = h.flatten(0, -2)
         table = h[torch.randint(0, len(h), (self.codes,), generator=rng, device=h.device)].float()
         for _ in range(_LLOYD):
             near = torch.cdist(h.float(), table).argmin(1)
@@ -77,7 +78,8 @@ class Codebook(nn.Module):
         self.place(table, torch.ones(self.codes, dtype=torch.bool, device=h.device))
 
     def revive(self, h: Tensor, rng: torch.Generator) -> None:
-        """Move codes that were not chosen since the last call to random features `(m, dim)`."""
+        """Move codes that were not chosen since the last call to random features `(…, dim)`."""
+        h = h.flatten(0, -2)
         dead = self.used == 0
         fresh = h[torch.randint(0, len(h), (self.codes,), generator=rng, device=h.device)].float()
         self.place(fresh, dead)

@@ -68,13 +68,13 @@ class ResidualCodebook(nn.Module):
         return h + (told - h).detach(), torch.stack(numbers, -1), terms
 
     def begin(self, h: Tensor, rng: torch.Generator) -> None:
-        """Each book from what those before it leave of the features `(m, dim)`."""
+        """Each book from what those before it leave of the features `(…, dim)`."""
         for book in self._books():
             book.begin(h, rng)
             h = h - book.look_up(book.search(h))
 
     def revive(self, h: Tensor, rng: torch.Generator) -> None:
-        """In each book, codes that nobody chose move to random residuals of features `(m, dim)`."""
+        """In each book, codes that nobody chose move to random residuals of features `(…, dim)`."""
         for book in self._books():
             left = h - book.look_up(book.search(h))
             book.revive(h, rng)

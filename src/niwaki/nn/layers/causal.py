@@ -1,4 +1,5 @@
-"""Causal self-attention and the blocks made of it: over a whole sequence, or over a cache when sampling."""
+"""Self-attention, causal unless told otherwise, and the blocks made of it: over a whole sequence, or over a
+cache when sampling."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import CallError
+from niwaki.nn.layers.attention import attend
 from niwaki.nn.layers.dropout import Dropout
 
 __all__ = [
@@ -89,6 +91,7 @@ class BlockStyle:
     window:       tokens that one sees, itself included (Beltagy et al. 2020); None is all before it
     bias:         of the layers of the attention
     eps:          of the norms
+    causal:       whether a token sees those before it alone; else it sees all
     """
 
     norm: Norm = "layer"
@@ -97,6 +100,7 @@ class BlockStyle:
     window: int | None = None
     bias: bool = False
     eps: float = 1e-5
+    causal: bool = True
 
 
 class CausalAttention(nn.Module):
@@ -113,6 +117,9 @@ class CausalAttention(nn.Module):
         if width % (2 * heads):
             raise CallError(f"a width of {width} does not give {heads} heads of an even width each")
         self.heads, self.scale, self.window = heads, (width // heads) ** -0.5, style.window
+        self.causal = style.causal
+        if not self.causal and self.window is not None:
+            raise CallError("a window looks back from a token; where tokens see all there is none")
         self.kv_heads = style.kv_heads or heads
         if heads % self.kv_heads:
             raise CallError(
@@ -136,11 +143,19 @@ class CausalAttention(nn.Module):
             return x
         return x.unsqueeze(2).expand(-1, -1, self.heads // self.kv_heads, -1, -1).flatten(1, 2)
 
-    def forward(self, x: Tensor, turn: Turn = None) -> Tensor:
-        """A whole sequence `(n, tokens, width)`, each token beside those before it."""
+    def forward(self, x: Tensor, turn: Turn = None, seen: Tensor | None = None) -> Tensor:
+        """A whole sequence `(n, tokens, width)`, each token beside those that it sees.
+
+        seen: which those are `(tokens, tokens)` bool, a row for each token; None is what the style says
+        """
         q, k, v = self._queries(x, turn)
         k, v = self._shared(k), self._shared(v)
-        if x.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and x.shape[1] <= 1024:
+        if seen is not None:
+            scores = (q * self.scale) @ k.transpose(2, 3) + torch.where(seen, 0.0, _FAR).to(q.dtype)
+            mixed = scores.softmax(-1).to(v.dtype) @ v
+        elif not self.causal:
+            mixed = attend(q, k, v, self.scale)
+        elif x.device.type == "cpu" and q.dtype == torch.bfloat16 and q.requires_grad and x.shape[1] <= 1024:
             # Spelled out: backwards, torch's fused CPU kernel takes 5 times as long there (165 against 30 ms
             # at (16, 4, 256, 64), torch 2.13, one thread with AMX).
             mask = torch.full((x.shape[1],) * 2, _FAR, dtype=q.dtype).triu(1)
@@ -157,22 +172,34 @@ class CausalAttention(nn.Module):
         return out
 
     def read(
-        self, x: Tensor, turn: Turn, start: Tensor, keys: Tensor, values: Tensor
+        self,
+        x: Tensor,
+        turn: Turn,
+        start: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        count: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """The tokens `(n, tokens, width)` from position `start` `(1,)` on, beside those in the cache.
 
         keys, values: `(n, kv_heads, length, d)` of the positions before `start`; what stands later is not
                       seen
+        count:        of tokens that all see each other, how many there are `(1,)`: those after them only
+                      fill up; None is all
         Returns the result and the keys and values that are new `(n, kv_heads, tokens, d)`. Scores of cache
         and new tokens stand side by side in one softmax, so that the cache is read and never copied.
         """
         q, k, v = self._queries(x, turn)
-        q, length, count = q * self.scale, keys.shape[2], x.shape[1]
+        q, length, new = q * self.scale, keys.shape[2], x.shape[1]
         places = torch.arange(length, device=x.device)
         before = places < start  # (length,)
-        fresh = torch.ones((count, count), dtype=torch.bool, device=x.device).tril()
+        fresh = torch.ones((new, new), dtype=torch.bool, device=x.device)
+        if self.causal:
+            fresh = fresh.tril()
+        if count is not None:
+            fresh = fresh & (torch.arange(new, device=x.device) < count)
         if self.window is not None:
-            own = start + torch.arange(count, device=x.device).unsqueeze(1)
+            own = start + torch.arange(new, device=x.device).unsqueeze(1)
             before = before & (places > own - self.window)  # (tokens, length)
             fresh = fresh.triu(1 - self.window)
         scores = torch.cat(
@@ -217,12 +244,19 @@ class CausalBlock(nn.Module):
         out: Tensor = x + self.drop(self.down(self._activate(self.norm2(x))))
         return out
 
-    def forward(self, x: Tensor, turn: Turn = None) -> Tensor:
-        return self._think(x + self.drop(self.attention(self.norm1(x), turn)))
+    def forward(self, x: Tensor, turn: Turn = None, seen: Tensor | None = None) -> Tensor:
+        """As `CausalAttention`."""
+        return self._think(x + self.drop(self.attention(self.norm1(x), turn, seen)))
 
     def read(
-        self, x: Tensor, turn: Turn, start: Tensor, keys: Tensor, values: Tensor
+        self,
+        x: Tensor,
+        turn: Turn,
+        start: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        count: Tensor | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """As `CausalAttention.read`."""
-        mixed, k, v = self.attention.read(self.norm1(x), turn, start, keys, values)
+        mixed, k, v = self.attention.read(self.norm1(x), turn, start, keys, values, count)
         return self._think(x + mixed), k, v
