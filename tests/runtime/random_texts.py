@@ -62,11 +62,12 @@ class RandomTexts(Runner):
         self.read = Remembering(size, seed, stride=4)
         self._graphs = {"decode": self.graph, "prefill": self.read}
         made = Autoregressive(length, first=size, **sampler)
+        reads = {"prefill": "prefill", "stride": 4}
         text = ValueSpec("text", (length,), "T", Tokens(size, "tokenizer.json"))
         prompt = ConditionSpec(ValueSpec("text", (max(length - 1, 1),), "T", Tokens(size, "")), null=-1)
-        reading = made.override(prompt="prompt", prefill="prefill", stride=4)
+        reading = made.override(prompt="prompt", **reads)
         self._programs = {
-            "sample": Program(made, {}, text),
+            "sample": Program(made.override(**reads), {}, text),
             "continue": Program(reading, {"prompt": prompt}, text),
         }
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Sampler, sampler_from_json
+from niwaki_runtime.samplers.decoding import made_of
 from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.specs import ConditionSpec, Real, ValueSpec, resolve
 from niwaki_runtime.steering import steer_from
@@ -146,7 +147,7 @@ class Runner(ABC):
                 noise = Noise(backend, seed, start + at, m)
                 told = _part(progress, at, m, n) if progress else None
                 if steer is not None:
-                    made = sampler.steered(graphs, noise, part, steer, progress=told)
+                    made = made_of(sampler.growing(graphs, noise, part, steer, progress=told), backend)
                 else:
                     made = sampler(graphs, noise, part, project=project, progress=told)
                 parts.append(made[: n - at])

@@ -12,7 +12,7 @@ import numpy as np
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.beams import search
-from niwaki_runtime.samplers.decoding import Decoded, decode
+from niwaki_runtime.samplers.decoding import Decoded, decode, made_of
 from niwaki_runtime.samplers.reading import teacher_forced
 from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.samplers.tokens import Choice, penalize
@@ -120,20 +120,7 @@ class Autoregressive(Sampler):
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
-        return self.steered(graphs, noise, conditions, None, progress=progress)
-
-    def steered(
-        self,
-        graphs: Mapping[str, Runner],
-        noise: Noise,
-        conditions: Mapping[str, Array],
-        steer: Steer | None,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Array:
-        for now in self.growing(graphs, noise, conditions, steer, progress=progress):
-            made = now
-        return noise.backend.asarray(made.layout.samples())
+        return made_of(self.growing(graphs, noise, conditions, progress=progress), noise.backend)
 
     def growing(
         self,

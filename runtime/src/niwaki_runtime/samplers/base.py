@@ -171,19 +171,6 @@ class Sampler:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how it samples")
 
-    def steered(
-        self,
-        graphs: Mapping[str, Runner],
-        noise: Noise,
-        conditions: Mapping[str, Array],
-        steer: Steer | None,
-        *,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> Array:
-        """The samples of `noise`, made token after token as a `Steer` allows; −1 stands after the end of one
-        that it has ended. Raises CallError for samplers that do not choose tokens one after another."""
-        raise CallError(f"the sampler '{self.kind}' does not make token after token, and cannot be steered")
-
     def growing(
         self,
         graphs: Mapping[str, Runner],
@@ -193,8 +180,12 @@ class Sampler:
         *,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[Decoded]:
-        """The same samples as they grow, after every token. Raises CallError as `steered` does."""
-        raise CallError(f"the sampler '{self.kind}' does not make token after token: nothing grows")
+        """The samples of `noise` as they grow, after every token, as a `Steer` allows; −1 stands after the
+        end of one that it has ended. Raises CallError where tokens are not chosen one after another."""
+        raise CallError(
+            f"the sampler '{self.kind}' does not make token after token: "
+            "it cannot be steered, and nothing grows"
+        )
 
     def options(self) -> set[str]:
         """Names of what `override` may change."""

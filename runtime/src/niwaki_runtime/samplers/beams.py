@@ -71,11 +71,10 @@ class _Search:
     ) -> None:
         self.sampler, self.width = sampler, sampler.beams
         self.steered, self.steer = steer is not None, steer or Steer()
-        length, led = int(layout.lengths[i]), int(layout.led[i])
-        self.row, self.begun = layout.read[i], length + led
-        self.before: list[int] = self.row[: self.begun].tolist()  # what is read before anything is made
-        self.prompt = self.before[led:]
-        self.room = layout.length - length
+        self.layout, self.i, self.begun = layout, i, layout.begin(i)
+        self.before: list[int] = layout.read[i, : self.begun].tolist()  # read before anything is made
+        self.prompt = layout.prompt(i)
+        self.room = layout.length - len(self.prompt)
         self.ends = sampler.ends()
         self.reader = Reader(sampler, graphs, asked, 1, backend)
         self.whole: list[tuple[float, _Way]] = []  # scores of ways that have ended, best first
@@ -95,10 +94,8 @@ class _Search:
         for way in ways:
             self._end(way)
         best = self.whole[0][1].tokens
-        kept = self.steer.trimmed(self.prompt, best)[: self.room]
-        rest = kept[-1] if kept and kept[-1] in self.ends else ABSENT
-        self.row[self.begun :] = rest
-        self.row[self.begun : self.begun + len(kept)] = kept
+        kept = self.steer.trimmed(self.prompt, best)
+        self.layout.write(self.i, kept, kept[-1] if kept and kept[-1] in self.ends else ABSENT)
 
     def _widened(self, ways: list[_Way], logits: np.ndarray, made: int) -> tuple[list[_Way], list[int]]:
         """The best ways on, and which way each comes from. Of the candidates, an end counts only among the

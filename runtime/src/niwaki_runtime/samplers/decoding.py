@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from niwaki_runtime.samplers.base import Array, Noise, Runner
+from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner
 from niwaki_runtime.samplers.prompts import ABSENT, Layout, lay_out
 from niwaki_runtime.samplers.reading import Reader
 from niwaki_runtime.samplers.steer import Steer, Steered
@@ -16,7 +16,7 @@ from niwaki_runtime.samplers.steer import Steer, Steered
 if TYPE_CHECKING:
     from niwaki_runtime.samplers.autoregressive import Autoregressive
 
-__all__ = ["Decoded", "decode"]
+__all__ = ["Decoded", "decode", "made_of"]
 
 
 @dataclass
@@ -97,3 +97,10 @@ def decode(
         steered.finish()
     now.columns, now.whole = read.shape[1], True
     yield now
+
+
+def made_of(grown: Iterator[Decoded], backend: Backend) -> Array:
+    """The samples `(n, length)` on the backend, once they are whole."""
+    for now in grown:
+        made = now
+    return backend.asarray(made.layout.samples())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -49,6 +49,21 @@ class Layout:
     def left(self, at: int) -> np.ndarray:
         """Tokens that a sample `(n,)` still has room for where column `at` is the next."""
         return np.asarray(self.length - (at - self.led))
+
+    def begin(self, i: int) -> int:
+        """The first column of sample i after its prompt."""
+        return int(self.lengths[i]) + int(self.led[i])
+
+    def prompt(self, i: int) -> list[int]:
+        """The tokens that sample i begins with."""
+        given: list[int] = self.read[i, int(self.led[i]) : self.begin(i)].tolist()
+        return given
+
+    def write(self, i: int, made: Sequence[int], rest: int = ABSENT) -> None:
+        """What is made of sample i, as far as there is room, and what stands after its end."""
+        row = self.read[i, self.begin(i) :]
+        kept = made[: self.length - int(self.lengths[i])]
+        row[:], row[: len(kept)] = rest, kept
 
     def uniform(self, noise: Noise, at: int, size: int = 1) -> np.ndarray:
         """The numbers `(n, size)` that choose column `at`: the same ones wherever `first` stands."""

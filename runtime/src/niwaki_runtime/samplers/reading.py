@@ -32,7 +32,7 @@ class Reader:
         self._backend, self._asked = backend, list(asked)
         self._one = graphs[sampler.graph]
         self._many = graphs[sampler.prefill] if sampler.prefill else None
-        self._stride = sampler.stride
+        self._stride, self._length = sampler.stride, sampler.length
         self._declared = (self._one if self._many is None else self._many).state
         self._state = [backend.asarray(s.zeros(n)) for s in self._declared]
 
@@ -61,6 +61,23 @@ class Reader:
         for rows, used in self.strides(tokens):
             logits = rows[:, used - 1]
         return self._backend.numpy(logits)
+
+    def reread(self, tokens: np.ndarray, start: int) -> np.ndarray:
+        """Read `(n, t)` tokens of which those before `start` were read already: logits `(n, t − start, V)`.
+
+        Needs the graph that reads many. A stride begins where all of its places exist, so that some tokens
+        may be read once more.
+        """
+        assert self._many is not None
+        parts, stride = [], self._stride
+        while start < tokens.shape[1]:
+            begin = max(0, min(start, self._length - stride))
+            part = tokens[:, begin : begin + stride]
+            used = part.shape[1]
+            rows = self._call(self._many, np.pad(part, ((0, 0), (0, stride - used)), mode="edge"), begin)
+            parts.append(self._backend.numpy(rows)[:, start - begin : used])
+            start = begin + used
+        return np.concatenate(parts, axis=1)
 
     def take(self, rows: np.ndarray) -> None:
         """Go on with these samples (a row may be named twice): what is remembered moves with them."""

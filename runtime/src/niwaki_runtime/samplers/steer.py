@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki_runtime.samplers.prompts import ABSENT, Layout
+from niwaki_runtime.samplers.prompts import Layout
 
 __all__ = ["Steer", "Steered", "mask"]
 
@@ -78,14 +78,13 @@ class Steered:
 
     def advance(self, at: int, waiting: np.ndarray) -> None:
         """Take in column `at` of the layout."""
-        read, led, left = self._layout.read, self._layout.led, self._layout.left(at)
-        for i in np.flatnonzero(~waiting & ~np.isin(read[:, at], self._ends)):
+        read, left = self._layout.read, self._layout.left(at)
+        for i in np.flatnonzero(~waiting & ~np.isin(read[:, at], self._ends)).tolist():
             self.states[i] = self._steer.advance(self.states[i], int(read[i, at]))
             if self._steer.ended(self.states[i], int(left[i]) - 1):
                 self.over[i] = True
-                row: list[int] = read[i, int(led[i]) : at + 1].tolist()
-                prompt = int(self._layout.lengths[i])
-                self._final[int(i)] = self._steer.trimmed(row[:prompt], row[prompt:])
+                made = read[i, self._layout.begin(i) : at + 1].tolist()
+                self._final[i] = self._steer.trimmed(self._layout.prompt(i), made)
 
     def held(self, i: int) -> int:
         """Bytes at the end of the sample's text that may still be taken away."""
@@ -97,11 +96,8 @@ class Steered:
 
     def finish(self) -> None:
         """Write what is left of the samples that it has ended, and −1 after it."""
-        for i in self._final:
-            begin = int(self._layout.lengths[i]) + int(self._layout.led[i])
-            kept = self.kept(i)
-            self._layout.read[i, begin:] = ABSENT
-            self._layout.read[i, begin : begin + len(kept)] = kept
+        for i, tokens in self._final.items():
+            self._layout.write(i, tokens)
 
 
 def mask(steer: Steer, state: Any, left: int, logits: np.ndarray, ends: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError
 
-__all__ = ["Choice", "choose", "filter_logits", "log_probability", "penalize", "softmax"]
+__all__ = ["Choice", "choose", "filter_logits", "log_probability", "penalize", "pick", "softmax"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,17 @@ class Choice:
         """One token for each row of logits `(n, V)`, by uniform numbers `(n, 1)`: `(n,)` int64."""
         return choose(
             logits, u, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p
+        )
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """How likely each token is to be chosen: rows of float64, from logits `(n, V)`."""
+        if self.temperature == 0.0:
+            logits = np.asarray(logits)
+            return np.eye(logits.shape[1])[np.argmax(logits, axis=1)]
+        return softmax(
+            filter_logits(
+                logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p
+            )
         )
 
 
@@ -115,7 +126,13 @@ def choose(
     """One token per row `(n,)` int64: inverse CDF at u ∈ (0, 1) in float64; temperature 0 is greedy."""
     if temperature == 0.0:
         return np.argmax(np.asarray(logits), axis=1).astype(np.int64)
-    p = softmax(filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p))
+    return pick(
+        softmax(filter_logits(logits, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)), u
+    )
+
+
+def pick(p: np.ndarray, u: np.ndarray) -> np.ndarray:
+    """One token per row `(n,)` int64 of probabilities `(n, V)`: the inverse of their sums at u ∈ (0, 1)."""
     cdf = np.cumsum(p, axis=1)
     picked = (cdf < u.reshape(-1, 1) * cdf[:, -1:]).sum(axis=1)
     return np.minimum(picked, p.shape[1] - 1).astype(np.int64)
