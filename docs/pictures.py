@@ -7,6 +7,7 @@ python docs/pictures.py runs/families digits-glow digits-nice   # of these runs 
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,9 @@ from torch import Tensor
 
 from niwaki.core.contract import DataSpec
 from niwaki.data import DataConfig, Dataset, Split, load
+from niwaki.modalities.drawing import heat
+from niwaki.modalities.spectrum import frames_of, log_mel, unit
+from niwaki.recipe import load_recipe
 from niwaki.report.records import DataRecord
 from niwaki.workflow.evidence import read_arrays
 from niwaki.workflow.run_directory import RunDirectory
@@ -117,6 +121,37 @@ def pairs(run: RunDirectory, spec: DataSpec, columns: int = 16) -> Image.Image:
     return whole
 
 
+def sound(x: np.ndarray, spec: DataSpec, height: int = 48) -> np.ndarray:
+    """One sound `(T,)` as its outline over its log-mel spectrum, a pixel for each frame twice over:
+    `(rows, columns, 3)` uint8."""
+    frames = frames_of(spec.x)
+    u = unit(x, spec.x)
+    bands = np.repeat(np.repeat(heat(1 + log_mel(u, frames)[::-1] / 60), 2, 0), 2, 1)
+    columns = bands.shape[1]
+    ends = np.linspace(0, len(u), columns + 1).astype(int)
+    parts = [u[a : max(b, a + 1)] for a, b in itertools.pairwise(ends)]
+    low, high = (np.array([f(part) for part in parts]) for f in (np.min, np.max))
+    at = np.linspace(1, -1, height)[:, None]
+    outline = np.where((at <= high + 1 / height) & (at >= low - 1 / height), 60, 255).astype(np.uint8)
+    return np.concatenate([np.repeat(outline[..., None], 3, 2), bands])
+
+
+def sounds(run: RunDirectory, spec: DataSpec) -> Image.Image:
+    """A test sound of each class, one by the trained model, one of the same seed by the compressed bundle."""
+    kept = read_arrays(run.evidence("samples"))
+    test = load(load_recipe(run.path / "recipe.yaml").data).test
+    rows = [(test.values().numpy(), test.y.numpy() if test.y is not None else np.arange(len(test)))]
+    rows.append((kept["samples"], kept.get("labels", np.arange(len(kept["samples"])))))
+    if run.verdict_arrays("samples").exists():
+        rows.append((read_arrays(run.verdict_arrays("samples"))["samples"], rows[1][1]))
+    page = []
+    for x, labels in rows:
+        first = [int(np.flatnonzero(labels == c)[0]) for c in np.unique(labels)[:8]]
+        cells = [np.pad(sound(x[i], spec), ((3, 3), (2, 2), (0, 0)), constant_values=255) for i in first]
+        page.append(np.concatenate(cells, 1))
+    return Image.fromarray(np.concatenate(page))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -132,9 +167,12 @@ def main() -> None:
         if options.names and run.path.name not in options.names:
             continue
         record = DataRecord.read(run.path)
-        if record is None or len((spec := DataSpec.from_json(record.spec)).shape) != 3:
+        spec = None if record is None else DataSpec.from_json(record.spec)
+        if spec is not None and spec.modality == "audio":
+            picture = sounds(run, spec).quantize(128)
+        elif spec is None or len(spec.shape) != 3:
             continue  # samples that are no images have no sheet
-        if spec.x.names:
+        elif spec.x.names:
             picture = stacks(spec.to_uint8(read_arrays(path)["samples"][:16])).quantize(64)
         else:
             picture = pairs(run, spec).quantize(64)

@@ -71,7 +71,7 @@ def test_the_network_looks_at_the_same_spectra(shape: tuple[int, ...]) -> None:
 
 
 def test_silence_is_finite_and_the_same_everywhere() -> None:
-    assert (log_mel(np.zeros(500), FRAMES) == -80.0).all()
+    assert (log_mel(np.zeros(500), FRAMES) == -60.0).all()
 
 
 @pytest.mark.parametrize("length", [4, 5, 17, 64, 255])

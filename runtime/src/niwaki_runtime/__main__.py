@@ -43,7 +43,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    sample = verbs.add_parser("sample", help="draw samples into an .npz, .npy or (images) .png file")
+    sample = verbs.add_parser(
+        "sample", help="draw samples into an .npz, .npy, (images) .png or (sound) .wav file"
+    )
     sample.add_argument("bundle", type=Path)
     sample.add_argument("-n", type=int, default=16, help="how many (16)")
     sample.add_argument("--seed", type=int, default=0)
@@ -60,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
         help="an option of the sampler, as steps=10",
     )
     sample.add_argument(
-        "--out", type=Path, default=Path("samples.npz"), help="samples.npz, or a .npy or .png file"
+        "--out", type=Path, default=Path("samples.npz"), help="samples.npz, or a .npy, .png or .wav file"
     )
     sample.add_argument("--engine", default="auto", help="auto, openvino or onnxruntime")
     sample.add_argument("--memory", help="with auto: an engine that needs no more, as 32MB")
@@ -84,10 +86,12 @@ def _sample(options: argparse.Namespace) -> None:
 
     from niwaki_runtime.bundle import load
     from niwaki_runtime.pictures import contact_sheet
+    from niwaki_runtime.sounds import one_after_another
     from niwaki_runtime.unfinished import partial_file
 
-    if options.out.suffix not in (".npz", ".npy", ".png"):
-        raise CallError(f"samples are written as .npz, .npy or .png, not '{options.out.suffix}'")
+    drawn = {".png": contact_sheet, ".wav": one_after_another}
+    if options.out.suffix not in (".npz", ".npy", *drawn):
+        raise CallError(f"samples are written as .npz, .npy, .png or .wav, not '{options.out.suffix}'")
     overrides = dict(_assignment(text) for text in options.set)
     bundle = load(
         options.bundle,
@@ -105,12 +109,13 @@ def _sample(options: argparse.Namespace) -> None:
         progress=_bar() if sys.stderr.isatty() else None,
         **overrides,
     )
-    picture = contact_sheet(samples, bundle.spec) if options.out.suffix == ".png" else b""
+    draw = drawn.get(options.out.suffix)
+    seen = draw(samples, bundle.spec) if draw else b""
     try:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with partial_file(options.out) as file:
-            if options.out.suffix == ".png":
-                file.write(picture)
+            if draw:
+                file.write(seen)
             elif options.out.suffix == ".npy":
                 np.save(file, samples, allow_pickle=False)
             else:

@@ -81,7 +81,7 @@ def log_mel_features(
     needs_sound(dataset)
     network = LogMel(dataset.spec)
     network.fit_scale(dataset.train.values(torch.arange(min(_FIT, len(dataset.train)))).cpu())
-    settings = {"version": 1, **asdict(network.frames)}
+    settings = {"floor": FLOOR, **asdict(network.frames)}
     return NetworkExtractor(
         "log-mel", dataset.spec, network, dim=network.dim, settings=settings, cache=cache, device=device
     )

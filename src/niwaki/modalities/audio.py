@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import wave
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,12 +10,11 @@ import numpy as np
 from niwaki.modalities.base import Media, Modality, register_modality
 from niwaki.modalities.drawing import address, heat, lines_over
 from niwaki.modalities.series import as_channels
-from niwaki.modalities.spectrum import FLOOR, RATE, decibels, frames_of, log_mel, unit
+from niwaki.modalities.spectrum import FLOOR, decibels, frames_of, log_mel, unit
+from niwaki_runtime.sounds import one_after_another, wav
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["Audio", "wav"]
-
-_PAUSE = 0.25  # seconds between samples in one file
+__all__ = ["Audio"]
 
 
 @register_modality("audio")
@@ -48,22 +45,5 @@ def _spectrum(channels: np.ndarray, spec: ValueSpec) -> np.ndarray:
     return heat(1.0 - np.clip(found[::-1] / silence, 0.0, 1.0))
 
 
-def wav(channels: np.ndarray, spec: ValueSpec) -> bytes:
-    """`(C, T)` in [low, high] as a WAV file of 16 bits."""
-    unit = (channels - spec.low) / (spec.high - spec.low) * 2.0 - 1.0
-    values = (np.clip(np.nan_to_num(unit), -1, 1) * 32767).round().astype("<i2")
-    file = io.BytesIO()
-    with wave.open(file, "wb") as out:
-        out.setnchannels(len(channels))
-        out.setsampwidth(2)
-        out.setframerate(round(spec.rate or RATE))
-        out.writeframes(values.T.tobytes())
-    return file.getvalue()
-
-
 def _all(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
-    """All samples one after the other, a pause between them."""
-    middle = (spec.low + spec.high) / 2
-    silence = np.full((as_channels(x[0]).shape[0], round(_PAUSE * (spec.rate or RATE))), middle, np.float32)
-    parts = [part for sample in x for part in (as_channels(sample), silence)]
-    return wav(np.concatenate(parts[:-1], 1), spec)
+    return one_after_another(x, spec)

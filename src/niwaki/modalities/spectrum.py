@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from niwaki_runtime.sounds import RATE
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["FLOOR", "RATE", "Frames", "decibels", "frames_of", "log_mel", "mel_bands", "power", "unit"]
+__all__ = ["FLOOR", "Frames", "decibels", "frames_of", "log_mel", "mel_bands", "power", "unit"]
 
-RATE = 16_000.0
-"""Values per second where a spec says nothing."""
-FLOOR = 1e-8
-"""Power of a band that counts as silence: −80 dB, where a sine of full scale has 0 dB."""
+FLOOR = 1e-6
+"""Power of a band that counts as silence: −60 dB, where a sine of full scale has 0 dB. The noise of 8-bit
+sound lies below; with less, features see hardly anything else in a band where nothing sounds."""
 _SECONDS = 0.032  # of a frame
 _BANDS = 32
 
@@ -79,9 +79,9 @@ def mel_bands(frames: Frames) -> np.ndarray:
     return np.asarray(weights / weights.sum(1, keepdims=True))
 
 
-def decibels(x: np.ndarray) -> np.ndarray:
-    """10 log₁₀ of power, silence at −80."""
-    return np.asarray(10 * np.log10(np.maximum(x, FLOOR)))
+def decibels(x: np.ndarray, floor: float = FLOOR) -> np.ndarray:
+    """10 log₁₀ of power, with what is below `floor` at its level."""
+    return np.asarray(10 * np.log10(np.maximum(x, floor)))
 
 
 def log_mel(x: np.ndarray, frames: Frames) -> np.ndarray:

@@ -11,6 +11,7 @@ from niwaki.modalities.spectrum import decibels, frames_of, power, unit
 __all__ = ["log_spectral_distance", "scale_invariant_distortion"]
 
 _MOST = 100.0  # dB; more is rounding
+_FLOOR = 1e-8  # power that counts as silence
 _ROWS = 64  # spectra held at once
 
 
@@ -40,7 +41,7 @@ def log_spectral_distance(x: np.ndarray, truth: np.ndarray, spec: ValueSpec) -> 
         return None
     frames, found = frames_of(spec), []
     for at in range(0, len(x), _ROWS):
-        a, b = (decibels(power(unit(v[at : at + _ROWS], spec), frames)) for v in (x, truth))
+        a, b = (decibels(power(unit(v[at : at + _ROWS], spec), frames), _FLOOR) for v in (x, truth))
         each = np.sqrt(((a - b) ** 2).mean(-2))
         found.append(each.reshape(len(each), -1).mean(1))
     return np.concatenate(found)
