@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from torch.nn import functional as F
 
 from niwaki.core.contract import (
     Batch,
@@ -81,6 +80,7 @@ class PixelCnn(GenerativeModel):
     Config = PixelCnnConfig
     config: PixelCnnConfig
     log_prior: Tensor  # (classes,), of the classes among the training data
+    one_of: Tensor  # (classes, classes), what places are told of each
 
     def __init__(self, config: PixelCnnConfig, spec: DataSpec) -> None:
         super().__init__()
@@ -99,6 +99,7 @@ class PixelCnn(GenerativeModel):
         self.head = PixelHead(c.width, channels, _ENCODED, c.hidden, LEVELS[kind](self.levels, c.components))
         shares = torch.full((max(self.classes, 1),), -math.log(max(self.classes, 1)))
         self.register_buffer("log_prior", shares)
+        self.register_buffer("one_of", torch.eye(max(self.classes, 1)), persistent=False)
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("nll", ("stack", "head")),)
@@ -124,7 +125,7 @@ class PixelCnn(GenerativeModel):
         return k.long().clamp(0, self.levels - 1)
 
     def told(self, y: Tensor | None) -> Tensor | None:
-        return None if y is None else F.one_hot(y, self.classes).float()
+        return None if y is None else self.one_of[y]  # openvino does not compile one_hot in all graphs
 
     def log_probs(self, k: Tensor, y: Tensor | None = None) -> Tensor:
         """Levels `(n, C, H, W)` → log-probabilities of each place's levels `(n, C, levels, H, W)`, given all
