@@ -2,7 +2,7 @@
 as far as it is missing.
 
     python benchmarks/sequences.py                     # every recipe of these models on board
-    python benchmarks/sequences.py docs-lstm digits-pixelcnn
+    python benchmarks/sequences.py docs-transformer digits-pixelcnn
     python benchmarks/sequences.py --no-train --runs DIR   # only what is trained already
     python benchmarks/sequences.py --quick             # a twentieth of the steps: whether all of it works
 
