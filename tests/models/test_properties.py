@@ -233,6 +233,7 @@ def test_a_condition_is_obeyed_by_the_graph(model: GenerativeModel) -> None:
             model.sample(2, seed=0, condition={name: spec.size + 89})
 
 
+@pytest.mark.slow
 def test_a_reload_in_a_fresh_process_is_bit_equal(tmp_path: Path) -> None:
     expected = {}
     for i, case in enumerate(CASES):

@@ -19,7 +19,17 @@ from niwaki_runtime.specs import ConditionSpec, Real, ValueSpec, resolve
 from niwaki_runtime.steering import steer_from
 from niwaki_runtime.streaming import TextStream
 
-__all__ = ["BITS", "CODEC", "LOG_PROB", "SAMPLING", "Program", "Runner", "graphs_of", "self_contained"]
+__all__ = [
+    "BITS",
+    "CODEC",
+    "LOG_PROB",
+    "SAMPLING",
+    "Program",
+    "Runner",
+    "check_numbers",
+    "graphs_of",
+    "self_contained",
+]
 
 SAMPLING = "sample"
 """The program that every model has: noise in, samples out."""
@@ -125,14 +135,7 @@ class Runner(ABC):
                    steers texts (`niwaki_runtime.steering`: `stop=["\\n\\n"]`, `regex=…`, `schema=…`)
         Raises CallError for an unknown program, input or option, and for an input that must be given.
         """
-        if n < 0 or start < 0 or (batch is not None and batch < 1):
-            raise CallError(
-                f"n and start must not be negative and batch at least 1, not {n}, {start}, {batch}"
-            )
-        if n + start >= 1 << 63:
-            raise CallError(f"n and start must lie below 2^63, not {n} and {start}")
-        if not -(1 << 63) <= seed < 1 << 63:
-            raise CallError(f"seed must fit into 64 bits, and {seed} does not")
+        check_numbers(n, start, seed, batch)
         asked = self.program(program)
         overrides, steer = steer_from(overrides, steer, self.files)
         sampler = asked.sampler.override(**overrides)
@@ -169,6 +172,16 @@ class Runner(ABC):
         Raises CallError as `run` does, and where samples are no texts that are made token after token.
         """
         return TextStream(self, program, seed=seed, inputs=inputs, **options)
+
+
+def check_numbers(n: int, start: int, seed: int, batch: int | None = None) -> None:
+    """Raises CallError for samples that nobody can number."""
+    if n < 0 or start < 0 or (batch is not None and batch < 1):
+        raise CallError(f"n and start must not be negative and batch at least 1, not {n}, {start}, {batch}")
+    if n + start >= 1 << 63:
+        raise CallError(f"n and start must lie below 2^63, not {n} and {start}")
+    if not -(1 << 63) <= seed < 1 << 63:
+        raise CallError(f"seed must fit into 64 bits, and {seed} does not")
 
 
 def graphs_of(programs: Mapping[str, Program], names: Iterable[str] | None = None) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from niwaki.modalities import modality_of
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.subjects.subject import Subject, open_subject
-from niwaki_runtime.programs import SAMPLING
+from niwaki_runtime.programs import SAMPLING, check_numbers
 from niwaki_runtime.specs import resolve
 
 __all__ = ["Samples", "sample"]
@@ -126,6 +126,7 @@ def sample(
     places = [Path(out)] if isinstance(out, str | Path) else [Path(p) for p in out]
     for place in places:
         _check_ending(place, asked.output)
+    check_numbers(n, start, seed, batch)
     inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
     reporter.stage("sample", f"{n} of seed {seed}")
     rows = resolve(asked.inputs, inputs, start, n)
