@@ -107,6 +107,7 @@ def test_the_loss_of_noise_is_one_of_a_network_that_says_nothing(tmp_path: Path)
         assert model.loss("denoiser", batch(512), ctx)["denoiser"].item() == pytest.approx(expected, rel=0.03)
 
 
+@pytest.mark.slow
 def test_a_pruned_one_comes_back_in_a_fresh_process_without_its_folder(
     model: AdaptedPipeline, tmp_path: Path
 ) -> None:

@@ -31,6 +31,7 @@ NEW = ("contract-growing", "contract-wgan-gp")
 NAMES = [pytest.param(name, marks=() if name in NEW else pytest.mark.slow) for name in SHAPES]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(n, marks=() if n == NEW[0] else pytest.mark.slow) for n in SHAPES]
 )

@@ -232,6 +232,7 @@ def test_programs_do_what_methods_do() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fast", pytest.param("exact", marks=pytest.mark.slow)])
 def test_a_bundle_says_log_prob_in_float32_however_it_samples(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -40,6 +40,7 @@ def points(n: int, k: int, dtype: torch.dtype = torch.float64, seed: int = 0) ->
     return 6.0 * (2 * torch.rand(n, k, generator=torch.Generator().manual_seed(seed + 1), dtype=dtype) - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_forward_then_inverse_is_the_value(name: str) -> None:
     transform, spread = CASES[name]
