@@ -15,14 +15,14 @@ from niwaki_runtime.samplers.beams import search
 from niwaki_runtime.samplers.decoding import Decoded, decode, made_of
 from niwaki_runtime.samplers.reading import teacher_forced
 from niwaki_runtime.samplers.steer import Steer
-from niwaki_runtime.samplers.tokens import Choice, penalize
+from niwaki_runtime.samplers.tokens import Chooses, penalize
 
 __all__ = ["Autoregressive"]
 
 
 @register
 @dataclass(frozen=True)
-class Autoregressive(Sampler):
+class Autoregressive(Chooses, Sampler):
     """logits, *state = graph(token, position, *conditions, *state), once per position.
 
     A state output of its input's shape replaces it; a shorter one holds the rows that are new, and is written
@@ -87,11 +87,6 @@ class Autoregressive(Sampler):
         unchanged = {f.name: f.default for f in fields(self) if f.name in since}
         record = super().to_json().items()
         return {k: v for k, v in record if k not in unchanged or v != unchanged[k]}
-
-    @property
-    def choice(self) -> Choice:
-        """How a token is chosen from logits."""
-        return Choice(self.temperature, self.top_k, self.top_p, self.min_p)
 
     def ends(self) -> np.ndarray:
         """Tokens after which a sample is over."""

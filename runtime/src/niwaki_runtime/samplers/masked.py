@@ -11,7 +11,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
-from niwaki_runtime.samplers.tokens import Choice, log_probability
+from niwaki_runtime.samplers.tokens import Chooses, log_probability
 
 __all__ = ["Masked", "halton_order"]
 
@@ -22,7 +22,7 @@ _HAIR = 1e-9  # of a product that is a whole number but for rounding
 
 @register
 @dataclass(frozen=True)
-class Masked(Sampler):
+class Masked(Chooses, Sampler):
     """logits = graph(tokens, *conditions), once per step; then the places whose turn it is get their tokens.
 
     All begin as `mask`, and a token that was set stays. Which places are set in which step follows from the
@@ -65,7 +65,7 @@ class Masked(Sampler):
     prompt: str = ""
 
     def __post_init__(self) -> None:
-        _ = self._choice  # refuses settings that choose no token
+        _ = self.choice  # refuses settings that choose no token
         if self.length < 1 or self.steps < 1:
             raise CallError(f"length and steps must be at least 1, not {self.length} and {self.steps}")
         if self.order not in ("independent", "random", "halton", "confidence"):
@@ -78,10 +78,6 @@ class Masked(Sampler):
             raise CallError(f"a grid of {self.grid} has not the {self.length} places of the order 'halton'")
         if not 0.0 <= self.spread < math.inf:
             raise CallError(f"the spread of confidences must not be negative, nor without end: {self.spread}")
-
-    @property
-    def _choice(self) -> Choice:
-        return Choice(self.temperature, self.top_k, self.top_p, self.min_p)
 
     def shares(self) -> np.ndarray:
         """Share of the places that is masked after 0 … steps steps: `(steps + 1,)`, from 1 down to 0."""
@@ -115,7 +111,7 @@ class Masked(Sampler):
                 # A place that is set once needs one number, whatever the step.
                 u = noise.uniform(self.length, draw=0 if turn is not None else step)
                 made = np.zeros_like(tokens)
-                made[due] = self._choice(logits[due], u[due][:, None])
+                made[due] = self.choice(logits[due], u[due][:, None])
                 if turn is None:
                     due = self._surest(noise, logits, made, open_, left, step)
                 tokens = np.where(due, made, tokens)

@@ -11,14 +11,14 @@ import numpy as np
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.reading import carry
-from niwaki_runtime.samplers.tokens import Choice
+from niwaki_runtime.samplers.tokens import Chooses
 
 __all__ = ["NextScale"]
 
 
 @register
 @dataclass(frozen=True)
-class NextScale(Sampler):
+class NextScale(Chooses, Sampler):
     """logits, *state = graph(codes, scale, *conditions, *state), once per scale.
 
     Given codes of coarser scales those of one are independent of each other.
@@ -41,13 +41,9 @@ class NextScale(Sampler):
     min_p: float = 0.0
 
     def __post_init__(self) -> None:
-        _ = self._choice  # refuses settings that choose no code
+        _ = self.choice  # refuses settings that choose no code
         if not self.counts or min(self.counts) < 1:
             raise CallError(f"every scale of the sampler 'next_scale' has places, not {self.counts}")
-
-    @property
-    def _choice(self) -> Choice:
-        return Choice(self.temperature, self.top_k, self.top_p, self.min_p)
 
     def __call__(
         self,
@@ -70,7 +66,7 @@ class NextScale(Sampler):
             state = carry(state, news, graph.state, start)
             logits = backend.numpy(rows[:, :count])
             u = noise.uniform(count, draw=scale)
-            chosen = self._choice(logits.reshape(noise.n * count, -1), u.reshape(-1, 1))
+            chosen = self.choice(logits.reshape(noise.n * count, -1), u.reshape(-1, 1))
             codes[:, start : start + count] = chosen.reshape(noise.n, count)
             start += count
             if progress:

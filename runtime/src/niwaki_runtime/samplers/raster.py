@@ -12,14 +12,14 @@ import numpy as np
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 from niwaki_runtime.samplers.reading import carry
-from niwaki_runtime.samplers.tokens import Choice
+from niwaki_runtime.samplers.tokens import Chooses
 
 __all__ = ["Raster"]
 
 
 @register
 @dataclass(frozen=True)
-class Raster(Sampler):
+class Raster(Chooses, Sampler):
     """Three networks, for each row, for each of its pixels, and for each channel of a pixel:
 
         above, *state = row(levels of the row above, *conditions, *state)
@@ -60,11 +60,7 @@ class Raster(Sampler):
                 "the sampler 'raster' needs images (C, H, W) of 2 levels or more, "
                 f"not {self.shape} and {self.levels}"
             )
-        _ = self._choice  # refuses settings that choose no level
-
-    @property
-    def _choice(self) -> Choice:
-        return Choice(self.temperature, self.top_k, self.top_p, self.min_p)
+        _ = self.choice  # refuses settings that choose no level
 
     def __call__(
         self,
@@ -78,7 +74,7 @@ class Raster(Sampler):
         row, pixel, channel = graphs[self.row], graphs[self.pixel], graphs[self.channel]
         backend, n, (count, height, width) = noise.backend, noise.n, self.shape
         asked = [conditions[name] for name in self.conditions]
-        choice = self._choice
+        choice = self.choice
         made = np.full((n, count, height, width), self.levels, dtype=np.int64)
         nothing = np.full((n, count), self.levels, dtype=np.int64)
         rows = [backend.asarray(s.zeros(n)) for s in row.state]

@@ -13,7 +13,16 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError
 
-__all__ = ["Choice", "choose", "filter_logits", "log_probability", "penalize", "pick", "softmax"]
+__all__ = [
+    "Choice",
+    "Chooses",
+    "choose",
+    "filter_logits",
+    "log_probability",
+    "penalize",
+    "pick",
+    "softmax",
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,20 @@ class Choice:
                 logits, temperature=self.temperature, top_k=self.top_k, top_p=self.top_p, min_p=self.min_p
             )
         )
+
+
+class Chooses:
+    """A sampler with the fields of a `Choice`."""
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+
+    @property
+    def choice(self) -> Choice:
+        """How it chooses. Raises CallError for settings that choose no token."""
+        return Choice(self.temperature, self.top_k, self.top_p, self.min_p)
 
 
 def penalize(logits: np.ndarray, seen: np.ndarray, penalty: float) -> np.ndarray:
