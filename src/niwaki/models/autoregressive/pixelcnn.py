@@ -30,7 +30,14 @@ from niwaki.core.contract import (
 )
 from niwaki.models.autoregressive.level_heads import LEVELS, Distribution, PixelHead
 from niwaki.models.registry import ModelConfig, register, register_preset
-from niwaki.nn.layers.images import class_condition, image_shape, labels_of
+from niwaki.nn.layers.images import (
+    class_condition,
+    class_shares,
+    even_shares,
+    image_shape,
+    labels_of,
+    level_of,
+)
 from niwaki.nn.layers.raster import GatedStack, MaskedStack, RasterStack
 from niwaki_runtime.samplers import OneShot, Raster, Sampler
 
@@ -97,8 +104,7 @@ class PixelCnn(GenerativeModel):
         )
         kind = c.distribution or ("categorical" if self.levels <= _FEW else "logistic")
         self.head = PixelHead(c.width, channels, _ENCODED, c.hidden, LEVELS[kind](self.levels, c.components))
-        shares = torch.full((max(self.classes, 1),), -math.log(max(self.classes, 1)))
-        self.register_buffer("log_prior", shares)
+        self.register_buffer("log_prior", even_shares(self.classes))
         self.register_buffer("one_of", torch.eye(max(self.classes, 1)), persistent=False)
 
     def phases(self) -> tuple[Phase, ...]:
@@ -108,8 +114,7 @@ class PixelCnn(GenerativeModel):
         """Frequencies of the classes, from the first batches."""
         if self.classes:
             seen = torch.cat([batches(k)["class"] for k in range(self.config.batches)])
-            counts = torch.bincount(seen, minlength=self.classes) + 1.0
-            self.log_prior.copy_(torch.log(counts / counts.sum()))
+            self.log_prior.copy_(class_shares(seen, self.classes))
 
     def encode(self, k: Tensor) -> Tensor:
         """Levels `(n, C, …)` → `(n, 2C, …)`: of each channel a value in −1 … 1 and a 1; zeros where nothing
@@ -121,8 +126,7 @@ class PixelCnn(GenerativeModel):
     def level_of(self, x: Tensor) -> Tensor:
         """Values as seen → numbers of the nearest levels, int64."""
         assert isinstance(self.spec.values, Levels)
-        k = ((x - self.spec.low) / self.spec.values.step).round()
-        return k.long().clamp(0, self.levels - 1)
+        return level_of(x, self.spec.values)
 
     def told(self, y: Tensor | None) -> Tensor | None:
         return None if y is None else self.one_of[y]  # openvino does not compile one_hot in all graphs

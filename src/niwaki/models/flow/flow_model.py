@@ -29,7 +29,7 @@ from niwaki.core.contract import (
 from niwaki.models.flow.coding import coding_graphs, coding_programs
 from niwaki.models.flow.marginals import Marginals
 from niwaki.models.registry import ModelConfig
-from niwaki.nn.layers.images import class_condition, labels_of
+from niwaki.nn.layers.images import class_condition, class_shares, even_shares, labels_of
 from niwaki_runtime.samplers import OneShot, Sampler
 
 __all__ = ["FlowConfig", "FlowModel"]
@@ -78,9 +78,7 @@ class FlowModel(GenerativeModel):
         edges = x.low - self.step / 2, x.high + self.step / 2
         self.marginals = Marginals(x.size, *edges, cells) if self.bounded else None
         self.flow = nn.ModuleList(self.layers())
-        self.register_buffer(
-            "log_prior", torch.full((max(self.classes, 1),), -math.log(max(self.classes, 1)))
-        )
+        self.register_buffer("log_prior", even_shares(self.classes))
 
     @property
     def bounded(self) -> bool:
@@ -100,8 +98,7 @@ class FlowModel(GenerativeModel):
         x = torch.cat([self.dequantise(b.x, ctx.rng) for b in seen]).flatten(1)
         y = torch.cat([b["class"] for b in seen]) if self.classes else None
         if y is not None:
-            counts = torch.bincount(y, minlength=self.classes).to(x) + 1.0
-            self.log_prior.copy_(torch.log(counts / counts.sum()))
+            self.log_prior.copy_(class_shares(y, self.classes))
         if self.marginals is not None and self.config.marginals:
             self.marginals.fit(x)
         h, _ = self._begin(x)

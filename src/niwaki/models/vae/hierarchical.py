@@ -30,7 +30,14 @@ from niwaki.models.vae.hierarchy import BottomUp, TopDownLayer, assign_sizes
 from niwaki.models.vae.importance import log_mean_exp, repeat_rows, tile_rows
 from niwaki.models.vae.levels import HEADS, Kind, usual_head
 from niwaki.nn.layers.blocks import pyramid
-from niwaki.nn.layers.images import class_condition, image_shape, labels_of, to_signed
+from niwaki.nn.layers.images import (
+    class_condition,
+    class_shares,
+    even_shares,
+    image_shape,
+    labels_of,
+    to_signed,
+)
 from niwaki_runtime import noise
 from niwaki_runtime.samplers import OneShot, Sampler
 
@@ -104,8 +111,7 @@ class HierarchicalVae(Coding):
         self.head = HEADS[c.likelihood or usual_head(spec.levels)](c.width, spec.x)
         self.shapes = [(c.latent, *sizes[at]) for at in self.at]
         self.sizes = [math.prod(shape) for shape in self.shapes]
-        shares = torch.full((max(self.classes, 1),), -math.log(max(self.classes, 1)))
-        self.register_buffer("log_prior", shares)
+        self.register_buffer("log_prior", even_shares(self.classes))
 
     @property
     def latent(self) -> ValueSpec:
@@ -121,8 +127,7 @@ class HierarchicalVae(Coding):
         seen = [batches(k) for k in range(self.config.batches)]
         self.head.begin(torch.cat([b.x for b in seen]))
         if self.classes:
-            counts = torch.bincount(torch.cat([b["class"] for b in seen]), minlength=self.classes) + 1.0
-            self.log_prior.copy_(torch.log(counts / counts.sum()))
+            self.log_prior.copy_(class_shares(torch.cat([b["class"] for b in seen]), self.classes))
 
     def split(self, z: Tensor) -> list[Tensor]:
         """`(n, Σ)` → latents of each layer `(n, latent, h, w)`."""

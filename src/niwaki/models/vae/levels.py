@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from niwaki.core.contract import CallError, Levels, ValueSpec
 from niwaki.nn.layers.discretized_logistic import log_mass
+from niwaki.nn.layers.images import level_of
 
 __all__ = ["HEADS", "Categorical", "Kind", "LevelHead", "Logistic", "usual_head"]
 
@@ -33,7 +34,7 @@ class LevelHead(nn.Module):
         super().__init__()
         assert isinstance(spec.values, Levels)
         self.channels, self.levels = spec.shape[0], spec.levels
-        self.low, self.step = spec.low, spec.values.step
+        self.values, self.low, self.step = spec.values, spec.low, spec.values.step
         self.output = nn.Conv2d(width, self.outputs(), 1)
 
     def outputs(self) -> int:
@@ -48,7 +49,7 @@ class LevelHead(nn.Module):
 
     def level_of(self, x: Tensor) -> Tensor:
         """Values as seen → numbers of the nearest levels, int64."""
-        return ((x - self.low) / self.step).round().long().clamp(0, self.levels - 1)
+        return level_of(x, self.values)
 
     def log_prob(self, x: Tensor, h: Tensor) -> Tensor:
         """log P(x | z) in nats `(n,)`: of the stored levels, not of a density."""

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, CallError, ConditionSpec, DataSpec
+from niwaki.core.contract import Batch, CallError, ConditionSpec, DataSpec, Levels
 
-__all__ = ["Squash", "class_condition", "image_shape", "labels_of", "to_signed", "to_unit"]
+__all__ = [
+    "Squash",
+    "class_condition",
+    "class_shares",
+    "even_shares",
+    "image_shape",
+    "labels_of",
+    "level_of",
+    "to_signed",
+    "to_unit",
+]
 
 
 def image_shape(spec: DataSpec, model: str) -> tuple[int, int, int]:
@@ -33,6 +46,22 @@ def labels_of(batch: Batch, classes: int, model: str) -> Tensor | None:
 def class_condition(spec: DataSpec, null: int | None = None) -> dict[str, ConditionSpec]:
     """The condition `class` of a model of these data; `null` is the number that means no class."""
     return {"class": ConditionSpec(spec["class"], null)}
+
+
+def even_shares(classes: int) -> Tensor:
+    """log p(y) `(max(classes, 1),)` while nothing is known of the classes."""
+    return torch.full((max(classes, 1),), -math.log(max(classes, 1)))
+
+
+def class_shares(labels: Tensor, classes: int) -> Tensor:
+    """log p(y) `(classes,)` of labels `(n,)`, each counted once more than it was seen."""
+    counts = torch.bincount(labels, minlength=classes) + 1.0
+    return torch.log(counts / counts.sum())
+
+
+def level_of(x: Tensor, values: Levels) -> Tensor:
+    """Values as seen → numbers of the nearest levels, int64."""
+    return ((x - values.low) / values.step).round().long().clamp(0, values.n - 1)
 
 
 def to_unit(x: Tensor, spec: DataSpec) -> Tensor:
