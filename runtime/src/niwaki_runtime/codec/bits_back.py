@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from niwaki_runtime.codec.coder import Block, Coder, Labels, levels_of, register_coder
+from niwaki_runtime.codec.coder import Block, Labels, register_coder
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.latents import LatentStack
+from niwaki_runtime.codec.level_coder import TRIAL, LevelCoder
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.programs import Program
-from niwaki_runtime.samplers import Noise, NumpyBackend
 from niwaki_runtime.samplers.bits_back import BitsBack
 from niwaki_runtime.specs import Levels
 
@@ -28,14 +28,12 @@ _SILENT = 0.02
 """Bits that a latent must say on average, lest it be left at its mean."""
 _SHARE = 0.01
 """The share of a block that the bits of its first samples' latents may be, which nothing gives back."""
-_TRIAL = 64
-"""Samples that these are measured on."""
 _WEIGHTS = 1 << 22
-"""Log-weights of levels in memory at once while they are."""
+"""Log-weights of levels in memory at once while bits are measured."""
 
 
 @register_coder(BitsBack.kind)
-class BitsBackCoder(Coder):
+class BitsBackCoder(LevelCoder):
     """Settings are the `bits` of each latent and how many samples' latents are popped `at_once`."""
 
     lossy = True
@@ -45,31 +43,16 @@ class BitsBackCoder(Coder):
         assert isinstance(plan, BitsBack)
         if not isinstance(spec.values, Levels):
             raise CallError(f"a codec by 'bits_back' writes stored levels, and {spec.modality} has none")
-        self._graphs, self._plan, self._spec, self._values = graphs, plan, spec, spec.values
+        super().__init__(graphs, program)
+        self._plan = plan
 
-    def items(self, x: np.ndarray) -> np.ndarray:
-        return levels_of(x, self._spec)
-
-    def samples(self, items: np.ndarray) -> np.ndarray:
-        seen: np.ndarray = self._values.seen(items.astype(np.float64))
-        return seen.reshape(-1, *self._spec.shape)
-
-    def bits(self, items: np.ndarray, labels: Labels) -> np.ndarray:
-        size = self._spec.size * self._spec.levels
-        parts, step = [np.empty(0)], int(np.clip(_WEIGHTS // size, 1, _TRIAL))
-        for first in range(0, len(items), step):
-            here = slice(first, first + step)
-            asked = dict(zip(self._plan.conditions[1:], (y[here] for y in labels), strict=True))
-            noise = Noise(NumpyBackend(), 0, first, len(items[here]))
-            parts.append(
-                np.asarray(self._plan(self._graphs, noise, {"x": self.samples(items[here]), **asked}))
-            )
-        return np.concatenate(parts)
+    def asked_at_once(self) -> int:
+        return int(np.clip(_WEIGHTS // (self._spec.size * self._spec.levels), 1, TRIAL))
 
     def settings(
         self, items: np.ndarray, labels: Labels, *, block: int, lossy: bool, quality: int
     ) -> dict[str, Any]:
-        part, asked = items[:_TRIAL], tuple(y[:_TRIAL] for y in labels)
+        part, asked = items[:TRIAL], tuple(y[:TRIAL] for y in labels)
         if not len(part):
             return {"bits": [0] * self._plan.latents, "at_once": 1}
         if not -MOST_BITS <= quality <= MOST_BITS:

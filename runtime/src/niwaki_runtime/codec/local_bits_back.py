@@ -17,15 +17,15 @@ import numpy as np
 
 from niwaki_runtime import noise
 from niwaki_runtime.codec import normal_grid
-from niwaki_runtime.codec.coder import Block, Coder, Labels, levels_of, register_coder
+from niwaki_runtime.codec.coder import Block, Labels, register_coder
 from niwaki_runtime.codec.errors import CodecError
 from niwaki_runtime.codec.level_cells import LevelCells
+from niwaki_runtime.codec.level_coder import TRIAL, LevelCoder
 from niwaki_runtime.codec.normal_grid import LOG_GRID, MEAN_GRID
 from niwaki_runtime.codec.rounding import Rounding
 from niwaki_runtime.codec.stack import Stack
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.programs import Program
-from niwaki_runtime.samplers import Noise, NumpyBackend
 from niwaki_runtime.samplers.local_bits_back import LocalBitsBack
 from niwaki_runtime.specs import Levels
 
@@ -38,7 +38,6 @@ _WIDTH = 3
 _MOST_AT_ONCE = 32
 _SHARE = 0.01
 """The share of a block that its first samples' noise may be, which nothing gives back."""
-_TRIAL = 64
 _RESERVE = 48
 """Bits of ground for a value and a layer: no symbol takes more."""
 _TURNS = 0x7475_726E_73  # the word "turns"
@@ -46,7 +45,7 @@ _FAR = 1 << 34
 
 
 @register_coder(LocalBitsBack.kind)
-class LocalBitsBackCoder(Coder):
+class LocalBitsBackCoder(LevelCoder):
     """Settings: bits behind the point of the `grid`, and how many samples go through a layer `at_once`."""
 
     def __init__(self, graphs: Mapping[str, Any], program: Program) -> None:
@@ -54,28 +53,11 @@ class LocalBitsBackCoder(Coder):
         assert isinstance(plan, LocalBitsBack)
         if not isinstance(spec.values, Levels) or spec.size != plan.size:
             raise CallError(f"a codec by 'local_bits_back' writes levels, and {spec.modality} has none")
-        self._graphs, self._plan, self._spec, self._values = graphs, plan, spec, spec.values
+        super().__init__(graphs, program)
+        self._plan = plan
         self._moving = [i for i, back in enumerate(plan.backs) if back]
         between = self._values.seen(np.arange(1, spec.levels, dtype=np.float64) - 0.5)
         self._edges = graphs[plan.cells](np.repeat(between[:, None], plan.size, 1))[0]
-
-    def items(self, x: np.ndarray) -> np.ndarray:
-        return levels_of(x, self._spec)
-
-    def samples(self, items: np.ndarray) -> np.ndarray:
-        seen: np.ndarray = self._values.seen(items.astype(np.float64))
-        return seen.reshape(-1, *self._spec.shape)
-
-    def bits(self, items: np.ndarray, labels: Labels) -> np.ndarray:
-        parts = [np.empty(0)]
-        for first in range(0, len(items), _TRIAL):
-            here = slice(first, first + _TRIAL)
-            asked = dict(zip(self._plan.conditions[1:], (y[here] for y in labels), strict=True))
-            drawn = Noise(NumpyBackend(), 0, first, len(items[here]))
-            parts.append(
-                np.asarray(self._plan(self._graphs, drawn, {"x": self.samples(items[here]), **asked}))
-            )
-        return np.concatenate(parts)
 
     def settings(
         self, items: np.ndarray, labels: Labels, *, block: int, lossy: bool, quality: int
@@ -86,7 +68,7 @@ class LocalBitsBackCoder(Coder):
         # Every layer that moves half of the values adds noise of σ, which costs σ² of them each time; a bit
         # of the grid costs a bit of each value once. The sum is least where 4^grid is about 128 · n · layers.
         grid = int(np.clip(round(0.5 * math.log2(128 * n * max(1, layers))), _FEWEST, _MOST))
-        whole = n * float(self.bits(items[:_TRIAL], tuple(y[:_TRIAL] for y in labels)).mean())
+        whole = n * float(self.bits(items[:TRIAL], tuple(y[:TRIAL] for y in labels)).mean())
         once = self._plan.size * (grid + 2)
         return {"grid": grid, "at_once": int(np.clip(_SHARE * whole / once, 1, _MOST_AT_ONCE))}
 
