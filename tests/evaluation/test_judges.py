@@ -28,7 +28,7 @@ def dataset() -> Any:
 
 def test_all_judges_are_found_in_the_order_of_their_ranks() -> None:
     assert judge_names() == [
-        "samples", "predictions", "forecast", "likelihood", "translation", "restoration",
+        "samples", "answers", "predictions", "forecast", "likelihood", "translation", "restoration",
     ]  # fmt: skip
 
 
