@@ -77,7 +77,7 @@ class CodedImages(GenerativeModel):
     def __init__(self, config: CodedImagesConfig, spec: DataSpec) -> None:
         super().__init__()
         self.config, self.spec = config, spec
-        channels, height, width = image_shape(spec, self.name)
+        channels, height, width = self.frame_shape(spec)
         if config.prior_width % config.prior_heads:
             raise CallError(
                 f"prior_width {config.prior_width} cannot be shared by {config.prior_heads} heads"
@@ -99,6 +99,10 @@ class CodedImages(GenerativeModel):
         up += conv_norm(w, w, norm="none")
         self.decoder = nn.Sequential(*up, nn.Conv2d(w, channels, 3, padding=1), Squash(spec.low, spec.high))
         self.prior = self.make_prior()
+
+    def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
+        """(C, H, W) of what is encoded. Raises CallError for data that this model is not for."""
+        return image_shape(spec, self.name)
 
     @abstractmethod
     def make_codebook(self) -> nn.Module:
@@ -129,14 +133,14 @@ class CodedImages(GenerativeModel):
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """The first codes are the centres of the features of the first batches."""
         if ctx.stage == "codes":
-            h = torch.cat([self.features(batches(k).x) for k in range(self.config.batches)])
+            h = torch.cat([self.features(self.whole(batches(k))) for k in range(self.config.batches)])
             self.codebook.begin(h, ctx.rng)
 
     def prepare(self, batch: Batch, ctx: Context) -> Batch:
         """Codes that nobody chose for a while come back to life; not near the end, where they must settle."""
         due = self.config.revive and ctx.step and ctx.step % self.config.revive == 0
         if due and ctx.stage == "codes" and ctx.progress < 0.8:
-            self.codebook.revive(self.features(batch.x), ctx.rng)
+            self.codebook.revive(self.features(self.whole(batch)), ctx.rng)
         return batch
 
     def after_step(self, ctx: Context) -> None:
@@ -144,14 +148,19 @@ class CodedImages(GenerativeModel):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         y = labels_of(batch, self.classes, self.name)
+        real = self.whole(batch)
         if phase == "prior":
             with torch.no_grad():
-                numbers = self.encode(batch.x)
+                numbers = self.encode(real)
             return self.prior_loss(numbers, y, ctx.rng)
-        e, numbers, terms = self.quantize(self.features(batch.x), ctx.rng)
+        e, numbers, terms = self.quantize(self.features(real), ctx.rng)
         x = to_signed(self._draw(e), self.spec).float()
         ctx.log(**self.perplexities(numbers))
-        return {"reconstruction": (x - to_signed(batch.x, self.spec)).square().mean(), **terms}
+        return {"reconstruction": (x - to_signed(real, self.spec)).square().mean(), **terms}
+
+    def whole(self, batch: Batch) -> Tensor:
+        """All of a batch that has codes."""
+        return batch.x
 
     def prior_loss(self, numbers: Tensor, y: Tensor | None, rng: torch.Generator) -> dict[str, Tensor]:
         """What codes `(n, length)` of classes `(n,)` cost the prior."""
