@@ -60,7 +60,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gan-ensemble": {"members": 2, "settings": {"latent": 6, "width": 8, "embedding": 4}},
     "transformer-gan": {"critic_width": 8, "ratio": 1},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
-    "video-gpt": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1, "codes": 32},
+    "video-gpt": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1, "codes": 16},
     "var": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
     "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},

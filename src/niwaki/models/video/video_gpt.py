@@ -21,6 +21,8 @@ from niwaki.core.contract import (
     Graph,
     Port,
     Program,
+    Tokens,
+    ValueSpec,
     View,
 )
 from niwaki.models.registry import register, register_preset
@@ -124,6 +126,8 @@ class VideoGpt(VqVae):
         if ctx.stage == "codes":
             mean = torch.cat([self.whole(batches(k)) for k in range(self.config.batches)]).mean((0, 1, 3, 4))
             last = self.decoder[-2]
+            assert isinstance(last, nn.Conv2d)
+            assert last.bias is not None
             last.weight.mul_(_FAINT)
             last.bias.copy_(torch.atanh(to_signed(mean, self.spec).clamp(-_BOUND, _BOUND)))
         super().begin_stage(ctx, batches)
@@ -152,17 +156,23 @@ class VideoGpt(VqVae):
         found = super().graphs()
         if self.past:
             past = Port(PAST, (1, *self.spec[PAST].shape))
-            found["encoder"] = Graph("encoder", View(self, "prompt"), (past,), ("prompt",))
+            found["reader"] = Graph("encoder", View(self, "prompt"), (past,), ("prompt",))
         return found
 
     def programs(self) -> dict[str, Program]:
-        """`encode`, `decode` and `codec` of clips without a past; after one, `continue`."""
+        """`encode` says the codes of a sample. Without a past there are also `decode` and `codec`; after one,
+        `continue`."""
+        found = super().programs()
         if not self.past:
-            return super().programs()
-        sample = Program(self.sampler(), self.conditions, self.spec.x)
-        read = OneShot(None, "encoder", (PAST,))
+            return found
+        read, draw = OneShot(None, "reader", (PAST,)), OneShot(None, "decoder", ("codes",))
         writing = replace(self.prior.writing(tuple(self.conditions)), prompt="prompt")
-        draw = OneShot(None, "decoder", ("codes",))
         after = Cascade((read, writing, draw), ("prompt", "codes")).override(**self.config.sampling)
-        inputs = {PAST: ConditionSpec(self.spec[PAST]), **self.conditions}
-        return {"sample": sample, "continue": Program(after, inputs, self.spec.x)}
+        codes = ValueSpec("vector", (self.length - self.past * self.each,), "T", Tokens(self.config.codes))
+        return {
+            "sample": found["sample"],
+            "continue": Program(
+                after, {PAST: ConditionSpec(self.spec[PAST]), **self.conditions}, self.spec.x
+            ),
+            "encode": replace(found["encode"], output=codes),
+        }
