@@ -156,7 +156,7 @@ def sounds(run: RunDirectory, spec: DataSpec) -> Image.Image:
 
 def clips(run: RunDirectory, spec: DataSpec, rows: int = 10) -> Image.Image:
     """A clip in each row, its frames from left to right: by the trained model, and beyond a gap of the same
-    seeds by the compressed bundle; classes in turn."""
+    seeds by the compressed bundle."""
     parts = [read_arrays(run.evidence("samples"))["samples"]]
     if run.verdict_arrays("samples").exists():
         parts.append(read_arrays(run.verdict_arrays("samples"))["samples"])

@@ -144,7 +144,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("forecaster", {"head": "mixture", "depth": 2}),
     ("video-diffusion", {"temporal": ("attention",), "conditional": False}),
     ("video-diffusion", {"temporal": ("convolution",), "patch": 2, "prediction": "epsilon"}),
-    ("video-diffusion", {"temporal": ("joint",), "without_past": 0.5}),
+    ("video-diffusion", {"temporal": ("convolution", "joint"), "without_past": 0.5}),
     ("video-gpt", {"codebook": "levelled", "codes": 16, "dim": 2, "conditional": False}),
     ("video-gpt", {"books": 2, "codes": 16}),
 ]
