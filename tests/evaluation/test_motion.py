@@ -10,7 +10,8 @@ from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.evaluation.metrics.kernel import kernel_distance
 from niwaki.evaluation.metrics.motion import centres, motion_error, position_error, temporal_consistency
-from niwaki.evaluation.sample_measures import SAMPLE_MEASURES, SampleSets
+from niwaki.evaluation.sample_measures import SAMPLE_MEASURES
+from niwaki.evaluation.sample_sets import SampleSets
 from niwaki.features import build
 
 NAMES = ("temporal_consistency", "motion_error", "position_error")

@@ -93,6 +93,15 @@ WORDS = DataSpec({"x": ValueSpec("text", (24,), "T", Tokens(7)), "class": ValueS
 FUTURE, PAST = (ValueSpec("series", (2, steps), "CT", Real(-math.inf, math.inf)) for steps in (6, 13))
 COVARIATES = ValueSpec("series", (3, 19), "CT", Real(-1.0, 1.0))
 FORECASTS = DataSpec({"x": FUTURE, "past": PAST, "covariates": COVARIATES})
+GAPS = DataSpec(
+    {
+        "x": FUTURE,
+        "past": PAST,
+        "past_mask": ValueSpec("series", (2, 13), "CT", Real(0.0, 1.0)),
+        "x_mask": ValueSpec("series", (2, 6), "CT", Real(0.0, 1.0)),
+        "static": ValueSpec("vector", (2,), "C", Real(-1.0, 1.0)),
+    }
+)
 CLIPS = DataSpec.of("video", (3, 1, 8, 8), classes=3)
 LATER = DataSpec({"x": ValueSpec("video", (4, 2, 8, 16)), "past": ValueSpec("video", (2, 2, 8, 16))})
 SPECS = {
@@ -104,6 +113,7 @@ SPECS = {
     "words": WORDS,
     "series": SERIES,
     "forecasts": FORECASTS,
+    "gaps": GAPS,
     "clips": CLIPS,
     "predictions": LATER,
 }
@@ -141,6 +151,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("var", {"codebook": "learned", "scales": (1, 4), "conditional": False}),
     ("vae", {"importance": 3, "total_correlation": 2.0}),
     ("forecaster", {"head": "mixture", "depth": 2}),
+    ("forecaster", {"head": "gaussian", "season": 4}),
+    ("deepar", {"head": "mixture", "cell": "lstm", "depth": 1}),
+    ("deepar", {"head": "gaussian", "lags": 3}),
     ("video-diffusion", {"temporal": ("attention",), "conditional": False}),
     ("video-diffusion", {"temporal": ("convolution",), "patch": 2, "prediction": "epsilon"}),
 ]
