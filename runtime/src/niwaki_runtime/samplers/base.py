@@ -208,6 +208,10 @@ class Sampler:
         """Names of the graphs that sampling calls."""
         raise NotImplementedError(f"{type(self).__name__} does not say which graphs it calls")
 
+    def drawing_graphs(self) -> tuple[str, ...]:
+        """Those of them that draw by themselves: what they sum is not to be rounded."""
+        return ()
+
     def conditions_used(self) -> tuple[str, ...]:
         """Names of the conditions that it must be given."""
         return tuple(getattr(self, "conditions", ()))

@@ -68,18 +68,30 @@ def decode(
     now = Decoded(layout, layout.common(), steered)
     yield now
     logits = reader.last(read[:, :begun]) if sampler.prefill and not done.all() else None
+    free = int((layout.lengths + led).max(initial=0))  # from here on nobody is in the prompt
+    drawn: list[np.ndarray] = []  # columns of one call, the next one last
+    many = sampler.unroll if sampler.draws_ahead and not steered else 0
     for at in range(begun, read.shape[1]):
         if done.all():
             read[:, at:] = rest[:, None]
             break
-        if at > begun or logits is None:
-            before = read[:, at - 1]
-            logits = reader.step(np.where(before == ABSENT, sampler.first, before), at - 1)
-        said = sampler.adjusted(logits, read[:, :at])
         waiting = done | (at - led < layout.lengths)  # over, or still in the prompt
-        if steered:
-            said = steered.masked(said, at, waiting)
-        chosen = choice(said, layout.uniform(noise, at))
+        known = at == begun and logits is not None
+        before = read[:, at - 1]
+        if (before == ABSENT).any():
+            before = np.where(before == ABSENT, sampler.first, before)
+        if many and not drawn and not known and at >= free and at + many <= read.shape[1]:
+            chances = np.concatenate([layout.uniform(noise, at + i) for i in range(many)], axis=1)
+            drawn = list(reader.draw(before, at - 1, chances, sampler.temperature).T[::-1])
+        if drawn:
+            chosen = drawn.pop()
+        else:
+            if not known or logits is None:
+                logits = reader.step(before, at - 1)
+            said = sampler.adjusted(logits, read[:, :at])
+            if steered:
+                said = steered.masked(said, at, waiting)
+            chosen = choice(said, layout.uniform(noise, at))
         token = np.where(read[:, at] != ABSENT, read[:, at], chosen)
         read[:, at] = token = np.where(done, rest, token)
         if progress:

@@ -24,6 +24,7 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.models.autoregressive.token_network import TokenNetwork, TokenNetworkConfig
+from niwaki.nn.unrolled import Onward, Reading, drawn, unrolled_graph
 from niwaki_runtime.programs import BITS, CODEC
 from niwaki_runtime.samplers import Autoregressive, DirectCoding, OneShot, Sampler
 
@@ -33,9 +34,12 @@ __all__ = ["TokenModel", "TokenModelConfig"]
 class TokenModelConfig(TokenNetworkConfig):
     """
     prompt: tokens of the longest prompt; None is all but one, 0 takes none
+    unroll: tokens that are drawn in one call of the network, where temperature alone chooses; a small network
+            is called at less cost so
     """
 
     prompt: int | None = Field(None, ge=0)
+    unroll: int = Field(1, ge=1, le=64, exclude_if=lambda value: value == 1)
 
 
 class TokenModel(TokenNetwork):
@@ -68,6 +72,11 @@ class TokenModel(TokenNetwork):
         """Tokens that a prompt is read by at once; 1 where tokens beyond its end would stay in the state."""
         return 1
 
+    @property
+    def unroll(self) -> int:
+        """Tokens that are drawn in one call."""
+        return min(self.config.unroll, self.length)
+
     def logits(self, x: Tensor, *labels: Tensor) -> Tensor:
         """Teacher forcing: tokens `(n, T)` → logits `(n, T, tokens)` of each given those before it."""
         fed = F.pad(x[:, :-1], (1, 0), value=self.tokens)
@@ -97,6 +106,22 @@ class TokenModel(TokenNetwork):
         logits, *news = self.prefill(token.unsqueeze(1), position, *rest)
         return (logits.squeeze(1), *news)
 
+    def onward(self, labels: tuple[Tensor, ...], position: Tensor, state: tuple[Tensor, ...]) -> Reading:
+        """Tokens one after another within one call, from `position` on."""
+
+        def step(token: Tensor, at: Tensor, *held: Tensor) -> tuple[Tensor, ...]:
+            return self.decode(token, at, *labels, *held)
+
+        return Onward(step, position, state)
+
+    def ahead(
+        self, token: Tensor, position: Tensor, chances: Tensor, temperature: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        """One token `(n,)` at `position` → those after it `(n, unroll)`, by uniform numbers; new state; rest:
+        labels, state."""
+        labels, state = rest[: len(self.conditions)], rest[len(self.conditions) :]
+        return drawn(self.onward(labels, position, state), token, chances, temperature)
+
     def graphs(self) -> dict[str, Graph]:
         labels = self._label_ports()
         held, stride = self.carried(), self.strides
@@ -112,6 +137,8 @@ class TokenModel(TokenNetwork):
             tokens = Port("tokens", (1, stride), "int64", high=self.tokens + 1)
             ports = (tokens, place, *labels)
             found["prefill"] = Graph("prior", View(self, "prefill"), ports, ("logits",), held)
+        if self.unroll > 1:
+            found["ahead"] = unrolled_graph(found["decode"], View(self, "ahead"), self.unroll, self.length)
         return found
 
     def sampler(self) -> Sampler:
@@ -125,6 +152,8 @@ class TokenModel(TokenNetwork):
             prompt=prompt,
             prefill="prefill" if self.strides > 1 else "",
             stride=self.strides,
+            ahead="ahead" if self.unroll > 1 else "",
+            unroll=self.unroll,
         )
 
     def programs(self) -> dict[str, Program]:
