@@ -24,6 +24,7 @@ from niwaki.core.contract import (
     Context,
     DataSpec,
     GenerativeModel,
+    Levels,
     Real,
     Tokens,
     ValueSpec,
@@ -89,6 +90,13 @@ VECTORS = DataSpec.of("vector", (4,))
 POINTS = DataSpec.of("vector", (3,), low=-math.inf, high=math.inf, classes=2)
 TEXT = DataSpec.of("text", (16,), levels=12)
 SERIES = DataSpec.of("series", (2, 16))
+CHATS = DataSpec(
+    {
+        "x": ValueSpec("text", (20,), "T", Tokens(9, end=2)),
+        "answers": ValueSpec("mask", (20,), "T", Levels(2, 0.0, 1.0)),
+        "prompt": ValueSpec("text", (11,), "T", Tokens(9, end=2)),
+    }
+)
 WORDS = DataSpec({"x": ValueSpec("text", (24,), "T", Tokens(7)), "class": ValueSpec.label(3)})
 FUTURE, PAST = (ValueSpec("series", (2, steps), "CT", Real(-math.inf, math.inf)) for steps in (6, 13))
 COVARIATES = ValueSpec("series", (3, 19), "CT", Real(-1.0, 1.0))
@@ -111,6 +119,7 @@ SPECS = {
     "points": POINTS,
     "text": TEXT,
     "words": WORDS,
+    "chats": CHATS,
     "series": SERIES,
     "forecasts": FORECASTS,
     "gaps": GAPS,
@@ -205,7 +214,8 @@ def recipes() -> dict[str, str]:
     found: dict[str, str] = {}
     for path in sorted(RECIPES.glob("*.yaml")):
         recipe = load_recipe(path)
-        if recipe.data.path is None and not recipe.encodes:
+        alone = recipe.train is None or not recipe.train.init_from
+        if recipe.data.path is None and not recipe.encodes and alone:
             found.setdefault(recipe.model["name"], str(path))
     return found
 

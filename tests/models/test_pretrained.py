@@ -34,6 +34,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama, biases": ("llama", {**_WIDE, "attention_bias": True}),
     "mistral, window": ("mistral", {**_WIDE, "sliding_window": 7}),
     "qwen2": ("qwen2", _WIDE),
+    "mixtral": (
+        "mixtral",
+        {**_WIDE, "num_local_experts": 4, "num_experts_per_tok": 2, "sliding_window": None},
+    ),
 }
 
 

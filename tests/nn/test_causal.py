@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from niwaki.core.contract import CallError
-from niwaki.nn.layers.causal import BlockStyle, CausalAttention, CausalBlock, FeedForward, Norm, Rotary
+from niwaki.nn.layers.causal import BlockStyle, CausalAttention, CausalBlock, Norm, Rotary
+from niwaki.nn.layers.feed_forward import FeedForward
 
 ALL = BlockStyle(causal=False)
 near = {"atol": 1e-5, "rtol": 1e-4}

@@ -120,3 +120,58 @@ def test_a_checkpoint_is_hashed_too(vectors, tmp_path):
     fit(Regression(), vectors, TrainConfig(steps=2, batch=8), seed=0, directory=tmp_path)
     (value,) = init_from_hashes(TrainConfig(init_from=str(tmp_path))).values()
     assert len(value) == 64
+
+
+def text_model(tokens: int, files: dict[str, str] | None = None, **changes):
+    from niwaki import models
+    from niwaki.core.contract import DataSpec
+
+    torch.manual_seed(tokens)
+    settings = {"width": 8, "depth": 1, "heads": 2, **changes}
+    model = models.build("transformer", settings, DataSpec.of("text", (12,), levels=tokens))
+    model.files = files or {}
+    return model
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_vocabulary_that_has_grown_keeps_its_tokens_and_begins_new_ones_as_their_mean(tied, tmp_path):
+    from niwaki.models import save_model
+    from niwaki.training.weights import Source, init_from
+
+    before, after = text_model(20, tied=tied), text_model(23, tied=tied)
+    save_model(before, tmp_path)
+    init_from(after, Source(tmp_path))
+    for name in ("embed.weight", "head.weight"):
+        old, new = before.state_dict()[name], after.state_dict()[name]
+        assert torch.equal(new[:20], old[:20])
+        torch.testing.assert_close(new[20:23], old[:20].mean(0).expand(3, -1))
+        assert torch.equal(new[23], old[20])  # what stands before the first token
+    x = torch.randint(0, 20, (2, 12))
+    torch.testing.assert_close(
+        after.eval().logits(x)[..., :20], before.eval().logits(x), atol=1e-5, rtol=1e-5
+    )
+
+
+def test_weights_for_fewer_tokens_or_another_width_are_refused_by_their_shapes(tmp_path):
+    from niwaki.models import save_model
+    from niwaki.training.weights import Source, init_from
+
+    save_model(text_model(20), tmp_path)
+    for other in (text_model(17), text_model(23, width=16)):
+        with pytest.raises(
+            NiwakiError, match=r"has the shape \(\d+, 8\) in .* but \(\d+, \d+\) in the model"
+        ):
+            init_from(other, Source(tmp_path))
+
+
+def test_a_model_of_another_tokenizer_is_refused(tmp_path):
+    from niwaki.data.reading.tokens import byte_tokenizer, learned_tokenizer
+    from niwaki.models import save_model
+    from niwaki.training.weights import Source, init_from
+    from niwaki_runtime.tokenizer import FILE, with_special
+
+    pairs = learned_tokenizer(["the cat sat on the mat"] * 3, 260)
+    save_model(text_model(260, {FILE: pairs}), tmp_path)
+    init_from(text_model(262, {FILE: with_special(pairs, ["<|a|>", "<|b|>"])}), Source(tmp_path))
+    with pytest.raises(NiwakiError, match="another tokenizer"):
+        init_from(text_model(260, {FILE: byte_tokenizer()}), Source(tmp_path))

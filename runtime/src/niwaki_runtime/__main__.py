@@ -70,6 +70,16 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
     sample.set_defaults(run=_sample)
 
+    chat = verbs.add_parser("chat", help="answer a question, by a model that was trained on chats")
+    chat.add_argument("bundle", type=Path)
+    chat.add_argument("question", help="words, or a .json file of messages (role and content)")
+    chat.add_argument("--system", default="", help="what is said before the question")
+    chat.add_argument("--seed", type=int, default=0)
+    chat.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="as temperature=0")
+    chat.add_argument("--engine", default="auto", help="auto, openvino or onnxruntime")
+    chat.add_argument("--threads", type=int, help="CPU threads (the engine's choice)")
+    chat.set_defaults(run=_chat)
+
     extract = verbs.add_parser("extract", help="write the networks as plain ONNX files")
     extract.add_argument("bundle", type=Path)
     extract.add_argument("out", type=Path, help="a directory, which is made")
@@ -123,6 +133,22 @@ def _sample(options: argparse.Namespace) -> None:
     except OSError as error:
         raise NiwakiError(f"{options.out} could not be written: {error.strerror or error}") from error
     print(f"{options.out}: {samples.shape[0]} samples of {tuple(samples.shape[1:])}, by {bundle.engine}")
+
+
+def _chat(options: argparse.Namespace) -> None:
+    from niwaki_runtime.bundle import load
+    from niwaki_runtime.chat import stream_answer
+
+    place, messages = Path(options.question), [{"role": "user", "content": options.question}]
+    if place.suffix == ".json":
+        messages = _value(place.read_text())
+    if options.system:
+        messages = [{"role": "system", "content": options.system}, *messages]
+    bundle = load(options.bundle, engine=options.engine, threads=options.threads)
+    overrides = dict(_assignment(text) for text in options.set)
+    for piece in stream_answer(bundle, messages, seed=options.seed, **overrides):
+        print(piece, end="", flush=True)
+    print()
 
 
 def _extract(options: argparse.Namespace) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime import archive
+from niwaki_runtime.chat_template import FILE as CHAT
 from niwaki_runtime.choice import choose_engine
 from niwaki_runtime.engines import GraphRunner, open_graph, resolve_engine
 from niwaki_runtime.errors import BundleError, CallError, NiwakiError, is_full
@@ -65,8 +66,8 @@ class Bundle(Runner):
 
     @cached_property
     def files(self) -> Mapping[str, str]:  # type: ignore[override]
-        """Texts that the bundle ships (`tokenizer.json`)."""
-        names = [name for name in self.manifest.files if name == TOKENIZER]
+        """Texts that the bundle ships (`tokenizer.json`, `chat.json`)."""
+        names = [name for name in self.manifest.files if name in (TOKENIZER, CHAT)]
         return {name: read_member(self.path, self.manifest, name).decode() for name in names}
 
     def programs(self) -> Mapping[str, Program]:

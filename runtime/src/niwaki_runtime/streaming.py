@@ -38,9 +38,12 @@ class TextStream(Iterator[str]):
         inputs: Any = None,
         start: int = 0,
         steer: Steer | None = None,
+        skip: int = 0,
         **overrides: Any,
     ) -> None:
         """Of sample `start` of a program and a seed; the rest as of `Runner.run`.
+
+        skip: tokens at the beginning (those of a prompt) that are not said
 
         Raises CallError as it does, and where the model has no tokenizer or makes no token after token.
         """
@@ -54,7 +57,7 @@ class TextStream(Iterator[str]):
         self.tokens: np.ndarray | None = None
         self._runner, self._tokenizer = runner, Tokenizer(runner.files[FILE])
         self._grown = sampler.growing(runner.callable_graphs(), noise, rows, steer)
-        self._said = ""
+        self._said, self._skip = "", skip
 
     def __next__(self) -> str:
         while self.tokens is None:
@@ -62,9 +65,9 @@ class TextStream(Iterator[str]):
                 now = next(self._grown)
             if now.whole:
                 self.tokens = now.layout.samples()[0]
-                text = self._tokenizer.decode(self.tokens)
+                text = self._tokenizer.decode(self.tokens[self._skip :])
             else:
-                text = _without(self._tokenizer.settled(now.tokens(0)), now.held(0))
+                text = _without(self._tokenizer.settled(now.tokens(0)[self._skip :]), now.held(0))
             piece = text[len(self._said) :]
             if piece:
                 self._said = text

@@ -12,7 +12,15 @@ from typing import Any
 from niwaki_runtime.errors import CallError, first_line, nearest
 from niwaki_runtime.token_decoders import Broken, is_byte, letters, rules_of
 
-__all__ = ["FILE", "Tokenizer", "letters", "package_tokenizer", "tokenizer_of"]
+__all__ = [
+    "FILE",
+    "Tokenizer",
+    "extends",
+    "letters",
+    "package_tokenizer",
+    "tokenizer_of",
+    "with_special",
+]
 
 FILE = "tokenizer.json"
 """Where a bundle keeps it."""
@@ -115,9 +123,15 @@ class Tokenizer:
             pieces = rule(pieces, broken)
         return "".join(pieces)
 
-    def encode(self, text: str) -> list[int]:
+    def number_of(self, content: str) -> int | None:
+        """The number of an added token (`<|end|>`) by its text; None where there is none."""
+        return next((i for i, known in self._added.items() if known == content), None)
+
+    def encode(self, text: str, *, special: bool = True) -> list[int]:
         """The tokens of `text`, without any put around it.
 
+        special: whether what is written like a special token is one; text of strangers must not end a turn
+                 or begin another, and is then cut like any other
         Raises CallError for a word that is none of the tokens, and where `tokenizers` would be needed and is
         not installed, or does not read this file.
         """
@@ -128,19 +142,29 @@ class Tokenizer:
                     raise CallError(f"the word '{word}' is unknown to this model; {nearest(word, numbers)}")
             return [numbers[word] for word in text.split()]
         if self._plain:
-            return self._bytes_of(text)
+            return self._bytes_of(text, special)
         with _refusing(f"the package 'tokenizers' does not cut this text by this {FILE}"):
-            return list(self._package.encode(text, add_special_tokens=False).ids)
+            cutting = self._package if special else self._package_of_strangers
+            return list(cutting.encode(text, add_special_tokens=False).ids)
 
     @cached_property
     def _package(self) -> Any:
         text = self._text if isinstance(self._text, str) else self._text.decode()
         return package_tokenizer(text, f"this {FILE}")
 
-    def _bytes_of(self, text: str) -> list[int]:
+    @cached_property
+    def _package_of_strangers(self) -> Any:
+        """The same, to which special tokens are text like any other."""
+        text = self._text if isinstance(self._text, str) else self._text.decode()
+        made = package_tokenizer(text, f"this {FILE}")
+        made.encode_special_tokens = True
+        return made
+
+    def _bytes_of(self, text: str, special: bool) -> list[int]:
         """Bytes as tokens, added tokens where they are found: the longest of those that begin first."""
         numbers = {piece: i for i, piece in self._pieces.items()}
-        named = {content: i for i, content in self._added.items() if content}
+        known = self._added.items()
+        named = {content: i for i, content in known if content and (special or content not in self._special)}
         longest = sorted(named, key=len, reverse=True)
         parts = re.split(f"({'|'.join(map(re.escape, longest))})", text) if named else [text]
         tokens: list[int] = []
@@ -151,6 +175,38 @@ class Tokenizer:
             written = (letters()[b] for b in part.encode("utf-8", "replace"))
             tokens += [numbers[letter] for letter in written if letter in numbers]
         return tokens
+
+
+def with_special(text: str, contents: Sequence[str]) -> str:
+    """A tokenizer.json with special tokens beside its own, in the next free numbers; those that it has stay.
+
+    Raises CallError where one is there as a token that is not special: any text could then spell it.
+    """
+    known = Tokenizer(text)
+    record = json.loads(text)
+    added = list(record.get("added_tokens") or ())
+    next_ = known.largest + 1
+    for content in contents:
+        there = next((a for a in added if a["content"] == content), None)
+        if there is None:
+            flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+            added.append({"id": next_, "content": content, **flags, "special": True})
+            next_ += 1
+        elif not there.get("special"):
+            raise CallError(f"the tokenizer has '{content}' as a token that is not special")
+    return json.dumps({**record, "added_tokens": added}, ensure_ascii=False)
+
+
+def extends(longer: str, text: str) -> bool:
+    """Whether a tokenizer.json cuts text as another one does, and only has special tokens beyond it."""
+
+    def cutting(record: Mapping[str, Any]) -> Any:
+        return [record.get(name) for name in ("normalizer", "pre_tokenizer", "model")]
+
+    new, old = json.loads(longer), json.loads(text)
+    numbers = {a["content"]: a["id"] for a in new.get("added_tokens") or ()}
+    kept = all(numbers.get(a["content"]) == a["id"] for a in old.get("added_tokens") or ())
+    return kept and cutting(new) == cutting(old)
 
 
 def package_tokenizer(text: str, called: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ def use(
     device: str = "auto",
     out: str | Path | None = None,
     reporter: Reporter | None = None,
+    say: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Outcome:
     """Apply a use (`interpolate`, `reconstruct`, `anomalies`, `swap`, `encode`, `decode` …) to a run, a model
@@ -43,6 +44,7 @@ def use(
                turn, or a mapping of names to these
     data:      where samples come from if no files are given; default: the data of the run that `what` is of
     out:       a file, or a directory for a file each; nothing is written without
+    say:       called with the pieces of an answer as they are made (`chat`)
     options:   the use's own settings
     Raises CallError for an unknown use or setting, and where the model lacks what the use needs.
     """
@@ -61,7 +63,7 @@ def use(
     else:
         runner, path = None, _bundle_of(what)
     reporter.stage(name, str(path))
-    call = Call(runner, path, places, condition, seed, dataset, counter(reporter))
+    call = Call(runner, path, places, condition, seed, dataset, counter(reporter), say)
     outcome = found.apply(call, settings)
     outcome.given = [*places, *([path] if path.is_file() else ())]
     if out is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,10 +14,12 @@ from niwaki.cli.outside import OUTSIDE, Weights, opened
 
 __all__ = ["enter"]
 
+_SETTING = re.compile(r"[\w.]+=")
+
 
 @adder(
     "niwaki use encode digits.niwaki *.png -o digits.nwk",
-    "Do more with a model than sample from it: interpolate, reconstruct, anomalies, swap, encode, decode.",
+    "Do more with a model than sample from it: chat, interpolate, reconstruct, anomalies, swap, encode …",
 )
 def use(
     name: Annotated[
@@ -31,7 +34,9 @@ def use(
     ] = None,
     given: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE|KEY=VALUE", help="What it is done to, and the use's own settings."),
+        typer.Argument(
+            metavar="FILE|WORDS|KEY=VALUE", help="What it is done to, and the use's own settings."
+        ),
     ] = None,
     condition: Annotated[
         list[str] | None,
@@ -70,13 +75,14 @@ def use(
             work.answer(_described(name), lambda console: _draw(name, console))
             return
         words = list(given or ())
-        files = [Path(w) for w in words if "=" not in w or Path(w).exists()]
-        settings = [w for w in words if "=" in w and not Path(w).exists()]
+        settings = [w for w in words if _SETTING.match(w) and not Path(w).exists()]
+        files = [Path(w) for w in words if w not in settings]
         source, rest = opened(what, settings, weights, device=device)
         options = {".".join(path): value for path, value, _ in parse_overrides(rest)}
         made = use(
             name, source, files, condition=read_condition(condition), seed=seed, data=data, engine=engine,
-            memory=memory, device=device, reporter=work.reporter, **options,
+            memory=memory, device=device, reporter=work.reporter,
+            say=None if as_json else work.say, **options,
         )  # fmt: skip
         place = out or (Path(f"{name}{made.ending}") if made.ending else None)  # "decode/" is a folder
         written = made.write(place) if place is not None else []

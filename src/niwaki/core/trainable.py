@@ -198,6 +198,11 @@ class Trainable(nn.Module, ABC):
                     losses[phase.name] = ctx.total(self.loss(phase.name, batch, ctx)).detach()
         return losses
 
+    def fitted(self, name: str, stored: Tensor) -> Tensor | None:
+        """The parameter `name` made of a stored one of another shape (of a vocabulary that has grown), where
+        a training starts from another model's weights; None where nothing can be made of it."""
+        return None
+
     def realness(self, batch: Batch) -> Tensor | None:
         """How real an adversary takes the samples of a batch to be `(n,)`, higher is more real; None for a
         model that has none. Adversarial training is watched by it. Called in evaluation mode, under

@@ -61,9 +61,8 @@ def _inputs(
         if split is not None and name in split.columns:
             found[name] = _rows(name, spec, split.columns[name], start, n)
         elif name in examples:
-            found[name] = spec.check(
-                name, np.take(examples[name], _around(start, n, len(examples[name])), 0), n
-            )
+            rows = np.take(examples[name], _around(start, n, len(examples[name])), 0)
+            found[name] = spec.check(name, _filled(spec, rows), n)
         elif not with_defaults(spec):
             found[name] = _made(runner, name, spec, n, split, start, examples, asked)
     return found
@@ -128,13 +127,22 @@ def with_defaults(spec: ConditionSpec) -> bool:
 
 def _rows(name: str, spec: ConditionSpec, column: Column, start: int, n: int) -> np.ndarray:
     index = torch.from_numpy(_around(start, n, len(column))).to(column.data.device)
-    value = column.values(index).cpu().numpy()
+    value = _filled(spec, column.values(index).cpu().numpy())
     if tuple(value.shape[1:]) != tuple(spec.shape):
         raise CallError(
             f"the column '{name}' holds {column.spec.modality} of shape {tuple(value.shape[1:])}, and the "
             f"model wants {tuple(spec.shape)}; name another one with data.columns.{name}"
         )
     return spec.check(name, value, n)
+
+
+def _filled(spec: ConditionSpec, rows: np.ndarray) -> np.ndarray:
+    """Rows of tokens that are shorter than what is asked, where that may be less than the whole (a prompt):
+    filled up with what says "nothing asked"."""
+    if spec.value.axes != "T" or not spec.integer or spec.null is None or rows.ndim != 2:
+        return rows
+    room = spec.shape[0] - rows.shape[1]
+    return rows if room <= 0 else np.pad(rows, ((0, 0), (0, room)), constant_values=int(spec.null))
 
 
 def _around(start: int, n: int, length: int) -> np.ndarray:

@@ -7,7 +7,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from niwaki.modalities.base import Media, Modality, register_modality
+from niwaki_runtime.chat_template import FILE as CHAT
+from niwaki_runtime.chat_template import Chats
 from niwaki_runtime.specs import Tokens, ValueSpec
+from niwaki_runtime.tokenizer import FILE as TOKENIZER
 from niwaki_runtime.tokenizer import Tokenizer
 
 __all__ = ["Text", "decode"]
@@ -16,11 +19,13 @@ _BETWEEN = "\n\n" + "─" * 40 + "\n\n"
 
 
 def decode(x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None) -> str:
-    """The text of one sample; its numbers where there is no tokenizer."""
+    """The text of one sample, of a conversation turn by turn; its numbers where there is no tokenizer."""
     name = spec.values.tokenizer if isinstance(spec.values, Tokens) else ""
-    text = (files or {}).get(name or "tokenizer.json")
+    text = (files or {}).get(name or TOKENIZER)
     if text is None:
         return " ".join(map(str, np.asarray(x).tolist()))
+    if files is not None and CHAT in files and TOKENIZER in files:
+        return Chats.of(files).said(np.asarray(x).tolist())
     return Tokenizer(text).decode(np.asarray(x).tolist())
 
 

@@ -10,11 +10,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.store import hash_file, read_tensors
+from niwaki.core.contract import Trainable
+from niwaki.core.store import hash_file, read_json, read_tensors
 from niwaki.training.checkpoint import latest, list_checkpoints, read_checkpoint
 from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.stages import under
 from niwaki_runtime.errors import NiwakiError, nearest
+from niwaki_runtime.tokenizer import FILE, extends
 
 __all__ = ["Source", "init_from", "init_from_hashes", "is_stored", "sources_of", "stored_weights"]
 
@@ -110,9 +112,13 @@ def init_from(model: nn.Module, source: Source) -> tuple[str, ...]:
 
     With a prefix, the stored part and the submodule must have the same tensors. Without, all that is stored
     must have a place in the model; with `only`, just those are set, and all of them must be stored.
-    Raises NiwakiError naming the first tensor that is missing, has no place, or another shape.
+    A tensor of another shape may be fitted by the model (`Trainable.fitted`: a vocabulary that has grown).
+    Raises NiwakiError naming the first tensor that is missing, has no place, or another shape, and where a
+    whole model was trained on tokens of another tokenizer.
     """
     stored = stored_weights(source.path)
+    if not (source.prefix or source.part or source.only):
+        _check_tokenizer(model, source.path)
     targets = {n: t for n, t in model.state_dict().items() if isinstance(t, Tensor)}
     if source.prefix or source.part:
         wanted = _matched(source, stored, targets)
@@ -129,6 +135,9 @@ def init_from(model: nn.Module, source: Source) -> tuple[str, ...]:
             raise NiwakiError(f"{source.path} holds '{there}', which the model does not have; {hint}")
         if there not in stored:
             raise NiwakiError(f"{source.path} lacks '{there}'; {nearest(there, stored)}")
+        if stored[there].shape != targets[name].shape and isinstance(model, Trainable):
+            grown = model.fitted(name, stored[there])
+            stored[there] = stored[there] if grown is None else grown
         if stored[there].shape != targets[name].shape:
             shapes = tuple(stored[there].shape), tuple(targets[name].shape)
             raise NiwakiError(
@@ -137,6 +146,21 @@ def init_from(model: nn.Module, source: Source) -> tuple[str, ...]:
     for name, there in wanted.items():
         targets[name].copy_(stored[there])
     return tuple(wanted)
+
+
+def _check_tokenizer(model: nn.Module, path: Path) -> None:
+    """Raises NiwakiError where the stored model ships a tokenizer that the model's own does not extend: equal
+    numbers would be other words."""
+    records = [place for place in (path / "model.json", path / "model" / "model.json") if place.is_file()]
+    own = getattr(model, "files", {}).get(FILE)
+    if own is None or not records:
+        return
+    there = dict(read_json(records[0])).get("files", {}).get(FILE)
+    if there is not None and not extends(own, there):
+        raise NiwakiError(
+            f"the model in {path} reads text with another tokenizer than these data; cut them with its own "
+            "(data.tokenizer, or the data's vocabulary)"
+        )
 
 
 def _matched(source: Source, stored: Mapping[str, Tensor], targets: Mapping[str, Tensor]) -> dict[str, str]:

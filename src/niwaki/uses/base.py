@@ -38,6 +38,7 @@ class Call:
     seed:     of all that is drawn
     dataset:  gives the data that the subject answers to, where there are any
     progress: called with (samples done, samples in all)
+    say:      called with the pieces of a text as they are made, where somebody reads along
     """
 
     runner: Runner | None
@@ -47,6 +48,7 @@ class Call:
     seed: int = 0
     dataset: Callable[[], Dataset | None] = lambda: None
     progress: Callable[[int, int], None] | None = None
+    say: Callable[[str], None] | None = None
 
     @property
     def model(self) -> Runner:

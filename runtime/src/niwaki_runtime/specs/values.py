@@ -70,15 +70,20 @@ class Tokens:
     """Names 0 … n−1, not amounts: classes, characters, codes.
 
     tokenizer: name of the file that turns text into them (`tokenizer.json` in a bundle); empty without one
+    end:       the token after which a sequence is over, and which fills up the rest; None where sequences
+               have no end of their own
     """
 
     kind: ClassVar[str] = "tokens"
     n: int
     tokenizer: str = ""
+    end: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n <= MOST:
             raise CallError(f"there must be 1 to {MOST} tokens, not {self.n}")
+        if self.end is not None and not 0 <= self.end < self.n:
+            raise CallError(f"the token that ends a sequence must be one of 0 … {self.n - 1}, not {self.end}")
 
     def seen(self, stored: Array) -> Array:
         """Names as they are."""
@@ -93,6 +98,8 @@ _KINDS: dict[str, type[Any]] = {cls.kind: cls for cls in (Real, Levels, Tokens)}
 def values_to_json(values: Values) -> dict[str, Any]:
     """Plain JSON; infinite bounds are written as text, which JSON has."""
     record = {k: str(v) if isinstance(v, float) and math.isinf(v) else v for k, v in asdict(values).items()}
+    if record.get("end", 0) is None:  # records from before there was one stay as they are
+        del record["end"]
     return {"kind": values.kind, **record}
 
 

@@ -9,7 +9,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["documents", "version"]
+__all__ = ["documents", "modules", "parsed", "version"]
 
 _LEFT_OUT = ("test", "idlelib", "lib2to3", "turtledemo", "pydoc_data", "ensurepip", "site-packages", "this")
 
@@ -28,18 +28,31 @@ def documents(docstrings: bool = True) -> Iterator[str]:
 
     for name in sorted(topics):
         yield topics[name]
+    for path, module in modules() if docstrings else ():
+        yield _docstrings(path, module)
+
+
+def modules() -> Iterator[tuple[Path, str]]:
+    """Source and name of every public module of the standard library."""
     root = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(root.rglob("*.py")) if docstrings else ():
+    for path in sorted(root.rglob("*.py")):
         parts = path.relative_to(root).with_suffix("").parts
         public = not any(p in _LEFT_OUT or (p.startswith("_") and p != "__init__") for p in parts)
         if public and parts[0] in sys.stdlib_module_names and "test" not in parts[-1]:
-            yield _docstrings(path, ".".join(p for p in parts if p != "__init__"))
+            yield path, ".".join(p for p in parts if p != "__init__")
+
+
+def parsed(path: Path) -> ast.Module | None:
+    """The tree of a source; None where it has none: some files are there to be wrong."""
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError, OSError):
+        return None
 
 
 def _docstrings(path: Path, module: str) -> str:
-    try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
-    except (SyntaxError, UnicodeDecodeError, OSError):  # some files are there to be wrong
+    tree = parsed(path)
+    if tree is None:
         return ""
     found = []
 

@@ -9,7 +9,7 @@ from niwaki.core.paths import expanded
 from niwaki.data.audit import Finding, shortened
 from niwaki.data.reading.walking import walk
 
-__all__ = ["EXTENSIONS", "decoded", "read_text_files"]
+__all__ = ["EXTENSIONS", "decoded", "read_files", "read_text_files"]
 
 EXTENSIONS = ("txt", "md", "rst", "text")
 _MARKS = {
@@ -21,20 +21,28 @@ _MARKS = {
 
 def read_text_files(path: str) -> tuple[list[tuple[str, bytes]], list[Finding]]:
     """Name and content of every file. Raises CallError where there is none."""
+    return read_files(path, EXTENSIONS, "text")
+
+
+def read_files(
+    path: str, endings: tuple[str, ...], what: str
+) -> tuple[list[tuple[str, bytes]], list[Finding]]:
+    """Name and content of a file, or of those in a folder that have one of the endings; `what` is how
+    messages call them. Raises CallError where there is none."""
     root = expanded(path)
     if not root.exists():
         raise CallError(f"data.path '{path}' does not exist")
     if not root.is_dir():
         return [(root.name, _content(root, path))], []
     try:
-        seen = walk(root, EXTENSIONS)
+        seen = walk(root, endings)
     except OSError as error:
         raise CallError(f"data.path '{path}' cannot be opened: {error.strerror or error}") from None
-    findings, found, broken = seen.findings("text"), [], []
+    findings, found, broken = seen.findings(what), [], []
     if not seen.files:
         why = "; ".join(f.text for f in findings)
         raise CallError(
-            f"data.path '{path}' holds no text files ({', '.join(EXTENSIONS)})" + (f": {why}" if why else "")
+            f"data.path '{path}' holds no {what} files ({', '.join(endings)})" + (f": {why}" if why else "")
         )
     for name in seen.files:
         try:

@@ -36,7 +36,7 @@ from niwaki.data.reading.tokens import (
 from niwaki.data.splitting import SPLITS, by_hash
 from niwaki_runtime.tokenizer import FILE
 
-__all__ = ["DocsOptions", "TextOptions", "passages", "text", "tokenizer_json"]
+__all__ = ["DocsOptions", "TextOptions", "passages", "text", "tokenizer_json", "training_passages"]
 
 VERSION = 1  # of the reading: a change here makes cached windows stale
 PASSAGE = 600  # characters from which on a passage ends at the next blank line
@@ -101,7 +101,7 @@ def passages(documents: Iterable[str]) -> list[str]:
 
 def _windows(pieces: Sequence[str], options: Any, fractions: Sequence[float], seed: int) -> dict[str, Tensor]:
     """Windows `(n, length)`, their splits, the bytes of each, and the tokenizer's text."""
-    split = by_hash([hashlib.sha256(p.encode()).digest() for p in pieces], fractions, seed)
+    split = _splits(pieces, fractions, seed)
     tokenizer, last = byte_tokenizer(), 1
     if options.tokenizer is not None:
         tokenizer = given_tokenizer(options.tokenizer)
@@ -133,6 +133,17 @@ def _windows(pieces: Sequence[str], options: Any, fractions: Sequence[float], se
         "bytes": torch.from_numpy(np.rint(np.concatenate(weights)).astype(np.int64)),
         "tokenizer": torch.frombuffer(bytearray(tokenizer.encode()), dtype=torch.uint8).clone(),
     }
+
+
+def _splits(pieces: Sequence[str], fractions: Sequence[float], seed: int) -> np.ndarray:
+    return by_hash([hashlib.sha256(p.encode()).digest() for p in pieces], fractions, seed)
+
+
+def training_passages(documents: Iterable[str], config: DataConfig) -> list[str]:
+    """The passages of the training split: what a vocabulary is learned from."""
+    pieces = passages(documents)
+    split = _splits(pieces, config.fractions, config.seed)
+    return [p for p, s in zip(pieces, split, strict=True) if s == 0]
 
 
 def _bytes_of(passage: str, row: np.ndarray, last: int = 1) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,10 @@ from niwaki.evaluation.equivalence.text import FEWEST, bits, compare_text, raref
 from niwaki.evaluation.equivalence.text_margins import damaged_windows, frequencies, margins_of_damage
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
 from niwaki.evaluation.judges.exhibits import passages
+from niwaki.evaluation.judges.forcing import forced_windows
 from niwaki.evaluation.judges.reading import (
+    ANSWERS,
+    PROMPT,
     bytes_of,
     bytes_per_token,
     refuse_other_tokens,
@@ -26,7 +29,6 @@ from niwaki.evaluation.judges.reading import (
 )
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import (
-    exactly,
     margin_key,
     margins_from_json,
     margins_to_json,
@@ -37,7 +39,6 @@ from niwaki.evaluation.judges.variety import memorised, varied, variety
 from niwaki.evaluation.metrics.dictionary_coder import xz_bits_per_byte
 from niwaki.evaluation.statistics.result import mean_interval, signature
 from niwaki_runtime.programs import SAMPLING
-from niwaki_runtime.specs import resolve
 
 __all__ = ["Predictions"]
 
@@ -45,7 +46,6 @@ _MARGINS = 256  # windows that margins are measured on at most
 _SAMPLES = 64  # whose n-grams are counted
 _SHOWN = 8  # that are shown as text
 _READ = 4  # that are put on a page
-_HELD = 1 << 24  # log-probabilities in memory at a time
 _KNOWN = 1 << 24  # bytes of the training text that xz is given at most
 _METHOD = "5 % at random; parts of the vocabulary of 5 %"
 
@@ -66,6 +66,8 @@ class Predictions(Judge):
     def applies(cls, runner: Runner, dataset: Dataset) -> bool:
         program = runner.program(SAMPLING)
         tokens = program.output.is_tokens and dataset.spec.is_tokens
+        if ANSWERS in dataset.spec.columns and PROMPT in program.inputs:
+            return False  # what is learned are answers, which have a judge of their own
         return tokens and program.sampler.forceable and program.output.size == dataset.spec.size
 
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
@@ -84,7 +86,7 @@ class Predictions(Judge):
             raise CallError(
                 f"the {split} split of '{dataset.name}' has {len(tokens)} windows; {FEWEST} are needed"
             )
-        blocks = self._blocks(runner, dataset, split, tokens)
+        blocks = forced_windows(runner, dataset, split, tokens, self.tools.on_progress)
         if margins:
             share = frequencies(tokens_of(dataset, "train"), known)
             arrays = damaged_windows(blocks, share, seed=seed)
@@ -178,31 +180,6 @@ class Predictions(Judge):
         rise = bits(after.arrays["log_p"], size or 1.0) - bits(before.arrays["log_p"], size or 1.0)
         axes = {"fidelity": made.fidelity, "diversity": made.diversity}
         return Verdicts(self.name, made.n, axes, jsonable(made), {"rise": rise})
-
-    def _blocks(
-        self, runner: Runner, dataset: Dataset, split: str, tokens: np.ndarray
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Windows and log p of every token at every place, a few at a time."""
-        program, n = runner.program(SAMPLING), len(tokens)
-        inputs = make_inputs(runner, SAMPLING, n, dataset.split(split))
-        for name, spec in program.inputs.items():
-            if spec.is_label and name not in inputs:
-                raise CallError(
-                    f"the model asks for '{name}', and the data '{dataset.name}' do not say which each "
-                    f"sample has; name its column with data.columns.{name}"
-                )
-        rows = resolve(program.inputs, inputs, 0, n)
-        graphs, backend = runner.callable_graphs(), runner.backend()
-        step = max(1, min(64, _HELD // (tokens.shape[1] * program.output.levels)))
-        with runner.running(), exactly():
-            for at in range(0, n, step):
-                part = tokens[at : at + step]
-                asked = {k: backend.asarray(v[at : at + step]) for k, v in rows.items()}
-                log_p = program.sampler.forced(graphs, part, backend, asked)
-                if log_p is None:
-                    raise CallError(f"real samples cannot be read with a sampler '{program.sampler.kind}'")
-                yield part, log_p
-                self.tools.on_progress(at + len(part), n)
 
     def _references(self, evidence: Evidence, dataset: Dataset) -> dict[str, float]:
         """Bits per byte (or token) of codes without a network, on the same windows.

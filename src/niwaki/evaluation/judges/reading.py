@@ -14,8 +14,11 @@ from niwaki.data import Dataset
 from niwaki.data.reading.tokens import byte_tokenizer
 from niwaki_runtime.tokenizer import FILE, Tokenizer
 
-__all__ = ["bytes_of", "bytes_per_token", "refuse_other_tokens", "tokens_of", "words_of"]
+__all__ = ["ANSWERS", "PROMPT", "bytes_of", "bytes_per_token", "refuse_other_tokens", "tokens_of", "words_of"]
 
+ANSWERS, PROMPT = "answers", "prompt"
+"""Columns of data whose samples answer: which tokens of a sample are answers, and what the last is said
+after."""
 _BYTES = 256
 _SIZE = "bytes"
 """The attribute that says how many bytes of text a window stands for; data without it are not text."""

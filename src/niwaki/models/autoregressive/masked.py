@@ -24,7 +24,8 @@ from niwaki.core.contract import (
 )
 from niwaki.models.autoregressive.token_network import TokenNetwork, TokenNetworkConfig
 from niwaki.models.registry import register
-from niwaki.nn.layers.causal import BlockStyle, CausalBlock, FeedForward, Norm, Rotary, norm_of
+from niwaki.nn.layers.causal import BlockStyle, CausalBlock, Norm, Rotary, norm_of
+from niwaki.nn.layers.feed_forward import FeedForward
 from niwaki.nn.masking import hide, masked_nll
 from niwaki_runtime.programs import LOG_PROB
 from niwaki_runtime.samplers import Masked, MaskedBound, Sampler
@@ -115,7 +116,7 @@ class MaskedDiffusion(TokenNetwork):
 
     def _writing(self, prompt: str) -> Sampler:
         sampler = Masked(
-            self.length, self.mask, self.config.steps, conditions=tuple(self.conditions), prompt=prompt
+            self.length, self.mask, self.config.steps, conditions=tuple(self.label_conditions), prompt=prompt
         )
         return sampler.override(**self.config.sampling)
 
@@ -123,11 +124,13 @@ class MaskedDiffusion(TokenNetwork):
         """`sample`; `continue` keeps the tokens of `prompt`, wherever they stand, and writes where it has −1;
         `log_prob` in nats, a lower bound on average."""
         prompt = ConditionSpec(ValueSpec("text", (self.length,), "T", self.spec.values), null=-1)
-        asked = {"x": ConditionSpec(self.spec.x), **self.conditions}
+        asked = {"x": ConditionSpec(self.spec.x), **self.label_conditions}
         bound = MaskedBound(self.length, self.mask, conditions=tuple(asked), draws=self.config.draws)
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
         return {
             **super().programs(),
-            "continue": Program(self._writing("prompt"), {"prompt": prompt, **self.conditions}, self.spec.x),
+            "continue": Program(
+                self._writing("prompt"), {"prompt": prompt, **self.label_conditions}, self.spec.x
+            ),
             LOG_PROB: Program(bound, asked, nats),
         }

@@ -189,7 +189,40 @@ def _llama(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], int
     return settings, _number(record, "max_position_embeddings", folder), rename
 
 
-_KINDS = {"gpt2": _gpt2, "llama": _llama, "mistral": _llama, "qwen2": _llama}
+def _mixtral(record: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], int, Renamed]:
+    """Jiang et al. 2024: Llama's, with experts in each block, written one by one or all in a tensor."""
+    settings, places, plain = _llama(record, folder)
+    settings["experts"] = {
+        "count": _number(record, "num_local_experts", folder),
+        "chosen": _number(record, "num_experts_per_tok", folder),
+        "balance": float(record.get("router_aux_loss_coef", 0.0)),
+    }
+
+    def rename(name: str, w: Tensor) -> list[tuple[str, Tensor]]:
+        layer, found, rest = name.partition(next((p for p in _MIXTURES if p in name), "\0"))
+        if not found:
+            return plain(name, w)
+        block = f"blocks.{layer.rsplit('.', 1)[-1]}.experts"
+        if rest == "gate.weight":
+            return [(f"{block}.router.weight", w)]
+        if rest == "experts.gate_up_proj":
+            halves = zip(("gate", "up"), w.chunk(2, 1), strict=True)
+            return [
+                (f"{block}.experts.{i}.{k}.weight", one) for k, half in halves for i, one in enumerate(half)
+            ]
+        if rest == "experts.down_proj":
+            return [(f"{block}.experts.{i}.down.weight", one) for i, one in enumerate(w)]
+        _, i, part, _ = rest.split(".")
+        return [(f"{block}.experts.{i}.{ {'w1': 'gate', 'w2': 'down', 'w3': 'up'}[part] }.weight", w)]
+
+    return settings, places, rename
+
+
+_MIXTURES = (".block_sparse_moe.", ".mlp.")
+"""What the experts of a block are called, by version of the package."""
+
+
+_KINDS = {"gpt2": _gpt2, "llama": _llama, "mistral": _llama, "mixtral": _mixtral, "qwen2": _llama}
 
 
 def _names() -> str:

@@ -15,11 +15,13 @@ from niwaki.core.contract import (
     Batch,
     ConditionSpec,
     Context,
+    DataSpec,
     Graph,
     Port,
     Program,
     Real,
     State,
+    Tokens,
     ValueSpec,
     View,
 )
@@ -28,7 +30,11 @@ from niwaki.nn.unrolled import Onward, Reading, drawn, unrolled_graph
 from niwaki_runtime.programs import BITS, CODEC
 from niwaki_runtime.samplers import Autoregressive, DirectCoding, OneShot, Sampler
 
-__all__ = ["TokenModel", "TokenModelConfig"]
+__all__ = ["ANSWERS", "PROMPT", "TokenModel", "TokenModelConfig"]
+
+PROMPT, ANSWERS = "prompt", "answers"
+"""Columns of data whose samples begin with what is given: that beginning, and which tokens of a sample are
+answers to it."""
 
 
 class TokenModelConfig(TokenNetworkConfig):
@@ -45,14 +51,22 @@ class TokenModelConfig(TokenNetworkConfig):
 class TokenModel(TokenNetwork):
     """p(x) = Π p(xᵢ | x₀ … xᵢ₋₁, labels) over sequences of one length.
 
-    Before the first token stands one that no sequence holds. A subclass says how its layers read: `think` a
-    whole sequence, `advance` one token, with the state of `carried`.
+    Before the first token stands one that no sequence holds. Data with a column `prompt` have samples that
+    begin with one; of data with a column `answers` (0 or 1 for every token) only those tokens are learned.
+
+    A subclass says how its layers read: `think` a whole sequence, `advance` one token, with the state of
+    `carried`.
 
     config: TokenModelConfig
     spec:   tokens `(T,)`
     """
 
+    begun_by = (PROMPT,)
     config: TokenModelConfig
+
+    def begin(self, config: TokenNetworkConfig, spec: DataSpec) -> None:
+        super().begin(config, spec)
+        self.conditions = {**_beginning(spec, config), **self.label_conditions}
 
     @abstractmethod
     def think(self, h: Tensor) -> Tensor:
@@ -83,10 +97,16 @@ class TokenModel(TokenNetwork):
         return self._leave(self.think(self.drop(self._enter(fed, labels))))
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """Cross-entropy of the next token, in nats per token."""
+        """Cross-entropy of the next token, in nats per token: of all tokens, or of those that the column
+        `answers` counts. Each sample is then as much as any other, so that micro-batches add up to the whole
+        batch whatever they count."""
         tokens = self.tokens_of(batch.x)
         logits = self.logits(tokens, *self._asked(batch, ctx)).float()
-        return {"nll": F.cross_entropy(logits.flatten(0, 1), tokens.flatten())}
+        counted = batch.get(ANSWERS)
+        if counted is None:
+            return {"nll": F.cross_entropy(logits.flatten(0, 1), tokens.flatten())}
+        each = F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
+        return {"nll": ((each * counted).sum(1) / counted.sum(1).clamp(min=1.0)).mean()}
 
     def log_prob(self, x: Tensor, *labels: Tensor) -> Tensor:
         """log p of the tokens of samples, in nats `(n,)`. Exact: tokens have probabilities."""
@@ -97,7 +117,7 @@ class TokenModel(TokenNetwork):
     def prefill(self, tokens: Tensor, position: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Tokens `(n, t)` from `position` on → their logits `(n, t, tokens)`, new state; rest: labels,
         state."""
-        labels, state = rest[: len(self.conditions)], rest[len(self.conditions) :]
+        labels, state = rest[: len(self.label_conditions)], rest[len(self.label_conditions) :]
         x, *news = self.advance(self._enter(tokens, labels), position, state)
         return (self._leave(x), *news)
 
@@ -142,13 +162,22 @@ class TokenModel(TokenNetwork):
         return found
 
     def sampler(self) -> Sampler:
-        return self._reading("").override(**self.config.sampling)
+        return self._writing(PROMPT if PROMPT in self.conditions else "")
+
+    def _writing(self, prompt: str) -> Autoregressive:
+        """How samples are made; they end where the data's do."""
+        values = self.spec.x.values
+        end = values.end if isinstance(values, Tokens) else None
+        made: Autoregressive = self._reading(prompt).override(
+            **({} if end is None else {"stop": end}), **self.config.sampling
+        )
+        return made
 
     def _reading(self, prompt: str) -> Autoregressive:
         return Autoregressive(
             length=self.length,
             first=self.tokens,
-            conditions=tuple(self.conditions),
+            conditions=tuple(self.label_conditions),
             prompt=prompt,
             prefill="prefill" if self.strides > 1 else "",
             stride=self.strides,
@@ -162,11 +191,20 @@ class TokenModel(TokenNetwork):
         found = super().programs()
         if longest:
             prompt = ConditionSpec(ValueSpec("text", (longest,), "T", self.spec.values), null=-1)
-            sampler = self._reading("prompt").override(**self.config.sampling)
-            found["continue"] = Program(sampler, {"prompt": prompt, **self.conditions}, self.spec.x)
+            asked = {**self.label_conditions, PROMPT: self.conditions.get(PROMPT, prompt)}
+            found["continue"] = Program(self._writing(PROMPT), asked, self.spec.x)
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
-        read = OneShot(graph="likelihood", conditions=("x", *self.conditions))
-        asked = {"x": ConditionSpec(self.spec.x), **self.conditions}
+        read = OneShot(graph="likelihood", conditions=("x", *self.label_conditions))
+        asked = {"x": ConditionSpec(self.spec.x), **self.label_conditions}
         found["log_prob"] = Program(read, asked, nats)
         found[CODEC] = Program(DirectCoding.of(self._reading("")), asked, BITS)
         return found
+
+
+def _beginning(spec: DataSpec, config: TokenNetworkConfig) -> dict[str, ConditionSpec]:
+    """The prompt that samples are asked by, where the data have one and the config does not leave it out."""
+    if PROMPT not in spec.columns or not config.conditioning.wants(PROMPT):
+        return {}
+    value = spec[PROMPT]
+    fits = value.axes == "T" and value.is_tokens and value.levels == spec.levels
+    return {PROMPT: ConditionSpec(value, null=-1)} if fits and value.shape[0] <= spec.shape[0] else {}

@@ -48,10 +48,12 @@ class TokenNetwork(GenerativeModel):
     added to every embedding. A subclass makes its layers between `begin` and `finish`. Where samples are no
     tokens themselves, it says what tokens they have (`vocabulary`, `tokens_of`).
 
-    config: TokenNetworkConfig
-    spec:   tokens `(T,)`
+    config:   TokenNetworkConfig
+    spec:     tokens `(T,)`
+    begun_by: columns whose values are the beginnings of samples
     """
 
+    begun_by: ClassVar[tuple[str, ...]] = ()
     example_spec: ClassVar[DataSpec] = DataSpec.of("text", (64,))
     config: TokenNetworkConfig
     norm: nn.Module
@@ -61,10 +63,12 @@ class TokenNetwork(GenerativeModel):
         self.config, self.spec = config, spec
         self.length, self.tokens = self.vocabulary(spec)
         asked = config.conditioning
-        self.conditions = _label_conditions(spec, asked.columns, asked.drop > 0, self.name)
+        columns = None if asked.columns is None else tuple(c for c in asked.columns if c not in self.begun_by)
+        self.label_conditions = _label_conditions(spec, columns, asked.drop > 0, self.name)
+        self.conditions = self.label_conditions
         self.embed = nn.Embedding(self.tokens + 1, config.width)
         self.labels = nn.ModuleList(
-            nn.Embedding(c.size + (c.null is not None), config.width) for c in self.conditions.values()
+            nn.Embedding(c.size + (c.null is not None), config.width) for c in self.label_conditions.values()
         )
         self.drop = Dropout(config.dropout)
 
@@ -97,13 +101,24 @@ class TokenNetwork(GenerativeModel):
         if self.config.tied:
             self.head.weight = self.embed.weight
 
+    @torch.no_grad()
+    def fitted(self, name: str, stored: Tensor) -> Tensor | None:
+        """Weights of a network with fewer tokens, whose own come first here too: a new token begins as the
+        mean of those (Hewitt 2021, "Initializing new word embeddings for pretrained language models")."""
+        if name not in ("embed.weight", "head.weight") or stored.shape[1] != self.config.width:
+            return None
+        known, missing = stored[:-1], self.tokens + 1 - len(stored)
+        if missing < 0:
+            return None
+        return torch.cat([known, known.mean(0, keepdim=True).expand(missing, -1), stored[-1:]])
+
     @property
     @abstractmethod
     def layers(self) -> tuple[str, ...]:
         """Names of the parts between embeddings and logits."""
 
     def phases(self) -> tuple[Phase, ...]:
-        labels = ("labels",) if self.conditions else ()
+        labels = ("labels",) if self.label_conditions else ()
         head = () if self.config.tied else ("head",)
         return (Phase("nll", ("embed", *labels, *self.layers, *head)),)
 
@@ -121,24 +136,24 @@ class TokenNetwork(GenerativeModel):
 
     def _asked(self, batch: Batch, ctx: Context) -> tuple[Tensor, ...]:
         """The batch's labels; a share of the samples loses all of theirs. Raises CallError without labels."""
-        missing = [name for name in self.conditions if name not in batch]
+        missing = [name for name in self.label_conditions if name not in batch]
         if missing:
             raise CallError(
                 f"'{self.name}' is conditional, and the batch has no labels '{missing[0]}'; "
                 "set conditioning: {columns: []} for this data"
             )
-        found = tuple(batch[name] for name in self.conditions)
+        found = tuple(batch[name] for name in self.label_conditions)
         drop = self.config.conditioning.drop
         if not found or not drop:
             return found
         coin = torch.rand(len(batch), generator=ctx.rng, device=batch.x.device) < drop
-        sizes = [c.size for c in self.conditions.values()]
+        sizes = [c.size for c in self.label_conditions.values()]
         return tuple(torch.where(coin, size, label) for size, label in zip(sizes, found, strict=True))
 
     def _label_ports(self) -> tuple[Port, ...]:
         return tuple(
             Port(name, (1,), "int64", high=c.size + (c.null is not None))
-            for name, c in self.conditions.items()
+            for name, c in self.label_conditions.items()
         )
 
 

@@ -3,18 +3,35 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.core.contract import DataSpec, State
+from niwaki.core.base_config import BaseConfig
+from niwaki.core.contract import Batch, Context, DataSpec, State
 from niwaki.models.autoregressive.token_model import TokenModel, TokenModelConfig
-from niwaki.models.registry import register
-from niwaki.nn.layers.causal import BlockStyle, CausalBlock, FeedForward, Norm, Rotary, norm_of
+from niwaki.models.registry import register, register_preset
+from niwaki.nn.layers.causal import BlockStyle, CausalBlock, Norm, Rotary, norm_of
+from niwaki.nn.layers.experts import listening
+from niwaki.nn.layers.feed_forward import FeedForward
 
-__all__ = ["Transformer", "TransformerConfig"]
+__all__ = ["ExpertsConfig", "Transformer", "TransformerConfig"]
+
+
+class ExpertsConfig(BaseConfig):
+    """A mixture of experts in the place of each block's feed-forward network.
+
+    count:   experts in a block, each as large as the network would be
+    chosen:  that a token passes
+    balance: weight of the term that keeps them evenly used (`Experts.route`); 0 lets them be
+    """
+
+    count: int = Field(8, ge=2)
+    chosen: int = Field(2, ge=1)
+    balance: float = Field(0.01, ge=0)
 
 
 class TransformerConfig(TokenModelConfig):
@@ -27,6 +44,8 @@ class TransformerConfig(TokenModelConfig):
     positions: `rotary`, or `learned`, added to the embeddings
     base:      the slowest pair of channels turns once in about 2π·base tokens
     norm, feed_forward, kv_heads, window, bias, eps: as in `BlockStyle`
+    experts:   `{count: 8, chosen: 2}`: of many feed-forward networks in a block each token passes a few; null
+               is one for all
     """
 
     depth: int = Field(6, ge=1)
@@ -42,6 +61,7 @@ class TransformerConfig(TokenModelConfig):
     window: int | None = Field(None, ge=1)
     bias: bool = False
     eps: float = Field(1e-5, gt=0)
+    experts: ExpertsConfig | None = Field(None, exclude_if=lambda value: value is None)
 
 
 @register("transformer")
@@ -63,6 +83,8 @@ class Transformer(TokenModel):
         self.begin(config, spec)
         c = config
         style = BlockStyle(c.norm, c.feed_forward, c.kv_heads, c.window, c.bias, c.eps)
+        if c.experts is not None:
+            style = replace(style, experts=c.experts.count, chosen=c.experts.chosen)
         # The last stride that is read may reach beyond the end.
         places = self.length + self.strides
         self.rotary = Rotary(places, c.width // c.heads, c.base) if c.positions == "rotary" else None
@@ -81,6 +103,22 @@ class Transformer(TokenModel):
     @property
     def strides(self) -> int:
         return min(self.config.stride, self.length)
+
+    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """Cross-entropy, and in training what keeps experts evenly used. How many are effectively used (e to
+        the entropy of their shares) and how many got no token is recorded, of the worst block."""
+        mixed = [block.experts for block in self._blocks() if block.experts is not None]
+        if not mixed or not self.training or self.config.experts is None:
+            return super().loss(phase, batch, ctx)
+        with listening(mixed) as routed:
+            terms = super().loss(phase, batch, ctx)
+        share = torch.stack([block.share for block in routed])
+        ctx.log(
+            expert_perplexity=torch.exp(-torch.special.xlogy(share, share).sum(1)).min(),
+            dead_experts=(share == 0).float().sum(1).max(),
+        )
+        uneven = torch.stack([block.balance for block in routed]).mean()
+        return {**terms, "balance": self.config.experts.balance * uneven}
 
     def _placed(self, h: Tensor, at: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
         """The stream at the places `at` `(t,)`, and how queries and keys are turned there."""
@@ -114,3 +152,11 @@ class Transformer(TokenModel):
                 shape = (1, heads, self.length, layer.out_features // heads)
                 state.append(State(f"{letter}_{i}", f"{letter}_{i}_new", shape))
         return tuple(state)
+
+
+register_preset(
+    "moe-transformer",
+    "transformer",
+    "a transformer whose blocks hold eight experts, of which each token passes two (Shazeer et al. 2017)",
+    experts={"count": 8, "chosen": 2},
+)

@@ -13,12 +13,13 @@ from torch.nn import functional as F
 from niwaki.core.contract import CallError
 from niwaki.nn.layers.attention import attend
 from niwaki.nn.layers.dropout import Dropout
+from niwaki.nn.layers.experts import Experts
+from niwaki.nn.layers.feed_forward import FeedForward, activated, feed_forward_layers
 
 __all__ = [
     "BlockStyle",
     "CausalAttention",
     "CausalBlock",
-    "FeedForward",
     "Norm",
     "RmsNorm",
     "Rotary",
@@ -26,7 +27,6 @@ __all__ = [
 ]
 
 Norm = Literal["layer", "rms"]
-FeedForward = Literal["squared_relu", "gelu", "swiglu"]
 Turn = tuple[Tensor, Tensor] | None
 
 _FAR = -1e9  # instead of −∞: bfloat16 holds it, and a row with nothing to see stays finite
@@ -92,6 +92,7 @@ class BlockStyle:
     bias:         of the layers of the attention
     eps:          of the norms
     causal:       whether a token sees those before it alone; else it sees all
+    experts:      networks in the place of each block's one, of which every token passes `chosen`; 0 is one
     """
 
     norm: Norm = "layer"
@@ -101,6 +102,8 @@ class BlockStyle:
     bias: bool = False
     eps: float = 1e-5
     causal: bool = True
+    experts: int = 0
+    chosen: int = 2
 
 
 class CausalAttention(nn.Module):
@@ -218,7 +221,7 @@ class CausalBlock(nn.Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x)): pre-norm (Xiong et al. 2020), the squared ReLU
     of So et al. 2021 ("Primer") unless the style says otherwise.
 
-    hidden:  width between `up` and `down`
+    hidden:  width between `up` and `down`, of each expert where there are any
     dropout: of what each half adds
     """
 
@@ -228,20 +231,24 @@ class CausalBlock(nn.Module):
         super().__init__()
         self.norm1, self.norm2 = (norm_of(style.norm, width, style.eps) for _ in range(2))
         self.attention = CausalAttention(width, heads, style)
-        self.feed_forward, biased = style.feed_forward, style.feed_forward != "swiglu"
-        self.up, self.down = nn.Linear(width, hidden, biased), nn.Linear(hidden, width, biased)
-        self.gate = None if biased else nn.Linear(width, hidden, bias=False)
+        self.feed_forward = style.feed_forward
+        self.experts: Experts | None = None
+        if style.experts:
+            self.experts = Experts(width, hidden, style.experts, style.chosen, style.feed_forward)
+        else:
+            self.up, self.down, self.gate = feed_forward_layers(width, hidden, style.feed_forward)
         self.drop = Dropout(dropout)
 
-    def _activate(self, x: Tensor) -> Tensor:
-        if self.gate is not None:
-            return F.silu(self.gate(x)) * self.up(x)
-        if self.feed_forward == "gelu":
-            return F.gelu(self.up(x), approximate="tanh")
-        return F.relu(self.up(x)).square()
+    def _feed(self, x: Tensor) -> Tensor:
+        made: Tensor = (
+            self.down(activated(x, self.up, self.gate, self.feed_forward))
+            if self.experts is None
+            else self.experts(x)
+        )
+        return made
 
     def _think(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.drop(self.down(self._activate(self.norm2(x))))
+        out: Tensor = x + self.drop(self._feed(self.norm2(x)))
         return out
 
     def forward(self, x: Tensor, turn: Turn = None, seen: Tensor | None = None) -> Tensor:
