@@ -163,6 +163,7 @@ def test_it_begins_as_the_last_season(season: int) -> None:
         make("forecaster", spec(), season=17)
 
 
+@pytest.mark.slow
 def test_channels_of_a_path_agree_as_their_ranks_did() -> None:
     """Two channels of white noise that share most of it: drawn paths have the same correlation."""
     rng = np.random.default_rng(0)

@@ -70,11 +70,10 @@ class Forecast(Use):
             for recording in recordings_of(
                 table, time=options.time, group=options.group, static=columns, wanted=wanted
             ):
-                rows, times = _given(recording, program.inputs, program.output.shape[-1])
-                found.append((recording, rows, times))
+                found.append((recording, *_given(recording, program.inputs, program.output.shape[-1])))
         k = options.paths
         given = {
-            name: np.repeat(np.stack([rows[name] for _, rows, _ in found]), k, 0).astype(np.float32)
+            name: np.repeat(np.stack([inputs[name] for _, inputs, _ in found]), k, 0).astype(np.float32)
             for name in program.inputs
         }
         made = np.asarray(
