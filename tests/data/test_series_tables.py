@@ -13,7 +13,7 @@ import torch
 
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.data.reading.calendars import cycle, months_of
+from niwaki.data.reading.calendars import cycle, months_of, next_months
 from niwaki.data.reading.recordings import Recording
 from niwaki.data.reading.series_on_board import ON_BOARD, read_on_board
 from niwaki.data.reading.windows import averaged, carried_on
@@ -157,10 +157,13 @@ def test_months_quarters_and_years_are_even_steps() -> None:
     recording = Recording("a", ("v",), np.arange(5.0)[:, None], times, "", dated=True)
     assert recording.stretches() == [(0, 3), (3, 5)]
     np.testing.assert_array_equal(recording.filled().values[:, 0], [0, 1, 2, math.nan, 3, 4])
+    np.testing.assert_array_equal(recording.filled().times, dates(0, 1, 2, 3, 4, 5))
+    np.testing.assert_array_equal(next_months(dates(11)[0], 3, 3), dates(14, 17, 20))
     last = np.array(
         [np.datetime64(d, "s").astype(np.int64) for d in ("2023-01-31", "2023-02-28", "2023-03-31")]
     )
     assert months_of(last.astype(float)) is not None, "the last day of each month"
+    np.testing.assert_array_equal(next_months(float(last[0]), 1, 2), last[1:])
     assert months_of(np.arange(10) * 86400.0) is None
 
 

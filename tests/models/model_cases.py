@@ -30,6 +30,7 @@ from niwaki.core.contract import (
     ValueSpec,
 )
 from niwaki.data import Split
+from niwaki.data.columns import Column
 from niwaki.data.inputs import make_inputs
 from niwaki.models.registry import config_of, presets, registered
 from niwaki.recipe import load_recipe
@@ -196,6 +197,13 @@ class Case:
     def batch(self, n: int = 8) -> Batch:
         """Rows of the recipe's data, or what such data could be."""
         return example_batch(self.spec, n) if self.split is None else self.split.batch(torch.arange(n))
+
+    @property
+    def rows(self) -> Split | None:
+        """Rows of the recipe's data; of data without one where a past must be given, what they could be."""
+        if self.split is not None or "past" not in self.spec:
+            return self.split
+        return Split({name: Column(self.spec[name], rows) for name, rows in self.batch().items()})
 
     def inputs(self, model: GenerativeModel, program: str = "sample", n: int = 4) -> dict[str, Any]:
         """What a program is given: rows of the recipe's data, or of what such data could be."""

@@ -221,6 +221,12 @@ class Sampler:
         return 1
 
     @property
+    def feeds_back(self) -> bool:
+        """Whether a network is given the amounts that were drawn before: a difference by rounding then grows
+        from step to step, and two engines are compared call by call."""
+        return False
+
+    @property
     def forceable(self) -> bool:
         """Whether real samples can be read with it (`forced`)."""
         return False

@@ -94,6 +94,10 @@ class Steps(Sampler):
                 progress(t + 1, steps)
         return backend.asarray(made)
 
+    @property
+    def feeds_back(self) -> bool:
+        return True
+
     def graphs_used(self) -> tuple[str, ...]:
         return (self.step, self.read) if self.read else (self.step,)
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-__all__ = ["CYCLES", "MONTH", "cycle", "months_of"]
+__all__ = ["CYCLES", "MONTH", "cycle", "months_of", "next_months"]
 
 MONTH = 365.2425 * 86400 / 12
 """Seconds of a month on average."""
@@ -59,3 +59,16 @@ def cycle(name: str, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Sine and cosine of where in its cycle every time lies `(steps,)`; times: seconds since 1970."""
     angle = 2 * math.pi * CYCLES[name](times)
     return np.sin(angle), np.cos(angle)
+
+
+def next_months(time: float, months: int, steps: int) -> np.ndarray:
+    """The times `months` months after `time`, and so on `(steps,)`; of a month's last day, the last days."""
+    when = _dates(np.array([time]))[0]
+    month = when.astype("datetime64[M]")
+    inside = when - month.astype("datetime64[s]")
+    last = (month + 1).astype("datetime64[s]") - when
+    ending = bool(last <= np.timedelta64(86400, "s"))
+    later = month + months * np.arange(1, steps + 1)
+    at = (later + 1).astype("datetime64[s]") - last if ending else later.astype("datetime64[s]") + inside
+    found: np.ndarray = at.astype("datetime64[s]").astype(np.int64).astype(np.float64)
+    return found

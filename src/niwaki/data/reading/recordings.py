@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from niwaki.core.contract import CallError, nearest
-from niwaki.data.reading.calendars import MONTH, months_of
+from niwaki.data.reading.calendars import MONTH, months_of, next_months
 from niwaki.data.reading.tables import Table
 
 __all__ = ["Recording", "recordings_of"]
@@ -109,6 +109,8 @@ class Recording:
         values = np.full((at[-1] + 1, len(self.channels)), math.nan)
         values[at] = self.values
         times = np.interp(np.arange(at[-1] + 1), at, self.times)
+        if self.dated and (months := months_of(self.times)) is not None:
+            times = np.concatenate([self.times[:1], next_months(self.times[0], months[1], at[-1])])
         return replace(self, values=values, times=times)
 
     def resampled(self, seconds: float) -> Recording:

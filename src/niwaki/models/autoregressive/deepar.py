@@ -48,6 +48,7 @@ class DeepARConfig(SeriesModelConfig):
     width:   units of a layer
     depth:   layers, each of which adds to the stream what its cells say
     lags:    values before a step that it is told as they were; the cells remember the rest
+    hidden:  units between the cells and what is said, which pruning may cut; 0 leaves them out
     dropout: of what a layer adds
     """
 
@@ -55,6 +56,7 @@ class DeepARConfig(SeriesModelConfig):
     width: int = Field(48, ge=1)
     depth: int = Field(2, ge=1)
     lags: int = Field(8, ge=1)
+    hidden: int = Field(0, ge=0)
     dropout: float = Field(0.1, ge=0, lt=1)
 
 
@@ -88,10 +90,13 @@ class DeepAR(SeriesModel):
         self.cells = nn.ModuleList(CELLS[config.cell](width, width) for _ in range(config.depth))
         self.drop = Dropout(config.dropout)
         self.norm = nn.LayerNorm(width)
-        self.say = nn.Linear(width, c * self.head.raw)
+        self.mix = nn.Linear(width, config.hidden) if config.hidden else None
+        self.say = nn.Linear(config.hidden or width, c * self.head.raw)
 
     def phases(self) -> tuple[Phase, ...]:
-        return (Phase("forecast", ("enter", "norms", "cells", "norm", "say")),)
+        return (
+            Phase("forecast", ("enter", "norms", "cells", "norm", *(("mix",) if self.mix else ()), "say")),
+        )
 
     def unit(self, named: dict[str, Tensor], n: int) -> tuple[Tensor, Tensor, Tensor | None]:
         """Centre and scale of values `(n, C, 1)`; where the window lies `(n, 2C)`, None without a past."""
@@ -113,7 +118,10 @@ class DeepAR(SeriesModel):
 
     def said(self, h: Tensor, before: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
         """Parameters `(n, C, T, …)` from the stream `(n, T, width)` and the values before `(n, C, T)`."""
-        raw = self.say(self.norm(h)).unflatten(2, (self.channels, self.head.raw)).transpose(1, 2)
+        h = self.norm(h)
+        if self.mix is not None:
+            h = torch.relu(self.mix(h))
+        raw = self.say(h).unflatten(2, (self.channels, self.head.raw)).transpose(1, 2)
         return self.head.parameters(raw, centre + scale * before, scale.expand_as(before))
 
     def parameters_of(self, x: Tensor, mask: Tensor | None, *given: Tensor) -> Tensor:

@@ -42,7 +42,6 @@ from niwaki_runtime.samplers.paths import Paths
 __all__ = ["Forecaster", "ForecasterConfig"]
 
 _ANY = Real(-math.inf, math.inf)
-_MEMORY = 0.99  # of the running correlation of neighbouring steps
 
 
 class ForecasterConfig(SeriesModelConfig):
@@ -146,13 +145,14 @@ class Forecaster(SeriesModel):
     @torch.no_grad()
     def _remember(self, z: Tensor) -> None:
         """Let the correlations follow those of the ranks of neighbouring steps, and of channels."""
-        self.follow_agreement(z)
+        weight = self.follow_agreement(z)
         now: Tensor | float = 0.0
         if z.shape[2] > 1:
             pairs = (z[..., 1:] * z[..., :-1] != 0).sum().clamp_min(1)
             now = (z[..., 1:] * z[..., :-1]).sum() / pairs
             now = now / (z.square().sum() / (z != 0).sum().clamp_min(1)).clamp_min(1e-6)
-        self.correlation.lerp_(torch.as_tensor(now, dtype=torch.float32).clamp(0.0, 0.999), 1.0 - _MEMORY)
+        now = torch.as_tensor(now, dtype=torch.float32, device=z.device)
+        self.correlation.lerp_(now.clamp(0.0, 0.999), weight)
 
     def graphs(self) -> dict[str, Graph]:
         return {"forecaster": Graph("forecaster", View(self, "parameters_of"), self.ports(), ("parameters",))}

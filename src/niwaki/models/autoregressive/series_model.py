@@ -64,6 +64,7 @@ class SeriesModel(GenerativeModel):
     fixed_centre: Tensor
     fixed_spread: Tensor
     agreement: Tensor
+    batches_seen: Tensor
 
     def begin(self, config: SeriesModelConfig, spec: DataSpec) -> None:
         """Read the spec, and make what is not a network. Raises CallError for other data."""
@@ -80,10 +81,12 @@ class SeriesModel(GenerativeModel):
             self.register_buffer(f"{prefix}centre", torch.zeros(count, 1), persistent=kept)
             self.register_buffer(f"{prefix}spread", torch.ones(count, 1), persistent=kept)
         self.register_buffer("agreement", torch.eye(self.channels))
+        self.register_buffer("batches_seen", torch.zeros(()))
 
     def _load_from_state_dict(self, state_dict: dict[str, Tensor], prefix: str, *rest: Any) -> None:
         # Models that were saved before channels were drawn together drew each by itself.
         state_dict.setdefault(f"{prefix}agreement", torch.eye(self.channels))
+        state_dict.setdefault(f"{prefix}batches_seen", torch.tensor(1 / (1 - _MEMORY)))
         super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def begin_stage(self, ctx: object, batches: Callable[[int], Batch]) -> None:
@@ -165,11 +168,15 @@ class SeriesModel(GenerativeModel):
         return z * known
 
     @torch.no_grad()
-    def follow_agreement(self, z: Tensor) -> None:
-        """Let `agreement` follow the correlation of the channels in ranks `(n, C, T)`."""
+    def follow_agreement(self, z: Tensor) -> Tensor:
+        """Let `agreement` follow the correlation of the channels in ranks `(n, C, T)`. Back comes the weight of
+        this batch: of the mean of all batches at first, then of a running one."""
+        self.batches_seen += 1
+        weight = (1.0 / self.batches_seen).clamp_min(1.0 - _MEMORY)
         rows = z.transpose(0, 1).flatten(1)
         power = rows.square().sum(1).clamp_min(1e-6).sqrt()
-        self.agreement.lerp_((rows @ rows.T) / (power[:, None] * power[None]), 1.0 - _MEMORY)
+        self.agreement.lerp_((rows @ rows.T) / (power[:, None] * power[None]), weight)
+        return weight
 
     @property
     def factor(self) -> tuple[tuple[float, ...], ...]:
