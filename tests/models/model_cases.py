@@ -73,6 +73,13 @@ SMALL: dict[str, dict[str, Any]] = {
     },
     "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
+    "memory-transformer": {
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "stride": 5,
+        "memory": {"orders": (1, 2, 4), "slots": 512, "successors": 2},
+    },
     "state-space": {"width": 16, "depth": 2, "heads": 2, "state": 3},
 }
 """What a model needs beside or instead of `SMALLER`."""
@@ -289,7 +296,7 @@ def smaller(name: str) -> dict[str, Any]:
     fields = registered(name).Config.model_fields
     found = {k: v for k, v in SMALLER.items() if k in fields and _taken(name, {k: v})}
     base = presets()[name].base if name in presets() else name
-    return {**found, **SMALL.get(base, {})}
+    return {**found, **SMALL.get(name, SMALL.get(base, {}))}
 
 
 def _taken(name: str, settings: dict[str, Any]) -> bool:
