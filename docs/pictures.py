@@ -19,6 +19,7 @@ from torch import Tensor
 
 from niwaki.core.contract import DataSpec
 from niwaki.data import DataConfig, Dataset, Split, load
+from niwaki.modalities import modality_of
 from niwaki.modalities.drawing import heat
 from niwaki.modalities.spectrum import frames_of, log_mel, unit
 from niwaki.recipe import load_recipe
@@ -195,6 +196,21 @@ def fans(run: RunDirectory, columns: int = 4) -> Image.Image:
     return _drawn(figure)
 
 
+def clips(run: RunDirectory, spec: DataSpec, rows: int = 10) -> Image.Image:
+    """A clip in each row, its frames from left to right: by the trained model, and beyond a gap of the same
+    seeds by the compressed bundle; classes in turn."""
+    parts = [read_arrays(run.evidence("samples"))["samples"]]
+    if run.verdict_arrays("samples").exists():
+        parts.append(read_arrays(run.verdict_arrays("samples"))["samples"])
+    pages = []
+    for x in parts:
+        file = modality_of(spec.x).rows(x[:rows], spec.x, 0)
+        assert file is not None
+        pages.append(np.asarray(Image.open(io.BytesIO(file)).convert("L")))
+    gap = np.full((pages[0].shape[0], 16), 255, np.uint8)
+    return Image.fromarray(np.concatenate([pages[0], *(p for page in pages[1:] for p in (gap, page))], 1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -215,6 +231,8 @@ def main() -> None:
             picture = sounds(run, spec).quantize(128)
         elif spec is not None and spec.modality == "series":
             picture = curves(run).quantize(64)
+        elif spec is not None and spec.axes == "TCHW":
+            picture = clips(run, spec).quantize(64)
         elif spec is None or len(spec.shape) != 3:
             continue  # samples that are no images have no sheet
         elif spec.x.names:

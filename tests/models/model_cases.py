@@ -62,6 +62,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "gan-ensemble": {"members": 2, "settings": {"latent": 6, "width": 8, "embedding": 4}},
     "transformer-gan": {"critic_width": 8, "ratio": 1},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
+    "video-gpt": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1, "codes": 16},
     "var": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
     "audio-codec": {
         "strides": (2, 4),
@@ -184,6 +185,9 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("deepar", {"head": "gaussian", "lags": 3}),
     ("video-diffusion", {"temporal": ("attention",), "conditional": False}),
     ("video-diffusion", {"temporal": ("convolution",), "patch": 2, "prediction": "epsilon"}),
+    ("video-diffusion", {"temporal": ("joint",), "without_past": 0.5}),
+    ("video-gpt", {"codebook": "levelled", "codes": 16, "dim": 2, "conditional": False}),
+    ("video-gpt", {"books": 2, "codes": 16}),
 ]
 """Settings that change what a model consists of."""
 

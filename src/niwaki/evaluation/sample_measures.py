@@ -125,6 +125,27 @@ def _position(sets: SampleSets) -> dict[str, Result]:
     return {"position_error": found.with_floor(ideal.value)}
 
 
+def _labelled_clips(spec: DataSpec, classifier: bool) -> str:
+    if reason := _clips_alone(spec, classifier):
+        return reason
+    return "" if spec.classes > 1 else "needs labelled clips"
+
+
+def _frames_shown(sets: SampleSets) -> dict[str, Result]:
+    """What a classifier of single frames sees in each."""
+    from niwaki.evaluation.metrics.motion import frames_recognised, same_all_along
+    from niwaki.features.frames import train_frame_classifier
+
+    reader, train = train_frame_classifier(sets.dataset, cache=sets.cache), sets.dataset.train
+    assert train.y is not None
+    made, real = reader(sets.samples), reader(sets.reference)
+    found = {"same_all_along": same_all_along(made).with_floor(same_all_along(real).value)}
+    if sets.labels is not None:
+        ideal = frames_recognised(real, train.y.cpu().numpy()[sets.order])
+        found["frames_recognised"] = frames_recognised(made, sets.labels).with_floor(ideal.value)
+    return found
+
+
 _OFFSETS = 2000
 """Training clips that tell where in its place a thing's brightness lies, at most."""
 
@@ -132,6 +153,11 @@ SAMPLE_MEASURES = (
     SampleMeasure({"temporal_consistency": ("fidelity", "higher")}, _clips_alone, _consistency),
     SampleMeasure({"motion_error": ("fidelity", "lower")}, _clips_alone, _motion),
     SampleMeasure({"position_error": ("fidelity", "lower")}, _one_position, _position),
+    SampleMeasure(
+        {"frames_recognised": ("fidelity", "higher"), "same_all_along": ("fidelity", "higher")},
+        _labelled_clips,
+        _frames_shown,
+    ),
     SampleMeasure({"ms_ssim": ("diversity", "lower")}, _images_alone, _ms_ssim),
     SampleMeasure(
         {"modes_reached": ("diversity", "higher"), "modes_divergence": ("diversity", "lower")},

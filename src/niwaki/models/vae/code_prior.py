@@ -75,10 +75,10 @@ class CodePrior(nn.Module):
         super().__init__()
         self.codes, self.length, self.classes, self.books = codes, length, classes, books
         self.token = nn.Embedding(books * codes + 1, width)
-        self.place = nn.Embedding(length, width)
+        self.place = self.make_places(width)
         self.embed = nn.Embedding(classes, width) if classes else None
-        for table in (self.token, self.place, self.embed):
-            if table is not None:
+        for table in (self.token, *self.place.modules(), self.embed):
+            if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.5)
         self.drop = Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
@@ -91,10 +91,15 @@ class CodePrior(nn.Module):
             numbers if self.books == 1 else numbers + self.codes * ((at + self.books - 1) % self.books)
         )
 
+    def make_places(self, width: int) -> nn.Module:
+        """Vectors of places: their numbers `(t,)` → `(t, width)`."""
+        return nn.Embedding(self.length, width)
+
     def forward(self, numbers: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes `(n, length)` → logits of each given those before it `(n, length, codes)`."""
         fed = F.pad(numbers[:, :-1], (1, 0), value=self.codes)
-        x = self._told(fed, torch.arange(self.length, device=fed.device)) + self.place.weight
+        at = torch.arange(self.length, device=fed.device)
+        x = self._told(fed, at) + self.place(at)
         if self.embed is not None:
             x = x + self.embed(y)[:, None]
         x = self.drop(x)

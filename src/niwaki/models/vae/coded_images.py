@@ -7,6 +7,7 @@ from itertools import pairwise
 from pydantic import Field
 from torch import nn
 
+from niwaki.core.contract import DataSpec
 from niwaki.models.vae.coded_samples import CodedSamples, CodedSamplesConfig
 from niwaki.nn.layers.blocks import conv_down, conv_norm, conv_up, pyramid
 from niwaki.nn.layers.images import Squash, image_shape
@@ -33,8 +34,12 @@ class CodedImages(CodedSamples):
 
     config: CodedImagesConfig
 
+    def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
+        """(C, H, W) of what is encoded. Raises CallError for data that this model is not for."""
+        return image_shape(spec, self.name)
+
     def make_encoder(self) -> tuple[nn.Sequential, tuple[int, ...]]:
-        channels, height, width = image_shape(self.spec, self.name)
+        channels, height, width = self.frame_shape(self.spec)
         sizes = pyramid(height, width, self.config.grid)
         w = self._widths(len(sizes))
         down: list[nn.Module] = conv_norm(channels, w[0], norm="none")
@@ -44,7 +49,7 @@ class CodedImages(CodedSamples):
         return nn.Sequential(*down, nn.Conv2d(w[-1], self.config.dim, 1)), sizes[0]
 
     def make_decoder(self) -> nn.Sequential:
-        channels, height, width = image_shape(self.spec, self.name)
+        channels, height, width = self.frame_shape(self.spec)
         w = self._widths(len(pyramid(height, width, self.config.grid)))
         up: list[nn.Module] = conv_norm(self.config.dim, w[-1], norm="none")
         for b, a in pairwise(w[::-1]):

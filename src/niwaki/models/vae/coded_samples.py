@@ -121,14 +121,14 @@ class CodedSamples(GenerativeModel):
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """The first codes are the centres of the features of the first batches."""
         if ctx.stage == "codes":
-            h = torch.cat([self.features(batches(k).x) for k in range(self.config.batches)])
+            h = torch.cat([self.features(self.whole(batches(k))) for k in range(self.config.batches)])
             self.codebook.begin(h, ctx.rng)
 
     def prepare(self, batch: Batch, ctx: Context) -> Batch:
         """Codes that nobody chose for a while come back to life; not near the end, where they must settle."""
         due = self.config.revive and ctx.step and ctx.step % self.config.revive == 0
         if due and ctx.stage == "codes" and ctx.progress < 0.8:
-            self.codebook.revive(self.features(batch.x), ctx.rng)
+            self.codebook.revive(self.features(self.whole(batch)), ctx.rng)
         return batch
 
     def after_step(self, ctx: Context) -> None:
@@ -136,14 +136,19 @@ class CodedSamples(GenerativeModel):
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         y = labels_of(batch, self.classes, self.name)
+        real = self.whole(batch)
         if phase == "prior":
             with torch.no_grad():
-                numbers = self.encode(batch.x)
+                numbers = self.encode(real)
             return self.prior_loss(numbers, y, ctx.rng)
-        e, numbers, terms = self.quantize(self.features(batch.x), ctx.rng)
+        e, numbers, terms = self.quantize(self.features(real), ctx.rng)
         made = to_signed(self._draw(e), self.spec).float()
         ctx.log(**self.perplexities(numbers))
-        return {**self.reconstruction(made, to_signed(batch.x, self.spec)), **terms}
+        return {**self.reconstruction(made, to_signed(real, self.spec)), **terms}
+
+    def whole(self, batch: Batch) -> Tensor:
+        """All of a batch that has codes."""
+        return batch.x
 
     def reconstruction(self, made: Tensor, x: Tensor) -> dict[str, Tensor]:
         """Loss terms of what is decoded beside what was encoded, `(n, *shape)` in −1 … 1, float32."""

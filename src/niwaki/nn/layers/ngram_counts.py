@@ -133,4 +133,3 @@ def _bounded(counts: np.ndarray) -> np.ndarray:
     """Counts in a byte: rows above it are scaled to it, and what was seen stays seen."""
     scale = np.minimum(1.0, _LARGEST / counts.max(axis=1, keepdims=True, initial=1))
     return np.ceil(counts * scale).astype(np.uint8)
-
