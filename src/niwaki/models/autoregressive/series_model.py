@@ -169,8 +169,8 @@ class SeriesModel(GenerativeModel):
 
     @torch.no_grad()
     def follow_agreement(self, z: Tensor) -> Tensor:
-        """Let `agreement` follow the correlation of the channels in ranks `(n, C, T)`. Back comes the weight of
-        this batch: of the mean of all batches at first, then of a running one."""
+        """Let `agreement` follow the correlation of the channels in ranks `(n, C, T)`. Back comes the weight
+        of this batch: of the mean of all batches at first, then of a running one."""
         self.batches_seen += 1
         weight = (1.0 / self.batches_seen).clamp_min(1.0 - _MEMORY)
         rows = z.transpose(0, 1).flatten(1)
