@@ -1,5 +1,5 @@
-"""niwaki's side: the model `forecaster`, one setting for all tasks but the season; the temperature of its
-paths is chosen on validation windows of every training."""
+"""niwaki's side: the model `forecaster`, one setting for all tasks but season, dropout and, for the series
+with a trend, its level; the temperature of its paths is chosen on validation windows of every training."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ def forecaster(
 ) -> dict[str, np.ndarray]:
     torch.manual_seed(seed)
     dataset = windows.dataset
-    settings = {**SETTINGS, "dropout": DROPOUT.get(task.name, 0.5), "season": task.season, **more}
+    dropout = DROPOUT.get(task.name, 0.5)
+    settings = {**SETTINGS, "dropout": dropout, "season": task.season, "level": task.level, **more}
     model = models.build("forecaster", settings, dataset.spec)
     steps = 10 if quick else STEPS
     config = TrainConfig(

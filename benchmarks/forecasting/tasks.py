@@ -26,12 +26,14 @@ class Task:
     data:   settings of the source `series`
     season: steps after which the series repeats itself
     unit:   of its values
+    level:  setting of our model (`forecaster`), where validation wants it
     """
 
     name: str
     data: dict[str, Any]
     season: int
     unit: str
+    level: int = 0
 
     @property
     def config(self) -> DataConfig:
@@ -46,6 +48,7 @@ TASKS = {
             {"name": "co2", "past": 104, "future": 26, "missing": "mask", "calendar": ["month"]},
             52,
             "ppm",
+            level=8,
         ),
         Task("elnino", {"name": "elnino", "past": 48, "future": 12, "calendar": ["month"]}, 12, "°C"),
         Task("sunspots", {"name": "sunspots", "past": 22, "future": 8}, 11, "spots"),

@@ -163,6 +163,20 @@ def test_it_begins_as_the_last_season(season: int) -> None:
         make("forecaster", spec(), season=17)
 
 
+@pytest.mark.parametrize("level", [1, 3])
+def test_a_trend_is_gone_on_with_by_its_rise_since_the_season_before(level: int) -> None:
+    """A season on a straight line is forecast exactly before anything was learnt."""
+    model = make("forecaster", spec(), season=5, level=level, head="gaussian").eval()
+    torch.nn.init.zeros_(model.say.weight)
+    torch.nn.init.zeros_(model.say.bias)
+    t = torch.arange(20.0)
+    whole = (0.3 * t + torch.sin(2 * math.pi * t / 5))[None, None]
+    torch.testing.assert_close(said(model, whole[..., :16])[..., 0], whole[..., 16:], atol=1e-4, rtol=1e-4)
+    for wrong in ({"season": None}, {"season": 14}):
+        with pytest.raises(CallError, match="needs a season, and both within the past of 16 steps"):
+            make("forecaster", spec(), level=level if wrong["season"] is None else 3, **wrong)
+
+
 @pytest.mark.slow
 def test_channels_of_a_path_agree_as_their_ranks_did() -> None:
     """Two channels of white noise that share most of it: drawn paths have the same correlation."""

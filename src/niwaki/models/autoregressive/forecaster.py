@@ -52,6 +52,8 @@ class ForecasterConfig(SeriesModelConfig):
     dropout: of what a block adds, and of the hidden layer
     season:  steps after which the series repeats itself: the network says what differs from the last season
              (1: from the last value); None: from the window's mean
+    level:   steps at the end of the past whose mean rise since the season before is added to the last season;
+             0 adds none
     """
 
     width: int = Field(32, ge=1)
@@ -59,6 +61,7 @@ class ForecasterConfig(SeriesModelConfig):
     depth: int | None = Field(None, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
     season: int | None = Field(None, ge=1)
+    level: int = Field(0, ge=0)
 
 
 @register("forecaster")
@@ -89,6 +92,10 @@ class Forecaster(SeriesModel):
         c, p, width = self.channels, self.past, config.width
         if config.season is not None and config.season > p:
             raise CallError(f"model.season of {config.season} steps does not fit into a past of {p}")
+        if config.level and (config.season is None or config.season + config.level > p):
+            raise CallError(
+                f"model.level of {config.level} steps needs a season, and both within the past of {p} steps"
+            )
         depth = config.depth or depth_for(p)
         self.enter = nn.Conv1d(c * (1 + self.masked) + self.known, width, 1)
         self.blocks = nn.ModuleList(
@@ -129,6 +136,10 @@ class Forecaster(SeriesModel):
         middle = self.linear(x)
         if self.config.season is not None:
             middle = middle + x.index_select(2, self.last)
+        if self.config.level:
+            now, end = self.config.level, self.past - (self.config.season or 0)
+            rise = x[..., -now:].mean(2, keepdim=True) - x[..., end - now : end].mean(2, keepdim=True)
+            middle = middle + rise
         middle = mean + deviation * middle
         return self.head.parameters(raw, middle, deviation.expand_as(middle))
 
