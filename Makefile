@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-families bench-peers bench-sequences bench-evaluation bench-sanity lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -57,6 +57,10 @@ bench-peers: install
 
 bench-sequences: install
 	$(BIN)/python benchmarks/sequences.py
+
+# what it compares with is installed by hand: the file's head says how
+bench-forecasts: dev
+	$(BIN)/python benchmarks/forecast_peers.py
 
 bench-training: install
 	$(BIN)/python benchmarks/training.py

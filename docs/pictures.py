@@ -7,16 +7,19 @@ python docs/pictures.py runs/families digits-glow digits-nice   # of these runs 
 from __future__ import annotations
 
 import argparse
+import io
 import itertools
 from pathlib import Path
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
 from niwaki.core.contract import DataSpec
 from niwaki.data import DataConfig, Dataset, Split, load
+from niwaki.modalities import modality_of
 from niwaki.modalities.drawing import heat
 from niwaki.modalities.spectrum import frames_of, log_mel, unit
 from niwaki.recipe import load_recipe
@@ -152,6 +155,62 @@ def sounds(run: RunDirectory, spec: DataSpec) -> Image.Image:
     return Image.fromarray(np.concatenate(page))
 
 
+def _drawn(figure: Figure) -> Image.Image:
+    file = io.BytesIO()
+    figure.tight_layout(pad=0.4)
+    figure.savefig(file, format="png", dpi=80)
+    return Image.open(file).convert("RGB")
+
+
+def curves(run: RunDirectory, columns: int = 6) -> Image.Image:
+    """A row of test series, one of the trained model, one of the same seeds of the compressed bundle."""
+    made = read_arrays(run.evidence("samples"))["samples"]
+    rows = {"test": load(load_recipe(run.path / "recipe.yaml").data).test.values().numpy(), "model": made}
+    if run.verdict_arrays("samples").exists():
+        rows["bundle"] = read_arrays(run.verdict_arrays("samples"))["samples"]
+    figure = Figure(figsize=(1.7 * columns, 1.1 * len(rows)))
+    axes = figure.subplots(len(rows), columns, sharey=True, squeeze=False)
+    for line, (name, x), colour in zip(axes, rows.items(), ("#222", "#2f6f4f", "#be4a2a"), strict=False):
+        line[0].set_ylabel(name, fontsize=8)
+        for axis, one in zip(line, x, strict=False):
+            axis.plot(one.T, linewidth=0.9, color=colour)
+            axis.tick_params(labelsize=6)
+    return _drawn(figure)
+
+
+def fans(run: RunDirectory, columns: int = 4) -> Image.Image:
+    """Test series at even places with the median and the 80 % interval of the bundle's paths."""
+    kept = run.verdict_arrays("forecast")
+    paths = read_arrays(kept if kept.exists() else run.evidence("forecast"))["paths"]
+    test = load(load_recipe(run.path / "recipe.yaml").data).test
+    past, x = (test.columns[name].data.numpy()[: len(paths), 0] for name in ("past", "x"))
+    figure = Figure(figsize=(2.6 * columns, 3.2))
+    chosen = np.linspace(0, len(paths) - 1, 2 * columns).astype(int)
+    for axis, i in zip(figure.subplots(2, columns).ravel(), chosen, strict=True):
+        low, middle, high = np.quantile(paths[i, :, 0], (0.1, 0.5, 0.9), axis=0, method="weibull")
+        at = np.arange(past.shape[1], past.shape[1] + x.shape[1])
+        axis.fill_between(at, low, high, color="#2f6f4f", alpha=0.3, linewidth=0)
+        axis.plot(at, middle, color="#2f6f4f", linewidth=1.2)
+        axis.plot(np.concatenate([past[i], x[i]]), color="#222", linewidth=0.9)
+        axis.tick_params(labelsize=6)
+    return _drawn(figure)
+
+
+def clips(run: RunDirectory, spec: DataSpec, rows: int = 10) -> Image.Image:
+    """A clip in each row, its frames from left to right: by the trained model, and beyond a gap of the same
+    seeds by the compressed bundle."""
+    parts = [read_arrays(run.evidence("samples"))["samples"]]
+    if run.verdict_arrays("samples").exists():
+        parts.append(read_arrays(run.verdict_arrays("samples"))["samples"])
+    pages = []
+    for x in parts:
+        file = modality_of(spec.x).rows(x[:rows], spec.x, 0)
+        assert file is not None
+        pages.append(np.asarray(Image.open(io.BytesIO(file)).convert("L")))
+    gap = np.full((pages[0].shape[0], 16), 255, np.uint8)
+    return Image.fromarray(np.concatenate([pages[0], *(p for page in pages[1:] for p in (gap, page))], 1))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -170,6 +229,10 @@ def main() -> None:
         spec = None if record is None else DataSpec.from_json(record.spec)
         if spec is not None and spec.modality == "audio":
             picture = sounds(run, spec).quantize(128)
+        elif spec is not None and spec.modality == "series":
+            picture = curves(run).quantize(64)
+        elif spec is not None and spec.axes == "TCHW":
+            picture = clips(run, spec).quantize(64)
         elif spec is None or len(spec.shape) != 3:
             continue  # samples that are no images have no sheet
         elif spec.x.names:
@@ -178,6 +241,11 @@ def main() -> None:
             picture = pairs(run, spec).quantize(64)
         picture.save(HERE / f"run-{run.path.name}.png", optimize=True)
         print(HERE.name, f"run-{run.path.name}.png", picture.size)
+    for path in sorted(options.runs.glob("*/evidence/forecast.npz")):
+        run = RunDirectory.open(path.parents[1])
+        if not options.names or run.path.name in options.names:
+            fans(run).quantize(64).save(HERE / f"run-{run.path.name}.png", optimize=True)
+            print(HERE.name, f"run-{run.path.name}.png")
     for draw in () if options.names else (digits, stacked_digits, glyphs, patches):
         source = draw.__name__.replace("_", "-")
         data = load(DataConfig(source=source))

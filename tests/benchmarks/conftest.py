@@ -10,6 +10,8 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 try:
     import compression_rows  # noqa: F401
     import faults  # noqa: F401
+    import forecast_peers  # noqa: F401
+    import forecasting.tasks  # noqa: F401
     import forecasts  # noqa: F401
     import fuzz  # noqa: F401
     import peers.turns  # noqa: F401

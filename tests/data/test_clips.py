@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from PIL import Image
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.reading.clip_files import gathered
+from niwaki.modalities.movies import movie_bytes
 
 
 def frames_of(count: int, number: int = 0) -> list[Image.Image]:
@@ -154,3 +156,26 @@ def test_numbers_in_names_are_numbers() -> None:
         "b": ["b/1.png", "b/2.png", "b/10.png"],
         "c": ["c/x1y9.jpg", "c/x1y10.jpg"],
     }
+
+
+def test_films_are_clips(tmp_path: Path) -> None:
+    """Lossy, so that frames are only nearly what they were; grey ones have one channel."""
+    pytest.importorskip("av")
+    for number in range(20):
+        pages = [np.full((16, 16), 20 * t + 3 * number, np.uint8) for t in range(5)]
+        (tmp_path / f"{number}.mp4").write_bytes(movie_bytes(pages, 5.0))
+    (tmp_path / "broken.mp4").write_bytes(b"no film")
+    found = reads(tmp_path)
+    x = all_of(found).astype(int)
+    assert x.shape == (20, 4, 1, 8, 8)
+    assert np.abs(np.diff(x.mean((2, 3, 4)), axis=1) - 20).max() < 6
+    assert [f.items[0].split(":")[0] for f in found.audit.of_kind("unreadable")] == ["broken.mp4"]
+
+
+def test_films_without_the_extra_are_refused_by_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    with pytest.raises(CallError, match=r"reading 'a.mp4' needs .* pip install 'niwaki\[video\]'"):
+        reads(tmp_path)

@@ -8,7 +8,7 @@ import torch
 
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.data.sources.moving_digits import bounced, draw
+from niwaki.data.reading.moving import bounced, draw
 
 SMALL = {"source": "moving-digits", "samples": 600}
 SPLITS = ["train", "validation", "test"]

@@ -177,3 +177,28 @@ def test_a_point_forecast_has_no_margin_of_diversity(dataset: Dataset) -> None:
     assert section.figures[0].value == pytest.approx(
         NOISE * math.sqrt(1 + SEASON / PAST) * math.sqrt(2 / math.pi), abs=0.03
     )
+
+
+def test_what_was_not_measured_is_not_scored() -> None:
+    """Whatever stands there: the scores are those of the other values alone."""
+    past, future = series(40, 7)
+    mask = np.ones_like(future)
+    mask[::2, :, 3:] = 0.0
+    spec = DataSpec(
+        {"x": X, "past": BEFORE, "x_mask": ValueSpec("series", (1, FUTURE), "CT", Real(0.0, 1.0))}
+    )
+
+    def section(garbage: float) -> Any:
+        x = torch.from_numpy(np.where(mask > 0, future, garbage).astype(np.float32))
+        part = Split.of(spec, x, past=torch.from_numpy(past), x_mask=torch.from_numpy(mask))
+        data = Dataset("gaps", spec, part, part, part, fingerprint="7" * 64)
+        evidence = judge().evidence(forecaster(), data, "test", 40, 0)
+        return judge().evaluate(evidence, data), evidence.arrays["paths"]
+
+    (first, paths), (second, _) = section(0.0), section(15.0)
+    assert [f.value for f in first.figures] == [f.value for f in second.figures]
+    each = crps_ensemble(paths, future)[:, 0]
+    wanted = np.mean([row[m > 0].mean() for row, m in zip(each, mask[:, 0], strict=True)])
+    assert first.figures[0].value == pytest.approx(wanted)
+    assert len(first.details["by_step"]) == FUTURE
+    json.dumps(first.to_json(), allow_nan=False)

@@ -17,7 +17,7 @@ from niwaki.data import Dataset, Split
 from niwaki.evaluation.judges import Margins, Tools, judges_for
 from niwaki.evaluation.judges.restoration import Restoration
 from niwaki.evaluation.metrics.ms_ssim import ms_ssim
-from niwaki.evaluation.metrics.restored import enlarged, psnr, structural_similarity
+from niwaki.evaluation.metrics.restored import by_frame, enlarged, psnr, structural_similarity
 
 X = ValueSpec("image", (1, 8, 8), "CHW", Real(-1.0, 1.0))
 SMALL = ValueSpec("image", (1, 4, 4), "CHW", Real(-1.0, 1.0))
@@ -145,3 +145,50 @@ def test_a_prediction_is_measured_beside_the_last_frame_standing_still() -> None
     # The last frame is 0.1, 0.2, 0.3, 0.4 too dark, of a range of 2.
     assert ratio.reference == pytest.approx(-10 * math.log10((0.01 + 0.04 + 0.09 + 0.16) / 4 / 4), abs=1e-3)
     assert ratio.reference_name == "the last known frame, standing still"
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 8, 8), (2, 1, 4, 6), (3, 3, 8, 8), (5, 1, 12, 8), (8, 1, 16, 16)])
+def test_frames_are_measured_each_by_itself(shape: tuple[int, ...]) -> None:
+    spec = ValueSpec("video", shape, "TCHW", Real(-1.0, 1.0))
+    truth = np.random.default_rng(0).uniform(-0.5, 0.5, (4, *shape)).astype(np.float32)
+    x = truth + 0.1 * np.arange(1, shape[0] + 1, dtype=np.float32)[:, None, None, None]
+    found = by_frame(x, truth, spec)
+    wanted = 20 - 20 * np.log10(np.arange(1, shape[0] + 1)) + 6.0206
+    np.testing.assert_allclose(found["PSNR in dB"], np.tile(wanted, (4, 1)), atol=1e-3)
+    alike = found["structural similarity (SSIM)"]
+    assert alike.shape == (4, shape[0])
+    assert (np.diff(alike.mean(0)) < 0).all()
+
+
+def test_what_is_no_clip_has_no_frames() -> None:
+    assert by_frame(pictures(3, 0), pictures(3, 1), X) == {}
+
+
+def test_a_prediction_is_followed_frame_by_frame_beside_the_last_known_one_standing_still() -> None:
+    clip, past = (ValueSpec("video", (k, 1, 4, 4), "TCHW", Real(-1.0, 1.0)) for k in (3, 2))
+    spec = DataSpec({"x": clip, "past": past})
+    parts = []
+    for n in (40, 20, 30):
+        first = torch.rand(n, 1, 1, 4, 4, generator=torch.Generator().manual_seed(n)) - 0.9
+        whole = first + 0.2 * torch.arange(5)[None, :, None, None, None]  # brighter by 0.2 in each frame
+        parts.append(Split.of(spec, whole[:, 2:].contiguous(), past=whole[:, :2].contiguous()))
+    data = Dataset("brighter", spec, *parts, fingerprint="8" * 64)
+    programs = {
+        "sample": one_shot("make", clip, clip.shape),
+        "continue": one_shot("restore", clip, past=past),
+    }
+    follows = Toy(
+        programs,
+        {
+            "make": lambda z: z,
+            "restore": lambda p: np.concatenate([p[:, -1:] + 0.2 * k for k in (1, 2, 2)], 1),
+        },
+    )
+    evidence = judge().evidence(follows, data, "test", 30, 0)
+    curve = judge().evaluate(evidence, data).details["over_time"][0]
+    assert curve["title"] == "PSNR in dB, by frame"
+    assert curve["values"][:2] == pytest.approx([100.0, 100.0], abs=1.0)
+    assert curve["values"][2] == pytest.approx(20.0, abs=0.01)  # 0.2 of a range of 2
+    still = [20 - 20 * math.log10(k) for k in (1, 2, 3)]
+    assert curve["reference"] == pytest.approx(still, abs=0.01)
+    assert curve["reference_name"] == "the last known frame, standing still"

@@ -9,8 +9,16 @@ import torch
 from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.evaluation.metrics.kernel import kernel_distance
-from niwaki.evaluation.metrics.motion import centres, motion_error, position_error, temporal_consistency
-from niwaki.evaluation.sample_measures import SAMPLE_MEASURES, SampleSets
+from niwaki.evaluation.metrics.motion import (
+    centres,
+    frames_recognised,
+    motion_error,
+    position_error,
+    same_all_along,
+    temporal_consistency,
+)
+from niwaki.evaluation.sample_measures import SAMPLE_MEASURES
+from niwaki.evaluation.sample_sets import SampleSets
 from niwaki.features import build
 
 NAMES = ("temporal_consistency", "motion_error", "position_error")
@@ -136,3 +144,40 @@ def test_other_data_have_no_motion(name: str, spec: DataSpec, reason: str) -> No
     row = next(row for row in SAMPLE_MEASURES if name in row.kinds)
     lacks = row.lacks(spec, False)
     assert (reason in lacks) if name == "position_error" or reason != "position" else lacks == ""
+
+
+def test_what_frames_show_is_counted_in_each_clip() -> None:
+    shown = np.array([[3, 3, 3, 3], [3, 3, 5, 5], [1, 2, 3, 1]])
+    assert frames_recognised(shown, np.array([3, 5, 1])).per_sample == pytest.approx([1.0, 0.5, 0.5])
+    assert same_all_along(shown).per_sample == pytest.approx([1.0, 0.5, 0.5])
+    assert same_all_along(np.array([[0, 1, 2, 3]])).value == pytest.approx(0.25)
+
+
+@pytest.mark.slow
+def test_a_clip_that_becomes_another_digit_is_noticed(clips: Dataset) -> None:
+    row = next(row for row in SAMPLE_MEASURES if "same_all_along" in row.kinds)
+    assert row.lacks(clips.spec, False) == ""
+    x = clips.test.values().cpu().numpy()
+    assert clips.test.y is not None
+    y = clips.test.y.numpy()
+    cut = np.concatenate([x[:, :4], np.roll(x, 1, 0)[:, 4:]], 1)
+    good, bad = (row.compute(SampleSets(v, y, clips, np.arange(len(x)), ())) for v in (x, cut))
+    for name in ("frames_recognised", "same_all_along"):
+        assert good[name].value > 0.8
+        assert good[name].value == pytest.approx(good[name].floor, abs=0.1)
+        assert bad[name].value < good[name].value - 0.2
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        (DataSpec.of("image", (1, 8, 8), classes=3), "looks at clips"),
+        (DataSpec.of("video", (4, 1, 8, 8)), "needs labelled clips"),
+        (DataSpec.of("video", (4, 1, 8, 8), classes=3), ""),
+    ],
+)
+def test_frames_are_recognised_where_clips_have_classes(spec: DataSpec, reason: str) -> None:
+    row = next(row for row in SAMPLE_MEASURES if "same_all_along" in row.kinds)
+    lacks = row.lacks(spec, False)
+    assert lacks.startswith(reason)
+    assert bool(lacks) == bool(reason)

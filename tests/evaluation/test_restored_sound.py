@@ -7,7 +7,11 @@ import pytest
 
 from niwaki.core.contract import Real, ValueSpec
 from niwaki.evaluation.metrics.restored import MEASURES
-from niwaki.evaluation.metrics.restored_sound import log_spectral_distance, scale_invariant_distortion
+from niwaki.evaluation.metrics.restored_sound import (
+    log_mel_distance,
+    log_spectral_distance,
+    scale_invariant_distortion,
+)
 
 SPEC = ValueSpec("audio", (1024,), "T", Real(), 8000.0)
 HALVED = ValueSpec("audio", (1024,), "T", Real(0.0, 1.0), 8000.0)
@@ -38,8 +42,9 @@ def test_distortion_is_finite_at_both_ends() -> None:
 def test_the_spectral_distance_of_a_gain_is_the_gain(gain: float) -> None:
     """Of noise, all of whose frequencies are well above silence."""
     truth = np.random.default_rng(0).uniform(-1, 1, (3, 1024))
-    found = log_spectral_distance(gain * truth, truth, SPEC)
-    np.testing.assert_allclose(found, -20 * np.log10(gain), atol=0.02)  # type: ignore[arg-type]
+    for distance in (log_spectral_distance, log_mel_distance):
+        found = distance(gain * truth, truth, SPEC)
+        np.testing.assert_allclose(found, -20 * np.log10(gain), atol=0.02)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", list(MEASURES)[1:])

@@ -50,7 +50,7 @@ def context() -> Context:
 
 
 def test_they_are_known_by_name_and_by_the_data_they_can_look_at() -> None:
-    assert encoder_names() == ["mae", "moco", "simclr"]
+    assert encoder_names() == ["mae", "moco", "motion", "simclr"]
     assert set(names()) >= {"random", "classifier", "mae", "moco", "simclr"}
     assert set(available(toy((1, 8, 8)))) >= {"mae", "moco", "simclr"}
     assert "mae" not in available(toy((6,)))

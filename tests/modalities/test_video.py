@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import io
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from niwaki.core.contract import CallError
 from niwaki.modalities import modality_of
+from niwaki.modalities.movies import movie_frames
 from niwaki_runtime.specs import Levels, ValueSpec
 
 SHAPES = [(1, 1, 16, 16), (2, 1, 8, 8), (5, 3, 6, 10), (8, 1, 16, 16), (16, 4, 12, 8)]
@@ -64,3 +67,27 @@ def test_damage_leaves_neither_the_frames_nor_their_order(shape: tuple[int, ...]
     np.testing.assert_allclose(np.sort(bright, 1), still.mean((2, 3, 4)), atol=1e-5)
     if shape[0] > 2:
         assert (np.diff(bright, axis=1) < 0).any(1).mean() > 0.7
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_mp4_plays_the_same_pages_as_the_gif(shape: tuple[int, ...], tmp_path: Path) -> None:
+    pytest.importorskip("av")
+    x, spec = clips(3, shape)
+    film = list(movie_frames(modality_of(spec).write(tmp_path / "x.mp4", x, spec)))
+    with Image.open(modality_of(spec).write(tmp_path / "x.gif", x, spec)) as file:
+        first = np.asarray(file.convert("L")).astype(int)
+    assert len(film) == shape[0]
+    height, width = first.shape
+    assert film[0].shape == (height + height % 2, width + width % 2, 3)
+    off = np.abs(film[0][:height, :width].astype(int) - first[..., None])
+    assert off.mean() < (8 if shape[1] == 1 else 40)  # lossy; of four channels the fourth is opacity
+
+
+def test_without_the_extra_an_mp4_is_refused_by_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "av", None)
+    x, spec = clips(1, (2, 1, 8, 8))
+    with pytest.raises(CallError, match=r"pip install 'niwaki\[video\]'"):
+        modality_of(spec).write(tmp_path / "x.mp4", x, spec)
+    assert not (tmp_path / "x.mp4").exists()

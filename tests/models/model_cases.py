@@ -30,6 +30,7 @@ from niwaki.core.contract import (
     ValueSpec,
 )
 from niwaki.data import Split
+from niwaki.data.columns import Column
 from niwaki.data.inputs import make_inputs
 from niwaki.models.registry import config_of, presets, registered
 from niwaki.recipe import load_recipe
@@ -61,9 +62,25 @@ SMALL: dict[str, dict[str, Any]] = {
     "gan-ensemble": {"members": 2, "settings": {"latent": 6, "width": 8, "embedding": 4}},
     "transformer-gan": {"critic_width": 8, "ratio": 1},
     "vqvae": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
+    "video-gpt": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1, "codes": 16},
     "var": {"prior_width": 16, "prior_heads": 2, "prior_layers": 1},
+    "audio-codec": {
+        "strides": (2, 4),
+        "codes": 16,
+        "books": 2,
+        "prior_width": 16,
+        "prior_heads": 2,
+        "prior_layers": 1,
+    },
     "nice": {"layers": 2, "width": 32},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
+    "memory-transformer": {
+        "width": 16,
+        "depth": 2,
+        "heads": 2,
+        "stride": 5,
+        "memory": {"orders": (1, 2, 4), "slots": 512, "successors": 2},
+    },
     "state-space": {"width": 16, "depth": 2, "heads": 2, "state": 3},
 }
 """What a model needs beside or instead of `SMALLER`."""
@@ -101,6 +118,15 @@ WORDS = DataSpec({"x": ValueSpec("text", (24,), "T", Tokens(7)), "class": ValueS
 FUTURE, PAST = (ValueSpec("series", (2, steps), "CT", Real(-math.inf, math.inf)) for steps in (6, 13))
 COVARIATES = ValueSpec("series", (3, 19), "CT", Real(-1.0, 1.0))
 FORECASTS = DataSpec({"x": FUTURE, "past": PAST, "covariates": COVARIATES})
+GAPS = DataSpec(
+    {
+        "x": FUTURE,
+        "past": PAST,
+        "past_mask": ValueSpec("series", (2, 13), "CT", Real(0.0, 1.0)),
+        "x_mask": ValueSpec("series", (2, 6), "CT", Real(0.0, 1.0)),
+        "static": ValueSpec("vector", (2,), "C", Real(-1.0, 1.0)),
+    }
+)
 CLIPS = DataSpec.of("video", (3, 1, 8, 8), classes=3)
 LATER = DataSpec({"x": ValueSpec("video", (4, 2, 8, 16)), "past": ValueSpec("video", (2, 2, 8, 16))})
 SPECS = {
@@ -113,6 +139,7 @@ SPECS = {
     "chats": CHATS,
     "series": SERIES,
     "forecasts": FORECASTS,
+    "gaps": GAPS,
     "clips": CLIPS,
     "predictions": LATER,
 }
@@ -148,10 +175,19 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("vqvae", {"prior": "masked", "prior_steps": 3, "conditional": False}),
     ("residual-vq", {"prior": "masked"}),
     ("var", {"codebook": "learned", "scales": (1, 4), "conditional": False}),
+    ("audio-codec", {"strides": (4,), "prior": "masked", "prior_steps": 3}),
+    ("audio-codec", {"prior_by_book": True, "conditional": False, "codebook": "learned"}),
+    ("lstm", {"unroll": 3}),
     ("vae", {"importance": 3, "total_correlation": 2.0}),
     ("forecaster", {"head": "mixture", "depth": 2}),
+    ("forecaster", {"head": "gaussian", "season": 4}),
+    ("deepar", {"head": "mixture", "cell": "lstm", "depth": 1}),
+    ("deepar", {"head": "gaussian", "lags": 3}),
     ("video-diffusion", {"temporal": ("attention",), "conditional": False}),
     ("video-diffusion", {"temporal": ("convolution",), "patch": 2, "prediction": "epsilon"}),
+    ("video-diffusion", {"temporal": ("convolution", "joint"), "without_past": 0.5}),
+    ("video-gpt", {"codebook": "levelled", "codes": 16, "dim": 2, "conditional": False}),
+    ("video-gpt", {"books": 2, "codes": 16}),
 ]
 """Settings that change what a model consists of."""
 
@@ -183,6 +219,13 @@ class Case:
     def batch(self, n: int = 8) -> Batch:
         """Rows of the recipe's data, or what such data could be."""
         return example_batch(self.spec, n) if self.split is None else self.split.batch(torch.arange(n))
+
+    @property
+    def rows(self) -> Split | None:
+        """Rows of the recipe's data; of data without one where a past must be given, what they could be."""
+        if self.split is not None or "past" not in self.spec:
+            return self.split
+        return Split({name: Column(self.spec[name], rows) for name, rows in self.batch().items()})
 
     def inputs(self, model: GenerativeModel, program: str = "sample", n: int = 4) -> dict[str, Any]:
         """What a program is given: rows of the recipe's data, or of what such data could be."""
@@ -257,7 +300,7 @@ def smaller(name: str) -> dict[str, Any]:
     fields = registered(name).Config.model_fields
     found = {k: v for k, v in SMALLER.items() if k in fields and _taken(name, {k: v})}
     base = presets()[name].base if name in presets() else name
-    return {**found, **SMALL.get(base, {})}
+    return {**found, **SMALL.get(name, SMALL.get(base, {}))}
 
 
 def _taken(name: str, settings: dict[str, Any]) -> bool:

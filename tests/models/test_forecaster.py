@@ -20,7 +20,7 @@ from niwaki.training import TrainConfig, fit
 from niwaki_runtime import load as load_bundle
 
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
-HEADS = ["quantiles", "mixture"]
+HEADS = ["quantiles", "gaussian", "mixture"]
 
 
 def spec(channels: int = 1, past: int = 16, future: int = 4) -> DataSpec:
@@ -76,9 +76,10 @@ def test_gradients_of_the_losses_are_those_of_their_formulas(name: str) -> None:
     assert torch.autograd.gradcheck(loss, (raw(3, head.raw).requires_grad_(),))
 
 
-def test_the_mixture_is_a_density() -> None:
+@pytest.mark.parametrize("name", ["gaussian", "mixture"])
+def test_likelihoods_are_densities(name: str) -> None:
     """exp(−loss) integrates to 1, and to F."""
-    head = trained_head("mixture", LEVELS, 3)
+    head = trained_head(name, LEVELS, 3)
     parameters = head.parameters(raw(1, head.raw), torch.zeros(1).double(), torch.ones(1).double())
     x = torch.linspace(-60, 60, 200_001).double()
     density = torch.exp(-head.loss(parameters.expand(len(x), -1), x, torch.tensor(1.0).double()))
@@ -147,6 +148,53 @@ def test_the_end_of_the_past_sees_all_of_it_and_covariates_of_both_times_matter(
     assert (early[..., 6:] == 0).all(), "a convolution looks ahead"
     (known,) = torch.autograd.grad(model.parameters_of(past, covariates).square().sum(), covariates)
     assert (known.abs().sum((0, 1)) > 0).all()
+
+
+@pytest.mark.parametrize("season", [1, 4, 16])
+def test_it_begins_as_the_last_season(season: int) -> None:
+    """What the network says at first is added to the last season, step for step."""
+    model = make("forecaster", spec(), season=season, head="gaussian").eval()
+    torch.nn.init.zeros_(model.say.weight)
+    torch.nn.init.zeros_(model.say.bias)
+    past = torch.randn(3, 1, 16, generator=torch.Generator().manual_seed(0))
+    wanted = past[..., [16 - season + h % season for h in range(4)]]
+    torch.testing.assert_close(said(model, past)[..., 0], wanted, atol=1e-5, rtol=1e-5)
+    with pytest.raises(CallError, match="does not fit into a past of 16"):
+        make("forecaster", spec(), season=17)
+
+
+@pytest.mark.parametrize("level", [1, 3])
+def test_a_trend_is_gone_on_with_by_its_rise_since_the_season_before(level: int) -> None:
+    """A season on a straight line is forecast exactly before anything was learnt."""
+    model = make("forecaster", spec(), season=5, level=level, head="gaussian").eval()
+    torch.nn.init.zeros_(model.say.weight)
+    torch.nn.init.zeros_(model.say.bias)
+    t = torch.arange(20.0)
+    whole = (0.3 * t + torch.sin(2 * math.pi * t / 5))[None, None]
+    torch.testing.assert_close(said(model, whole[..., :16])[..., 0], whole[..., 16:], atol=1e-4, rtol=1e-4)
+    for wrong in ({"season": None}, {"season": 14}):
+        with pytest.raises(CallError, match="needs a season, and both within the past of 16 steps"):
+            make("forecaster", spec(), level=level if wrong["season"] is None else 3, **wrong)
+
+
+@pytest.mark.slow
+def test_channels_of_a_path_agree_as_their_ranks_did() -> None:
+    """Two channels of white noise that share most of it: drawn paths have the same correlation."""
+    rng = np.random.default_rng(0)
+    table = rng.multivariate_normal([0, 0], [[1, 0.8], [0.8, 1]], (2000, 20)).transpose(0, 2, 1)
+    split = data.Split.of(
+        spec(channels=2),
+        torch.from_numpy(table[:, :, 16:].astype(np.float32)),
+        past=torch.from_numpy(table[:, :, :16].astype(np.float32)),
+    )
+    torch.manual_seed(0)
+    model = make("forecaster", spec(channels=2), dropout=0.0, head="gaussian", width=4, hidden=8)
+    config = TrainConfig(steps=150, batch=128, lr=1e-2, ema=0.0, checkpoint_every=0, precision="fp32")
+    fit(model, split, config, seed=0)
+    past = split.columns["past"].data[:1].numpy()
+    paths = model.eval().run("forecast", 4000, inputs={"past": np.repeat(past, 4000, 0)}).numpy()
+    assert np.corrcoef(paths[:, 0, 0], paths[:, 1, 0])[0, 1] == pytest.approx(0.8, abs=0.08)
+    assert model.sampler().to_json()["factor"]
 
 
 @pytest.mark.parametrize("name", HEADS)

@@ -115,9 +115,14 @@ def test_every_parameter_gets_a_gradient_and_only_from_its_phases(model: Generat
     gradients = step(model, case.batch())
 
     @cache
-    def moved(far: float) -> dict[str, dict[str, torch.Tensor]]:
-        """Elsewhere: behind a layer that starts at zero, or at a hinge, there is no slope at first."""
-        return step(stirred(model, far), case.batch())
+    def moved(far: float, begun: bool = False) -> dict[str, dict[str, torch.Tensor]]:
+        """Elsewhere: behind a layer that starts at zero, or at a hinge, there is no slope at first, nor in a
+        part that a stage fills when it begins."""
+        there = stirred(model, far)
+        if begun:
+            data = Batch(case.batch(), index=torch.arange(len(case.batch())))
+            there.begin_stage(context(), lambda k: data)
+        return step(there, case.batch())
 
     for phase in model.phases():
         for name, g in gradients[phase.name].items():
@@ -128,6 +133,7 @@ def test_every_parameter_gets_a_gradient_and_only_from_its_phases(model: Generat
             assert not any(name in g for g in gradients.values()), f"{name} is trained"
             continue
         somewhere = trained(gradients, name) or any(trained(moved(far), name) for far in (0.1, 1.0))
+        somewhere = somewhere or trained(moved(0.1, begun=True), name)
         assert somewhere, f"{name} is never trained"
 
 
@@ -168,7 +174,7 @@ def test_a_loss_is_a_function_of_its_context(model: GenerativeModel, case: Case)
             assert any(not torch.equal(first[k], other[k]) for k in first), phase.name
     programs = model.programs()
     exact = "log_prob" in programs or any(p.output.is_tokens for p in programs.values())
-    scored = "forecast" in programs
+    scored = any(hasattr(part, "head") for part in model.sampler().parts())  # by its distributions
     assert drawn or exact or scored or not draws(model), (
         "only an exact score of the data trains without a draw"
     )

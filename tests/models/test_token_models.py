@@ -18,12 +18,15 @@ from niwaki_runtime.specs import Tokens
 
 WORDS = DataSpec({"x": ValueSpec("text", (19,), "T", Tokens(7)), "class": ValueSpec.label(3)})
 PLAIN = DataSpec({"x": ValueSpec("text", (19,), "T", Tokens(7))})
+MEMORY = {"orders": (1, 2, 4), "slots": 512, "successors": 2}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "transformer": ("transformer", {}),
     "transformer-learned": ("transformer", {"positions": "learned", "feed_forward": "gelu", "bias": True}),
     "transformer-llama": ("transformer", {"norm": "rms", "feed_forward": "swiglu", "kv_heads": 1}),
     "transformer-window": ("transformer", {"window": 4}),
+    "transformer-memory": ("transformer", {"memory": MEMORY}),
     "lstm": ("lstm", {}),
+    "lstm-memory": ("lstm", {"memory": MEMORY}),
     "gru": ("gru", {}),
     "state-space": ("state-space", {}),
     "state-space-short": ("state-space", {"kernel": 2, "state": 3}),
@@ -37,6 +40,8 @@ def stirred(name: str, spec: DataSpec, **changes: Any) -> TokenModel:
     rng = torch.Generator().manual_seed(1)
     for weight in model.parameters():
         weight.data += 0.3 * torch.randn(weight.shape, generator=rng)
+    if model.memory is not None:
+        model.memory.remember(torch.randint(7, (9, 19), generator=rng))
     return model
 
 
@@ -66,7 +71,8 @@ def _written(old: Tensor, new: Tensor, at: int) -> Tensor:
     """A cache gets its new row; a state is replaced."""
     if old.shape == new.shape:
         return new
-    old[:, :, at : at + 1] = new
+    axis = next(i for i, (a, b) in enumerate(zip(old.shape, new.shape, strict=True)) if a != b)
+    old.narrow(axis, at, 1).copy_(new)
     return old
 
 

@@ -22,6 +22,7 @@ SETTINGS: dict[str, Any] = {
     "groups": 4,
 }
 LAYERS = sorted(TEMPORAL)
+ALONG_A_PIXEL = [name for name in LAYERS if name != "joint"]
 
 
 def layer(name: str, frames: int, stirred: bool = True) -> nn.Module:
@@ -57,6 +58,15 @@ class TestLayersOverTime:
         change = (layer(name, frames, stirred=False)(x) - x).detach().abs()
         assert 0 < float(change.max()) < 0.1
 
+    def test_clips_are_computed_alone(self, name: str, frames: int) -> None:
+        over_time, x = layer(name, frames), clip_of(3, frames)
+        alone = torch.cat([over_time(part) for part in x.split(frames)])
+        torch.testing.assert_close(over_time(x), alone)
+
+
+@pytest.mark.parametrize("name", ALONG_A_PIXEL)
+@pytest.mark.parametrize("frames", [1, 2, 7])
+class TestLayersAlongAPixel:
     def test_a_pixel_sees_no_other_pixel_and_no_other_clip(self, name: str, frames: int) -> None:
         over_time = layer(name, frames)
         # Norms are over whole frames, as in any U-Net; what mixes frames is seen without them.
@@ -68,11 +78,6 @@ class TestLayersOverTime:
         assert changed[:frames, 1, 2].any()
         changed[:frames, 1, 2] = False
         assert not changed.any()
-
-    def test_clips_are_computed_alone(self, name: str, frames: int) -> None:
-        over_time, x = layer(name, frames), clip_of(3, frames)
-        alone = torch.cat([over_time(part) for part in x.split(frames)])
-        torch.testing.assert_close(over_time(x), alone)
 
 
 @pytest.mark.parametrize("frames", [2, 5])
@@ -101,6 +106,32 @@ def test_attention_is_the_formula() -> None:
         mixed.append(scores.softmax(1) @ v[:, some])
     wanted = x[:, :, 1, 2] + torch.cat(mixed, 1) @ over_time.out.weight[:, :, 0, 0].T + over_time.out.bias
     torch.testing.assert_close(over_time(x)[:, :, 1, 2], wanted)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 4])
+def test_joint_attention_is_the_formula_over_all_places(frames: int) -> None:
+    over_time, x = layer("joint", frames), clip_of(1, frames)
+    h = over_time.norm(x)
+    placed = over_time._placed(h)
+    rows = [f.permute(0, 2, 3, 1).flatten(0, 2) for f in (over_time.q(placed), over_time.k(placed))]
+    values = over_time.v(h).permute(0, 2, 3, 1).flatten(0, 2)  # (frames·h·w, channels)
+    mixed = []
+    for head in range(2):
+        some = slice(4 * head, 4 * head + 4)
+        scores = rows[0][:, some] @ rows[1][:, some].T / 2.0
+        mixed.append(scores.softmax(1) @ values[:, some])
+    out = torch.cat(mixed, 1).unflatten(0, (frames, 3, 5)).permute(0, 3, 1, 2)
+    torch.testing.assert_close(over_time(x), x + over_time.out(out))
+
+
+def test_joint_attention_sees_every_place_of_every_frame_and_tells_them_apart() -> None:
+    over_time, x = layer("joint", 3), clip_of(1, 3).requires_grad_()
+    over_time.norm = nn.Identity()
+    (gradient,) = torch.autograd.grad(over_time(x)[1, :, 1, 2].square().sum(), x)
+    assert (gradient.abs().amax(1) > 0).all()
+    same = torch.ones(3, 8, 3, 5)
+    placed = over_time._placed(same).flatten(2).permute(0, 2, 1).flatten(0, 1)
+    assert float((torch.cdist(placed, placed) + torch.eye(45)).detach().min()) > 1e-3
 
 
 def test_convolution_commutes_with_a_shift_in_time_away_from_the_ends() -> None:
@@ -164,6 +195,28 @@ class TestModel:
         assert tuple(a.shape) == (3, 4, 2, 8, 16)
         c = model.run("sample", 3, seed=5, inputs={"past": past[::-1].copy()})
         assert not torch.equal(a, c)
+
+    def test_trained_without_a_past_it_makes_clips_of_nothing_and_after_one(self) -> None:
+        model = make("video-diffusion", LATER, without_past=0.5).eval()
+        assert not model.program("sample").inputs
+        assert set(model.program("continue").inputs) == {"past"}
+        with torch.no_grad():
+            for p in model.parameters():  # layers that start near zero would hide the past
+                p.add_(0.05 * torch.randn(p.shape, generator=torch.Generator().manual_seed(p.numel())))
+        past = batch(LATER, 3)["past"].numpy()
+        free = model.run("sample", 3, seed=5)
+        after = model.run("continue", 3, seed=5, inputs={"past": past})
+        assert free.shape == after.shape == (3, 4, 2, 8, 16)
+        assert not torch.equal(free, after)
+        nothing = model.run("continue", 3, seed=5, inputs={"past": 0 * past})
+        torch.testing.assert_close(free, nothing)
+
+    def test_a_share_of_the_samples_is_trained_without_its_past(self) -> None:
+        model, rows = make("video-diffusion", LATER, without_past=0.25), batch(LATER, 400)
+        (given,) = model.asked(rows, context())
+        gone = (given == 0).flatten(1).all(1)
+        assert 0.15 < float(gone.float().mean()) < 0.35
+        assert torch.equal(given[~gone], rows["past"][~gone])
 
     def test_a_past_may_be_left_out(self) -> None:
         model = make("video-diffusion", LATER, conditioning={"columns": ()})

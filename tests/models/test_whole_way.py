@@ -64,9 +64,9 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
     save_model(again, directory / "trained")  # surgery survives a second round
     third = load_model(directory / "trained")
     assert torch.equal(third.sample(3, seed=1, condition=given), again.sample(3, seed=1, condition=given))
-    out, examples = directory / "small.niwaki", example_inputs(again, case.split)
+    out, examples = directory / "small.niwaki", example_inputs(again, case.rows)
     bundle = package(again, export_graphs(again, directory / "graphs"), out, examples=examples)
-    report = parity(again, bundle, n=3, split=case.split)
+    report = parity(again, bundle, n=3, split=case.rows)
     assert set(report["programs"]) == set(again.programs()) - {"sample"}
     assert report["passed"], report
     runner = load(bundle, engine="onnxruntime", precision="exact")
@@ -78,7 +78,7 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
 HEAVY = (
     "latent-diffusion", "flowpp", "glow", "tarflow", "transformer", "spatial-vae", "hierarchical-vae",
     "residual-vq", "ddpm", "gated-pixelcnn", "state-space", "wavenet", "maskgit", "var",
-    "fsq", "video-diffusion", "gan-ensemble", "cyclegan", "masked",
+    "fsq", "video-diffusion", "video-gpt", "magvit", "gan-ensemble", "cyclegan", "masked",
 )  # fmt: skip
 """Of several networks; the tests of each model of its own export it, too."""
 

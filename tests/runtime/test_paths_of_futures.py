@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.heads import Mixture, Quantiles, head_from_json
-from niwaki_runtime.samplers import Noise, NumpyBackend, Paths, State, sampler_from_json
+from niwaki_runtime.heads import Gaussian, Mixture, Quantiles, head_from_json
+from niwaki_runtime.samplers import Noise, NumpyBackend, Paths, State, Steps, sampler_from_json
 from niwaki_runtime.samplers.paths import along
 
 
@@ -32,10 +32,15 @@ def paths(sampler: Paths, parameters: Any, n: int, seed: int = 0) -> np.ndarray:
 
 
 def test_they_round_trip_through_json() -> None:
-    for head in (Quantiles((0.1, 0.5, 0.9)), Mixture(2)):
+    for head in (Quantiles((0.1, 0.5, 0.9)), Mixture(2), Gaussian()):
         assert head_from_json(json.loads(json.dumps(head.to_json()))) == head
         sampler = Paths((2, 3), head=head, conditions=("past",), correlation=0.5)
         assert sampler_from_json(json.loads(json.dumps(sampler.to_json()))) == sampler
+        assert "factor" not in sampler.to_json(), "older runtimes know none"
+        steps = Steps((2, 3), head=head, factor=((1.0, 0.0), (0.6, 0.8)), low=-1.0)
+        assert sampler_from_json(json.loads(json.dumps(steps.to_json()))) == steps
+    with pytest.raises(CallError, match="the factor of 2 channels"):
+        Paths((2, 3), factor=((1.0,),))
     with pytest.raises(CallError, match="no head 'mixtures'; did you mean 'mixture'"):
         head_from_json({"kind": "mixtures"})
     with pytest.raises(CallError, match="no field 'component'"):
@@ -102,3 +107,58 @@ def test_path_i_is_the_same_at_any_batch_and_temperature_zero_is_the_median() ->
     np.testing.assert_array_equal(whole[:2], part)
     assert not np.allclose(whole[0], whole[1])
     np.testing.assert_allclose(paths(sampler.override(temperature=0.0), [-1.0, 0.25, 1.0], 2), 0.25)
+
+
+def test_the_quantiles_of_a_normal_distribution() -> None:
+    u = np.array([0.5, 0.841344746068543, 0.022750131948179])
+    found = Gaussian().quantile(np.tile([2.0, np.log(3.0)], (3, 1)), u)
+    np.testing.assert_allclose(found, [2.0, 5.0, -4.0], atol=1e-6)
+
+
+def test_channels_have_the_correlation_of_their_factor() -> None:
+    factor = ((1.0, 0.0), (-0.6, 0.8))
+    for correlation in (0.0, 0.7):
+        sampler = Paths((2, 2), head=Gaussian(), conditions=("past",), correlation=correlation, factor=factor)
+        x = paths(sampler, [0.0, 0.0], 20_000)
+        assert np.corrcoef(x[:, 0, 1], x[:, 1, 1])[0, 1] == pytest.approx(-0.6, abs=0.03)
+        assert np.corrcoef(x[:, 0, 0], x[:, 0, 1])[0, 1] == pytest.approx(correlation, abs=0.03)
+        assert np.abs(x.std(0) - 1).max() < 0.03
+
+
+class Follows:
+    """A graph that says N(the value before · φ, 1), and counts its steps in its state."""
+
+    state: tuple[State, ...] = (State("count", "count_new", (1, 1)),)
+
+    def __init__(self, phi: float) -> None:
+        self.phi, self.places = phi, []
+
+    def __call__(self, value: np.ndarray, place: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, ...]:
+        self.places.append((int(place[0]), float(count[0, 0])))
+        said = np.stack([self.phi * value, np.zeros_like(value)], -1)
+        return said.astype(np.float32), count + 1
+
+
+def test_steps_follow_each_other_and_do_not_depend_on_the_batch() -> None:
+    sampler, graph = Steps((1, 4), head=Gaussian()), Follows(0.5)
+
+    def made(n: int, start: int = 0, **changes: Any) -> np.ndarray:
+        noise = Noise(NumpyBackend(), 3, start, n)
+        return sampler.override(**changes)({"step": graph}, noise, {})
+
+    whole = made(5)
+    assert graph.places == [(t, float(t)) for t in range(4)]
+    z = Noise(NumpyBackend(), 3, 0, 5).normal((1, 4))
+    wanted = np.zeros((5, 1, 4))
+    for t in range(4):
+        wanted[..., t] = (0.5 * wanted[..., t - 1] if t else 0.0) + z[..., t]
+    np.testing.assert_allclose(whole, wanted, atol=1e-5)
+    np.testing.assert_array_equal(made(2, 3), whole[3:])
+    np.testing.assert_array_equal(made(5, low=-0.1, high=0.1).clip(-0.1, 0.1), made(5, low=-0.1, high=0.1))
+    assert (made(5, temperature=0.0) == 0).all()
+
+
+def test_only_steps_are_given_what_was_drawn() -> None:
+    """Rounding grows there, and parity compares call by call."""
+    assert Steps().feeds_back
+    assert not Paths().feeds_back

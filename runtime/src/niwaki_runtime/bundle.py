@@ -112,8 +112,8 @@ def load(
 
     engine:    `openvino`, `onnxruntime`, or `auto`: openvino where it is installed and can run the bundle
     precision: `fast` lets the engine choose its arithmetic, `exact` asks for float32. Networks that
-               `log_prob` calls and `sample` does not always compute in float32: sums over all values are not
-               to be rounded
+               `log_prob` calls and `sample` does not, and those that draw by themselves, always compute in
+               float32: sums over all values are not to be rounded
     threads:   CPU threads; None is the engine's own choice
     memory:    bytes, or `"32MB"`: `auto` then takes an engine that is expected to need no more
                (`niwaki_runtime.choice.needed_memory`)
@@ -124,7 +124,7 @@ def load(
     resolve_engine(engine)
 
     def opened(directory: Path, manifest: Manifest) -> Bundle:
-        exact, chosen = _likelihood_graphs(manifest), choose_engine(engine, manifest, memory)
+        exact, chosen = _summing_graphs(manifest), choose_engine(engine, manifest, memory)
         graphs = {
             name: open_graph(
                 chosen,
@@ -142,14 +142,17 @@ def load(
     return open_files(path, opened)
 
 
-def _likelihood_graphs(manifest: Manifest) -> set[str]:
-    """Graphs that `log_prob` calls and `sample` does not."""
+def _summing_graphs(manifest: Manifest) -> set[str]:
+    """Graphs that `log_prob` calls and `sample` does not, and those that samplers draw by."""
     called = {
         name: set(program.sampler.graphs_used())
         for name, program in manifest.programs.items()
         if name in (SAMPLING, LOG_PROB)
     }
-    return called.get(LOG_PROB, set()) - called.get(SAMPLING, set())
+    likely = called.get(LOG_PROB, set()) - called.get(SAMPLING, set())
+    return likely.union(
+        *(part.drawing_graphs() for p in manifest.programs.values() for part in p.sampler.parts())
+    )
 
 
 def inspect(path: Path | str) -> Manifest:

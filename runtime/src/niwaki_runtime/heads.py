@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
@@ -16,11 +17,13 @@ import numpy as np
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.field_types import as_table, check_fields
 
-__all__ = ["Head", "Mixture", "Quantiles", "head_from_json", "register_head"]
+__all__ = ["Gaussian", "Head", "Mixture", "Quantiles", "head_from_json", "register_head"]
 
 Kind = TypeVar("Kind", bound="type[Head]")
 
 _HEADS: dict[str, type[Head]] = {}
+
+_normal_quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 
 
 def register_head(cls: Kind) -> Kind:
@@ -125,6 +128,22 @@ class Mixture(Head):
             below = (p * 0.5 * (1 + np.tanh(0.5 * (middle[..., None] - means) / scales))).sum(-1) < u[..., 0]
             low, high = np.where(below, middle, low), np.where(below, high, middle)
         return 0.5 * (low + high)
+
+
+@register_head
+@dataclass(frozen=True)
+class Gaussian(Head):
+    """A normal distribution: its mean, then its log-deviation. F⁻¹(u) = μ + σ Φ⁻¹(u)."""
+
+    kind: ClassVar[str] = "gaussian"
+
+    @property
+    def parameters(self) -> int:
+        return 2
+
+    def quantile(self, parameters: np.ndarray, u: np.ndarray) -> np.ndarray:
+        mean, log_deviation = np.moveaxis(np.asarray(parameters, np.float64), -1, 0)
+        return mean + np.exp(log_deviation) * _normal_quantile(np.asarray(u, np.float64))
 
 
 def head_from_json(record: Mapping[str, Any]) -> Head:

@@ -46,7 +46,7 @@ class Samples:
 
     def write(self, path: str | Path) -> Path:
         """Arrays (`.npz`, `.npy`), or as the modality is written: a picture (`.png`), text (`.txt`), sound
-        (`.wav`), a table (`.csv`), a clip (`.gif`). Raises CallError for another ending."""
+        (`.wav`), a table (`.csv`), a clip (`.gif`, `.mp4`). Raises CallError for another ending."""
         path = Path(path)
         if path.suffix == ".npy":
             write_bytes(path, _bytes(np.save, self.x))

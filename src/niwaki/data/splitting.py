@@ -10,7 +10,7 @@ from torch import Tensor
 
 from niwaki.core.contract import CallError
 
-__all__ = ["EXTRA", "OOD", "SPLITS", "by_hash", "hash_samples", "shares"]
+__all__ = ["EXTRA", "OOD", "SPLITS", "by_hash", "choose", "hash_samples", "shares"]
 
 SPLITS = ("train", "validation", "test")
 OOD = "ood"
@@ -50,3 +50,12 @@ def shares(total: int, fractions: Sequence[float]) -> tuple[int, ...]:
     while parts.sum() > total:
         parts[np.argmax(parts)] -= 1
     return tuple(int(p) for p in parts)
+
+
+def choose(y: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """For each wanted class a random member of it: positions in `y`, of the shape of `wanted`; every class
+    has one."""
+    order = np.argsort(y, kind="stable")
+    counts = np.bincount(y, minlength=int(wanted.max()) + 1)
+    starts = np.cumsum(counts) - counts
+    return order[starts[wanted] + (rng.random(wanted.shape) * counts[wanted]).astype(np.int64)]

@@ -17,7 +17,8 @@ from niwaki.evaluation.measures import ALL, BY_JUDGES, DEFAULT, axes, check_metr
 from niwaki.evaluation.memorization.copies import Copies, find_copies
 from niwaki.evaluation.metrics.accuracy import find_classifier, recognised
 from niwaki.evaluation.metrics.frechet import frechet_distance
-from niwaki.evaluation.sample_measures import SAMPLE_MEASURES, SampleSets
+from niwaki.evaluation.sample_measures import SAMPLE_MEASURES
+from niwaki.evaluation.sample_sets import SampleSets
 from niwaki.evaluation.statistics.result import Result, signature, wilson
 from niwaki.evaluation.statistics.samples import (
     check_labels,
@@ -130,7 +131,7 @@ def evaluate(
     left_out = {e.name: look.left_out for e, look in zip(extractors, looks, strict=True) if look.left_out}
     if impossible:
         left_out[_ANY] = impossible
-    sets = SampleSets(samples, labels, dataset, order, extractors, seed, cache)
+    sets = SampleSets(samples, labels, dataset, order, extractors, seed, cache, split)
     for row in SAMPLE_MEASURES:
         asked = [name for name in row.kinds if name in names]
         try:

@@ -1,62 +1,20 @@
-"""Metrics that look at samples and not at one extractor's features."""
+"""Metrics that look at samples and not at one extractor's features: images, clips, modes, series."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from niwaki.core.contract import DataSpec
-from niwaki.data import Dataset
 from niwaki.evaluation.metrics.accuracy import find_classifier
+from niwaki.evaluation.sample_sets import SampleMeasure, SampleSets
+from niwaki.evaluation.series_measures import SERIES_MEASURES
 from niwaki.evaluation.statistics.result import Result
-from niwaki.features import Classifier, Extractor
+from niwaki.features import Classifier
 
-__all__ = ["SAMPLE_MEASURES", "SampleMeasure", "SampleSets"]
-
-
-@dataclass(frozen=True)
-class SampleSets:
-    """What such a metric may use.
-
-    samples:    generated `(n, *shape)`, float32 in the data's range
-    labels:     the class that each was asked to be `(n,)`, or None
-    order:      rows of the training split that stand in for those of a perfect model
-    extractors: all that the evaluation has
-    cache:      where what is trained on the way is kept
-    """
-
-    samples: np.ndarray
-    labels: np.ndarray | None
-    dataset: Dataset
-    order: np.ndarray
-    extractors: Sequence[Extractor]
-    seed: int = 0
-    cache: Path | None = None
-
-    @cached_property
-    def reference(self) -> np.ndarray:
-        """Training samples in their place."""
-        return self.dataset.train.values(torch.from_numpy(self.order)).cpu().numpy()
-
-
-@dataclass(frozen=True)
-class SampleMeasure:
-    """
-    kinds:   metric → (axis, which way is better)
-    lacks:   (spec of the data, whether a classifier is among the extractors) → what it would need; "" where
-             it can be had
-    compute: its results, each with its floor
-    """
-
-    kinds: dict[str, tuple[str, str]]
-    lacks: Callable[[DataSpec, bool], str]
-    compute: Callable[[SampleSets], dict[str, Result]]
+__all__ = ["SAMPLE_MEASURES"]
 
 
 def _images_alone(spec: DataSpec, classifier: bool) -> str:
@@ -167,6 +125,27 @@ def _position(sets: SampleSets) -> dict[str, Result]:
     return {"position_error": found.with_floor(ideal.value)}
 
 
+def _labelled_clips(spec: DataSpec, classifier: bool) -> str:
+    if reason := _clips_alone(spec, classifier):
+        return reason
+    return "" if spec.classes > 1 else "needs labelled clips"
+
+
+def _frames_shown(sets: SampleSets) -> dict[str, Result]:
+    """What a classifier of single frames sees in each."""
+    from niwaki.evaluation.metrics.motion import frames_recognised, same_all_along
+    from niwaki.features.frames import train_frame_classifier
+
+    reader, train = train_frame_classifier(sets.dataset, cache=sets.cache), sets.dataset.train
+    assert train.y is not None
+    made, real = reader(sets.samples), reader(sets.reference)
+    found = {"same_all_along": same_all_along(made).with_floor(same_all_along(real).value)}
+    if sets.labels is not None:
+        ideal = frames_recognised(real, train.y.cpu().numpy()[sets.order])
+        found["frames_recognised"] = frames_recognised(made, sets.labels).with_floor(ideal.value)
+    return found
+
+
 _OFFSETS = 2000
 """Training clips that tell where in its place a thing's brightness lies, at most."""
 
@@ -174,10 +153,16 @@ SAMPLE_MEASURES = (
     SampleMeasure({"temporal_consistency": ("fidelity", "higher")}, _clips_alone, _consistency),
     SampleMeasure({"motion_error": ("fidelity", "lower")}, _clips_alone, _motion),
     SampleMeasure({"position_error": ("fidelity", "lower")}, _one_position, _position),
+    SampleMeasure(
+        {"frames_recognised": ("fidelity", "higher"), "same_all_along": ("fidelity", "higher")},
+        _labelled_clips,
+        _frames_shown,
+    ),
     SampleMeasure({"ms_ssim": ("diversity", "lower")}, _images_alone, _ms_ssim),
     SampleMeasure(
         {"modes_reached": ("diversity", "higher"), "modes_divergence": ("diversity", "lower")},
         _names_of_modes,
         _modes,
     ),
+    *SERIES_MEASURES,
 )

@@ -94,7 +94,8 @@ class Encoder(Trainable):
 Kind = TypeVar("Kind", bound=type[Encoder])
 
 _ENCODERS: Registry[Encoder] = Registry(
-    "encoder", ("niwaki.features.simclr", "niwaki.features.moco", "niwaki.features.mae")
+    "encoder",
+    ("niwaki.features.simclr", "niwaki.features.moco", "niwaki.features.mae", "niwaki.features.motion"),
 )
 
 

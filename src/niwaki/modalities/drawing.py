@@ -130,9 +130,10 @@ def _svg(width: int, height: int, *parts: str) -> str:
 
 
 def _points(row: np.ndarray, low: float, span: float, step: float, height: int, first: int = 0) -> str:
-    """first: place of the row's first value on the axis of time"""
-    y = (1.0 - (np.nan_to_num(row, nan=low) - low) / span) * (height - 4) + 2
-    return " ".join(f"{(first + i) * step:.1f},{v:.1f}" for i, v in enumerate(np.clip(y, 0, height)))
+    """Of what is known; first: place of the row's first value on the axis of time."""
+    y = (1.0 - (np.asarray(row, np.float64) - low) / span) * (height - 4) + 2
+    shown = [(i, v) for i, v in enumerate(np.clip(y, 0, height)) if not math.isnan(v)]
+    return " ".join(f"{(first + i) * step:.1f},{v:.1f}" for i, v in shown)
 
 
 def blur(x: np.ndarray, sigma: float, axes: Sequence[int]) -> np.ndarray:

@@ -11,6 +11,7 @@ import numpy as np
 from niwaki.modalities.base import Media, Modality, register_modality
 from niwaki.modalities.drawing import address, blur, grid, png
 from niwaki.modalities.image import pixels
+from niwaki.modalities.movies import movie_bytes
 from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["Video"]
@@ -21,10 +22,10 @@ RATE = 8.0
 
 @register_modality("video")
 class Video(Modality):
-    """Short clips, shown and written as animated GIF and as a contact sheet, a clip in a row."""
+    """Short clips, shown as animated GIF and as a contact sheet, a clip in a row; written so, and as MP4."""
 
     def writers(self, spec: ValueSpec) -> Mapping[str, Callable[..., bytes]]:
-        return {".gif": _gif, ".png": _sheet}
+        return {".gif": _gif, ".png": _sheet, ".mp4": _mp4}
 
     def draws(self, spec: ValueSpec) -> bool:
         return True
@@ -54,12 +55,22 @@ def _gif(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
     """All clips side by side, playing for ever."""
     from PIL import Image
 
-    frames = _frames(x, spec)
-    pages = [Image.fromarray(grid(frames[:, t])) for t in range(frames.shape[1])]
+    pages = [Image.fromarray(page) for page in _pages(x, spec)]
     file = io.BytesIO()
     pause = round(1000 / (spec.rate or RATE))
     pages[0].save(file, "GIF", save_all=True, append_images=pages[1:], duration=pause, loop=0)
     return file.getvalue()
+
+
+def _mp4(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
+    """All clips side by side, once."""
+    return movie_bytes(_pages(x, spec), spec.rate or RATE)
+
+
+def _pages(x: np.ndarray, spec: ValueSpec) -> list[np.ndarray]:
+    """Frame t of all clips side by side, for every t."""
+    frames = _frames(x, spec)
+    return [grid(frames[:, t]) for t in range(frames.shape[1])]
 
 
 def _sheet(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:

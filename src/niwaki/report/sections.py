@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from niwaki.report.figures import Chart, curves
 from niwaki.report.record import RunRecord
 from niwaki.report.verdict_words import badge_text, tone_of
 from niwaki.report.words import NONE, interval_text, number_text
@@ -37,6 +38,7 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
                     "notes": list((other or section).get("notes") or []),
                     "legend": details.get("legend", ""),
                     "exhibits": exhibits,
+                    "charts": _over_time(section, other),
                     "verdicts": [
                         # What is said under "Verdicts" is not said twice.
                         (axis, badge_text(v), tone_of(v), _unless(said, v.get("text", "")))
@@ -45,6 +47,22 @@ def judges(record: RunRecord) -> list[dict[str, Any]]:
                 }
             )
     return out
+
+
+def _over_time(section: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[Chart]:
+    """Curves of what a judge says of each frame: of the trained model, of the bundle, and of what both are
+    held against."""
+    later = {c["title"]: c for c in ((other or {}).get("details") or {}).get("over_time") or []}
+    charts = []
+    for told in (section.get("details") or {}).get("over_time") or []:
+        series = {"trained model": told["values"]}
+        if told["title"] in later:
+            series["bundle"] = later[told["title"]]["values"]
+        if told["reference"] is not None:
+            series[told["reference_name"]] = told["reference"]
+        steps = {name: (range(1, 1 + len(values)), values) for name, values in series.items()}
+        charts.append(curves(told["title"], steps, unit=told["unit"]))
+    return charts
 
 
 def figure_rows(section: Mapping[str, Any], other: Mapping[str, Any] | None) -> list[dict[str, str]]:

@@ -224,6 +224,21 @@ METRICS: dict[str, MetricWords] = {
         "the share of real samples that meet one in a bucket",
     ),
     "ms_ssim": MetricWords("MS-SSIM of pairs", "diversity", "lower", "how alike two samples of a class look"),
+    "temporal_consistency": MetricWords(
+        "Temporal consistency", "fidelity", "higher", "how alike neighbouring frames are, shifted"
+    ),
+    "motion_error": MetricWords(
+        "Motion error", "fidelity", "lower", "pixels between a thing and where its velocity sends it"
+    ),
+    "position_error": MetricWords(
+        "Position error", "fidelity", "lower", "pixels between a thing and where it should have come"
+    ),
+    "frames_recognised": MetricWords(
+        "Frames recognised", "fidelity", "higher", "the share of frames that show what was asked for"
+    ),
+    "same_all_along": MetricWords(
+        "The same all along", "fidelity", "higher", "the share of a clip's frames that show the same class"
+    ),
     "modes_reached": MetricWords("Modes reached", "diversity", "higher", "how many modes some sample shows"),
     "modes_divergence": MetricWords(
         "Modes' divergence", "diversity", "lower", "how unevenly samples are spread over the modes"

@@ -204,12 +204,13 @@ class MuonConfig(OptimizerConfig):
 
     momentum: of the matrices
     betas:    decay of AdamW's moments
-    others:   how names of matrices begin that AdamW takes: tables of embeddings, the layer of the logits
+    others:   how names of matrices begin that AdamW takes: tables of embeddings, the layer of the logits,
+              what weighs counts
     """
 
     momentum: float = Field(0.95, ge=0, lt=1)
     betas: Betas = (0.9, 0.95)
-    others: tuple[str, ...] = ("embed", "labels", "head")
+    others: tuple[str, ...] = ("embed", "labels", "head", "memory")
 
     def groups(self, parameters: Mapping[str, nn.Parameter]) -> Groups:
         def turned(name: str, p: nn.Parameter) -> bool:

@@ -10,8 +10,11 @@ from pydantic import Field
 
 from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
-from niwaki.uses.reading import are_arrays, files_below, read_exactly, read_samples, read_texts
-from niwaki_runtime.codec import Codec, Decoded, TextCodec, open_codec
+from niwaki.uses.paths import files_below
+from niwaki.uses.reading import are_arrays, read_exactly, read_samples, read_texts
+from niwaki.uses.reading_sounds import read_recordings
+from niwaki_runtime.codec import Codec, Decoded, RecordingCodec, TextCodec, is_sound, open_codec
+from niwaki_runtime.sounds import RATE, wav
 from niwaki_runtime.specs import ConditionSpec, resolve
 
 __all__ = ["Decode", "Encode"]
@@ -20,9 +23,10 @@ __all__ = ["Decode", "Encode"]
 class EncodeOptions(UseOptions):
     """
     lossy:   far fewer bits (of a VAE the latents alone, of a VQ-VAE the codes); pictures of another size or
-             with other levels are brought to the model's
+             with other levels are brought to the model's. Sounds always are, and cut into windows
     quality: lossy: bits more (or fewer) for each latent than its posterior is narrow
-    block:   samples (of texts windows) that are lost together with a bad byte; None: 256, of texts 32
+    block:   samples (of texts and sounds windows) that are lost together with a bad byte; None: 256, of
+             windows 32
     """
 
     lossy: bool = False
@@ -32,19 +36,21 @@ class EncodeOptions(UseOptions):
 
 @register_use("encode")
 class Encode(Use):
-    """Pictures, arrays or texts → one coded file."""
+    """Pictures, sounds, arrays or texts → one coded file."""
 
     Options = EncodeOptions
-    summary = "pictures or texts as one small file, without loss or lossy"
+    summary = "pictures, sounds or texts as one small file, without loss or lossy"
     example = "digits.niwaki *.png -o digits.nwk"
     opens = False
 
     def apply(self, call: Call, options: EncodeOptions) -> Outcome:
         codec = open_codec(call.path)
         if not call.files:
-            raise CallError("name the pictures, texts or arrays to encode")
+            raise CallError("name the pictures, sounds, texts or arrays to encode")
         if codec.tokenizer and not are_arrays(call.files):
             return _encode_texts(call, codec, options)
+        if is_sound(codec.spec) and not are_arrays(call.files):
+            return _encode_recordings(call, codec, options)
         read = read_samples if options.lossy else read_exactly
         x, names = read(call.files, codec.spec)
         labels = _labels(codec.labels, call.asked, len(x))
@@ -104,12 +110,43 @@ def _encode_texts(call: Call, codec: Codec, options: EncodeOptions) -> Outcome:
     )
 
 
+def _encode_recordings(call: Call, codec: Codec, options: EncodeOptions) -> Outcome:
+    if options.quality:
+        raise CallError("sounds are coded in one quality; leave that out")
+    sounds, names, size = read_recordings(call.files, codec.spec)
+    steps = sum(sound.shape[1] for sound in sounds)
+    windows = -(-steps // codec.spec.shape[-1])
+    coded = RecordingCodec(codec).encode(
+        sounds, labels=_labels(codec.labels, call.asked, windows), names=names, lossy=options.lossy,
+        block=options.block or 32, progress=call.progress,
+    )  # fmt: skip
+    seconds = steps / (codec.spec.rate or RATE)
+    rate = 8.0 * coded.payload / seconds
+    return Outcome(
+        record={
+            "n": len(sounds),
+            "bytes": len(coded.data),
+            "payload": coded.payload,
+            "seconds": seconds,
+            "bits_per_second": rate,
+            "bytes_before": size,
+            "lossless": not options.lossy,
+        },
+        lines=[
+            f"{len(sounds)} recordings of {seconds:.2f} s in {len(coded.data):,} bytes ({rate:,.0f} bits per "
+            f"second{'' if options.lossy else ', without loss'}); the files were {size:,} bytes"
+        ],
+        data=coded.data,
+        ending=".nwk",
+    )
+
+
 @register_use("decode")
 class Decode(Use):
-    """A coded file → pictures, an array or texts."""
+    """A coded file → pictures, sounds, an array or texts."""
 
     Options = UseOptions
-    summary = "the pictures or texts of a coded file, by the bundle that wrote it"
+    summary = "the pictures, sounds or texts of a coded file, by the bundle that wrote it"
     example = "digits.niwaki digits.nwk -o pictures/"
     opens = False
 
@@ -119,7 +156,7 @@ class Decode(Use):
             raise CallError("name one coded file, as digits.nwk")
         found = codec.decode(_bytes_of(Path(call.files[0])), progress=call.progress)
         if found.lengths is not None:
-            return _decoded_texts(codec, found)
+            return (_decoded_recordings if is_sound(codec.spec) else _decoded_texts)(codec, found)
         keep = np.setdiff1d(np.arange(len(found.x)), found.lost)
         names = [found.names[i] for i in keep] if found.names else []
         lost = len(found.lost)
@@ -145,6 +182,22 @@ def _decoded_texts(codec: Codec, found: Decoded) -> Outcome:
         names=texts.names,
         ending="/",
         failed=f"{lost} of {n} texts lay partly in damaged blocks; � stands for what is lost" if lost else "",
+    )
+
+
+def _decoded_recordings(codec: Codec, found: Decoded) -> Outcome:
+    made = RecordingCodec(codec).recordings_of(found)
+    lost, n = len(made.lost), len(made.sounds)
+    said = "" if found.lossless else ", as near as a lossy file says"
+    return Outcome(
+        record={"n": n, "lost": list(made.lost), "lossless": found.lossless},
+        lines=[f"{n} recordings{said}"],
+        texts=[wav(sound, codec.spec) for sound in made.sounds],
+        names=[f"{Path(name).stem}.wav" for name in made.names] or [f"{i}.wav" for i in range(n)],
+        ending="/",
+        failed=f"{lost} of {n} recordings lay partly in damaged blocks; silence stands for what is lost"
+        if lost
+        else "",
     )
 
 

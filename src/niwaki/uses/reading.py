@@ -11,13 +11,14 @@ import numpy as np
 from niwaki.core.errors import CallError
 from niwaki.data.reading.pictures import MODES, is_grey, read_picture
 from niwaki.uses.base import Call
+from niwaki.uses.paths import ARRAYS, PICTURES, files_below
+from niwaki.uses.reading_sounds import SOUNDS, fitted
+from niwaki_runtime.codec import is_sound
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["are_arrays", "files_below", "read_exactly", "read_samples", "read_texts", "samples_of"]
+__all__ = ["are_arrays", "read_exactly", "read_samples", "read_texts", "samples_of"]
 
-_ARRAYS = (".npy", ".npz")
 _TEXTS = (".txt", ".md", ".rst")
-_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
 
 def samples_of(call: Call, spec: ValueSpec, split: str = "test") -> tuple[np.ndarray, list[str]]:
@@ -37,32 +38,9 @@ def samples_of(call: Call, spec: ValueSpec, split: str = "test") -> tuple[np.nda
     return x, [f"{split} {i}" for i in range(len(x))]
 
 
-def files_below(
-    places: Sequence[Path],
-    endings: tuple[str, ...] = (*_ENDINGS, *_ARRAYS),
-    what: str = "pictures and no arrays",
-) -> list[Path]:
-    """The files themselves; of a directory all pictures and arrays in it, in the order of their names.
-
-    endings, what: other files of a directory, and how a sentence calls them
-    Raises CallError for a place that is not there or a directory without any.
-    """
-    found: list[Path] = []
-    for place in places:
-        if place.is_dir():
-            inside = sorted(p for p in place.rglob("*") if p.suffix.lower() in endings)
-            if not inside:
-                raise CallError(f"{place} holds no {what}")
-            found += inside
-        elif place.is_file():
-            found.append(place)
-        else:
-            raise CallError(f"{place} does not exist")
-    return found
-
-
 def read_samples(places: Sequence[Path], spec: ValueSpec) -> tuple[np.ndarray, list[str]]:
-    """Pictures (brought to the size) and arrays as samples `(n, *shape)` in the spec's range; their names.
+    """Pictures (brought to the size), sounds (to rate and length) and arrays as samples `(n, *shape)` in the
+    spec's range; their names.
 
     Raises CallError for a file that cannot be read as one.
     """
@@ -79,7 +57,7 @@ def read_exactly(places: Sequence[Path], spec: ValueSpec) -> tuple[np.ndarray, l
 
 def are_arrays(places: Sequence[Path]) -> bool:
     """Whether any of the named files is an array."""
-    return any(place.suffix.lower() in _ARRAYS for place in places)
+    return any(place.suffix.lower() in ARRAYS for place in places)
 
 
 def read_texts(places: Sequence[Path]) -> tuple[list[str], list[str], int]:
@@ -106,20 +84,29 @@ def _read(
 ) -> tuple[np.ndarray, list[str]]:
     parts, names = [], []
     if not places:
-        raise CallError("name the files to work on: pictures, arrays, or folders of them")
-    for file in files_below(places):
-        if file.suffix.lower() in _ARRAYS:
+        raise CallError("name the files to work on: pictures, sounds, arrays, or folders of them")
+    sound = is_sound(spec)
+    for file in files_below(places, (*SOUNDS, *ARRAYS) if sound else (*PICTURES, *ARRAYS), _what(sound)):
+        if file.suffix.lower() in ARRAYS:
             x = _array(file, spec)
             names += [f"{file.stem}-{i}" for i in range(len(x))] if len(x) != 1 else [file.stem]
-        elif file.suffix.lower() in _ENDINGS:
+        elif sound and file.suffix.lower() in SOUNDS:
+            x = fitted(file, spec)[None]
+            names.append(file.name)
+        elif file.suffix.lower() in PICTURES:
             x = picture(file, spec)[None]
             names.append(file.name)
         else:
-            raise CallError(f"{file} is no picture ({', '.join(_ENDINGS[:4])} …) and no .npy or .npz")
+            kind, endings = ("sound", SOUNDS) if sound else ("picture", PICTURES)
+            raise CallError(f"{file} is no {kind} ({', '.join(endings[:4])} …) and no .npy or .npz")
         parts.append(x.astype(spec.dtype))
     if not sum(map(len, parts)):
         raise CallError("the given files hold no samples")
     return np.concatenate(parts), names
+
+
+def _what(sound: bool) -> str:
+    return f"{'sounds' if sound else 'pictures'} and no arrays"
 
 
 def _picture(file: Path, spec: ValueSpec) -> np.ndarray:

@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 
+from niwaki.evaluation.metrics import restored_sound  # noqa: F401  (its measures enter themselves)
+from niwaki.evaluation.metrics.restored import MEASURES
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki.uses.latents import check_latents, conditions_of, decode, encode
 from niwaki.uses.reading import samples_of
@@ -22,7 +24,8 @@ def psnr(x: np.ndarray, y: np.ndarray, width: float) -> np.ndarray:
 
 @register_use("reconstruct")
 class Reconstruct(Use):
-    """encode, then decode; the peak signal-to-noise ratio of each."""
+    """encode, then decode; the peak signal-to-noise ratio of each, and what else is measured of such samples
+    (of sound: SI-SDR, distances of spectra)."""
 
     Options = UseOptions
     summary = "given samples through the latents and back, with the error of each"
@@ -40,20 +43,25 @@ class Reconstruct(Use):
         each = psnr(x, back, spec.high - spec.low)
         finite = each[np.isfinite(each)]
         mean = float(finite.mean()) if len(finite) else math.inf
+        found = {m.name: m.of(back, x, spec) for m in MEASURES.values()}
+        further = {name: values for name, values in found.items() if values is not None}
         rows = [
             {"name": name, "psnr": float(v) if math.isfinite(v) else "inf"}
-            for name, v in zip(names, each, strict=True)
+            | {k: float(values[i]) for k, values in further.items()}
+            for i, (name, v) in enumerate(zip(names, each, strict=True))
         ]
         return Outcome(
             record={
                 "n": len(x),
                 "psnr": mean if math.isfinite(mean) else "inf",
                 "exact": len(x) - len(finite),
+                "measures": {k: float(values.mean()) for k, values in further.items()},
             },
             lines=[
                 f"{len(x)} samples, {mean:.2f} dB on average"
                 if len(finite)
-                else f"{len(x)} samples, all exact"
+                else f"{len(x)} samples, all exact",
+                *(f"{k}: {values.mean():.2f} on average" for k, values in further.items()),
             ],
             rows=rows,
             x=back,

@@ -24,6 +24,7 @@ from niwaki_runtime.samplers.next_scale import NextScale
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 from niwaki_runtime.samplers.raster import Raster
+from niwaki_runtime.samplers.steps import Steps
 from niwaki_runtime.samplers.style_based import StyleBased
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "Runner",
     "Sampler",
     "State",
+    "Steps",
     "StyleBased",
     "sampler_from_json",
 ]

@@ -47,6 +47,12 @@ class Autoregressive(Chooses, Sampler):
     length_penalty: power of the number of tokens that a way's log p is divided by: above 0 favours long ones
     alone:       `first` stands only where a prompt is empty: other prompts begin with their own first token,
                  as with tokenizers that put nothing before a text
+    ahead:       name of the graph that makes `unroll` tokens in one call: it is given the last token `(n,)`,
+                 its position `(1,)`, uniform numbers `(n, unroll)` float64, the temperature `(1,)`, the
+                 conditions and the same state, and gives the tokens `(n, unroll)` and new state. They are
+                 those of `graph`, token for token but for the last bits of its logits. It is called where
+                 tokens are drawn by temperature alone, with neither filters nor steering; empty is never
+    unroll:      tokens of one call of `ahead`
     """
 
     kind: ClassVar[str] = "autoregressive"
@@ -68,6 +74,8 @@ class Autoregressive(Chooses, Sampler):
     bias: tuple[tuple[int, float], ...] = ()
     beams: int = 1
     length_penalty: float = 1.0
+    ahead: str = ""
+    unroll: int = 1
 
     def __post_init__(self) -> None:
         _ = self.choice  # refuses settings that choose no token
@@ -78,12 +86,17 @@ class Autoregressive(Chooses, Sampler):
                 "beams must be at least 1 and length_penalty finite, "
                 f"not {self.beams} and {self.length_penalty}"
             )
-        if self.length < 1 or self.stride < 1:
-            raise CallError(f"length and stride must be at least 1, not {self.length} and {self.stride}")
+        if min(self.length, self.stride, self.unroll) < 1:
+            raise CallError(
+                f"length, stride and unroll must be at least 1, not {self.length}, {self.stride} and "
+                f"{self.unroll}"
+            )
 
     def to_json(self) -> dict[str, Any]:
         """Without the fields that older runtimes do not know, where they change nothing."""
-        since = ("stops", "alone", "min_p", "penalty", "bias", "beams", "length_penalty")
+        since = (
+            "stops", "alone", "min_p", "penalty", "bias", "beams", "length_penalty", "ahead", "unroll"
+        )  # fmt: skip
         unchanged = {f.name: f.default for f in fields(self) if f.name in since}
         record = super().to_json().items()
         return {k: v for k, v in record if k not in unchanged or v != unchanged[k]}
@@ -91,6 +104,13 @@ class Autoregressive(Chooses, Sampler):
     def ends(self) -> np.ndarray:
         """Tokens after which a sample is over."""
         return np.array([self.stop, *self.stops] if self.stop >= 0 else [], dtype=np.int64)
+
+    @property
+    def draws_ahead(self) -> bool:
+        """Whether its settings are those that a graph can draw by."""
+        filtered = self.top_k or self.top_p < 1.0 or self.min_p
+        changed = self.penalty != 1.0 or self.bias
+        return bool(self.ahead) and self.temperature > 0.0 and not (filtered or changed)
 
     def adjusted(self, logits: np.ndarray, read: np.ndarray) -> np.ndarray:
         """Logits `(n, V)` after bias and penalty, given what each sample holds already `(n, t)`."""
@@ -150,7 +170,10 @@ class Autoregressive(Chooses, Sampler):
         return logits
 
     def graphs_used(self) -> tuple[str, ...]:
-        return (self.graph, self.prefill) if self.prefill else (self.graph,)
+        return tuple(name for name in (self.graph, self.prefill, self.ahead) if name)
+
+    def drawing_graphs(self) -> tuple[str, ...]:
+        return (self.ahead,) if self.ahead else ()
 
     def evaluations(self) -> int:
         return self.length

@@ -4,8 +4,7 @@ A sampler is a frozen record that round-trips through JSON. It is called with *r
 workshop, an engine's session on the device) and a *backend* (torch tensors or numpy arrays), so the same
 lines run in both places.
 Rules that keep the two equal: coefficients are Python floats, no in-place and no mask assignment, device and
-                               dtype are
-the backend's business.
+dtype are the backend's business.
 """
 
 from __future__ import annotations
@@ -13,13 +12,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 
-from niwaki_runtime import noise
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.field_types import as_table, check_fields
+from niwaki_runtime.samplers.backend import Array, Backend, Noise, NumpyBackend, Runner, State
 
 if TYPE_CHECKING:
     from niwaki_runtime.samplers.decoding import Decoded
@@ -40,92 +39,6 @@ __all__ = [
 ]
 
 Part = TypeVar("Part", bound="Sampler")
-Array = Any  # a numpy array or a torch tensor: whatever the backend makes
-
-
-@dataclass(frozen=True)
-class State:
-    """What a graph carries from one call to the next (a KV cache, a row cache).
-
-    input, output: names of the graph's input and output that hold it; an output that is shorter along one
-                   axis holds the new rows, to be written at the position
-    shape:         full shape, with the batch axis set to 1
-    batch_axis:    where the samples are counted
-    dtype:         numpy name
-    """
-
-    input: str
-    output: str
-    shape: tuple[int, ...]
-    batch_axis: int = 0
-    dtype: str = "float32"
-
-    def zeros(self, n: int) -> np.ndarray:
-        shape = tuple(n if axis == self.batch_axis else s for axis, s in enumerate(self.shape))
-        return np.zeros(shape, dtype=self.dtype)
-
-
-class Runner(Protocol):
-    """A graph that can be called: inputs by position in declared order, one output or a tuple of them."""
-
-    @property
-    def state(self) -> tuple[State, ...]: ...
-
-    def __call__(self, *inputs: Array) -> Any: ...
-
-
-class Backend(Protocol):
-    """Where arrays live."""
-
-    def namespace(self, array: Array) -> Any:
-        """The array API namespace of `array`."""
-
-    def asarray(self, array: np.ndarray) -> Array: ...
-
-    def numpy(self, array: Array) -> np.ndarray: ...
-
-    def normal(
-        self, seed: int, start: int, n: int, shape: tuple[int, ...], *, stream: str, draw: int
-    ) -> Array: ...
-
-
-class NumpyBackend:
-    """Arrays on the device's own CPU."""
-
-    def namespace(self, array: Array) -> Any:
-        from array_api_compat import numpy as xp
-
-        return xp
-
-    def asarray(self, array: np.ndarray) -> np.ndarray:
-        return array
-
-    def numpy(self, array: Array) -> np.ndarray:
-        return np.asarray(array)
-
-    def normal(
-        self, seed: int, start: int, n: int, shape: tuple[int, ...], *, stream: str, draw: int
-    ) -> np.ndarray:
-        return noise.normal(seed, start, n, shape, stream=stream, draw=draw)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """The randomness of samples start … start+n−1 of one seed. `base` keeps the legs of a cascade apart."""
-
-    backend: Backend
-    seed: int
-    start: int
-    n: int
-    base: int = 0
-
-    def normal(self, shape: tuple[int, ...], *, stream: str = "latent", draw: int = 0) -> Array:
-        """Standard normals `(n, *shape)`, float32."""
-        return self.backend.normal(self.seed, self.start, self.n, shape, stream=stream, draw=self.base + draw)
-
-    def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
-        """Uniforms in (0, 1) `(n, size)`, float64, always on the host."""
-        return noise.uniform(self.seed, self.start, self.n, size, stream=stream, draw=self.base + draw)
 
 
 LARGEST = 1 << 28
@@ -208,6 +121,10 @@ class Sampler:
         """Names of the graphs that sampling calls."""
         raise NotImplementedError(f"{type(self).__name__} does not say which graphs it calls")
 
+    def drawing_graphs(self) -> tuple[str, ...]:
+        """Those of them that draw by themselves: what they sum is not to be rounded."""
+        return ()
+
     def conditions_used(self) -> tuple[str, ...]:
         """Names of the conditions that it must be given."""
         return tuple(getattr(self, "conditions", ()))
@@ -215,6 +132,12 @@ class Sampler:
     def evaluations(self) -> int:
         """Network evaluations for one sample."""
         return 1
+
+    @property
+    def feeds_back(self) -> bool:
+        """Whether a network is given the amounts that were drawn before: a difference by rounding then grows
+        from step to step, and two engines are compared call by call."""
+        return False
 
     @property
     def forceable(self) -> bool:

@@ -68,31 +68,47 @@ def decode(
     now = Decoded(layout, layout.common(), steered)
     yield now
     logits = reader.last(read[:, :begun]) if sampler.prefill and not done.all() else None
-    for at in range(begun, read.shape[1]):
+    free = int((layout.lengths + led).max(initial=0))  # from here on nobody is in the prompt
+    many = sampler.unroll if sampler.draws_ahead and not steered else 0
+    at, width = begun, read.shape[1]
+    while at < width:
         if done.all():
             read[:, at:] = rest[:, None]
             break
-        if at > begun or logits is None:
-            before = read[:, at - 1]
-            logits = reader.step(np.where(before == ABSENT, sampler.first, before), at - 1)
-        said = sampler.adjusted(logits, read[:, :at])
-        waiting = done | (at - led < layout.lengths)  # over, or still in the prompt
-        if steered:
-            said = steered.masked(said, at, waiting)
-        chosen = choice(said, layout.uniform(noise, at))
-        token = np.where(read[:, at] != ABSENT, read[:, at], chosen)
-        read[:, at] = token = np.where(done, rest, token)
-        if progress:
-            progress(at + sampler.length + 1 - read.shape[1], sampler.length)
-        if len(ends):
-            # A prompt may hold an end itself: only what comes after the prompt ends a sample.
-            ending = np.isin(token, ends) & ~waiting
-            done, rest = done | ending, np.where(ending, token, rest)
-        if steered:
-            steered.advance(at, waiting)
-            done = done | steered.over
-        now.columns = at + 1
-        yield now
+        known = at == begun and logits is not None
+        before = read[:, at - 1]
+        if (before == ABSENT).any():
+            before = np.where(before == ABSENT, sampler.first, before)
+        if many and not known and at >= free and at + many <= width:
+            chances = np.concatenate([layout.uniform(noise, at + i) for i in range(many)], axis=1)
+            drawn = reader.draw(before, at - 1, chances, sampler.temperature)
+        else:
+            if not known or logits is None:
+                logits = reader.step(before, at - 1)
+            said = sampler.adjusted(logits, read[:, :at])
+            if steered:
+                said = steered.masked(said, at, done | (at - led < layout.lengths))
+            drawn = choice(said, layout.uniform(noise, at))[:, None]
+        if drawn.shape[1] > 1 and not len(ends):  # no column depends on those before it
+            read[:, at : at + many] = drawn
+        else:
+            for i, chosen in enumerate(drawn.T, at):
+                waiting = done | (i - led < layout.lengths)  # over, or still in the prompt
+                token = np.where(read[:, i] != ABSENT, read[:, i], chosen)
+                read[:, i] = token = np.where(done, rest, token)
+                if len(ends):
+                    # A prompt may hold an end itself: only what comes after the prompt ends a sample.
+                    ending = np.isin(token, ends) & ~waiting
+                    done, rest = done | ending, np.where(ending, token, rest)
+                if steered:
+                    steered.advance(i, waiting)
+                    done = done | steered.over
+        for _ in range(drawn.shape[1]):
+            at += 1
+            if progress:
+                progress(at + sampler.length - width, sampler.length)
+            now.columns = at
+            yield now
     if steered:
         steered.finish()
     now.columns, now.whole = read.shape[1], True

@@ -31,6 +31,8 @@ class Paths(Sampler):
     head:        what the parameters mean; may be given as its JSON
     conditions:  names of the conditions, in the order of the graph's inputs
     correlation: ρ of neighbouring steps, in [0, 1); 0 draws every step by itself
+    factor:      lower-triangular L, one row for each channel: z is multiplied by it along its first axis, and
+                 channels have the correlation L Lᵀ; () leaves them independent
     temperature: factor of z; below 1 paths stay nearer to the median, 0 is the median
     """
 
@@ -41,6 +43,7 @@ class Paths(Sampler):
     conditions: tuple[str, ...] = ()
     correlation: float = 0.0
     temperature: float = 1.0
+    factor: tuple[tuple[float, ...], ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.head, Mapping):  # as JSON and calls write it
@@ -49,6 +52,7 @@ class Paths(Sampler):
             raise CallError(f"the correlation of steps must lie in [0, 1), not {self.correlation}")
         if self.temperature < 0.0:
             raise CallError(f"temperature must not be negative, not {self.temperature}")
+        check_factor(self.factor, self.shape)
 
     def __call__(
         self,
@@ -63,18 +67,36 @@ class Paths(Sampler):
         out = graphs[self.graph](*(conditions[name] for name in self.conditions))
         parameters = backend.numpy(out[0] if isinstance(out, tuple) else out)
         fresh = np.asarray(backend.numpy(noise.normal(self.shape)), np.float64)
-        z = along(fresh, self.correlation) * self.temperature
-        u = np.clip(0.5 * (1.0 + _erf(z / math.sqrt(2.0))), 2.0**-33, 1.0 - 2.0**-33)
+        z = along(together(fresh, self.factor), self.correlation) * self.temperature
         if progress:
             progress(1, 1)
-        return backend.asarray(self.head.quantile(parameters, u).astype(np.float32))
+        return backend.asarray(self.head.quantile(parameters, shares(z)).astype(np.float32))
 
     def graphs_used(self) -> tuple[str, ...]:
         return (self.graph,)
 
     def to_json(self) -> dict[str, Any]:
-        # `asdict` would turn the head into fields without its kind.
-        return {**super().to_json(), "head": self.head.to_json()}
+        # `asdict` would turn the head into fields without its kind; older runtimes know no factor.
+        record = {**super().to_json(), "head": self.head.to_json()}
+        return record if self.factor else {k: v for k, v in record.items() if k != "factor"}
+
+
+def shares(z: np.ndarray) -> np.ndarray:
+    """Φ(z), within (0, 1)."""
+    return np.clip(0.5 * (1.0 + _erf(z / math.sqrt(2.0))), 2.0**-33, 1.0 - 2.0**-33)
+
+
+def check_factor(factor: tuple[tuple[float, ...], ...], shape: tuple[int, ...]) -> None:
+    """Raises CallError for a factor that does not mix the channels of a path."""
+    if factor and (len(factor) != shape[0] or any(len(row) != len(factor) for row in factor)):
+        raise CallError(f"the factor of {shape[0]} channels must have as many rows and columns")
+
+
+def together(fresh: np.ndarray, factor: tuple[tuple[float, ...], ...]) -> np.ndarray:
+    """Independent normals `(n, C, …)` with the channels' correlation L Lᵀ."""
+    if not factor:
+        return fresh
+    return np.einsum("ij,nj...->ni...", np.asarray(factor, np.float64), fresh)
 
 
 def along(fresh: np.ndarray, correlation: float) -> np.ndarray:

@@ -32,6 +32,7 @@ class Reader:
         self._backend, self._asked = backend, list(asked)
         self._one = graphs[sampler.graph]
         self._many = graphs[sampler.prefill] if sampler.prefill else None
+        self._ahead = graphs[sampler.ahead] if sampler.draws_ahead else None
         self._stride, self._length = sampler.stride, sampler.length
         self._declared = (self._one if self._many is None else self._many).state
         self._state = [backend.asarray(s.zeros(n)) for s in self._declared]
@@ -39,6 +40,14 @@ class Reader:
     def step(self, token: np.ndarray, at: int) -> np.ndarray:
         """Read the tokens `(n,)` at a place: logits `(n, V)` of the next."""
         return self._backend.numpy(self._call(self._one, token, at))
+
+    def draw(self, token: np.ndarray, at: int, chances: np.ndarray, temperature: float) -> np.ndarray:
+        """Read the tokens `(n,)` at a place and draw those of the next ones by as many uniform numbers
+        `(n, k)`, each read in its turn: `(n, k)`."""
+        assert self._ahead is not None
+        heat = np.array([temperature], dtype=np.float64)
+        given = [self._backend.asarray(chances), self._backend.asarray(heat)]
+        return self._backend.numpy(self._call(self._ahead, token, at, *given))
 
     def strides(self, tokens: np.ndarray, at: int = 0) -> Iterator[tuple[Array, int]]:
         """Read `(n, t)` from a place on by strides, or one by one: for each the logits `(n, stride, V)` on
@@ -88,12 +97,12 @@ class Reader:
         ]
         self._asked = [self._backend.namespace(a).take(a, wanted, axis=0) for a in self._asked]
 
-    def _call(self, graph: Runner, tokens: np.ndarray, at: int) -> Array:
+    def _call(self, graph: Runner, tokens: np.ndarray, at: int, *further: Array) -> Array:
         place = self._backend.asarray(np.array([at], dtype=np.int64))
-        out = graph(self._backend.asarray(tokens), place, *self._asked, *self._state)
-        logits, *news = out if isinstance(out, tuple) else (out,)
+        out = graph(self._backend.asarray(tokens), place, *further, *self._asked, *self._state)
+        said, *news = out if isinstance(out, tuple) else (out,)
         self._state = carry(self._state, news, graph.state, at)
-        return logits
+        return said
 
 
 def carry(

@@ -38,6 +38,8 @@ def calibration_inputs(
     call them. `condition`, where it comes from a split (`split_inputs`), gives their inputs, too.
     overrides: fields of the sampler, as in `sample`
     """
+    if "ahead" in model.sampler().options():  # calls of one token each show the network all that it reads
+        overrides = {"ahead": "", **overrides}
     sampler = model.sampler().override(**overrides)
     samples = max(-(-n // max(1, sampler.evaluations())), min(n, 32))
     graphs = {name: InputRecorder(graph, n) for name, graph in model.shipped_graphs().items()}

@@ -1,4 +1,4 @@
-"""Clips in a folder: animations (GIF, WebP, APNG) and folders of frames; folders above them are classes."""
+"""Clips in a folder: animations, films and folders of frames; folders above them are classes."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from niwaki.data.cache import cached
 from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.reading.class_folders import divided, laid_out
-from niwaki.data.reading.clip_files import ANIMATIONS, FRAMES, gathered, read_clip
-from niwaki.data.reading.pictures import is_grey
-from niwaki.data.reading.walking import hash_or_reason, walk
+from niwaki.data.reading.clip_files import CLIPS, FRAMES, all_grey, gathered, read_clip
+from niwaki.data.reading.walking import ending, hash_or_reason, walk
 from niwaki.data.splitting import by_hash
+from niwaki.modalities.movies import MOVIES, require_av
 
 __all__ = ["ClipsOptions", "clips"]
 
@@ -58,9 +58,11 @@ class ClipsOptions(Options):
 def clips(config: DataConfig, options: ClipsOptions, progress: Progress | None) -> Pool:
     """Clips `(frames, channels, size, size)` and, where asked for, `past` `(past, channels, size, size)`.
 
-    A file `.gif`, `.webp` or `.apng` is a clip; so is a folder that holds other pictures, its frames in the
-    order of the numbers in their names. Broken and short clips are set aside and named in the audit.
-    Raises CallError for a path that is no folder, a folder without clips, and where none is long enough.
+    A file `.gif`, `.webp`, `.apng` or a film (`MOVIES`, by PyAV) is a clip; so is a folder that holds other
+    pictures, its frames in the order of the numbers in their names. Broken and short clips are set aside and
+    named in the audit.
+    Raises CallError for a path that is no folder, a folder without clips, films without PyAV, and where none
+    is long enough.
     """
     root = expanded(options.path)
     if not root.is_dir():
@@ -68,25 +70,28 @@ def clips(config: DataConfig, options: ClipsOptions, progress: Progress | None) 
             f"data.path '{options.path}' " + ("is not a folder" if root.exists() else "does not exist")
         )
     try:
-        seen = walk(root, (*ANIMATIONS, *FRAMES))
+        seen = walk(root, (*CLIPS, *FRAMES))
     except OSError as error:
         raise CallError(f"data.path '{options.path}' cannot be opened: {error.strerror or error}") from None
     found, findings = gathered(seen.files), seen.findings("clips")
     if not found:
         raise CallError(
-            f"data.path '{options.path}' holds no clips: no {', '.join(ANIMATIONS)}, and no folders of "
+            f"data.path '{options.path}' holds no clips: no {', '.join(CLIPS)}, and no folders of "
             f"frames ({', '.join(FRAMES)})"
         )
     if "" in found:
         raise CallError(
             f"'{options.path}' holds {len(found[''])} frames beside its folders; a clip is a folder of frames"
         )
+    films = [path for path in seen.files if ending(path) in MOVIES]
+    if films:
+        require_av(f"reading '{films[0]}'")
     above = [folder for folder in seen.folders if folder not in found]
     layout = laid_out(options.path, list(found), above, config.labels, options.splits)
     findings += layout.findings
     channels = options.channels
     if channels == "auto":
-        channels = 1 if all(is_grey(root / path) for path in seen.files) else 3
+        channels = 1 if all_grey(root, seen.files) else 3
     settings = {"size": options.size, "channels": channels, "background": options.background}
     ingredients: dict[str, Any] = {
         "version": VERSION,

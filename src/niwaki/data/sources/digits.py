@@ -12,7 +12,7 @@ from niwaki.core.contract import CallError, DataSpec
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.splitting import SPLITS, by_hash, hash_samples
 
-__all__ = ["choose", "digits", "digits_by_split"]
+__all__ = ["digits", "digits_by_split"]
 
 
 @register("digits")
@@ -42,12 +42,3 @@ def digits_by_split(config: DataConfig, progress: Progress | None) -> tuple[Pool
                 f"'{SPLITS[split]}': it does not hold every digit; change data.fractions"
             )
     return single, members
-
-
-def choose(y: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """For each wanted class a random member of it: positions in `y`, of the shape of `wanted`; every class
-    has one."""
-    order = np.argsort(y, kind="stable")
-    counts = np.bincount(y, minlength=int(wanted.max()) + 1)
-    starts = np.cumsum(counts) - counts
-    return order[starts[wanted] + (rng.random(wanted.shape) * counts[wanted]).astype(np.int64)]

@@ -15,8 +15,8 @@ from torch import Tensor
 from niwaki.core.contract import DataSpec, Levels, ValueSpec
 from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
-from niwaki.data.sources.digits import choose, digits_by_split
-from niwaki.data.splitting import SPLITS, shares
+from niwaki.data.sources.digits import digits_by_split
+from niwaki.data.splitting import SPLITS, choose, shares
 
 __all__ = ["CHANNELS", "StackedOptions", "stacked"]
 

@@ -38,11 +38,14 @@ __all__ = ["PAST", "PATHS", "PROGRAM", "Forecast"]
 PROGRAM = "forecast"
 PAST = "past"
 """The column of what came before: `(C, T_past)` or `(T_past,)`; the sample `x` is the future."""
+MEASURED = "x_mask"
+"""A column that is 1 where the future was measured: the rest of it is not scored."""
 PATHS = 50
 """Paths drawn for each item."""
 LOW, MIDDLE, HIGH = 0.1, 0.5, 0.9
 _SEASONAL = 2000  # training pasts that the season is read from at most
 _SHOWN = 5
+_SEEN = "past_mask"
 _LEGEND = "Black: the past and what came of it. Green: the median of the forecast and its 80 % interval."
 _METHOD = "paths of another item; paths that are all one"
 
@@ -68,6 +71,7 @@ DIVERSITY = Axis(
 class Forecast(Judge):
     """CRPS, pinball loss and coverage of forecasts, beside the naive ones; verdicts by pairs of series.
 
+    Values that the column `x_mask` says were not measured are not scored.
     It speaks where a program `forecast` is given the column `past` and gives what `x` is: amounts over time,
     axes `CT` or `T`. k = 50 paths are drawn for each item; a program without noise draws the same path 50
     times, and is scored by its absolute error. Quantiles are read off the paths.
@@ -201,7 +205,9 @@ class Forecast(Judge):
         score: np.ndarray,
     ) -> list[dict[str, Any]]:
         """Series at even places of the split, and the worst one; of several channels the first."""
-        past = first_rows(dataset.split(evidence.split), PAST, evidence.n)
+        past = _measured(
+            first_rows(dataset.split(evidence.split), PAST, evidence.n), evidence, dataset, _SEEN
+        )
         rows = past.reshape(evidence.n, -1, past.shape[-1])[:, 0]
         came = truth.reshape(evidence.n, -1, truth.shape[-1])[:, 0]
         said = quantiles.reshape(3, evidence.n, -1, truth.shape[-1])[:, :, 0]
@@ -230,13 +236,23 @@ def _scores(past: np.ndarray, truth: np.ndarray, season: int) -> dict[str, np.nd
     return {
         "crps": _per_item(crps_normal(mean, deviation, truth)),
         "absolute_error": _per_item(np.abs(mean - truth)),
-        "coverage": _per_item((truth >= at[LOW]) & (truth <= at[HIGH])),
+        "coverage": _per_item(_inside(truth, at[LOW], at[HIGH])),
         **{f"pinball_{level:g}": _per_item(pinball(q, truth, level)) for level, q in at.items()},
     }
 
 
 def _truth(evidence: Evidence, dataset: Dataset) -> np.ndarray:
-    return first_rows(dataset.split(evidence.split), SAMPLE, evidence.n).astype(np.float64)
+    """The future that came, NaN where nothing was measured."""
+    rows = first_rows(dataset.split(evidence.split), SAMPLE, evidence.n).astype(np.float64)
+    return _measured(rows, evidence, dataset, MEASURED)
+
+
+def _measured(rows: np.ndarray, evidence: Evidence, dataset: Dataset, mask: str) -> np.ndarray:
+    """Rows of a column with NaN where that of the name `mask`, if there is one, is 0."""
+    split = dataset.split(evidence.split)
+    if mask not in split.columns:
+        return rows
+    return np.where(first_rows(split, mask, evidence.n) > 0, rows, np.nan)
 
 
 def _crps(paths: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -246,7 +262,12 @@ def _crps(paths: np.ndarray, truth: np.ndarray) -> np.ndarray:
 def _coverage(paths: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """Share of each item's values inside its 80 % interval `(n,)`."""
     low, high = _quantiles(paths, LOW, HIGH)
-    return _per_item((truth >= low) & (truth <= high))
+    return _per_item(_inside(truth, low, high))
+
+
+def _inside(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """1 where the truth lies within, 0 where not, NaN where there is none."""
+    return np.where(np.isnan(truth), np.nan, (truth >= low) & (truth <= high))
 
 
 def _quantiles(paths: np.ndarray, *levels: float) -> np.ndarray:
@@ -258,11 +279,14 @@ def _quantiles(paths: np.ndarray, *levels: float) -> np.ndarray:
 def _by_step(paths: np.ndarray, truth: np.ndarray) -> np.ndarray:
     """CRPS of each step ahead `(T,)`."""
     found = crps_ensemble(paths, truth)
-    return found.reshape(-1, found.shape[-1]).mean(0)
+    rows = found.reshape(-1, found.shape[-1])
+    known = np.isfinite(rows)
+    return np.where(known, rows, 0.0).sum(0) / np.maximum(known.sum(0), 1)
 
 
 def _per_item(values: np.ndarray) -> np.ndarray:
-    return np.asarray(values, np.float64).reshape(len(values), -1).mean(1)
+    """The mean of each item's values, of those that are known."""
+    return np.nanmean(np.asarray(values, np.float64).reshape(len(values), -1), 1)
 
 
 def _within(interval: tuple[float, float]) -> tuple[float, float]:

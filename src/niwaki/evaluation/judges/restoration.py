@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.core.contract import CallError, Runner
+from niwaki.core.contract import CallError, Runner, ValueSpec
 from niwaki.data import Dataset
 from niwaki.data.inputs import make_inputs, with_defaults
 from niwaki.evaluation.equivalence.items import Scores, item_verdicts, other_items, planted_margin
@@ -24,7 +24,7 @@ from niwaki.evaluation.judges.running import (
     where,
 )
 from niwaki.evaluation.metrics import restored_sound  # noqa: F401  (its measures enter themselves)
-from niwaki.evaluation.metrics.restored import MEASURES, enlarged, psnr
+from niwaki.evaluation.metrics.restored import MEASURES, by_frame, enlarged, psnr
 from niwaki.evaluation.statistics.result import mean_interval, signature
 from niwaki.evaluation.statistics.samples import value_span
 from niwaki_runtime.specs import SAMPLE
@@ -57,6 +57,8 @@ class Restoration(Judge):
     `mask` …). Where the degraded version is of the sample's shape, or smaller by whole factors, it is judged
     itself, enlarged by repetition (of a past, its last frame): the reference that a restoration has to beat.
     The margin is what it costs to restore 5 % of the samples as another one.
+
+    Of clips the figures of each frame are drawn as curves: how fast a prediction leaves the truth.
 
     evidence: `restored` `(n, *shape)` float32; facts: the `program`, the `degraded` column
     """
@@ -106,6 +108,7 @@ class Restoration(Judge):
             if given is None
             else float((ratio["restored"] > ratio["degraded"]).mean()),
         }
+        details["over_time"] = _over_time(measured, truth, dataset.spec.x, named)
         shown = ({} if given is None else {"given": given}) | {"restored": restored, "truth": truth}
         details["exhibits"] = [
             exhibit(
@@ -182,6 +185,24 @@ def _figure(name: str, values: dict[str, Any], better: str, named: str) -> Figur
         name, float(own.mean()), mean_interval(own), "fidelity", better,
         None if given is None else float(given.mean()), named if given is not None else "",
     )  # fmt: skip
+
+
+def _over_time(
+    measured: dict[str, np.ndarray], truth: np.ndarray, spec: ValueSpec, named: str
+) -> list[dict[str, Any]]:
+    """How near each frame of clips is to the truth, the mean over clips: a curve for each measure, beside
+    what was given. Nothing for what is no clip."""
+    each = {k: by_frame(x, truth, spec) for k, x in measured.items()}
+    return [
+        {
+            "title": f"{name}, by frame",
+            "unit": "frame",
+            "values": each["restored"][name].mean(0).tolist(),
+            "reference": each["degraded"][name].mean(0).tolist() if "degraded" in each else None,
+            "reference_name": named,
+        }
+        for name in each["restored"]
+    ]
 
 
 def _stand_in(program: str, given: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

@@ -15,7 +15,14 @@ import numpy as np
 from niwaki.core.contract import CallError
 from niwaki.evaluation.statistics.result import Result, mean_interval, signature
 
-__all__ = ["centres", "motion_error", "position_error", "temporal_consistency"]
+__all__ = [
+    "centres",
+    "frames_recognised",
+    "motion_error",
+    "position_error",
+    "same_all_along",
+    "temporal_consistency",
+]
 
 SHIFT = 2
 """Pixels that a frame may shift from one to the next, in each direction."""
@@ -67,6 +74,24 @@ def position_error(clips: np.ndarray, low: float, offset: np.ndarray, room: np.n
     value = float(np.median(off))
     text = signature("position_error", n=len(off))
     return Result(value, None, None, off, (0, len(off)), None, text)
+
+
+def frames_recognised(shown: np.ndarray, asked: np.ndarray) -> Result:
+    """The share of frames that show what their clip was asked to show; the mean over clips.
+
+    shown: class of each frame `(n, T)`; asked: of each clip `(n,)`
+    """
+    return _result("frames_recognised", (shown == asked[:, None]).mean(1))
+
+
+def same_all_along(shown: np.ndarray) -> Result:
+    """The share of a clip's frames that show what most of them show; the mean over clips. 1: no clip turns
+    into something else on its way.
+
+    shown: class of each frame `(n, T)`
+    """
+    counts = (shown[:, :, None] == shown[:, None, :]).sum(2).max(1)
+    return _result("same_all_along", counts / shown.shape[1])
 
 
 def centres(clips: np.ndarray, low: float) -> np.ndarray:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from niwaki.core.contract import CallError, ValueSpec
 
-__all__ = ["MEASURES", "Measure", "enlarged", "measure", "psnr", "structural_similarity"]
+__all__ = ["MEASURES", "Measure", "by_frame", "enlarged", "measure", "psnr", "structural_similarity"]
 
 Of = Callable[[np.ndarray, np.ndarray, ValueSpec], np.ndarray | None]
 
@@ -78,6 +78,22 @@ def structural_similarity(x: np.ndarray, truth: np.ndarray, spec: ValueSpec) -> 
             for at in range(0, len(x), 256)
         ]
     )
+
+
+def by_frame(x: np.ndarray, truth: np.ndarray, spec: ValueSpec) -> dict[str, np.ndarray]:
+    """PSNR and, where the values have bounds, structural similarity of each frame of clips, by the measure's
+    name: `(n, T)`. Nothing of what is no clip.
+
+    x, truth: `(n, T, C, H, W)`; spec: of a clip
+    """
+    if spec.axes != "TCHW":
+        return {}
+    ends = np.isfinite([spec.low, spec.high]).all()
+    span = spec.high - spec.low if ends else max(float(np.ptp(truth)), 1e-12)
+    frames, real = (v.reshape(-1, *v.shape[2:]) for v in (x, truth))
+    alike = structural_similarity(frames, real, replace(spec, shape=spec.shape[1:], axes="CHW"))
+    found = {"PSNR in dB": psnr(frames, real, span), "structural similarity (SSIM)": alike}
+    return {name: each.reshape(x.shape[:2]) for name, each in found.items() if each is not None}
 
 
 def enlarged(x: np.ndarray, shape: tuple[int, ...]) -> np.ndarray | None:

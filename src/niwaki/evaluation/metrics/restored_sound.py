@@ -6,9 +6,9 @@ import numpy as np
 
 from niwaki.core.contract import ValueSpec
 from niwaki.evaluation.metrics.restored import measure
-from niwaki.modalities.spectrum import decibels, frames_of, power, unit
+from niwaki.modalities.spectrum import decibels, frames_of, log_mel, power, unit
 
-__all__ = ["log_spectral_distance", "scale_invariant_distortion"]
+__all__ = ["log_mel_distance", "log_spectral_distance", "scale_invariant_distortion"]
 
 _MOST = 100.0  # dB; more is rounding
 _FLOOR = 1e-8  # power that counts as silence
@@ -45,3 +45,14 @@ def log_spectral_distance(x: np.ndarray, truth: np.ndarray, spec: ValueSpec) -> 
         each = np.sqrt(((a - b) ** 2).mean(-2))
         found.append(each.reshape(len(each), -1).mean(1))
     return np.concatenate(found)
+
+
+@measure("log-mel distance in dB", "lower")
+def log_mel_distance(x: np.ndarray, truth: np.ndarray, spec: ValueSpec) -> np.ndarray | None:
+    """Mean over bands, times and channels of the absolute difference in dB `(n,)`; what is quieter than
+    −60 dB counts as silence. None for what is no sound."""
+    if not _sounds(spec):
+        return None
+    frames = frames_of(spec)
+    a, b = (log_mel(unit(v, spec), frames) for v in (x, truth))
+    return np.asarray(np.abs(a - b).reshape(len(a), -1).mean(1))

@@ -7,8 +7,7 @@ network is that of Zeng et al. 2023 (arXiv:2205.13504), scaling by the window th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -17,20 +16,24 @@ from torch import Tensor, nn
 from niwaki.core.contract import (
     Batch,
     CallError,
-    ConditionSpec,
     Context,
     DataSpec,
-    GenerativeModel,
     Graph,
     Phase,
-    Port,
     Program,
     Real,
     ValueSpec,
     View,
 )
-from niwaki.models.autoregressive.heads import normal_of, trained_head
-from niwaki.models.registry import ModelConfig, register
+from niwaki.models.autoregressive.series_model import (
+    COVARIATES,
+    PAST_MASK,
+    STATIC,
+    X_MASK,
+    SeriesModel,
+    SeriesModelConfig,
+)
+from niwaki.models.registry import register
 from niwaki.nn.layers.dilated import DilatedBlock, depth_for
 from niwaki.nn.layers.dropout import Dropout
 from niwaki_runtime.samplers import Sampler
@@ -39,41 +42,36 @@ from niwaki_runtime.samplers.paths import Paths
 __all__ = ["Forecaster", "ForecasterConfig"]
 
 _ANY = Real(-math.inf, math.inf)
-PAST, COVARIATES = "past", "covariates"
-_FLOOR = 1e-3  # least scale of a window, in standard deviations of the training data
-_BATCHES = 8  # that the data's centre and spread are taken from
-_MEMORY = 0.99  # of the running correlation of neighbouring steps
 
 
-class ForecasterConfig(ModelConfig):
+class ForecasterConfig(SeriesModelConfig):
     """
-    width:      channels of the convolutions
-    hidden:     width of the layer between them and the forecast
-    depth:      blocks, each reaching twice as far; None: until the last step sees the whole past
-    dropout:    of what a block adds, and of the hidden layer
-    head:       what is said of every step: `quantiles`, trained by the pinball loss (which is the CRPS), or a
-                `mixture` of logistic distributions, trained by the likelihood
-    levels:     of the quantiles
-    components: of the mixture
+    width:   channels of the convolutions
+    hidden:  width of the layer between them and the forecast
+    depth:   blocks, each reaching twice as far; None: until the last step sees the whole past
+    dropout: of what a block adds, and of the hidden layer
+    season:  steps after which the series repeats itself: the network says what differs from the last season
+             (1: from the last value); None: from the window's mean
+    level:   steps at the end of the past whose mean rise since the season before is added to the last season;
+             0 adds none
     """
 
     width: int = Field(32, ge=1)
     hidden: int = Field(128, ge=1)
     depth: int | None = Field(None, ge=1)
     dropout: float = Field(0.1, ge=0, lt=1)
-    head: Literal["quantiles", "mixture"] = "quantiles"
-    levels: tuple[float, ...] = (0.02, 0.05, *(round(0.1 * k, 1) for k in range(1, 10)), 0.95, 0.98)
-    components: int = Field(3, ge=1)
+    season: int | None = Field(None, ge=1)
+    level: int = Field(0, ge=0)
 
 
 @register("forecaster")
-class Forecaster(GenerativeModel):
+class Forecaster(SeriesModel):
     """The future `(C, T)` of a series from its past `(C, P)` and, where the data have any, covariates
-    `(K, P + T)` that are known beforehand.
+    `(K, P + T)` that are known beforehand, static numbers `(S,)`, and a mask of what was measured.
 
     Each window is brought to its own mean and deviation; a constant one, which has none, to a thousandth of
-    the training data's. A sample is one path; neighbouring steps of a path agree as much as the truth's ranks
-    did in training.
+    the training data's. A sample is one path; its neighbouring steps, and its channels, agree as much as the
+    truth's ranks did in training.
 
     config: ForecasterConfig
     spec:   amounts over time `(C, T)`, a column `past`
@@ -84,99 +82,91 @@ class Forecaster(GenerativeModel):
     example_spec: ClassVar[DataSpec] = DataSpec(
         {"x": ValueSpec("series", (1, 32), "CT", _ANY), "past": ValueSpec("series", (1, 128), "CT", _ANY)}
     )
-    centre: Tensor  # (C, 1), mean of the training pasts
-    spread: Tensor  # (C, 1), their standard deviation
-    known_centre: Tensor  # (K, 1), the same of covariates
-    known_spread: Tensor
     correlation: Tensor  # (), of neighbouring steps' ranks
+    last: Tensor  # (T,), places in the past of the last season, for every step of the future
 
     def __init__(self, config: ForecasterConfig, spec: DataSpec) -> None:
         super().__init__()
-        self.config, self.spec = config, spec
-        channels, self.future, past, known = _shapes(spec, self.name)
-        self.channels = channels
-        self.conditions = {PAST: ConditionSpec(spec[PAST])}
-        if known:
-            self.conditions[COVARIATES] = ConditionSpec(spec[COVARIATES])
-        self.head = trained_head(config.head, config.levels, config.components)
-        width, raw = config.width, channels * self.future * self.head.raw
-        depth = config.depth or depth_for(past)
-        self.enter = nn.Conv1d(channels + known, width, 1)
+        self.refuse_tokens(spec, past=True)
+        self.begin(config, spec)
+        c, p, width = self.channels, self.past, config.width
+        if config.season is not None and config.season > p:
+            raise CallError(f"model.season of {config.season} steps does not fit into a past of {p}")
+        if config.level and (config.season is None or config.season + config.level > p):
+            raise CallError(
+                f"model.level of {config.level} steps needs a season, and both within the past of {p} steps"
+            )
+        depth = config.depth or depth_for(p)
+        self.enter = nn.Conv1d(c * (1 + self.masked) + self.known, width, 1)
         self.blocks = nn.ModuleList(
             DilatedBlock(width, width, 2**i, dropout=config.dropout) for i in range(depth)
         )
         # Two numbers more for each channel: where the window lies, and how wide it is.
-        self.mix = nn.Linear(width + 2 * channels + known * self.future, config.hidden)
+        told = 2 * c + self.known * self.future + self.fixed
+        self.mix = nn.Linear(width + told, config.hidden)
         self.drop = Dropout(config.dropout)
-        self.say = nn.Linear(config.hidden, raw)
-        self.linear = nn.Linear(past, self.future, bias=False)
-        nn.init.zeros_(self.linear.weight)  # begins as the window's mean
-        for prefix, count in (("", channels), ("known_", known)):
-            self.register_buffer(f"{prefix}centre", torch.zeros(count, 1))
-            self.register_buffer(f"{prefix}spread", torch.ones(count, 1))
+        self.say = nn.Linear(config.hidden, c * self.future * self.head.raw)
+        self.linear = nn.Linear(p, self.future, bias=False)
+        nn.init.zeros_(self.linear.weight)  # begins as the window's mean, or as the last season
         self.register_buffer("correlation", torch.zeros(()))
+        season = config.season or 1
+        self.register_buffer("last", p - season + torch.arange(self.future) % season, persistent=False)
 
     def phases(self) -> tuple[Phase, ...]:
         return (Phase("forecast", ("enter", "blocks", "mix", "say", "linear")),)
 
-    def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
-        """The unit of every channel and covariate, from the first batches."""
-        first = [batches(k) for k in range(_BATCHES)]
-        for name, prefix in zip(self.conditions, ("", "known_"), strict=False):
-            rows = torch.cat([batch[name] for batch in first]).double().transpose(0, 1).flatten(1)
-            getattr(self, f"{prefix}centre").copy_(rows.mean(1, keepdim=True))
-            spread = rows.std(1, keepdim=True)
-            # What never changes has no unit of its own.
-            getattr(self, f"{prefix}spread").copy_(torch.where(spread > 0, spread, 1.0))
-
-    def scale(self, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of every window `(n, C, 1)`; of a constant one the floor, never 0."""
-        mean = past.mean(2, keepdim=True)
-        # By the norm: of √(mean of squares + constant) openvino 2026.4 gives √constant.
-        variance = torch.linalg.vector_norm(past - mean, dim=2, keepdim=True).square() / past.shape[2]
-        return mean, torch.sqrt(variance + (_FLOOR * self.spread).square())
-
-    def parameters_of(self, past: Tensor, covariates: Tensor | None = None) -> Tensor:
-        """What is said of every step: `(n, C, T, parameters)`, in the unit of the data."""
-        mean, deviation = self.scale(past)
-        x = (past - mean) / deviation
-        where = torch.cat([(mean - self.centre) / self.spread, torch.log(deviation / self.spread)], 1)
-        entering, known = x, [where.flatten(1)]
-        if covariates is not None:
-            covariates = (covariates - self.known_centre) / self.known_spread
-            entering = torch.cat([x, covariates[..., : past.shape[2]]], 1)
-            known.append(covariates[..., past.shape[2] :].flatten(1))
-        h = self.enter(entering)
+    def parameters_of(self, *given: Tensor) -> Tensor:
+        """What is said of every step: `(n, C, T, parameters)`, in the unit of the data; given: the
+        conditions, in their order."""
+        named = self.named(given)
+        x, mean, deviation, where = self.window(named)
+        entering, told = [x], [where]
+        if PAST_MASK in named:
+            entering.append(named[PAST_MASK])
+        if COVARIATES in named:
+            entering.append(named[COVARIATES][..., : self.past])
+            told.append(named[COVARIATES][..., self.past :].flatten(1))
+        if STATIC in named:
+            told.append(named[STATIC])
+        h = self.enter(torch.cat(entering, 1))
         for block in self.blocks:
             h = block(h)
-        h = torch.relu(self.mix(torch.cat([h[..., -1], *known], 1)))
+        h = torch.relu(self.mix(torch.cat([h[..., -1], *told], 1)))
         raw = self.say(self.drop(h)).unflatten(1, (self.channels, self.future, self.head.raw))
-        middle = mean + deviation * self.linear(x)
+        middle = self.linear(x)
+        if self.config.season is not None:
+            middle = middle + x.index_select(2, self.last)
+        if self.config.level:
+            now, end = self.config.level, self.past - (self.config.season or 0)
+            rise = x[..., -now:].mean(2, keepdim=True) - x[..., end - now : end].mean(2, keepdim=True)
+            middle = middle + rise
+        middle = mean + deviation * middle
         return self.head.parameters(raw, middle, deviation.expand_as(middle))
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """A proper score of every step, in units of the channel's spread."""
-        missing = [name for name in self.conditions if name not in batch]
-        if missing:
-            raise CallError(f"'{self.name}' needs the column '{missing[0]}', which the batch does not have")
+        """A proper score of every step that was measured, in units of the channel's spread."""
+        mask = batch.get(X_MASK)
         with torch.autocast(batch.x.device.type, enabled=False):  # bf16 loses differences of large values
-            found = self.parameters_of(*(batch[name] for name in self.conditions))
-            score = self.head.loss(found, batch.x, self.spread)
+            found = self.parameters_of(*self.given(batch))
+            score = self.score(found, batch.x, mask)
         if self.training:
-            self._remember(found.detach(), batch.x)
-        return {self.config.head: score.mean()}
+            self._remember(self.ranks(found.detach(), batch.x, mask))
+        return {self.config.head: score}
 
     @torch.no_grad()
-    def _remember(self, found: Tensor, truth: Tensor) -> None:
-        """Let the correlation follow that of the ranks of neighbouring steps, z = Φ⁻¹(F(truth))."""
-        z = normal_of(self.head.probability(found, truth))
-        z = z - z.mean((0, 2), keepdim=True)
-        now = (z[..., 1:] * z[..., :-1]).mean() / z.square().mean().clamp_min(1e-6) if z.shape[2] > 1 else 0.0
-        self.correlation.lerp_(torch.as_tensor(now, dtype=torch.float32).clamp(0.0, 0.999), 1.0 - _MEMORY)
+    def _remember(self, z: Tensor) -> None:
+        """Let the correlations follow those of the ranks of neighbouring steps, and of channels."""
+        weight = self.follow_agreement(z)
+        now: Tensor | float = 0.0
+        if z.shape[2] > 1:
+            pairs = (z[..., 1:] * z[..., :-1] != 0).sum().clamp_min(1)
+            now = (z[..., 1:] * z[..., :-1]).sum() / pairs
+            now = now / (z.square().sum() / (z != 0).sum().clamp_min(1)).clamp_min(1e-6)
+        now = torch.as_tensor(now, dtype=torch.float32, device=z.device)
+        self.correlation.lerp_(now.clamp(0.0, 0.999), weight)
 
     def graphs(self) -> dict[str, Graph]:
-        ports = tuple(Port(name, (1, *c.shape)) for name, c in self.conditions.items())
-        return {"forecaster": Graph("forecaster", View(self, "parameters_of"), ports, ("parameters",))}
+        return {"forecaster": Graph("forecaster", View(self, "parameters_of"), self.ports(), ("parameters",))}
 
     def sampler(self) -> Sampler:
         paths = Paths(
@@ -185,6 +175,7 @@ class Forecaster(GenerativeModel):
             head=self.head.drawn,
             conditions=tuple(self.conditions),
             correlation=round(float(self.correlation), 4),
+            factor=self.factor,
         )
         return paths.override(**self.config.sampling)
 
@@ -192,24 +183,3 @@ class Forecaster(GenerativeModel):
         """`sample` and `forecast` are the same: one path of the future of a past that is given."""
         found = super().programs()
         return {**found, "forecast": found["sample"]}
-
-
-def _shapes(spec: DataSpec, model: str) -> tuple[int, int, int, int]:
-    """Channels, future steps, past steps and covariates. Raises CallError for other data."""
-    if spec.axes != "CT" or spec.is_tokens or PAST not in spec:
-        raise CallError(
-            f"'{model}' forecasts amounts over time (C, T) from a column '{PAST}'; this data set holds "
-            f"{spec.modality} of shape {spec.shape} with the columns {', '.join(spec)}"
-        )
-    (channels, future), past = spec.shape, spec[PAST]
-    if past.axes != "CT" or past.shape[0] != channels:
-        raise CallError(f"the column '{PAST}' must hold the same {channels} channels, not {past.shape}")
-    if COVARIATES not in spec:
-        return channels, future, past.shape[1], 0
-    known, steps = spec[COVARIATES].shape
-    if steps != past.shape[1] + future:
-        raise CallError(
-            f"the column '{COVARIATES}' must cover the past and the future, {past.shape[1] + future} steps, "
-            f"not {steps}"
-        )
-    return channels, future, past.shape[1], known

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from niwaki.core.contract import CallError, nearest
-from niwaki_runtime.heads import Head, Mixture, Quantiles
+from niwaki_runtime.heads import Gaussian, Head, Mixture, Quantiles
 
 __all__ = ["HEADS", "TrainedHead", "normal_of", "trained_head"]
 
@@ -129,6 +129,32 @@ class _Mixture(TrainedHead):
         weights, means, scales = parameters.chunk(3, -1)
         z = (truth.unsqueeze(-1) - means) * torch.exp(-scales)
         return (torch.softmax(weights, -1) * torch.sigmoid(z)).sum(-1).clamp(1e-6, 1 - 1e-6)
+
+
+@_register("gaussian")
+class _Gaussian(TrainedHead):
+    """A normal distribution, trained by the likelihood."""
+
+    name: ClassVar[str] = "gaussian"
+
+    def __init__(self, levels: tuple[float, ...], components: int) -> None:
+        self.drawn = Gaussian()
+
+    def parameters(self, raw: Tensor, centre: Tensor, scale: Tensor) -> Tensor:
+        mean, width = raw.unbind(-1)
+        # Between e^−7 and e^3 of the window's own scale, as the components of a mixture.
+        return torch.stack([centre + scale * mean, torch.log(scale) + width.clamp(-7.0, 3.0)], -1)
+
+    def loss(self, parameters: Tensor, truth: Tensor, unit: Tensor) -> Tensor:
+        """−log N(x; μ, σ²) in units: z²/2 + log(σ √2π / unit), z = (x − μ)/σ."""
+        mean, log_deviation = parameters.unbind(-1)
+        z = (truth - mean) * torch.exp(-log_deviation)
+        return 0.5 * z * z + log_deviation + 0.5 * math.log(2 * math.pi) - torch.log(unit)
+
+    def probability(self, parameters: Tensor, truth: Tensor) -> Tensor:
+        mean, log_deviation = parameters.unbind(-1)
+        z = (truth - mean) * torch.exp(-log_deviation)
+        return (0.5 * (1 + torch.erf(z / math.sqrt(2.0)))).clamp(1e-6, 1 - 1e-6)
 
 
 def normal_of(probability: Tensor) -> Tensor:

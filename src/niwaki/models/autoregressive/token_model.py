@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +19,7 @@ from niwaki.core.contract import (
     Context,
     DataSpec,
     Graph,
+    Phase,
     Port,
     Program,
     Real,
@@ -26,6 +29,9 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.models.autoregressive.token_network import TokenNetwork, TokenNetworkConfig
+from niwaki.models.whole_split import read_split
+from niwaki.nn.layers.ngram_memory import MemoryConfig, NgramMemory, Own
+from niwaki.nn.unrolled import Onward, Reading, drawn, unrolled_graph
 from niwaki_runtime.programs import BITS, CODEC
 from niwaki_runtime.samplers import Autoregressive, DirectCoding, OneShot, Sampler
 
@@ -39,9 +45,14 @@ answers to it."""
 class TokenModelConfig(TokenNetworkConfig):
     """
     prompt: tokens of the longest prompt; None is all but one, 0 takes none
+    unroll: tokens that are drawn in one call of the network, where temperature alone chooses; a small network
+            is called at less cost so
+    memory: what followed the last tokens in the training text is counted, and helps to say what follows
     """
 
     prompt: int | None = Field(None, ge=0)
+    unroll: int = Field(1, ge=1, le=64, exclude_if=lambda value: value == 1)
+    memory: MemoryConfig | None = Field(None, exclude_if=lambda value: value is None)
 
 
 class TokenModel(TokenNetwork):
@@ -59,6 +70,24 @@ class TokenModel(TokenNetwork):
 
     begun_by = (PROMPT,)
     config: TokenModelConfig
+    memory: NgramMemory | None
+
+    def finish(self, depth: int, added: tuple[str, ...], inputs: int | None = None) -> None:
+        super().finish(depth, added, inputs)
+        asked = self.config.memory
+        self.memory = asked and NgramMemory(asked, self.tokens, inputs or self.config.width)
+
+    def phases(self) -> tuple[Phase, ...]:
+        more = () if self.memory is None else ("memory",)
+        return tuple(replace(phase, parameters=(*phase.parameters, *more)) for phase in super().phases())
+
+    def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
+        """The memory reads the training split once."""
+        if self.memory is None:
+            return
+        share = self.memory.remember(read_split(batches, lambda batch: self.tokens_of(batch.x)))
+        text = f"the memory has room for {share:.1%} of what the contexts of the training split were read in"
+        ctx.choose("memory", share, text)
 
     def begin(self, config: TokenNetworkConfig, spec: DataSpec) -> None:
         super().begin(config, spec)
@@ -82,17 +111,28 @@ class TokenModel(TokenNetwork):
         """Tokens that a prompt is read by at once; 1 where tokens beyond its end would stay in the state."""
         return 1
 
-    def logits(self, x: Tensor, *labels: Tensor) -> Tensor:
-        """Teacher forcing: tokens `(n, T)` → logits `(n, T, tokens)` of each given those before it."""
+    @property
+    def unroll(self) -> int:
+        """Tokens that are drawn in one call."""
+        return min(self.config.unroll, self.length)
+
+    def logits(self, x: Tensor, *labels: Tensor, own: Own | None = None) -> Tensor:
+        """Teacher forcing: tokens `(n, T)` → logits `(n, T, tokens)` of each given those before it.
+
+        own: what the memory has counted of them, in training
+        """
         fed = F.pad(x[:, :-1], (1, 0), value=self.tokens)
-        return self._leave(self.think(self.drop(self._enter(fed, labels))))
+        stream = self.think(self.drop(self._enter(fed, labels)))
+        logits = self._leave(stream)
+        return logits if self.memory is None else self.memory(logits, stream, self.memory.contexts(fed), own)
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Cross-entropy of the next token, in nats per token: of all tokens, or of those that the column
         `answers` counts. Each sample is then as much as any other, so that micro-batches add up to the whole
         batch whatever they count."""
         tokens = self.tokens_of(batch.x)
-        logits = self.logits(tokens, *self._asked(batch, ctx)).float()
+        own = Own(tokens, batch.index) if self.training else None
+        logits = self.logits(tokens, *self._asked(batch, ctx), own=own).float()
         counted = batch.get(ANSWERS)
         if counted is None:
             return {"nll": F.cross_entropy(logits.flatten(0, 1), tokens.flatten())}
@@ -109,17 +149,39 @@ class TokenModel(TokenNetwork):
         """Tokens `(n, t)` from `position` on → their logits `(n, t, tokens)`, new state; rest: labels,
         state."""
         labels, state = rest[: len(self.label_conditions)], rest[len(self.label_conditions) :]
-        x, *news = self.advance(self._enter(tokens, labels), position, state)
-        return (self._leave(x), *news)
+        if self.memory is None:
+            x, *news = self.advance(self._enter(tokens, labels), position, state)
+            return (self._leave(x), *news)
+        x, *news = self.advance(self._enter(tokens, labels), position, state[:-1])
+        context = self.memory.contexts(tokens, self.memory.before(state[-1], position))
+        return (self.memory(self._leave(x), x, context), *news, tokens.to(state[-1].dtype))
 
     def decode(self, token: Tensor, position: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """One token `(n,)` at `position` → logits `(n, tokens)` of the next, new state."""
         logits, *news = self.prefill(token.unsqueeze(1), position, *rest)
         return (logits.squeeze(1), *news)
 
+    def onward(self, labels: tuple[Tensor, ...], position: Tensor, state: tuple[Tensor, ...]) -> Reading:
+        """Tokens one after another within one call, from `position` on."""
+
+        def step(token: Tensor, at: Tensor, *held: Tensor) -> tuple[Tensor, ...]:
+            return self.decode(token, at, *labels, *held)
+
+        return Onward(step, position, state)
+
+    def ahead(
+        self, token: Tensor, position: Tensor, chances: Tensor, temperature: Tensor, *rest: Tensor
+    ) -> tuple[Tensor, ...]:
+        """One token `(n,)` at `position` → those after it `(n, unroll)`, by uniform numbers; new state; rest:
+        labels, state."""
+        labels, state = rest[: len(self.label_conditions)], rest[len(self.label_conditions) :]
+        return drawn(self.onward(labels, position, state), token, chances, temperature)
+
     def graphs(self) -> dict[str, Graph]:
         labels = self._label_ports()
         held, stride = self.carried(), self.strides
+        if self.memory is not None:
+            held = (*held, State("tokens_read", "tokens_read_new", (1, self.length)))
         place = Port("position", (1,), "int64", batch_axis=None, high=self.length - stride + 1)
         # One more than there are tokens: the one before the first.
         token = Port("token", (1,), "int64", high=self.tokens + 1)
@@ -132,6 +194,8 @@ class TokenModel(TokenNetwork):
             tokens = Port("tokens", (1, stride), "int64", high=self.tokens + 1)
             ports = (tokens, place, *labels)
             found["prefill"] = Graph("prior", View(self, "prefill"), ports, ("logits",), held)
+        if self.unroll > 1:
+            found["ahead"] = unrolled_graph(found["decode"], View(self, "ahead"), self.unroll, self.length)
         return found
 
     def sampler(self) -> Sampler:
@@ -154,6 +218,8 @@ class TokenModel(TokenNetwork):
             prompt=prompt,
             prefill="prefill" if self.strides > 1 else "",
             stride=self.strides,
+            ahead="ahead" if self.unroll > 1 else "",
+            unroll=self.unroll,
         )
 
     def programs(self) -> dict[str, Program]:

@@ -160,3 +160,10 @@ register_preset(
     "a transformer whose blocks hold eight experts, of which each token passes two (Shazeer et al. 2017)",
     experts={"count": 8, "chosen": 2},
 )
+
+register_preset(
+    "memory-transformer",
+    "transformer",
+    "beside the network, counts of what followed the last tokens in the training text (Li et al. 2022)",
+    memory={},
+)

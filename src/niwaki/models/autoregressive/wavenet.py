@@ -25,6 +25,7 @@ from niwaki.models.autoregressive.token_model import TokenModel, TokenModelConfi
 from niwaki.models.registry import register
 from niwaki.nn.layers.companding import codes_of
 from niwaki.nn.layers.gated_dilated import GatedDilated
+from niwaki.nn.unrolled import Reading
 from niwaki_runtime.programs import BITS, CODEC
 from niwaki_runtime.samplers import Cascade, DirectCoding, OneShot, Sampler
 from niwaki_runtime.specs import Tokens
@@ -141,9 +142,12 @@ class WaveNet(TokenModel):
         said, seen = [], []
         for block, before in zip(blocks, past.unbind(1), strict=True):
             seen.append(x)
-            x, z = block.step(before, x)
+            x, z = block.step(block.told(before), x)
             said.append(z)
         return self.skip(torch.cat(said, -1)).unsqueeze(1), torch.stack(seen, 1).unsqueeze(1)
+
+    def onward(self, labels: tuple[Tensor, ...], position: Tensor, state: tuple[Tensor, ...]) -> Reading:
+        return _Onward(self, labels, position, state[0])
 
     def _leave(self, x: Tensor) -> Tensor:
         logits: Tensor = self.head(F.relu(self.mix(F.relu(x))))
@@ -151,7 +155,7 @@ class WaveNet(TokenModel):
 
     def carried(self) -> tuple[State, ...]:
         blocks = self._blocks()
-        return (State("read", "read_new", (1, self.length, len(blocks), blocks[0].gate.in_features // 2)),)
+        return (State("read", "read_new", (1, self.length, len(blocks), blocks[0].past.in_features)),)
 
     def log_prob(self, x: Tensor, *labels: Tensor) -> Tensor:
         """log p of samples, in nats `(n,)`: of a code, spread evenly over its cell."""
@@ -185,3 +189,45 @@ class WaveNet(TokenModel):
             "encode": Program(OneShot(None, "codes", ("x",)), sample, codes),
             CODEC: Program(coding, {**sample, **self.conditions}, BITS),
         }
+
+
+class _Onward:
+    """Several steps in one call: what those before the call say is computed at once; what they need of each
+    other never leaves it."""
+
+    def __init__(self, model: WaveNet, labels: tuple[Tensor, ...], position: Tensor, read: Tensor) -> None:
+        self._model, self._blocks = model, model._blocks()
+        self._asked = sum(table(label) for table, label in zip(model.labels, labels, strict=True))
+        self._rows: list[list[Tensor]] = []  # of each step, what each layer read
+        self._told = self._look_up(position, read, model.unroll)
+
+    def _look_up(self, position: Tensor, read: Tensor, steps: int) -> list[list[tuple[Tensor, Tensor]]]:
+        """What each layer is told at each step, as far as it lies before the call."""
+        counts = [min(steps, block.dilation) for block in self._blocks]
+        pairs = list(zip(self._blocks, counts, strict=True))
+        behind = torch.cat([torch.arange(count) - block.dilation for block, count in pairs])
+        layer = torch.cat([torch.full((count,), i) for i, count in enumerate(counts)])
+        at = position + behind.to(read.device)
+        rows = layer.to(read.device) + len(counts) * at.clamp(min=0)
+        there = (at >= 0).to(read.dtype)  # before the first step there is silence
+        past = read.flatten(1, 2).index_select(1, rows) * there[:, None]
+        found = []
+        for block, part in zip(self._blocks, past.split(counts, 1), strict=True):
+            # Side by side and cut once: taken apart one by one, each would be an operation of its own.
+            a, b = (v.flatten(1).split(v.shape[-1], 1) for v in block.told(part))
+            found.append(list(zip(a, b, strict=True)))
+        return found
+
+    def read(self, token: Tensor) -> Tensor:
+        x, j, said, seen = self._model.embed(token) + self._asked, len(self._rows), [], []
+        for i, (block, told) in enumerate(zip(self._blocks, self._told, strict=True)):
+            seen.append(x)
+            here = told[j] if j < len(told) else block.told(self._rows[j - block.dilation][i])
+            x, z = block.step(here, x)
+            said.append(z)
+        self._rows.append(seen)
+        return self._model._leave(self._model.skip(torch.cat(said, -1)))
+
+    def news(self) -> tuple[Tensor, ...]:
+        rows = torch.cat([x for seen in self._rows for x in seen], -1)
+        return (rows.reshape(rows.shape[0], len(self._rows), len(self._blocks), -1),)

@@ -65,33 +65,51 @@ class CodePrior(nn.Module):
     codes:   how many there are; the number `codes` itself stands before the first one
     length:  codes of a sample
     classes: 0 without them
+    books:   whose codes follow each other in turn, where those of each have vectors and logits of their own
     """
 
     def __init__(
-        self, codes: int, length: int, classes: int, *, width: int, heads: int, layers: int, dropout: float
-    ) -> None:
+        self, codes: int, length: int, classes: int, books: int = 1, *,
+        width: int, heads: int, layers: int, dropout: float,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.codes, self.length, self.classes = codes, length, classes
-        self.token = nn.Embedding(codes + 1, width)
-        self.place = nn.Embedding(length, width)
+        self.codes, self.length, self.classes, self.books = codes, length, classes, books
+        self.token = nn.Embedding(books * codes + 1, width)
+        self.place = self.make_places(width)
         self.embed = nn.Embedding(classes, width) if classes else None
-        for table in (self.token, self.place, self.embed):
-            if table is not None:
+        for table in (self.token, *self.place.modules(), self.embed):
+            if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.5)
         self.drop = Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
-        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, codes)
+        self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, books * codes)
+
+    def _told(self, numbers: Tensor, at: Tensor) -> Tensor:
+        """Vectors of the numbers that are read at the places `at`: those of the code before each of them."""
+        # At the first place stands the number `codes`, in the row after those of the last book.
+        return self.token(
+            numbers if self.books == 1 else numbers + self.codes * ((at + self.books - 1) % self.books)
+        )
+
+    def make_places(self, width: int) -> nn.Module:
+        """Vectors of places: their numbers `(t,)` → `(t, width)`."""
+        return nn.Embedding(self.length, width)
 
     def forward(self, numbers: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes `(n, length)` → logits of each given those before it `(n, length, codes)`."""
         fed = F.pad(numbers[:, :-1], (1, 0), value=self.codes)
-        x = self.token(fed) + self.place.weight
+        at = torch.arange(self.length, device=fed.device)
+        x = self._told(fed, at) + self.place(at)
         if self.embed is not None:
             x = x + self.embed(y)[:, None]
         x = self.drop(x)
         for block in self.blocks:
             x = block(x)
-        return self.head(self.norm(x))
+        logits: Tensor = self.head(self.norm(x))
+        if self.books == 1:
+            return logits
+        own = logits.unflatten(-1, (self.books, self.codes)).unflatten(1, (-1, self.books))
+        return own.diagonal(dim1=2, dim2=3).movedim(-1, 2).flatten(1, 2)
 
     def loss(self, numbers: Tensor, y: Tensor | None, rng: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of codes `(n, length)`, in nats per code."""
@@ -108,7 +126,7 @@ class CodePrior(nn.Module):
 
     def step(self, token: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """token `(n,)`, its place `(1,)`, the class if there is one, caches → logits `(n, codes)`, rows."""
-        x = (self.token(token) + self.place(at))[:, None]
+        x = (self._told(token, at) + self.place(at))[:, None]
         caches = rest
         if self.embed is not None:
             x, caches = x + self.embed(rest[0])[:, None], rest[1:]
@@ -116,7 +134,10 @@ class CodePrior(nn.Module):
         for block, k, v in zip(self.blocks, caches[::2], caches[1::2], strict=True):
             x, new_k, new_v = block.step(x, at, k, v)  # type: ignore[operator]
             rows += [new_k, new_v]
-        return (self.head(self.norm(x))[:, 0], *rows)
+        logits = self.head(self.norm(x))[:, 0]
+        if self.books > 1:
+            logits = logits.unflatten(-1, (self.books, self.codes)).index_select(1, at % self.books)[:, 0]
+        return (logits, *rows)
 
     def graph(self) -> Graph:
         """One step, its caches as state."""

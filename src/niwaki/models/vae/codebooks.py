@@ -184,7 +184,8 @@ class Levelled(Codebook):
         return (torch.tanh(h.float()) * 0.5 + 0.5) * (self.levels - 1)
 
     def search(self, h: Tensor) -> Tensor:
-        return (self._digits(h).round().long() * self.powers).sum(-1)
+        # Summed as floats, exact below 2²⁴: some engines go wrong where a sum of int64 is worked on further.
+        return (self._digits(h).round() * self.powers.float()).sum(-1).long()
 
     def forward(self, h: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         numbers = self.search(h)

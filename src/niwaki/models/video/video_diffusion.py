@@ -2,41 +2,56 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, CallError, ConditionSpec, Context, DataSpec, Port, Program, ValueSpec
+from niwaki.core.contract import (
+    Batch,
+    CallError,
+    ConditionSpec,
+    Context,
+    DataSpec,
+    Graph,
+    Port,
+    Program,
+    View,
+)
 from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
 from niwaki.models.registry import register
+from niwaki.models.video.past import PAST, frame_shape, past_frames
 from niwaki.models.video.space_time_unet import SpaceTimeUNet
+from niwaki.nn.diffusion import columns
 
-__all__ = ["PAST", "VideoDiffusion", "VideoDiffusionConfig"]
-
-PAST = "past"
-"""The column of the frames before the sample."""
+__all__ = ["VideoDiffusion", "VideoDiffusionConfig"]
 
 
 class VideoDiffusionConfig(DdpmConfig):
     """
     temporal: layers over time, of those: `convolution` over three frames in every stage (Singer et al. 2023),
-              `attention` over all frames after every attention over space (Ho et al. 2022)
+              and after every attention over space `attention` over the frames of each pixel (Ho et al. 2022)
+              or `joint` attention over all pixels of all frames (Bertasius et al. 2021)
     patch:    edge in pixels of what the network treats as one place; 2 takes about a quarter of the time
+    without_past: share of samples that are trained without their past, one coin per sample (Voleti et al.
+              2022, "MCVD"); above 0, `sample` needs none
     other settings: as in `DdpmConfig`; `attention` (over space) in heights of feature maps, which are those
               of patches
     """
 
-    temporal: tuple[Literal["attention", "convolution"], ...] = Field(
+    temporal: tuple[Literal["attention", "convolution", "joint"], ...] = Field(
         ("convolution", "attention"), min_length=1
     )
     patch: int = Field(1, ge=1)
+    without_past: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: not value)
 
 
 @register("video-diffusion")
 class VideoDiffusion(Ddpm):
-    """A denoiser over space and time. Where the data have a column `past`, it makes what follows (by the
-    programs `sample` and `continue`): the known frames stand beside the noisy ones in the network.
+    """A denoiser over space and time. Where the data have a column `past`, it makes what follows by the
+    program `continue`: the known frames stand beside the noisy ones in the network.
 
     config: VideoDiffusionConfig
     spec:   clips `(T, C, H, W)` in −1 … 1; height and width are multiples of patch · 2^(number of widths − 1)
@@ -47,20 +62,14 @@ class VideoDiffusion(Ddpm):
     config: VideoDiffusionConfig
 
     def __init__(self, config: VideoDiffusionConfig, spec: DataSpec) -> None:
-        self.past = spec[PAST].shape[0] if PAST in spec and config.conditioning.wants(PAST) else 0
+        self.past = past_frames(spec, config.conditioning)
+        self.free = bool(self.past and config.without_past)  # whether it makes clips without a past, too
         super().__init__(config, spec)
-        if self.past:
+        if self.past and not self.free:
             self.conditions = {**self.conditions, PAST: ConditionSpec(spec[PAST])}
 
     def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
-        if spec.axes != "TCHW" or spec.is_tokens:
-            raise CallError(
-                f"'{self.name}' makes clips (T, C, H, W); this data set holds {spec.modality} of shape "
-                f"{spec.shape}"
-            )
-        if self.past:
-            _check_past(spec[PAST], spec.x)
-        _, channels, height, width = spec.shape
+        channels, height, width = frame_shape(spec, self.past, self.name)
         patch, c = self.config.patch, self.config
         if "convolution" not in c.temporal and not any(
             height // patch // 2**i in c.attention for i in range(len(c.widths))
@@ -84,24 +93,42 @@ class VideoDiffusion(Ddpm):
         )
 
     def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
-        return [*super().asked(batch, ctx), *([batch[PAST]] if self.past else [])]
+        found = super().asked(batch, ctx)
+        if not self.past:
+            return found
+        past = batch[PAST]
+        if self.free:
+            coin = torch.rand(len(batch), generator=ctx.rng, device=past.device) < self.config.without_past
+            past = torch.where(columns(coin, past), self._no_past(past), past)
+        return [*found, past]
 
-    def condition_ports(self) -> list[Port]:
-        past = [Port(PAST, (1, *self.spec[PAST].shape))] if self.past else []
-        return [*super().condition_ports(), *past]
+    def _no_past(self, x: Tensor) -> Tensor:
+        """What stands for the past of clips `x` `(n, …)` that have none: 0 everywhere, which is neither dark
+        nor light."""
+        return x.new_zeros((x.shape[0], *self.spec[PAST].shape))
+
+    def without_past(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
+        """The denoiser of clips that have no past."""
+        found: Tensor = self.denoiser(x, t, *conditions, self._no_past(x))
+        return found
+
+    def graphs(self) -> dict[str, Graph]:
+        if not self.past:
+            return super().graphs()
+        alone = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
+        after = Graph("denoiser", self.denoiser, (*alone, Port(PAST, (1, *self.spec[PAST].shape))))
+        if not self.free:
+            return {"denoiser": after}
+        return {"denoiser": Graph("denoiser", View(self, "without_past"), alone), "predictor": after}
 
     def programs(self) -> dict[str, Program]:
         """`sample` and `inpaint`, as of images: a mask over the first frames continues a clip without any
-        training for it. After a past `continue` is `sample`."""
+        training for it. After a past `continue` is `sample`, unless that needs none."""
         found = super().programs()
-        return {**found, "continue": found["sample"]} if self.past else found
-
-
-def _check_past(past: ValueSpec, x: ValueSpec) -> None:
-    """Raises CallError where the past is not made of frames like those of the sample."""
-    alike = past.axes == x.axes and past.shape[1:] == x.shape[1:]
-    if not alike or (past.low, past.high) != (x.low, x.high):
-        raise CallError(
-            f"the column '{PAST}' holds {past.modality} of shape {past.shape}, and must be frames like those "
-            f"of the clips {x.shape}; leave it out with model.conditioning.columns"
-        )
+        if self.past:
+            asked = {**self.conditions, PAST: ConditionSpec(self.spec[PAST])}
+            sampler = replace(
+                self.sampler(), graph="predictor" if self.free else "denoiser", conditions=tuple(asked)
+            )
+            found["continue"] = Program(sampler, asked, self.spec.x)
+        return found

@@ -48,13 +48,17 @@ class RecurrentLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(n, T, inputs)` → `(n, T, hidden)`, from a state of zeros."""
+        return self.run(x)[0]
+
+    def run(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The same, and the state after the last step."""
         given = self.inner(x)  # of all steps at once
-        state = tuple(x.new_zeros(len(x), self.hidden) for _ in range(self.parts))
+        state = tuple(x.new_zeros(x.shape[0], self.hidden) for _ in range(self.parts))
         said = []
         for now in given.unbind(1):
             state = self.gate(now, *state)
             said.append(state[0])
-        return torch.stack(said, 1)
+        return torch.stack(said, 1), state
 
 
 class Lstm(RecurrentLayer):

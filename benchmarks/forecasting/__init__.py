@@ -1,0 +1,1 @@
+"""Forecasts beside other libraries': tasks, and what each side does with them."""
