@@ -64,10 +64,10 @@ def fundamental(x: np.ndarray, rate: float) -> float:
 
 
 def _summit(r: np.ndarray, k: int) -> float:
-    """Where the parabola through three values is highest."""
+    """Where the parabola through three values is highest, at most a step away."""
     a, b, c = r[k - 1 : k + 2]
     bend = a - 2 * b + c
-    return k + (0.5 * (a - c) / bend if bend < 0 else 0.0)
+    return k + (float(np.clip(0.5 * (a - c) / bend, -1.0, 1.0)) if bend < 0 else 0.0)
 
 
 def heard(x: np.ndarray, asked: np.ndarray, notes: tuple[str, ...], rate: float) -> dict[str, float]:
