@@ -76,7 +76,7 @@ def use(
             return
         words = list(given or ())
         settings = [w for w in words if _SETTING.match(w) and not Path(w).exists()]
-        files = [Path(w) for w in words if w not in settings]
+        files = [w for w in words if w not in settings]
         source, rest = opened(what, settings, weights, device=device)
         options = {".".join(path): value for path, value, _ in parse_overrides(rest)}
         made = use(
