@@ -75,7 +75,8 @@ class TokenModel(TokenNetwork):
     def finish(self, depth: int, added: tuple[str, ...], inputs: int | None = None) -> None:
         super().finish(depth, added, inputs)
         asked = self.config.memory
-        self.memory = asked and NgramMemory(asked, self.tokens, inputs or self.config.width)
+        width = inputs or self.config.width
+        self.memory = None if asked is None else NgramMemory(asked, self.tokens, width)
 
     def phases(self) -> tuple[Phase, ...]:
         more = () if self.memory is None else ("memory",)
