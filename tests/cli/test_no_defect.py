@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from niwaki.api.sample import sample
+from niwaki.api.use import use
 from niwaki.cli.main import _explain
+from niwaki.cli.outside import beside_parameters
 from niwaki.data.config import DataConfig, registered
+from niwaki.recipe import parse_overrides
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers import OneShot
 
@@ -46,3 +53,13 @@ def test_labels_that_are_bytes_are_text(tmp_path: Path) -> None:
 def test_an_option_of_the_wrong_kind_is_named(value: object) -> None:
     with pytest.raises(CallError, match="'temperature'"):
         OneShot().override(temperature=value)
+
+
+@pytest.mark.parametrize("function", [sample, use])
+def test_what_the_command_has_an_option_for_is_no_setting(function: Callable[..., Any]) -> None:
+    for name, parameter in inspect.signature(function).parameters.items():
+        given = parse_overrides([f"{name}=3"])
+        if parameter.kind is parameter.VAR_KEYWORD:
+            assert beside_parameters(parse_overrides(["steps=3"]), function) == {"steps": 3}
+        with pytest.raises(CallError, match=f"'{name}' is not set"):
+            beside_parameters(given, function)

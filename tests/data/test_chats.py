@@ -12,7 +12,7 @@ import pytest
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.reading import docs_chats, python_docs
-from niwaki.data.reading.chat_files import conversation_of
+from niwaki.data.reading.chat_files import conversation_of, read_chats
 from niwaki.data.sources import chats as source
 from niwaki_runtime.chat_template import Chats
 from niwaki_runtime.tokenizer import FILE
@@ -44,11 +44,41 @@ def test_records_of_every_habit_are_the_same_conversation(record: dict[str, Any]
         ({"messages": [{"role": "user", "content": 3}]}, "no text"),
         ({"messages": [{"role": "user", "content": "a"}]}, "nothing in it"),
         ({"messages": [{"role": "assistant", "content": "a"}]}, "nothing was asked"),
+        ({"messages": [*ASKED, ASKED[1]]}, "an answer follows an answer"),
+        ({"messages": [{"role": "user", "content": "\ud800"}, ASKED[1]]}, "surrogate"),
+        ({"prompt": "a", "response": "b\udfff"}, "surrogate"),
     ],
 )
 def test_records_without_a_conversation_say_why(record: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         conversation_of(record)
+
+
+ENDS = ("\n", "\r\n", "\r")
+
+
+@pytest.mark.parametrize("inside", ["\u2028", "\u2029", "\x85", "\x7f", "\ufeff"])
+def test_lines_end_where_those_of_json_do(tmp_path: Path, inside: str) -> None:
+    asked = f"one{inside}two"
+    raw = json.dumps({"prompt": asked, "response": "So."}, ensure_ascii=False)
+    for end in ENDS:
+        file = tmp_path / "chats.jsonl"
+        file.write_bytes(("\ufeff" + end.join([raw, raw, ""])).encode())
+        found, findings, _ = read_chats(str(file))
+        assert [chat[0]["content"] for chat in found] == [asked, asked]
+        assert not findings
+
+
+@pytest.mark.parametrize("broken", ["[" * 100_000, '{"messages": ' + "[" * 100_000, "{", "1" * 5000, "nul"])
+def test_a_broken_line_is_set_aside_and_no_other(tmp_path: Path, broken: str) -> None:
+    file = tmp_path / "chats.jsonl"
+    file.write_text("\n".join([json.dumps(RECORDS[0]), broken, json.dumps(RECORDS[1])]))
+    found, findings, _ = read_chats(str(file))
+    assert found == [ASKED, ASKED]
+    assert [f.kind for f in findings] == ["unreadable"]
+    file.write_text(broken)
+    with pytest.raises(CallError, match="holds no conversation"):
+        read_chats(str(file))
 
 
 def lines(n: int = 120) -> list[dict[str, Any]]:

@@ -69,8 +69,24 @@ def test_wav_of_floats_is_read(tmp_path: Path, kind: str) -> None:
 )
 def test_what_is_broken_or_no_sound_is_one_sentence(tmp_path: Path, raw: bytes) -> None:
     (tmp_path / "a.wav").write_bytes(raw)
+    with pytest.raises(CallError, match=r"'a\.wav'") as told:
+        read_sound(tmp_path / "a.wav", "a.wav")
+    assert "object at" not in str(told.value)
+
+
+@pytest.mark.parametrize("rate", [0, 10**7 + 1, 2 * 10**9, 2**32 - 1])
+def test_a_rate_that_no_sound_has_is_not_believed(tmp_path: Path, rate: int) -> None:
+    scipy.io.wavfile.write(tmp_path / "a.wav", RATE, tone(0.1).astype(np.float32))
+    raw = (tmp_path / "a.wav").read_bytes()
+    (tmp_path / "a.wav").write_bytes(raw[:24] + rate.to_bytes(4, "little") + raw[28:])
     with pytest.raises(CallError, match=r"'a\.wav'"):
         read_sound(tmp_path / "a.wav", "a.wav")
+
+
+@pytest.mark.parametrize(("rate", "wanted"), [(1e7, 10.0), (3.0, 48_000.0), (1e9, 8000.0)])
+def test_rates_too_far_apart_are_refused(rate: float, wanted: float) -> None:
+    with pytest.raises(CallError, match="cannot be brought"):
+        resampled(np.ones((1, 10)), rate, wanted)
 
 
 def test_flac_is_read_by_soundfile(tmp_path: Path) -> None:

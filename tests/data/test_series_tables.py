@@ -226,3 +226,53 @@ def test_what_cannot_be_meant_is_refused_in_one_sentence(tmp_path: Path) -> None
     (tmp_path / "e.parquet").write_bytes(b"PAR1 no parquet")
     with pytest.raises(CallError, match=r"'e\.parquet' (cannot be read as|is) a Parquet file"):
         read(tmp_path / "e.parquet")
+
+
+@pytest.mark.parametrize("write", [as_csv, as_parquet], ids=["csv", "parquet"])
+@pytest.mark.parametrize("column", ["store", "area", "kind"])
+def test_a_series_without_a_name_or_what_is_static_is_no_series_called_none(
+    tmp_path: Path, write: Any, column: str
+) -> None:
+    table = {**stores(), "kind": ["shop", "stall"] * 200}
+    table[column] = [None if i == 7 else cell for i, cell in enumerate(table[column])]
+    path = write(tmp_path / f"stores.{write.__name__[3:]}", table)
+    with pytest.raises(CallError, match=rf"'{column}' .* has missing values, first in row (8|9)"):
+        read(path, group="store", static=["area", "kind"], channels=["sales"])
+
+
+@pytest.mark.parametrize("setting", ["channels", "known", "static", "calendar", "periods"])
+def test_what_is_named_twice_is_refused(tmp_path: Path, setting: str) -> None:
+    named = {"calendar": "hour", "periods": 60.0}.get(setting, "sales")
+    with pytest.raises(CallError, match=f"{setting}.*twice"):
+        read(tmp_path / "any.csv", **{setting: [named, named]})
+
+
+@pytest.mark.parametrize("period", [0.0, -60.0])
+def test_a_cycle_has_a_length(tmp_path: Path, period: float) -> None:
+    with pytest.raises(CallError, match="greater than 0"):
+        read(tmp_path / "any.csv", periods=[period])
+
+
+@pytest.mark.parametrize("missing", ["drop", "mask"])
+@pytest.mark.parametrize("value", [1e39, -1e300, math.inf, math.nan])
+def test_what_float32_does_not_hold_is_missing(tmp_path: Path, missing: str, value: float) -> None:
+    table = {"time": list(range(200)), "a": [float(i % 17 + i) for i in range(200)]}
+    table["a"][20] = value
+    dataset = read(as_csv(tmp_path / "a.csv", table), missing=missing)
+    for split in (dataset.train, dataset.validation, dataset.test):
+        assert all(torch.isfinite(t).all() for t in split.tensors().values())
+    if missing == "mask":
+        assert (dataset.train.tensors()["past_mask"] == 0).sum() > 0
+
+
+def test_when_all_is_missing_that_is_what_is_said(tmp_path: Path) -> None:
+    table = {"time": list(range(200)), "a": [None] * 200}
+    with pytest.raises(CallError, match="set aside for missing values"):
+        read(as_csv(tmp_path / "a.csv", table))
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, 2**63 - 1, -(2**62) - 1])
+def test_whole_numbers_are_read_as_float64_has_them(tmp_path: Path, number: int) -> None:
+    table = {"time": list(range(200)), "a": list(range(200)), "id": [number] * 200}
+    dataset = read(as_parquet(tmp_path / "a.parquet", table), channels=["a"], static=["id"])
+    assert float(dataset.train.tensors()["static"][0, 0]) == np.float32(number)

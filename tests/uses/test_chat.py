@@ -73,6 +73,10 @@ def test_a_bundle_answers_as_the_model_does(place: Path, tmp_path: Path) -> None
         (["nowhere.json"], {}, "does not exist"),
         (["x" * 200], {}, "at most 95"),
         (["a"], {"temprature": 1}, "temprature"),
+        ([""], {}, "ask something"),
+        (["  "], {}, "ask something"),
+        (["a\udcff"], {}, "surrogate"),
+        (["a"], {"system": "s" * 300}, "at most 95"),
     ],
 )
 def test_calls_that_cannot_be_answered_say_why(
@@ -86,3 +90,17 @@ def test_the_command_takes_words_with_an_equals_sign_for_a_question(place: Path)
     found = CliRunner().invoke(app, ["use", "chat", str(place), QUESTION, "temperature=0", "--json"])
     assert found.exit_code == 0, found.output
     assert json.loads(found.stdout.strip().splitlines()[-1])["messages"][0]["content"] == QUESTION
+
+
+@pytest.mark.parametrize("said", ["a//b", "./x", "end/", "x/./y", "http://a.b/", "what is in a.json", " a "])
+def test_words_are_asked_letter_by_letter(said: str, place: Path) -> None:
+    made = niwaki.use("chat", place, [said], system=said, temperature=0)
+    assert [m["content"] for m in made.record["messages"][:2]] == [said, said]
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "[1]", "3", '[{"role": "user"}]', "null"])
+def test_files_that_hold_no_messages_are_refused(text: str, place: Path, tmp_path: Path) -> None:
+    file = tmp_path / "chat.json"
+    file.write_text(text)
+    with pytest.raises(CallError, match=r"messages|message 0"):
+        niwaki.use("chat", place, [file])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import math
+import re
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,9 @@ import niwaki
 from niwaki import models
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, load
+from niwaki.data.reading.recordings import Recording
 from niwaki.models.io import save_model
+from niwaki.uses.forecast import _static
 
 FIRST = datetime(2024, 1, 1)
 SETTINGS = {"width": 4, "hidden": 8, "season": 7, "head": "gaussian"}
@@ -129,3 +133,31 @@ def test_what_is_not_there_is_said(model: Path, tmp_path: Path) -> None:
     (tmp_path / "d.csv").write_text("date,store,area,price\n2024-01-01,north,1,1\n")
     with pytest.raises(CallError, match="no column 'sales'"):
         ask(model, tmp_path / "d.csv")
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda s: s.replace("north", "east"), "'east' in the column 'store'"),
+        (lambda s: re.sub(r"(\d{4}-\d\d-\d\d)", _seconds, s), "must be dates"),
+        (lambda s: re.sub(r"2024-01-(\d\d)", r"2024-01-01T\1:00", s), "3600 s long"),
+    ],
+)
+def test_a_file_unlike_the_training_is_refused(
+    change: Callable[[str], str], says: str, model: Path, tmp_path: Path
+) -> None:
+    file = table(tmp_path / "now.csv", 23, unknown=5)
+    file.write_text(change(file.read_text()))
+    with pytest.raises(CallError, match=says):
+        ask(model, file)
+
+
+def _seconds(found: re.Match[str]) -> str:
+    return str((datetime.fromisoformat(found[1]) - FIRST).total_seconds())
+
+
+def test_a_column_whose_name_begins_with_another_is_itself() -> None:
+    cells = {"shop": "small", "shop size": "2.5", "shop kind": "b"}
+    made = Recording("a", (), np.zeros((3, 0)), None, "", static=cells)
+    names = ("shop small", "shop large", "shop size", "shop kind a", "shop kind b")
+    assert [_static(made, name) for name in names] == [1.0, 0.0, 2.5, 0.0, 1.0]

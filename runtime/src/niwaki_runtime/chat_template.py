@@ -171,5 +171,9 @@ def check_messages(given: Any) -> list[dict[str, str]]:
             raise CallError(
                 f"message {i} must be a table with the texts 'role' and 'content', not {one!r:.80}"
             )
+        try:
+            one["content"].encode()
+        except UnicodeEncodeError as error:
+            raise CallError(f"message {i}: character {error.start} is half of a surrogate pair") from None
         found.append({"role": one["role"], "content": one["content"]})
     return found

@@ -51,7 +51,8 @@ def use(
     found = find_use(name)
     settings = found.options(options)
     reporter = reporter or Quiet()
-    places = _places(files)
+    words = _named(files)
+    places = [Path(word) for word in words]
 
     def dataset() -> Dataset | None:
         where = data if data is not None else home_of(what)
@@ -63,7 +64,7 @@ def use(
     else:
         runner, path = None, _bundle_of(what)
     reporter.stage(name, str(path))
-    call = Call(runner, path, places, condition, seed, dataset, counter(reporter), say)
+    call = Call(runner, path, places, words, condition, seed, dataset, counter(reporter), say)
     outcome = found.apply(call, settings)
     outcome.given = [*places, *([path] if path.is_file() else ())]
     if out is not None:
@@ -71,15 +72,15 @@ def use(
     return outcome
 
 
-def _places(files: Any) -> list[Path]:
-    """Raises CallError for samples in memory and whatever else is no name of a file."""
+def _named(files: Any) -> list[str]:
+    """Names as they were given. Raises CallError for samples in memory and whatever else is no name."""
     several = isinstance(files, Iterable) and not isinstance(files, str | bytes | Path)
     given: list[Any] = list(files) if several else [files]
     for one in given:
         if not isinstance(one, str | Path):
             kind = type(one).__name__
             raise CallError(f"files are named, and {kind} is no name; save an array first, with np.save")
-    return [Path(one) for one in given]
+    return [str(one) for one in given]
 
 
 def _bundle_of(what: Any) -> Path:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-__all__ = ["OUTSIDE", "WEIGHTS", "Weights", "opened", "refuse_for_runs"]
+if TYPE_CHECKING:
+    from niwaki.recipe import Override
+
+__all__ = ["OUTSIDE", "WEIGHTS", "Weights", "beside_parameters", "opened", "refuse_for_runs"]
 
 OUTSIDE = "package.module:function, which makes it, or the folder of a diffusers pipeline"
 
@@ -44,3 +48,18 @@ def refuse_for_runs(what: str, **given: Any) -> None:
             raise CallError(
                 f"--{name} is for package.module:function or a pipeline's folder, and {what} is neither"
             )
+
+
+def beside_parameters(given: Sequence[Override], function: Callable[..., Any]) -> dict[str, Any]:
+    """What is set by `key=value` and handed on to a function, by name. Raises CallError for what the function
+    takes itself, and the command says by an option of its own."""
+    from niwaki_runtime.errors import CallError
+
+    options = {".".join(change.path): change.value for change in given}
+    for name in options:
+        if name in inspect.signature(function).parameters:
+            dashes = "-" if len(name) == 1 else "--"
+            raise CallError(
+                f"'{name}' is not set by '{name}=': if at all, by {dashes}{name} (--help lists them)"
+            )
+    return options

@@ -9,7 +9,7 @@ import typer
 
 from niwaki.cli.common import Json, adder, at_work
 from niwaki.cli.evaluate import Engine, Memory
-from niwaki.cli.outside import OUTSIDE, Weights, opened
+from niwaki.cli.outside import OUTSIDE, Weights, beside_parameters, opened
 
 __all__ = ["enter", "read_condition"]
 
@@ -73,7 +73,7 @@ def sample(
         from niwaki.recipe import parse_overrides
 
         source, rest = opened(what, options or (), weights, device=device)
-        overrides = {".".join(path): value for path, value, _ in parse_overrides(rest)}
+        overrides = beside_parameters(parse_overrides(rest), sample)
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=read_condition(condition),
             data=data, engine=engine, memory=memory, device=device, batch=batch, out=out or (),

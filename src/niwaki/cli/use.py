@@ -10,7 +10,7 @@ import typer
 
 from niwaki.cli.common import Json, adder, at_work
 from niwaki.cli.evaluate import Engine, Memory
-from niwaki.cli.outside import OUTSIDE, Weights, opened
+from niwaki.cli.outside import OUTSIDE, Weights, beside_parameters, opened
 
 __all__ = ["enter"]
 
@@ -76,9 +76,9 @@ def use(
             return
         words = list(given or ())
         settings = [w for w in words if _SETTING.match(w) and not Path(w).exists()]
-        files = [Path(w) for w in words if w not in settings]
+        files = [w for w in words if w not in settings]
         source, rest = opened(what, settings, weights, device=device)
-        options = {".".join(path): value for path, value, _ in parse_overrides(rest)}
+        options = beside_parameters(parse_overrides(rest), use)
         made = use(
             name, source, files, condition=read_condition(condition), seed=seed, data=data, engine=engine,
             memory=memory, device=device, reporter=work.reporter,

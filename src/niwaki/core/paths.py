@@ -6,7 +6,7 @@ from pathlib import Path
 
 from niwaki_runtime.errors import CallError
 
-__all__ = ["expanded"]
+__all__ = ["expanded", "is_file"]
 
 
 def expanded(path: str | Path) -> Path:
@@ -19,3 +19,15 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise CallError(f"{path}: its home directory is not known; write the path out") from None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; not so where no file can have the name, as that of a long text.
+
+    >>> is_file(Path("x" * 1000))
+    False
+    """
+    try:
+        return path.is_file()
+    except OSError:
+        return False

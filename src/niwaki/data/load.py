@@ -143,6 +143,8 @@ def _finite(pool: Pool) -> list[Finding]:
     good = torch.isfinite(pool.x).flatten(1).all(1).numpy()
     if good.all():
         return []
+    if not good.any():
+        raise CallError(f"all {len(good)} samples of '{pool.name}' hold NaN or infinite values")
     bad = [pool.item(int(i)) for i in np.flatnonzero(~good)]
     _keep(pool, good)
     text = f"{len(bad)} samples hold NaN or infinite values and were set aside"

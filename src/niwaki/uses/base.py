@@ -34,6 +34,7 @@ class Call:
     runner:   a model or a bundle; None for a use that reads the bundle's file by itself
     path:     where it lies
     files:    what the user named
+    words:    the same letter by letter, where it need not name a file: a path forgets 'a//b' and './'
     asked:    conditions by name, or a bare value for the only one
     seed:     of all that is drawn
     dataset:  gives the data that the subject answers to, where there are any
@@ -44,6 +45,7 @@ class Call:
     runner: Runner | None
     path: Path
     files: Sequence[Path] = ()
+    words: Sequence[str] = ()
     asked: Any = None
     seed: int = 0
     dataset: Callable[[], Dataset | None] = lambda: None

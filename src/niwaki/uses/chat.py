@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from niwaki.core.errors import CallError
+from niwaki.core.paths import is_file
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki_runtime.chat import stream_answer
 from niwaki_runtime.chat_template import check_messages
@@ -65,14 +66,14 @@ def _conversation(call: Call, system: str) -> list[dict[str, str]]:
     """The messages that are to be answered. Raises CallError where nothing is asked."""
     messages: list[dict[str, str]] = []
     words = []
-    for place in call.files:
-        if place.suffix == ".json" and place.is_file():
+    for word, place in zip(call.words, call.files, strict=True):
+        if place.suffix == ".json" and is_file(place):
             messages += _read(place)
-        elif place.suffix == ".json":
+        elif place.suffix == ".json" and len(word.split()) == 1:
             raise CallError(f"{place} does not exist")
         else:
-            words.append(str(place))
-    if words:
+            words.append(word)
+    if any(word.strip() for word in words):
         messages.append({"role": "user", "content": " ".join(words)})
     if not messages:
         raise CallError('ask something, as `niwaki use chat RUN "What does json.dumps do?"`')
@@ -84,7 +85,7 @@ def _conversation(call: Call, system: str) -> list[dict[str, str]]:
 def _read(place: Path) -> list[dict[str, str]]:
     try:
         record = json.loads(place.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CallError(f"{place} cannot be read as messages: {error}") from error
     return check_messages(record.get("messages", record) if isinstance(record, dict) else record)
 
@@ -93,6 +94,6 @@ def _text(given: str) -> str:
     """The text in a file of that name, or the text itself."""
     try:
         place = Path(given)
-        return place.read_text().rstrip("\n") if "\n" not in given and place.is_file() else given
+        return place.read_text("utf-8").rstrip("\n") if is_file(place) else given
     except (OSError, ValueError) as error:
         raise CallError(f"{given:.80} cannot be read as text: {error}") from error

@@ -20,6 +20,7 @@ from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 __all__ = ["Forecast", "ForecastOptions"]
 
 PROGRAM, PAST, MASK, COVARIATES, STATIC = "forecast", "past", "past_mask", "covariates", "static"
+_OTHER_STEP = 0.05  # share by which steps may be longer or shorter than those of training: months are
 _CYCLE = re.compile(r"(sin|cos)\((.+)\)")
 
 
@@ -79,6 +80,8 @@ class Forecast(Use):
         made = np.asarray(
             runner.backend().numpy(runner.run(PROGRAM, len(found) * k, seed=call.seed, inputs=given))
         )
+        if not np.isfinite(made).all():
+            raise CallError("the forecasts are no finite numbers; the files may hold far too large ones")
         paths = made.reshape(len(found), k, *program.output.shape)
         levels = (options.low, 0.5, options.high)
         said = np.quantile(paths.astype(np.float64), levels, axis=1, method="weibull")
@@ -118,6 +121,7 @@ def _given(
     """What the model is given of one series, a row of each input, and the times of the future."""
     spec = inputs[PAST].value
     channels, past = spec.shape
+    _same_steps(recording, spec.rate)
     values = recording.filled() if recording.times is not None else recording
     measured = np.flatnonzero(np.isfinite(values.values[:, :channels]).any(1))
     if not len(measured) or measured[-1] + 1 < past:
@@ -135,6 +139,7 @@ def _given(
     if COVARIATES in inputs:
         found[COVARIATES] = _covariates(values, inputs[COVARIATES].value.names, end - past, end, steps, times)
     if STATIC in inputs:
+        _all_known(recording, inputs[STATIC].value.names)
         found[STATIC] = np.array([_static(recording, name) for name in inputs[STATIC].value.names])
     return {name: found[name] for name in inputs}, times
 
@@ -174,6 +179,8 @@ def _covariates(
             raise CallError(f"'{recording.name}' needs a column of times, of which the model is told {name}")
         times = np.concatenate([recording.times[begin:end], later])
         if of[2] in CYCLES:
+            if not recording.dated:
+                raise CallError(f"the times of '{recording.name}' must be dates: the model is told {name}")
             sine, cosine = cycle(of[2], times)
         else:
             angle = 2 * math.pi * times / float(of[2].removesuffix(" s"))
@@ -184,17 +191,38 @@ def _covariates(
 
 def _static(recording: Recording, name: str) -> float:
     """A column of numbers as it is; of texts 1 where it holds what the name says after the column's."""
+    titles = [title for title in recording.static if name == title or name.startswith(f"{title} ")]
+    if not titles:
+        raise CallError(
+            f"'{recording.name}' has no column for '{name}', which the model is told of every series"
+        )
+    title = max(titles, key=len)  # of the columns 'shop' and 'shop size', 'shop size' says the size
+    cell = recording.static[title]
+    if name != title:
+        return float(cell == name[len(title) + 1 :])
+    try:
+        return float(cell)
+    except ValueError:
+        raise CallError(f"'{recording.name}': '{cell}' in the column '{title}' is no number") from None
+
+
+def _all_known(recording: Recording, names: tuple[str, ...]) -> None:
+    """Raises CallError for a static text that no series of the training had."""
     for title, cell in recording.static.items():
-        if name == title:
-            try:
-                return float(cell)
-            except ValueError:
-                raise CallError(
-                    f"'{recording.name}': '{cell}' in the column '{title}' is no number"
-                ) from None
-        if name.startswith(f"{title} "):
-            return float(cell == name[len(title) + 1 :])
-    raise CallError(f"'{recording.name}' has no column for '{name}', which the model is told of every series")
+        if title not in names and f"{title} {cell}" not in names:
+            raise CallError(
+                f"'{recording.name}' has '{cell}' in the column '{title}', which no series had in training"
+            )
+
+
+def _same_steps(recording: Recording, rate: float | None) -> None:
+    """Raises CallError for other steps than those of training; rate: steps per second there."""
+    step = recording.step
+    if step is not None and rate and abs(step * rate - 1) > _OTHER_STEP:
+        raise CallError(
+            f"the steps of '{recording.name}' are {step:g} s long, and those that the model was trained on "
+            f"{1 / rate:g} s"
+        )
 
 
 def _when(time: float, dated: bool) -> str | float:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +25,7 @@ _PROMPTS = ("prompt", "instruction", "question")
 _RESPONSES = ("completion", "response", "output", "answer")
 _CALLED = {"human": "user", "gpt": ASSISTANT, "bot": ASSISTANT, "model": ASSISTANT, "chatgpt": ASSISTANT}
 """Other names of the roles."""
+_MARK = "\ufeff"  # that some editors begin UTF-8 files with
 
 
 def read_chats(path: str) -> tuple[list[Conversation], list[Finding], list[bytes]]:
@@ -51,23 +54,31 @@ def read_chats(path: str) -> tuple[list[Conversation], list[Finding], list[bytes
 def _records(name: str, content: bytes, broken: list[str]) -> list[tuple[str, Any]]:
     """What a file holds, with its place: a JSON text per line, or one list of them."""
     try:
-        text = decoded(content)
+        text = decoded(content).removeprefix(_MARK)
     except ValueError as error:
         broken.append(f"{name}: {error}")
         return []
     if text.lstrip().startswith("["):
         try:
-            return [(f"{name}[{i}]", record) for i, record in enumerate(json.loads(text))]
+            return [(f"{name}[{i}]", record) for i, record in enumerate(_parsed(text))]
         except ValueError as error:
             broken.append(f"{name}: is no JSON ({error})")
             return []
     found = []
-    for i, line in enumerate(text.splitlines(), 1):
+    # Not splitlines(): U+2028 and other ends of lines that it knows may stand within a text of JSON.
+    for i, line in enumerate(re.split("\r\n|\n|\r", text), 1):
         try:
-            found += [(f"{name}:{i}", json.loads(line))] if line.strip() else []
+            found += [(f"{name}:{i}", _parsed(line))] if line.strip() else []
         except ValueError as error:
             broken.append(f"{name}:{i}: is no JSON ({error})")
     return found
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def conversation_of(record: Any) -> Conversation:
@@ -90,6 +101,9 @@ def conversation_of(record: Any) -> Conversation:
         raise ValueError("nothing in it is said by the assistant")
     if messages[0]["role"] == ASSISTANT and len(messages) == 1:
         raise ValueError("its only message is an answer, and nothing was asked")
+    for before, after in itertools.pairwise(messages):
+        if before["role"] == after["role"] == ASSISTANT:
+            raise ValueError("an answer follows an answer in it, and nothing was asked between them")
     return messages
 
 
@@ -101,7 +115,8 @@ def _pair(record: Mapping[str, Any]) -> Conversation:
     asked = f"{asked}\n\n{more}" if isinstance(more, str) and more else asked
     system = record.get("system")
     first = [{"role": "system", "content": system}] if isinstance(system, str) and system else []
-    return [*first, {"role": "user", "content": asked}, {"role": ASSISTANT, "content": said}]
+    messages = [*first, {"role": "user", "content": asked}, {"role": ASSISTANT, "content": said}]
+    return [{**message, "content": _whole(message["content"])} for message in messages]
 
 
 def _message(one: Any) -> dict[str, str]:
@@ -113,7 +128,16 @@ def _message(one: Any) -> dict[str, str]:
         raise ValueError(f"has the role '{role:.20}', which is none of {', '.join(ROLES)}")
     if not isinstance(content, str):
         raise ValueError(f"the content of a message of '{role}' is no text")
-    return {"role": role, "content": content}
+    return {"role": role, "content": _whole(content)}
+
+
+def _whole(content: str) -> str:
+    """The text itself. Raises ValueError for halves of surrogate pairs, which are no characters."""
+    try:
+        content.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"character {error.start} of a text is half of a surrogate pair") from None
+    return content
 
 
 def _first(record: Mapping[str, Any], names: tuple[str, ...]) -> Any:

@@ -79,7 +79,7 @@ def static_numbers(
         cells = [recording.static[title] for recording in recordings]
         kinds = sorted(set(cells))
         try:
-            values = np.array(cells, np.float32)[:, None]
+            values = np.array(cells, np.float64)[:, None]
             names.append(title)
         except ValueError:
             if len(kinds) > _KINDS:
@@ -89,7 +89,7 @@ def static_numbers(
                 ) from None
             values = np.array([[cell == kind for kind in kinds] for cell in cells], np.float32)
             names += [f"{title} {kind}" for kind in kinds]
-        if not np.isfinite(values).all():
-            raise CallError(f"the column '{title}' (data.static) has missing values")
-        parts.append(values)
+        if not (np.abs(values) <= np.finfo(np.float32).max).all():
+            raise CallError(f"the column '{title}' (data.static) has values that are missing or too large")
+        parts.append(values.astype(np.float32))
     return np.concatenate(parts, 1), tuple(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,6 +19,8 @@ __all__ = ["EXTENSIONS", "FULL", "Sound", "clipping", "read_sound", "resampled",
 EXTENSIONS = ("wav", "flac", "ogg", "oga", "opus", "aif", "aiff", "au", "mp3")
 FULL = 1.0 - 2.0**-7
 """What counts as full scale: the largest value of 8 bits, and all above."""
+_FASTEST = 1e7  # steps per second that are believed
+_FINEST = 10_000  # numbers that a ratio of two rates is made of, at most
 _ROW = 3  # values at full scale, one after the other, that were cut off there
 
 
@@ -46,6 +49,8 @@ def read_sound(path: Path, name: str) -> Sound:
         found = _by_soundfile(raw, name)
     if not found.values.size or found.rate <= 0:
         raise CallError(f"'{name}' holds no sound")
+    if found.rate > _FASTEST:
+        raise CallError(f"'{name}' says that it has {found.rate:.0f} steps per second, which no sound has")
     if not np.isfinite(found.values).all():
         raise CallError(f"'{name}' holds values that are no numbers")
     return found
@@ -78,7 +83,9 @@ def _by_soundfile(raw: bytes, name: str) -> Sound:
     try:
         values, rate = soundfile.read(io.BytesIO(raw), dtype="float32", always_2d=True)
     except Exception as error:
-        raise CallError(f"'{name}' cannot be read: {first_line(error)}") from None
+        # It names the buffer that it was given, and where that lies.
+        said = re.sub(r"^Error opening <.*?>: ", "", first_line(error))
+        raise CallError(f"'{name}' cannot be read: {said}") from None
     return Sound(np.ascontiguousarray(values.T), float(rate))
 
 
@@ -91,12 +98,14 @@ def with_channels(x: np.ndarray, channels: int) -> np.ndarray:
 
 def resampled(x: np.ndarray, rate: float, wanted: float) -> np.ndarray:
     """`(C, T)` at another rate, by a polyphase filter (Kaiser's window) that leaves nothing above half the
-    lower rate."""
+    lower rate. Raises CallError where one rate is ten thousand times the other."""
     if rate == wanted:
         return x
     import scipy.signal
 
-    share = Fraction(wanted / rate).limit_denominator(10_000)
+    share = Fraction(wanted / rate).limit_denominator(_FINEST)
+    if not 1 / _FINEST <= wanted / rate <= _FINEST:
+        raise CallError(f"a sound of {rate:g} steps per second cannot be brought to {wanted:g}")
     out = scipy.signal.resample_poly(x.astype(np.float64), share.numerator, share.denominator, axis=-1)
     return np.asarray(out, np.float32)
 

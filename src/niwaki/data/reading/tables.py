@@ -58,8 +58,18 @@ class Table:
         return np.array([self._number(cell, i) for i, cell in enumerate(column)], np.float64)
 
     def words(self, title: str, setting: str = "") -> np.ndarray:
-        """A column as texts `(rows,)`, blanks around them cut off."""
-        return np.array([str(cell).strip() for cell in self.column(title, setting)], object)
+        """A column as texts `(rows,)`, blanks around them cut off. Raises CallError for an empty cell."""
+        found = []
+        for row, cell in enumerate(self.column(title, setting)):
+            text = "" if cell is None or cell != cell else str(cell).strip()  # NaN alone is not itself
+            if not text:
+                told = f" ({setting})" if setting else ""
+                raise CallError(
+                    f"the column '{title}'{told} of '{self.name}' has missing values, first in row "
+                    f"{row + self.first}"
+                )
+            found.append(text)
+        return np.array(found, object)
 
     def seconds(self, title: str) -> tuple[np.ndarray, bool]:
         """A column of times in seconds `(rows,)`, and whether they are dates (then since 1970, UTC).
@@ -154,17 +164,19 @@ def _parquet(raw: bytes, path: Path, name: str) -> Table:
             f"'{name}' is a Parquet file, which pyarrow reads: pip install 'niwaki[series]'"
         ) from None
     try:
-        read = parquet.read_table(pyarrow.BufferReader(raw))
+        opened = parquet.ParquetFile(pyarrow.BufferReader(raw))
+        _distinct(opened.schema_arrow.names, name)
+        read = opened.read()
     except (pyarrow.ArrowException, OSError) as error:
         text = str(error).splitlines()[0]
         raise CallError(f"'{name}' cannot be read as a Parquet file: {text}") from None
-    _distinct(read.column_names, name)
     if not read.num_rows:
         raise CallError(f"'{name}' holds no rows")
     cells: dict[str, Sequence[Any]] = {}
     for title, column in zip(read.column_names, read.columns, strict=True):
+        # Whole numbers beyond 2^53 go to the nearest that float64 has, as those of CSV do.
         numeric = pyarrow.types.is_integer(column.type) or pyarrow.types.is_floating(column.type)
-        plain = column.cast(pyarrow.float64()) if numeric else column
+        plain = column.cast(pyarrow.float64(), safe=False) if numeric else column
         # Nanoseconds, which Python's dates do not have, are cut to microseconds.
         if pyarrow.types.is_timestamp(column.type):
             plain = column.cast(pyarrow.timestamp("us", column.type.tz), safe=False)

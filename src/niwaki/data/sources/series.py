@@ -10,11 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 
 from niwaki.core.contract import CallError, DataSpec, Real, ValueSpec
@@ -29,6 +29,8 @@ from niwaki.data.reading.windows import Windows, blocks, carried_on, cut
 from niwaki.data.splitting import SPLITS
 
 __all__ = ["SeriesOptions", "series"]
+
+_LARGEST = float(np.finfo(np.float32).max)  # what is beyond it counts as missing, as infinity does
 
 
 class SeriesOptions(Options):
@@ -66,7 +68,7 @@ class SeriesOptions(Options):
     known: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     calendar: tuple[Literal["hour", "weekday", "month"], ...] = ()
-    periods: tuple[float, ...] = ()
+    periods: tuple[Annotated[float, Field(gt=0)], ...] = ()
     span: tuple[float, float] | None = None
     resample: float | None = Field(default=None, gt=0)
     missing: Literal["drop", "mask"] = "drop"
@@ -74,6 +76,14 @@ class SeriesOptions(Options):
     future: int = Field(default=16, ge=1)
     stride: int = Field(default=1, ge=1)
     every: int = Field(default=1, ge=1)
+
+    @field_validator("channels", "known", "static", "calendar", "periods")
+    @classmethod
+    def _distinct(cls, named: tuple[Any, ...]) -> tuple[Any, ...]:
+        twice = [one for i, one in enumerate(named) if one in named[:i]]
+        if twice:
+            raise ValueError(f"must name each once, and names '{twice[0]}' twice")
+        return named
 
 
 @dataclass
@@ -115,7 +125,7 @@ def series(config: DataConfig, options: SeriesOptions, progress: Progress | None
         text = f"{found.missing} windows hold missing values or infinite ones and were set aside"
         findings.append(Finding("warning", "not finite", text))
     assignment = np.array(found.splits, dtype=np.int64)
-    _enough(assignment, options)
+    _enough(assignment, options, found.missing)
     x = torch.from_numpy(np.stack(found.windows).transpose(0, 2, 1))
     step = first.step
     rate = float(f"{1 / (step * options.every):.9g}") if step else None  # without the rounding of times
@@ -223,16 +233,18 @@ def _table(recording: Recording, channels: Sequence[str], options: SeriesOptions
     for period in options.periods:
         angle = 2 * math.pi * times / period  # type: ignore[operator]
         columns += [np.sin(angle), np.cos(angle)]
-    return np.stack(columns, 1)
+    table = np.stack(columns, 1)
+    return np.where(np.abs(table) <= _LARGEST, table, math.nan)
 
 
-def _enough(assignment: np.ndarray, options: SeriesOptions) -> None:
+def _enough(assignment: np.ndarray, options: SeriesOptions, missing: int) -> None:
     counts = np.bincount(assignment, minlength=len(SPLITS))
+    less = f" ({missing} of all blocks were set aside for missing values)" if missing else ""
     for k, name in enumerate(SPLITS):
         if counts[k] == 0:
             raise CallError(
                 f"the {name} block of time is too short for a window of {options.past} + {options.future} "
-                "steps; shorten data.past, data.future or data.every, or give more data"
+                f"steps{less}; shorten data.past, data.future or data.every, or give more data"
             )
 
 
