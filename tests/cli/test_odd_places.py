@@ -224,6 +224,7 @@ def _cache(value: str) -> Callable[[pytest.MonkeyPatch], None]:
     return lambda monkeypatch: monkeypatch.setenv("NIWAKI_CACHE", value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "is_told"),
     [

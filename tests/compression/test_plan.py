@@ -42,6 +42,7 @@ def plan(*steps: Any, **settings: Any) -> CompressConfig:
     return CompressConfig(steps=steps, measure=False, **settings)
 
 
+@pytest.mark.slow
 def test_the_whole_plan_on_a_gan(tmp_path: Path) -> None:
     model = small_models.gan("transposed", width=32).eval()
     before = copy.deepcopy(model.state_dict())

@@ -101,6 +101,7 @@ def test_a_measurement_of_a_bundle_round_trips_through_json(exported: Callable, 
     assert Measurement.from_json(json.loads(json.dumps(jsonable(found)))) == found
 
 
+@pytest.mark.slow
 def test_a_model_counts_its_own_evaluations(build: Callable) -> None:
     found = measure_model(build("denoiser"), batches=(1,), rounds=1)
     assert found.evaluations == 12  # six steps, guided

@@ -82,6 +82,7 @@ def test_convolutions_linears_and_attention_of_a_denoiser_run_on_integers(quanti
     assert counts["quantized"] == counts["total"] == 17
 
 
+@pytest.mark.slow
 def test_products_of_activations_are_quantized_when_asked(exported: Callable, tmp_path: Path) -> None:
     model, paths = exported("denoiser")
     file = tmp_path / "a.onnx"

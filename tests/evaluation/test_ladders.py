@@ -101,6 +101,7 @@ def test_dice_fail_on_every_corruption(modes: Dataset) -> None:
     assert failed >= {"noise", "contrast", "modes"}
 
 
+@pytest.mark.slow
 def test_the_classifier_is_fit_for_digits(digits: Any) -> None:
     found = check_extractor(digits.extractors[0], digits.dataset)
     assert found.fit, found.text

@@ -125,6 +125,7 @@ def of_modes() -> Margin:
     return diversity_margin([neighbourhood(real, before)], [mode], 300, 0)
 
 
+@pytest.mark.slow
 def test_hardly_any_lost_mode_passes_as_none(of_modes: Margin) -> None:
     assert of_modes.calibrated
     lost, intact = ([scene("drop", share, 600, 300, s)[1] for s in range(60)] for share in (0.05, 0.0))

@@ -34,14 +34,21 @@ def everything(digits: Any) -> Any:
     )
 
 
-MOTION = {"temporal_consistency", "motion_error", "position_error"}
+MOTION = {
+    "temporal_consistency", "motion_error", "position_error", "frames_recognised", "same_all_along"
+}  # fmt: skip
 """Of clips alone; `test_motion.py` has them."""
+
+SERIES = {"autocorrelation_distance", "spectrum_distance", "discriminative_score", "predictive_score"}
+"""Of series alone; `test_scenarios.py` has them."""
+
+OTHERS = MOTION | SERIES
 
 
 def test_every_metric_can_be_asked_for_and_stands_beside_its_floor(everything: Any) -> None:
     sets = {m for found in everything.metrics.values() for m in found}
-    assert sets == {*measures(), "recognised"} - MOTION
-    assert {set_: set(why) for set_, why in everything.left_out.items()} == {"any features": MOTION}
+    assert sets == {*measures(), "recognised"} - OTHERS
+    assert {set_: set(why) for set_, why in everything.left_out.items()} == {"any features": OTHERS}
     for found in everything.metrics.values():
         for name, result in found.items():
             assert result.floor is not None, name
@@ -181,5 +188,5 @@ def test_all_are_those_that_the_data_and_the_extractors_allow() -> None:
     found = evaluate(rng.normal(size=(100, 6)), None, dataset, [Identity()], metrics=("all",))
     told = set(found.metrics["identity"]) | set(found.left_out.get("identity", {}))
     of_images = {"inception_score", "ms_ssim", "modes_reached", "modes_divergence"}
-    assert told == set(measures()) - of_images - MOTION
+    assert told == set(measures()) - of_images - OTHERS
     assert EvaluateConfig(metrics=["all"]).metrics == ("all",)

@@ -47,8 +47,8 @@ def test_only_the_logits_of_answers_get_a_gradient(
     batch, held = chats(), {}
     logits = type(model).logits
 
-    def kept(self: TokenModel, x: torch.Tensor, *labels: torch.Tensor) -> torch.Tensor:
-        held["logits"] = logits(self, x, *labels)
+    def kept(self: TokenModel, x: torch.Tensor, *labels: torch.Tensor, **more: Any) -> torch.Tensor:
+        held["logits"] = logits(self, x, *labels, **more)
         held["logits"].retain_grad()
         return held["logits"]
 

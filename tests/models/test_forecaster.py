@@ -197,7 +197,9 @@ def test_channels_of_a_path_agree_as_their_ranks_did() -> None:
     assert model.sampler().to_json()["factor"]
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize(
+    "name", [n if n == "quantiles" else pytest.param(n, marks=pytest.mark.slow) for n in HEADS]
+)
 def test_a_bundle_draws_the_same_paths(name: str, tmp_path: Path) -> None:
     model = make("forecaster", FORECASTS, head=name).eval()
     model.correlation.fill_(0.7)

@@ -35,10 +35,20 @@ from niwaki.data.inputs import make_inputs
 from niwaki.models.registry import presets
 from niwaki_runtime.programs import graphs_of
 
+HEAVY = {
+    "ddpm-patches", "edm-patches", "flow-matching-patches", "gated-pixelcnn-tall",
+    "latent-diffusion-patches", "latent-diffusion-tall", "tarflow-clips", "tarflow-tall", "var-patches",
+    "video-diffusion-predictions", "video-gpt-clips", "video-gpt-clips-books,codes",
+    "video-gpt-clips-codebook,codes,dim,conditional", "video-gpt-predictions", "vqvae-patches", "vqvae-tall",
+}  # fmt: skip
+"""Many calls of the network for large samples; each of these models is tried on others, too."""
+
 CASES = list(cases())
 
 
-@pytest.fixture(params=CASES, ids=str)
+@pytest.fixture(
+    params=[pytest.param(c, marks=pytest.mark.slow) if str(c) in HEAVY else c for c in CASES], ids=str
+)
 def case(request: pytest.FixtureRequest) -> Case:
     return request.param
 

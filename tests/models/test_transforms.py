@@ -191,6 +191,7 @@ class Both(torch.nn.Module):
         return z, logdet, self.transform.inverse(x, said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "transform",
     [

@@ -94,6 +94,7 @@ def test_it_is_plain_data_and_its_options_are_the_samplers() -> None:
         sampler_from_json({**sampler.to_json(), "sampler": OneShot().to_json()})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddpm", pytest.param("edm", marks=pytest.mark.slow)])
 def test_a_model_and_its_bundle_inpaint_alike(name: str, tmp_path: Path) -> None:
     torch.manual_seed(0)

@@ -42,6 +42,7 @@ PLAN = [
 ]
 
 
+@pytest.mark.slow
 def test_an_outside_dcgan_is_compressed_and_judged(tmp_path: Path) -> None:
     digits = data.load(data.DataConfig(source="digits"))
     model = niwaki.adapt(outside_dcgan(), latent=(100, 1, 1), spec=digits.spec)

@@ -174,7 +174,7 @@ def config(**settings: Any) -> QuantizeConfig:
 
 
 @pytest.mark.parametrize(
-    "name", ["gan", "transposed", "flow", pytest.param("diffusion", marks=pytest.mark.slow)]
+    "name", ["transposed", *(pytest.param(n, marks=pytest.mark.slow) for n in ("gan", "flow", "diffusion"))]
 )
 def test_models_err_less_and_the_engines_compute_what_torch_does(name: str, tmp_path: Path) -> None:
     model, errors = lively(name), []

@@ -67,7 +67,8 @@ def config(**settings: Any) -> QuantizeConfig:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.slow) if n in ("diffusion", "hard") else n for n in SHAPES]
+    "name",
+    [pytest.param(n, marks=pytest.mark.slow) if n in ("diffusion", "flow", "hard") else n for n in SHAPES],
 )
 def test_every_shape_is_quantized_and_the_engines_compute_what_torch_does(name: str, tmp_path: Path) -> None:
     model = lively(name)
