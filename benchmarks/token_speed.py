@@ -205,7 +205,7 @@ def main() -> int:
     torch.set_num_threads(given.threads)
     console = Console(stderr=True)
     try:
-        directory = RunDirectory(given.run)
+        directory = RunDirectory.open(given.run)
         recipe = load_recipe(directory.path / "recipe.yaml")
         dataset = load(recipe.data)
         file = next(directory.path.glob("*.niwaki"))
