@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 from niwaki_runtime.samplers.reading import carry
 
@@ -79,7 +80,7 @@ class AutoregressiveFlow(Sampler):
         out = graphs[self.end](x.reshape(noise.n, self.tokens * self.width))
         if progress:
             progress(self.evaluations(), self.evaluations())
-        return out[0] if isinstance(out, tuple) else out
+        return outputs(out)[0]
 
     def graphs_used(self) -> tuple[str, ...]:
         return (*self.blocks, self.end)

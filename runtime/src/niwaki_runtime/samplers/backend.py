@@ -9,7 +9,7 @@ import numpy as np
 
 from niwaki_runtime import noise
 
-__all__ = ["Array", "Backend", "Noise", "NumpyBackend", "Runner", "State"]
+__all__ = ["Array", "Backend", "Noise", "NumpyBackend", "Runner", "State", "outputs"]
 
 Array = Any  # a numpy array or a torch tensor: whatever the backend makes
 
@@ -43,6 +43,11 @@ class Runner(Protocol):
     def state(self) -> tuple[State, ...]: ...
 
     def __call__(self, *inputs: Array) -> Any: ...
+
+
+def outputs(out: Any) -> tuple[Array, ...]:
+    """What a runner gave, as a tuple also where it is one output."""
+    return out if isinstance(out, tuple) else (out,)
 
 
 class Backend(Protocol):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 
 __all__ = ["BitsBack"]
@@ -76,7 +77,7 @@ class BitsBack(Sampler):
             if progress:
                 progress(i + 1, len(self.groups) + 1)
         out = graphs[self.likelihood](u, *asked)
-        weights = out[0] if isinstance(out, tuple) else out
+        weights = outputs(out)[0]
         top = xp.max(weights, axis=-1, keepdims=True)
         log_p = weights - top - xp.log(xp.sum(xp.exp(weights - top), axis=-1, keepdims=True))
         levels = weights.shape[-1]

@@ -12,6 +12,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers.autoregressive import Autoregressive
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.reading import carry
 from niwaki_runtime.samplers.tokens import log_probability
@@ -57,7 +58,7 @@ class DirectCoding(Sampler):
         """Samples `(n, *shape)` → their tokens `(n, length)` int64."""
         if self.read:
             out = graphs[self.read](x)
-            x = out[0] if isinstance(out, tuple) else out
+            x = outputs(out)[0]
         return np.asarray(backend.numpy(x), np.int64).reshape(len(x), self.length)
 
     def __call__(
@@ -78,7 +79,7 @@ class DirectCoding(Sampler):
         for at in range(self.length):
             place = backend.asarray(np.array([at], np.int64))
             out = graph(backend.asarray(fed[:, at].copy()), place, *asked, *state)
-            logits, *news = out if isinstance(out, tuple) else (out,)
+            logits, *news = outputs(out)
             state = carry(state, news, graph.state, at)
             nats -= log_probability(backend.numpy(logits), found[:, at])
             if progress:

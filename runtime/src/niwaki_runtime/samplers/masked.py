@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.tokens import Chooses, log_probability
 
@@ -107,7 +108,7 @@ class Masked(Chooses, Sampler):
             due = open_ & (turn == step if turn is not None else more[:, step, None])
             if due.any():
                 out = graph(backend.asarray(tokens.copy()), *asked)
-                logits = backend.numpy(out[0] if isinstance(out, tuple) else out)
+                logits = backend.numpy(outputs(out)[0])
                 # A place that is set once needs one number, whatever the step.
                 u = noise.uniform(self.length, draw=0 if turn is not None else step)
                 made = np.zeros_like(tokens)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.tokens import log_probability
 
@@ -62,7 +63,7 @@ class MaskedBound(Sampler):
             places = noise.uniform(self.length, stream="step", draw=draw)
             hidden = places.argsort(1, kind="stable").argsort(1, kind="stable") < count
             out = graph(backend.asarray(np.where(hidden, self.mask, x)), *asked)
-            logits = backend.numpy(out[0] if isinstance(out, tuple) else out)
+            logits = backend.numpy(outputs(out)[0])
             said = np.zeros(x.shape)
             rows = max(1, _HELD // logits[0].size)
             for part in (slice(at, at + rows) for at in range(0, noise.n, rows)):

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.reading import carry
 from niwaki_runtime.samplers.tokens import Chooses
@@ -62,7 +63,7 @@ class NextScale(Chooses, Sampler):
         for scale, count in enumerate(self.counts):
             at = backend.asarray(np.array([scale], dtype=np.int64))
             out = graph(backend.asarray(codes.copy()), at, *asked, *state)
-            rows, *news = out if isinstance(out, tuple) else (out,)
+            rows, *news = outputs(out)
             state = carry(state, news, graph.state, start)
             logits = backend.numpy(rows[:, :count])
             u = noise.uniform(count, draw=scale)

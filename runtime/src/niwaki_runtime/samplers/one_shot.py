@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 
 __all__ = ["OneShot"]
@@ -47,7 +48,7 @@ class OneShot(Sampler):
         out = graphs[self.graph](*inputs)
         if progress:
             progress(1, 1)
-        return out[0] if isinstance(out, tuple) else out
+        return outputs(out)[0]
 
     def draws_latents(self, graph: str | None = None) -> bool:
         return self.latent is not None and graph in (None, self.graph)

@@ -11,6 +11,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.heads import Head, Quantiles, head_from_json
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
 
 __all__ = ["Paths"]
@@ -65,7 +66,7 @@ class Paths(Sampler):
     ) -> Array:
         backend = noise.backend
         out = graphs[self.graph](*(conditions[name] for name in self.conditions))
-        parameters = backend.numpy(out[0] if isinstance(out, tuple) else out)
+        parameters = backend.numpy(outputs(out)[0])
         fresh = np.asarray(backend.numpy(noise.normal(self.shape)), np.float64)
         z = along(together(fresh, self.factor), self.correlation) * self.temperature
         if progress:

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 from niwaki_runtime.samplers.reading import carry
 from niwaki_runtime.samplers.tokens import Chooses
@@ -88,7 +89,7 @@ class Raster(Chooses, Sampler):
                 here = nothing.copy()
                 for k in range(count):
                     out = channel(hidden, backend.asarray(here))
-                    logits = backend.numpy(out[0] if isinstance(out, tuple) else out)[:, k]
+                    logits = backend.numpy(outputs(out)[0])[:, k]
                     place = (i * width + j) * count + k
                     here[:, k] = choice(logits, noise.uniform(draw=place))
                 made[:, :, i, j] = left = here

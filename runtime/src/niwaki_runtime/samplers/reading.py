@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Backend, Runner, State
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Reader:
     def _call(self, graph: Runner, tokens: np.ndarray, at: int, *further: Array) -> Array:
         place = self._backend.asarray(np.array([at], dtype=np.int64))
         out = graph(self._backend.asarray(tokens), place, *further, *self._asked, *self._state)
-        said, *news = out if isinstance(out, tuple) else (out,)
+        said, *news = outputs(out)
         self._state = carry(self._state, news, graph.state, at)
         return said
 

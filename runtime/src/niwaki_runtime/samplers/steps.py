@@ -11,6 +11,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.heads import Head, Quantiles, head_from_json
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 from niwaki_runtime.samplers.paths import check_factor, shares, together
 from niwaki_runtime.samplers.reading import carry
@@ -84,7 +85,7 @@ class Steps(Sampler):
             else:
                 place = backend.asarray(np.array([self.begin + t], np.int64))
                 out, declared = step(backend.asarray(value), place, *asked, *state), step.state
-            said, *news = out if isinstance(out, tuple) else (out,)
+            said, *news = outputs(out)
             state = carry(state, news, declared, 0)
             drawn = self.head.quantile(backend.numpy(said), u[..., t])
             if self.low is not None or self.high is not None:

@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 
 __all__ = ["StyleBased"]
@@ -53,7 +54,7 @@ class StyleBased(Sampler):
         out = graphs[self.graph](z, layers, *(conditions[name] for name in self.conditions), psi)
         if progress:
             progress(1, 1)
-        return out[0] if isinstance(out, tuple) else out
+        return outputs(out)[0]
 
     def draws_latents(self, graph: str | None = None) -> bool:
         return graph in (None, self.graph)
