@@ -109,6 +109,22 @@ class Gpt(nn.Module):
         return F.linear(self.norm(h), self.embed.weight)[..., : self.tokens]
 
 
+def take_step(
+    model: nn.Module,
+    logits_of: Callable[[Tensor], Tensor],
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    bf16: bool,
+) -> None:
+    """One step of a plain loop on tokens `(n, T)`; `logits_of` gives those of each by what stands before."""
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        logits = logits_of(x)
+    F.cross_entropy(logits.float().flatten(0, 1), x.flatten()).backward()
+    nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def nanogpt(recipe: Recipe, dataset: Dataset, *, steps: int, seed: int, rate: float) -> tuple[Scores, int]:
     """Trained by nanoGPT's recipe; and its parameters."""
     config = recipe.model_settings
@@ -126,13 +142,7 @@ def nanogpt(recipe: Recipe, dataset: Dataset, *, steps: int, seed: int, rate: fl
         falling = 0.1 + 0.45 * (1 + math.cos(math.pi * max(0, step - warm) / max(1, steps - warm)))
         for group in optimizer.param_groups:
             group["lr"] = rate * min(1.0, (step + 1) / warm) * falling
-        x = feeder.batch(step).x
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = model(x)
-        F.cross_entropy(logits.float().flatten(0, 1), x.flatten()).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        take_step(model, model, optimizer, feeder.batch(step).x, bf16)
     model.eval()
 
     def log_prob(x: Tensor) -> Tensor:

@@ -31,8 +31,7 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
-from text import nanogpt, ours
-from torch import nn
+from text import nanogpt, ours, take_step
 
 import niwaki_runtime
 from niwaki.core.contract import NiwakiError
@@ -76,15 +75,12 @@ def loop(recipe: Recipe, dataset: Dataset, *, steps: int, attention: str, **_: A
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1, fused=True)
     feeder = Feeder(dataset.train, recipe.train.batch, seed=0)  # type: ignore[union-attr]
     bf16 = has_bf16(torch.device("cpu"))
+
+    def logits_of(x: torch.Tensor) -> Any:
+        return model(F.pad(x[:, :-1], (1, 0), value=dataset.spec.levels)).logits
+
     for step in range(steps):
-        x = feeder.batch(step).x
-        fed = F.pad(x[:, :-1], (1, 0), value=dataset.spec.levels)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = model(fed).logits
-        F.cross_entropy(logits.float().flatten(0, 1), x.flatten()).backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        take_step(model, logits_of, optimizer, feeder.batch(step).x, bf16)
 
 
 def training_ways(recipe: Recipe, dataset: Dataset) -> dict[str, Way]:

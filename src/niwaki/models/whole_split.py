@@ -34,13 +34,8 @@ def read_split(batches: Callable[[int], Batch], values: Callable[[Batch], Tensor
         seen |= fresh
         rows.append(values(batch))
         places.append(batch.index)
-    position, first = _first_of_each(torch.cat(places))
-    return torch.cat(rows)[first[position.argsort()]]
-
-
-def _first_of_each(places: Tensor) -> tuple[Tensor, Tensor]:
-    """The different numbers of `places` `(n,)`, and where each of them stands first."""
-    different, inverse = places.unique(return_inverse=True)
-    first = torch.full_like(different, len(places))
-    at = torch.arange(len(places), device=places.device)
-    return different, first.scatter_reduce(0, inverse, at, "amin")
+    different, which = torch.cat(places).unique(return_inverse=True)
+    read = torch.cat(rows)
+    found = read.new_empty((len(different), *read.shape[1:]))
+    found[which] = read  # a sample that came again has the same values
+    return found

@@ -13,7 +13,7 @@ from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki.uses.paths import files_below
 from niwaki.uses.reading import are_arrays, read_exactly, read_samples, read_texts
 from niwaki.uses.reading_sounds import read_recordings
-from niwaki_runtime.codec import Codec, Decoded, RecordingCodec, TextCodec, is_sound, open_codec
+from niwaki_runtime.codec import Codec, Coded, Decoded, RecordingCodec, TextCodec, is_sound, open_codec
 from niwaki_runtime.sounds import RATE, wav
 from niwaki_runtime.specs import ConditionSpec, resolve
 
@@ -65,22 +65,32 @@ class Encode(Use):
         )  # fmt: skip
         size = sum(p.stat().st_size for p in files_below(call.files))
         per_value = 8.0 * coded.payload / (len(x) * codec.spec.size)
-        return Outcome(
-            record={
-                "n": len(x),
-                "bytes": len(coded.data),
-                "payload": coded.payload,
-                "bits_per_dim": per_value,
-                "bytes_before": size,
-                "lossless": not options.lossy,
-            },
-            lines=[
-                f"{len(x)} samples in {len(coded.data):,} bytes ({per_value:.3f} bits per value"
-                f"{'' if options.lossy else ', without loss'}); the files were {size:,} bytes"
-            ],
-            data=coded.data,
-            ending=".nwk",
-        )
+        return _coded_file(
+            coded, f"{len(x)} samples", f"{per_value:.3f} bits per value", size, options.lossy,
+            n=len(x), bits_per_dim=per_value,
+        )  # fmt: skip
+
+
+def _coded_file(
+    coded: Coded, what: str, cost: str, size: int, lossy: bool, *, n: int, **rate: float
+) -> Outcome:
+    """What was coded as one file. what, cost: in words; size: bytes of the files; rate: for the record"""
+    return Outcome(
+        record={
+            "n": n,
+            "bytes": len(coded.data),
+            "payload": coded.payload,
+            **rate,
+            "bytes_before": size,
+            "lossless": not lossy,
+        },
+        lines=[
+            f"{what} in {len(coded.data):,} bytes ({cost}{'' if lossy else ', without loss'}); "
+            f"the files were {size:,} bytes"
+        ],
+        data=coded.data,
+        ending=".nwk",
+    )
 
 
 def _encode_texts(call: Call, codec: Codec, options: EncodeOptions) -> Outcome:
@@ -92,22 +102,10 @@ def _encode_texts(call: Call, codec: Codec, options: EncodeOptions) -> Outcome:
         progress=call.progress,
     )  # fmt: skip
     per_byte = 8.0 * coded.payload / max(1, size)
-    return Outcome(
-        record={
-            "n": len(texts),
-            "bytes": len(coded.data),
-            "payload": coded.payload,
-            "bits_per_byte": per_byte,
-            "bytes_before": size,
-            "lossless": True,
-        },
-        lines=[
-            f"{len(texts)} texts in {len(coded.data):,} bytes ({per_byte:.3f} bits per byte, without loss); "
-            f"the files were {size:,} bytes"
-        ],
-        data=coded.data,
-        ending=".nwk",
-    )
+    return _coded_file(
+        coded, f"{len(texts)} texts", f"{per_byte:.3f} bits per byte", size, False,
+        n=len(texts), bits_per_byte=per_byte,
+    )  # fmt: skip
 
 
 def _encode_recordings(call: Call, codec: Codec, options: EncodeOptions) -> Outcome:
@@ -122,23 +120,10 @@ def _encode_recordings(call: Call, codec: Codec, options: EncodeOptions) -> Outc
     )  # fmt: skip
     seconds = steps / (codec.spec.rate or RATE)
     rate = 8.0 * coded.payload / seconds
-    return Outcome(
-        record={
-            "n": len(sounds),
-            "bytes": len(coded.data),
-            "payload": coded.payload,
-            "seconds": seconds,
-            "bits_per_second": rate,
-            "bytes_before": size,
-            "lossless": not options.lossy,
-        },
-        lines=[
-            f"{len(sounds)} recordings of {seconds:.2f} s in {len(coded.data):,} bytes ({rate:,.0f} bits per "
-            f"second{'' if options.lossy else ', without loss'}); the files were {size:,} bytes"
-        ],
-        data=coded.data,
-        ending=".nwk",
-    )
+    return _coded_file(
+        coded, f"{len(sounds)} recordings of {seconds:.2f} s", f"{rate:,.0f} bits per second", size,
+        options.lossy, n=len(sounds), seconds=seconds, bits_per_second=rate,
+    )  # fmt: skip
 
 
 @register_use("decode")

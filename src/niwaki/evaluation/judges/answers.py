@@ -83,11 +83,10 @@ class Answers(Judge):
             )
         counted = first_rows(dataset.split(split), ANSWERS, n) > 0
         share = _frequencies(dataset)
-        nats, random = [], []
-        for i, (rows, log_p) in _with_places(
-            forced_windows(runner, dataset, split, tokens, self.tools.on_progress)
-        ):
-            each, mask = np.take_along_axis(log_p, rows[..., None], -1)[..., 0], counted[i : i + len(rows)]
+        nats, random, at = [], [], 0
+        for rows, log_p in forced_windows(runner, dataset, split, tokens, self.tools.on_progress):
+            each, mask = np.take_along_axis(log_p, rows[..., None], -1)[..., 0], counted[at : at + len(rows)]
+            at += len(rows)
             nats.append(-(each * mask).sum(1))
             random.append(-(mixed(each, share[rows]) * mask).sum(1))
         arrays = {"nats": np.concatenate(nats), "tokens": counted.sum(1)}
@@ -160,14 +159,6 @@ class Answers(Judge):
                 _, said = _figures(dataset, evidence.split, evidence.arrays["made"], False)
                 details.setdefault("right", {})[side] = said["right"]
         return Verdicts(self.name, before.n, axes, details, {"rise": second - first})
-
-
-def _with_places(blocks: Any) -> Any:
-    """Each block with the number of its first row."""
-    at = 0
-    for rows, log_p in blocks:
-        yield at, (rows, log_p)
-        at += len(rows)
 
 
 def _frequencies(dataset: Dataset) -> np.ndarray:
