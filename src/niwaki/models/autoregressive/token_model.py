@@ -30,6 +30,7 @@ from niwaki.core.contract import (
 )
 from niwaki.models.autoregressive.token_network import TokenNetwork, TokenNetworkConfig
 from niwaki.models.whole_split import read_split
+from niwaki.nn.layers.match_model import MatchModel
 from niwaki.nn.layers.ngram_memory import MemoryConfig, NgramMemory, Own
 from niwaki.nn.unrolled import Onward, Reading, drawn, unrolled_graph
 from niwaki_runtime.programs import BITS, CODEC
@@ -48,11 +49,14 @@ class TokenModelConfig(TokenNetworkConfig):
     unroll: tokens that are drawn in one call of the network, where temperature alone chooses; a small network
             is called at less cost so
     memory: what followed the last tokens in the training text is counted, and helps to say what follows
+    matches: what followed the last tokens earlier in the same sequence helps too, wherever at most so many of
+            them stood there; 0 looks for nothing
     """
 
     prompt: int | None = Field(None, ge=0)
     unroll: int = Field(1, ge=1, le=64, exclude_if=lambda value: value == 1)
     memory: MemoryConfig | None = Field(None, exclude_if=lambda value: value is None)
+    matches: int = Field(0, ge=0, le=64, exclude_if=lambda value: value == 0)
 
 
 class TokenModel(TokenNetwork):
@@ -71,15 +75,17 @@ class TokenModel(TokenNetwork):
     begun_by = (PROMPT,)
     config: TokenModelConfig
     memory: NgramMemory | None
+    matches: MatchModel | None
 
     def finish(self, depth: int, added: tuple[str, ...], inputs: int | None = None) -> None:
         super().finish(depth, added, inputs)
-        asked = self.config.memory
+        asked, longest = self.config.memory, self.config.matches
         width = inputs or self.config.width
         self.memory = None if asked is None else NgramMemory(asked, self.tokens, width)
+        self.matches = MatchModel(longest, self.tokens, width) if longest else None
 
     def phases(self) -> tuple[Phase, ...]:
-        more = () if self.memory is None else ("memory",)
+        more = tuple(name for name in ("memory", "matches") if getattr(self, name) is not None)
         return tuple(replace(phase, parameters=(*phase.parameters, *more)) for phase in super().phases())
 
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
@@ -125,7 +131,13 @@ class TokenModel(TokenNetwork):
         fed = F.pad(x[:, :-1], (1, 0), value=self.tokens)
         stream = self.think(self.drop(self._enter(fed, labels)))
         logits = self._leave(stream)
-        return logits if self.memory is None else self.memory(logits, stream, self.memory.contexts(fed), own)
+        if self.memory is not None:
+            logits = self.memory(logits, stream, self.memory.contexts(fed), own)
+        if self.matches is not None and self.training:
+            logits = self.matches.read(logits, stream, fed)
+        elif self.matches is not None:
+            logits = self.matches(logits, stream, fed, torch.arange(fed.shape[1], device=fed.device))
+        return logits
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Cross-entropy of the next token, in nats per token: of all tokens, or of those that the column
@@ -150,12 +162,24 @@ class TokenModel(TokenNetwork):
         """Tokens `(n, t)` from `position` on → their logits `(n, t, tokens)`, new state; rest: labels,
         state."""
         labels, state = rest[: len(self.label_conditions)], rest[len(self.label_conditions) :]
-        if self.memory is None:
+        if not self._remembers:
             x, *news = self.advance(self._enter(tokens, labels), position, state)
             return (self._leave(x), *news)
         x, *news = self.advance(self._enter(tokens, labels), position, state[:-1])
-        context = self.memory.contexts(tokens, self.memory.before(state[-1], position))
-        return (self.memory(self._leave(x), x, context), *news, tokens.to(state[-1].dtype))
+        logits, read = self._leave(x), state[-1]
+        if self.memory is not None:
+            context = self.memory.contexts(tokens, self.memory.before(read, position))
+            logits = self.memory(logits, x, context)
+        if self.matches is not None:
+            places = position + torch.arange(tokens.shape[1], device=tokens.device)
+            row = read.long().scatter(1, places.expand(len(tokens), -1), tokens)
+            logits = self.matches(logits, x, row, places)
+        return (logits, *news, tokens.to(read.dtype))
+
+    @property
+    def _remembers(self) -> bool:
+        """Whether the state holds the tokens that were read."""
+        return self.memory is not None or self.matches is not None
 
     def decode(self, token: Tensor, position: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """One token `(n,)` at `position` → logits `(n, tokens)` of the next, new state."""
@@ -181,7 +205,7 @@ class TokenModel(TokenNetwork):
     def graphs(self) -> dict[str, Graph]:
         labels = self._label_ports()
         held, stride = self.carried(), self.strides
-        if self.memory is not None:
+        if self._remembers:
             held = (*held, State("tokens_read", "tokens_read_new", (1, self.length)))
         place = Port("position", (1,), "int64", batch_axis=None, high=self.length - stride + 1)
         # One more than there are tokens: the one before the first.
