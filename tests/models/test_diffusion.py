@@ -18,7 +18,7 @@ def levels(schedule: str, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
     return path.levels(torch.arange(steps))
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "sigmoid"])
 @pytest.mark.parametrize("steps", [2, 50, 1000])
 def test_levels_are_finite_at_both_ends_fall_and_preserve_variance(schedule: str, steps: int) -> None:
     a, s = levels(schedule, steps)

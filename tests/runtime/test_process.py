@@ -26,6 +26,7 @@ from niwaki_runtime.process.schedules import alpha_bars, timesteps
 PROCESSES: list[Process] = [
     VariancePreserving(),
     VariancePreserving("linear(0.001, 0.02)", 200, "leading", 1, "zero"),
+    VariancePreserving("sigmoid", zero_terminal_snr=True),
     Karras(),
     Karras(sigma_min=0.01, sigma_max=20.0, rho=5.0, spacing="trailing", sigma_data=0.7),
     LinearPath(),
@@ -68,6 +69,8 @@ def test_all_predictions_agree_at_every_time(process: Process) -> None:
     for a, s in process.levels(9)[:-1]:
         x = a * x0 + s * eps
         for prediction in process.predictions:
+            if prediction == "epsilon" and process == PROCESSES[2]:
+                continue  # refused: pure noise says nothing of x₀
             known = process.conversion(prediction)
             found = known.to_x0_eps(x, known.target(x0, eps, a, s), a, s)
             scale = max(1.0, 1.0 / a if a else 1.0, s / a if a else 1.0, 1.0 / s)
@@ -86,6 +89,36 @@ def test_variance_preserving_is_its_table(spacing: str) -> None:
     # Between two timesteps σ/α is interpolated.
     ratio = [s / a for a, s in map(process.alpha_sigma, (40, 40.25, 41))]
     assert ratio[1] == pytest.approx(0.75 * ratio[0] + 0.25 * ratio[2], rel=1e-12)
+
+
+def test_sigmoid_falls_as_the_sigmoid_does() -> None:
+    """Jabri et al. 2022: ᾱ(u) = (σ(3) − σ(6u − 3)) / (σ(3) − σ(−3)); half of the signal is left half-way."""
+    bars = alpha_bars("sigmoid", 1000)
+    u = (np.arange(1000) + 1) / 1000
+    low, high, at = (1 / (1 + np.exp(-v)) for v in (-3.0, 3.0, 6 * u - 3))
+    np.testing.assert_allclose(bars[:-1], ((high - at) / (high - low))[:-1], rtol=1e-9)
+    assert bars[499] == pytest.approx(0.5)
+    assert 0.0 < bars[-1] < 1e-5
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear", "sigmoid", "scaled_linear"])
+def test_zero_terminal_snr_is_diffusers_rescaling(schedule: str) -> None:
+    diffusers = pytest.importorskip("diffusers.schedulers.scheduling_ddim")
+    torch = pytest.importorskip("torch")
+    betas = 1.0 - np.array(alpha_bars(schedule, 100)) / np.array([1.0, *alpha_bars(schedule, 100)[:-1]])
+    rescaled = diffusers.rescale_zero_terminal_snr(torch.tensor(betas, dtype=torch.float64))
+    wanted = torch.cumprod(1.0 - rescaled, 0).numpy()
+    found = alpha_bars(schedule, 100, True)
+    np.testing.assert_allclose(found, wanted, atol=1e-12)
+    assert found[-1] == 0.0
+    assert found[0] == pytest.approx(alpha_bars(schedule, 100)[0], rel=1e-12)
+
+
+def test_levels_beside_pure_noise_are_finite() -> None:
+    process = VariancePreserving("cosine", 50, zero_terminal_snr=True)
+    a, s = process.alpha_sigma(48.5)
+    assert 0.0 < a < process.alpha_sigma(48)[0]
+    assert a * a + s * s == pytest.approx(1.0)
 
 
 def test_karras_times_are_those_of_the_paper() -> None:
@@ -167,6 +200,8 @@ def test_training_times_have_the_distribution_that_is_said() -> None:
         ({"kind": "karras", "spacing": "leading"}, "spacings karras, trailing"),
         ({"kind": "linear", "shift": 0.0}, "must be above 0"),
         ({"kind": "linear", "density": "normal"}, "has the densities"),
+        ({"kind": "variance_preserving", "train_steps": 1, "zero_terminal_snr": True}, "at least two"),
+        ({"kind": "variance_preserving", "schedule": "sigmoid(0.1, 0.2)"}, "a schedule that has a range"),
         ({"kind": "variance_preserving", "last": "dirty"}, "'clean' or at timestep 'zero'"),
     ],
 )

@@ -12,7 +12,7 @@ from functools import cache
 
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["SCHEDULES", "SPACINGS", "alpha_bars", "timesteps"]
+__all__ = ["RANGED", "SCHEDULES", "SPACINGS", "alpha_bars", "timesteps"]
 
 
 def _linear(steps: int, first: float = 1e-4, last: float = 0.02) -> list[float]:
@@ -34,25 +34,45 @@ def _cosine(steps: int) -> list[float]:
     return [min(1.0 - bar((i + 1) / steps) / bar(i / steps), 0.999) for i in range(steps)]
 
 
+def _sigmoid(steps: int) -> list[float]:
+    """ᾱ(u) falls as a sigmoid does from −3 to 3 (Jabri, Fleet & Chen 2022, with τ = 1), β at most
+    0.999."""
+
+    def bar(u: float) -> float:
+        low, high, at = (1.0 / (1.0 + math.exp(-v)) for v in (-3.0, 3.0, 6.0 * u - 3.0))
+        return (high - at) / (high - low)
+
+    return [min(1.0 - bar((i + 1) / steps) / bar(i / steps), 0.999) for i in range(steps)]
+
+
 SCHEDULES: dict[str, Callable[..., list[float]]] = {
     "cosine": _cosine,
     "linear": _linear,
     "scaled_linear": _scaled_linear,
+    "sigmoid": _sigmoid,
 }
-"""β of every timestep. All but `cosine` may be told their first and last β: `linear(0.0001, 0.02)`."""
+"""β of every timestep."""
+
+RANGED = ("linear", "scaled_linear")
+"""Those that may be told their first and last β: `linear(0.0001, 0.02)`."""
 
 
 @cache
-def alpha_bars(schedule: str, steps: int) -> tuple[float, ...]:
+def alpha_bars(schedule: str, steps: int, zero_terminal_snr: bool = False) -> tuple[float, ...]:
     """ᾱ_0 … ᾱ_{steps−1}: the share of signal left after each step of the forward process.
 
     schedule: a name, and perhaps its range of β: `scaled_linear(0.00085, 0.012)`
+    zero_terminal_snr: √ᾱ is moved and scaled so that none is left at the last step and the first stays as it
+                       is (Lin, Liu, Li & Yang 2023, Algorithm 1)
     Raises CallError for an unknown name, and for β that do not rise within (0, 1).
     """
     bars, product = [], 1.0
     for beta in _betas(schedule, steps):
         product *= 1.0 - beta
         bars.append(product)
+    if zero_terminal_snr:
+        first, last = math.sqrt(bars[0]), math.sqrt(bars[-1])
+        bars = [((math.sqrt(bar) - last) * first / (first - last)) ** 2 for bar in bars]
     return tuple(bars)
 
 
@@ -68,7 +88,7 @@ def _betas(schedule: str, steps: int) -> list[float]:
         raise CallError(
             f"the range of a noise schedule is written as 'linear(0.0001, 0.02)', not '{schedule}'"
         ) from None
-    if name == "cosine" or not 0.0 < first <= last < 1.0:
+    if name not in RANGED or not 0.0 < first <= last < 1.0:
         raise CallError(f"'{schedule}' must name a schedule that has a range, and β that rise within 0 … 1")
     return SCHEDULES[name](steps, first, last)
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.process import END, Process, VariancePreserving, process_from_json
+from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
 from niwaki_runtime.samplers.solvers import SOLVERS
 
@@ -41,6 +42,10 @@ class Diffusion(Sampler):
     guidance:         w in out = out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022); 1 is plain
                       conditional sampling
     guidance_batched: one call of 2n rather than two of n, whichever was measured faster
+    self_conditioning: the network's last input is the x₀ of the call before, at first zeros (Chen, Zhang &
+                      Hinton 2022)
+    learned_variance: the network's second output is the share v in ln Σ = v ln β + (1 − v) ln β̃, which the
+                      solver `ddpm` draws with (Nichol & Dhariwal 2021, Equation 15)
     schedule, train_steps, spacing, offset, last:
                       fields of the process that may be given (or overridden) beside it, as manifests of
                       schema 2 and earlier do; they are read from `process`, and None here
@@ -61,6 +66,8 @@ class Diffusion(Sampler):
     encoders: dict[str, str] = field(default_factory=dict)
     guidance: float = 1.0
     guidance_batched: bool = True
+    self_conditioning: bool = False
+    learned_variance: bool = False
     schedule: str | None = None
     train_steps: int | None = None
     spacing: str | None = None
@@ -101,25 +108,33 @@ class Diffusion(Sampler):
         times, levels = process.times(self.steps), process.levels(self.steps)
         read = process.conversion(self.prediction).to_x0_eps
         predict = self._predictor(graphs, noise, conditions)
-        done = 0
+        done, before, share = 0, None, None
 
         def model(x: Array, i: int) -> tuple[Array, Array]:
-            nonlocal done
+            nonlocal done, before, share
             a, s = levels[i]
-            out = predict(process.network_input(x, a, s), process.network_time(times[i]))
+            before = x * 0.0 if before is None else before
+            more = [before] if self.self_conditioning else []
+            out, *rest = predict(process.network_input(x, a, s), process.network_time(times[i]), *more)
+            share = rest[0] if self.learned_variance else None
             x0, eps = read(x, out, a, s)
             if self.clip > 0.0:
                 x0 = x0.clip(
                     -self.clip, self.clip
                 )  # the method: the namespaces' functions cost ten times as much
                 eps = (x - a * x0) / s if self.consistent else eps
+            before = x0
             done += self._per_call
             if progress:
                 progress(done, self.evaluations())
             return x0, eps
 
         def fresh(draw: int) -> Array:
-            return noise.normal(self.shape, stream="step", draw=draw)
+            drawn = noise.normal(self.shape, stream="step", draw=draw)
+            if self.solver != "ddpm" or share is None:
+                return drawn
+            # β̃ = (σ'/σ)² β, so √Σ = √β̃ (σ/σ')^v.
+            return drawn * (levels[draw][1] / levels[draw + 1][1]) ** share
 
         def projected(x: Array, i: int) -> Array:
             after = float(times[i + 1]) if i + 1 < len(times) else END
@@ -136,8 +151,9 @@ class Diffusion(Sampler):
 
     def _predictor(
         self, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
-    ) -> Callable[[Array, float], Array]:
-        """(x, t) → the network's output, guided where asked. Conditions are encoded here, once."""
+    ) -> Callable[..., tuple[Array, ...]]:
+        """(x, t, x₀ of before where it is asked for) → the network's outputs, the first guided where asked
+        and the others as conditioned. Conditions are encoded here, once."""
         graph, backend = graphs[self.graph], noise.backend
 
         def encode(values: Mapping[str, Array]) -> list[Array]:
@@ -153,7 +169,7 @@ class Diffusion(Sampler):
 
         n, w = noise.n, self.guidance
         if w == 1.0:
-            return lambda x, t: graph(x, clock(t, n), *asked)
+            return lambda x, t, *more: outputs(graph(x, clock(t, n), *asked, *more))
         # What has no null value (a picture to enlarge, say) is asked both times.
         nothing = {k: v * 0 + self.null[k] if k in self.null else v for k, v in conditions.items()}
         empty = encode(nothing)
@@ -161,15 +177,17 @@ class Diffusion(Sampler):
             xp = backend.namespace(asked[0])
             both = [xp.concat([c, e], axis=0) for c, e in zip(asked, empty, strict=True)]
 
-            def once(x: Array, t: float) -> Array:
-                out = graph(xp.concat([x, x], axis=0), clock(t, 2 * n), *both)
-                return out[n:] + w * (out[:n] - out[n:])
+            def once(x: Array, t: float, *more: Array) -> tuple[Array, ...]:
+                twins = [xp.concat([v, v], axis=0) for v in (x, *more)]
+                out, *rest = outputs(graph(twins[0], clock(t, 2 * n), *both, *twins[1:]))
+                return out[n:] + w * (out[:n] - out[n:]), *(v[:n] for v in rest)
 
             return once
 
-        def twice(x: Array, t: float) -> Array:
-            free = graph(x, clock(t, n), *empty)
-            return free + w * (graph(x, clock(t, n), *asked) - free)
+        def twice(x: Array, t: float, *more: Array) -> tuple[Array, ...]:
+            free, *_ = outputs(graph(x, clock(t, n), *empty, *more))
+            out, *rest = outputs(graph(x, clock(t, n), *asked, *more))
+            return free + w * (out - free), *rest
 
         return twice
 
@@ -186,4 +204,7 @@ class Diffusion(Sampler):
 
     def to_json(self) -> dict[str, Any]:
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_PROCESS}
+        for option in ("self_conditioning", "learned_variance"):  # which older runtimes do not know
+            if not rest[option]:
+                del rest[option]
         return {"kind": self.kind, **rest, "process": self.process.to_json()}

@@ -18,8 +18,9 @@ from niwaki.compression.distillation.config import DistillConfig
 from niwaki.compression.distillation.rules import asked_conditions, clean_of
 from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
 from niwaki_runtime.samplers import Diffusion
+from niwaki_runtime.samplers.backend import outputs
 
-__all__ = ["Consistency", "FewerSteps", "Progressive", "diffusion_of"]
+__all__ = ["Consistency", "FewerSteps", "OnGrid", "Progressive", "diffusion_of"]
 
 
 def diffusion_of(model: GenerativeModel) -> Diffusion:
@@ -36,9 +37,9 @@ def _visiting(sampler: Diffusion, visits: int) -> Diffusion:
 
 
 class FewerSteps(Trainable):
-    """A student, the frozen teacher that it starts from, and the times between which they step.
+    """A student and the frozen teacher that it starts from.
 
-    visits: how many times the grid has; the student is asked at all of them
+    visits: steps of the sampler whose times are meant
     """
 
     def __init__(
@@ -48,6 +49,11 @@ class FewerSteps(Trainable):
         self.student, self.config = student, config
         self._teacher = (teacher.eval().requires_grad_(False),)  # in a tuple: no submodule
         self.sampler = _visiting(diffusion_of(teacher), visits)
+        if self.sampler.self_conditioning:
+            raise CallError(
+                f"'{teacher.name}' is given its own estimates from step to step, which a student of fewer "
+                "steps would not have; train it with 'self_conditioning: false'"
+            )
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         self._teacher[0]._apply(fn, recurse)
@@ -64,6 +70,13 @@ class FewerSteps(Trainable):
 
     def after_step(self, ctx: Context) -> None:
         self.student.after_step(ctx)
+
+
+class OnGrid(FewerSteps):
+    """A student that is asked at the times of a grid alone.
+
+    visits: how many times the grid has
+    """
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         clean = clean_of(self._teacher[0], self.sampler, batch)
@@ -121,9 +134,9 @@ class _Walk:
         """(x₀, ε) as the sampler would see them, clipped where it clips."""
         graph, (a, s) = model.shipped_graphs()[self.sampler.graph], self.levels(at)
         given = self.process.network_input(x, a, s), self.times[at]
-        out = graph(*given, *self.asked).float()
+        out = outputs(graph(*given, *self.asked))[0].float()
         if guidance != 1.0:
-            free = graph(*given, *self.empty).float()
+            free = outputs(graph(*given, *self.empty))[0].float()
             out = free + guidance * (out - free)
         x0, eps = self.process.conversion(self.sampler.prediction).to_x0_eps(x, out, a, s)
         if self.sampler.clip > 0.0 and model is self.teacher:
@@ -139,7 +152,7 @@ class _Walk:
         return a * x0 + s * eps
 
 
-class Progressive(FewerSteps):
+class Progressive(OnGrid):
     """One step of the student does what two of the teacher do (Salimans & Ho 2022, Algorithm 2).
 
     steps: of the student; the teacher takes twice as many
@@ -166,7 +179,7 @@ class Progressive(FewerSteps):
         return (weight * (made - target).square()).mean()
 
 
-class Consistency(FewerSteps):
+class Consistency(OnGrid):
     """From anywhere on the teacher's path the student says the same end (Song et al. 2023, Algorithm 2).
 
     The student that is believed is itself without gradient (μ = 0), and the distance the pseudo-Huber of

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Port
-from niwaki.nn.diffusion import TensorProcess, columns, noised
+from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
 from niwaki_runtime.samplers import Diffusion, Noise
 
 __all__ = ["RULES", "asked_conditions", "asks", "clean_of", "value_of"]
@@ -56,8 +56,13 @@ def on_noised_data(
     t = path.draw(len(batch), ctx.rng)
     a, s = (columns(level, clean) for level in path.levels(t))
     noise = torch.randn(clean.shape, generator=ctx.rng, device=clean.device)
-    asked = process.network_input(noised(clean, noise, a, s), a, s), path.network_time(t)
-    return *asked, *asked_conditions(teacher, sampler, graph, batch, ctx, 0.1)
+    x = noised(clean, noise, a, s)
+    asked = process.network_input(x, a, s), path.network_time(t)
+    given = (*asked, *asked_conditions(teacher, sampler, graph, batch, ctx, 0.1))
+    if not sampler.self_conditioning:
+        return given
+    known = process.conversion(sampler.prediction)
+    return *given, last_estimate(graph, given, known, (x, a, s), sampler.clip, ctx.rng)
 
 
 @torch.no_grad()
@@ -83,7 +88,8 @@ def asked_conditions(
     """
     n, device = len(batch), batch.x.device
     graphs, values = teacher.shipped_graphs(), []
-    for condition, port in zip(sampler.conditions, graph.inputs[2:], strict=True):
+    ports = graph.inputs[2 : len(graph.inputs) - int(sampler.self_conditioning)]
+    for condition, port in zip(sampler.conditions, ports, strict=True):
         encoder = graphs[sampler.encoders[condition]] if condition in sampler.encoders else None
         given = port if encoder is None else replace(encoder.inputs[0], name=condition)
         value = value_of(given, teacher, batch, ctx, noise=False)

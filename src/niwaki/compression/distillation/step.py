@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig, SamplingConfig
 from niwaki.compression.distillation.fewer_steps import Consistency, FewerSteps, Progressive, diffusion_of
 from niwaki.compression.distillation.finetune import Progress, finetune, train_on
+from niwaki.compression.distillation.reflow import Reflow
 from niwaki.compression.distillation.student import smaller, with_sampling
 from niwaki.compression.distillation.temperature import has_temperature, matched_temperature, spread_option
 from niwaki.compression.steps import Outcome, StepContext, step
@@ -33,7 +34,7 @@ def _distill(model: GenerativeModel, config: DistillConfig, context: StepContext
     before = diffusion_of(model)
     if config.evaluations >= before.steps:
         raise CallError(f"the model samples in {before.steps} steps; {config.evaluations} are not fewer")
-    made = (_halved if config.method == "progressive" else _consistent)(model, config, context)
+    made = METHODS[config.method](model, config, context)
     after = f"{config.evaluations} steps instead of {before.evaluations()} network evaluations"
     return Outcome(made, notes=(after,), teaches=True)
 
@@ -112,6 +113,22 @@ def _consistent(model: GenerativeModel, config: DistillConfig, context: StepCont
     student = _fewer(both, config, context, "consistency", config.steps, 0, config.steps)
     with_sampling(student, steps=config.evaluations, guidance=1.0, solver="consistency", spacing="trailing")
     return student
+
+
+def _straightened(model: GenerativeModel, config: DistillConfig, context: StepContext) -> GenerativeModel:
+    # A grid on which the student's few times lie.
+    visits = config.evaluations * math.ceil(diffusion_of(model).steps / config.evaluations)
+    both = Reflow(copy.deepcopy(model), copy.deepcopy(model), config, visits)
+    student = _fewer(both, config, context, "reflow", config.steps, 0, config.steps)
+    with_sampling(student, steps=config.evaluations, guidance=1.0, solver="euler", spacing="trailing")
+    return student
+
+
+METHODS: dict[str, Callable[[GenerativeModel, DistillConfig, StepContext], GenerativeModel]] = {
+    "progressive": _halved,
+    "consistency": _consistent,
+    "reflow": _straightened,
+}
 
 
 def _fewer(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
 from niwaki.models.config import Conditioning, ModelConfig
 from niwaki_runtime.process import Process
 
-__all__ = ["DenoiserConfig"]
+__all__ = ["DenoiserConfig", "unless"]
+
+
+def unless(usual: Any, **limits: Any) -> Any:
+    """A setting that is left out of records where it is as usual, so that older models keep their records."""
+    return Field(usual, exclude_if=lambda value: value == usual, **limits)
 
 
 class DenoiserConfig(ModelConfig):
@@ -22,6 +27,15 @@ class DenoiserConfig(ModelConfig):
     groups:      of every GroupNorm; widths are multiples of it, and stay so when pruned
     dropout:     inside residual blocks
     prediction:  what the network says (`Process.predictions`)
+    weighting:   of noise levels in the loss: `process`, the process's own; `min_snr` (Hang et al. 2023);
+                 `learned`, the process's over a mean error that a small network learns of the level (Karras
+                 et al. 2024, "EDM2"), only in training
+    min_snr_gamma: γ, the greatest signal-to-noise ratio that `min_snr` tells apart
+    coupling:    of noise and samples in a batch: `none`; `ot`, by optimal transport; `c2ot`, by one that
+                 minds the conditions (`niwaki.nn.couplings`)
+    coupling_share: of pairs that `c2ot` lets differ in conditions that are no labels
+    self_conditioning: the network is also given its last estimate of x₀, in training of half of the samples,
+                 one coin each (Chen, Zhang & Hinton 2022)
     sampling:    fields of `Diffusion` that differ from the `usual` ones: `{steps: 10, solver: heun}`
     conditioning: a tenth of the labels is dropped in training, so that the model can be guided
     usual:       solver and steps unless told otherwise
@@ -34,8 +48,18 @@ class DenoiserConfig(ModelConfig):
     groups: int = Field(8, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     prediction: str = "x0"
+    weighting: Literal["process", "min_snr", "learned"] = unless("process")
+    min_snr_gamma: float = unless(5.0, gt=0)
+    coupling: Literal["none", "ot", "c2ot"] = unless("none")
+    coupling_share: float = unless(0.05, gt=0, lt=1)
+    self_conditioning: bool = unless(False)
     conditioning: Conditioning = Conditioning(drop=0.1)
     usual: ClassVar[dict[str, Any]] = {"solver": "euler", "steps": 30}
+
+    @property
+    def learns_variance(self) -> bool:
+        """Whether the network also says the variances of ancestral sampling."""
+        return False
 
     @abstractmethod
     def process(self) -> Process:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -14,18 +13,17 @@ from niwaki.core.contract import (
     ConditionSpec,
     Context,
     DataSpec,
-    GenerativeModel,
     Graph,
-    Phase,
     Port,
     Program,
     Real,
     ValueSpec,
 )
-from niwaki.models.diffusion.config import DenoiserConfig
+from niwaki.models.diffusion.config import DenoiserConfig, unless
+from niwaki.models.diffusion.denoising import Denoising
 from niwaki.models.diffusion.unet import UNet
 from niwaki.models.registry import register
-from niwaki.nn.diffusion import TensorProcess, columns, drop_labels, noised
+from niwaki.nn.diffusion import drop_labels
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki_runtime.process import Process, VariancePreserving
 from niwaki_runtime.samplers import Diffusion, Inpaint
@@ -36,24 +34,39 @@ __all__ = ["Ddpm", "DdpmConfig"]
 class DdpmConfig(DenoiserConfig):
     """
     prediction:  `v`, `epsilon`, `x0` or `velocity`
-    schedule:    `cosine` or `linear`
+    schedule:    `cosine`, `linear` or `sigmoid`
     train_steps: timesteps of the forward process
+    zero_terminal_snr: the last timestep is pure noise, as sampling starts from it (Lin et al. 2023); not with
+                 `epsilon`
     spacing:     which timesteps are visited unless told otherwise
+    learned_variance: the network also says each variance of ancestral sampling, between the two fixed ones
+                 (Nichol & Dhariwal 2021); for `solver: ddpm`
     other settings: as in `DenoiserConfig`
     """
 
     prediction: Literal["v", "epsilon", "x0", "velocity"] = "v"
-    schedule: Literal["cosine", "linear"] = "cosine"
+    schedule: Literal["cosine", "linear", "sigmoid"] = "cosine"
     train_steps: int = Field(1000, ge=2)
+    zero_terminal_snr: bool = unless(False)
+    learned_variance: bool = unless(False)
     usual: ClassVar[dict[str, Any]] = {"solver": "ddim", "steps": 30}
     spacing: Literal["trailing", "linspace", "leading"] = "trailing"
 
+    @property
+    def learns_variance(self) -> bool:
+        return self.learned_variance
+
     def process(self) -> Process:
-        return VariancePreserving(schedule=self.schedule, train_steps=self.train_steps, spacing=self.spacing)
+        return VariancePreserving(
+            schedule=self.schedule,
+            train_steps=self.train_steps,
+            spacing=self.spacing,
+            zero_terminal_snr=self.zero_terminal_snr,
+        )
 
 
 @register("ddpm")
-class Ddpm(GenerativeModel):
+class Ddpm(Denoising):
     """A network that takes noise away, called some tens of times per sample. The config says the process.
 
     config: DdpmConfig, or another DenoiserConfig
@@ -81,7 +94,7 @@ class Ddpm(GenerativeModel):
         null = self.classes if self.guided else None
         self.conditions = class_condition(spec, null) if self.classes else {}
         self.denoiser = self.network(channels, height)
-        self.path = TensorProcess(config.process())
+        self.prepare_loss()
 
     def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
         """(C, H, W) of what the network halves. Raises CallError for data that this model is not for."""
@@ -103,26 +116,11 @@ class Ddpm(GenerativeModel):
             "null": self.guided,
             "groups": c.groups,
             "dropout": c.dropout,
+            "estimate": c.self_conditioning,
+            "variance": c.learns_variance,
         }
 
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase("denoiser", ("denoiser",)),)
-
-    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """E w ‖target − prediction‖² over the process's times: uniform ones and w = 1 for DDPM (Ho, Jain &
-        Abbeel 2020, Equation 14)."""
-        process, said = self.path.process, self.config.prediction
-        t = self.path.draw(len(batch), ctx.rng)
-        eps = torch.randn(batch.x.shape, generator=ctx.rng, device=batch.x.device)
-        a, s = (columns(level, eps) for level in self.path.levels(t))
-        x = noised(batch.x, eps, a, s)
-        inputs = [process.network_input(x, a, s), self.path.network_time(t), *self.asked(batch, ctx)]
-        target = process.conversion(said).target(batch.x, eps, a, s)
-        error = (self.denoiser(*inputs).float() - target).square()
-        return {"denoiser": (process.loss_weight(said, a, s) * error).mean()}
-
     def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
-        """The conditions as the network is given them in training, in their order."""
         y = labels_of(batch, self.classes, self.name)
         if y is None:
             return []
@@ -137,7 +135,7 @@ class Ddpm(GenerativeModel):
 
     def graphs(self) -> dict[str, Graph]:
         inputs = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
-        return {"denoiser": Graph("denoiser", self.denoiser, inputs)}
+        return {"denoiser": self.denoiser_graph(self.denoiser, inputs)}
 
     def sampler(self) -> Diffusion:
         c = self.config
@@ -148,6 +146,8 @@ class Ddpm(GenerativeModel):
             prediction=c.prediction,
             conditions=tuple(self.conditions),
             null={"class": self.classes} if self.guided else {},
+            self_conditioning=c.self_conditioning,
+            learned_variance=c.learns_variance,
         ).override(**c.sampling)
 
     def programs(self) -> dict[str, Program]:

@@ -17,15 +17,15 @@ from niwaki.core.contract import (
     DataSpec,
     GenerativeModel,
     Graph,
-    Phase,
     Port,
     Program,
     ValueSpec,
 )
 from niwaki.models.diffusion.ddpm import DdpmConfig
+from niwaki.models.diffusion.denoising import Denoising
 from niwaki.models.diffusion.unet import UNet
 from niwaki.models.registry import build, register
-from niwaki.nn.diffusion import TensorProcess, columns, noised
+from niwaki.nn.diffusion import columns
 from niwaki.nn.layers.words import WordEncoder
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot
 
@@ -84,7 +84,7 @@ class FromLatents(nn.Module):
 
 
 @register("latent-diffusion")
-class LatentDiffusion(GenerativeModel):
+class LatentDiffusion(Denoising):
     """A U-Net that takes noise away from latents, a word encoder that says what is asked, and a frozen
     autoencoder around them.
 
@@ -96,6 +96,7 @@ class LatentDiffusion(GenerativeModel):
     Config = LatentDiffusionConfig
     example_spec: ClassVar[DataSpec] = DataSpec.of("image", (1, 32, 32), classes=10)
     config: LatentDiffusionConfig
+    clip = 0.0  # latents have no range
 
     latent_mean: Tensor  # (c, 1, 1): of the autoencoder's latents over the training data
     latent_std: Tensor
@@ -125,8 +126,10 @@ class LatentDiffusion(GenerativeModel):
             vectors=(config.words,) * len(self.conditions),
             groups=config.groups,
             dropout=config.dropout,
+            estimate=config.self_conditioning,
+            variance=config.learns_variance,
         )
-        self.path = TensorProcess(config.process())
+        self.prepare_loss()
         self.register_buffer("latent_mean", torch.zeros(channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(channels, 1, 1))
 
@@ -145,8 +148,8 @@ class LatentDiffusion(GenerativeModel):
         self.autoencoder.eval()
         return self
 
-    def phases(self) -> tuple[Phase, ...]:
-        return (Phase("denoiser", ("denoiser", "words") if self.conditions else ("denoiser",)),)
+    def trained_parts(self) -> tuple[str, ...]:
+        return ("denoiser", "words") if self.conditions else ("denoiser",)
 
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """Mean and standard deviation of every channel of the latents: the process is made for data of
@@ -156,20 +159,17 @@ class LatentDiffusion(GenerativeModel):
         self.latent_mean.copy_(z.mean((0, 2, 3)).reshape(-1, 1, 1))
         self.latent_std.copy_(z.std((0, 2, 3)).clamp(min=1e-6).reshape(-1, 1, 1))
 
-    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        """E ‖target − prediction‖² on latents (Equation 2 of the paper, with the target of the config)."""
-        process = self.path.process
+    def clean(self, batch: Batch) -> Tensor:
+        """Latents (Rombach et al. 2022, Equation 2)."""
         with torch.no_grad():
-            z = self.graphs()["encoder"](batch.x).float()
-        t = self.path.draw(len(batch), ctx.rng)
-        eps = torch.randn(z.shape, generator=ctx.rng, device=z.device)
-        a, s = (columns(level, z) for level in self.path.levels(t))
-        coins = torch.rand((len(batch),), generator=ctx.rng, device=z.device)
-        asked = [self._said(name, batch, coins) for name in self.conditions]
-        inputs = process.network_input(noised(z, eps, a, s), a, s), self.path.network_time(t)
-        target = process.conversion(self.config.prediction).target(z, eps, a, s)
-        error = (self.denoiser(*inputs, *asked).float() - target).square()
-        return {"denoiser": (process.loss_weight(self.config.prediction, a, s) * error).mean()}
+            return self.graphs()["encoder"](batch.x).float()
+
+    def level_step(self) -> float:
+        return 0.0
+
+    def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
+        coins = torch.rand((len(batch),), generator=ctx.rng, device=batch.x.device)
+        return [self._said(name, batch, coins) for name in self.conditions]
 
     def _said(self, name: str, batch: Batch, coins: Tensor) -> Tensor:
         """A condition as a vector, of some samples that of nothing: one coin each for all conditions."""
@@ -189,7 +189,7 @@ class LatentDiffusion(GenerativeModel):
         latents = Port("x", (1, *self.latent.shape))
         return {
             **{f"words_{name}": self._words_graph(name) for name in self.conditions},
-            "denoiser": Graph("denoiser", self.denoiser, (latents, Port("t", (1,)), *vectors)),
+            "denoiser": self.denoiser_graph(self.denoiser, (latents, Port("t", (1,)), *vectors)),
             "decoder": Graph(
                 "decoder", FromLatents(decode.module, *scale), (Port("z", (1, *self.latent.shape)),)
             ),
@@ -211,7 +211,9 @@ class LatentDiffusion(GenerativeModel):
             **c.usual,
             process=c.process(),
             prediction=c.prediction,
-            clip=0.0,  # latents have no range
+            clip=self.clip,
+            self_conditioning=c.self_conditioning,
+            learned_variance=c.learns_variance,
             conditions=tuple(self.conditions),
             null={k: int(spec.null) for k, spec in self.conditions.items() if spec.null is not None},
             encoders={name: f"words_{name}" for name in self.conditions},

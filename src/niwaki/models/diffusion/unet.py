@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +45,9 @@ class UNet(nn.Module):
     classes:   0 for none; `classes` itself is the null label where `null`
     vectors:   lengths of further conditions `(n, length)`, each added to the time
     groups:    of every GroupNorm; a pruner keeps widths at multiples of it
+    estimate:  whether the last input is an estimate of x₀, like x_t, which stands beside x_t
+    variance:  whether it says a share of each variance beside the prediction: (prediction, share), both like
+               x_t; shares begin near ½
     """
 
     def __init__(
@@ -59,6 +63,8 @@ class UNet(nn.Module):
         vectors: Sequence[int] = (),
         groups: int = 8,
         dropout: float = 0.0,
+        estimate: bool = False,
+        variance: bool = False,
     ) -> None:
         super().__init__()
         for width in widths:
@@ -74,6 +80,9 @@ class UNet(nn.Module):
         self.vectors = nn.ModuleList(nn.Linear(length, time) for length in vectors)
         self.time_activation = nn.SiLU()
         self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
+        # A convolution of both side by side is the sum of one of each.
+        self.first_estimate = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False) if estimate else None
+        self.variance = variance
 
         def stage(inputs: int, outputs: int, attend: bool) -> nn.ModuleList:
             parts: list[nn.Module] = [ResidualBlock(inputs, outputs, time, groups, dropout)]
@@ -107,8 +116,9 @@ class UNet(nn.Module):
             if i:
                 up = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1))
                 self.up.append(nn.ModuleList([up]))
+        said = channels * (1 + int(variance))
         self.output = nn.Sequential(
-            nn.GroupNorm(groups, width), nn.SiLU(), near_zero_init(nn.Conv2d(width, channels, 3, padding=1))
+            nn.GroupNorm(groups, width), nn.SiLU(), near_zero_init(nn.Conv2d(width, said, 3, padding=1))
         )
 
     def further_layers(self, width: int, heads: int, groups: int, attend: bool) -> list[nn.Module]:
@@ -116,8 +126,23 @@ class UNet(nn.Module):
         image."""
         return []
 
-    def forward(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
-        return self.denoise(self.first(x), self.embed_time(t, conditions))
+    def forward(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Any:
+        h, rest = self.enter(x, conditions)
+        return self.answers(self.denoise(h, self.embed_time(t, rest)))
+
+    def enter(self, x: Tensor, conditions: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        """Features `(n, widths[0], H, W)` of the input, and the conditions without the estimate of x₀."""
+        if self.first_estimate is None:
+            return self.first(x), conditions
+        *rest, estimate = conditions
+        return self.first(x) + self.first_estimate(estimate), rest
+
+    def answers(self, out: Tensor) -> Any:
+        """The prediction of `(n, C, H, W)`, or (prediction, share) of `(n, 2C, H, W)`."""
+        if not self.variance:
+            return out
+        said, share = out.chunk(2, dim=1)
+        return said, 0.5 * (1.0 + share)
 
     def embed_time(self, t: Tensor, conditions: Sequence[Tensor]) -> Tensor:
         """What residual blocks are told of the time and of classes and vectors: `(n, 4·widths[0])`."""
@@ -131,7 +156,7 @@ class UNet(nn.Module):
         return self.time_activation(time)
 
     def denoise(self, h: Tensor, time: Tensor) -> Tensor:
-        """Features `(n, widths[0], H, W)` of the first convolution → the output `(n, C, H, W)`."""
+        """Features `(n, widths[0], H, W)` of the input → the output `(n, C, H, W)`, of variances too 2C."""
         skips = [h]
         for stage in self.down:
             h = _run(stage, h, time)

@@ -52,13 +52,25 @@ class SpaceTimeUNet(UNet):
         chosen = (TEMPORAL[name] for name in self._temporal)
         return [layer(width, self._length, heads, groups) for layer in chosen if attend or not layer.attends]
 
-    def forward(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
-        h = self.first(self.to_patches(x.flatten(0, 1)))
+    def forward(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Any:
+        h, rest = self.enter(x, conditions)
         if self.first_past is not None:
-            *conditions, past = conditions  # type: ignore[assignment]
+            *rest, past = rest
             known = self.first_past(self.to_patches(past.flatten(0, 1)))
             both = known.unflatten(0, (-1, self.past)), h.unflatten(0, (-1, self.frames))
             h = torch.cat(both, dim=1).flatten(0, 1)
-        time = self.embed_time(t, conditions)
+        time = self.embed_time(t, rest)
         out = self.denoise(h, time[:, None].expand(-1, self._length, -1).flatten(0, 1))
-        return self.to_pixels(out).unflatten(0, (-1, self._length))[:, self.past :]
+        made = self.answers(self.to_pixels(out))
+        return tuple(self._clips(part) for part in made) if self.variance else self._clips(made)
+
+    def enter(self, x: Tensor, conditions: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
+        if self.first_estimate is None:
+            return self.first(self.to_patches(x.flatten(0, 1))), conditions
+        *rest, estimate = conditions
+        frames = (self.to_patches(part.flatten(0, 1)) for part in (x, estimate))
+        return self.first(next(frames)) + self.first_estimate(next(frames)), rest
+
+    def _clips(self, frames: Tensor) -> Tensor:
+        """Frames of past and clip in one row → those that are made, `(n, T, C, H, W)`."""
+        return frames.unflatten(0, (-1, self._length))[:, self.past :]

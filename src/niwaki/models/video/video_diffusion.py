@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -107,19 +107,20 @@ class VideoDiffusion(Ddpm):
         nor light."""
         return x.new_zeros((x.shape[0], *self.spec[PAST].shape))
 
-    def without_past(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Tensor:
+    def without_past(self, x: Tensor, t: Tensor, *conditions: Tensor) -> Any:
         """The denoiser of clips that have no past."""
-        found: Tensor = self.denoiser(x, t, *conditions, self._no_past(x))
-        return found
+        last = len(conditions) - int(self.config.self_conditioning)  # an estimate of x₀ comes last
+        return self.denoiser(x, t, *conditions[:last], self._no_past(x), *conditions[last:])
 
     def graphs(self) -> dict[str, Graph]:
         if not self.past:
             return super().graphs()
         alone = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
-        after = Graph("denoiser", self.denoiser, (*alone, Port(PAST, (1, *self.spec[PAST].shape))))
+        after = self.denoiser_graph(self.denoiser, (*alone, Port(PAST, (1, *self.spec[PAST].shape))))
         if not self.free:
             return {"denoiser": after}
-        return {"denoiser": Graph("denoiser", View(self, "without_past"), alone), "predictor": after}
+        free = self.denoiser_graph(View(self, "without_past"), alone)
+        return {"denoiser": free, "predictor": after}
 
     def programs(self) -> dict[str, Program]:
         """`sample` and `inpaint`, as of images: a mask over the first frames continues a clip without any

@@ -1,0 +1,119 @@
+"""The loss that all models with a denoiser share: of samples, of latents, of clips."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Levels, Phase, Port
+from niwaki.models.diffusion.config import DenoiserConfig
+from niwaki.nn.couplings import coupled
+from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
+from niwaki.nn.learned_variance import variance_bound
+from niwaki.nn.loss_weights import Uncertainty, min_snr_weight
+from niwaki_runtime.samplers.backend import outputs
+
+__all__ = ["Denoising"]
+
+
+class Denoising(GenerativeModel):
+    """A network `denoiser` that takes noise away along the config's process.
+
+    A subclass calls `prepare_loss` in its constructor and says what is noised (`clean`) and what the network
+    is asked for (`asked`).
+    """
+
+    config: DenoiserConfig
+    denoiser: nn.Module
+    clip: ClassVar[float] = 1.0  # bound of |x₀| in sampling, 0 for none
+
+    def prepare_loss(self) -> None:
+        """Make what the loss needs beside the denoiser: the process, and what weighs its levels."""
+        self.path = TensorProcess(self.config.process())
+        self.uncertainty = Uncertainty() if self.config.weighting == "learned" else None
+
+    @abstractmethod
+    def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
+        """The conditions as the network is given them in training, in their order."""
+
+    def clean(self, batch: Batch) -> Tensor:
+        """What noise is added to: the samples."""
+        return batch.x
+
+    def trained_parts(self) -> tuple[str, ...]:
+        """Names of what the loss trains."""
+        return ("denoiser",)
+
+    def phases(self) -> tuple[Phase, ...]:
+        weighing = ("uncertainty",) if self.uncertainty is not None else ()
+        return (Phase("denoiser", (*self.trained_parts(), *weighing)),)
+
+    def denoiser_graph(self, module: nn.Module, inputs: tuple[Port, ...]) -> Graph:
+        """The graph of a denoiser whose inputs are x, t and the conditions: the last estimate of x₀ follows
+        them where there is one, and variances the prediction."""
+        if self.config.self_conditioning:
+            inputs = (*inputs, Port("estimate", inputs[0].shape))
+        outputs = ("output", "variance") if self.config.learns_variance else ("output",)
+        return Graph("denoiser", module, inputs, outputs)
+
+    def level_step(self) -> float:
+        """Distance of two levels of what is noised; 0 where it has none."""
+        values = self.spec.x.values
+        return values.step if isinstance(values, Levels) else 0.0
+
+    def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """E w ‖target − prediction‖² over the process's times: uniform ones and w = 1 for DDPM (Ho, Jain &
+        Abbeel 2020, Equation 14)."""
+        process = self.path.process
+        known = process.conversion(self.config.prediction)
+        clean = self.clean(batch)
+        t = self.path.draw(len(batch), ctx.rng)
+        eps = self.coupled_noise(clean, batch, ctx)
+        a, s = (columns(level, clean) for level in self.path.levels(t))
+        x = noised(clean, eps, a, s)
+        inputs = [process.network_input(x, a, s), self.path.network_time(t), *self.asked(batch, ctx)]
+        if self.config.self_conditioning:
+            inputs.append(last_estimate(self.denoiser, inputs, known, (x, a, s), self.clip, ctx.rng))
+        said, *more = outputs(self.denoiser(*inputs))
+        error = (said.float() - known.target(clean, eps, a, s)).square()
+        terms = self.weighted(error, a, s)
+        if self.config.learns_variance:
+            guess, _ = known.to_x0_eps(x, said.detach().float(), a, s)
+            terms["variance"] = self.variance_term(clean, guess, more[0].float(), t)
+        return terms
+
+    def variance_term(self, clean: Tensor, guess: Tensor, share: Tensor, t: Tensor) -> Tensor:
+        """λ L_vlb with λ = 0.001 of the sum over timesteps, in bits (Nichol & Dhariwal 2021, Equation 16)."""
+        now, before = (
+            (columns(a, clean), columns(s, clean)) for a, s in (self.path.levels(t), self.path.before(t))
+        )
+        least = self.path.least_posterior()
+        bound = variance_bound(clean, guess, share, now, before, least, self.level_step())
+        return bound.mean() * (self.path.process.timesteps / 1000.0)
+
+    def coupled_noise(self, clean: Tensor, batch: Batch, ctx: Context) -> Tensor:
+        """The noise that each sample is led to, as the config couples them."""
+        noise = torch.randn(clean.shape, generator=ctx.rng, device=clean.device)
+        c = self.config
+        if c.coupling == "none":
+            return noise
+        known = [batch[name] for name in self.conditions] if c.coupling == "c2ot" else []
+        return coupled(noise, clean, known, c.coupling_share)
+
+    def weighted(self, error: Tensor, a: Tensor, s: Tensor) -> dict[str, Tensor]:
+        """Terms of the loss, of the squared error of what the network says.
+
+        error: like the samples; a, s: α and σ, broadcast against it
+        """
+        process, c = self.path.process, self.config
+        if c.weighting == "min_snr":
+            weight = min_snr_weight(process.conversion(c.prediction), a, s, c.min_snr_gamma)
+        else:
+            weight = process.loss_weight(c.prediction, a, s)
+        if self.uncertainty is None:
+            return {"denoiser": (weight * error).mean()}
+        u = self.uncertainty(a, s)
+        return {"denoiser": (weight / u.exp() * error).mean(), "uncertainty": u.mean()}
