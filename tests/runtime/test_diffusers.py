@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from niwaki_runtime.process import Karras
+from niwaki_runtime.process import Karras, LinearPath
 from niwaki_runtime.process.schedules import alpha_bars, timesteps
 from niwaki_runtime.samplers import Diffusion, Noise, NumpyBackend
 
@@ -161,6 +161,79 @@ def test_dpm_solver(prediction: str, spacing: str, schedule: str) -> None:
     x = torch.from_numpy(noise.normal(SHAPE))
     for t, mine in zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True):
         x = scheduler.step(network(x, float(t)), t, x).prev_sample
+        close(mine, x)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+@pytest.mark.parametrize("prediction", list(PREDICTIONS))
+def test_unipc(prediction: str, spacing: str, schedule: str) -> None:
+    noise = Noise(Double(), 3, 0, N)
+    sampler = Diffusion(
+        SHAPE, solver="unipc", steps=STEPS, prediction=prediction, spacing=spacing, clip=0.0,
+        schedule=schedule,
+    )  # fmt: skip
+    scheduler = diffusers.UniPCMultistepScheduler(
+        TRAIN, prediction_type=PREDICTIONS[prediction], solver_order=2, solver_type="bh2",
+        final_sigmas_type="zero", timestep_spacing=spacing, **SCHEDULES[schedule]
+    )  # fmt: skip
+    in_double(scheduler, schedule).set_timesteps(STEPS)
+    scheduler.timesteps = torch.tensor(timesteps(spacing, TRAIN, STEPS))
+    scheduler.sigmas = torch.tensor(
+        [s / a for a, s in map(sampler.level, (*timesteps(spacing, TRAIN, STEPS), -1))], dtype=torch.float64
+    )
+    x = torch.from_numpy(noise.normal(SHAPE))
+    for t, mine in zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True):
+        x = scheduler.step(network(x, float(t)), t, x).prev_sample
+        close(mine, x)
+
+
+@pytest.mark.parametrize("eta", [0.3, 1.0])
+@pytest.mark.parametrize("prediction", list(PREDICTIONS))
+def test_ddim_with_noise(prediction: str, eta: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Noise(Double(), 3, 0, N)
+    sampler = Diffusion(SHAPE, solver="ddim", steps=STEPS, prediction=prediction, clip=0.0, eta=eta)
+    scheduler = diffusers.DDIMScheduler(
+        TRAIN, prediction_type=PREDICTIONS[prediction], timestep_spacing="trailing", clip_sample=False,
+        **SCHEDULES["cosine"],
+    )  # fmt: skip
+    in_double(scheduler, "cosine").set_timesteps(STEPS)
+    x = torch.from_numpy(noise.normal(SHAPE))
+    for i, (t, mine) in enumerate(zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True)):
+        fresh = torch.from_numpy(noise.normal(SHAPE, stream="step", draw=i))
+        x = scheduler.step(network(x, float(t)), int(t), x, eta=eta, variance_noise=fresh).prev_sample
+        close(mine, x)
+
+
+@pytest.mark.parametrize("prediction", list(PREDICTIONS))
+def test_dynamic_thresholding(prediction: str) -> None:
+    """Theirs clips to its greatest scale where that is small; with none they are the same."""
+    noise = Noise(Double(), 3, 0, N)
+    sampler = Diffusion(SHAPE, solver="ddim", steps=STEPS, prediction=prediction, clip=1.0, threshold=0.7)
+    scheduler = diffusers.DDIMScheduler(
+        TRAIN, prediction_type=PREDICTIONS[prediction], timestep_spacing="trailing", clip_sample=False,
+        thresholding=True, dynamic_thresholding_ratio=0.7, sample_max_value=1e9, **SCHEDULES["cosine"],
+    )  # fmt: skip
+    in_double(scheduler, "cosine").set_timesteps(STEPS)
+    x = torch.from_numpy(noise.normal(SHAPE))
+    for t, mine in zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True):
+        out, wide = network(x, float(t))[..., None], x[..., None]  # they want an axis after the channels
+        x = scheduler.step(out, int(t), wide, use_clipped_model_output=True).prev_sample[..., 0]
+        close(mine, x)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_flow_matching(shift: float) -> None:
+    process = LinearPath(shift=shift)
+    sampler = Diffusion(SHAPE, solver="euler", steps=STEPS, process=process, prediction="velocity", clip=0.0)
+    scheduler = diffusers.FlowMatchEulerDiscreteScheduler(TRAIN)
+    # Their own times end at 1/1000, not at 1/N; given ours, the steps are compared.
+    scheduler.set_timesteps(sigmas=list(process.times(STEPS)))
+    noise = Noise(Double(), 3, 0, N)
+    x = torch.from_numpy(noise.normal(SHAPE))
+    scheduler.sigmas = torch.tensor([s for _, s in process.levels(STEPS)], dtype=torch.float64)
+    for t, mine in zip(scheduler.timesteps, ours(sampler, noise)[1:], strict=True):
+        x = scheduler.step(network(x, float(t)), t, x).prev_sample.double()
         close(mine, x)
 
 

@@ -56,6 +56,14 @@ def test_levels_fall_to_the_end(process: Process) -> None:
         assert levels[-1] == (1.0, 0.0)
 
 
+def test_the_time_of_a_level_is_found_again(process: Process) -> None:
+    noisiest, *_, cleanest = process.times(7)
+    for share in np.linspace(0.0, 1.0, 23):
+        t = cleanest + share * (noisiest - cleanest)
+        a, s = process.alpha_sigma(t)
+        assert process.time_at(s / a if a else math.inf) == pytest.approx(t, rel=1e-6, abs=1e-6)
+
+
 def test_nested_times_of_n_steps_are_every_other_one_of_twice_as_many(process: Process) -> None:
     nested = process.nested()
     for steps in (1, 2, 5, 8):

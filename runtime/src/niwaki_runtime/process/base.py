@@ -53,6 +53,11 @@ class Process:
         """(α, σ) at time `t`; at `END` those at which sampling ends."""
         raise NotImplementedError(f"{type(self).__name__} does not say its levels")
 
+    def time_at(self, ratio: float) -> float:
+        """The time at which σ/α is `ratio`, the nearest one where there is none: `alpha_sigma` turned round.
+        Of a discrete process it may lie between two timesteps."""
+        raise NotImplementedError(f"{type(self).__name__} does not say at which time a level is reached")
+
     def times(self, steps: int) -> tuple[float, ...]:
         """The `steps` times at which a sampler asks the network, the noisiest first; then comes `END`.
 

@@ -89,6 +89,9 @@ class Karras(Process):
             return 1.0, max(t, 0.0)
         return xp.ones_like(t), t
 
+    def time_at(self, ratio: float) -> float:
+        return ratio
+
     def times(self, steps: int) -> tuple[float, ...]:
         """(σ_max^(1/ρ) + i/(N−1) (σ_min^(1/ρ) − σ_max^(1/ρ)))^ρ (Equation 5)."""
         if steps < 1:

@@ -51,6 +51,9 @@ class LinearPath(Process):
             t = max(t, 0.0)
         return 1.0 - t, t
 
+    def time_at(self, ratio: float) -> float:
+        return ratio / (1.0 + ratio) if ratio < math.inf else 1.0
+
     def times(self, steps: int) -> tuple[float, ...]:
         if steps < 1:
             raise CallError(f"a sampler takes at least one step, not {steps}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from dataclasses import dataclass, replace
+from operator import neg
 from typing import Any, ClassVar, Literal
 
 from niwaki_runtime.errors import CallError
@@ -63,6 +65,15 @@ class VariancePreserving(Process):
             ratio = [math.sqrt(1.0 / max(b, 2.0**-24) - 1.0) for b in (bar, bars[int(t) + 1])]
             bar = 1.0 / (1.0 + ((1.0 - share) * ratio[0] + share * ratio[1]) ** 2)
         return math.sqrt(bar), math.sqrt(1.0 - bar)
+
+    def time_at(self, ratio: float) -> float:
+        bars = alpha_bars(self.schedule, self.train_steps)
+        # ᾱ falls with t, and σ/α, which is straight between two timesteps, rises.
+        after = bisect(bars, -1.0 / (1.0 + ratio**2), key=neg)
+        if after in (0, len(bars)):
+            return float(min(after, len(bars) - 1))
+        low, high = (math.sqrt(1.0 / bar - 1.0) if bar else math.inf for bar in bars[after - 1 : after + 1])
+        return after - 1 + (ratio - low) / (high - low)
 
     def times(self, steps: int) -> tuple[float, ...]:
         return timesteps(self.spacing, self.train_steps, steps, self.offset)

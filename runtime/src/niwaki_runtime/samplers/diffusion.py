@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
-import numpy as np
-
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.process import END, Process, VariancePreserving, process_from_json
-from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
-from niwaki_runtime.samplers.solvers import SOLVERS
+from niwaki_runtime.samplers.guidance import guided_output, limited
+from niwaki_runtime.samplers.solvers import SOLVERS, Level, ddim
 
 __all__ = ["Diffusion"]
 
 _OF_PROCESS = ("schedule", "train_steps", "spacing", "offset", "last")
+_LATER = (
+    "self_conditioning", "learned_variance", "threshold", "guide", "guidance_interval", "churn", "churn_interval",
+    "churn_noise", "eta", "start",
+)  # fmt: skip
+"""Fields that manifests name where they are set: runtimes of before know the others."""
+_MOST_CHURN = math.sqrt(2.0) - 1.0
 
 
 @register
@@ -29,11 +34,13 @@ class Diffusion(Sampler):
 
     shape:            of one sample
     graph:            name of the denoiser
-    solver:           `ddim`, `ddpm`, `ddpm_large`, `euler`, `heun`, `dpmpp_2m` or `consistency`
+    solver:           `ddim`, `ddpm`, `ddpm_large`, `euler`, `heun`, `dpmpp_2m`, `unipc` or `consistency`
     steps:            of the solver; what they cost is said by `evaluations`
     process:          the path from data to noise and the times that are visited; may be given as its JSON
     prediction:       what the network says: one of the process's `predictions`
     clip:             bound of |x₀| at every step, 0 for none
+    threshold:        share of a sample's |x₀| that stays unclipped (0.995), the others fixing a scale for it
+                      where that is beyond `clip` (dynamic thresholding); 0 clips alone
     consistent:       whether ε follows an x₀ that was clipped, so that x = α x₀ + σ ε still holds
     start_scale:      factor of the noise that sampling starts from
     conditions:       names of the conditions, in the order of the denoiser's inputs
@@ -46,6 +53,17 @@ class Diffusion(Sampler):
                       Hinton 2022)
     learned_variance: the network's second output is the share v in ln Σ = v ln β + (1 − v) ln β̃, which the
                       solver `ddpm` draws with (Nichol & Dhariwal 2021, Equation 15)
+    guide:            name of a weaker denoiser with the same inputs, which then guides in the place of out(∅)
+                      (autoguidance)
+    guidance_interval: times of the process (least, greatest) at which it is guided, at all others not, which
+                      saves the second call (Kynkäänniemi et al. 2024); of Karras's process times are σ
+    churn:            S_churn of Karras et al. 2022, Algorithm 2: noise that `euler` and `heun` add before
+                      steps, shared by all of them; 0 for none
+    churn_interval:   times of the process (S_min, S_max) at which they do; None is all
+    churn_noise:      S_noise, factor of that noise
+    eta:              η of `ddim`: 0 adds no noise, 1 that of `ddpm` (Song, Meng & Ermon 2021, Equation 16)
+    start:            name of the condition that holds the standard normal noise that sampling starts from
+                      (`inversion` finds it), where it is not drawn
     schedule, train_steps, spacing, offset, last:
                       fields of the process that may be given (or overridden) beside it, as manifests of
                       schema 2 and earlier do; they are read from `process`, and None here
@@ -68,6 +86,14 @@ class Diffusion(Sampler):
     guidance_batched: bool = True
     self_conditioning: bool = False
     learned_variance: bool = False
+    threshold: float = 0.0
+    guide: str = ""
+    guidance_interval: tuple[float, float] | None = None
+    churn: float = 0.0
+    churn_interval: tuple[float, float] | None = None
+    churn_noise: float = 1.0
+    eta: float = 0.0
+    start: str = ""
     schedule: str | None = None
     train_steps: int | None = None
     spacing: str | None = None
@@ -85,14 +111,29 @@ class Diffusion(Sampler):
                 object.__setattr__(self, name, None)
         if self.solver not in SOLVERS:
             raise CallError(f"there is no solver '{self.solver}'; {nearest(self.solver, SOLVERS)}")
-        if SOLVERS[self.solver].ancestral and not self.process.preserves_variance:
+        if (SOLVERS[self.solver].ancestral or self.eta) and not self.process.preserves_variance:
+            solver = f"{self.solver}" if not self.eta else f"{self.solver}' with 'eta"
             raise CallError(
-                f"the solver '{self.solver}' adds the noise of a variance-preserving process, and this one "
+                f"the solver '{solver}' adds the noise of a variance-preserving process, and this one "
                 f"is '{self.process.kind}'; choose ddim, euler, heun or dpmpp_2m"
             )
         self.process.conversion(self.prediction)  # raises for a bad one
-        if self.guidance != 1.0 and not set(self.conditions) & set(self.null):
+        if self.guidance != 1.0 and not self.guide and not set(self.conditions) & set(self.null):
             raise CallError("guidance needs a condition with a null value, and this model has none")
+        if self.eta and (self.solver != "ddim" or not 0.0 <= self.eta <= 1.0):
+            raise CallError(
+                f"eta is a number of 0 … 1 of the solver 'ddim', not {self.eta} of '{self.solver}'"
+            )
+        if self.churn and not SOLVERS[self.solver].churns:
+            raise CallError(f"the solver '{self.solver}' has no churn; choose euler or heun")
+        if self.churn < 0.0 or self.churn_noise <= 0.0:
+            raise CallError("churn must not be negative, and churn_noise must be above 0")
+        if not 0.0 <= self.threshold <= 1.0 or (self.threshold and self.clip <= 0.0):
+            raise CallError("threshold is a share of 0 … 1, and needs a 'clip' above 0 to scale to")
+        for name in ("guidance_interval", "churn_interval"):
+            interval = getattr(self, name)
+            if interval is not None and not interval[0] <= interval[1]:
+                raise CallError(f"'{name}' is the least and the greatest time, not {interval}")
         self.process.times(self.steps)  # raises for a bad number
 
     def __call__(
@@ -106,105 +147,104 @@ class Diffusion(Sampler):
     ) -> Array:
         process = self.process
         times, levels = process.times(self.steps), process.levels(self.steps)
-        read = process.conversion(self.prediction).to_x0_eps
-        predict = self._predictor(graphs, noise, conditions)
-        done, before, share = 0, None, None
+        hats, ask = self._hats(), self._asked(graphs, noise, conditions)
+        done, total = 0, self.evaluations()
+        share: Array = None
 
-        def model(x: Array, i: int) -> tuple[Array, Array]:
-            nonlocal done, before, share
-            a, s = levels[i]
-            before = x * 0.0 if before is None else before
-            more = [before] if self.self_conditioning else []
-            out, *rest = predict(process.network_input(x, a, s), process.network_time(times[i]), *more)
-            share = rest[0] if self.learned_variance else None
-            x0, eps = read(x, out, a, s)
-            if self.clip > 0.0:
-                x0 = x0.clip(
-                    -self.clip, self.clip
-                )  # the method: the namespaces' functions cost ten times as much
-                eps = (x - a * x0) / s if self.consistent else eps
-            before = x0
-            done += self._per_call
+        def model(x: Array, i: int, raised: bool = False) -> tuple[Array, Array]:
+            nonlocal done, share
+            hat = hats[i] if raised else None
+            t, level = (times[i], levels[i]) if hat is None else hat
+            x0, eps, further = ask(x, t, level)
+            share = further[0] if self.learned_variance else None
+            done += self._cost(t)
             if progress:
-                progress(done, self.evaluations())
+                progress(done, total)
             return x0, eps
 
         def fresh(draw: int) -> Array:
             drawn = noise.normal(self.shape, stream="step", draw=draw)
-            if self.solver != "ddpm" or share is None:
-                return drawn
-            # β̃ = (σ'/σ)² β, so √Σ = √β̃ (σ/σ')^v.
-            return drawn * (levels[draw][1] / levels[draw + 1][1]) ** share
+            if self.solver == "ddpm" and share is not None:
+                # β̃ = (σ'/σ)² β, so √Σ = √β̃ (σ/σ')^v.
+                return drawn * (levels[draw][1] / levels[draw + 1][1]) ** share
+            return drawn * self.churn_noise if self.churn and self.churn_noise != 1.0 else drawn
 
         def projected(x: Array, i: int) -> Array:
             after = float(times[i + 1]) if i + 1 < len(times) else END
             return project(x, after, i) if project else x
 
-        start, scale = noise.normal(self.shape), self.start_scale * process.start_scale(self.steps)
+        start = conditions[self.start] if self.start else noise.normal(self.shape)
+        scale = self.start_scale * process.start_scale(self.steps)
         if scale != 1.0:
             start = start * scale
-        return SOLVERS[self.solver](model, start, levels, fresh, projected)
+        raised = [None if hat is None else hat[1] for hat in hats]
+        if self.eta:
+            return ddim(model, start, levels, fresh, projected, eta=self.eta)
+        return SOLVERS[self.solver](model, start, levels, fresh, projected, raised)
+
+    def predictor(
+        self, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
+    ) -> Callable[[Array, float, Level], tuple[Array, Array]]:
+        """(x, t, (α, σ)) → (x₀, ε) as the fields say: guided, read and clipped."""
+        ask = self._asked(graphs, noise, conditions)
+        return lambda x, t, level: ask(x, t, level)[:2]
+
+    def _asked(
+        self, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
+    ) -> Callable[[Array, float, Level], tuple[Array, Array, tuple[Array, ...]]]:
+        """(x, t, (α, σ)) → (x₀, ε), and what else the network says."""
+        process, read = self.process, self.process.conversion(self.prediction).to_x0_eps
+        output = guided_output(self, graphs, noise, conditions)
+        before: Array = None
+
+        def ask(x: Array, t: float, level: Level) -> tuple[Array, Array, tuple[Array, ...]]:
+            nonlocal before
+            a, s = level
+            more = () if not self.self_conditioning else (x * 0.0 if before is None else before,)
+            given = process.network_input(x, a, s)
+            out, *further = output(given, process.network_time(t), self._weight(t), *more)
+            x0, eps = read(x, out, a, s)
+            if self.clip > 0.0:
+                x0 = limited(x0, self.clip, self.threshold, noise)
+                eps = (x - a * x0) / s if self.consistent else eps
+            before = x0
+            return x0, eps, tuple(further)
+
+        return ask
 
     def level(self, t: float) -> tuple[float, float]:
         """(α, σ) at time `t` of the process; at −1 those at which sampling ends."""
         return self.process.alpha_sigma(t)
 
-    def _predictor(
-        self, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
-    ) -> Callable[..., tuple[Array, ...]]:
-        """(x, t, x₀ of before where it is asked for) → the network's outputs, the first guided where asked
-        and the others as conditioned. Conditions are encoded here, once."""
-        graph, backend = graphs[self.graph], noise.backend
-
-        def encode(values: Mapping[str, Array]) -> list[Array]:
-            return [
-                graphs[self.encoders[name]](values[name]) if name in self.encoders else values[name]
-                for name in self.conditions
-            ]
-
-        asked = encode(conditions)
-
-        def clock(t: float, rows: int) -> Array:
-            return backend.asarray(np.full(rows, t, dtype=np.float32))
-
-        n, w = noise.n, self.guidance
-        if w == 1.0:
-            return lambda x, t, *more: outputs(graph(x, clock(t, n), *asked, *more))
-        # What has no null value (a picture to enlarge, say) is asked both times.
-        nothing = {k: v * 0 + self.null[k] if k in self.null else v for k, v in conditions.items()}
-        empty = encode(nothing)
-        if self.guidance_batched:
-            xp = backend.namespace(asked[0])
-            both = [xp.concat([c, e], axis=0) for c, e in zip(asked, empty, strict=True)]
-
-            def once(x: Array, t: float, *more: Array) -> tuple[Array, ...]:
-                twins = [xp.concat([v, v], axis=0) for v in (x, *more)]
-                out, *rest = outputs(graph(twins[0], clock(t, 2 * n), *both, *twins[1:]))
-                return out[n:] + w * (out[:n] - out[n:]), *(v[:n] for v in rest)
-
-            return once
-
-        def twice(x: Array, t: float, *more: Array) -> tuple[Array, ...]:
-            free, *_ = outputs(graph(x, clock(t, n), *empty, *more))
-            out, *rest = outputs(graph(x, clock(t, n), *asked, *more))
-            return free + w * (out - free), *rest
-
-        return twice
-
     def graphs_used(self) -> tuple[str, ...]:
-        return (*dict.fromkeys(self.encoders.values()), self.graph)
+        guide = (self.guide,) if self.guide else ()
+        return (*dict.fromkeys((*self.encoders.values(), self.graph, *guide)),)
 
-    @property
-    def _per_call(self) -> int:
+    def conditions_used(self) -> tuple[str, ...]:
+        return (*self.conditions, self.start) if self.start else self.conditions
+
+    def _weight(self, t: float) -> float:
+        """Of guidance, at a time of the process."""
+        return self.guidance if _within(t, self.guidance_interval) else 1.0
+
+    def _cost(self, t: float) -> int:
         """Network evaluations behind one call of the solver's model."""
-        return 1 if self.guidance == 1.0 else 2
+        return 1 if self._weight(t) in (0.0, 1.0) else 2
 
     def evaluations(self) -> int:
-        return self._per_call * SOLVERS[self.solver].evaluations(self.steps)
+        calls, hats = SOLVERS[self.solver].calls(self.steps), self._hats()
+        total = 0
+        for t, hat, count in zip(self.process.times(self.steps), hats, calls, strict=True):
+            total += self._cost(t if hat is None else hat[0]) + (count - 1) * self._cost(t)
+        return total
 
     def to_json(self) -> dict[str, Any]:
         rest = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in _OF_PROCESS}
-        for option in ("self_conditioning", "learned_variance"):  # which older runtimes do not know
-            if not rest[option]:
-                del rest[option]
+        for f in fields(self):
+            if f.name in _LATER and rest[f.name] == f.default:
+                del rest[f.name]
         return {"kind": self.kind, **rest, "process": self.process.to_json()}
+
+
+def _within(t: float, interval: tuple[float, float] | None) -> bool:
+    return interval is None or interval[0] <= t <= interval[1]
