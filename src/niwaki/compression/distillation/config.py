@@ -135,14 +135,16 @@ class DistillConfig(FinetuneConfig):
     evaluations: sampling steps of a diffusion model afterwards
     method:      `progressive` halves the steps until they are few enough (Salimans & Ho 2022), `steps` being
                  the training of all halvings; `consistency` learns to jump to the end from anywhere (Song et
-                 al. 2023)
+                 al. 2023), `easy_consistency` the same from real samples, between times that come closer
+                 (Geng et al. 2024); `distribution_matching` compares what student and teacher find likely
+                 (Yin et al. 2024), with `adversarial` also with real samples
     other settings: as in `finetune`
     """
 
     kind: Literal["distill"] = "distill"  # type: ignore[assignment]
     student: dict[str, Any] = Field(default_factory=dict)
     evaluations: int = Field(default=0, ge=0)
-    method: Literal["progressive", "consistency"] = "progressive"
+    method: Literal["progressive", "consistency", "easy_consistency", "distribution_matching"] = "progressive"
 
     @model_validator(mode="after")
     def _something(self) -> Self:
