@@ -133,6 +133,10 @@ def test_the_teachers_step_is_the_samplers_own(name: str) -> None:
         pytest.param("flow-matching", "progressive", marks=pytest.mark.slow),
         pytest.param("edm", "progressive", marks=pytest.mark.slow),
         pytest.param("flow-matching", "consistency", marks=pytest.mark.slow),
+        pytest.param("edm", "easy_consistency", marks=pytest.mark.slow),
+        pytest.param("flow-matching", "easy_consistency", marks=pytest.mark.slow),
+        pytest.param("edm", "distribution_matching", marks=pytest.mark.slow),
+        pytest.param("flow-matching", "distribution_matching", marks=pytest.mark.slow),
     ],
 )
 def test_other_paths_are_saved_with_their_few_steps(name: str, method: str, tmp_path: Path) -> None:
@@ -157,7 +161,9 @@ def test_evaluations_are_calls_and_not_steps(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["progressive", "consistency"])
+@pytest.mark.parametrize(
+    "method", ["progressive", "consistency", "easy_consistency", "distribution_matching"]
+)
 def test_training_for_fewer_steps_comes_nearer_to_the_teachers_samples(method: str, tmp_path: Path) -> None:
     teacher = ddpm(steps=8)
     wanted = teacher.sample(256, seed=1)

@@ -19,6 +19,7 @@ from niwaki_runtime.samplers.inpaint import Inpaint
 from niwaki_runtime.samplers.local_bits_back import LocalBitsBack
 from niwaki_runtime.samplers.masked import Masked
 from niwaki_runtime.samplers.masked_bound import MaskedBound
+from niwaki_runtime.samplers.mean_flow import MeanFlow
 from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.next_scale import NextScale
 from niwaki_runtime.samplers.one_shot import OneShot
@@ -39,6 +40,7 @@ __all__ = [
     "LocalBitsBack",
     "Masked",
     "MaskedBound",
+    "MeanFlow",
     "Mixture",
     "NextScale",
     "Noise",

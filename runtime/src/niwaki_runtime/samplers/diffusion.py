@@ -17,8 +17,8 @@ __all__ = ["Diffusion"]
 
 _OF_PROCESS = ("schedule", "train_steps", "spacing", "offset", "last")
 _LATER = (
-    "self_conditioning", "learned_variance", "threshold", "guide", "guidance_interval", "churn", "churn_interval",
-    "churn_noise", "eta", "start",
+    "self_conditioning", "learned_variance", "threshold", "guide", "guidance_interval", "churn",
+    "churn_interval", "churn_noise", "eta", "start",
 )  # fmt: skip
 """Fields that manifests name where they are set: runtimes of before know the others."""
 _MOST_CHURN = math.sqrt(2.0) - 1.0

@@ -18,7 +18,8 @@ __all__ = ["guided_output", "limited"]
 def guided_output(
     sampler: Diffusion, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
 ) -> Callable[..., tuple[Array, ...]]:
-    """(x, t, w, further inputs) → the network's outputs, the first of them guided: out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022, Equation 6, where w − 1 is called w).
+    """(x, t, w, further inputs) → the network's outputs, the first of them guided:
+    out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022, Equation 6, where w − 1 is called w).
 
     t is what the network is told of the time. Where the sampler names a `guide`, that one is asked with the
     same conditions in the place of out(∅) (Karras et al. 2024, "Guiding a diffusion model with a bad version

@@ -135,8 +135,10 @@ class DistillConfig(FinetuneConfig):
     evaluations: sampling steps of a diffusion model afterwards
     method:      `progressive` halves the steps until they are few enough (Salimans & Ho 2022), `steps` being
                  the training of all halvings; `consistency` learns to jump to the end from anywhere (Song et
-                 al. 2023); `reflow` trains on noise and the samples that the teacher makes of it, which makes
-                 paths straight (Liu, Gong & Liu 2023)
+                 al. 2023), `easy_consistency` the same from real samples, between times that come closer
+                 (Geng et al. 2024); `distribution_matching` compares what student and teacher find likely
+                 (Yin et al. 2024), with `adversarial` also with real samples; `reflow` trains on noise and
+                 the samples that the teacher makes of it, which makes paths straight (Liu, Gong & Liu 2023)
     pairs:       of noise and sample that `reflow` makes beforehand, each at the cost of a sample
     other settings: as in `finetune`
     """
@@ -144,7 +146,9 @@ class DistillConfig(FinetuneConfig):
     kind: Literal["distill"] = "distill"  # type: ignore[assignment]
     student: dict[str, Any] = Field(default_factory=dict)
     evaluations: int = Field(default=0, ge=0)
-    method: Literal["progressive", "consistency", "reflow"] = "progressive"
+    method: Literal["progressive", "consistency", "easy_consistency", "distribution_matching", "reflow"] = (
+        "progressive"
+    )
     pairs: int = Field(default=2048, ge=1, exclude_if=lambda value: value == 2048)
 
     @model_validator(mode="after")

@@ -8,13 +8,19 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["DISTANCES", "soft_targets", "spread_distance"]
+__all__ = ["DISTANCES", "pseudo_huber", "soft_targets", "spread_distance"]
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": F.l1_loss,
     "l2": F.mse_loss,
     "l1l2": lambda a, b: F.l1_loss(a, b) + F.mse_loss(a, b),
 }
+
+
+def pseudo_huber(made: Tensor, wanted: Tensor) -> Tensor:
+    """√(‖s − t‖² + c²) − c of each sample `(n,)`, c = 0.00054 √d (Song & Dhariwal 2023, Section 3.3)."""
+    c = 0.00054 * made[0].numel() ** 0.5
+    return ((made - wanted).flatten(1).square().sum(1) + c * c).sqrt() - c
 
 
 def spread_distance(made: Tensor, wanted: Tensor) -> Tensor:

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from niwaki.compression.distillation.config import DistillConfig
-from niwaki.compression.distillation.rules import asked_conditions, clean_of
+from niwaki.compression.distillation.denoising import Denoising
+from niwaki.compression.distillation.distances import pseudo_huber
+from niwaki.compression.distillation.rules import clean_of
 from niwaki.core.contract import Batch, CallError, Context, GenerativeModel, Phase, Trainable
 from niwaki_runtime.samplers import Diffusion
-from niwaki_runtime.samplers.backend import outputs
 
 __all__ = ["Consistency", "FewerSteps", "OnGrid", "Progressive", "diffusion_of"]
 
@@ -55,21 +56,36 @@ class FewerSteps(Trainable):
                 "steps would not have; train it with 'self_conditioning: false'"
             )
 
+    @property
+    def teacher(self) -> GenerativeModel:
+        return self._teacher[0]
+
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
-        self._teacher[0]._apply(fn, recurse)
+        self.teacher._apply(fn, recurse)
         return super()._apply(fn, recurse)
 
     def phases(self) -> tuple[Phase, ...]:
-        module = self.student.shipped_graphs()[self.sampler.graph].module
+        return (Phase("distill", self._denoiser_of("student")),)
+
+    def _denoiser_of(self, member: str) -> tuple[str, ...]:
+        """Names of the parameters that the denoiser of a model has, which is the attribute `member`."""
+        model: GenerativeModel = getattr(self, member)
+        module = model.shipped_graphs()[self.sampler.graph].module
         wanted = {id(p) for p in module.parameters()}
-        names = tuple(f"student.{n}" for n, p in self.student.named_parameters() if id(p) in wanted)
-        return (Phase("distill", names),)
+        return tuple(f"{member}.{n}" for n, p in model.named_parameters() if id(p) in wanted)
 
     def rates(self) -> dict[str, float]:
         return {"distill": self.config.lr}
 
     def after_step(self, ctx: Context) -> None:
         self.student.after_step(ctx)
+
+    def _clean(self, batch: Batch) -> Tensor:
+        """What noise is added to. Raises CallError where the batch does not hold it."""
+        clean = clean_of(self.teacher, self.sampler, batch)
+        if clean is None:
+            raise CallError(f"the data are not what '{self.student.name}' takes noise from")
+        return clean
 
 
 class OnGrid(FewerSteps):
@@ -79,9 +95,7 @@ class OnGrid(FewerSteps):
     """
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        clean = clean_of(self._teacher[0], self.sampler, batch)
-        if clean is None:
-            raise CallError(f"the data are not what '{self.student.name}' takes noise from")
+        clean = self._clean(batch)
         n, device = len(batch), batch.x.device
         at = torch.randint(0, self._starts(), (n,), generator=ctx.rng, device=device) * self._stride()
         eps = torch.randn(clean.shape, generator=ctx.rng, device=device)
@@ -106,7 +120,7 @@ class _Walk:
     """Steps along the grid for one batch, each sample at its own place."""
 
     def __init__(self, both: FewerSteps, device: torch.device, batch: Batch, ctx: Context) -> None:
-        self.sampler, self.student, self.teacher = both.sampler, both.student, both._teacher[0]
+        self.sampler, self.student, self.teacher = both.sampler, both.student, both.teacher
         self.process = self.sampler.process
         times = self.process.times(self.sampler.steps)
         self.times = torch.tensor([self.process.network_time(t) for t in times], dtype=torch.float32).to(
@@ -114,14 +128,7 @@ class _Walk:
         )
         levels = torch.tensor(self.process.levels(self.sampler.steps), dtype=torch.float32, device=device)
         self.alphas, self.sigmas = levels.unbind(1)  # one more than there are times: the end
-        graph = self.teacher.shipped_graphs()[self.sampler.graph]
-        with torch.no_grad():
-            self.asked = asked_conditions(self.teacher, self.sampler, graph, batch, ctx, 0.0)
-            self.empty = (
-                asked_conditions(self.teacher, self.sampler, graph, batch, ctx, 1.0)
-                if self.sampler.guidance != 1.0
-                else []
-            )
+        self.denoising = Denoising(self.sampler, self.teacher, batch, ctx)
 
     def levels(self, at: Tensor) -> tuple[Tensor, Tensor]:
         """α and σ at places of the grid, to be broadcast against samples."""
@@ -132,17 +139,7 @@ class _Walk:
         self, model: GenerativeModel, x: Tensor, at: Tensor, guidance: float
     ) -> tuple[Tensor, Tensor]:
         """(x₀, ε) as the sampler would see them, clipped where it clips."""
-        graph, (a, s) = model.shipped_graphs()[self.sampler.graph], self.levels(at)
-        given = self.process.network_input(x, a, s), self.times[at]
-        out = outputs(graph(*given, *self.asked))[0].float()
-        if guidance != 1.0:
-            free = outputs(graph(*given, *self.empty))[0].float()
-            out = free + guidance * (out - free)
-        x0, eps = self.process.conversion(self.sampler.prediction).to_x0_eps(x, out, a, s)
-        if self.sampler.clip > 0.0 and model is self.teacher:
-            x0 = x0.clip(-self.sampler.clip, self.sampler.clip)
-            eps = (x - a * x0) / s if self.sampler.consistent else eps
-        return x0, eps
+        return self.denoising.predicted(model, x, self.times[at], *self.levels(at), guidance)
 
     @torch.no_grad()
     def taught(self, x: Tensor, at: Tensor) -> Tensor:
@@ -194,5 +191,4 @@ class Consistency(OnGrid):
             believed, _ = walk.predicted(walk.student, later, (at + 1).clamp(max=self.sampler.steps - 1), 1.0)
             target = torch.where(last, later, believed)
         made, _ = walk.predicted(walk.student, x, at, 1.0)
-        c = 0.00054 * x[0].numel() ** 0.5
-        return ((made - target).flatten(1).square().sum(1) + c * c).sqrt().mean() - c
+        return pseudo_huber(made, target).mean()

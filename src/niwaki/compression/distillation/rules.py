@@ -10,7 +10,7 @@ from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Port
 from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
-from niwaki_runtime.samplers import Diffusion, Noise
+from niwaki_runtime.samplers import Diffusion, MeanFlow, Noise
 
 __all__ = ["RULES", "asked_conditions", "asks", "clean_of", "value_of"]
 
@@ -63,6 +63,26 @@ def on_noised_data(
         return given
     known = process.conversion(sampler.prediction)
     return *given, last_estimate(graph, given, known, (x, a, s), sampler.clip, ctx.rng)
+
+
+@asks("average_velocity")
+def on_flow_maps(
+    teacher: GenerativeModel, name: str, graph: Graph, batch: Batch, ctx: Context
+) -> tuple[Tensor, ...] | None:
+    """x_t = (1 − t) x₀ + t ε of real x₀, t and an earlier r: half of them one of the sampler's own steps, the
+    others any."""
+    sampler = next(iter(teacher.sampler().parts_of(MeanFlow, name)), None)
+    if sampler is None or batch.x.shape[1:] != sampler.shape:
+        return None
+    n, device = len(batch), batch.x.device
+    any_two = torch.rand((2, n), generator=ctx.rng, device=device)
+    first = torch.randint(0, sampler.steps, (n,), generator=ctx.rng, device=device) / sampler.steps
+    own = torch.arange(n, device=device) % 2 == 0
+    t = torch.where(own, first + 1.0 / sampler.steps, any_two.amax(0))
+    r = torch.where(own, first, any_two.amin(0))
+    noise = torch.randn(batch.x.shape, generator=ctx.rng, device=device)
+    asked = (value_of(port, teacher, batch, ctx, noise=False) for port in graph.inputs[3:])
+    return noised(batch.x, noise, 1.0 - t, t), t, r, *asked
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.compression.distillation.config import DistillConfig, FinetuneConfig, SamplingConfig
+from niwaki.compression.distillation.distribution_matching import DistributionMatching
+from niwaki.compression.distillation.easy_consistency import EasyConsistency
 from niwaki.compression.distillation.fewer_steps import Consistency, FewerSteps, Progressive, diffusion_of
 from niwaki.compression.distillation.finetune import Progress, finetune, train_on
 from niwaki.compression.distillation.reflow import Reflow
@@ -108,11 +110,19 @@ def _halved(model: GenerativeModel, config: DistillConfig, context: StepContext)
     return student
 
 
-def _consistent(model: GenerativeModel, config: DistillConfig, context: StepContext) -> GenerativeModel:
-    both = Consistency(copy.deepcopy(model), copy.deepcopy(model), config, diffusion_of(model).steps)
-    student = _fewer(both, config, context, "consistency", config.steps, 0, config.steps)
-    with_sampling(student, steps=config.evaluations, guidance=1.0, solver="consistency", spacing="trailing")
-    return student
+def _jumps(
+    kind: type[FewerSteps], visits: Callable[[GenerativeModel, DistillConfig], int]
+) -> Callable[[GenerativeModel, DistillConfig, StepContext], GenerativeModel]:
+    """Trained by `kind` on the times of so many steps, to be sampled by jumps to the end."""
+
+    def made(model: GenerativeModel, config: DistillConfig, context: StepContext) -> GenerativeModel:
+        both = kind(copy.deepcopy(model), copy.deepcopy(model), config, visits(model, config))
+        student = _fewer(both, config, context, config.method, config.steps, 0, config.steps)
+        few = {"steps": config.evaluations, "solver": "consistency", "spacing": "trailing"}
+        with_sampling(student, guidance=1.0, **few)
+        return student
+
+    return made
 
 
 def _straightened(model: GenerativeModel, config: DistillConfig, context: StepContext) -> GenerativeModel:
@@ -126,7 +136,9 @@ def _straightened(model: GenerativeModel, config: DistillConfig, context: StepCo
 
 METHODS: dict[str, Callable[[GenerativeModel, DistillConfig, StepContext], GenerativeModel]] = {
     "progressive": _halved,
-    "consistency": _consistent,
+    "consistency": _jumps(Consistency, lambda model, config: diffusion_of(model).steps),
+    "easy_consistency": _jumps(EasyConsistency, lambda model, config: config.evaluations),
+    "distribution_matching": _jumps(DistributionMatching, lambda model, config: config.evaluations),
     "reflow": _straightened,
 }
 

@@ -4,6 +4,7 @@ from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
 from niwaki.models.diffusion.edm import Edm, EdmConfig
 from niwaki.models.diffusion.flow_matching import FlowMatching, FlowMatchingConfig
 from niwaki.models.diffusion.latent import LatentDiffusion, LatentDiffusionConfig
+from niwaki.models.diffusion.mean_flow import MeanFlow, MeanFlowConfig
 
 __all__ = [
     "Ddpm",
@@ -14,4 +15,6 @@ __all__ = [
     "FlowMatchingConfig",
     "LatentDiffusion",
     "LatentDiffusionConfig",
+    "MeanFlow",
+    "MeanFlowConfig",
 ]
