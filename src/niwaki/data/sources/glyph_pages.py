@@ -82,10 +82,11 @@ class GlyphPagesOptions(Options):
 
     def values(self) -> dict[str, tuple[str, ...]]:
         """The values of the character and of every attribute that is told, in the order of captions."""
-        told = {name: ATTRIBUTES[name] for name in ATTRIBUTES if name in self.attributes}
+        found: dict[str, tuple[str, ...]] = {CHARACTER: tuple(self.characters)}
+        found |= {name: values for name, values in ATTRIBUTES.items() if name in self.attributes}
         if self.per_page > 1:
-            told["place"] = CORNERS
-        return {CHARACTER: tuple(self.characters), **told}
+            found["place"] = CORNERS
+        return found
 
     def pairs(self) -> list[tuple[tuple[int, int], tuple[int, int]]]:
         """The pairs that are held out, each value as (number of the attribute, number of the value)."""
@@ -130,7 +131,8 @@ def _in_order(pages: np.ndarray, options: GlyphPagesOptions) -> np.ndarray:
     """Whether places still rise along each page, after one of them was set `(n,)` bool."""
     if options.per_page == 1:
         return np.ones(len(pages), dtype=bool)
-    return (np.diff(pages[:, :, list(options.values()).index("place")], axis=1) > 0).all(1)
+    places = pages[:, :, list(options.values()).index("place")]
+    return np.asarray((np.diff(places, axis=1) > 0).all(1))
 
 
 def captions_of(pages: np.ndarray, options: GlyphPagesOptions) -> list[str]:
@@ -229,8 +231,8 @@ def glyph_pages(config: DataConfig, options: GlyphPagesOptions, progress: Progre
     numbers: list[np.ndarray] = []
     findings: list[Finding] = []
     for split, count in enumerate(counts):
-        x, pages, more = _split(config, options, split, count, fields)
-        images, numbers, findings = images + x, numbers + pages, findings + more
+        drawn, pages, more = _split(config, options, split, count, fields)
+        images, numbers, findings = images + drawn, numbers + pages, findings + more
         if progress:
             progress(split + 1, len(counts))
     rows = np.concatenate(numbers)
