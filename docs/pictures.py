@@ -89,6 +89,11 @@ def glyphs(data: Dataset) -> Image.Image:
     return whole
 
 
+def glyph_pages(data: Dataset) -> Image.Image:
+    """Pages of the training split."""
+    return sheet(data.train, list(torch.arange(56).reshape(4, 14)), 2)
+
+
 def patches(data: Dataset) -> Image.Image:
     """Training crops, then test crops."""
     assert data.train.y is not None
@@ -246,7 +251,7 @@ def main() -> None:
         if not options.names or run.path.name in options.names:
             fans(run).quantize(64).save(HERE / f"run-{run.path.name}.png", optimize=True)
             print(HERE.name, f"run-{run.path.name}.png")
-    for draw in () if options.names else (digits, stacked_digits, glyphs, patches):
+    for draw in () if options.names else (digits, stacked_digits, glyphs, glyph_pages, patches):
         source = draw.__name__.replace("_", "-")
         data = load(DataConfig(source=source))
         picture = draw(data).quantize(256)  # a palette keeps the files small

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from niwaki.core.contract import CallError
 from niwaki.data import DataConfig, Dataset, cache_directory, load
+from niwaki.data.reading.drawn_characters import FILL, render
 from niwaki.data.reading.fonts import CHARACTERS, FAMILIES, distance_fields, font_file
-from niwaki.data.sources.glyphs import FILL, GlyphsOptions, caption_of, jitters, render, two_styles
+from niwaki.data.sources.glyphs import GlyphsOptions, caption_of, jitters, two_styles
 from niwaki.data.splitting import hash_samples, shares
 from niwaki_runtime.tokenizer import Tokenizer
 

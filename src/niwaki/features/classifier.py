@@ -23,8 +23,8 @@ from niwaki.features.extractor import Array, NetworkExtractor, Progress
 from niwaki.features.fitting import fitted
 from niwaki.features.units import Units, has_units, units_of
 from niwaki.nn.augment.draws import shifted
-from niwaki.nn.layers.grids import Grid, grid_of
-from niwaki.nn.layers.shrinking import shrink
+from niwaki.nn.layers.grids import grid_of
+from niwaki.nn.layers.shrinking import shrink_to_vector
 
 __all__ = ["Classifier", "ClassifierNetwork", "train_classifier"]
 
@@ -55,7 +55,7 @@ class ClassifierNetwork(Trainable):
         self.shift = max(1, max(grid.sides) // 16) if grid.sides else 0
         self.units = units_of(spec)
         self.front = nn.Sequential(*front)
-        self.body = _body(grid, channels, width)
+        self.body = shrink_to_vector(grid.sides, channels, width)
         self.head = nn.Linear(width, spec.classes)
 
     def features(self, x: Tensor) -> Tensor:
@@ -164,11 +164,3 @@ def _fresh(spec: DataSpec, seed: int) -> ClassifierNetwork:
 def _steps(samples: int) -> int:
     """Forty passes over a small set, at most 1000 steps over a large one."""
     return int(min(1000, max(500, 40 * samples // _BATCH)))
-
-
-def _body(grid: Grid, channels: int, width: int) -> nn.Sequential:
-    if not grid.sides:
-        layers = [nn.Linear(channels, 2 * width), nn.LayerNorm(2 * width), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(2 * width, width), nn.ReLU())
-    layers, flat = shrink(grid.sides, channels, width)
-    return nn.Sequential(*layers, nn.Linear(flat, width), nn.ReLU())

@@ -96,7 +96,10 @@ class EvaluationContext:
     @cached_property
     def tools(self) -> Tools:
         """What judges work with."""
-        return Tools(lambda: self.extractors, self.config.metrics, self.cache, counter(self.reporter))
+        return Tools(
+            lambda: self.extractors, self.config.metrics, self.cache, counter(self.reporter),
+            announce=self._announce,
+        )  # fmt: skip
 
     def judges(self, runner: Runner) -> list[Judge]:
         """Every judge that applies to a runner on these data, or those that the config names."""

@@ -40,16 +40,20 @@ def word_tokenizer(words: Iterable[str]) -> str:
     )
 
 
-def caption_column(captions: Sequence[str], which: Tensor) -> tuple[Column, str]:
+def caption_column(
+    captions: Sequence[str], which: Tensor, *, words: Iterable[str] = (), length: int = 0
+) -> tuple[Column, str]:
     """Captions as tokens, filled up with `NOTHING` to the length of the longest, and their tokenizer.json.
 
     captions: different texts
     which:    of them, the one of each sample `(n,)` int64
+    words:    that have the first tokens, in this order, whether or not a caption holds them
+    length:   of a row of tokens, at least
     """
     rows = [caption.split() for caption in captions]
-    text = word_tokenizer(word for row in rows for word in row)
+    text = word_tokenizer((*words, *(word for row in rows for word in row)))
     vocabulary = json.loads(text)["model"]["vocab"]
-    length = max(map(len, rows))
+    length = max(length, *map(len, rows))
     table = torch.full(
         (len(rows), length), NOTHING, dtype=torch.uint8 if len(vocabulary) < 256 else torch.int32
     )

@@ -13,7 +13,6 @@ from typing import Literal, Self
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -24,17 +23,16 @@ from niwaki.data.columns import Column
 from niwaki.data.config import DataConfig, Options, Pool, Progress, register
 from niwaki.data.feeder import permutation
 from niwaki.data.reading.captions import caption_column
-from niwaki.data.reading.fonts import CHARACTERS, EM, FAMILIES, GRID, distance_fields, font_file, style_of
+from niwaki.data.reading.drawn_characters import render
+from niwaki.data.reading.fonts import CHARACTERS, FAMILIES, distance_fields, font_file, style_of
 from niwaki.data.splitting import EXTRA, OOD, by_hash, shares
 from niwaki_runtime.tokenizer import FILE
 
-__all__ = ["GlyphsOptions", "caption_of", "glyphs", "jitters", "render", "two_styles"]
+__all__ = ["GlyphsOptions", "caption_of", "glyphs", "jitters", "two_styles"]
 
 VERSION = 2  # of the drawing: a change here makes cached images stale
-FILL = 0.75  # the em square's share of an image's edge
 SIDES = {"weight": ("regular", "bold"), "slant": ("upright", "italic")}
 _SECOND = 16  # streams of jitters between those of the first domain and of the second
-OVERSAMPLING = 2  # samples of the distance field per pixel and direction
 
 
 class GlyphsOptions(Options):
@@ -73,34 +71,6 @@ def jitters(n: int, strength: float, seed: int, stream: int) -> np.ndarray:
     low = np.array([-0.04, -0.04, -0.12, -0.08, -0.003])
     high = np.array([0.04, 0.04, 0.12, 0.08, 0.015])
     return strength * np.random.default_rng([seed, stream, 0x617]).uniform(low, high, (n, 5))
-
-
-def render(fields: Tensor, which: np.ndarray, jitter: np.ndarray, size: int, batch: int = 512) -> Tensor:
-    """Images `(n, 1, size, size)` uint8 with 256 levels, ink bright on dark.
-
-    fields: distance fields `(fields, GRID, GRID)` in ems; which: field of each image `(n,)`; jitter: `(n, 5)`
-    """
-    fine = size * OVERSAMPLING
-    line = (torch.arange(fine) + 0.5) / fine - 0.5  # pixel centres as shares of the edge, 0 in the middle
-    v, u = torch.meshgrid(line, line, indexing="ij")
-    ems_per_pixel = 1 / (FILL * fine)
-    out = []
-    for at in range(0, len(which), batch):
-        dx, dy, slant, log_size, weight = (
-            torch.from_numpy(jitter[at : at + batch]).float()[:, :, None, None].unbind(1)
-        )
-        scale = torch.exp(-log_size) / (FILL * GRID / EM)  # from shares of the image to shares of the field
-        y = (v - dy) * scale
-        x = (u - dx) * scale + slant * y  # y points down: a positive slant leans to the right
-        grid = torch.stack((x, y), -1) * 2
-        field = fields[torch.from_numpy(which[at : at + batch])].unsqueeze(1)
-        distance = F.grid_sample(field, grid, padding_mode="border", align_corners=False) + weight.unsqueeze(
-            1
-        )
-        # a pixel is as bright as the share of it inside the outline, told by the distance of its middle
-        ink = (0.5 + distance * torch.exp(log_size).unsqueeze(1) / ems_per_pixel).clamp(0, 1)
-        out.append(F.avg_pool2d(ink, OVERSAMPLING).mul_(255).round_().to(torch.uint8))
-    return torch.cat(out)
 
 
 def caption_of(font: str, character: str) -> str:

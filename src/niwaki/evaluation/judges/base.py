@@ -28,6 +28,7 @@ class Tools:
     cache:           where costly intermediate results are kept; None keeps nothing
     on_progress:     called with (done, total)
     fitness:         by data set, which of the extractors are fit for it, as far as it was tried
+    announce:        called with (name, steps, about how many seconds) before a network is trained
     """
 
     make_extractors: Callable[[], Sequence[Any]]
@@ -35,6 +36,7 @@ class Tools:
     cache: Path | None = None
     on_progress: Callable[[int, int], None] = lambda done, total: None
     fitness: dict[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    announce: Callable[[str, int, float], None] = lambda name, steps, seconds: None
 
     @cached_property
     def extractors(self) -> Sequence[Any]:

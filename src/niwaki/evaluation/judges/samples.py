@@ -21,6 +21,7 @@ from niwaki.evaluation.evaluate import Evaluation, evaluate
 from niwaki.evaluation.extractor_checks.unfit import hint_alone, unfit_alone
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
 from niwaki.evaluation.judges.findings import findings, fitness
+from niwaki.evaluation.judges.read_back import EXTRA, read_back, told_columns
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import results, where
 from niwaki.evaluation.judges.views import answered_column, class_column, dataset_of, domains
@@ -32,6 +33,8 @@ from niwaki_runtime.specs import SAMPLE, resolve
 __all__ = ["Samples", "extractor_records"]
 
 IN_THEIR_PLACE = "real samples in their place"
+_SAMPLES = "samples"
+_RECOGNISED = "share recognised as asked"
 
 
 @register_judge("samples")
@@ -43,7 +46,9 @@ class Samples(Judge):
 
     evidence: `samples` `(n, *shape)`, and `labels` `(n,)` where the class of each was asked for, following
               the split's, or is that of the row whose caption or image was given; facts: the `column` that
-              they answer to, `paired` (absent: true) whether sample i follows from the seed and i alone
+              they answer to, `paired` (absent: true) whether sample i follows from the seed and i alone,
+              `told` the columns of labels that they were asked to show. Where there are some, `samples.…`
+              are those asked for by rows of every extra split
     """
 
     title = "Samples"
@@ -67,7 +72,7 @@ class Samples(Judge):
         if column is None:
             raise CallError(f"the samples of this model are of no column of '{dataset.name}'")
         inputs = make_inputs(runner, SAMPLING, n, dataset.split(split))
-        arrays = {"samples": results(runner, SAMPLING, n, seed, inputs, self.tools.on_progress)}
+        arrays = {_SAMPLES: results(runner, SAMPLING, n, seed, inputs, self.tools.on_progress)}
         classes = dataset_of(dataset, column).spec.classes
         rows = resolve(program.inputs, inputs, 0, n)
         labels = [rows[k] for k, spec in program.inputs.items() if spec.is_label and spec.size == classes]
@@ -75,6 +80,12 @@ class Samples(Judge):
         if labels:
             arrays["labels"] = labels[0]
         facts: dict[str, Any] = {**where(runner), "column": column}
+        if column == SAMPLE and (told := told_columns(program, dataset)):
+            facts["told"] = list(told)
+            for name, part in dataset.extra.items() if split == self.calibrates else ():
+                m = min(n, EXTRA, len(part))
+                given = make_inputs(runner, SAMPLING, m, part)
+                arrays[f"{_SAMPLES}.{name}"] = results(runner, SAMPLING, m, seed, given)
         if "path_length" in self.tools.metrics:
             from niwaki.evaluation.judges.smoothness import PATHS, smoothness
 
@@ -104,6 +115,14 @@ class Samples(Judge):
         }
         nearest = view.train.values(torch.from_numpy(evaluation.copies.index)).cpu().numpy()
         figures, notes = list(_figures(evaluation)), []
+        if told := evidence.facts.get("told"):
+            made = {evidence.split: samples}
+            for name in dataset.extra:
+                if f"{_SAMPLES}.{name}" in evidence.arrays:
+                    made[name] = evidence.arrays[f"{_SAMPLES}.{name}"]
+            further, details["read_back"] = read_back(made, told, dataset, self.tools)
+            first = int(bool(figures) and figures[0].name == _RECOGNISED)
+            figures[first:first] = further
         if ALL in self.tools.metrics or "train_on_synthetic" in self.tools.metrics:
             try:
                 further, details["train_on_synthetic"] = self._synthetic(samples, labels, view, evidence)
@@ -224,7 +243,7 @@ def _figures(evaluation: Evaluation) -> list[Figure]:
         for name, result in found.items():
             if name == "recognised":
                 figure = Figure(
-                    "share recognised as asked", result.value, result.interval, "fidelity", "higher",
+                    _RECOGNISED, result.value, result.interval, "fidelity", "higher",
                     result.floor, "real samples",
                 )  # fmt: skip
                 out.insert(0, figure)

@@ -9,7 +9,7 @@ from torch import nn
 
 from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION
 
-__all__ = ["shrink"]
+__all__ = ["shrink", "shrink_to_vector"]
 
 _LARGE = 24  # sides from which samples are halved at once: layers at full size would take most of the time
 
@@ -31,6 +31,16 @@ def shrink(sides: tuple[int, ...], channels: int, width: int) -> tuple[list[nn.M
     layers += _block(conv, channels, width, 1)
     cells = tuple(min(2, s) for s in sides)
     return [*layers, AVERAGE[len(sides)](cells), nn.Flatten()], width * math.prod(cells)
+
+
+def shrink_to_vector(sides: tuple[int, ...], channels: int, width: int) -> nn.Sequential:
+    """`(n, channels, *sides)` → `(n, width)`, not negative: `shrink` and a dense layer, or two dense layers
+    where there are no sides."""
+    if not sides:
+        layers = [nn.Linear(channels, 2 * width), nn.LayerNorm(2 * width), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(2 * width, width), nn.ReLU())
+    shrunk, flat = shrink(sides, channels, width)
+    return nn.Sequential(*shrunk, nn.Linear(flat, width), nn.ReLU())
 
 
 def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
