@@ -80,6 +80,7 @@ SMALL: dict[str, dict[str, Any]] = {
         "heads": 2,
         "stride": 5,
         "memory": {"orders": (1, 2, 4), "slots": 512, "successors": 2},
+        "matches": 3,
     },
     "state-space": {"width": 16, "depth": 2, "heads": 2, "state": 3},
 }

@@ -216,6 +216,20 @@ class Diffusion(Sampler):
         """(α, σ) at time `t` of the process; at −1 those at which sampling ends."""
         return self.process.alpha_sigma(t)
 
+    def _hats(self) -> list[tuple[float, Level] | None]:
+        """For each step the time and level with more noise at which it begins, σ̂ = (1 + γ) σ (Karras et al.
+        2022, Algorithm 2, line 4), or None."""
+        process, gamma = self.process, min(self.churn / self.steps, _MOST_CHURN)
+        hats: list[tuple[float, Level] | None] = []
+        for t in process.times(self.steps):
+            a, s = process.alpha_sigma(t)
+            hat = None
+            if gamma and a and _within(t, self.churn_interval):
+                raised = process.time_at((1.0 + gamma) * s / a)
+                hat = (raised, process.alpha_sigma(raised)) if raised > t else None
+            hats.append(hat)
+        return hats
+
     def graphs_used(self) -> tuple[str, ...]:
         guide = (self.guide,) if self.guide else ()
         return (*dict.fromkeys((*self.encoders.values(), self.graph, *guide)),)

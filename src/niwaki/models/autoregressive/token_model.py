@@ -172,7 +172,7 @@ class TokenModel(TokenNetwork):
             logits = self.memory(logits, x, context)
         if self.matches is not None:
             places = position + torch.arange(tokens.shape[1], device=tokens.device)
-            row = read.long().scatter(1, places.expand(len(tokens), -1), tokens)
+            row = read.long().scatter(1, places.expand(tokens.shape[0], -1), tokens)
             logits = self.matches(logits, x, row, places)
         return (logits, *news, tokens.to(read.dtype))
 

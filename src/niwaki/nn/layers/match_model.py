@@ -55,7 +55,7 @@ class MatchModel(nn.Module):
         # Neither of the two fillings equals anything: a match does not reach before the first token.
         keys, asked = F.pad(narrow, (k - 1, 0), value=-1), F.pad(narrow, (k - 1, 0), value=-2)
         apart = places[:, None] - torch.arange(length - 1, device=row.device)  # (t, T − 1)
-        same = (apart > 0).expand(len(row), -1, -1)
+        same = (apart > 0).unsqueeze(0)
         found, weight = [], torch.zeros((), device=row.device)
         for j, gain in enumerate(self.gain.exp()):
             last = asked.index_select(1, places + (k - 1 - j))  # (n, t)
@@ -64,7 +64,7 @@ class MatchModel(nn.Module):
             weight = weight + gain * equal
             found.append(equal.amax(-1))
         near = torch.exp(-self.recency * torch.log(apart.clamp(min=1).float()))
-        followed = row[:, None, 1:].expand(-1, len(places), -1).clamp(max=self.tokens - 1)
+        followed = row[:, None, 1:].expand(-1, places.shape[0], -1).clamp(max=self.tokens - 1)
         sums = torch.zeros_like(logits, dtype=torch.float32).scatter_add(-1, followed, weight * near)
         return logits.float() + self._share(stream, torch.stack(found, -1)) * torch.log1p(sums)
 
