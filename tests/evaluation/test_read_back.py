@@ -17,6 +17,7 @@ from niwaki.evaluation.judges import Tools
 from niwaki.evaluation.judges.read_back import told_columns
 from niwaki.evaluation.judges.samples import Samples
 from niwaki.features import reader
+from niwaki.report.record import measures
 
 X = ValueSpec("vector", (6,), "C", Real(-20.0, 20.0))
 CLASS, COLOUR = ValueSpec.label(4), ValueSpec.label(3)
@@ -90,7 +91,12 @@ def test_each_attribute_is_read_back(dataset: Dataset, judge: Samples) -> None:
         assert figure.interval[0] <= figure.value <= figure.interval[1]
         assert figure.better == "higher"
         assert figure.reference > 0.95, "real samples stand beside"
-    assert section.details["read_back"]["new_pairs"]["n"] == 160
+    metrics = section.details["evaluation"]["reader, new pairs"]
+    assert set(metrics) == {f"{name}_read_back" for name in names}
+    assert metrics["colour_read_back"]["n"] == [160, 160]
+    assert metrics["colour_read_back"]["value"] == figures["colour read back as asked (new pairs)"].value
+    shown = {m.where: not m.by_class for m in measures(section.details["evaluation"]) if "read" in m.metric}
+    assert shown == {"reader": True, "reader, new pairs": True}
     json.dumps(section.to_json(), allow_nan=False)
 
 

@@ -98,3 +98,14 @@ def test_words_between_blanks_need_no_package(monkeypatch):
     assert own.encode("A bold") == [4, 1]
     with pytest.raises(CallError, match=r"'blod' is unknown.*bold"):
         own.encode("blod letter")
+
+
+@pytest.mark.parametrize("text", ["a bold, red cat!", "a  catß (bold)", "", "zebra"])
+def test_words_between_marks_and_unknown_ones_need_no_package(monkeypatch, text):
+    from niwaki.data.reading.captions import word_tokenizer
+
+    written = word_tokenizer(["a", "bold", ",", "cat"], unknown=True)
+    own, theirs = Tokenizer(written), tokenizers.Tokenizer.from_str(written)
+    monkeypatch.setitem(sys.modules, "tokenizers", None)
+    assert own.encode(text) == theirs.encode(text).ids
+    assert own.encode("a zebra") == [2, 1]

@@ -33,3 +33,15 @@ def test_a_prompt_is_continued_though_sampling_takes_none(model: GenerativeModel
 def test_text_for_a_program_that_reads_none_is_refused(model: GenerativeModel) -> None:
     with pytest.raises(CallError, match="takes no condition"):
         sample(model, 1, condition="def f")
+
+
+def test_an_input_may_be_given_by_its_name() -> None:
+    spec = DataSpec.of("image", (1, 8, 8), classes=5)
+    torch.manual_seed(0)
+    made = build("conditional-vae", {}, spec).eval()
+    asked = sample(made, 2, condition={"class": 3}, seed=1)
+    named = sample(made, 2, seed=1, **{"class": 3})
+    assert named.condition["class"].tolist() == [3, 3]
+    assert np.array_equal(asked.x, named.x)
+    with pytest.raises(CallError, match="'class' was given by name"):
+        sample(made, 2, condition=2, **{"class": 3})

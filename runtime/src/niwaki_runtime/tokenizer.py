@@ -26,6 +26,8 @@ FILE = "tokenizer.json"
 """Where a bundle keeps it."""
 
 _MODELS = ("BPE", "Unigram", "WordLevel", "WordPiece")
+_WORDS = {"WhitespaceSplit": re.compile(r"\S+"), "Whitespace": re.compile(r"\w+|[^\w\s]+")}
+"""How pre-tokenizers cut a text into words: between blanks; and between marks, too."""
 _FLAGS = ("lstrip", "rstrip", "single_word")
 """Flags of added tokens that change where they are found in a text."""
 _PLAIN_MODEL = ("unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "merges")
@@ -70,12 +72,10 @@ class Tokenizer:
         rules = rules_of(record.get("decoder"))
         self._rules = [rule for _, rule in rules]
         self._of_bytes = [name for name, _ in rules] == ["ByteLevel"]
+        self._words = _WORDS.get(str(pre)) if kind == "WordLevel" else None
+        self._unknown = model.get("unk_token")
         self._of_words = (
-            kind == "WordLevel"
-            and pre == "WhitespaceSplit"
-            and not rules
-            and whole
-            and self._special.issuperset(self._added.values())
+            self._words is not None and not rules and whole and self._special.issuperset(self._added.values())
         )
         self._plain = (
             kind in (None, "BPE")
@@ -132,20 +132,27 @@ class Tokenizer:
 
         special: whether what is written like a special token is one; text of strangers must not end a turn
                  or begin another, and is then cut like any other
-        Raises CallError for a word that is none of the tokens, and where `tokenizers` would be needed and is
-        not installed, or does not read this file.
+        A word that is none of the tokens becomes the one of unknown words.
+        Raises CallError for such a word where there is no token for it but the one of the number 0, which
+        says nothing; and where `tokenizers` would be needed and is not installed, or does not read this file.
         """
-        if self._of_words:
+        if self._words is not None and self._of_words:
             numbers = {p: i for i, p in self._pieces.items() if p not in self._special}
-            for word in text.split():
+            unknown = next((i for i, p in self._pieces.items() if p == self._unknown), 0)
+            words = self.words(text)
+            for word in words if not unknown else ():
                 if word not in numbers:
                     raise CallError(f"the word '{word}' is unknown to this model; {nearest(word, numbers)}")
-            return [numbers[word] for word in text.split()]
+            return [numbers.get(word, unknown) for word in words]
         if self._plain:
             return self._bytes_of(text, special)
         with _refusing(f"the package 'tokenizers' does not cut this text by this {FILE}"):
             cutting = self._package if special else self._package_of_strangers
             return list(cutting.encode(text, add_special_tokens=False).ids)
+
+    def words(self, text: str) -> list[str]:
+        """Where every token is a word: those of a text, known or not."""
+        return [] if self._words is None else self._words.findall(text)
 
     @cached_property
     def _package(self) -> Any:

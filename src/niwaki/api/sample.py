@@ -112,7 +112,8 @@ def sample(
     device:    of a torch model: `auto`, `cpu`, `cuda` …; one that is passed in stays where it is
     out:       files to write (`Samples.write`)
     stream:    is told each piece of a text as it is made, sample after sample; "\\n\\n" comes between two
-    overrides: fields of the sampler (`steps=10`, `guidance=2.0`), and what steers texts (`stop="\\n\\n"`)
+    overrides: fields of the sampler (`steps=10`, `guidance=2.0`), and what steers texts (`stop="\\n\\n"`);
+               inputs of the program by name, too (`caption="a red A"`), as in `condition`
     Raises CallError for a wrong path, program, condition, option or ending.
     """
     if n < 1:
@@ -127,6 +128,8 @@ def sample(
     for place in places:
         _check_ending(place, asked.output)
     check_numbers(n, start, seed, batch)
+    by_name = {k for k in overrides if k in asked.inputs and not hasattr(asked.sampler, k)}
+    condition = _with_named(condition, {k: overrides.pop(k) for k in by_name})
     inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
     reporter.stage("sample", f"{n} of seed {seed}")
     rows = resolve(asked.inputs, inputs, start, n)
@@ -209,6 +212,15 @@ def _inputs(
         found = make_inputs(runner, program, n, split, start=start)
         known |= {name: found[name] for name in missing if name in found}
     return known
+
+
+def _with_named(condition: Any, named: Mapping[str, Any]) -> Any:
+    """What is asked for, with inputs that were given by their names."""
+    if not named:
+        return condition
+    if condition is not None and not isinstance(condition, Mapping):
+        raise CallError(f"'{next(iter(named))}' was given by name; give the condition by its name, too")
+    return {**(condition or {}), **named}
 
 
 def _in_turn(value: Any, n: int) -> Any:

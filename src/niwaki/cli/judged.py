@@ -162,8 +162,7 @@ def _metrics(console: Console, sides: Mapping[str, Mapping[str, Any]], found: Ma
     by_path = [{m.path: m for m in measures(tree)} for tree in sides.values()]
     rows = [
         (path, [side.get(path) for side in by_path])
-        for path in dict.fromkeys(path for side in by_path for path in side)
-        if not any("class" in part and "classifier" not in part for part in path)
+        for path in dict.fromkeys(m.path for side in by_path for m in side.values() if not m.by_class)
     ]
     grouped = {axis: [row for row in rows if _axis(row[0][-1]) == axis] for axis in _AXES}
     for axis, members in grouped.items():

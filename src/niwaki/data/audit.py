@@ -19,6 +19,7 @@ __all__ = [
     "Finding",
     "Level",
     "balance",
+    "captions",
     "duplicates",
     "is_said",
     "shortened",
@@ -144,6 +145,35 @@ def balance(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> list[F
         )
         findings.append(Finding("warning", "class balance", text, (names[rare],)))
     return findings
+
+
+def captions(name: str, rows: Mapping[str, Tensor], nothing: int) -> tuple[list[Finding], dict[str, Any]]:
+    """Texts that samples are asked for by: those that say nothing, and those that many samples share.
+
+    name: of the column; rows: tokens `(n, length)` by split; nothing: the token that fills a row up
+    """
+    whole = torch.cat(list(rows.values())).long()
+    if not whole.numel():
+        return [], {}
+    empty = int((whole == nothing).all(1).sum())
+    kinds, counts = torch.unique(whole, dim=0, return_counts=True)
+    known = {split: {tuple(row) for row in part.tolist()} for split, part in rows.items()}
+    train = known.get("train", set())
+    figures = {
+        "different": len(kinds),
+        "empty": empty,
+        "longest": int((whole != nothing).sum(1).amax()),
+        "in_train": {k: len(v & train) / max(len(v), 1) for k, v in known.items() if k != "train"},
+    }
+    findings = []
+    if empty:
+        text = f"{empty} of {len(whole)} samples have an empty '{name}': a model learns nothing from it"
+        findings.append(Finding("warning", "captions", text))
+    most = int(counts.amax())
+    if 1 < len(whole) != len(kinds):
+        text = f"{len(kinds)} different texts in '{name}' for {len(whole)} samples, the commonest for {most}"
+        findings.append(Finding("warning" if 2 * most > len(whole) else "note", "captions", text))
+    return findings, figures
 
 
 def value_range(x: Tensor, levels: int) -> tuple[list[Finding], dict[str, Any]]:

@@ -16,6 +16,7 @@ from niwaki.data.audit import Audit, Finding
 from niwaki.data.config import DataConfig, Pool, Progress, registered
 from niwaki.data.dataset import Dataset, Split
 from niwaki.data.feeder import permutation
+from niwaki.data.reading.captions import NOTHING
 from niwaki.data.splitting import EXTRA, OOD, SPLITS, by_hash, hash_samples
 from niwaki_runtime.tokenizer import FILE
 
@@ -195,6 +196,12 @@ def _divide_unpaired(config: DataConfig, pool: Pool) -> None:
             pool.unpaired[name] = by_hash(hash_samples(column.data), config.fractions, config.seed)
 
 
+def _captions(pool: Pool) -> list[str]:
+    """Columns of text beside samples that are none themselves."""
+    texts = [k for k, c in pool.columns.items() if c.paired and c.spec.modality == "text" and k != "x"]
+    return [] if pool.spec.is_tokens else texts
+
+
 def _figures(pool: Pool, parts: dict[str, Split]) -> tuple[dict[str, Any], list[Finding]]:
     """Plain figures of the whole, and what is odd about values and classes."""
     spec = pool.spec
@@ -207,6 +214,10 @@ def _figures(pool: Pool, parts: dict[str, Split]) -> tuple[dict[str, Any], list[
         "values": values,
         "classes": spec.classes,
     }
+    for name in _captions(pool):
+        more, figures = audit.captions(name, {k: p.columns[name].data for k, p in parts.items()}, NOTHING)
+        findings += more
+        summary.setdefault("captions", {})[name] = figures
     if spec.classes:
         names = spec.class_names or tuple(map(str, range(spec.classes)))
         counts = {

@@ -134,7 +134,7 @@ def quality(record: RunRecord) -> list[dict[str, Any]]:
     for path in dict.fromkeys([*trees["trained"], *trees["bundle"]]):
         sides = [trees[s].get(path) for s in ("trained", "bundle")]
         shown = next(m for m in sides if m)
-        if any("class" in part and "classifier" not in part for part in path):
+        if shown.by_class:
             continue  # per class: drawn in a section of its own
         words: MetricWords = metric_words(shown.metric)
         rows.append(

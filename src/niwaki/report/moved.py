@@ -63,8 +63,7 @@ def moved_metrics(
     found = []
     for first in measures(before):
         second, words = later.get(first.path), metric_words(first.metric)
-        by_class = any("class" in part and "classifier" not in part for part in first.path)
-        if second is None or by_class or not words.better or not trusted(first.where, first.metric):
+        if second is None or first.by_class or not words.better or not trusted(first.where, first.metric):
             continue
         if _apart(first.record, second.record):
             where = first.where if not names or first.where in names else ""

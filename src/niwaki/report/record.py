@@ -40,6 +40,13 @@ class Measure:
         return self.path[-2] if len(self.path) > 1 else ""
 
     @property
+    def by_class(self) -> bool:
+        """Whether it is of one class alone: such metrics are drawn in a place of their own."""
+        return any("class" in part and "classifier" not in part for part in self.path[:-1]) or (
+            "per_class" in self.metric
+        )
+
+    @property
     def value(self) -> float | None:
         return self.record.get("value")
 

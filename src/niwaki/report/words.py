@@ -140,6 +140,12 @@ METRICS: dict[str, MetricWords] = {
     ),
     "recognised": _RECOGNISED,
     "accuracy": _RECOGNISED,
+    "read_back": MetricWords(
+        "Read back as asked",
+        "fidelity",
+        "higher",
+        "the share that shows what was asked for, by a reader of labels",
+    ),
     "recall": MetricWords(
         "Recall", "diversity", "higher", "the share of real samples that lie among generated ones"
     ),

@@ -12,7 +12,7 @@ from niwaki.data.audit import LEFT_OUT, Finding, shortened
 from niwaki.data.reading.walking import alike
 from niwaki.data.splitting import SPLITS, by_hash
 
-__all__ = ["Layout", "divided", "laid_out"]
+__all__ = ["Layout", "divided", "laid_out", "split_called"]
 
 _CALLED = {
     "train": 0, "training": 0,
@@ -78,6 +78,11 @@ def laid_out(
         place = {name: i for i, name in enumerate(names)}
         found.names, found.labels = names, [place[str(t)] for t in tops]
     return found
+
+
+def split_called(name: str) -> int | None:
+    """The number of the split that a folder of this name is; None where it is none."""
+    return _CALLED.get(name.lower())
 
 
 def divided(split: np.ndarray, hashes: Sequence[bytes], shares: Sequence[float], seed: int) -> np.ndarray:

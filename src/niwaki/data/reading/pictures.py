@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +30,17 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 GREY = ("1", "L", "LA", "La", "I", "F")  # PIL's modes; those of 16 bits begin with I
 
 
-def is_grey(path: Path) -> bool:
+def _opened(source: Path | bytes) -> Path | BytesIO:
+    return BytesIO(source) if isinstance(source, bytes) else source
+
+
+def is_grey(source: Path | bytes) -> bool:
     """Whether a picture is stored without colours, by its head and its palette; one that cannot be read says
     nothing against it."""
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with Image.open(_opened(source)) as file:
             if file.mode == "P":
                 palette = np.array(file.getpalette("RGB") or [0, 0, 0]).reshape(-1, 3)
                 return bool((palette == palette[:, :1]).all())
@@ -44,9 +49,12 @@ def is_grey(path: Path) -> bool:
         return True
 
 
-def read_picture(path: Path, size: int, channels: int, background: int) -> tuple[np.ndarray | None, str]:
+def read_picture(
+    source: Path | bytes, size: int, channels: int, background: int
+) -> tuple[np.ndarray | None, str]:
     """The picture as `(channels, size, size)` uint8 and remarks; or None and the reason.
 
+    source:  its file, or the bytes of one
     remarks: words of REMARKS with blanks between: `enlarged` if it was smaller, `animated` if it has more
              than one frame, `shallow` or `deep` if 32 bits were read as 8 or as 16
 
@@ -56,14 +64,17 @@ def read_picture(path: Path, size: int, channels: int, background: int) -> tuple
     from PIL import Image
 
     try:
-        with Image.open(path) as file:
+        with Image.open(_opened(source)) as file:
             full = file.size
             file.draft(MODES[channels], (2 * size, 2 * size))  # lets JPEG decode at a fraction of its size
             array, remarks = fitted(file, size, channels, background)
             animated = _animated(file)
     except Exception as error:
         # PIL's parsers raise whatever broken bytes lead them to. Some texts name the path, as callers do
-        return None, first_line(error).replace(str(path), path.name).replace("\n", " ")
+        reason = first_line(error)
+        if isinstance(source, Path):
+            reason = reason.replace(str(source), source.name)
+        return None, reason.replace("\n", " ")
     remarks += ["enlarged"] * (min(full) < size) + ["animated"] * animated
     return array, " ".join(remarks)
 

@@ -70,9 +70,10 @@ def byte_tokenizer() -> str:
     )
 
 
-def learned_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
+def learned_tokenizer(texts: Iterable[str], vocabulary: int, setting: str = "data.vocabulary") -> str:
     """The tokenizer.json of byte pairs learned from `texts`: the passages' end, 256 bytes, then the merges.
 
+    setting: that says how many tokens, in messages
     Raises CallError where `tokenizers` is not installed, or the texts are too short for so many tokens.
     """
     try:
@@ -80,7 +81,7 @@ def learned_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
     except ImportError as error:
         raise CallError(
             "tokens beyond bytes are learned by the package 'tokenizers', which is not installed: "
-            f"pip install 'niwaki[hub]', or leave data.vocabulary at {BYTES}"
+            f"pip install 'niwaki[hub]', or change {setting}"
         ) from error
     made = tokenizers.Tokenizer(tokenizers.models.BPE())
     made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -94,9 +95,7 @@ def learned_tokenizer(texts: Iterable[str], vocabulary: int) -> str:
     made.train_from_iterator(texts, trainer)
     found = made.get_vocab_size()
     if found < vocabulary:
-        raise CallError(
-            f"the texts yield {found} tokens only; set data.vocabulary to that, or give more text"
-        )
+        raise CallError(f"the texts yield {found} tokens only; set {setting} to that, or give more text")
     return str(made.to_str())
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from niwaki.core.contract import Program
 from niwaki.data import Dataset
 from niwaki.evaluation.judges.base import Figure, Tools
-from niwaki.evaluation.statistics.result import wilson
+from niwaki.evaluation.statistics.result import Result, signature, wilson
 from niwaki.features.reader import ALL, Reader, label_columns, train_reader
 from niwaki_runtime.specs import SAMPLE
 
@@ -39,29 +39,32 @@ def told_columns(program: Program, dataset: Dataset) -> tuple[str, ...]:
 
 def read_back(
     samples: dict[str, np.ndarray], told: Sequence[str], dataset: Dataset, tools: Tools
-) -> tuple[list[Figure], dict[str, Any]]:
-    """The share of samples that show what was asked, by column and of all columns at once; and the record of
-    it.
+) -> tuple[list[Figure], dict[str, dict[str, Any]]]:
+    """The share of samples that show what was asked, by column and of all columns at once; and the same as
+    metrics by who read them (`reader`, of an extra split `reader, unseen pairs`).
 
     samples: by split, those that its first rows were asked for, from the beginning again where it ends
     told:    columns that were asked for
     """
     reader = train_reader(dataset, cache=tools.cache, announce=tools.announce)
     figures: list[Figure] = []
-    details: dict[str, Any] = {"reader": reader.fingerprint, "accuracy": reader.accuracy}
+    metrics: dict[str, dict[str, Any]] = {}
     for place, (split, made) in enumerate(samples.items()):
-        hits = _hits(reader, made, told, dataset, split)
-        shares = {name: hit.mean() for name, hit in hits.items()}
-        details[split] = {"n": len(made), **{name: float(share) for name, share in shares.items()}}
-        where = "" if place == 0 else f" ({split.replace('_', ' ')})"
-        for name, hit in hits.items():
-            figure = Figure(
-                f"{name.replace('_', ' ')} read back as asked{where}", float(hit.mean()),
-                wilson(hit.sum(), len(hit)), "fidelity", "higher",
-                reader.accuracy[split].get(name), "real samples",
+        of = split.replace("_", " ") if place else ""
+        found = metrics[f"reader, {of}" if of else "reader"] = {}
+        for name, hit in _hits(reader, made, told, dataset, split).items():
+            text = signature("read_back", column=name, reader=reader.fingerprint[:8], split=split, n=len(hit))
+            result = Result(
+                float(hit.mean()), wilson(hit.sum(), len(hit)), reader.accuracy[split][name],
+                hit, (len(dataset.split(split)), len(hit)), None, text,
             )  # fmt: skip
+            found[f"{name}_read_back"] = result.to_json()
+            title = f"{name.replace('_', ' ')} read back as asked" + (f" ({of})" if of else "")
+            figure = Figure(
+                title, result.value, result.interval, "fidelity", "higher", result.floor, "real samples"
+            )
             figures.append(figure)
-    return figures, details
+    return figures, metrics
 
 
 def _hits(

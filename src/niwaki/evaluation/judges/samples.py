@@ -120,7 +120,8 @@ class Samples(Judge):
             for name in dataset.extra:
                 if f"{_SAMPLES}.{name}" in evidence.arrays:
                     made[name] = evidence.arrays[f"{_SAMPLES}.{name}"]
-            further, details["read_back"] = read_back(made, told, dataset, self.tools)
+            further, read = read_back(made, told, dataset, self.tools)
+            details["evaluation"] |= read
             first = int(bool(figures) and figures[0].name == _RECOGNISED)
             figures[first:first] = further
         if ALL in self.tools.metrics or "train_on_synthetic" in self.tools.metrics:

@@ -89,7 +89,7 @@ def evaluation_view(found: Mapping[str, Any]) -> str:
 def _metrics(tree: Mapping[str, Any]) -> str:
     rows = []
     for measure in measures(tree):
-        if any("class" in part and "classifier" not in part for part in measure.path):
+        if measure.by_class:
             continue
         words, row = metric_words(measure.metric), known_metrics().get(measure.metric)
         interval, floor = measure.record.get("interval"), measure.record.get("floor")

@@ -14,8 +14,8 @@ from niwaki.core.contract import CallError, DataSpec
 from niwaki.data import DataConfig
 from niwaki.data.audit import SAID
 from niwaki.data.config import registered
+from niwaki.data.reading.picture_sets import PICTURES
 from niwaki.data.reading.walking import HIDDEN, ending
-from niwaki.data.sources.folder import EXTENSIONS
 from niwaki_runtime.specs import place_of
 
 __all__ = ["FileSamples", "is_arrays", "read_folder", "stretched"]
@@ -96,7 +96,7 @@ def read_folder(
 
 def _loose(path: Path) -> bool:
     """Whether images lie beside the subfolders; other files there say nothing of classes."""
-    return any(ending(p.name) in EXTENSIONS and not p.name.startswith(HIDDEN) for p in path.iterdir())
+    return any(ending(p.name) in PICTURES and not p.name.startswith(HIDDEN) for p in path.iterdir())
 
 
 def _same_size(path: Path, names: list[str], size: int) -> None:
