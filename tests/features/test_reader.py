@@ -43,7 +43,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_steps", lambda samples: 50)
+    monkeypatch.setattr(reader, "_steps", lambda samples: 40)
+    monkeypatch.setattr(reader, "_BATCH", 32)
 
 
 def test_it_reads_every_column(dataset: Dataset, cache: Path) -> None:
