@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from model_cases import CLIPS, DIGITS, batch, context, make
 from torch import Tensor, nn
 
+from niwaki.compression.distillation.rules import RULES
+from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.core.contract import Batch, CallError, DataSpec, GenerativeModel
 from niwaki.nn.couplings import coupled
 from niwaki.nn.loss_weights import min_snr_weight
@@ -245,6 +248,21 @@ def test_half_of_the_samples_are_trained_with_an_estimate(name: str) -> None:
     assert graph.inputs[-1].name == "estimate"
     assert len(second) == len(graph.inputs)
     assert model.sample(2, seed=0, steps=2).isfinite().all()
+
+
+def test_calibration_and_lessons_give_a_network_its_estimates() -> None:
+    """Real trajectories show what the sampler feeds back; a student is asked as training asks."""
+    model = small("ddpm", self_conditioning=True).eval()
+    seen = calibration_inputs(model, 24)["denoiser"]
+    fed = [bool(np.any(inputs["estimate"])) for inputs in seen]
+    first = max(float(inputs["t"][0]) for inputs in seen)
+    assert fed == [float(inputs["t"][0]) != first for inputs in seen]
+    graph, data = model.graphs()["denoiser"], batch(model.spec, n=100)
+    given = RULES["denoiser"](model, "denoiser", graph, data, context())
+    assert given is not None
+    assert [tuple(v.shape[1:]) for v in given] == [p.shape[1:] for p in graph.inputs]
+    some = (given[-1].flatten(1).abs().sum(1) > 0).double().mean()
+    assert 0.3 < float(some) < 0.7
 
 
 def test_usual_settings_leave_no_trace_in_records() -> None:

@@ -136,6 +136,43 @@ def test_ddpm(
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 @pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
+def test_ddpm_with_learned_variances(spacing: str, schedule: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nichol & Dhariwal 2021, Equation 15: their network says 2 v − 1 behind the noise, ours v beside it."""
+
+    def share(x: Any) -> Any:
+        return 0.5 + 0.4 * (torch.sin(x) if isinstance(x, torch.Tensor) else np.sin(x))
+
+    class Both(Graph):
+        def __call__(self, x: np.ndarray, t: np.ndarray) -> Any:
+            return network(x, float(t[0])), share(x)
+
+    noise, path = Noise(Double(), 3, 0, N), []
+    fields = {"prediction": "epsilon", "spacing": spacing, "clip": 0.0, "schedule": schedule}
+    sampler = Diffusion(SHAPE, solver="ddpm", steps=STEPS, learned_variance=True, **fields)
+    sampler({"denoiser": Both()}, noise, {}, project=lambda x, t, draw: path.append(x) or x)
+    scheduler = diffusers.DDPMScheduler(
+        TRAIN,
+        clip_sample=False,
+        timestep_spacing=spacing,
+        variance_type="learned_range",
+        **SCHEDULES[schedule],
+    )
+    in_double(scheduler, schedule).set_timesteps(STEPS)
+    scheduler.one = torch.tensor(1.0, dtype=torch.float64)
+    x = torch.from_numpy(noise.normal(SHAPE))
+    for i, (t, mine) in enumerate(zip(scheduler.timesteps, path, strict=True)):
+        fresh = torch.from_numpy(noise.normal(SHAPE, stream="step", draw=i))
+        if i + 1 == STEPS:
+            fresh = fresh * 0.0  # the clean end has no variance; theirs takes 1e-20 for it before the share
+        module = "diffusers.schedulers.scheduling_ddpm.randn_tensor"
+        monkeypatch.setattr(module, lambda *a, fresh=fresh, **k: fresh)
+        said = torch.cat([network(x, float(t)), 2.0 * share(x) - 1.0], dim=1)
+        x = scheduler.step(said, int(t), x).prev_sample
+        close(mine, x)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine"])
+@pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
 @pytest.mark.parametrize("prediction", list(PREDICTIONS))
 def test_dpm_solver(prediction: str, spacing: str, schedule: str) -> None:
     noise = Noise(Double(), 3, 0, N)
