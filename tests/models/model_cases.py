@@ -161,6 +161,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"prediction": "epsilon", "schedule": "linear"}),
     ("ddpm", {"label_drop": 0.0, "solver": "dpmpp_2m"}),
     ("ddpm", {"conditional": False, "solver": "ddpm"}),
+    ("ddpm", {"likelihood": True}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
     ("vqvae", {"codebook": "averaged", "conditional": False}),
     ("vqvae", {"codebook": "levelled", "codes": 64, "dim": 3}),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from niwaki_runtime.samplers.backend import Array, Noise, Runner
+from niwaki_runtime.samplers.backend import Array, Noise, Runner, outputs
 
 if TYPE_CHECKING:
     from niwaki_runtime.samplers.diffusion import Diffusion
@@ -17,10 +17,11 @@ __all__ = ["guided_output", "limited"]
 
 def guided_output(
     sampler: Diffusion, graphs: Mapping[str, Runner], noise: Noise, conditions: Mapping[str, Array]
-) -> Callable[[Array, float, float], Array]:
-    """(x, t, w) → out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022, Equation 6, where w − 1 is called w).
+) -> Callable[..., tuple[Array, ...]]:
+    """(x, t, w, *more) → out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022, Equation 6, with w − 1 for w).
 
-    t is what the network is told of the time. Where the sampler names a `guide`, that one is asked with the
+    t is what the network is told of the time, and `more` are inputs after the conditions; outputs after the
+    first are those given the conditions. Where the sampler names a `guide`, that one is asked with the
     same conditions in the place of out(∅) (Karras et al. 2024, "Guiding a diffusion model with a bad version
     of itself", Equation 3). At w = 1 and w = 0 one of the two is asked alone. Conditions are encoded here,
     once.
@@ -39,7 +40,7 @@ def guided_output(
 
     asked = encode(conditions)
     if sampler.guidance == 1.0:
-        return lambda x, t, w: graph(x, clock(t, n), *asked)
+        return lambda x, t, w, *more: outputs(graph(x, clock(t, n), *asked, *more))
     empty = asked
     if not sampler.guide:
         # What has no null value (a picture to enlarge, say) is asked both times.
@@ -50,18 +51,20 @@ def guided_output(
         xp = backend.namespace(asked[0])
         both = [xp.concat([c, e], axis=0) for c, e in zip(asked, empty, strict=True)]
 
-    def output(x: Array, t: float, w: float) -> Array:
+    def output(x: Array, t: float, w: float, *more: Array) -> tuple[Array, ...]:
         if w == 1.0:
-            return graph(x, clock(t, n), *asked)
+            return outputs(graph(x, clock(t, n), *asked, *more))
         if w == 0.0:
-            return guide(x, clock(t, n), *empty)
+            return outputs(guide(x, clock(t, n), *empty, *more))
         if both is not None:
-            out = graph(backend.namespace(x).concat([x, x], axis=0), clock(t, 2 * n), *both)
-            led, free = out[:n], out[n:]
+            xp = backend.namespace(x)
+            twins = [xp.concat([v, v], axis=0) for v in (x, *more)]
+            out, *rest = outputs(graph(twins[0], clock(t, 2 * n), *both, *twins[1:]))
+            led, free, rest = out[:n], out[n:], [v[:n] for v in rest]
         else:
-            free = guide(x, clock(t, n), *empty)
-            led = graph(x, clock(t, n), *asked)
-        return free + w * (led - free)
+            free = outputs(guide(x, clock(t, n), *empty, *more))[0]
+            led, *rest = outputs(graph(x, clock(t, n), *asked, *more))
+        return free + w * (led - free), *rest
 
     return output
 

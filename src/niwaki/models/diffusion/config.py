@@ -22,6 +22,7 @@ class DenoiserConfig(ModelConfig):
     groups:      of every GroupNorm; widths are multiples of it, and stay so when pruned
     dropout:     inside residual blocks
     prediction:  what the network says (`Process.predictions`)
+    likelihood:  has the program `log_prob`, which asks a graph of its own, the network with its derivative
     sampling:    fields of `Diffusion` that differ from the `usual` ones: `{steps: 10, solver: heun}`
     conditioning: a tenth of the labels is dropped in training, so that the model can be guided
     usual:       solver and steps unless told otherwise
@@ -34,6 +35,7 @@ class DenoiserConfig(ModelConfig):
     groups: int = Field(8, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     prediction: str = "x0"
+    likelihood: bool = Field(False, exclude_if=lambda value: not value)
     conditioning: Conditioning = Conditioning(drop=0.1)
     usual: ClassVar[dict[str, Any]] = {"solver": "euler", "steps": 30}
 

@@ -118,8 +118,9 @@ class VideoDiffusion(Ddpm):
         alone = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
         after = Graph("denoiser", self.denoiser, (*alone, Port(PAST, (1, *self.spec[PAST].shape))))
         if not self.free:
-            return {"denoiser": after}
-        return {"denoiser": Graph("denoiser", View(self, "without_past"), alone), "predictor": after}
+            return self.with_derivative({"denoiser": after})
+        free = Graph("denoiser", View(self, "without_past"), alone)
+        return self.with_derivative({"denoiser": free, "predictor": after})
 
     def programs(self) -> dict[str, Program]:
         """`sample` and `inpaint`, as of images: a mask over the first frames continues a clip without any
