@@ -163,6 +163,8 @@ def _power(mode: _Forward, function: Any, out: Any, args: Sequence[Any], kwargs:
     return power * base ** (power - 1) * mode.slope(base)
 
 
+_PEAK = (2.0 * math.pi) ** -0.5
+"""Of the standard normal density."""
 _CURVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "silu": lambda x, y: (s := torch.sigmoid(x)) * (1.0 + x * (1.0 - s)),
     "sigmoid": lambda x, y: y * (1.0 - y),
@@ -179,7 +181,6 @@ _CURVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cos": lambda x, y: -torch.sin(x),
 }
 """Derivatives of functions of single values, of x and y = f(x)."""
-_PEAK = (2.0 * math.pi) ** -0.5
 
 
 @_rule(*_CURVES)
@@ -187,7 +188,8 @@ def _curve(mode: _Forward, function: Any, out: Any, args: Sequence[Any], kwargs:
     name = function.__name__
     if any(v not in (False, "none") for v in (*args[1:], *kwargs.values())):
         raise CallError(f"no rule is known for the derivative of '{name}' with settings of its own")
-    return _CURVES[name](args[0], out) * mode.slope(args[0])
+    slope: Any = mode.slope(args[0])
+    return _CURVES[name](args[0], out) * slope
 
 
 _CONSTANT = {

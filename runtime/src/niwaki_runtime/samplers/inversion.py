@@ -84,6 +84,7 @@ class Inversion(Sampler):
         neither has."""
         own = {name: changes.pop(name) for name in ("refinements",) if name in changes}
         inner = override_each((self.sampler,), changes, "neither an inversion nor its sampler")[0]
+        assert isinstance(inner, Diffusion)
         return replace(super().override(**own), sampler=inner)
 
     def options(self) -> set[str]:

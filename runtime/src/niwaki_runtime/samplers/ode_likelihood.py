@@ -158,4 +158,4 @@ class OdeLikelihood(Sampler):
         inner = sampler_from_json(record.pop("sampler", {"kind": Diffusion.kind}))
         if not isinstance(inner, Diffusion):
             raise CallError(f"a likelihood of this kind is a diffusion sampler's, not one of '{inner.kind}'")
-        return cls(inner, **{k: tuple(v) if isinstance(v, list) else v for k, v in record.items()})
+        return cls(**{**record, "sampler": inner, "given": tuple(record.get("given", ()))})

@@ -187,7 +187,8 @@ class Ddpm(GenerativeModel):
         of x + noise as wide as their cells: closer to them there is none but at the levels."""
         given = {k: spec for k, spec in self.conditions.items() if k not in plan.null}
         values = self.spec.x.values
-        floor = {"floor": CELL * values.step} if isinstance(values, Levels) else {}
-        sampler = OdeLikelihood(plan, given=tuple(given), **floor)
+        sampler = OdeLikelihood(plan, given=tuple(given))
+        if isinstance(values, Levels):
+            sampler = replace(sampler, floor=CELL * values.step)
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
         return Program(sampler, {"x": ConditionSpec(self.spec.x), **given}, nats)
