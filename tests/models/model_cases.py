@@ -165,6 +165,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"weighting": "learned", "schedule": "sigmoid", "zero_terminal_snr": True}),
     ("ddpm", {"learned_variance": True, "solver": "ddpm"}),
     ("ddpm", {"self_conditioning": True}),
+    ("ddpm", {"likelihood": True}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
     ("vqvae", {"codebook": "averaged", "conditional": False}),
     ("vqvae", {"codebook": "levelled", "codes": 64, "dim": 3}),

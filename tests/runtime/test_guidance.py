@@ -150,11 +150,13 @@ def test_the_threshold_is_the_quantile_of_each_sample(share: float, bound: float
     np.testing.assert_array_equal(backend.numpy(found)[0], x0[0])  # what is within stays as it is
 
 
-@pytest.mark.parametrize("prediction", ["v", "epsilon", "x0", "velocity"])
+@pytest.mark.parametrize(
+    ("process", "prediction"), [(p, said) for p, _ in PATHS for said in p.predictions], ids=str
+)
 @pytest.mark.parametrize("threshold", [0.0, 0.9])
-def test_x0_eps_and_x_agree_after_clipping(prediction: str, threshold: float) -> None:
+def test_x0_eps_and_x_agree_after_clipping(process: Process, prediction: str, threshold: float) -> None:
     """x = α x₀ + σ ε holds for what a solver is told, clipped or not (diffusers #1486 and others)."""
-    made = sampler(prediction=prediction, clip=0.5, threshold=threshold)
+    made = sampler(process, prediction=prediction, clip=0.5, threshold=threshold)
     noise = Noise(NumpyBackend(), 0, 0, 3)
     ask = made.predictor({"denoiser": Network()}, noise, {"label": LABEL})
     for t in made.process.times(STEPS):
@@ -163,6 +165,10 @@ def test_x0_eps_and_x_agree_after_clipping(prediction: str, threshold: float) ->
         x0, eps = ask(x, t, (a, s))
         assert np.abs(x0).max() <= 0.5 + 1e-6
         np.testing.assert_allclose(a * x0 + s * eps, x, rtol=1e-6, atol=1e-6)
+        if threshold == 0.0:
+            out = Network()(process.network_input(x, a, s), np.full(3, process.network_time(t)), LABEL)
+            said, _ = process.conversion(prediction).to_x0_eps(x, out, a, s)
+            np.testing.assert_allclose(x0, said.clip(-0.5, 0.5), rtol=1e-5, atol=1e-5)
 
 
 OPTIONS: list[dict[str, Any]] = [

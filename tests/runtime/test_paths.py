@@ -105,6 +105,25 @@ def test_the_last_step_returns_x0_exactly(path: str, solver: str) -> None:
     assert np.array_equal(x, x0)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("solver", [name for name in SOLVERS if not SOLVERS[name].ancestral])
+def test_a_straight_field_is_followed_exactly(solver: str, steps: int) -> None:
+    """The field of one point, which is linear in x, and a constant velocity from noise to data."""
+    noise, point = Noise(Double(), 2, 0, 3), np.linspace(-1.0, 1.0, 5)
+    flow = Diffusion((5,), process=LinearPath(shift=2.0), prediction="velocity", clip=0.0)
+    flow = flow.override(solver=solver, steps=steps)
+    start = noise.normal((5,))
+
+    def to_the_point(x: np.ndarray, t: np.ndarray) -> np.ndarray:
+        return (x - point) / (t[:, None].astype(np.float64) / 1000.0)
+
+    made = flow({"denoiser": to_the_point}, noise, {})
+    np.testing.assert_allclose(made, np.broadcast_to(point, (3, 5)), atol=1e-5)
+    if solver in ("ddim", "euler", "heun"):
+        made = flow({"denoiser": lambda x, t: np.broadcast_to(point, x.shape)}, noise, {})
+        np.testing.assert_allclose(made, start - point, atol=1e-9)
+
+
 @pytest.mark.parametrize(("path", "solver"), PAIRS)
 def test_what_is_pinned_after_every_step_stays(path: str, solver: str) -> None:
     """Inpainting by replacement: the hook sees every time that is reached, and the end keeps what it gave."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect
 from dataclasses import dataclass, replace
-from operator import neg
 from typing import Any, ClassVar, Literal
 
 from niwaki_runtime.errors import CallError
@@ -67,13 +65,12 @@ class VariancePreserving(Process):
         return math.sqrt(bar), math.sqrt(1.0 - bar)
 
     def time_at(self, ratio: float) -> float:
-        bars = alpha_bars(self.schedule, self.train_steps)
-        # ᾱ falls with t, and σ/α, which is straight between two timesteps, rises.
-        after = bisect(bars, -1.0 / (1.0 + ratio**2), key=neg)
-        if after in (0, len(bars)):
-            return float(min(after, len(bars) - 1))
-        low, high = (math.sqrt(1.0 / bar - 1.0) if bar else math.inf for bar in bars[after - 1 : after + 1])
-        return after - 1 + (ratio - low) / (high - low)
+        low, high = 0.0, float(self.train_steps - 1)
+        for _ in range(64):  # σ/α rises with t, whatever lies between two timesteps
+            middle = 0.5 * (low + high)
+            a, s = self.alpha_sigma(middle)
+            low, high = (middle, high) if s < ratio * a else (low, middle)
+        return high
 
     def times(self, steps: int) -> tuple[float, ...]:
         return timesteps(self.spacing, self.train_steps, steps, self.offset)

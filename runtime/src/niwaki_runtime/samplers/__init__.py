@@ -16,12 +16,14 @@ from niwaki_runtime.samplers.cascade import Cascade
 from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.direct_coding import DirectCoding
 from niwaki_runtime.samplers.inpaint import Inpaint
+from niwaki_runtime.samplers.inversion import Inversion
 from niwaki_runtime.samplers.local_bits_back import LocalBitsBack
 from niwaki_runtime.samplers.masked import Masked
 from niwaki_runtime.samplers.masked_bound import MaskedBound
 from niwaki_runtime.samplers.mean_flow import MeanFlow
 from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.next_scale import NextScale
+from niwaki_runtime.samplers.ode_likelihood import OdeLikelihood
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 from niwaki_runtime.samplers.raster import Raster
@@ -37,6 +39,7 @@ __all__ = [
     "Diffusion",
     "DirectCoding",
     "Inpaint",
+    "Inversion",
     "LocalBitsBack",
     "Masked",
     "MaskedBound",
@@ -45,6 +48,7 @@ __all__ = [
     "NextScale",
     "Noise",
     "NumpyBackend",
+    "OdeLikelihood",
     "OneShot",
     "Paths",
     "Raster",

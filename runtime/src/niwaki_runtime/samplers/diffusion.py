@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, Self
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.process import END, Process, VariancePreserving, process_from_json
@@ -157,7 +157,7 @@ class Diffusion(Sampler):
             t, level = (times[i], levels[i]) if hat is None else hat
             x0, eps, further = ask(x, t, level)
             share = further[0] if self.learned_variance else None
-            done += self._cost(t)
+            done += self.cost(t)
             if progress:
                 progress(done, total)
             return x0, eps
@@ -212,6 +212,15 @@ class Diffusion(Sampler):
 
         return ask
 
+    def as_ddim(self) -> Self:
+        """The same path in steps of DDIM that draw nothing and are not guided, as many as this one asks the
+        network: what can be inverted."""
+        steps = SOLVERS[self.solver].evaluations(self.steps)
+        return replace(
+            self, solver="ddim", eta=0.0, churn=0.0, guidance=1.0,
+            steps=min(steps, self.process.timesteps or steps),
+        )  # fmt: skip
+
     def level(self, t: float) -> tuple[float, float]:
         """(α, σ) at time `t` of the process; at −1 those at which sampling ends."""
         return self.process.alpha_sigma(t)
@@ -241,15 +250,15 @@ class Diffusion(Sampler):
         """Of guidance, at a time of the process."""
         return self.guidance if _within(t, self.guidance_interval) else 1.0
 
-    def _cost(self, t: float) -> int:
-        """Network evaluations behind one call of the solver's model."""
+    def cost(self, t: float) -> int:
+        """Network evaluations at a time of the process: two where it is guided."""
         return 1 if self._weight(t) in (0.0, 1.0) else 2
 
     def evaluations(self) -> int:
         calls, hats = SOLVERS[self.solver].calls(self.steps), self._hats()
         total = 0
         for t, hat, count in zip(self.process.times(self.steps), hats, calls, strict=True):
-            total += self._cost(t if hat is None else hat[0]) + (count - 1) * self._cost(t)
+            total += self.cost(t if hat is None else hat[0]) + (count - 1) * self.cost(t)
         return total
 
     def to_json(self) -> dict[str, Any]:

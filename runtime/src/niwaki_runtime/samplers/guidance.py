@@ -21,10 +21,11 @@ def guided_output(
     """(x, t, w, further inputs) → the network's outputs, the first of them guided:
     out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022, Equation 6, where w − 1 is called w).
 
-    t is what the network is told of the time. Where the sampler names a `guide`, that one is asked with the
+    t is what the network is told of the time, and `more` are inputs after the conditions; outputs after the
+    first are those given the conditions. Where the sampler names a `guide`, that one is asked with the
     same conditions in the place of out(∅) (Karras et al. 2024, "Guiding a diffusion model with a bad version
     of itself", Equation 3). At w = 1 and w = 0 one of the two is asked alone. Conditions are encoded here,
-    once. Further outputs are those that the conditions lead to.
+    once.
     """
     graph, backend, n = graphs[sampler.graph], noise.backend, noise.n
     guide = graphs[sampler.guide] if sampler.guide else graph
@@ -58,11 +59,11 @@ def guided_output(
             return outputs(guide(x, clock(t, n), *empty, *more))
         if both is not None:
             xp = backend.namespace(x)
-            x, *more = (xp.concat([v, v], axis=0) for v in (x, *more))
-            out, *rest = outputs(graph(x, clock(t, 2 * n), *both, *more))
+            twins = [xp.concat([v, v], axis=0) for v in (x, *more)]
+            out, *rest = outputs(graph(twins[0], clock(t, 2 * n), *both, *twins[1:]))
             led, free, rest = out[:n], out[n:], [v[:n] for v in rest]
         else:
-            free, *_ = outputs(guide(x, clock(t, n), *empty, *more))
+            free = outputs(guide(x, clock(t, n), *empty, *more))[0]
             led, *rest = outputs(graph(x, clock(t, n), *asked, *more))
         return free + w * (led - free), *rest
 

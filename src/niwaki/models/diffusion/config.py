@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from niwaki.models.config import Conditioning, ModelConfig
 from niwaki_runtime.process import Process
@@ -36,6 +36,7 @@ class DenoiserConfig(ModelConfig):
     coupling_share: of pairs that `c2ot` lets differ in conditions that are no labels
     self_conditioning: the network is also given its last estimate of x₀, in training of half of the samples,
                  one coin each (Chen, Zhang & Hinton 2022)
+    likelihood:  has the program `log_prob`, which asks a graph of its own, the network with its derivative
     sampling:    fields of `Diffusion` that differ from the `usual` ones: `{steps: 10, solver: heun}`
     conditioning: a tenth of the labels is dropped in training, so that the model can be guided
     usual:       solver and steps unless told otherwise
@@ -53,8 +54,18 @@ class DenoiserConfig(ModelConfig):
     coupling: Literal["none", "ot", "c2ot"] = unless("none")
     coupling_share: float = unless(0.05, gt=0, lt=1)
     self_conditioning: bool = unless(False)
+    likelihood: bool = unless(False)
     conditioning: Conditioning = Conditioning(drop=0.1)
     usual: ClassVar[dict[str, Any]] = {"solver": "euler", "steps": 30}
+
+    @model_validator(mode="after")
+    def _differentiable(self) -> DenoiserConfig:
+        if self.likelihood and (self.self_conditioning or self.learns_variance):
+            raise ValueError(
+                "'likelihood' asks for a network of x and t alone that says one thing: leave "
+                "'self_conditioning' and 'learned_variance' out"
+            )
+        return self
 
     @property
     def learns_variance(self) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -24,11 +26,15 @@ from niwaki.models.diffusion.denoising import Denoising
 from niwaki.models.diffusion.unet import UNet
 from niwaki.models.registry import register
 from niwaki.nn.diffusion import drop_labels
+from niwaki.nn.directional_derivative import DirectionalDerivative
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki_runtime.process import Process, VariancePreserving
-from niwaki_runtime.samplers import Diffusion, Inpaint
+from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood
 
 __all__ = ["Ddpm", "DdpmConfig"]
+
+CELL = 12.0**-0.5
+"""Deviation of uniform noise in a cell of width 1."""
 
 
 class DdpmConfig(DenoiserConfig):
@@ -135,7 +141,16 @@ class Ddpm(Denoising):
 
     def graphs(self) -> dict[str, Graph]:
         inputs = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
-        return {"denoiser": self.denoiser_graph(self.denoiser, inputs)}
+        return self.with_derivative({"denoiser": self.denoiser_graph(self.denoiser, inputs)})
+
+    def with_derivative(self, graphs: dict[str, Graph]) -> dict[str, Graph]:
+        """The graphs and, where the config asks for likelihoods, `derivative` of the denoiser."""
+        if not self.config.likelihood:
+            return graphs
+        denoiser = graphs["denoiser"]
+        inputs = (*denoiser.inputs, Port("v", denoiser.inputs[0].shape))
+        module = DirectionalDerivative(denoiser.module)
+        return {**graphs, "derivative": Graph("likelihood", module, inputs, ("output", "slope"))}
 
     def sampler(self) -> Diffusion:
         c = self.config
@@ -152,9 +167,27 @@ class Ddpm(Denoising):
 
     def programs(self) -> dict[str, Program]:
         """`sample`; `inpaint` makes what is not known of a sample: `mask` is 1 where `known` counts, and by
-        default 0 everywhere."""
+        default 0 everywhere; `encode` finds the noise z of which `decode` makes a sample by DDIM."""
         x = self.spec.x
         one = tuple(1 if axis == "C" else side for axis, side in zip(self.spec.axes, x.shape, strict=True))
         mask = ConditionSpec(ValueSpec("mask", one, self.spec.axes, Real(0.0, 1.0)), null=0.0)
         inputs = {"known": ConditionSpec(x), "mask": mask, **self.conditions}
-        return {**super().programs(), "inpaint": Program(Inpaint(self.sampler()), inputs, x)}
+        z, ddim = ValueSpec(x.modality, x.shape, x.axes, Real(-math.inf, math.inf)), self.sampler().as_ddim()
+        return {
+            **super().programs(),
+            "inpaint": Program(Inpaint(self.sampler()), inputs, x),
+            "encode": Program(Inversion(ddim), {"x": ConditionSpec(x), **self.conditions}, z),
+            "decode": Program(replace(ddim, start="z"), {"z": ConditionSpec(z), **self.conditions}, x),
+            **({"log_prob": self._log_prob(ddim)} if self.config.likelihood else {}),
+        }
+
+    def _log_prob(self, plan: Diffusion) -> Program:
+        """The density of samples, without conditions where training drops them. Of stored levels it is that
+        of x + noise as wide as their cells: closer to them there is none but at the levels."""
+        given = {k: spec for k, spec in self.conditions.items() if k not in plan.null}
+        values = self.spec.x.values
+        sampler = OdeLikelihood(plan, given=tuple(given))
+        if isinstance(values, Levels):
+            sampler = replace(sampler, floor=CELL * values.step)
+        nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
+        return Program(sampler, {"x": ConditionSpec(self.spec.x), **given}, nats)

@@ -118,9 +118,9 @@ class VideoDiffusion(Ddpm):
         alone = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
         after = self.denoiser_graph(self.denoiser, (*alone, Port(PAST, (1, *self.spec[PAST].shape))))
         if not self.free:
-            return {"denoiser": after}
+            return self.with_derivative({"denoiser": after})
         free = self.denoiser_graph(View(self, "without_past"), alone)
-        return {"denoiser": free, "predictor": after}
+        return self.with_derivative({"denoiser": free, "predictor": after})
 
     def programs(self) -> dict[str, Program]:
         """`sample` and `inpaint`, as of images: a mask over the first frames continues a clip without any
