@@ -20,7 +20,7 @@ from niwaki.core.contract import Batch, GenerativeModel
 from niwaki.models import build
 from niwaki.nn.diffusion import TensorProcess, columns
 
-CONFIG = DistillConfig(evaluations=2, method="easy_consistency")
+CONFIG = DistillConfig(evaluations=2, method="easy_consistency", steps=1600)
 FIRST, LAST = 0.0, 0.999
 """Progress at which gaps are widest, and narrowest."""
 
@@ -165,6 +165,17 @@ def test_a_guided_teacher_is_imitated_as_it_is_guided() -> None:
         loss = both.loss("distill", batch(32), context(0.5))["distill_easy_consistency"]
         losses.append(float(loss.detach()))
     assert losses[0] != pytest.approx(losses[1], rel=1e-3)
+
+
+@pytest.mark.parametrize(("steps", "stages"), [(50, 3), (600, 3), (900, 4), (1600, 8), (99999, 8)])
+def test_a_short_training_stays_at_wide_gaps(steps: int, stages: int) -> None:
+    model = gaussian("flow-matching")
+    config = DistillConfig(evaluations=1, method="easy_consistency", steps=steps)
+    both = EasyConsistency(copy.deepcopy(model), model, config, 1)
+    t = torch.tensor([0.9])
+    r, _ = both.earlier(t, LAST)
+    wider = 1.0 + 8.0 / (1.0 + math.exp(9.0))
+    assert float(1.0 - r / t) == pytest.approx(wider / 2**stages, rel=1e-3)
 
 
 def test_times_that_the_few_steps_ask_at_are_trained_more() -> None:

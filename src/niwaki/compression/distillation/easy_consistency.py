@@ -20,8 +20,9 @@ from niwaki.nn.diffusion import TensorProcess, columns, noised
 
 __all__ = ["EasyConsistency"]
 
-STAGES = 8
-"""The gap is halved so many times, at even distances in training."""
+FEWEST, MOST, STAGE = 3, 8, 200
+"""The gap is halved in so many stages of even length: one for each `STAGE` steps of training. The narrower it
+is, the more steps it takes to be learnt, and a chain of gaps that were not leads nowhere."""
 WIDER, FALL = 8.0, 1.0
 """k and b of n(t) = 1 + k / (1 + exp(b t)): gaps are wider where there is little noise (Section 3.3)."""
 ASKED = 0.25
@@ -40,6 +41,7 @@ class EasyConsistency(FewerSteps):
         self, student: GenerativeModel, teacher: GenerativeModel, config: DistillConfig, visits: int
     ) -> None:
         super().__init__(student, teacher, config, visits)
+        self.stages = max(FEWEST, min(MOST, config.steps // STAGE))
         self.path = TensorProcess(self.sampler.process)
         self.register_buffer("asked", self._visited(), persistent=False)
 
@@ -77,11 +79,11 @@ class EasyConsistency(FewerSteps):
     def earlier(self, t: Tensor, progress: float) -> tuple[Tensor, Tensor]:
         """(r, whether it is the clean end, as it broadcasts against samples) for times `(n,)`.
 
-        r = t (1 − n(t) / 2^k) in the process's own time (Equation 13), k = 1 at the beginning and `STAGES` at
+        r = t (1 − n(t) / 2^k) in the process's own time (Equation 13), k = 1 at the beginning and `stages` at
         the end, n of the ratio σ/α. Of discrete times r is the next one below, −1 being the end.
         """
         a, s = self.path.levels(t)
-        halvings = 1 + min(STAGES - 1, int(progress * STAGES))
+        halvings = 1 + min(self.stages - 1, int(progress * self.stages))
         share = (1.0 + WIDER * torch.sigmoid(-FALL * s / a)) / 2**halvings
         if self.path.process.timesteps:
             r = torch.floor((t + 1).float() * (1.0 - share)).long() - 1

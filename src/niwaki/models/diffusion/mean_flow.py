@@ -74,10 +74,10 @@ def average_velocity_target(
     u:        (x, t, r) → `(n, *shape)`, in forward-mode derivatives
     velocity: dx/dt at `x`, `(n, *shape)`; t, r: `(n,)`
     """
-    exact = torch.autocast(x.device.type, enabled=False)  # in bf16 a derivative is mostly rounding
-    with torch.no_grad(), exact, sdpa_kernel(SDPBackend.MATH):  # other kernels have no forward mode
+    whole = torch.autocast(x.device.type, enabled=False)  # it would cast a value and not its tangent
+    with torch.no_grad(), whole, sdpa_kernel(SDPBackend.MATH):  # other kernels have no forward mode
         way = (velocity, torch.ones_like(t), torch.zeros_like(r))
-        _, change = torch.func.jvp(u, (x, t, r), way)
+        change = torch.func.jvp(u, (x, t, r), way)[1]
         return velocity - columns(t - r, x) * change
 
 
