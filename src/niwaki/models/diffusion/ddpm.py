@@ -185,9 +185,8 @@ class Ddpm(Denoising):
         """The density of samples, without conditions where training drops them. Of stored levels it is that
         of x + noise as wide as their cells: closer to them there is none but at the levels."""
         given = {k: spec for k, spec in self.conditions.items() if k not in plan.null}
-        values = self.spec.x.values
-        sampler = OdeLikelihood(plan, given=tuple(given))
-        if isinstance(values, Levels):
-            sampler = replace(sampler, floor=CELL * values.step)
+        sampler, step = OdeLikelihood(plan, given=tuple(given)), self.level_step()
+        if step:
+            sampler = replace(sampler, floor=CELL * step)
         nats = ValueSpec("vector", (), "", Real(-math.inf, math.inf))
         return Program(sampler, {"x": ConditionSpec(self.spec.x), **given}, nats)
