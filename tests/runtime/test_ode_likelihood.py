@@ -123,8 +123,7 @@ def test_probabilities_sum_to_one(process: Process) -> None:
     assert p.sum() * 0.02 == pytest.approx(1.0, abs=2e-3)
 
 
-def test_a_standard_normal_is_known_without_steps() -> None:
-    """tr(∂x₀/∂x) is then constant in log(1 + u²): one step is exact where the path preserves variance."""
+def test_a_standard_normal_is_known_in_few_steps() -> None:
     process, x = VariancePreserving(), points(3)
 
     def graph(x: np.ndarray, t: np.ndarray, v: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

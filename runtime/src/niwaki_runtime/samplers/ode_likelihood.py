@@ -29,9 +29,10 @@ class OdeLikelihood(Sampler):
     "Score-based generative modeling through SDEs", Appendix D.2).
 
     With z = x/σ and u = α/σ the probability flow of every path is dz = x₀(z) du, hence
-    log p(z) changes by −tr(∂x₀/∂z) du, until z is standard normal. Heun's method, and for tr the trapezoid in
-    log(1 + u²), in which it is constant where the data are standard normal. The trace is that of x₀ in x, as
-    vᵀ(∂x₀/∂x)v on average over v of signs (Hutchinson 1989), or exactly, v being every unit vector.
+    log p(z) changes by −tr(∂x₀/∂z) du, until z is standard normal. Heun's method, and for tr the trapezoid
+    in u, from u = 1 on in log(1 + u²), in which it is constant where the data are standard normal. The trace
+    is that of x₀ in x, as vᵀ(∂x₀/∂x)v on average over v of signs (Hutchinson 1989), or exactly, v being every
+    unit vector.
 
     It is the density of x₀ + `floor` ε rather than of x₀, which for stored levels is none. Nothing is
     clipped or guided.
@@ -111,9 +112,10 @@ class OdeLikelihood(Sampler):
             ahead = z + (u_next - u) * x0
             x0_ahead, trace_ahead = denoised(ahead, times[i + 1], levels[i + 1])
             z = z + (0.5 * (u_next - u)) * (x0 + x0_ahead)
-            rate = trace * (1.0 + u * u) / u
-            # In pure noise the rate has a limit, which cannot be had from 0/0; the step's beginning is near.
-            rate_ahead = trace_ahead * (1.0 + u_next**2) / u_next if u_next else rate
+            if u_next < 1.0:  # in u itself: a rate would divide a network's small errors by u
+                change += 0.5 * (u_next - u) * (trace + trace_ahead)
+                continue
+            rate, rate_ahead = trace * (u + 1.0 / u), trace_ahead * (u_next + 1.0 / u_next)
             change += 0.25 * math.log((1.0 + u_next**2) / (1.0 + u * u)) * (rate + rate_ahead)
         scale = plan.start_scale * process.start_scale(plan.steps) / levels[-1][1]
         last = backend.numpy(z).reshape(n, size).astype(np.float64) / scale
