@@ -113,8 +113,8 @@ def parity(
     "programs": {name: {engine: {precision: e}}}, "exact": e, "fast": e, "tolerance", "passed", "n", "seed"}`,
     where every e is a largest absolute error (of programs but `sample`, relative to the largest result, at
     least 1): `sample` after the whole run, `steps` of each remembered call of a graph when it is given what
-    torch was given there. Where a sampler feeds its amounts back, which lets rounding grow, `exact` and
-    `fast` are those of the calls, relative to what torch said there, at least 1.
+    torch was given there. Where what is made is fed back, which lets rounding grow, `exact` and `fast` are
+    those of the calls, relative to what torch said there, at least 1.
     `passed` is exact ≤ tolerance of all; a quantized bundle differs by more, and that difference is the
     damage, not a defect.
     """
@@ -184,7 +184,10 @@ def _error(wanted: np.ndarray, made: np.ndarray) -> float:
 
 
 def _feeds_back(model: GenerativeModel, program: str) -> bool:
-    return any(part.feeds_back for part in model.program(program).sampler.parts())
+    """Whether what is made goes into what is made next: amounts let rounding grow, and of tokens one that is
+    drawn at the edge of two changes all that follow."""
+    asked = model.program(program)
+    return asked.output.is_tokens or any(part.feeds_back for part in asked.sampler.parts())
 
 
 def _step_error(
