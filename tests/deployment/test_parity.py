@@ -63,7 +63,7 @@ def test_the_trained_mode_of_the_model_is_kept(build: Callable) -> None:
 
 @pytest.mark.parametrize("name", ["transformer", "state-space"])
 def test_of_tokens_the_calls_are_compared(name: str, tmp_path: Path) -> None:
-    """A recurrent state lets rounding grow until a token is drawn otherwise, which is no defect of a bundle."""
+    """A recurrent state lets rounding grow until a token is drawn otherwise: no defect of a bundle."""
     torch.manual_seed(0)
     spec = DataSpec.of("text", (16,), levels=12)
     model = models.build(name, {"width": 16, "depth": 2, "heads": 2}, spec).eval()
