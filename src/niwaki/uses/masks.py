@@ -12,7 +12,7 @@ from niwaki.core.errors import CallError, first_line
 from niwaki.data.reading.pictures import fitted
 from niwaki.uses.paths import PICTURES, files_below
 
-__all__ = ["known_pixels", "random_holes"]
+__all__ = ["known_pixels", "random_holes", "size_of"]
 
 _HALF = 128
 """Grey (of a mask) or opacity (of a picture) from which on a pixel counts."""
@@ -34,10 +34,10 @@ def known_pixels(mask: Path | None, places: Sequence[Path], shape: tuple[int, ..
     if mask is not None:
         unknown, size = _unknown(mask, shape, transparent=False)
         for file in pictures:
-            if _size(file) != size:
+            if size_of(file) != size:
                 raise CallError(
                     f"the mask {mask} has {size[0]}×{size[1]} pixels and {file} "
-                    f"{_size(file)[0]}×{_size(file)[1]}; give it the size of the pictures"
+                    f"{size_of(file)[0]}×{size_of(file)[1]}; give it the size of the pictures"
                 )
         _check_some(unknown, f"the mask {mask} is white nowhere: there is nothing to make")
         return np.repeat(1.0 - unknown[None], n, 0).astype(np.float32)
@@ -91,7 +91,8 @@ def _is_transparent(file: Path) -> bool:
     )
 
 
-def _size(file: Path) -> tuple[int, int]:
+def size_of(file: Path) -> tuple[int, int]:
+    """Width and height of a picture's file."""
     from PIL import Image
 
     size: tuple[int, int] = _opened(file, Image, lambda opened: opened.size)

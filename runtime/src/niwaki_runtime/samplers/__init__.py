@@ -29,6 +29,7 @@ from niwaki_runtime.samplers.paths import Paths
 from niwaki_runtime.samplers.raster import Raster
 from niwaki_runtime.samplers.steps import Steps
 from niwaki_runtime.samplers.style_based import StyleBased
+from niwaki_runtime.samplers.upscale import Upscale
 
 __all__ = [
     "Autoregressive",
@@ -57,5 +58,6 @@ __all__ = [
     "State",
     "Steps",
     "StyleBased",
+    "Upscale",
     "sampler_from_json",
 ]
