@@ -17,6 +17,8 @@ from niwaki_runtime.specs import ValueSpec
 __all__ = ["against_truth", "lines_of", "side_by_side"]
 
 _FEATURES = "random"
+_AMONG = 512
+"""Test samples whose distances from each other are the unit of those in features."""
 
 
 def against_truth(
@@ -30,7 +32,8 @@ def against_truth(
     far = {}
     if dataset is not None and len(truth) > 1:
         extractor = build([_FEATURES], dataset)[0]
-        far = feature_distances(extractor, made, truth)
+        among = dataset.test.values().cpu().numpy()[:_AMONG]
+        far = feature_distances(extractor, made, truth, among)
     found: dict[str, dict[str, Any]] = {}
     for name, x in made.items():
         each = {"psnr": psnr(x, truth, spec.high - spec.low)}

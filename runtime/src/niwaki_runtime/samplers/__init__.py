@@ -27,6 +27,7 @@ from niwaki_runtime.samplers.ode_likelihood import OdeLikelihood
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 from niwaki_runtime.samplers.raster import Raster
+from niwaki_runtime.samplers.renoise import Renoise
 from niwaki_runtime.samplers.steps import Steps
 from niwaki_runtime.samplers.style_based import StyleBased
 from niwaki_runtime.samplers.upscale import Upscale
@@ -53,6 +54,7 @@ __all__ = [
     "OneShot",
     "Paths",
     "Raster",
+    "Renoise",
     "Runner",
     "Sampler",
     "State",

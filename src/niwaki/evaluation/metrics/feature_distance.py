@@ -13,14 +13,19 @@ __all__ = ["feature_distances"]
 
 
 def feature_distances(
-    extract: Callable[[np.ndarray], np.ndarray], made: Mapping[str, np.ndarray], truth: np.ndarray
+    extract: Callable[[np.ndarray], np.ndarray],
+    made: Mapping[str, np.ndarray],
+    truth: np.ndarray,
+    among: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Distance to the truth in features of each sample, `(n,)` for each of `made`; 1 is the median distance
-    from a true sample to its nearest neighbour among them.
+    from a real sample to its nearest neighbour.
 
+    among:   the real samples that this distance is taken from, no two alike; default: the truth
     extract: samples `(n, *shape)` → features `(n, d)`
     """
     real = extract(truth)
-    near = Pairs(features(real, "real")).nearest(1).d2[:, 0].sqrt()
+    others = real if among is None else extract(among)
+    near = Pairs(features(others, "real")).nearest(1).d2[:, 0].sqrt()
     unit = max(float(near.median()), 1e-12)
     return {name: np.linalg.norm(extract(x) - real, axis=1) / unit for name, x in made.items()}

@@ -29,7 +29,7 @@ from niwaki.nn.diffusion import drop_labels
 from niwaki.nn.directional_derivative import DirectionalDerivative
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki_runtime.process import Process, VariancePreserving
-from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Upscale
+from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Renoise, Upscale
 
 __all__ = ["Ddpm", "DdpmConfig"]
 
@@ -167,8 +167,9 @@ class Ddpm(Denoising):
 
     def programs(self) -> dict[str, Program]:
         """`sample`; `inpaint` makes what is not known of a sample: `mask` is 1 where `known` counts, and by
-        default 0 everywhere; `upscale` makes samples with the means of blocks that `known` has; `encode`
-        finds the noise z of which `decode` makes a sample by DDIM."""
+        default 0 everywhere; `upscale` makes samples with the means of blocks that `known` has; `edit`
+        adds noise to x and makes a sample of that; `encode` finds the noise z of which `decode` makes a
+        sample by DDIM."""
         x = self.spec.x
         one = tuple(1 if axis == "C" else side for axis, side in zip(self.spec.axes, x.shape, strict=True))
         mask = ConditionSpec(ValueSpec("mask", one, self.spec.axes, Real(0.0, 1.0)), null=0.0)
@@ -178,6 +179,7 @@ class Ddpm(Denoising):
             **super().programs(),
             "inpaint": Program(Inpaint(self.sampler()), inputs, x),
             **({"upscale": self._upscale()} if not (x.shape[-1] % 2 or x.shape[-2] % 2) else {}),
+            "edit": Program(Renoise(self.sampler()), {"x": ConditionSpec(x), **self.conditions}, x),
             "encode": Program(Inversion(ddim), {"x": ConditionSpec(x), **self.conditions}, z),
             "decode": Program(replace(ddim, start="z"), {"z": ConditionSpec(z), **self.conditions}, x),
             **({"log_prob": self._log_prob(ddim)} if self.config.likelihood else {}),
