@@ -90,8 +90,46 @@ def test_it_is_plain_data_and_its_options_are_the_samplers() -> None:
     assert changed.graphs_used() == ("denoiser",)
     with pytest.raises(CallError, match="no option 'stpes'"):
         sampler.override(stpes=3)
+    with pytest.raises(CallError, match="repeats must be at least 1"):
+        sampler.override(repeats=0)
     with pytest.raises(CallError, match="around a diffusion sampler"):
         sampler_from_json({**sampler.to_json(), "sampler": OneShot().to_json()})
+
+
+@pytest.mark.parametrize("process", PATHS, ids=lambda p: p.kind)
+@pytest.mark.parametrize("repeats", [2, 4])
+def test_repeated_steps_keep_what_is_known_and_count_their_calls(process: Process, repeats: int) -> None:
+    sampler = Inpaint(diffusion(process, solver="ddim"), repeats=repeats)
+    calls: list[tuple[int, int]] = []
+    made = run(sampler, progress=lambda *done: calls.append(done))
+    assert np.array_equal(made[MASK == 1], KNOWN[MASK == 1])
+    assert np.isfinite(made).all()
+    assert calls[-1] == (6 * repeats, 6 * repeats)
+    assert len(calls) == sampler.evaluations() == 6 * repeats
+    assert sampler_from_json(sampler.to_json()) == sampler
+    assert sampler.override(repeats=1, steps=3) == Inpaint(
+        diffusion(process, solver="ddim").override(steps=3)
+    )
+
+
+@pytest.mark.parametrize("process", PATHS, ids=lambda p: p.kind)
+def test_noising_back_gives_the_level_of_the_time_before(process: Process) -> None:
+    """With all known x' is α' x₀ + σ' ε, and what a repeated step asks of is α x₀ + σ ε again."""
+    seen: list[np.ndarray] = []
+
+    class Watched(Still):
+        def __call__(self, x: np.ndarray, t: np.ndarray) -> np.ndarray:
+            seen.append(x)
+            return super().__call__(x, t)
+
+    n, shape = 4, (1, 60, 60)
+    sampler = Inpaint(Diffusion(shape=shape, steps=6, process=process, prediction="x0"), repeats=2)
+    known = np.zeros((n, *shape), np.float32)
+    sampler({"denoiser": Watched()}, Noise(NumpyBackend(), 1, 0, n), {"known": known, "mask": known + 1})
+    for i, t in enumerate(process.times(6)):
+        a, s = process.alpha_sigma(t)
+        want = process.network_input(s, a, s)
+        assert seen[2 * i + 1].std() == pytest.approx(want, rel=0.03)
 
 
 @pytest.mark.slow

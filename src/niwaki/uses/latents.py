@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from niwaki.core.errors import CallError
+from niwaki.data.dataset import Split
 from niwaki.uses.base import Call
 from niwaki_runtime.programs import Runner
 from niwaki_runtime.specs import resolve
 
-__all__ = ["check_latents", "conditions_of", "decode", "encode"]
+__all__ = ["check_latents", "conditions_of", "decode", "encode", "in_turn", "labels_of"]
 
 
 def check_latents(runner: Runner, use: str) -> None:
@@ -24,19 +26,24 @@ def check_latents(runner: Runner, use: str) -> None:
         )
 
 
-def conditions_of(call: Call, program: str, n: int) -> dict[str, np.ndarray]:
+def conditions_of(
+    call: Call, program: str, n: int, given: Collection[str] = ("x", "z"), asked: Any = None
+) -> dict[str, np.ndarray]:
     """What samples are asked to be, one row each, for a program that works on given ones.
 
+    given: names of the inputs that are no such conditions
+    asked: what to ask instead of what the call says
     Raises CallError where the model is conditioned and nothing is said: the class of a given sample is not
     for niwaki to choose.
     """
-    specs = {k: s for k, s in call.model.program(program).inputs.items() if k not in ("x", "z")}
+    specs = {k: s for k, s in call.model.program(program).inputs.items() if k not in given}
     if not specs:
         return {}
-    if call.asked is None:
+    asked = call.asked if asked is None else asked
+    if asked is None:
         names = ", ".join(f"--class {k}=…" if len(specs) > 1 else "--class" for k in specs)
         raise CallError(f"this model is conditioned: say what the given samples are, with {names}")
-    return resolve(specs, _in_turn(call.asked, n), 0, n)
+    return resolve(specs, in_turn(asked, n), 0, n)
 
 
 def encode(call: Call, x: np.ndarray, asked: dict[str, np.ndarray]) -> np.ndarray:
@@ -52,10 +59,19 @@ def decode(call: Call, z: np.ndarray, asked: dict[str, np.ndarray]) -> np.ndarra
     return np.asarray(call.model.backend().numpy(made))
 
 
-def _in_turn(value: Any, n: int) -> Any:
+def in_turn(value: Any, n: int) -> Any:
     """Several values: one for each sample, in turn; a mapping's each by itself."""
     if isinstance(value, dict):
-        return {k: _in_turn(v, n) for k, v in value.items()}
+        return {k: in_turn(v, n) for k, v in value.items()}
     if isinstance(value, list | tuple) and value:
         return [value[i % len(value)] for i in range(n)]
     return value
+
+
+def labels_of(split: Split) -> dict[str, np.ndarray]:
+    """The classes that the data themselves give, by the names of columns."""
+    return {
+        name: column.values().cpu().numpy()
+        for name, column in split.columns.items()
+        if column.paired and column.spec.is_tokens and column.spec.shape == ()
+    }

@@ -32,6 +32,7 @@ class Outcome:
     lines:  the same for a terminal, a sentence each
     rows:   a table, one mapping per row (of `.csv` and `.json`)
     x:      samples `(n, *spec.shape)`, with what one is and its file's name; in a picture `columns` to a row
+    sheet:  samples that a picture shows in the place of x: what was given beside what came of it
     data:   bytes of a file of its own kind
     texts:  bytes of several files, called `names`
     ending: of the file where the caller names none; "/" for a folder
@@ -46,6 +47,7 @@ class Outcome:
     spec: ValueSpec | None = None
     names: Sequence[str] = ()
     columns: int = 0
+    sheet: np.ndarray | None = None
     data: bytes | None = None
     texts: Sequence[bytes] | None = None
     ending: str = ""
@@ -78,7 +80,8 @@ class Outcome:
         """All into one file."""
         x, spec = self._samples(place)
         modality = modality_of(spec)
-        rows = modality.rows(x, spec, self.columns) if self.columns and place.suffix == ".png" else None
+        shown = x if self.sheet is None else self.sheet
+        rows = modality.rows(shown, spec, self.columns) if self.columns and place.suffix == ".png" else None
         if place.suffix == ".npy":
             write_bytes(place, _bytes(np.save, x))
         elif place.suffix == ".npz":

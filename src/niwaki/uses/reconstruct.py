@@ -9,7 +9,7 @@ import numpy as np
 from niwaki.evaluation.metrics import restored_sound  # noqa: F401  (its measures enter themselves)
 from niwaki.evaluation.metrics.restored import MEASURES
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
-from niwaki.uses.latents import check_latents, conditions_of, decode, encode
+from niwaki.uses.latents import check_latents, conditions_of, decode, encode, labels_of
 from niwaki.uses.reading import samples_of
 
 __all__ = ["Reconstruct", "psnr"]
@@ -37,7 +37,7 @@ class Reconstruct(Use):
         x, names = samples_of(call, spec)
         if not call.files and call.asked is None:
             dataset = call.dataset()
-            call.asked = _labels(dataset.test) if dataset is not None else None
+            call.asked = labels_of(dataset.test) if dataset is not None else None
         asked = conditions_of(call, "encode", len(x))
         back = decode(call, encode(call, x, asked), asked)
         each = psnr(x, back, spec.high - spec.low)
@@ -68,12 +68,3 @@ class Reconstruct(Use):
             spec=spec,
             names=names,
         )
-
-
-def _labels(split) -> dict[str, np.ndarray]:  # type: ignore[no-untyped-def]
-    """The classes that the data themselves give, by the names of columns."""
-    return {
-        name: column.values().cpu().numpy()
-        for name, column in split.columns.items()
-        if column.paired and column.spec.is_tokens and column.spec.shape == ()
-    }

@@ -27,8 +27,10 @@ from niwaki_runtime.samplers.ode_likelihood import OdeLikelihood
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
 from niwaki_runtime.samplers.raster import Raster
+from niwaki_runtime.samplers.renoise import Renoise
 from niwaki_runtime.samplers.steps import Steps
 from niwaki_runtime.samplers.style_based import StyleBased
+from niwaki_runtime.samplers.upscale import Upscale
 
 __all__ = [
     "Autoregressive",
@@ -52,10 +54,12 @@ __all__ = [
     "OneShot",
     "Paths",
     "Raster",
+    "Renoise",
     "Runner",
     "Sampler",
     "State",
     "Steps",
     "StyleBased",
+    "Upscale",
     "sampler_from_json",
 ]

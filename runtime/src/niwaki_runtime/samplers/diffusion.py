@@ -145,10 +145,28 @@ class Diffusion(Sampler):
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
+        start = conditions[self.start] if self.start else noise.normal(self.shape)
+        scale = self.start_scale * self.process.start_scale(self.steps)
+        if scale != 1.0:
+            start = start * scale
+        return self.steps_from(0, start, graphs, noise, conditions, project=project, progress=progress)
+
+    def steps_from(
+        self,
+        first: int,
+        start: Array,
+        graphs: Mapping[str, Runner],
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        *,
+        project: Callable[[Array, float, int], Array] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        """The samples that steps `first` … lead to, where x is `start` at the time of the first of them."""
         process = self.process
-        times, levels = process.times(self.steps), process.levels(self.steps)
-        hats, ask = self._hats(), self._asked(graphs, noise, conditions)
-        done, total = 0, self.evaluations()
+        times, levels = process.times(self.steps)[first:], process.levels(self.steps)[first:]
+        hats, ask = self._hats()[first:], self._asked(graphs, noise, conditions)
+        done, total = 0, self.evaluations(first)
         share: Array = None
 
         def model(x: Array, i: int, raised: bool = False) -> tuple[Array, Array]:
@@ -173,10 +191,6 @@ class Diffusion(Sampler):
             after = float(times[i + 1]) if i + 1 < len(times) else END
             return project(x, after, i) if project else x
 
-        start = conditions[self.start] if self.start else noise.normal(self.shape)
-        scale = self.start_scale * process.start_scale(self.steps)
-        if scale != 1.0:
-            start = start * scale
         raised = [None if hat is None else hat[1] for hat in hats]
         if self.eta:
             return ddim(model, start, levels, fresh, projected, eta=self.eta)
@@ -254,10 +268,11 @@ class Diffusion(Sampler):
         """Network evaluations at a time of the process: two where it is guided."""
         return 1 if self._weight(t) in (0.0, 1.0) else 2
 
-    def evaluations(self) -> int:
-        calls, hats = SOLVERS[self.solver].calls(self.steps), self._hats()
+    def evaluations(self, first: int = 0) -> int:
+        """Calls of the network in the steps from the `first` on."""
+        calls, hats = SOLVERS[self.solver].calls(self.steps - first), self._hats()[first:]
         total = 0
-        for t, hat, count in zip(self.process.times(self.steps), hats, calls, strict=True):
+        for t, hat, count in zip(self.process.times(self.steps)[first:], hats, calls, strict=True):
             total += self.cost(t if hat is None else hat[0]) + (count - 1) * self.cost(t)
         return total
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -23,15 +24,25 @@ class Inpaint(Sampler):
 
     α and σ are those of the time at which x then is. At the end known values are what was given.
 
+    With `repeats` every step is Euler's and is taken so often: before each further time x is noised back to
+    where the step began (RePaint, Algorithm 1, with jumps of one step), on any path by
+    x_t = (α/α') x' + √(σ² − (α σ'/α')²) ε. What is made then minds what is known.
+
     sampler: the diffusion sampler
     known:   name of the condition that holds the known values, of the shape of a sample
     mask:    name of the condition that is 1 where they are known and 0 elsewhere; it broadcasts against one
+    repeats: how often each step is taken; 1 leaves the sampler's solver as it is
     """
 
     kind: ClassVar[str] = "inpaint"
     sampler: Diffusion = field(default_factory=Diffusion)
     known: str = "known"
     mask: str = "mask"
+    repeats: int = 1
+
+    def __post_init__(self) -> None:
+        if self.repeats < 1:
+            raise CallError(f"repeats must be at least 1, not {self.repeats}")
 
     def __call__(
         self,
@@ -54,14 +65,45 @@ class Inpaint(Sampler):
             fresh = noise.normal(self.sampler.shape, stream="project", draw=draw)
             return mask * (a * known + s * fresh) + unknown * x
 
-        return self.sampler(graphs, noise, conditions, project=hold, progress=progress)
+        if self.repeats == 1:
+            return self.sampler(graphs, noise, conditions, project=hold, progress=progress)
+        return self._repeated(graphs, noise, conditions, hold, progress)
+
+    def _repeated(
+        self,
+        graphs: Mapping[str, Runner],
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        hold: Callable[[Array, float, int], Array],
+        progress: Callable[[int, int], None] | None,
+    ) -> Array:
+        plan = self.sampler
+        times, levels = plan.process.times(plan.steps), plan.process.levels(plan.steps)
+        ask, done, total = plan.predictor(graphs, noise, conditions), 0, self.evaluations()
+        x = noise.normal(plan.shape) * (plan.start_scale * plan.process.start_scale(plan.steps))
+        for i, t in enumerate(times):
+            (a, s), (a_next, s_next) = levels[i], levels[i + 1]
+            after = times[i + 1] if i + 1 < len(times) else END
+            back = a / a_next
+            fresh = math.sqrt(max(s**2 - (back * s_next) ** 2, 0.0))
+            for k in range(i * self.repeats, (i + 1) * self.repeats):
+                if k > i * self.repeats:
+                    x = back * x + fresh * noise.normal(plan.shape, stream="step", draw=k)
+                x0, eps = ask(x, t, levels[i])
+                x = hold(a_next * x0 + s_next * eps, after, k)
+                done += plan.cost(t)
+                if progress:
+                    progress(done, total)
+        return x
 
     def override(self, **changes: Any) -> Self:
-        """A copy with options of the diffusion sampler changed; raises CallError for one that it lacks."""
-        return replace(self, sampler=self.sampler.override(**changes)) if changes else self
+        """A copy with options of its own and of the diffusion sampler changed; raises CallError for one that
+        neither has."""
+        own = {name: changes.pop(name) for name in ("repeats",) if name in changes}
+        return replace(super().override(**own), sampler=self.sampler.override(**changes))
 
     def options(self) -> set[str]:
-        return self.sampler.options()
+        return {"repeats", *self.sampler.options()}
 
     def parts(self) -> tuple[Sampler, ...]:
         return self.sampler.parts()
@@ -73,16 +115,20 @@ class Inpaint(Sampler):
         return (self.known, self.mask, *self.sampler.conditions_used())
 
     def evaluations(self) -> int:
-        return self.sampler.evaluations()
+        if self.repeats == 1:
+            return self.sampler.evaluations()
+        return self.repeats * sum(map(self.sampler.cost, self.sampler.process.times(self.sampler.steps)))
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        record = {
             "kind": self.kind, "sampler": self.sampler.to_json(), "known": self.known, "mask": self.mask
         }  # fmt: skip
+        # Older runtimes do not know the option.
+        return record if self.repeats == 1 else {**record, "repeats": self.repeats}
 
     @classmethod
     def from_fields(cls, record: dict[str, Any]) -> Sampler:
         inner = sampler_from_json(record.get("sampler", {}))
         if not isinstance(inner, Diffusion):
             raise CallError(f"inpainting is done around a diffusion sampler, not around '{inner.kind}'")
-        return cls(inner, *(str(record[name]) for name in ("known", "mask") if name in record))
+        return cls(inner, **{name: record[name] for name in ("known", "mask", "repeats") if name in record})

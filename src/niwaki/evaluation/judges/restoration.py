@@ -24,6 +24,7 @@ from niwaki.evaluation.judges.running import (
     where,
 )
 from niwaki.evaluation.metrics import restored_sound  # noqa: F401  (its measures enter themselves)
+from niwaki.evaluation.metrics.feature_distance import feature_distances
 from niwaki.evaluation.metrics.restored import MEASURES, by_frame, enlarged, psnr
 from niwaki.evaluation.statistics.result import mean_interval, signature
 from niwaki.evaluation.statistics.samples import value_span
@@ -165,15 +166,9 @@ class Restoration(Judge):
 
     def _in_features(self, measured: dict[str, np.ndarray], truth: np.ndarray, named: str) -> list[Figure]:
         """Distance to the truth in features, in that of neighbouring real samples."""
-        from niwaki.evaluation.pairwise.sweep import Pairs
-        from niwaki.evaluation.statistics.arrays import features
-
         out = []
         for extractor in self.tools.extractors:
-            real = extractor(truth)
-            near = Pairs(features(real, "real")).nearest(1).d2[:, 0].sqrt()
-            unit = max(float(near.median()), 1e-12)
-            distance = {k: np.linalg.norm(extractor(x) - real, axis=1) / unit for k, x in measured.items()}
+            distance = feature_distances(extractor, measured, truth)
             name = f"distance to the truth in features ({extractor.name}), 1: that of neighbouring samples"
             out.append(_figure(name, distance, "lower", named))
         return out

@@ -29,7 +29,7 @@ from niwaki.nn.diffusion import drop_labels
 from niwaki.nn.directional_derivative import DirectionalDerivative
 from niwaki.nn.layers.images import class_condition, image_shape, labels_of
 from niwaki_runtime.process import Process, VariancePreserving
-from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood
+from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Renoise, Upscale
 
 __all__ = ["Ddpm", "DdpmConfig"]
 
@@ -167,7 +167,9 @@ class Ddpm(Denoising):
 
     def programs(self) -> dict[str, Program]:
         """`sample`; `inpaint` makes what is not known of a sample: `mask` is 1 where `known` counts, and by
-        default 0 everywhere; `encode` finds the noise z of which `decode` makes a sample by DDIM."""
+        default 0 everywhere; `upscale` makes samples with the means of blocks that `known` has; `edit`
+        adds noise to x and makes a sample of that; `encode` finds the noise z of which `decode` makes a
+        sample by DDIM."""
         x = self.spec.x
         one = tuple(1 if axis == "C" else side for axis, side in zip(self.spec.axes, x.shape, strict=True))
         mask = ConditionSpec(ValueSpec("mask", one, self.spec.axes, Real(0.0, 1.0)), null=0.0)
@@ -176,10 +178,16 @@ class Ddpm(Denoising):
         return {
             **super().programs(),
             "inpaint": Program(Inpaint(self.sampler()), inputs, x),
+            **({"upscale": self._upscale()} if not (x.shape[-1] % 2 or x.shape[-2] % 2) else {}),
+            "edit": Program(Renoise(self.sampler()), {"x": ConditionSpec(x), **self.conditions}, x),
             "encode": Program(Inversion(ddim), {"x": ConditionSpec(x), **self.conditions}, z),
             "decode": Program(replace(ddim, start="z"), {"z": ConditionSpec(z), **self.conditions}, x),
             **({"log_prob": self._log_prob(ddim)} if self.config.likelihood else {}),
         }
+
+    def _upscale(self) -> Program:
+        x = self.spec.x
+        return Program(Upscale(self.sampler()), {"known": ConditionSpec(x), **self.conditions}, x)
 
     def _log_prob(self, plan: Diffusion) -> Program:
         """The density of samples, without conditions where training drops them. Of stored levels it is that

@@ -1,0 +1,90 @@
+"""Given samples made anew from a noised state: a diffusion sampler that begins on the way."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
+
+from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register, sampler_from_json
+from niwaki_runtime.samplers.diffusion import Diffusion
+
+__all__ = ["Renoise"]
+
+
+@register
+@dataclass(frozen=True)
+class Renoise(Sampler):
+    """Noise is added to x up to a time, α x + σ ε, and the sampler takes its steps from there on (Meng et al.
+    2022, "SDEdit", Algorithm 1).
+
+    sampler:  the diffusion sampler
+    x:        name of the condition that holds the samples
+    strength: share of the sampler's steps that are taken, at least one: little of x changes near 0, and at 1
+              nothing of it is left but what the noisiest level leaves
+    """
+
+    kind: ClassVar[str] = "renoise"
+    sampler: Diffusion = field(default_factory=Diffusion)
+    x: str = "x"
+    strength: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.strength <= 1.0:
+            raise CallError(f"the strength lies above 0 and is at most 1, not {self.strength}")
+
+    @property
+    def first(self) -> int:
+        """The step of the sampler that comes first."""
+        return self.sampler.steps - max(1, math.ceil(self.strength * self.sampler.steps - 1e-9))
+
+    def __call__(
+        self,
+        graphs: Mapping[str, Runner],
+        noise: Noise,
+        conditions: Mapping[str, Array],
+        *,
+        project: Callable[[Array, float, int], Array] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Array:
+        plan = self.sampler
+        a, s = plan.process.levels(plan.steps)[self.first]
+        start = a * conditions[self.x] + (s * plan.start_scale) * noise.normal(plan.shape)
+        return plan.steps_from(
+            self.first, start, graphs, noise, conditions, project=project, progress=progress
+        )
+
+    def override(self, **changes: Any) -> Self:
+        """A copy with options of its own and of the diffusion sampler changed; raises CallError for one that
+        neither has."""
+        own = {name: changes.pop(name) for name in ("strength",) if name in changes}
+        return replace(super().override(**own), sampler=self.sampler.override(**changes))
+
+    def options(self) -> set[str]:
+        return {"strength", *self.sampler.options()}
+
+    def parts(self) -> tuple[Sampler, ...]:
+        return self.sampler.parts()
+
+    def graphs_used(self) -> tuple[str, ...]:
+        return self.sampler.graphs_used()
+
+    def conditions_used(self) -> tuple[str, ...]:
+        return (self.x, *self.sampler.conditions_used())
+
+    def evaluations(self) -> int:
+        return self.sampler.evaluations(self.first)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind, "sampler": self.sampler.to_json(), "x": self.x, "strength": self.strength
+        }  # fmt: skip
+
+    @classmethod
+    def from_fields(cls, record: dict[str, Any]) -> Sampler:
+        inner = sampler_from_json(record.pop("sampler", {"kind": Diffusion.kind}))
+        if not isinstance(inner, Diffusion):
+            raise CallError(f"only a diffusion sampler begins on the way, and '{inner.kind}' is none")
+        return cls(inner, **record)
