@@ -33,6 +33,18 @@ def test_the_plan_is_the_cheapest_of_all_permutations() -> None:
     assert total(x, coupled(noise, x)) == pytest.approx(best, rel=1e-6)
 
 
+@pytest.mark.parametrize("conditions", ["captions", "amounts"])
+def test_a_plan_with_conditions_costs_as_little_as_any_permutation(conditions: str) -> None:
+    noise, x = pair(6)
+    known = conditions_of(conditions, x)
+    cost = pairing_cost(x, noise)
+    apart = condition_cost(known[0])
+    whole = cost + weight_of_conditions(cost, apart, 0.05) * apart
+    found = order_of(coupled(noise, x, known), noise)
+    best = min(float(whole[range(6), list(p)].sum()) for p in permutations(range(6)))
+    assert float(whole[range(6), found].sum()) == pytest.approx(best, rel=1e-9)
+
+
 @pytest.mark.parametrize("conditions", ["none", "labels", "captions", "amounts"])
 def test_each_noise_is_used_once_and_the_same_batch_gives_the_same_plan(conditions: str) -> None:
     noise, x = pair(40)
