@@ -55,6 +55,12 @@ SMALLER: dict[str, Any] = {
 }
 """Settings by name, wherever a model has them and takes such a value."""
 
+SMALL_TRANSFORMER: dict[str, Any] = {
+    "patch": 2, "width": 16, "depth": 2, "heads": 2, "expansion": 2,
+    "text_width": 8, "text_depth": 1, "text_heads": 2,
+}  # fmt: skip
+"""Of the denoisers that are transformers."""
+
 SMALL: dict[str, dict[str, Any]] = {
     "dcgan": {"latent": 12, "embedding": 6},
     "progressive-gan": {"width": 16, "max_width": 32},  # its norm sees as many values as there are channels
@@ -73,6 +79,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "prior_layers": 1,
     },
     "nice": {"layers": 2, "width": 32},
+    "dit": {"network": {"name": "dit", **SMALL_TRANSFORMER}},
+    "mmdit": {"network": {"name": "mmdit", **SMALL_TRANSFORMER}},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
     "memory-transformer": {
         "width": 16,
@@ -167,6 +175,10 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"self_conditioning": True}),
     ("ddpm", {"likelihood": True}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
+    ("ddpm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "learned_variance": True, "solver": "ddpm"}),
+    ("edm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "self_conditioning": True}),
+    ("latent-diffusion", {"network": {"name": "mmdit", **SMALL_TRANSFORMER}}),
+    ("dit", {"conditional": False}),
     ("vqvae", {"codebook": "averaged", "conditional": False}),
     ("vqvae", {"codebook": "levelled", "codes": 64, "dim": 3}),
     ("realnvp", {"coupling": "additive", "actnorm": False}),

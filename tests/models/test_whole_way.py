@@ -78,7 +78,7 @@ def goes_the_whole_way(case: Case, directory: Path) -> None:
 HEAVY = (
     "latent-diffusion", "flowpp", "glow", "tarflow", "transformer", "spatial-vae", "hierarchical-vae",
     "residual-vq", "ddpm", "gated-pixelcnn", "state-space", "wavenet", "maskgit", "var",
-    "fsq", "video-diffusion", "video-gpt", "magvit", "gan-ensemble", "cyclegan", "masked",
+    "fsq", "video-diffusion", "video-gpt", "magvit", "gan-ensemble", "cyclegan", "masked", "mmdit",
 )  # fmt: skip
 """Of several networks; the tests of each model of its own export it, too."""
 

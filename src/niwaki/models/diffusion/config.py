@@ -20,6 +20,9 @@ def unless(usual: Any, **limits: Any) -> Any:
 
 class DenoiserConfig(ModelConfig):
     """
+    network:     by name, and settings of its own: `{name: dit, width: 128}`. `unet` has them here: `widths`,
+                 `blocks`, `attention`, `heads`, `groups`, `dropout`
+    words:       width of the vectors in which the U-Net is told captions
     widths:      channels at each size, finest first; as many sizes as there are widths
     blocks:      residual blocks at each size
     attention:   sizes (height of the feature map, in pixels) that get self-attention
@@ -42,6 +45,8 @@ class DenoiserConfig(ModelConfig):
     usual:       solver and steps unless told otherwise
     """
 
+    network: dict[str, Any] = unless({"name": "unet"})
+    words: int = unless(64, ge=2)
     widths: tuple[int, ...] = Field((64, 128), min_length=1)
     blocks: int = Field(2, ge=1)
     attention: tuple[int, ...] = (4, 8)

@@ -7,13 +7,11 @@ from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from niwaki.core.contract import (
-    Batch,
     CallError,
     ConditionSpec,
-    Context,
     DataSpec,
     Graph,
     Port,
@@ -21,13 +19,12 @@ from niwaki.core.contract import (
     Real,
     ValueSpec,
 )
+from niwaki.models.diffusion.asked import AskedDenoiser, label_columns, text_columns
 from niwaki.models.diffusion.config import DenoiserConfig, unless
-from niwaki.models.diffusion.denoising import Denoising
-from niwaki.models.diffusion.unet import UNet
+from niwaki.models.diffusion.networks import Task, build_network, network_kind
 from niwaki.models.registry import register
-from niwaki.nn.diffusion import drop_labels
 from niwaki.nn.directional_derivative import DirectionalDerivative
-from niwaki.nn.layers.images import class_condition, image_shape, labels_of
+from niwaki.nn.layers.images import image_shape
 from niwaki_runtime.process import Process, VariancePreserving
 from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Renoise, Upscale
 
@@ -72,15 +69,17 @@ class DdpmConfig(DenoiserConfig):
 
 
 @register("ddpm")
-class Ddpm(Denoising):
+class Ddpm(AskedDenoiser):
     """A network that takes noise away, called some tens of times per sample. The config says the process.
 
     config: DdpmConfig, or another DenoiserConfig
-    spec:   images `(C, H, W)` in −1 … 1; height and width are multiples of 2^(number of widths − 1)
+    spec:   images `(C, H, W)` in −1 … 1; height and width are multiples of 2^(number of widths − 1), or of
+            the network's patch
     """
 
     Config: type[DenoiserConfig] = DdpmConfig
     config: DenoiserConfig
+    takes_texts: ClassVar[bool] = True
 
     def __init__(self, config: DenoiserConfig, spec: DataSpec) -> None:
         super().__init__()
@@ -88,60 +87,26 @@ class Ddpm(Denoising):
         channels, height, width = self.frame_shape(spec)
         if (spec.low, spec.high) != (-1.0, 1.0):
             raise CallError(f"'{self.name}' needs values in −1 … 1, not {spec.low} … {spec.high}")
-        halvings = len(config.widths) - 1
-        if height % 2**halvings or width % 2**halvings:
-            raise CallError(
-                f"{height}×{width} pixels cannot be halved {halvings} times; shorten 'model.widths'"
-            )
-        self.classes = spec.classes if config.conditioning.wants("class") else 0
-        self.guided = bool(self.classes and config.conditioning.drop)
-        if config.sampling.get("guidance", 1.0) != 1.0 and not self.guided:
-            raise CallError("guidance needs labels and model.conditioning.drop above 0")
-        null = self.classes if self.guided else None
-        self.conditions = class_condition(spec, null) if self.classes else {}
-        self.denoiser = self.network(channels, height)
+        kind = network_kind(config)
+        usual = label_columns(spec)
+        if kind.asks_texts and self.takes_texts:
+            usual = text_columns(spec) or usual
+        self.prepare_conditions(usual, numbers=kind.takes_numbers)
+        self.denoiser = self.network(self.task(channels, height, width))
         self.prepare_loss()
 
     def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
         """(C, H, W) of what the network halves. Raises CallError for data that this model is not for."""
         return image_shape(spec, self.name)
 
-    def network(self, channels: int, height: int) -> nn.Module:
+    def network(self, task: Task) -> nn.Module:
         """The denoiser: x_t, t and the conditions → what the config's `prediction` says."""
-        return UNet(channels, **self.network_settings(height))
-
-    def network_settings(self, height: int) -> dict[str, Any]:
-        """Settings of a `UNet` over feature maps of that height."""
-        c = self.config
-        return {
-            "widths": c.widths,
-            "blocks": c.blocks,
-            "attention": [height // 2**i in c.attention for i in range(len(c.widths))],
-            "heads": c.heads,
-            "classes": self.classes,
-            "null": self.guided,
-            "groups": c.groups,
-            "dropout": c.dropout,
-            "estimate": c.self_conditioning,
-            "variance": c.learns_variance,
-        }
-
-    def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
-        y = labels_of(batch, self.classes, self.name)
-        if y is None:
-            return []
-        share = self.config.conditioning.drop
-        return [drop_labels(y, self.classes, share, ctx.rng) if self.guided else y]
-
-    def condition_ports(self) -> list[Port]:
-        """The denoiser's inputs after x and t, in the order of the conditions."""
-        if not self.classes:
-            return []
-        return [Port("class", (1,), "int64", high=self.classes + int(self.guided))]
+        return build_network(self.config, task)
 
     def graphs(self) -> dict[str, Graph]:
         inputs = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
-        return self.with_derivative({"denoiser": self.denoiser_graph(self.denoiser, inputs)})
+        denoiser = self.denoiser_graph(self.denoiser, inputs)
+        return self.with_derivative({**self.word_graphs(), "denoiser": denoiser})
 
     def with_derivative(self, graphs: dict[str, Graph]) -> dict[str, Graph]:
         """The graphs and, where the config asks for likelihoods, `derivative` of the denoiser."""
@@ -159,8 +124,7 @@ class Ddpm(Denoising):
             **c.usual,
             process=c.process(),
             prediction=c.prediction,
-            conditions=tuple(self.conditions),
-            null={"class": self.classes} if self.guided else {},
+            **self.asking(),
             self_conditioning=c.self_conditioning,
             learned_variance=c.learns_variance,
         ).override(**c.sampling)

@@ -21,18 +21,15 @@ from niwaki.core.contract import (
     Program,
     ValueSpec,
 )
+from niwaki.models.diffusion.asked import AskedDenoiser, label_columns, text_columns
 from niwaki.models.diffusion.ddpm import DdpmConfig
-from niwaki.models.diffusion.denoising import Denoising
-from niwaki.models.diffusion.unet import UNet
+from niwaki.models.diffusion.networks import build_network
 from niwaki.models.registry import build, register
-from niwaki.nn.diffusion import columns
-from niwaki.nn.layers.words import WordEncoder
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot
 
 __all__ = ["LatentDiffusion", "LatentDiffusionConfig"]
 
 _MEASURED = 16  # batches that the scale of latents is taken from
-_NOTHING = 0  # of text, the token that means "nothing asked"
 
 
 class LatentDiffusionConfig(DdpmConfig):
@@ -84,13 +81,13 @@ class FromLatents(nn.Module):
 
 
 @register("latent-diffusion")
-class LatentDiffusion(Denoising):
-    """A U-Net that takes noise away from latents, a word encoder that says what is asked, and a frozen
+class LatentDiffusion(AskedDenoiser):
+    """A network that takes noise away from latents, a word encoder that says what is asked, and a frozen
     autoencoder around them.
 
     config: LatentDiffusionConfig
     spec:   what the autoencoder takes; its latents are images `(c, h, w)`, h and w multiples of
-            2^(number of widths − 1)
+            2^(number of widths − 1), or of the network's patch
     """
 
     Config = LatentDiffusionConfig
@@ -107,49 +104,17 @@ class LatentDiffusion(Denoising):
         self.autoencoder = _autoencoder(config.autoencoder, spec)
         self.latent = self.autoencoder.program("encode").output
         channels, height, width = _image_of_latents(self.latent, config.autoencoder["name"])
-        halvings = len(config.widths) - 1
-        if height % 2**halvings or width % 2**halvings:
-            raise CallError(
-                f"latents of {height}×{width} cannot be halved {halvings} times; shorten 'model.widths'"
-            )
-        self.guided = config.conditioning.drop > 0
-        self.conditions = {name: self._condition(spec[name]) for name in _asked_columns(config, spec)}
-        if config.sampling.get("guidance", 1.0) != 1.0 and not (self.guided and self.conditions):
-            raise CallError("guidance needs a caption or labels, and model.conditioning.drop above 0")
-        self.words = nn.ModuleDict({k: self._encoder(c) for k, c in self.conditions.items()})
-        self.denoiser = UNet(
-            channels,
-            widths=config.widths,
-            blocks=config.blocks,
-            attention=[height // 2**i in config.attention for i in range(len(config.widths))],
-            heads=config.heads,
-            vectors=(config.words,) * len(self.conditions),
-            groups=config.groups,
-            dropout=config.dropout,
-            estimate=config.self_conditioning,
-            variance=config.learns_variance,
-        )
+        self.prepare_conditions(text_columns(spec) or label_columns(spec), numbers=False)
+        self.denoiser = build_network(config, self.task(channels, height, width))
         self.prepare_loss()
         self.register_buffer("latent_mean", torch.zeros(channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(channels, 1, 1))
-
-    def _condition(self, value: ValueSpec) -> ConditionSpec:
-        null = (_NOTHING if value.shape else value.levels) if self.guided else None
-        return ConditionSpec(value, null)
-
-    def _encoder(self, asked: ConditionSpec) -> WordEncoder:
-        beyond = int(asked.null == asked.size)  # of classes, "nothing asked" is one more
-        text = _NOTHING if asked.shape else None
-        return WordEncoder(asked.size + beyond, self.config.words, text)
 
     def train(self, mode: bool = True) -> Self:
         """The autoencoder is done with training, and keeps its running statistics."""
         super().train(mode)
         self.autoencoder.eval()
         return self
-
-    def trained_parts(self) -> tuple[str, ...]:
-        return ("denoiser", "words") if self.conditions else ("denoiser",)
 
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """Mean and standard deviation of every channel of the latents: the process is made for data of
@@ -167,29 +132,18 @@ class LatentDiffusion(Denoising):
     def level_step(self) -> float:
         return 0.0
 
-    def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
-        coins = torch.rand((len(batch),), generator=ctx.rng, device=batch.x.device)
-        return [self._said(name, batch, coins) for name in self.conditions]
-
-    def _said(self, name: str, batch: Batch, coins: Tensor) -> Tensor:
-        """A condition as a vector, of some samples that of nothing: one coin each for all conditions."""
-        tokens, null = batch[name], self.conditions[name].null
-        if null is not None:
-            dropped = columns(coins < self.config.conditioning.drop, tokens)
-            tokens = torch.where(dropped, torch.full_like(tokens, int(null)), tokens)
-        return self.words[name](tokens)
-
     def _graph(self, program: str) -> str:
         return self.autoencoder.program(program).sampler.graphs_used()[0]
 
     def graphs(self) -> dict[str, Graph]:
         inner, scale = self.autoencoder.graphs(), (self.latent_mean, self.latent_std)
         encode, decode = (inner[self._graph(name)] for name in ("encode", "decode"))
-        vectors = tuple(Port(name, (1, self.config.words)) for name in self.conditions)
         latents = Port("x", (1, *self.latent.shape))
         return {
-            **{f"words_{name}": self._words_graph(name) for name in self.conditions},
-            "denoiser": self.denoiser_graph(self.denoiser, (latents, Port("t", (1,)), *vectors)),
+            **self.word_graphs(),
+            "denoiser": self.denoiser_graph(
+                self.denoiser, (latents, Port("t", (1,)), *self.condition_ports())
+            ),
             "decoder": Graph(
                 "decoder", FromLatents(decode.module, *scale), (Port("z", (1, *self.latent.shape)),)
             ),
@@ -197,12 +151,6 @@ class LatentDiffusion(Denoising):
                 "encoder", ToLatents(encode.module, *scale), (Port("x", (1, *self.spec.shape)),), ("z",)
             ),
         }
-
-    def _words_graph(self, name: str) -> Graph:
-        module = self.words[name]
-        assert isinstance(module, WordEncoder)
-        size = module.words.num_embeddings
-        return Graph("words", module, (Port(name, (1, *self.conditions[name].shape), "int64", high=size),))
 
     def sampler(self) -> Cascade:
         c = self.config
@@ -214,9 +162,7 @@ class LatentDiffusion(Denoising):
             clip=self.clip,
             self_conditioning=c.self_conditioning,
             learned_variance=c.learns_variance,
-            conditions=tuple(self.conditions),
-            null={k: int(spec.null) for k, spec in self.conditions.items() if spec.null is not None},
-            encoders={name: f"words_{name}" for name in self.conditions},
+            **self.asking(),
         )
         legs = denoise, OneShot(graph="decoder", conditions=("z",))
         return Cascade(legs, ("z",)).override(**c.sampling)  # type: ignore[return-value]
@@ -229,15 +175,6 @@ class LatentDiffusion(Denoising):
             "encode": Program(OneShot(graph="encoder", conditions=("x",)), x, self.latent),
             "decode": Program(OneShot(graph="decoder", conditions=("z",)), z, self.spec.x),
         }
-
-
-def _asked_columns(config: LatentDiffusionConfig, spec: DataSpec) -> tuple[str, ...]:
-    """Columns of text, else the class, unless the config names others."""
-    paired = [name for name in spec if name != "x" and name not in spec.unpaired and spec[name].is_tokens]
-    if config.conditioning.columns is not None:
-        return tuple(name for name in config.conditioning.columns if name in paired)
-    texts = tuple(name for name in paired if spec[name].shape)
-    return texts or tuple(name for name in paired if name == "class")
 
 
 def _autoencoder(settings: dict[str, Any], spec: DataSpec) -> GenerativeModel:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Port, Program
-from niwaki.models.diffusion.config import DenoiserConfig
+from niwaki.models.diffusion.config import DenoiserConfig, unless
 from niwaki.models.diffusion.ddpm import Ddpm
-from niwaki.models.diffusion.unet import UNet
+from niwaki.models.diffusion.networks import Task
+from niwaki.models.diffusion.unet import UNet, unet_settings
 from niwaki.models.registry import register
 from niwaki.nn.diffusion import columns
 from niwaki.nn.layers.embedding import Sinusoidal
@@ -47,6 +48,7 @@ class MeanFlowConfig(DenoiserConfig):
     time_std: float = Field(1.0, gt=0)
     power: float = Field(1.0, ge=0)
     prediction: Literal["velocity"] = "velocity"
+    network: dict[Literal["name"], Literal["unet"]] = unless({"name": "unet"})  # type: ignore[assignment]
 
     def process(self) -> Process:
         return LinearPath()
@@ -98,10 +100,12 @@ class MeanFlow(Ddpm):
     """
 
     Config = MeanFlowConfig
+    takes_texts = False
     config: MeanFlowConfig
 
-    def network(self, channels: int, height: int) -> nn.Module:
-        return TwoTimes(channels, **self.network_settings(height))
+    def network(self, task: Task) -> nn.Module:
+        settings = unet_settings(self.config, task)
+        return TwoTimes(task.channels, **{k: v for k, v in settings.items() if k != "vectors"})
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """E φ(‖u(x_t, t, r) − sg(v − (t − r) du/dt)‖²) (Equations 9 and 10), φ as `tempered` has it.

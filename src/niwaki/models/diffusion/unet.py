@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError
+from niwaki.core.base_config import BaseConfig
+from niwaki.core.contract import CallError, ConditionSpec
+from niwaki.models.diffusion.config import DenoiserConfig
+from niwaki.models.diffusion.networks import NETWORKS, Task
 from niwaki.nn.layers.attention import Attention2d
 from niwaki.nn.layers.blocks import near_zero_init
 from niwaki.nn.layers.dropout import Dropout
 from niwaki.nn.layers.embedding import Sinusoidal
+from niwaki.nn.layers.words import WordEncoder
 
-__all__ = ["ResidualBlock", "UNet"]
+__all__ = ["ResidualBlock", "UNet", "unet_settings"]
+
+
+def unet_settings(config: DenoiserConfig, task: Task) -> dict[str, Any]:
+    """Settings of a `UNet` beside its channels. Raises CallError where feature maps cannot be halved as often
+    as there are widths."""
+    c, halvings = config, len(config.widths) - 1
+    if task.height % 2**halvings or task.width % 2**halvings:
+        raise CallError(
+            f"{task.height}×{task.width} places cannot be halved {halvings} times; shorten 'model.widths'"
+        )
+    return {
+        "widths": c.widths,
+        "blocks": c.blocks,
+        "attention": [task.height // 2**i in c.attention for i in range(len(c.widths))],
+        "heads": c.heads,
+        "classes": task.classes,
+        "null": task.null,
+        "vectors": tuple(shape[-1] for shape in task.encoded),
+        "groups": c.groups,
+        "dropout": c.dropout,
+        "estimate": task.estimate,
+        "variance": task.variance,
+    }
 
 
 class ResidualBlock(nn.Module):
@@ -36,6 +63,11 @@ class ResidualBlock(nn.Module):
         return self.skip(x) + self.conv2(self.dropout(self.activation(self.norm2(h))))
 
 
+class InTheModel(BaseConfig):
+    """Settings of a U-Net stand among those of its model, where they have always stood."""
+
+
+@NETWORKS.register("unet")
 class UNet(nn.Module):
     """x_t `(n, C, H, W)`, t float32 `(n,)` in timesteps, classes int64 `(n,)` → the prediction, like x_t.
 
@@ -49,6 +81,22 @@ class UNet(nn.Module):
     variance:  whether it says a share of each variance beside the prediction: (prediction, share), both like
                x_t; shares begin near ½
     """
+
+    name: ClassVar[str]
+    Config: ClassVar[type[BaseConfig]] = InTheModel
+    takes_numbers: ClassVar[bool] = True
+    asks_texts: ClassVar[bool] = False
+
+    @classmethod
+    def encoder(
+        cls, config: DenoiserConfig, settings: BaseConfig, asked: ConditionSpec, blank: int | None
+    ) -> WordEncoder:
+        beyond = int(asked.null == asked.size)  # of labels, "nothing asked" is one more
+        return WordEncoder(asked.size + beyond, config.words, blank)
+
+    @classmethod
+    def for_task(cls, config: DenoiserConfig, settings: BaseConfig, task: Task) -> Self:
+        return cls(task.channels, **unet_settings(config, task))
 
     def __init__(
         self,

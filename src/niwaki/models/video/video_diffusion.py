@@ -20,7 +20,10 @@ from niwaki.core.contract import (
     Program,
     View,
 )
+from niwaki.models.diffusion.config import unless
 from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
+from niwaki.models.diffusion.networks import Task
+from niwaki.models.diffusion.unet import unet_settings
 from niwaki.models.registry import register
 from niwaki.models.video.past import PAST, frame_shape, past_frames
 from niwaki.models.video.space_time_unet import SpaceTimeUNet
@@ -46,6 +49,7 @@ class VideoDiffusionConfig(DdpmConfig):
     )
     patch: int = Field(1, ge=1)
     without_past: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: not value)
+    network: dict[Literal["name"], Literal["unet"]] = unless({"name": "unet"})  # type: ignore[assignment]
 
 
 @register("video-diffusion")
@@ -58,6 +62,7 @@ class VideoDiffusion(Ddpm):
     """
 
     Config = VideoDiffusionConfig
+    takes_texts = False
     example_spec: ClassVar[DataSpec] = DataSpec.of("video", (8, 1, 16, 16), classes=10)
     config: VideoDiffusionConfig
 
@@ -82,14 +87,14 @@ class VideoDiffusion(Ddpm):
             raise CallError(f"'patch' {patch} does not divide frames of {height}×{width} pixels")
         return channels, height // patch, width // patch
 
-    def network(self, channels: int, height: int) -> nn.Module:
+    def network(self, task: Task) -> nn.Module:
         return SpaceTimeUNet(
-            channels,
+            task.channels,
             frames=self.spec.shape[0],
             past=self.past,
             temporal=self.config.temporal,
             patch=self.config.patch,
-            **self.network_settings(height),
+            **unet_settings(self.config, task),
         )
 
     def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:

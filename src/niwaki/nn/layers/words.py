@@ -19,7 +19,7 @@ class WordEncoder(nn.Module):
 
     def __init__(self, vocabulary: int, width: int, null: int | None = None) -> None:
         super().__init__()
-        self.null = null
+        self.null, self.shape = null, (width,)
         self.words = nn.Embedding(vocabulary, width)
         self.hidden = nn.Sequential(nn.Linear(width, 2 * width), nn.SiLU(), nn.Linear(2 * width, width))
         self.out = nn.Linear(width, width)

@@ -1,0 +1,42 @@
+"""Captions and labels as a vector for every token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from niwaki.nn.layers.causal import BlockStyle, CausalBlock
+
+__all__ = ["TextEncoder"]
+
+
+class TextEncoder(nn.Module):
+    """Tokens `(n, length)`, or one label `(n,)`, → vectors `(n, length, width)`, by a transformer.
+
+    All tokens see each other.
+
+    The blank tokens that fill up short captions are tokens like any other: a caption of nothing but them is
+    what "nothing asked" is.
+
+    vocabulary: number of tokens
+    length:     of a caption; None for one label, which is a caption of one token
+    depth:      blocks; with 0 each token says the same wherever it stands, and whatever stands beside it
+    """
+
+    def __init__(self, vocabulary: int, length: int | None, width: int, depth: int, heads: int) -> None:
+        super().__init__()
+        self.shape = (1 if length is None else length, width)
+        self.words = nn.Embedding(vocabulary, width)
+        self.places = nn.Parameter(0.02 * torch.randn(self.shape)) if depth and length is not None else None
+        style = BlockStyle(feed_forward="gelu", causal=False)
+        self.blocks = nn.ModuleList(CausalBlock(width, heads, 4 * width, style=style) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        h = self.words(tokens.reshape(tokens.shape[0], -1))
+        if self.places is not None:
+            h = h + self.places
+        for block in self.blocks:
+            h = block(h)
+        out: Tensor = self.norm(h)
+        return out
