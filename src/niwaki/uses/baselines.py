@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-__all__ = ["bicubic", "mean_fill", "neighbour_fill"]
+__all__ = ["bicubic", "edge_fill", "mean_fill", "neighbour_fill"]
 
 _ROWS = 64
 """Samples compared with the training data at once."""
@@ -34,6 +34,20 @@ def neighbour_fill(x: np.ndarray, known: np.ndarray, train: np.ndarray) -> np.nd
         distance = w @ np.square(other).T - 2.0 * (w * here) @ other.T  # + Σ w x², alike for all
         nearest[at : at + _ROWS] = distance.argmin(1)
     return np.asarray(known * x + (1.0 - known) * train[nearest], x.dtype)
+
+
+def edge_fill(x: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """x where it is known, elsewhere the nearest known pixel.
+
+    x: `(n, C, H, W)`; known: `(n, 1, H, W)`, 1 somewhere in each
+    """
+    from scipy.ndimage import distance_transform_edt
+
+    out = x.copy()
+    for made, one in zip(out, known, strict=True):
+        at = distance_transform_edt(one[0] == 0, return_distances=False, return_indices=True)
+        made[:] = made[:, at[0], at[1]]
+    return out
 
 
 def bicubic(small: np.ndarray, factor: int, low: float, high: float) -> np.ndarray:
