@@ -32,7 +32,7 @@ class DiTConfig(BaseConfig):
     depth:      blocks
     heads:      of each attention
     expansion:  width between the two layers of a block's MLP, in multiples of `width`
-    feed_forward: what an MLP consists of, as in `BlockStyle`; `squared_relu` takes a sixth less time on a CPU
+    feed_forward: what an MLP consists of, as in `BlockStyle`; `squared_relu` is cheaper on a CPU
     text_width: of the vectors that encode a caption's tokens
     text_depth: blocks of the transformer that encodes captions; 0 lets no word look at another
     text_heads: of each attention in it; `text_width` is a multiple of twice as many
