@@ -208,7 +208,7 @@ def test_added_tokens_are_read_or_refused(tmp_path: Path) -> None:
     wanted = pipeline.tokenizer("a <my-cat> b", padding="max_length", max_length=12)["input_ids"]
     for source in (pipeline, tmp_path / "sd"):
         made = adapt_pipeline(source, steps=2)
-        assert made.asked("a <my-cat> b").tolist() == wanted
+        assert made.read_prompts("a <my-cat> b").tolist() == wanted
         assert 54 in wanted
 
 

@@ -14,6 +14,7 @@ from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError, ConditionSpec, Runner, ValueSpec
 from niwaki.core.store import write_bytes
 from niwaki.data.inputs import make_inputs, with_defaults
+from niwaki.data.text_conditions import as_tokens
 from niwaki.modalities import modality_of
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
@@ -204,7 +205,7 @@ def _inputs(
         elif given is not None:
             given = {next(iter(specs)): given}
     known = {name: _in_turn(value, n) for name, value in (given or {}).items()}
-    known = {name: _as_tokens(runner, specs.get(name), value) for name, value in known.items()}
+    known = {name: as_tokens(runner, specs.get(name), value) for name, value in known.items()}
     missing = [name for name, spec in specs.items() if name not in known and not with_defaults(spec)]
     if missing:
         where = data if data is not None else subject.home
@@ -228,24 +229,3 @@ def _in_turn(value: Any, n: int) -> Any:
     if isinstance(value, list | tuple) and value and all(isinstance(v, str) for v in value):
         return [value[i % len(value)] for i in range(n)]
     return value
-
-
-def _as_tokens(runner: Runner, spec: ConditionSpec | None, value: Any) -> Any:
-    """Text as the tokens that the runner reads, filled up to the input's length; all else unchanged."""
-    texts = [value] if isinstance(value, str) else value
-    if spec is None or spec.is_label or not spec.integer or not isinstance(texts, list):
-        return value
-    own = getattr(runner, "asked", None)
-    if callable(own):  # a model that brings a tokenizer of another kind
-        return own(value)
-    text = runner.files.get("tokenizer.json")
-    if text is None or not all(isinstance(t, str) for t in texts):
-        return value
-    from niwaki_runtime.tokenizer import Tokenizer
-
-    tokenizer = Tokenizer(text)
-    rows = np.full((len(texts), *spec.shape), -1 if spec.null is None else int(spec.null), np.int64)
-    for row, one in zip(rows, texts, strict=True):
-        found = tokenizer.encode(one)[: spec.shape[0]]
-        row[: len(found)] = found
-    return rows[0] if isinstance(value, str) else rows

@@ -158,13 +158,13 @@ class AdaptedPipeline(GenerativeModel):
     def sample(self, n: int, *, seed: int, condition: Any = None, **rest: Any) -> Tensor:  # type: ignore[override]
         """As `GenerativeModel.sample`. `condition` may also be a prompt, or a list of `n` of them, where the
         model is asked by prompts."""
-        return super().sample(n, seed=seed, condition=self.asked(condition), **rest)
+        return super().sample(n, seed=seed, condition=self.read_prompts(condition), **rest)
 
-    def asked(self, condition: Any) -> Any:
+    def read_prompts(self, condition: Any) -> Any:
         """Prompts in a condition as their tokens; everything else unchanged. Raises CallError for text where
         the model takes none."""
         if isinstance(condition, Mapping):
-            return {name: self.asked(value) for name, value in condition.items()}
+            return {name: self.read_prompts(value) for name, value in condition.items()}
         prompts = [condition] if isinstance(condition, str) else condition
         if not (isinstance(prompts, list | tuple) and prompts and all(isinstance(p, str) for p in prompts)):
             return condition
