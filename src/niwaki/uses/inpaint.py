@@ -9,15 +9,13 @@ from pydantic import Field
 
 from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
-from niwaki.uses.baselines import mean_fill, neighbour_fill
-from niwaki.uses.given import Given, given_pictures, needed_program, run_program
+from niwaki.uses.baselines import neighbour_fill
+from niwaki.uses.given import Given, given_pictures, needed_program
+from niwaki.uses.made_anew import PROGRAM, make_anew
 from niwaki.uses.masks import known_pixels, random_holes
-from niwaki.uses.truth import against_truth, lines_of, side_by_side
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["Inpaint", "InpaintOptions", "blanked"]
-
-PROGRAM = "inpaint"
+__all__ = ["Inpaint", "InpaintOptions"]
 
 
 class InpaintOptions(UseOptions):
@@ -54,39 +52,11 @@ class Inpaint(Use):
         spec = needed_program(call.model, self.name, PROGRAM).output
         given = given_pictures(call, spec, PROGRAM, ("known", "mask"), options.n)
         known = _known(call, options, given, spec)
-        made = run_program(
-            call, PROGRAM, given, {"known": given.x, "mask": known}, options.steps, repeats=options.repeats
-        )
-        made = np.where(
-            np.broadcast_to(known, made.shape) == 1.0, given.x, made
-        )  # engines that run in halves
-        share = float(1.0 - known.mean())
-        lines = [f"{len(made)} pictures, {100 * share:.0f} % of their pixels made anew"]
-        record: dict[str, object] = {"n": len(made), "made_share": share}
-        columns = [blanked(given.x, known, spec), made]
-        if given.dataset is not None:
-            train = given.dataset.train.values().cpu().numpy()
-            measured = against_truth(
-                {
-                    "made": made,
-                    "mean of the training data": mean_fill(given.x, known, train),
-                    "nearest training sample": neighbour_fill(given.x, known, train),
-                },
-                given.x, spec, given.dataset,
-            )  # fmt: skip
-            record["measured"] = measured
-            lines += lines_of(measured)
-            columns.append(given.x)
-        sheet, width = side_by_side(*columns)
-        return Outcome(
-            record=record, lines=lines, x=made, spec=spec, names=given.names, sheet=sheet, columns=width,
-            ending=".png",
+        return make_anew(
+            call, given, known, spec,
+            lambda train: {"nearest training sample": neighbour_fill(given.x, known, train)},
+            steps=options.steps, repeats=options.repeats, of="their pixels",
         )  # fmt: skip
-
-
-def blanked(x: np.ndarray, known: np.ndarray, spec: ValueSpec) -> np.ndarray:
-    """x with the middle of the range where nothing is known: what a sheet shows as given."""
-    return np.asarray(known * x + (1.0 - known) * (spec.low + spec.high) / 2, np.float32)
 
 
 def _known(call: Call, options: InpaintOptions, given: Given, spec: ValueSpec) -> np.ndarray:

@@ -7,12 +7,11 @@ from pydantic import Field
 
 from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
-from niwaki.uses.baselines import edge_fill, mean_fill
-from niwaki.uses.given import Given, given_pictures, needed_program, run_program
-from niwaki.uses.inpaint import PROGRAM, blanked
+from niwaki.uses.baselines import edge_fill
+from niwaki.uses.given import Given, given_pictures, needed_program
+from niwaki.uses.made_anew import PROGRAM, make_anew
 from niwaki.uses.masks import size_of
 from niwaki.uses.paths import ARRAYS, files_below
-from niwaki.uses.truth import against_truth, lines_of, side_by_side
 from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["Outpaint", "OutpaintOptions", "placed"]
@@ -48,31 +47,10 @@ class Outpaint(Use):
     def apply(self, call: Call, options: OutpaintOptions) -> Outcome:
         spec = needed_program(call.model, self.name, PROGRAM).output
         given, known = _framed(call, options, spec)
-        made = run_program(
-            call, PROGRAM, given, {"known": given.x, "mask": known}, options.steps, repeats=options.repeats
-        )
-        made = np.where(np.broadcast_to(known, made.shape) == 1.0, given.x, made)
-        share = float(1.0 - known.mean())
-        record: dict[str, object] = {"n": len(made), "made_share": share}
-        lines = [f"{len(made)} pictures, {100 * share:.0f} % of the frame made anew"]
-        columns = [blanked(given.x, known, spec), made]
-        if given.dataset is not None:
-            train = given.dataset.train.values().cpu().numpy()
-            measured = against_truth(
-                {
-                    "made": made,
-                    "mean of the training data": mean_fill(given.x, known, train),
-                    "nearest known pixel": edge_fill(given.x, known),
-                },
-                given.x, spec, given.dataset,
-            )  # fmt: skip
-            record["measured"] = measured
-            lines += lines_of(measured)
-            columns.append(given.x)
-        sheet, width = side_by_side(*columns)
-        return Outcome(
-            record=record, lines=lines, x=made, spec=spec, names=given.names, sheet=sheet, columns=width,
-            ending=".png",
+        return make_anew(
+            call, given, known, spec,
+            lambda train: {"nearest known pixel": edge_fill(given.x, known)},
+            steps=options.steps, repeats=options.repeats, of="the frame",
         )  # fmt: skip
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.process import END
-from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register, sampler_from_json
-from niwaki_runtime.samplers.diffusion import Diffusion
+from niwaki_runtime.samplers.around import AroundDiffusion
+from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register
 
 __all__ = ["Inpaint"]
 
 
 @register
 @dataclass(frozen=True)
-class Inpaint(Sampler):
+class Inpaint(AroundDiffusion):
     """Samples that agree with a known part: m ⊙ (α known + σ ε) + (1 − m) ⊙ x after every solver step (Song
     et al. 2021, "Score-based generative modeling through SDEs", Appendix I.2; Lugmayr et al. 2022, "RePaint",
     Equation 8).
@@ -35,7 +35,9 @@ class Inpaint(Sampler):
     """
 
     kind: ClassVar[str] = "inpaint"
-    sampler: Diffusion = field(default_factory=Diffusion)
+    own: ClassVar[tuple[str, ...]] = ("repeats",)
+    given: ClassVar[tuple[str, ...]] = ("known", "mask")
+    refusal: ClassVar[str] = "inpainting is done around a diffusion sampler, not around '{kind}'"
     known: str = "known"
     mask: str = "mask"
     repeats: int = 1
@@ -96,39 +98,17 @@ class Inpaint(Sampler):
                     progress(done, total)
         return x
 
-    def override(self, **changes: Any) -> Self:
-        """A copy with options of its own and of the diffusion sampler changed; raises CallError for one that
-        neither has."""
-        own = {name: changes.pop(name) for name in ("repeats",) if name in changes}
-        return replace(super().override(**own), sampler=self.sampler.override(**changes))
-
-    def options(self) -> set[str]:
-        return {"repeats", *self.sampler.options()}
-
-    def parts(self) -> tuple[Sampler, ...]:
-        return self.sampler.parts()
-
-    def graphs_used(self) -> tuple[str, ...]:
-        return self.sampler.graphs_used()
-
-    def conditions_used(self) -> tuple[str, ...]:
-        return (self.known, self.mask, *self.sampler.conditions_used())
-
     def evaluations(self) -> int:
         if self.repeats == 1:
             return self.sampler.evaluations()
         return self.repeats * sum(map(self.sampler.cost, self.sampler.process.times(self.sampler.steps)))
 
     def to_json(self) -> dict[str, Any]:
-        record = {
-            "kind": self.kind, "sampler": self.sampler.to_json(), "known": self.known, "mask": self.mask
-        }  # fmt: skip
-        # Older runtimes do not know the option.
-        return record if self.repeats == 1 else {**record, "repeats": self.repeats}
+        record = super().to_json()
+        if self.repeats == 1:
+            del record["repeats"]  # older runtimes do not know the option
+        return record
 
     @classmethod
     def from_fields(cls, record: dict[str, Any]) -> Sampler:
-        inner = sampler_from_json(record.get("sampler", {}))
-        if not isinstance(inner, Diffusion):
-            raise CallError(f"inpainting is done around a diffusion sampler, not around '{inner.kind}'")
-        return cls(inner, **{name: record[name] for name in ("known", "mask", "repeats") if name in record})
+        return super().from_fields({"sampler": {}, **record})  # which has always had to be said

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.around import AroundDiffusion
 from niwaki_runtime.samplers.base import (
     Array,
     Noise,
@@ -14,7 +15,6 @@ from niwaki_runtime.samplers.base import (
     Sampler,
     override_each,
     register,
-    sampler_from_json,
 )
 from niwaki_runtime.samplers.diffusion import Diffusion
 
@@ -23,7 +23,7 @@ __all__ = ["Inversion"]
 
 @register
 @dataclass(frozen=True)
-class Inversion(Sampler):
+class Inversion(AroundDiffusion):
     """x → z, standard normal where the model is a good one; `sampler` with `start` makes x of it again.
 
     A step of DDIM leads from x_t to x' = α' x₀ + σ' ε, both said of x_t. Backwards x_t is
@@ -41,7 +41,9 @@ class Inversion(Sampler):
     """
 
     kind: ClassVar[str] = "inversion"
-    sampler: Diffusion = field(default_factory=Diffusion)
+    own: ClassVar[tuple[str, ...]] = ("refinements",)
+    given: ClassVar[tuple[str, ...]] = ("x",)
+    refusal: ClassVar[str] = "what is inverted is a diffusion sampler, not '{kind}'"
     x: str = "x"
     refinements: int = 0
 
@@ -85,30 +87,11 @@ class Inversion(Sampler):
         own = {name: changes.pop(name) for name in ("refinements",) if name in changes}
         inner = override_each((self.sampler,), changes, "neither an inversion nor its sampler")[0]
         assert isinstance(inner, Diffusion)
-        return replace(super().override(**own), sampler=inner)
+        return replace(Sampler.override(self, **own), sampler=inner)
 
-    def options(self) -> set[str]:
-        return {"refinements", *self.sampler.options()}
-
-    def graphs_used(self) -> tuple[str, ...]:
-        return self.sampler.graphs_used()
-
-    def conditions_used(self) -> tuple[str, ...]:
-        return (self.x, *self.sampler.conditions_used())
+    def parts(self) -> tuple[Sampler, ...]:
+        return (self,)  # it makes no samples: what a part of one is asked for is not meant
 
     def evaluations(self) -> int:
         process = self.sampler.process
         return (1 + self.refinements) * sum(map(self.sampler.cost, process.times(self.sampler.steps)))
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind, "sampler": self.sampler.to_json(), "x": self.x,
-            "refinements": self.refinements,
-        }  # fmt: skip
-
-    @classmethod
-    def from_fields(cls, record: dict[str, Any]) -> Sampler:
-        inner = sampler_from_json(record.pop("sampler", {"kind": Diffusion.kind}))
-        if not isinstance(inner, Diffusion):
-            raise CallError(f"what is inverted is a diffusion sampler, not '{inner.kind}'")
-        return cls(inner, **record)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import ClassVar
 
 from niwaki_runtime.errors import CallError
-from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register, sampler_from_json
-from niwaki_runtime.samplers.diffusion import Diffusion
+from niwaki_runtime.samplers.around import AroundDiffusion
+from niwaki_runtime.samplers.base import Array, Noise, Runner, register
 
 __all__ = ["Renoise"]
 
 
 @register
 @dataclass(frozen=True)
-class Renoise(Sampler):
+class Renoise(AroundDiffusion):
     """Noise is added to x up to a time, α x + σ ε, and the sampler takes its steps from there on (Meng et al.
     2022, "SDEdit", Algorithm 1).
 
@@ -27,7 +27,9 @@ class Renoise(Sampler):
     """
 
     kind: ClassVar[str] = "renoise"
-    sampler: Diffusion = field(default_factory=Diffusion)
+    own: ClassVar[tuple[str, ...]] = ("strength",)
+    given: ClassVar[tuple[str, ...]] = ("x",)
+    refusal: ClassVar[str] = "only a diffusion sampler begins on the way, and '{kind}' is none"
     x: str = "x"
     strength: float = 0.5
 
@@ -56,35 +58,5 @@ class Renoise(Sampler):
             self.first, start, graphs, noise, conditions, project=project, progress=progress
         )
 
-    def override(self, **changes: Any) -> Self:
-        """A copy with options of its own and of the diffusion sampler changed; raises CallError for one that
-        neither has."""
-        own = {name: changes.pop(name) for name in ("strength",) if name in changes}
-        return replace(super().override(**own), sampler=self.sampler.override(**changes))
-
-    def options(self) -> set[str]:
-        return {"strength", *self.sampler.options()}
-
-    def parts(self) -> tuple[Sampler, ...]:
-        return self.sampler.parts()
-
-    def graphs_used(self) -> tuple[str, ...]:
-        return self.sampler.graphs_used()
-
-    def conditions_used(self) -> tuple[str, ...]:
-        return (self.x, *self.sampler.conditions_used())
-
     def evaluations(self) -> int:
         return self.sampler.evaluations(self.first)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind, "sampler": self.sampler.to_json(), "x": self.x, "strength": self.strength
-        }  # fmt: skip
-
-    @classmethod
-    def from_fields(cls, record: dict[str, Any]) -> Sampler:
-        inner = sampler_from_json(record.pop("sampler", {"kind": Diffusion.kind}))
-        if not isinstance(inner, Diffusion):
-            raise CallError(f"only a diffusion sampler begins on the way, and '{inner.kind}' is none")
-        return cls(inner, **record)

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Self
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.process import END
-from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, register, sampler_from_json
-from niwaki_runtime.samplers.diffusion import Diffusion
+from niwaki_runtime.samplers.around import AroundDiffusion
+from niwaki_runtime.samplers.base import Array, Noise, Runner, register
 
 __all__ = ["Upscale"]
 
 
 @register
 @dataclass(frozen=True)
-class Upscale(Sampler):
+class Upscale(AroundDiffusion):
     """Samples whose means of `factor` × `factor` pixels are those of `known`, pictures of the samples' shape.
 
     After every step the means M x are replaced by those of α known + σ ε (Choi et al. 2021, "ILVR", Equation
@@ -31,7 +31,9 @@ class Upscale(Sampler):
     """
 
     kind: ClassVar[str] = "upscale"
-    sampler: Diffusion = field(default_factory=Diffusion)
+    own: ClassVar[tuple[str, ...]] = ("factor",)
+    given: ClassVar[tuple[str, ...]] = ("known",)
+    refusal: ClassVar[str] = "enlarging is done around a diffusion sampler, not around '{kind}'"
     known: str = "known"
     factor: int = 2
 
@@ -81,39 +83,6 @@ class Upscale(Sampler):
         """x with a change of its blocks `(…, H/f, f, W/f, f)`."""
         shape = tuple(x.shape)
         return change(x.reshape(self._blocks(shape))).reshape(shape)
-
-    def override(self, **changes: Any) -> Self:
-        """A copy with options of its own and of the diffusion sampler changed; raises CallError for one that
-        neither has."""
-        own = {name: changes.pop(name) for name in ("factor",) if name in changes}
-        return replace(super().override(**own), sampler=self.sampler.override(**changes))
-
-    def options(self) -> set[str]:
-        return {"factor", *self.sampler.options()}
-
-    def parts(self) -> tuple[Sampler, ...]:
-        return self.sampler.parts()
-
-    def graphs_used(self) -> tuple[str, ...]:
-        return self.sampler.graphs_used()
-
-    def conditions_used(self) -> tuple[str, ...]:
-        return (self.known, *self.sampler.conditions_used())
-
-    def evaluations(self) -> int:
-        return self.sampler.evaluations()
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "kind": self.kind, "sampler": self.sampler.to_json(), "known": self.known, "factor": self.factor
-        }  # fmt: skip
-
-    @classmethod
-    def from_fields(cls, record: dict[str, Any]) -> Sampler:
-        inner = sampler_from_json(record.pop("sampler", {"kind": Diffusion.kind}))
-        if not isinstance(inner, Diffusion):
-            raise CallError(f"enlarging is done around a diffusion sampler, not around '{inner.kind}'")
-        return cls(inner, **record)
 
 
 def _drawn(xp: Any, x: Array, wanted: Array, bound: float) -> Array:

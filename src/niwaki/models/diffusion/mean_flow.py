@@ -17,7 +17,7 @@ from niwaki.models.diffusion.ddpm import Ddpm
 from niwaki.models.diffusion.networks import Task
 from niwaki.models.diffusion.unet import UNet, unet_settings
 from niwaki.models.registry import register
-from niwaki.nn.diffusion import columns
+from niwaki.nn.diffusion import columns, noised
 from niwaki.nn.layers.embedding import Sinusoidal
 from niwaki_runtime.process import LinearPath, Process
 from niwaki_runtime.samplers import MeanFlow as MeanFlowSampler
@@ -116,7 +116,7 @@ class MeanFlow(Ddpm):
         n, apart = len(batch), round(self.config.apart * len(batch))
         t, r = self._times(n, apart, ctx)
         eps = torch.randn(batch.x.shape, generator=ctx.rng, device=batch.x.device)
-        x = columns(1.0 - t, eps) * batch.x + columns(t, eps) * eps
+        x = noised(batch.x, eps, 1.0 - t, t)
         conditions = self.asked(batch, ctx)
         velocity = self._guided(eps - batch.x, x, t, conditions)
         target = velocity
