@@ -48,6 +48,20 @@ def test_raw_text_is_cut_with_the_models_own(size: int, place: Path) -> None:
     assert (dataset.train.x == model.config.stop).any()  # between passages stands what ends a sample
 
 
+@pytest.mark.parametrize("vocabulary", [None, 300])
+@pytest.mark.parametrize("stop", [-1, 0])
+def test_text_is_cut_as_it_was_for_training(place: Path, vocabulary: int | None, stop: int) -> None:
+    """Whoever judges a model of learned tokens later reads the windows that its own run read."""
+    learned = load(DataConfig.model_validate(data(place, vocabulary=300)))
+    model = adapted("llama", tokenizer=learned.files[FILE])
+    model.config = model.config.model_copy(update={"stop": stop})
+    context = context_for(data(place, **({} if vocabulary is None else {"vocabulary": vocabulary})))
+    cut_with_own(context, model)
+    for split in ("train", "test"):
+        assert np.array_equal(context.dataset.split(split).x, learned.split(split).x)
+    assert vocabulary is None or context.dataset.fingerprint == learned.fingerprint
+
+
 def test_a_vocabulary_that_is_learned_is_another_tokenizer(place: Path) -> None:
     model = adapted("llama", tokenizer=learned_tokenizer(LINES, 300))
     with pytest.raises(CallError, match=r"data\.vocabulary=280 learns a tokenizer.*of 300 tokens"):

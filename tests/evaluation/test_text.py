@@ -69,6 +69,23 @@ def test_planted_damage_is_a_distribution_again(text: tuple[np.ndarray, np.ndarr
     assert (np.exp(left)[..., part] == 0).all()
 
 
+@pytest.mark.parametrize("sharp", [1.0, 1.3, 1.6, 2.0, 3.0])
+def test_a_model_too_sure_of_itself_has_a_margin(text: tuple[np.ndarray, np.ndarray], sharp: float) -> None:
+    """A few tokens at random gain it something: 5 % more than are best for it cost as ever."""
+    tokens, log_p = text
+    sure = sharp * log_p
+    sure -= np.logaddexp.reduce(sure, axis=-1, keepdims=True)
+    own, share = taken(sure, tokens), SHARE[tokens]
+    amounts = np.linspace(0, 0.5, 2001)
+    gained = [mixed(own, share, a).mean() for a in amounts]
+    best = amounts[int(np.argmax(gained))]
+    assert (best > 0.01) == (sharp > 1)
+    expected = max(gained) - mixed(own, share, best + 0.05 * (1 - best)).mean()
+    found = text_margins([(tokens, sure)], SHARE, n=60)["fidelity"].value
+    assert found == pytest.approx(expected / np.log(2), rel=0.01)
+    assert found > 0.001
+
+
 def test_parts_of_the_vocabulary_hold_five_percent() -> None:
     parts = vocabularies(SHARE, np.random.default_rng(3))
     held = parts @ SHARE

@@ -7,8 +7,8 @@ from typing import Any
 
 from niwaki.core.contract import CallError, Runner
 from niwaki.core.store import write_text
-from niwaki.data import DataConfig
-from niwaki.data.reading.tokens import BYTES, byte_tokenizer, token_count
+from niwaki.data import DataConfig, load
+from niwaki.data.reading.tokens import BYTES, byte_tokenizer, end_of_passages, token_count
 from niwaki.workflow.context import EvaluationContext
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.tokenizer import FILE
@@ -18,7 +18,8 @@ __all__ = ["cut_with_own", "with_file", "write_tokenizer"]
 
 def cut_with_own(context: EvaluationContext, runner: Any) -> None:
     """Have the data of `context`, where they are raw text that nobody said how to cut, cut as `runner` reads
-    text: with its tokenizer, and between passages the token that ends its samples.
+    text: with its tokenizer, and between passages the token that ends its samples, or stood there when the
+    tokenizer was learned.
 
     Raises CallError where the data learn a vocabulary of another size than the tokenizer has.
     """
@@ -37,9 +38,12 @@ def cut_with_own(context: EvaluationContext, runner: Any) -> None:
             f"data.vocabulary={learned} learns a tokenizer, and the model brings its own, of "
             f"{token_count(text)} tokens; leave data.vocabulary out, and the text is cut with that"
         )
+    if learned == token_count(text) and load(data).files.get(FILE) == text:
+        return  # what the source learns is the model's own
     stop = getattr(runner.program(SAMPLING).sampler, "stop", -1)
     rest = {k: v for k, v in data.model_dump().items() if k not in ("vocabulary", "tokenizer")}
-    between = {} if "end" in rest or stop < 0 or stop >= token_count(text) else {"end": stop}
+    end = stop if 0 <= stop < token_count(text) else end_of_passages(text)
+    between = {} if "end" in rest or end is None else {"end": end}
     context.data = DataConfig.model_validate({**rest, "tokenizer": text, **between})
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "byte_tokenizer",
     "encode",
     "encode_with",
+    "end_of_passages",
     "given_tokenizer",
     "learned_tokenizer",
     "token_count",
@@ -124,6 +125,13 @@ def token_count(text: str) -> int:
     vocabulary = record["model"]["vocab"]
     numbers = range(len(vocabulary)) if isinstance(vocabulary, list) else vocabulary.values()
     return 1 + max([-1, *numbers, *(int(a["id"]) for a in record.get("added_tokens") or ())])
+
+
+def end_of_passages(text: str) -> int | None:
+    """The token that `encode` puts after every passage, of a tokenizer.json that was learned here; else None."""
+    added = json.loads(text).get("added_tokens") or ()
+    found = [int(a["id"]) for a in added if a["content"] == END_NAME]
+    return END if found == [END] else None
 
 
 def encode_with(passages: Sequence[str], text: str, end: int | None) -> tuple[list[np.ndarray], int]:

@@ -15,6 +15,7 @@ from niwaki.evaluation.equivalence.text import FEWEST, bits, mean_change, rarefi
 from niwaki.evaluation.statistics.result import Z95
 
 __all__ = [
+    "cost_of_chance",
     "damaged_windows",
     "frequencies",
     "margins_of_damage",
@@ -41,7 +42,8 @@ def text_margins(
     n:      windows of the test split that the verdict will rest on
 
     Fidelity: q = 0.95 p + 0.05 u, u the frequencies: 5 % of the tokens are said without looking. Its mean
-    cost in bits per byte; it is at most −log₂ 0.95 = 0.074 bits per token.
+    cost in bits per byte; it is at most −log₂ 0.95 = 0.074 bits per token. A model that is too sure of itself
+    gains by a little of u; then p is what gains most, and the damage is 5 % beyond that.
     Diversity: q = 0 for part of the vocabulary that makes up 5 % of the text, p / (1 − p(part)) elsewhere, by
     a hundred parts drawn at random. As with images, the margin is the 1 % quantile of the upper ends of the
     verdict's own interval and at most the mean cost: hardly any such loss then passes as none.
@@ -53,17 +55,17 @@ def text_margins(
 def damaged_windows(blocks: Blocks, share: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
     """What margins need of the windows: all distributions would not fit into memory.
 
-    log_p: of the real tokens `(n, length)`; mixed: the same where 5 % are said at random `(n, length)`
+    log_p: of the real tokens `(n, length)`; share: their frequencies `(n, length)`
     left:  rarefied coverage of each window without each part of the vocabulary `(n, parts)`
     scale: what makes each part one of exactly 5 % `(parts,)`
     """
     parts = vocabularies(share, np.random.default_rng([seed, 0x766F]))
-    own, noisy, left = [], [], []
+    own, frequent, left = [], [], []
     for tokens, log_p in blocks:
         own.append(_taken(log_p, tokens))
-        noisy.append(mixed(own[-1], share[tokens]))
+        frequent.append(share[tokens])
         left.append(_left(log_p, tokens, own[-1], parts))
-    found = {"log_p": own, "mixed": noisy, "left": left}
+    found = {"log_p": own, "share": frequent, "left": left}
     return {k: np.concatenate(v) for k, v in found.items()} | {"scale": SHARE / (parts @ share)}
 
 
@@ -77,9 +79,10 @@ def margins_of_damage(
     log_p = windows["log_p"]
     if len(log_p) < FEWEST:
         raise CallError(f"margins for text are measured on at least {FEWEST} windows; give margins instead")
-    lost = bits(windows["mixed"], bytes_per_token) - bits(log_p, bytes_per_token)
+    # Evidence kept by niwaki before 2026-11-30 has the damaged log p instead of what is needed for it.
+    cost = cost_of_chance(log_p, windows["share"]) if "share" in windows else windows["mixed"] - log_p
     return {
-        "fidelity": _mean(lost),
+        "fidelity": _mean(bits(cost, bytes_per_token)),
         "diversity": _quantile(rarefied_coverage_of_text(log_p), windows["left"], windows["scale"], n),
     }
 
@@ -92,7 +95,32 @@ def frequencies(tokens: np.ndarray, levels: int) -> np.ndarray:
 
 def mixed(log_p: np.ndarray, share: np.ndarray, amount: float = SHARE) -> np.ndarray:
     """log((1 − a) p + a u) where the real tokens have log p and share u: said at random now and then."""
+    if amount == 0:
+        return np.asarray(log_p, dtype=np.float64)
     return np.logaddexp(np.log1p(-amount) + log_p, np.log(amount * share))
+
+
+def cost_of_chance(log_p: np.ndarray, share: np.ndarray) -> np.ndarray:
+    """What saying 5 % of the tokens by frequency alone adds to log p of the real ones, of any shape: mostly < 0.
+
+    log p of a model that is too sure of itself rises by a few such tokens, which would hide what they cost:
+    the model that is damaged is the one with as many of them, `b`, as serve it best. Of one that is
+    calibrated that is none of them. With every token of the share 1 and log p 0 nothing is added.
+    """
+    best = _best_amount(log_p, share)
+    return mixed(log_p, share, best + SHARE * (1.0 - best)) - mixed(log_p, share, best)
+
+
+def _best_amount(log_p: np.ndarray, share: np.ndarray) -> float:
+    """The a in 0 … ½ at which the mean of log((1 − a) p + a u) is largest; it is concave in a."""
+    from scipy.optimize import minimize_scalar
+
+    with np.errstate(over="ignore"):
+        slope = np.exp(np.log(share) - log_p).mean() - 1.0  # at a = 0
+    if slope <= 0.0:
+        return 0.0
+    found = minimize_scalar(lambda a: -mixed(log_p, share, a).mean(), bounds=(0.0, 0.5), method="bounded")
+    return float(found.x)
 
 
 def vocabularies(share: np.ndarray, rng: np.random.Generator, sets: int = SETS) -> np.ndarray:

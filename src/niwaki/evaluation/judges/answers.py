@@ -11,7 +11,7 @@ from niwaki.data import Dataset
 from niwaki.evaluation.equivalence.items import Scores, item_verdicts, planted_margin
 from niwaki.evaluation.equivalence.margins import SHARE
 from niwaki.evaluation.equivalence.text import FEWEST
-from niwaki.evaluation.equivalence.text_margins import frequencies, mixed
+from niwaki.evaluation.equivalence.text_margins import cost_of_chance, frequencies
 from niwaki.evaluation.equivalence.verdict import Axis
 from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
 from niwaki.evaluation.judges.exhibits import passages
@@ -38,7 +38,7 @@ __all__ = ["Answers"]
 
 _ANSWERED = 256  # prompts that the model answers itself, at most
 _SHOWN = 6
-_METHOD = "5 % of the tokens of answers at random"
+_METHOD = "5 % of the tokens of answers at random, more than serves best"
 
 FIDELITY = Axis(
     "fidelity",
@@ -83,15 +83,17 @@ class Answers(Judge):
             )
         counted = first_rows(dataset.split(split), ANSWERS, n) > 0
         share = _frequencies(dataset)
-        nats, random, at = [], [], 0
+        nats, said, frequent, at = [], [], [], 0
         for rows, log_p in forced_windows(runner, dataset, split, tokens, self.tools.on_progress):
             each, mask = np.take_along_axis(log_p, rows[..., None], -1)[..., 0], counted[at : at + len(rows)]
             at += len(rows)
             nats.append(-(each * mask).sum(1))
-            random.append(-(mixed(each, share[rows]) * mask).sum(1))
+            said.append(np.where(mask, each, 0.0))  # what does not count is certain anyhow
+            frequent.append(np.where(mask, share[rows], 1.0))
         arrays = {"nats": np.concatenate(nats), "tokens": counted.sum(1)}
         if split == self.calibrates:
-            arrays["random"] = np.concatenate(random)
+            cost = cost_of_chance(np.concatenate(said), np.concatenate(frequent))
+            arrays["random"] = arrays["nats"] - cost.sum(1)
         else:
             for name in (split, *dataset.extra):
                 key = "made" if name == split else f"made.{name}"

@@ -47,14 +47,14 @@ _SAMPLES = 64  # whose n-grams are counted
 _SHOWN = 8  # that are shown as text
 _READ = 4  # that are put on a page
 _KNOWN = 1 << 24  # bytes of the training text that xz is given at most
-_METHOD = "5 % at random; parts of the vocabulary of 5 %"
+_METHOD = "5 % more at random than serves best; parts of the vocabulary of 5 %"
 
 
 @register_judge("predictions")
 class Predictions(Judge):
     """Bits per byte (per token, where there are no bytes) of real windows, beside codes without a network.
 
-    evidence: `log_p` `(n, length)` in nats; on the validation split also `mixed`, `left` and `scale`
+    evidence: `log_p` `(n, length)` in nats; on the validation split also `share`, `left` and `scale`
               (`niwaki.evaluation.equivalence.text_margins.damaged_windows`), elsewhere `samples`
               `(m, *shape)`; facts: `bytes_per_token`
     """
