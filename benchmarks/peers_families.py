@@ -1,4 +1,4 @@
-"""VAEs, flows, codebooks and StyleGAN2 beside other libraries, in turns, for the same processor time.
+"""Models of every family beside other libraries, in turns, for the same processor time.
 
     python benchmarks/peers_families.py                     # every pair whose row is missing or has changed
     python benchmarks/peers_families.py vae flow --seconds 60 --seeds 3
@@ -6,7 +6,8 @@
     python benchmarks/peers_families.py --quick             # two seconds each: whether all of it works
 
     pip install -c constraints.txt --no-deps pythae==0.1.2 zuko==1.6.0 normflows==1.7.3 FrEIA==0.2 \\
-        vector-quantize-pytorch==1.32.0 stylegan2-pytorch==1.9.0
+        vector-quantize-pytorch==1.32.0 stylegan2-pytorch==1.9.0 \\
+        denoising-diffusion-pytorch==2.3.4 diffusers==0.42.1
     pip install -c constraints.txt imageio einops einx loguru torch-einops-utils fire kornia
 
 (--no-deps, because stylegan2-pytorch pins a vector-quantize-pytorch of 2020 that only a layer off by
@@ -44,11 +45,11 @@ from niwaki.core.contract import NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json, write_text
 from niwaki.deployment import machine
 
-GROUPS = ("vaes", "densities", "codebooks", "styles")
+GROUPS = ("vaes", "densities", "codebooks", "styles", "denoisers")
 TURNS = 12
 HEAD = ("pair", "", "parameters", "bits/dim", "PSNR", "codes in use", "perplexity",
-        "Fréchet ÷ train's", "coverage ÷ train's", "seconds", "samples/s", "×")  # fmt: skip
-FIGURES = {"bits": 3, "psnr": 2, "used": 2, "perplexity": 1, "frechet": 2, "coverage": 2}
+        "recognised", "Fréchet ÷ train's", "coverage ÷ train's", "seconds", "samples/s", "×")  # fmt: skip
+FIGURES = {"bits": 3, "psnr": 2, "used": 2, "perplexity": 1, "recognised": 3, "frechet": 2, "coverage": 2}
 INSTALL = "install it as the head of benchmarks/peers_families.py says, with -c constraints.txt"
 
 Make = Callable[[int], dict[str, Contender]]

@@ -20,50 +20,25 @@ from functools import cache
 from typing import Any
 from unittest import mock
 
-import numpy as np
 import torch
 from peers.ours import Ours, parameters_of
+from peers.pictures import figures
 from peers.turns import Contender, Turn
 from torch import Tensor, nn
 
 from niwaki.data import DataConfig, Dataset, load
-from niwaki.evaluation import frechet_distance, manifold
-from niwaki.evaluation.statistics.samples import drawn_alike
-from niwaki.features import build as build_extractors
 from niwaki.models import build
 from niwaki.training import TrainConfig
 
 __all__ = ["NEEDS", "pairs"]
 
 NEEDS = {"stylegan2_pytorch": "1.9.0"}
-BATCH, SAMPLE_SEEDS = 32, 3
+BATCH = 32
 SETTINGS = {
     "latent": 64, "style": 128, "layers": 2, "mapping_rate": 1.0, "start": "style",
     "width": 32, "max_width": 64, "mixing": 0.0, "path_length": 0.0, "r1": 0.5,
 }  # fmt: skip
 TRAIN = TrainConfig(batch=BATCH, lr=5e-3, betas=(0.0, 0.99), warmup=50, ema=0.998)
-
-
-@cache
-def _eye() -> tuple[Dataset, Any]:
-    data = load(DataConfig(source="digits"))
-    return data, build_extractors(["classifier"], data)[0]
-
-
-def figures(sample: Callable[[int, int], Tensor]) -> dict[str, float]:
-    """Of `sample(n, seed)`, values in −1 … 1: means over sampling seeds, n = the test split."""
-    data, eye = _eye()
-    n = len(data.test)
-    real, found = eye(data.test.values()), []
-    for seed in range(SAMPLE_SEEDS):
-        made = eye(sample(n, seed))
-        train = eye(data.train.values(torch.from_numpy(drawn_alike(data, None, n, seed))))
-        found.append((
-            frechet_distance(real, made).value / frechet_distance(real, train).value,
-            float(manifold(real, made).coverage) / float(manifold(real, train).coverage),
-        ))  # fmt: skip
-    frechet, coverage = np.mean(found, axis=0).tolist()
-    return {"frechet": frechet, "coverage": coverage}
 
 
 def ours(data: Dataset, seed: int) -> Contender:
