@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -61,6 +61,11 @@ bench-sequences: install
 # what it compares with is installed by hand: the file's head says how
 bench-forecasts: dev
 	$(BIN)/python benchmarks/forecast_peers.py
+
+# what it compares with is installed by hand: the head of peers_families.py says how
+bench-diffusion: install
+	$(BIN)/python benchmarks/families.py --families diffusion --json benchmarks/results/diffusion.json
+	$(BIN)/python benchmarks/peers_families.py diffusion
 
 bench-couplings: install
 	$(BIN)/python benchmarks/couplings.py

@@ -1,6 +1,7 @@
-"""GANs, VAEs and flows in one table: every recipe of theirs on board, run once or as far as it is missing.
+"""Families of models in one table: every recipe of theirs on board, run once or as far as it is missing.
 
-    python benchmarks/families.py                     # the rows whose run has changed, and the whole table
+    python benchmarks/families.py                     # GANs, VAEs, flows: what has changed, and the table
+    python benchmarks/families.py --families diffusion
     python benchmarks/families.py digits-r3gan --seeds 5
     python benchmarks/families.py --quick             # a twentieth of the steps: whether all of it works
     python benchmarks/families.py digits-mlp-gan --retrain 3   # three trainings of one recipe
@@ -18,6 +19,7 @@ import argparse
 import contextlib
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from niwaki.api.run import run
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json
 from niwaki.deployment import machine
+from niwaki.features.reader import ALL
 from niwaki.models.registry import names, registered
 from niwaki.recipe import load_recipe
 from niwaki.workflow.reporter import Quiet
@@ -40,12 +43,12 @@ from niwaki.workflow.watching import watched
 FAMILIES = ("gan", "vae", "flow")
 RECIPES = Path(__file__).parents[1] / "recipes"
 HEAD = (
-    "recipe", "model", "recognised", "Fréchet ÷ train's", "coverage ÷ train's", "bits/dim",
-    "trained", "bundle", "smaller", "samples/s", "fidelity", "diversity",
+    "recipe", "model", "as asked", "Fréchet ÷ train's", "coverage ÷ train's", "bits/dim",
+    "trained", "calls", "bundle", "smaller", "samples/s", "fidelity", "diversity",
 )  # fmt: skip
 
 
-def recipes() -> list[str]:
+def recipes(families: Sequence[str]) -> list[str]:
     """Those whose model is one of the families and whose data are on board, by family and name."""
     found = []
     for file in sorted(RECIPES.glob("*.yaml")):
@@ -53,8 +56,8 @@ def recipes() -> list[str]:
         if recipe.model["name"] not in names():  # encoders
             continue
         family = registered(recipe.model["name"]).__module__.split(".")[2]
-        if family in FAMILIES and recipe.data.path is None:
-            found.append((FAMILIES.index(family), file.stem))
+        if family in families and recipe.data.path is None:
+            found.append((families.index(family), file.stem))
     return [name for _, name in sorted(found)]
 
 
@@ -93,6 +96,8 @@ def row_of(name: str, directory: RunDirectory, seeds: int) -> dict[str, Any]:
     }
     after, before = said["measured"].get("after", {}), said["measured"].get("before", {})
     batch, times = largest_batch(after.get("latency", {}))
+    if "recognised" not in each[0] and (share := _read_back(directory)) is not None:
+        each = [e | {"recognised": share} for e in each]
     return {
         "recipe": name,
         "model": directory.recipe.model["name"],
@@ -102,11 +107,21 @@ def row_of(name: str, directory: RunDirectory, seeds: int) -> dict[str, Any]:
             k: [float(e[key]) for e in each] if key in each[0] else None for k, key in figures.items()
         },
         "seconds": read_json(directory.path / "training.json").get("training_seconds"),
+        "calls": [side.get("evaluations") for side in (before, after)],
         "bytes": said["bundle_bytes"],
         "smaller": before["bytes"] / after["bytes"] if before.get("bytes") and after.get("bytes") else None,
         "per_second": 1000.0 * batch / times["median_ms"] if times else None,
         "verdict": {axis: found.get("outcome") for axis, found in (said["verdict"] or {}).items()},
     }  # fmt: skip
+
+
+def _read_back(directory: RunDirectory) -> float | None:
+    """The share of the run's own test samples that show all that they were asked for, by a reader."""
+    for section in read_json(directory.path / "evaluation.json")["sections"]:
+        for figure in section["figures"]:
+            if figure["name"] == f"{ALL} read back as asked":
+                return float(figure["value"])
+    return None
 
 
 def largest_batch(latency: dict[str, Any]) -> tuple[int, dict[str, Any]]:
@@ -138,6 +153,7 @@ def cells(row: dict[str, Any]) -> list[str]:
         spread(row["coverage"], 2),
         spread(row["bits"]),
         f"{row['seconds']:.0f} s" if row["seconds"] else "–",
+        " → ".join(dict.fromkeys(str(c) for c in row.get("calls", ()) if c)) or "–",
         f"{row['bytes'] / 1000:.0f} kB",
         f"{row['smaller']:.1f}×" if row["smaller"] else "–",
         f"{row['per_second']:,.0f}" if row["per_second"] else "–",
@@ -150,7 +166,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("names", nargs="*", help="recipes; all of the three families where none is named")
+    parser.add_argument("names", nargs="*", help="recipes; all of the families where none is named")
+    parser.add_argument(
+        "--families", nargs="+", default=FAMILIES, help="folders of models (gan vae flow)", metavar="FAMILY"
+    )
     parser.add_argument("--seeds", type=int, default=3, help="sampling seeds (3)")
     parser.add_argument("--retrain", type=int, default=1, help="trainings, each with a seed of its own")
     parser.add_argument("--quick", action="store_true", help="a twentieth of the steps, into its own folder")
@@ -165,7 +184,7 @@ def main() -> int:
     with contextlib.suppress(NiwakiError):
         kept = {row["name"]: row for row in read_json(options.json)["rows"]}
     failed = []
-    known = recipes()
+    known = recipes(options.families)
     for name in options.names or known:
         for seed in range(options.retrain) if options.retrain > 1 else (-1,):
             label = name if seed < 0 else f"{name} (seed {seed})"
