@@ -11,6 +11,7 @@ import torch
 import niwaki
 from niwaki import models
 from niwaki.core.contract import DataSpec
+from niwaki.uses import find_use
 from niwaki_runtime.compose import compose
 from niwaki_runtime.errors import CallError
 
@@ -66,3 +67,9 @@ def test_several_values_are_taken_in_turn() -> None:
 def test_what_cannot_be_is_said(name: str, options: dict[str, Any], text: str) -> None:
     with pytest.raises(CallError, match=text):
         niwaki.use("compose", small(name), **options)
+
+
+@pytest.mark.parametrize("factors", ["1,-0.5", "[1, -0.5]", [1, -0.5], (1.0, -0.5)])
+def test_factors_are_read_as_shells_give_them(factors: Any) -> None:
+    read = find_use("compose").options({"conditions": [{"class": 3}, {"class": 8}], "factors": factors})
+    assert read.factors == (1.0, -0.5)  # type: ignore[attr-defined]

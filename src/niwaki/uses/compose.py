@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from niwaki.core.errors import CallError
 from niwaki.data.text_conditions import as_tokens
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki.uses.latents import in_turn
+from niwaki.uses.settings import listed
 from niwaki_runtime.compose import compose
 from niwaki_runtime.programs import SAMPLING
 
@@ -30,6 +31,11 @@ class ComposeOptions(UseOptions):
     factors: tuple[float, ...] = ()
     n: int = Field(16, ge=1)
     steps: int = Field(0, ge=0)
+
+    @field_validator("factors", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return listed(value)
 
 
 @register_use("compose")
