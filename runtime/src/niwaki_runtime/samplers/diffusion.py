@@ -34,7 +34,8 @@ class Diffusion(Sampler):
 
     shape:            of one sample
     graph:            name of the denoiser
-    solver:           `ddim`, `ddpm`, `ddpm_large`, `euler`, `heun`, `dpmpp_2m`, `unipc` or `consistency`
+    solver:           `ddim`, `ddpm`, `ddpm_large`, `euler`, `heun`, `heun_ratio`, `dpmpp_2m`, `unipc` or
+                      `consistency`
     steps:            of the solver; what they cost is said by `evaluations`
     process:          the path from data to noise and the times that are visited; may be given as its JSON
     prediction:       what the network says: one of the process's `predictions`
