@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from niwaki.adapters import adapt_pipeline
 from niwaki.core.contract import CallError
 from niwaki_runtime import noise
+from niwaki_runtime.samplers import sampler_from_json
 
 diffusers = pytest.importorskip("diffusers")
 
@@ -130,6 +132,10 @@ V = {"prediction_type": "v_prediction"}
 X0 = {"prediction_type": "sample"}
 OFFSET = {"timestep_spacing": "leading", "steps_offset": 1}
 TRAILING = {"timestep_spacing": "trailing"}
+ZERO = {"rescale_betas_zero_snr": True}
+BETAS = {"trained_betas": np.linspace(0.03, 0.17, 300) ** 2, "num_train_timesteps": 300}
+KARRAS = {"use_karras_sigmas": True}
+EXPONENTIAL = {"use_exponential_sigmas": True}
 
 
 @pytest.mark.parametrize(
@@ -149,12 +155,54 @@ TRAILING = {"timestep_spacing": "trailing"}
         ("EulerDiscrete", {**LATENT, **V}),
         ("EulerDiscrete", {**LATENT, **OFFSET, **V}),
         ("EulerDiscrete", {**LATENT, **TRAILING}),
+        ("EulerDiscrete", {**LATENT, **V, "final_sigmas_type": "sigma_min"}),
+        ("UniPCMultistep", {**LATENT, **V}),
+        ("UniPCMultistep", {**LATENT, **OFFSET}),
+        ("UniPCMultistep", {**COSINE, **TRAILING, **X0}),
+        ("HeunDiscrete", {**LATENT, **V}),
+        ("HeunDiscrete", {**LATENT, **OFFSET}),
+        ("HeunDiscrete", {**LATENT, **TRAILING, **X0, "clip_sample": True, "clip_sample_range": 0.5}),
+        ("DDIM", {**LATENT, **V, **ZERO, "clip_sample": False}),
+        ("DDIM", {**LINEAR, **X0, **ZERO, **TRAILING, "num_train_timesteps": 300}),
+        ("DPMSolverMultistep", {**LATENT, **V, **ZERO}),
+        ("DPMSolverMultistep", {**LATENT, **V, **ZERO, **TRAILING}),
+        ("DPMSolverMultistep", {**LATENT, **V, **ZERO, "solver_order": 1}),
+        ("EulerDiscrete", {**LATENT, **V, **ZERO}),
+        ("EulerDiscrete", {**LATENT, **V, **ZERO, **TRAILING}),
+        ("UniPCMultistep", {**LATENT, **V, **ZERO}),
+        ("DDIM", {**BETAS, "clip_sample": False}),
+        ("DDIM", {**BETAS, **V, **ZERO, "clip_sample": False}),
+        ("DPMSolverMultistep", {**BETAS, **V}),
+        ("EulerDiscrete", {**BETAS, **V}),
+        ("HeunDiscrete", {**BETAS, **V}),
+        ("UniPCMultistep", {**BETAS, **V}),
+        ("DPMSolverMultistep", {**LATENT, **V, **KARRAS}),
+        ("DPMSolverMultistep", {**LATENT, **OFFSET, **KARRAS}),
+        ("DPMSolverMultistep", {**BETAS, **V, **KARRAS}),
+        ("DPMSolverMultistep", {**LATENT, **V, **ZERO, **KARRAS}),
+        ("DPMSolverMultistep", {**LATENT, **V, **KARRAS, "solver_order": 1}),
+        ("EulerDiscrete", {**LATENT, **V, **KARRAS}),
+        ("EulerDiscrete", {**LATENT, **OFFSET, **KARRAS}),
+        ("EulerDiscrete", {**LATENT, **TRAILING, **V, **KARRAS}),
+        ("EulerDiscrete", {**LATENT, **V, **KARRAS, "sigma_min": 0.1, "sigma_max": 9.0}),
+        ("EulerDiscrete", {**LATENT, **V, **ZERO, **KARRAS}),
+        ("EulerDiscrete", {**LATENT, **V, **KARRAS, "final_sigmas_type": "sigma_min"}),
+        ("EulerDiscrete", {**LATENT, **V, **EXPONENTIAL}),
+        ("HeunDiscrete", {**LATENT, **V, **KARRAS}),
+        ("HeunDiscrete", {**LATENT, **OFFSET, **KARRAS}),
+        ("HeunDiscrete", {**BETAS, **V, **KARRAS}),
+        ("HeunDiscrete", {**LATENT, **V, **EXPONENTIAL}),
+        ("UniPCMultistep", {**LATENT, **V, **KARRAS}),
+        ("UniPCMultistep", {**LATENT, **V, **KARRAS, "sigma_min": 0.1, "sigma_max": 9.0}),
+        ("UniPCMultistep", {**LATENT, **V, **ZERO, **KARRAS}),
     ],
 )
 def test_schedulers(name: str, settings: dict[str, Any]) -> None:
     scheduler = getattr(diffusers, f"{name}Scheduler")(**settings)
     pipeline = pipelines.ddim(scheduler)
     model = adapt_pipeline(pipeline, steps=STEPS)
+    sampler = model.sampler()
+    assert sampler_from_json(json.loads(json.dumps(sampler.to_json()))) == sampler
     theirs = walked(scheduler, pipeline.unet, started(model))
     scale = max(1.0, float(theirs.abs().max()))
     torch.testing.assert_close(model.sample(N, seed=SEED) / scale, theirs / scale, atol=CLOSE, rtol=0)
@@ -164,16 +212,25 @@ def test_schedulers(name: str, settings: dict[str, Any]) -> None:
     ("name", "settings", "message"),
     [
         ("DDIM", {"timestep_spacing": "linspace"}, "linspace"),
-        ("DDIM", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr"),
-        ("DDIM", {"trained_betas": [0.1] * 1000}, "trained_betas"),
+        ("DDIM", {"rescale_betas_zero_snr": True}, "rescale_betas_zero_snr leaves pure noise"),
+        ("DDIM", {"trained_betas": [0.1] * 10}, "10 trained_betas and num_train_timesteps 1000"),
+        ("DDIM", {"trained_betas": [0.1, 1.5], "num_train_timesteps": 2}, "within 0 … 1 for each of the 2"),
         ("DDIM", {"thresholding": True}, "thresholding"),
         ("DDPM", {"variance_type": "learned_range"}, "variance_type 'learned_range'"),
         ("DDPM", {"beta_schedule": "sigmoid"}, "beta_schedule 'sigmoid'"),
         ("DPMSolverMultistep", {"solver_order": 3}, "order 1 and 2, not 3"),
-        ("DPMSolverMultistep", {"use_karras_sigmas": True}, "use_karras_sigmas"),
+        ("DPMSolverMultistep", {"beta_schedule": "squaredcos_cap_v2", "use_karras_sigmas": True}, "rounded"),
+        ("DPMSolverMultistep", {"use_exponential_sigmas": True}, "use_exponential_sigmas and .* rounded"),
+        ("DPMSolverMultistep", {"use_beta_sigmas": True}, "use_beta_sigmas True"),
+        ("DPMSolverMultistep", {"use_lu_lambdas": True}, "use_lu_lambdas True"),
+        ("UniPCMultistep", {"solver_order": 3}, "solver_order 3"),
+        ("UniPCMultistep", {"disable_corrector": [0]}, "disable_corrector"),
+        ("UniPCMultistep", {"lower_order_final": False}, "lower_order_final False"),
+        ("HeunDiscrete", {"use_beta_sigmas": True}, "use_beta_sigmas True"),
         ("DPMSolverMultistep", {"algorithm_type": "sde-dpmsolver++"}, "algorithm_type"),
         ("DPMSolverMultistep", {"use_dynamic_shifting": True}, "use_dynamic_shifting True"),
-        ("EulerDiscrete", {"use_karras_sigmas": True}, "use_karras_sigmas"),
+        ("EulerDiscrete", {"use_karras_sigmas": True, "sigma_max": 700.0}, "greatest_ratio 700 lies outside"),
+        ("EulerDiscrete", {"interpolation_type": "log_linear"}, "interpolation_type 'log_linear'"),
         ("PNDM", {}, "no solver that does what PNDMScheduler does; name one of ours"),
         ("FlowMatchEulerDiscrete", {}, "no solver that does what FlowMatchEulerDiscreteScheduler does"),
     ],
@@ -197,6 +254,14 @@ def test_a_noise_schedule_changed_by_hand_is_refused() -> None:
 def test_a_solver_that_is_none_is_said() -> None:
     with pytest.raises(CallError, match="no solver 'dimm'; did you mean 'ddim'"):
         adapt_pipeline(pipelines.ddim(), solver="dimm")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("solver", ["ddim", "dpmpp_2m", "euler", "heun", "unipc"])
+def test_every_solver_may_be_named_on_every_schedule(solver: Any) -> None:
+    settings = {**BETAS, **V, **KARRAS, **ZERO, **OFFSET, "sigma_min": 0.1, "sigma_max": 900.0}
+    scheduler = diffusers.EulerDiscreteScheduler(**settings)
+    model = adapt_pipeline(pipelines.ddim(scheduler), steps=3, solver=solver)
+    assert torch.isfinite(model.sample(1, seed=0)).all()
 
 
 def test_another_solver_may_be_named_on_the_pipelines_schedule() -> None:

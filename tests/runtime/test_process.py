@@ -27,6 +27,10 @@ PROCESSES: list[Process] = [
     VariancePreserving(),
     VariancePreserving("linear(0.001, 0.02)", 200, "leading", 1, "zero"),
     VariancePreserving("sigmoid", zero_terminal_snr=True),
+    VariancePreserving("linear", 500, "linspace", ratios="karras"),
+    VariancePreserving("linear", 500, "leading", ratios="exponential", least_ratio=0.1, greatest_ratio=9.0),
+    VariancePreserving("scaled_linear", zero_terminal_snr=True, terminal=2.0**-24, clock="nearest"),
+    VariancePreserving(train_steps=40, betas=tuple(0.01 * (i + 1) for i in range(40))),
     Karras(),
     Karras(sigma_min=0.01, sigma_max=20.0, rho=5.0, spacing="trailing", sigma_data=0.7),
     LinearPath(),
@@ -41,6 +45,28 @@ def process(request: pytest.FixtureRequest) -> Any:
 
 def test_json_there_and_back(process: Process) -> None:
     assert process_from_json(json.loads(json.dumps(process.to_json()))) == process
+
+
+def test_ratios_lie_as_karras_and_others_have_them() -> None:
+    """Even in the seventh root, or in the logarithm, between the ends that are named or visited."""
+    for name, root in (("karras", lambda r: r ** (1 / 7)), ("exponential", math.log)):
+        process = VariancePreserving("linear", ratios=name, spacing="linspace")
+        ends = [VariancePreserving("linear").alpha_sigma(t) for t in (999, 0)]
+        found = [s / a for a, s in process.levels(9)[:-1]]
+        np.testing.assert_allclose([found[0], found[-1]], [s / a for a, s in ends], rtol=1e-9)
+        np.testing.assert_allclose(np.diff([root(r) for r in found], n=2), 0.0, atol=1e-9)
+
+
+def test_the_clock_may_be_told_whole_timesteps() -> None:
+    process = VariancePreserving("linear", ratios="karras", clock="nearest")
+    assert any(t % 1.0 for t in process.times(9))
+    for t in process.times(9):
+        assert process.network_time(t) == round(t)
+
+
+def test_the_end_may_be_scaled() -> None:
+    a, s = VariancePreserving("linear").alpha_sigma(0)
+    assert VariancePreserving("linear", last="zero_scaled").levels(4)[-1] == (1.0, pytest.approx(s / a))
 
 
 def test_levels_fall_to_the_end(process: Process) -> None:
@@ -77,7 +103,7 @@ def test_all_predictions_agree_at_every_time(process: Process) -> None:
     for a, s in process.levels(9)[:-1]:
         x = a * x0 + s * eps
         for prediction in process.predictions:
-            if prediction == "epsilon" and process == PROCESSES[2]:
+            if prediction == "epsilon" and getattr(process, "zero_terminal_snr", False):
                 continue  # refused: pure noise says nothing of x₀
             known = process.conversion(prediction)
             found = known.to_x0_eps(x, known.target(x0, eps, a, s), a, s)
@@ -211,6 +237,21 @@ def test_training_times_have_the_distribution_that_is_said() -> None:
         ({"kind": "variance_preserving", "train_steps": 1, "zero_terminal_snr": True}, "at least two"),
         ({"kind": "variance_preserving", "schedule": "sigmoid(0.1, 0.2)"}, "a schedule that has a range"),
         ({"kind": "variance_preserving", "last": "dirty"}, "'clean' or at timestep 'zero'"),
+        ({"kind": "variance_preserving", "ratios": "karas"}, "did you mean 'karras'"),
+        (
+            {
+                "kind": "variance_preserving",
+                "schedule": "linear",
+                "zero_terminal_snr": True,
+                "terminal": 0.01,
+                "ratios": "karras",
+            },
+            "times cannot be found by their σ/α",
+        ),
+        ({"kind": "variance_preserving", "clock": "broken"}, "'exact' or the 'nearest' time"),
+        ({"kind": "variance_preserving", "betas": [0.1, 0.2]}, "each of the 1000 timesteps; these are 2 "),
+        ({"kind": "variance_preserving", "train_steps": 2, "betas": [0.1, 1.0]}, "numbers of 0.1 … 1"),
+        ({"kind": "variance_preserving", "schedule": "linear", "greatest_ratio": 900.0}, "outside of the"),
     ],
 )
 def test_what_cannot_be_is_refused(record: dict[str, Any], text: str) -> None:

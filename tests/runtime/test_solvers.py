@@ -81,7 +81,8 @@ def error(solver: str, steps: int, path: str = "variance preserving") -> float:
 
 @pytest.mark.parametrize("path", list(PATHS))
 @pytest.mark.parametrize(
-    ("solver", "order"), [("ddim", 1), ("euler", 1), ("heun", 2), ("dpmpp_2m", 2), ("unipc", 3)]
+    ("solver", "order"),
+    [("ddim", 1), ("euler", 1), ("heun", 2), ("heun_ratio", 2), ("dpmpp_2m", 2), ("unipc", 3)],
 )
 def test_order_of_convergence(solver: str, order: int, path: str) -> None:
     steps = np.array([32, 64, 128, 256])

@@ -82,7 +82,7 @@ class Bundle(Runner):
     def __repr__(self) -> str:
         return f"Bundle({self.manifest.name!r}, {self.sampler.kind} on {self.engine})"
 
-    def run(self, program: str, n: int, **options: Any) -> np.ndarray:
+    def run(self, program: str | Program, n: int, **options: Any) -> np.ndarray:
         """Results of a program as `Runner.run` says: float32, or int64 where they are tokens.
 
         >>> bundle.run("encode", 16, inputs={"x": images}).shape  # doctest: +SKIP

@@ -110,7 +110,7 @@ class Runner(ABC):
 
     def run(
         self,
-        program: str,
+        program: str | Program,
         n: int,
         *,
         seed: int = 0,
@@ -124,6 +124,7 @@ class Runner(ABC):
     ) -> Array:
         """Results start … start+n−1 of a program and a seed: `(n, *output.shape)`.
 
+        program:   by its name, or any that calls the runner's graphs (`niwaki_runtime.compose`)
         inputs:    a mapping of names to a value for all or an array with one row per sample; a bare value for
                    the only input; None asks for the defaults (classes in turn, by sample index); a function
                    of (start, n) makes one of these
@@ -136,7 +137,7 @@ class Runner(ABC):
         Raises CallError for an unknown program, input or option, and for an input that must be given.
         """
         check_numbers(n, start, seed, batch)
-        asked = self.program(program)
+        asked = program if isinstance(program, Program) else self.program(program)
         overrides, steer = steer_from(overrides, steer, self.files)
         sampler = asked.sampler.override(**overrides)
         rows = resolve(asked.inputs, inputs, start, n)

@@ -120,7 +120,7 @@ class GenerativeModel(Trainable, Runner):
         finally:
             self.train(was_training)
 
-    def run(self, program: str, n: int, *, inputs: Any = None, **options: Any) -> Tensor:
+    def run(self, program: str | Program, n: int, *, inputs: Any = None, **options: Any) -> Tensor:
         """Results of a program, on the model's device, as `niwaki_runtime.programs.Runner.run` says."""
         out: Tensor = super().run(program, n, inputs=_host(inputs), **options)
         return out

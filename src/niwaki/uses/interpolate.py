@@ -14,6 +14,7 @@ from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki.uses.latents import check_latents, conditions_of, decode, encode
 from niwaki.uses.reading import read_samples
+from niwaki.uses.settings import listed
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.samplers.base import Array, Noise
 from niwaki_runtime.specs import resolve
@@ -86,8 +87,7 @@ class InterpolateOptions(UseOptions):
     @field_validator("between", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """Brackets are for the shell to read in some shells, so they may be left out."""
-        return [part.strip() for part in value.strip("[]").split(",")] if isinstance(value, str) else value
+        return listed(value)
 
 
 @register_use("interpolate")

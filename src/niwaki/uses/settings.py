@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-__all__ = ["meanings", "settings_of"]
+__all__ = ["listed", "meanings", "settings_of"]
 
 _ENTRY = re.compile(r"^(\w+(?:, \w+)*):\s+(.*)$")
 
@@ -24,6 +24,18 @@ def settings_of(options: type[BaseModel]) -> list[dict[str, Any]]:
         }
         for name, field in options.model_fields.items()
     ]
+
+
+def listed(value: Any) -> Any:
+    """What a user wrote for a list: one number alone, or a list without the brackets that some shells read;
+    all else as it is.
+
+    >>> listed("0.2,0.5"), listed(0.2), listed([1, 2])
+    (['0.2', '0.5'], [0.2], [1, 2])
+    """
+    if isinstance(value, str):
+        return [part.strip() for part in value.strip("[]").split(",")]
+    return [value] if isinstance(value, int | float) else value
 
 
 def meanings(cls: type) -> dict[str, str]:

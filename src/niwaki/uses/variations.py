@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from niwaki.core.errors import CallError
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki.uses.given import Given, given_pictures, needed_program, run_program
+from niwaki.uses.settings import listed
 from niwaki.uses.truth import against_truth, lines_of
 
 __all__ = ["Variations", "VariationsOptions"]
@@ -34,10 +35,7 @@ class VariationsOptions(UseOptions):
     @field_validator("strengths", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
-        """One number alone, and a list without the brackets that some shells read."""
-        if isinstance(value, str):
-            return [part.strip() for part in value.strip("[]").split(",")]
-        return (value,) if isinstance(value, int | float) else value
+        return listed(value)
 
 
 @register_use("variations")

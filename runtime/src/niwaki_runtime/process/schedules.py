@@ -12,7 +12,7 @@ from functools import cache
 
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["RANGED", "SCHEDULES", "SPACINGS", "alpha_bars", "timesteps"]
+__all__ = ["RANGED", "RATIOS", "SCHEDULES", "SPACINGS", "alpha_bars", "timesteps"]
 
 
 def _linear(steps: int, first: float = 1e-4, last: float = 0.02) -> list[float]:
@@ -58,21 +58,36 @@ RANGED = ("linear", "scaled_linear")
 
 
 @cache
-def alpha_bars(schedule: str, steps: int, zero_terminal_snr: bool = False) -> tuple[float, ...]:
+def alpha_bars(
+    schedule: str,
+    steps: int,
+    zero_terminal_snr: bool = False,
+    betas: tuple[float, ...] = (),
+    terminal: float = 0.0,
+) -> tuple[float, ...]:
     """ᾱ_0 … ᾱ_{steps−1}: the share of signal left after each step of the forward process.
 
     schedule: a name, and perhaps its range of β: `scaled_linear(0.00085, 0.012)`
     zero_terminal_snr: √ᾱ is moved and scaled so that none is left at the last step and the first stays as it
                        is (Lin, Liu, Li & Yang 2023, Algorithm 1)
-    Raises CallError for an unknown name, and for β that do not rise within (0, 1).
+    betas:    of every step, instead of the schedule's
+    terminal: what stands for ᾱ = 0 at the last step, where it is to be divided by
+    Raises CallError for an unknown name, for β that do not rise within (0, 1), and for `betas` that are not
+    one within (0, 1) for each step.
     """
+    if betas and (len(betas) != steps or not all(0.0 < beta < 1.0 for beta in betas)):
+        raise CallError(
+            f"betas are one number within 0 … 1 for each of the {steps} timesteps; these are {len(betas)} "
+            f"numbers of {min(betas):g} … {max(betas):g}"
+        )
     bars, product = [], 1.0
-    for beta in _betas(schedule, steps):
+    for beta in betas or _betas(schedule, steps):
         product *= 1.0 - beta
         bars.append(product)
     if zero_terminal_snr:
         first, last = math.sqrt(bars[0]), math.sqrt(bars[-1])
         bars = [((math.sqrt(bar) - last) * first / (first - last)) ** 2 for bar in bars]
+        bars[-1] = terminal
     return tuple(bars)
 
 
@@ -143,3 +158,21 @@ def timesteps(spacing: str, train: int, steps: int, offset: int = 0) -> tuple[fl
             f"{steps} steps of {train} cannot start {offset} later: time {times[0]} was never trained"
         )
     return times
+
+
+def _karras(low: float, high: float, steps: int) -> list[float]:
+    """Even in the seventh root (Karras et al. 2022, Equation 5)."""
+    first, last = high ** (1 / 7), low ** (1 / 7)
+    return [(first + i / max(steps - 1, 1) * (last - first)) ** 7 for i in range(steps)]
+
+
+def _exponential(low: float, high: float, steps: int) -> list[float]:
+    """Even in the logarithm."""
+    return [high * (low / high) ** (i / max(steps - 1, 1)) for i in range(steps)]
+
+
+RATIOS: dict[str, Callable[[float, float, int], list[float]]] = {
+    "exponential": _exponential,
+    "karras": _karras,
+}
+"""(least, greatest, steps) → σ/α of the visited times, from the noisiest down."""

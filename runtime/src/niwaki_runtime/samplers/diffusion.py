@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.process import END, Process, VariancePreserving, process_from_json
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
-from niwaki_runtime.samplers.guidance import guided_output, limited
+from niwaki_runtime.samplers.guidance import free_share, guided_output, limited
 from niwaki_runtime.samplers.solvers import SOLVERS, Level, ddim
 
 __all__ = ["Diffusion"]
@@ -18,7 +18,7 @@ __all__ = ["Diffusion"]
 _OF_PROCESS = ("schedule", "train_steps", "spacing", "offset", "last")
 _LATER = (
     "self_conditioning", "learned_variance", "threshold", "guide", "guidance_interval", "churn",
-    "churn_interval", "churn_noise", "eta", "start",
+    "churn_interval", "churn_noise", "eta", "start", "also", "also_weights",
 )  # fmt: skip
 """Fields that manifests name where they are set: runtimes of before know the others."""
 _MOST_CHURN = math.sqrt(2.0) - 1.0
@@ -34,7 +34,8 @@ class Diffusion(Sampler):
 
     shape:            of one sample
     graph:            name of the denoiser
-    solver:           `ddim`, `ddpm`, `ddpm_large`, `euler`, `heun`, `dpmpp_2m`, `unipc` or `consistency`
+    solver:           `ddim`, `ddpm`, `ddpm_large`, `euler`, `heun`, `heun_ratio`, `dpmpp_2m`, `unipc` or
+                      `consistency`
     steps:            of the solver; what they cost is said by `evaluations`
     process:          the path from data to noise and the times that are visited; may be given as its JSON
     prediction:       what the network says: one of the process's `predictions`
@@ -49,14 +50,19 @@ class Diffusion(Sampler):
     guidance:         w in out = out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022); 1 is plain
                       conditional sampling
     guidance_batched: one call of 2n rather than two of n, whichever was measured faster
+    also:             further sets of conditions, each as the names of conditions in the places of
+                      `conditions` (`niwaki_runtime.compose` makes them)
+    also_weights:     what they count: out(∅) + w (out(c) − out(∅)) + Σ wᵢ (out(cᵢ) − out(∅)) (Liu et al.
+                      2022); below 0 leads away
     self_conditioning: the network's last input is the x₀ of the call before, at first zeros (Chen, Zhang &
                       Hinton 2022)
     learned_variance: the network's second output is the share v in ln Σ = v ln β + (1 − v) ln β̃, which the
                       solver `ddpm` draws with (Nichol & Dhariwal 2021, Equation 15)
     guide:            name of a weaker denoiser with the same inputs, which then guides in the place of out(∅)
                       (autoguidance)
-    guidance_interval: times of the process (least, greatest) at which it is guided, at all others not, which
-                      saves the second call (Kynkäänniemi et al. 2024); of Karras's process times are σ
+    guidance_interval: times of the process (least, greatest) at which it is guided, at all others asked for
+                      `conditions` alone, which saves the second call (Kynkäänniemi et al. 2024); of Karras's
+                      process times are σ
     churn:            S_churn of Karras et al. 2022, Algorithm 2: noise that `euler` and `heun` add before
                       steps, shared by all of them; 0 for none
     churn_interval:   times of the process (S_min, S_max) at which they do; None is all
@@ -94,6 +100,8 @@ class Diffusion(Sampler):
     churn_noise: float = 1.0
     eta: float = 0.0
     start: str = ""
+    also: tuple[tuple[str, ...], ...] = ()
+    also_weights: tuple[float, ...] = ()
     schedule: str | None = None
     train_steps: int | None = None
     spacing: str | None = None
@@ -120,6 +128,7 @@ class Diffusion(Sampler):
         self.process.conversion(self.prediction)  # raises for a bad one
         if self.guidance != 1.0 and not self.guide and not set(self.conditions) & set(self.null):
             raise CallError("guidance needs a condition with a null value, and this model has none")
+        self._check_also()
         if self.eta and (self.solver != "ddim" or not 0.0 <= self.eta <= 1.0):
             raise CallError(
                 f"eta is a number of 0 … 1 of the solver 'ddim', not {self.eta} of '{self.solver}'"
@@ -135,6 +144,14 @@ class Diffusion(Sampler):
             if interval is not None and not interval[0] <= interval[1]:
                 raise CallError(f"'{name}' is the least and the greatest time, not {interval}")
         self.process.times(self.steps)  # raises for a bad number
+
+    def _check_also(self) -> None:
+        if len(self.also) != len(self.also_weights):
+            raise CallError(f"{len(self.also)} further conditions need as many weights: 'also_weights'")
+        if any(len(names) != len(self.conditions) for names in self.also):
+            raise CallError(f"each of 'also' names a condition for each of {', '.join(self.conditions)}")
+        if self.also and (self.guide or not set(self.conditions) & set(self.null)):
+            raise CallError("several conditions need one with a null value, and no 'guide'")
 
     def __call__(
         self,
@@ -216,7 +233,7 @@ class Diffusion(Sampler):
             a, s = level
             more = () if not self.self_conditioning else (x * 0.0 if before is None else before,)
             given = process.network_input(x, a, s)
-            out, *further = output(given, process.network_time(t), self._weight(t), *more)
+            out, *further = output(given, process.network_time(t), self._weights(t), *more)
             x0, eps = read(x, out, a, s)
             if self.clip > 0.0:
                 x0 = limited(x0, self.clip, self.threshold, noise)
@@ -231,7 +248,7 @@ class Diffusion(Sampler):
         network: what can be inverted."""
         steps = SOLVERS[self.solver].evaluations(self.steps)
         return replace(
-            self, solver="ddim", eta=0.0, churn=0.0, guidance=1.0,
+            self, solver="ddim", eta=0.0, churn=0.0, guidance=1.0, also=(), also_weights=(),
             steps=min(steps, self.process.timesteps or steps),
         )  # fmt: skip
 
@@ -258,15 +275,25 @@ class Diffusion(Sampler):
         return (*dict.fromkeys((*self.encoders.values(), self.graph, *guide)),)
 
     def conditions_used(self) -> tuple[str, ...]:
-        return (*self.conditions, self.start) if self.start else self.conditions
+        further = (name for names in self.also for name in names)
+        start = (self.start,) if self.start else ()
+        return tuple(dict.fromkeys((*self.conditions, *further, *start)))
 
-    def _weight(self, t: float) -> float:
-        """Of guidance, at a time of the process."""
-        return self.guidance if _within(t, self.guidance_interval) else 1.0
+    @property
+    def only_asked(self) -> bool:
+        """Whether the network is asked for `conditions` alone, all the way."""
+        return self.guidance == 1.0 and not self.also
+
+    def _weights(self, t: float) -> tuple[float, ...]:
+        """Of `conditions` and of each of `also`, at a time of the process."""
+        if _within(t, self.guidance_interval):
+            return self.guidance, *self.also_weights
+        return 1.0, *(0.0 for _ in self.also)
 
     def cost(self, t: float) -> int:
-        """Network evaluations at a time of the process: two where it is guided."""
-        return 1 if self._weight(t) in (0.0, 1.0) else 2
+        """Network evaluations at a time of the process: two where it is guided by one condition."""
+        weights = self._weights(t)
+        return sum(share != 0.0 for share in (*weights, free_share(weights)))
 
     def evaluations(self, first: int = 0) -> int:
         """Calls of the network in the steps from the `first` on."""

@@ -82,7 +82,8 @@ class OdeLikelihood(Sampler):
         for name in plan.conditions:
             if name not in asked:
                 asked[name] = backend.asarray(np.full(n, plan.null[name], np.int64))
-        output = guided_output(replace(plan, graph=self.graph, guidance=1.0, guide=""), graphs, noise, asked)
+        alone = replace(plan, graph=self.graph, guidance=1.0, guide="", also=(), also_weights=())
+        output = guided_output(alone, graphs, noise, asked)
         size, done, total = math.prod(plan.shape), 0, self.evaluations()
 
         def denoised(z: Array, t: float, level: tuple[float, float]) -> tuple[Array, np.ndarray]:
@@ -92,7 +93,7 @@ class OdeLikelihood(Sampler):
             x = z * s
             for v in self._directions(noise):
                 given = process.network_input(x, a, s)
-                out, slope = output(given, process.network_time(t), 1.0, process.network_input(v, a, s))
+                out, slope = output(given, process.network_time(t), (1.0,), process.network_input(v, a, s))
                 x0, _ = read(x, out, a, s)
                 x0_slope, _ = read(v, slope, a, s)  # what is read is linear in x and out
                 along = backend.numpy(v * x0_slope).reshape(n, size).astype(np.float64).sum(1)

@@ -155,6 +155,21 @@ def heun(
     return x
 
 
+@solver("heun_ratio", per_step=2)
+def heun_ratio(model: Model, x: Array, levels: Levels, fresh: Fresh, project: Project) -> Array:
+    """Heun's method on x/α in σ/α, of which d(x/α) = ε d(σ/α): what `heun` is where α = 1, and on other paths
+    what diffusers and k-diffusion do. A step from pure noise, where σ/α has no value, is Euler's."""
+    for i, ((a, s), (a_next, s_next)) in enumerate(pairwise(levels)):
+        x0, eps = model(x, i)
+        ahead = a_next * x0 + s_next * eps
+        if i + 2 < len(levels):
+            _, eps_next = model(ahead, i + 1)
+            half = 0.5 * (s_next - a_next * s / a) if a else 0.0
+            ahead = ahead + half * (eps_next - eps)
+        x = project(ahead, i)
+    return x
+
+
 @solver("dpmpp_2m")
 def dpmpp_2m(model: Model, x: Array, levels: Levels, fresh: Fresh, project: Project) -> Array:
     """DPM-Solver++(2M), Lu et al. 2022, Algorithm 2: multistep on x₀ in λ = log(α/σ), whose step is h.

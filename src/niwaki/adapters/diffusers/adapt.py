@@ -22,7 +22,7 @@ __all__ = ["adapt_pipeline"]
 
 _FILES = ("*.json", "*.safetensors", "*.txt")
 """What is fetched from the hub: no pickles and no code."""
-_SOLVERS = ("ddim", "ddpm", "dpmpp_2m", "euler")
+_SOLVERS = ("ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc")
 _GUIDANCE = {"StableDiffusionPipeline": 7.5, "DiTPipeline": 4.0}
 """What these pipelines do unless told otherwise."""
 
@@ -32,7 +32,7 @@ def adapt_pipeline(
     *,
     steps: int = 50,
     guidance: float | None = None,
-    solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler"] | None = None,
+    solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc"] | None = None,
     captions: Sequence[str] = (),
     spec: DataSpec | None = None,
 ) -> AdaptedPipeline:

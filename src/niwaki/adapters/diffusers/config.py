@@ -57,7 +57,7 @@ class PipelineConfig(BaseConfig):
     scheduler: Component
     tokenizer: dict[str, str] = Field({})
     captions: tuple[str, ...] = ()
-    solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "consistency"] | None = None
+    solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc", "consistency"] | None = None
     spacing: Literal["trailing", "leading", "linspace"] | None = None
     steps: int = 50
     guidance: float = 1.0
@@ -82,4 +82,6 @@ def _listed(value: Any) -> Any:
         return [_listed(v) for v in value]
     if isinstance(value, Mapping):
         return {str(k): _listed(v) for k, v in value.items()}
+    if hasattr(value, "tolist"):  # betas in memory are an array
+        return value.tolist()
     return value if isinstance(value, bool | int | float | str) or value is None else str(value)
