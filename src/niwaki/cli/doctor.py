@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -12,17 +13,26 @@ __all__ = ["enter"]
 
 
 @adder(
-    "niwaki doctor digits-gan", "Look at the machine, the engines and, given a recipe or a run, at its data."
+    "niwaki doctor digits-gan",
+    "Look at the machine and the engines; given a recipe or a run, at its data, and whether it would learn.",
 )
 def doctor(
     what: Annotated[str | None, typer.Argument(metavar="RECIPE|RUN", help="Whose data to audit.")] = None,
     overrides: Overrides = None,
+    checks: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Looks at the training before it: gradients, overfit, rate, batch; separated by commas, "
+            "all, or none. Unless named, all but batch.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.workflow.doctor import doctor
 
-        found = doctor(what, overrides or (), reporter=work.reporter)
+        found = doctor(what, overrides or (), checks=_named(checks), reporter=work.reporter)
 
         def draw(console: Any) -> None:
             from rich.table import Table
@@ -46,6 +56,15 @@ def doctor(
                 console.print("[green]✓[/] nothing to worry about")
 
         work.answer(found, draw)
+
+
+def _named(checks: str | None) -> Sequence[str] | None:
+    """The names in what was typed; None for the usual ones."""
+    if checks == "all":
+        from niwaki.training.checks import CHECKS
+
+        return CHECKS.names()
+    return None if checks is None else [c.strip() for c in checks.split(",") if c.strip() not in ("", "none")]
 
 
 def _shown(value: Any) -> str:

@@ -110,6 +110,12 @@ def exponential(
     return 2.0 ** (-step / halving) if halving else end ** (step / total)
 
 
+@schedule("range")
+def rising(step: int, total: int, *, start: Annotated[float, Field(gt=0, le=1)] = 1e-5) -> float:
+    """start^(1 − τ): from `start` to 1 by a constant ratio (Smith 2017's range test, which finds a rate)."""
+    return start ** (1.0 - step / total)
+
+
 @schedule("cosine_restarts")
 def cosine_restarts(
     step: int,

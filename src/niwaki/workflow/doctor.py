@@ -1,20 +1,24 @@
-"""Doctor: what is installed, what the hardware offers, and what is odd about the data."""
+"""Doctor: what is installed, what the hardware offers, what is odd about the data, and whether a training
+would learn."""
 
 from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 import torch
 
+from niwaki.data import Dataset
 from niwaki.data import load as load_data
 from niwaki.recipe import Overrides, Recipe, check_data, load_recipe
+from niwaki.training.checks import CHECKS, Looked, Subject
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.run_directory import versions
+from niwaki.workflow.stages.train import fresh_model
 from niwaki_runtime.engines import available
 
 __all__ = ["doctor"]
@@ -24,9 +28,15 @@ def doctor(
     what: str | Path | Recipe | Mapping[str, Any] | None = None,
     overrides: Overrides = (),
     *,
+    checks: Sequence[str] | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """`versions`, `hardware`, `engines`, `findings`, and `data` where a recipe or a run is given."""
+    """`versions`, `hardware`, `engines`, `findings`; where a recipe or a run is given, `data` and `checks`.
+
+    checks: looks at the training before it (`niwaki.training.checks`), by name; None makes the usual ones, ()
+            none
+    Raises CallError for a check that there is not.
+    """
     reporter = reporter or Quiet()
     reporter.stage("machine", "")
     hardware = _hardware()
@@ -55,7 +65,32 @@ def doctor(
             "audit": audit,
         }
         found["findings"] += audit["findings"]
+        found["checks"] = {}
+        for name, looked in _looked(recipe, dataset, checks, reporter):
+            found["checks"][name] = looked.figures
+            found["findings"] += [finding.to_json() for finding in looked.findings]
     return found
+
+
+def _looked(
+    recipe: Recipe, dataset: Dataset, asked: Sequence[str] | None, reporter: Reporter
+) -> Iterator[tuple[str, Looked]]:
+    """What each check says of the recipe's training, where it has one."""
+    kinds = {name: CHECKS[name] for name in (CHECKS.names() if asked is None else asked)}
+    if recipe.train is None:
+        return
+
+    def make() -> Any:
+        torch.manual_seed(recipe.seed)
+        return fresh_model(recipe, dataset)
+
+    for name, kind in kinds.items():
+        if asked is None and not kind.usual:
+            continue
+        reporter.stage(kind.title, recipe.model["name"])
+        with torch.random.fork_rng():
+            subject = Subject(make, dataset.train, recipe.train, recipe.seed, counter(reporter))
+            yield name, kind().look(subject)
 
 
 def _hardware() -> dict[str, Any]:

@@ -128,7 +128,7 @@ def token_count(text: str) -> int:
 
 
 def end_of_passages(text: str) -> int | None:
-    """The token that `encode` puts after every passage, of a tokenizer.json that was learned here; else None."""
+    """The token that `encode` puts after every passage, of a tokenizer.json learned here; else None."""
     added = json.loads(text).get("added_tokens") or ()
     found = [int(a["id"]) for a in added if a["content"] == END_NAME]
     return END if found == [END] else None

@@ -101,7 +101,8 @@ def mixed(log_p: np.ndarray, share: np.ndarray, amount: float = SHARE) -> np.nda
 
 
 def cost_of_chance(log_p: np.ndarray, share: np.ndarray) -> np.ndarray:
-    """What saying 5 % of the tokens by frequency alone adds to log p of the real ones, of any shape: mostly < 0.
+    """What saying 5 % of the tokens by frequency alone adds to log p of the real ones, of any shape; it is
+    mostly negative.
 
     log p of a model that is too sure of itself rises by a few such tokens, which would hide what they cost:
     the model that is damaged is the one with as many of them, `b`, as serve it best. Of one that is
