@@ -93,6 +93,6 @@ class Rate(Check):
             said += f", and rises again beyond {edge:.2g} times"
         if edge is not None and edge < 1.0:
             return Looked.one("warning", "learning rate", f"{said}: the recipe's is too large", **figures)
-        if best > 30.0:
+        if best > 15.0:
             return Looked.one("warning", "learning rate", f"{said}: the recipe's is very small", **figures)
         return Looked.one("note", "learning rate", said, **figures)
