@@ -30,6 +30,7 @@ _WHERE = {
     "adapt_pipeline": "niwaki.api.adapt",
     "compare": "niwaki.api.compare",
     "compress": "niwaki.api.compress",
+    "estimate": "niwaki.api.estimate",
     "evaluate": "niwaki.api.evaluate",
     "export": "niwaki.api.export",
     "load": "niwaki.workflow.load",
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from niwaki.api.adapt import adapt_pipeline as adapt_pipeline
     from niwaki.api.compare import compare as compare
     from niwaki.api.compress import compress as compress
+    from niwaki.api.estimate import estimate as estimate
     from niwaki.api.evaluate import evaluate as evaluate
     from niwaki.api.export import export as export
     from niwaki.api.run import run as run

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from niwaki.cli.ahead import Estimate, Price, Time, answer_estimate
 from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, adder, at_work
 
 __all__ = ["enter"]
@@ -22,13 +23,21 @@ def run(
     out: Out = None,
     resume: Resume = False,
     fresh: Fresh = False,
+    time: Time = None,
+    estimate: Estimate = False,
+    price: Price = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
+        if estimate:
+            answer_estimate(work, what, overrides, out, price)
+            return
         from niwaki.api.run import run
         from niwaki.workflow.summary import summary
 
-        made = run(what, overrides or (), out=out, resume=resume, fresh=fresh, reporter=work.reporter)
+        made = run(
+            what, overrides or (), out=out, resume=resume, fresh=fresh, time=time, reporter=work.reporter
+        )
 
         def draw(console: Any) -> None:
             from niwaki.cli.findings import draw_findings

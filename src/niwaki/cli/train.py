@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from niwaki.cli.ahead import Estimate, Price, Time, answer_estimate
 from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, adder, at_work
 from niwaki.workflow.progress import duration, figures
 
@@ -27,14 +28,22 @@ def train(
     out: Out = None,
     resume: Resume = False,
     fresh: Fresh = False,
+    time: Time = None,
+    estimate: Estimate = False,
+    price: Price = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
+        if estimate:
+            answer_estimate(work, what, overrides, out, price, training=True)
+            return
         from niwaki.api.train import train
         from niwaki.cli.findings import draw_findings
         from niwaki.report.records import TrainingRecord, said_of
 
-        run = train(what, overrides or (), out=out, resume=resume, fresh=fresh, reporter=work.reporter)
+        run = train(
+            what, overrides or (), out=out, resume=resume, fresh=fresh, time=time, reporter=work.reporter
+        )
         record = TrainingRecord.read(run.path) or TrainingRecord()
 
         def draw(console: Any) -> None:

@@ -13,7 +13,7 @@ from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.stages.stage import Stage
 from niwaki.workflow.stages.train import fresh_model
 
-__all__ = ["due_stages", "tell_time"]
+__all__ = ["due_stages", "expected_parts", "tell_time"]
 
 
 def due_stages(context: RunContext, stages: Sequence[Stage]) -> list[Stage]:
@@ -34,6 +34,11 @@ def tell_time(context: RunContext, due: Sequence[Stage]) -> None:
 
 
 def _sentence(context: RunContext, due: Sequence[Stage]) -> str:
+    return told(expected_parts(context, due))
+
+
+def expected_parts(context: RunContext, due: Sequence[Stage]) -> list[Expected]:
+    """What the stages that are due will take, part by part; some steps and samples are timed for it."""
     timed = Timed(lambda: _model(context, due), context.dataset, context.device)
     parts: list[Expected] = []
     for stage in due:
@@ -43,7 +48,7 @@ def _sentence(context: RunContext, due: Sequence[Stage]) -> str:
             parts += stage.expected(context, timed)
         except Exception:  # a courtesy must not cost the work; the stage itself says what is wrong
             parts.append(Expected(stage.title, None))
-    return told(parts)
+    return parts
 
 
 def _model(context: RunContext, due: Sequence[Stage]) -> Any:
