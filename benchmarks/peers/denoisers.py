@@ -219,7 +219,8 @@ class Lucidrains(Loop):
 
     def sample(self, labels: Tensor, seed: int) -> Tensor:
         torch.manual_seed(seed)
-        made: Tensor = self._process(self.average).sample(labels, cond_scale=1.0)
+        # At a scale of exactly 1 the peer's sampler unpacks two outputs of a network that returns one.
+        made: Tensor = self._process(self.average).sample(labels, cond_scale=1.0 + 1e-6, rescaled_phi=0.0)
         return 2.0 * made - 1.0
 
 

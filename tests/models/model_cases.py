@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import nn
 
 from niwaki import data, models
 from niwaki.compression.forward import example_batch
@@ -36,6 +37,7 @@ from niwaki.models.registry import config_of, presets, registered
 from niwaki.recipe import load_recipe
 from niwaki_runtime.samplers import OneShot
 
+Module = TypeVar("Module", bound=nn.Module)
 RECIPES = Path(__file__).parents[2] / "recipes"
 
 SMALLER: dict[str, Any] = {
@@ -78,6 +80,9 @@ SMALL: dict[str, dict[str, Any]] = {
         "prior_heads": 2,
         "prior_layers": 1,
     },
+    "controlnet": {
+        "base": {"name": "ddpm", "train_steps": 50, "widths": [16, 32], "blocks": 1, "attention": [4]},
+    },
     "nice": {"layers": 2, "width": 32},
     "dit": {"network": {"name": "dit", **SMALL_TRANSFORMER}},
     "mmdit": {"network": {"name": "mmdit", **SMALL_TRANSFORMER}},
@@ -104,6 +109,7 @@ MOST = 256
 """Evaluations for one sample: models that make large images pixel by pixel are tried on small ones."""
 
 FROZEN: dict[str, tuple[str, ...]] = {
+    "controlnet": ("base",),
     "latent-diffusion": ("autoencoder",),
     "progressive-gan": ("generator.earlier", "discriminator.features.earlier"),
 }
@@ -152,6 +158,10 @@ SPECS = {
     "clips": CLIPS,
     "predictions": LATER,
 }
+
+LED = DataSpec({**DIGITS.columns, "edges": ValueSpec("image", (1, 8, 8), "CHW", Levels(2, -1.0, 1.0))})
+OWN_SPECS = {"controlnet": ("led", LED)}
+"""Data of models that are for no others."""
 
 ALL = {"digits": DIGITS, **SPECS}
 """What variants are tested on: the first that they accept."""
@@ -241,8 +251,8 @@ class Case:
 
     @property
     def rows(self) -> Split | None:
-        """Rows of the recipe's data; of data without one where a past must be given, what they could be."""
-        if self.split is not None or "past" not in self.spec:
+        """Rows of the recipe's data; without one, where something must be given, what they could be."""
+        if self.split is not None or not {"past", "edges"} & set(self.spec):
             return self.split
         return Split({name: Column(self.spec[name], rows) for name, rows in self.batch().items()})
 
@@ -286,7 +296,8 @@ def cases() -> Iterator[Case]:
         if known is not None:
             yield known
         if name in models.built_in():
-            yield from (c for data_name, spec in SPECS.items() if fits(c := Case(name, data_name, spec)))
+            kinds = [*SPECS.items(), *([OWN_SPECS[name]] if name in OWN_SPECS else [])]
+            yield from (c for data_name, spec in kinds if fits(c := Case(name, data_name, spec)))
         elif known is None:
             yield first_that_fits(name)
     for name, changes in VARIANTS:
@@ -340,6 +351,15 @@ def make(
     if getattr(model.sampler(), "steps", 0) > STEPS and "steps" not in changes:
         torch.manual_seed(0)
         model = models.build(name, {**settings, "steps": STEPS}, spec)
+    return model
+
+
+def stirred(model: Module, deviation: float) -> Module:
+    """The same module, its weights moved in place by normal noise, the same every time."""
+    rng = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=rng), alpha=deviation)
     return model
 
 

@@ -27,11 +27,11 @@ from model_cases import (
     make,
     recipes,
     step,
+    stirred,
 )
 
 from niwaki import models
 from niwaki.core.contract import Batch, CallError, DataSpec, GenerativeModel, Program, ValueSpec
-from niwaki.data.inputs import make_inputs
 from niwaki.models.registry import presets
 from niwaki_runtime.programs import graphs_of
 
@@ -111,14 +111,6 @@ def test_running_leaves_the_mode_as_it_was(model: GenerativeModel, case: Case) -
 
 def trained(gradients: Mapping[str, Mapping[str, torch.Tensor]], name: str) -> bool:
     return sum(float(g[name].abs().sum()) for g in gradients.values() if name in g) > 0.0
-
-
-def stirred(model: GenerativeModel, deviation: float) -> GenerativeModel:
-    rng = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(torch.randn(p.shape, generator=rng), alpha=deviation)
-    return model
 
 
 def test_every_parameter_gets_a_gradient_and_only_from_its_phases(model: GenerativeModel, case: Case) -> None:
@@ -228,7 +220,7 @@ def test_graphs_take_their_own_examples_at_any_batch(model: GenerativeModel) -> 
         torch.testing.assert_close(five[:3], three, atol=near, rtol=0, msg=name)
 
 
-def test_a_condition_is_obeyed_by_the_graph(model: GenerativeModel) -> None:
+def test_a_condition_is_obeyed_by_the_graph(model: GenerativeModel, case: Case) -> None:
     """Another class at equal noise gives another sample; an unconditional model refuses one."""
     if not model.conditions:
         with pytest.raises(CallError, match="takes no condition"):
@@ -237,7 +229,7 @@ def test_a_condition_is_obeyed_by_the_graph(model: GenerativeModel) -> None:
     for name, spec in model.conditions.items():
         if not spec.is_label:
             continue
-        rest = {k: v for k, v in make_inputs(model, "sample", 4).items() if k != name}
+        rest = {k: v for k, v in case.inputs(model).items() if k != name}
 
         def apart(rest: dict[str, Any] = rest, name: str = name) -> float:
             one, other = (model.sample(4, seed=0, condition={**rest, name: c}).float() for c in (0, 1))

@@ -124,6 +124,7 @@ class DataConfig(BaseConfig):
     size:      height and width in pixels, where the source can choose it
     labels:    true demands class labels, false leaves them out, None takes them where they are
     columns:   names that the model knows columns by, and the data's own: `{condition: caption}`
+    derive:    columns that are computed from the samples, by name (`edges`), and are called so
     unseen_classes: those (numbers or names) that only a split of their own holds, `ood`: oddities to find
     seed:      of the division and of all that a source draws
     fractions: shares of train, validation and test
@@ -138,6 +139,7 @@ class DataConfig(BaseConfig):
     size: int | None = Field(default=None, ge=4, le=1024)
     labels: bool | None = None
     columns: dict[str, str] = Field({})
+    derive: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
     unseen_classes: tuple[int | str, ...] = ()
     seed: int = Field(default=0, ge=0)
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)

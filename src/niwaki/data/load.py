@@ -15,6 +15,7 @@ from niwaki.data import audit
 from niwaki.data.audit import Audit, Finding
 from niwaki.data.config import DataConfig, Pool, Progress, registered
 from niwaki.data.dataset import Dataset, Split
+from niwaki.data.derived import derived_columns
 from niwaki.data.feeder import permutation
 from niwaki.data.reading.captions import NOTHING
 from niwaki.data.splitting import EXTRA, OOD, SPLITS, by_hash, hash_samples
@@ -32,6 +33,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     """
     pool = registered(config.source).read(config, config.options(), progress)
     _labels(config, pool)
+    pool.columns |= derived_columns(config.derive, pool.columns)
     _rename(config, pool)
     findings = [*pool.findings, *_finite(pool)]
     hashes = hash_samples(pool.x)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, CallError, ConditionSpec, Context, DataSpec, Graph, Port
+from niwaki.core.contract import Batch, CallError, ConditionSpec, Context, DataSpec, Graph, Port, ValueSpec
 from niwaki.models.diffusion.denoising import Denoising
 from niwaki.models.diffusion.networks import Task, network_kind, network_settings
 from niwaki.nn.diffusion import columns
@@ -44,6 +44,7 @@ class AskedDenoiser(Denoising):
     words: nn.ModuleDict
     classes: int  # of the label that the network takes as a number, 0 for none
     guided: bool
+    pictures: tuple[str, ...] = ()  # conditions that the network is given as they are, after all others
 
     def prepare_conditions(self, usual: Sequence[str], *, numbers: bool) -> None:
         """Set `conditions`, `words`, `classes` and `guided`.
@@ -75,6 +76,11 @@ class AskedDenoiser(Denoising):
         null = (_NOTHING if value.shape else value.levels) if self.guided else None
         return ConditionSpec(value, null)
 
+    def ask_for_picture(self, name: str, value: ValueSpec) -> None:
+        """One more condition, which has no null value: the network is given it as it is."""
+        self.conditions = {**self.conditions, name: ConditionSpec(value)}
+        self.pictures = (*self.pictures, name)
+
     def task(self, channels: int, height: int, width: int) -> Task:
         """What the network is to do, of what is noised of that size."""
         encoded = tuple(self._encoded(name) for name in self.words)
@@ -96,7 +102,8 @@ class AskedDenoiser(Denoising):
             coins = torch.rand((len(batch),), generator=ctx.rng, device=batch.x.device)
             empty = coins < self.config.conditioning.drop
             given = {name: self._dropped(name, value, empty) for name, value in given.items()}
-        return [self.words[name](v) if name in self.words else v for name, v in given.items()]
+        encoded = [self.words[name](v) if name in self.words else v for name, v in given.items()]
+        return [*encoded, *(batch[name] for name in self.pictures)]
 
     def _dropped(self, name: str, value: Tensor, empty: Tensor) -> Tensor:
         null = torch.full_like(value, int(self.conditions[name].null or 0))
@@ -105,7 +112,9 @@ class AskedDenoiser(Denoising):
     def condition_ports(self) -> list[Port]:
         """The denoiser's inputs after x and t, in the order of the conditions."""
         numbers = [Port(_LABEL, (1,), "int64", high=self.classes + int(self.guided))] if self.classes else []
-        return [*numbers, *(Port(name, (1, *self._encoded(name))) for name in self.words)]
+        encoded = (Port(name, (1, *self._encoded(name))) for name in self.words)
+        pictures = (Port(name, (1, *self.conditions[name].shape)) for name in self.pictures)
+        return [*numbers, *encoded, *pictures]
 
     def word_graphs(self) -> dict[str, Graph]:
         """The encoders, by their names in samplers."""

@@ -21,14 +21,15 @@ def unless(usual: Any, **limits: Any) -> Any:
 class DenoiserConfig(ModelConfig):
     """
     network:     by name, and settings of its own: `{name: dit, width: 128}`. `unet` has them here: `widths`,
-                 `blocks`, `attention`, `heads`, `groups`, `dropout`
+                 `blocks`, `attention`, `heads`, `groups`, `dropout`, `patch`
     words:       width of the vectors in which the U-Net is told captions
     widths:      channels at each size, finest first; as many sizes as there are widths
     blocks:      residual blocks at each size
-    attention:   sizes (height of the feature map, in pixels) that get self-attention
+    attention:   sizes (height of the feature map, in patches) that get self-attention
     heads:       attention heads
     groups:      of every GroupNorm; widths are multiples of it, and stay so when pruned
     dropout:     inside residual blocks
+    patch:       edge in pixels of what the U-Net treats as one place; 2 takes about a quarter of the time
     prediction:  what the network says (`Process.predictions`)
     weighting:   of noise levels in the loss: `process`, the process's own; `min_snr` (Hang et al. 2023);
                  `learned`, the process's over a mean error that a small network learns of the level (Karras
@@ -53,6 +54,7 @@ class DenoiserConfig(ModelConfig):
     heads: int = Field(4, ge=1)
     groups: int = Field(8, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
+    patch: int = unless(1, ge=1)
     prediction: str = "x0"
     weighting: Literal["process", "min_snr", "learned"] = unless("process")
     min_snr_gamma: float = unless(5.0, gt=0)

@@ -23,7 +23,6 @@ from niwaki.models.diffusion.asked import AskedDenoiser, label_columns, text_col
 from niwaki.models.diffusion.config import DenoiserConfig, unless
 from niwaki.models.diffusion.networks import Task, build_network, network_kind
 from niwaki.models.registry import register
-from niwaki.nn.directional_derivative import DirectionalDerivative
 from niwaki.nn.layers.images import image_shape
 from niwaki_runtime.process import Process, VariancePreserving
 from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Renoise, Upscale
@@ -107,15 +106,6 @@ class Ddpm(AskedDenoiser):
         inputs = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
         denoiser = self.denoiser_graph(self.denoiser, inputs)
         return self.with_derivative({**self.word_graphs(), "denoiser": denoiser})
-
-    def with_derivative(self, graphs: dict[str, Graph]) -> dict[str, Graph]:
-        """The graphs and, where the config asks for likelihoods, `derivative` of the denoiser."""
-        if not self.config.likelihood:
-            return graphs
-        denoiser = graphs["denoiser"]
-        inputs = (*denoiser.inputs, Port("v", denoiser.inputs[0].shape))
-        module = DirectionalDerivative(denoiser.module)
-        return {**graphs, "derivative": Graph("likelihood", module, inputs, ("output", "slope"))}
 
     def sampler(self) -> Diffusion:
         c = self.config

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Levels,
 from niwaki.models.diffusion.config import DenoiserConfig
 from niwaki.nn.couplings import coupled
 from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
+from niwaki.nn.directional_derivative import DirectionalDerivative
 from niwaki.nn.learned_variance import variance_bound
 from niwaki.nn.loss_weights import Uncertainty, min_snr_weight
 from niwaki_runtime.samplers.backend import outputs
@@ -59,14 +61,29 @@ class Denoising(GenerativeModel):
         outputs = ("output", "variance") if self.config.learns_variance else ("output",)
         return Graph("denoiser", module, inputs, outputs)
 
+    def with_derivative(self, graphs: dict[str, Graph]) -> dict[str, Graph]:
+        """The graphs and, where the config asks for likelihoods, `derivative` of the denoiser."""
+        if not self.config.likelihood:
+            return graphs
+        denoiser = graphs["denoiser"]
+        inputs = (*denoiser.inputs, Port("v", denoiser.inputs[0].shape))
+        module = DirectionalDerivative(denoiser.module)
+        return {**graphs, "derivative": Graph("likelihood", module, inputs, ("output", "slope"))}
+
     def level_step(self) -> float:
         """Distance of two levels of what is noised; 0 where it has none."""
         values = self.spec.x.values
         return values.step if isinstance(values, Levels) else 0.0
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        return self.denoising_loss(self.denoiser, batch, ctx)
+
+    def denoising_loss(self, denoiser: Callable[..., Any], batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """E w ‖target − prediction‖² over the process's times: uniform ones and w = 1 for DDPM (Ho, Jain &
-        Abbeel 2020, Equation 14)."""
+        Abbeel 2020, Equation 14).
+
+        denoiser: x_t, t and what is asked → what the config's `prediction` says
+        """
         process = self.path.process
         known = process.conversion(self.config.prediction)
         clean = self.clean(batch)
@@ -76,8 +93,8 @@ class Denoising(GenerativeModel):
         x = noised(clean, eps, a, s)
         inputs = [process.network_input(x, a, s), self.path.network_time(t), *self.asked(batch, ctx)]
         if self.config.self_conditioning:
-            inputs.append(last_estimate(self.denoiser, inputs, known, (x, a, s), self.clip, ctx.rng))
-        said, *more = outputs(self.denoiser(*inputs))
+            inputs.append(last_estimate(denoiser, inputs, known, (x, a, s), self.clip, ctx.rng))
+        said, *more = outputs(denoiser(*inputs))
         error = (said.float() - known.target(clean, eps, a, s)).square()
         terms = self.weighted(error, a, s)
         if self.config.learns_variance:

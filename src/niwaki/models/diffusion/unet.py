@@ -22,17 +22,18 @@ __all__ = ["ResidualBlock", "UNet", "unet_settings"]
 
 
 def unet_settings(config: DenoiserConfig, task: Task) -> dict[str, Any]:
-    """Settings of a `UNet` beside its channels. Raises CallError where feature maps cannot be halved as often
-    as there are widths."""
+    """Settings of a `UNet` beside its channels. Raises CallError where patches do not divide what is noised,
+    or feature maps cannot be halved as often as there are widths."""
     c, halvings = config, len(config.widths) - 1
-    if task.height % 2**halvings or task.width % 2**halvings:
-        raise CallError(
-            f"{task.height}×{task.width} places cannot be halved {halvings} times; shorten 'model.widths'"
-        )
+    if task.height % c.patch or task.width % c.patch:
+        raise CallError(f"'patch' {c.patch} does not divide {task.height}×{task.width} pixels")
+    height, width = task.height // c.patch, task.width // c.patch
+    if height % 2**halvings or width % 2**halvings:
+        raise CallError(f"{height}×{width} places cannot be halved {halvings} times; shorten 'model.widths'")
     return {
         "widths": c.widths,
         "blocks": c.blocks,
-        "attention": [task.height // 2**i in c.attention for i in range(len(c.widths))],
+        "attention": [height // 2**i in c.attention for i in range(len(c.widths))],
         "heads": c.heads,
         "classes": task.classes,
         "null": task.null,
@@ -41,6 +42,7 @@ def unet_settings(config: DenoiserConfig, task: Task) -> dict[str, Any]:
         "dropout": c.dropout,
         "estimate": task.estimate,
         "variance": task.variance,
+        "patch": c.patch,
     }
 
 
@@ -80,6 +82,7 @@ class UNet(nn.Module):
     estimate:  whether the last input is an estimate of x₀, like x_t, which stands beside x_t
     variance:  whether it says a share of each variance beside the prediction: (prediction, share), both like
                x_t; shares begin near ½
+    patch:     edge in pixels of what it treats as one place
     """
 
     name: ClassVar[str]
@@ -113,6 +116,7 @@ class UNet(nn.Module):
         dropout: float = 0.0,
         estimate: bool = False,
         variance: bool = False,
+        patch: int = 1,
     ) -> None:
         super().__init__()
         for width in widths:
@@ -127,9 +131,12 @@ class UNet(nn.Module):
         self.embed = nn.Embedding(classes + int(null), time) if classes else None
         self.vectors = nn.ModuleList(nn.Linear(length, time) for length in vectors)
         self.time_activation = nn.SiLU()
-        self.first = nn.Conv2d(channels, widths[0], 3, padding=1)
+        self.to_patches = nn.PixelUnshuffle(patch) if patch > 1 else nn.Identity()
+        self.to_pixels = nn.PixelShuffle(patch) if patch > 1 else nn.Identity()
+        self.patch, inside = patch, channels * patch**2
+        self.first = nn.Conv2d(inside, widths[0], 3, padding=1)
         # A convolution of both side by side is the sum of one of each.
-        self.first_estimate = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False) if estimate else None
+        self.first_estimate = nn.Conv2d(inside, widths[0], 3, padding=1, bias=False) if estimate else None
         self.variance = variance
 
         def stage(inputs: int, outputs: int, attend: bool) -> nn.ModuleList:
@@ -148,6 +155,7 @@ class UNet(nn.Module):
             if i + 1 < len(widths):
                 self.down.append(nn.ModuleList([nn.Conv2d(width, width, 3, stride=2, padding=1)]))
                 skips.append(width)
+        self.skip_widths = tuple(skips)
         self.middle = nn.ModuleList(
             [
                 ResidualBlock(width, width, time, groups, dropout),
@@ -164,7 +172,7 @@ class UNet(nn.Module):
             if i:
                 up = nn.Sequential(nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1))
                 self.up.append(nn.ModuleList([up]))
-        said = channels * (1 + int(variance))
+        said = inside * (1 + int(variance))
         self.output = nn.Sequential(
             nn.GroupNorm(groups, width), nn.SiLU(), near_zero_init(nn.Conv2d(width, said, 3, padding=1))
         )
@@ -179,14 +187,16 @@ class UNet(nn.Module):
         return self.answers(self.denoise(h, self.embed_time(t, rest)))
 
     def enter(self, x: Tensor, conditions: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:
-        """Features `(n, widths[0], H, W)` of the input, and the conditions without the estimate of x₀."""
+        """Features `(n, widths[0], h, w)` of the input, one for each patch, and the conditions without the
+        estimate of x₀."""
         if self.first_estimate is None:
-            return self.first(x), conditions
+            return self.first(self.to_patches(x)), conditions
         *rest, estimate = conditions
-        return self.first(x) + self.first_estimate(estimate), rest
+        return self.first(self.to_patches(x)) + self.first_estimate(self.to_patches(estimate)), rest
 
     def answers(self, out: Tensor) -> Any:
-        """The prediction of `(n, C, H, W)`, or (prediction, share) of `(n, 2C, H, W)`."""
+        """The prediction of patches `(n, C p², h, w)`, or (prediction, share) of `(n, 2C p², h, w)`."""
+        out = self.to_pixels(out)
         if not self.variance:
             return out
         said, share = out.chunk(2, dim=1)
@@ -204,12 +214,21 @@ class UNet(nn.Module):
         return self.time_activation(time)
 
     def denoise(self, h: Tensor, time: Tensor) -> Tensor:
-        """Features `(n, widths[0], H, W)` of the input → the output `(n, C, H, W)`, of variances too 2C."""
+        """Features `(n, widths[0], h, w)` of the input → the output of patches `(n, C p², h, w)`, of
+        variances too twice as many."""
+        return self.decode(*self.encode(h, time), time)
+
+    def encode(self, h: Tensor, time: Tensor) -> tuple[list[Tensor], Tensor]:
+        """What the way down leaves for the way up, of `skip_widths` channels, and what the middle says."""
         skips = [h]
         for stage in self.down:
             h = _run(stage, h, time)
             skips.append(h)
-        h = _run(self.middle, h, time)
+        return skips, _run(self.middle, h, time)
+
+    def decode(self, skips: Sequence[Tensor], h: Tensor, time: Tensor) -> Tensor:
+        """The way up, from what `encode` gave."""
+        skips = list(skips)
         for stage in self.up:
             if isinstance(stage[0], ResidualBlock):  # type: ignore[index]
                 h = torch.cat([h, skips.pop()], dim=1)

@@ -26,7 +26,6 @@ class SpaceTimeUNet(UNet):
     past:     P, 0 for none
     temporal: names of the layers over time (`TEMPORAL`), in their order; those that attend are where there is
               attention over space
-    patch:    edge in pixels of what the network treats as one place
     settings: those of `UNet`
     """
 
@@ -37,16 +36,13 @@ class SpaceTimeUNet(UNet):
         frames: int,
         past: int = 0,
         temporal: Sequence[str] = ("convolution", "attention"),
-        patch: int = 1,
         **settings: Any,
     ) -> None:
         self._length, self._temporal = frames + past, tuple(temporal)  # asked for while the stages are made
-        super().__init__(channels * patch**2, **settings)
+        super().__init__(channels, **settings)
         self.frames, self.past = frames, past
-        self.to_patches, self.to_pixels = nn.PixelUnshuffle(patch), nn.PixelShuffle(patch)
-        self.first_past = (
-            nn.Conv2d(channels * patch**2, settings["widths"][0], 3, padding=1) if past else None
-        )
+        inside = channels * settings.get("patch", 1) ** 2
+        self.first_past = nn.Conv2d(inside, settings["widths"][0], 3, padding=1) if past else None
 
     def further_layers(self, width: int, heads: int, groups: int, attend: bool) -> list[nn.Module]:
         chosen = (TEMPORAL[name] for name in self._temporal)
@@ -61,7 +57,7 @@ class SpaceTimeUNet(UNet):
             h = torch.cat(both, dim=1).flatten(0, 1)
         time = self.embed_time(t, rest)
         out = self.denoise(h, time[:, None].expand(-1, self._length, -1).flatten(0, 1))
-        made = self.answers(self.to_pixels(out))
+        made = self.answers(out)
         return tuple(self._clips(part) for part in made) if self.variance else self._clips(made)
 
     def enter(self, x: Tensor, conditions: Sequence[Tensor]) -> tuple[Tensor, Sequence[Tensor]]:

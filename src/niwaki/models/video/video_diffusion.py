@@ -37,17 +37,14 @@ class VideoDiffusionConfig(DdpmConfig):
     temporal: layers over time, of those: `convolution` over three frames in every stage (Singer et al. 2023),
               and after every attention over space `attention` over the frames of each pixel (Ho et al. 2022)
               or `joint` attention over all pixels of all frames (Bertasius et al. 2021)
-    patch:    edge in pixels of what the network treats as one place; 2 takes about a quarter of the time
     without_past: share of samples that are trained without their past, one coin per sample (Voleti et al.
               2022, "MCVD"); above 0, `sample` needs none
-    other settings: as in `DdpmConfig`; `attention` (over space) in heights of feature maps, which are those
-              of patches
+    other settings: as in `DdpmConfig`; `attention` is over space
     """
 
     temporal: tuple[Literal["attention", "convolution", "joint"], ...] = Field(
         ("convolution", "attention"), min_length=1
     )
-    patch: int = Field(1, ge=1)
     without_past: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: not value)
     network: dict[Literal["name"], Literal["unet"]] = unless({"name": "unet"})  # type: ignore[assignment]
 
@@ -75,17 +72,15 @@ class VideoDiffusion(Ddpm):
 
     def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
         channels, height, width = frame_shape(spec, self.past, self.name)
-        patch, c = self.config.patch, self.config
+        c = self.config
         if "convolution" not in c.temporal and not any(
-            height // patch // 2**i in c.attention for i in range(len(c.widths))
+            height // c.patch // 2**i in c.attention for i in range(len(c.widths))
         ):
             raise CallError(
                 "nothing connects the frames: add 'convolution' to model.temporal, or to model.attention a "
                 "height that feature maps have"
             )
-        if height % patch or width % patch:
-            raise CallError(f"'patch' {patch} does not divide frames of {height}×{width} pixels")
-        return channels, height // patch, width // patch
+        return channels, height, width
 
     def network(self, task: Task) -> nn.Module:
         return SpaceTimeUNet(
@@ -93,7 +88,6 @@ class VideoDiffusion(Ddpm):
             frames=self.spec.shape[0],
             past=self.past,
             temporal=self.config.temporal,
-            patch=self.config.patch,
             **unet_settings(self.config, task),
         )
 
