@@ -1,4 +1,4 @@
-"""Settings that all adversarial models of one generator and one discriminator share."""
+"""Settings of a discriminator, and those that all adversarial models of one generator share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from niwaki.models.gan.objectives import OBJECTIVES
 from niwaki.models.registry import ModelConfig
 from niwaki.nn.augment.config import Augment
 
-__all__ = ["AdversarialConfig", "Gamma", "Objectives"]
+__all__ = ["AdversarialConfig", "AdversaryConfig", "Gamma", "Objectives"]
 
 Objectives = Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein", "relativistic"]
 
@@ -31,7 +31,7 @@ _OFF = {
 """Of `augment`, unless it is named."""
 
 
-class AdversarialConfig(ModelConfig):
+class AdversaryConfig(ModelConfig):
     """
     objective:        what both play for: `non_saturating`, `minimax`, `hinge`, `least_squares`,
                       `wasserstein` or `relativistic`
@@ -48,8 +48,6 @@ class AdversarialConfig(ModelConfig):
     label_smoothing:  s of the target 1 − s for real samples
     instance_noise:   deviation, as a share of the range, of the noise that the discriminator's inputs get; it
                       falls to 0 in a straight line over the training
-    feature_matching: weight of ‖E φ(x) − E φ(G(z))‖² in the generator's loss
-    mode_seeking:     weight of the reciprocal of how far samples of the same class lie apart
     augment:          random views that the discriminator sees instead of real and made samples alike
                       (Zhao et al. 2020, DiffAugment); what is not named in it is off
     augment_target:   with it the share of samples that are changed follows the training (Karras et al. 2020,
@@ -67,8 +65,6 @@ class AdversarialConfig(ModelConfig):
     drift: float = Field(0.0, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     instance_noise: float = Field(0.0, ge=0)
-    feature_matching: float = Field(0.0, ge=0)
-    mode_seeking: float = Field(0.0, ge=0)
     augment: Augment | None = None
     augment_target: float = Field(0.0, ge=0, lt=1)
 
@@ -86,3 +82,13 @@ class AdversarialConfig(ModelConfig):
         if self.augment_target and self.augment is None:
             raise ValueError("augment_target needs 'augment', which says what is changed")
         return self
+
+
+class AdversarialConfig(AdversaryConfig):
+    """
+    feature_matching: weight of ‖E φ(x) − E φ(G(z))‖² in the generator's loss
+    mode_seeking:     weight of the reciprocal of how far samples of the same class lie apart
+    """
+
+    feature_matching: float = Field(0.0, ge=0)
+    mode_seeking: float = Field(0.0, ge=0)

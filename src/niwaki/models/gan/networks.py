@@ -180,7 +180,7 @@ class Discriminator(Projection):
         layers: list[nn.Module] = [nn.Conv2d(channels, w[0], 3, padding=1), activation()]
         for i in range(1, len(sizes)):
             layers += conv_down(w[i - 1], w[i], activation)
-        inputs = w[-1]
+        self.convolutions, inputs = len(layers), w[-1]
         if deviation:
             layers.append(MinibatchDeviation(deviation))
             inputs += 1
@@ -189,11 +189,15 @@ class Discriminator(Projection):
         if kernels:
             layers.append(MinibatchDiscrimination(features, kernels))
             features += kernels
-        self.features = nn.Sequential(*layers)
+        self.features: nn.Sequential = nn.Sequential(*layers)
         self.logit = nn.Linear(features, 1, bias=bias)
         self.embed = nn.Embedding(classes, features) if classes else None
         if self.embed is not None:
             nn.init.normal_(self.embed.weight, std=features**-0.5)
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The last feature maps of images, before they are looked at as a whole: `(n, k, h, w)`."""
+        return self.features[: self.convolutions](x)
 
 
 class Discriminators(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import Context, DataSpec
-from niwaki.models.gan.config import AdversarialConfig
+from niwaki.models.gan.config import AdversaryConfig
 from niwaki.nn.augment.views import differentiable_view
 
 __all__ = ["Views"]
@@ -24,7 +24,7 @@ class Views(nn.Module):
 
     share: Tensor
 
-    def __init__(self, spec: DataSpec, config: AdversarialConfig) -> None:
+    def __init__(self, spec: DataSpec, config: AdversaryConfig) -> None:
         super().__init__()
         self.spec, self.config = spec, config
         self.register_buffer("share", torch.tensor(0.0 if config.augment_target else 1.0))

@@ -129,7 +129,7 @@ class Vae(Coding):
         mean, log_var = self.posterior(batch.x, y)
         shape = mean.shape if c.importance == 1 else (len(batch), c.importance, *mean.shape[1:])
         eps = torch.randn(shape, generator=ctx.rng, device=mean.device)
-        ramp = min(1.0, ctx.progress / c.warmup) if c.warmup else 1.0
+        ramp = self.ramp(ctx)
         kl = kl_to_standard(mean, log_var).flatten(1).sum(1).mean()
         if c.importance == 1:
             z = mean + (0.5 * log_var).exp() * eps
@@ -141,11 +141,23 @@ class Vae(Coding):
             ctx.log(bound=bound, nats_of_latent=kl)
             terms = {"bound": -bound / size}
             z = mean + (0.5 * log_var).exp() * eps[:, 0]
-        if c.total_correlation != 1.0:
-            found = total_correlation(*(t.flatten(1) for t in (z, mean, log_var)))
-            ctx.log(nats_of_total_correlation=found)
-            terms["total_correlation"] = (c.total_correlation - 1.0) * ramp * found / size
-        return terms
+        return {**terms, **self.independence(z, mean, log_var, ctx)}
+
+    def ramp(self, ctx: Context) -> float:
+        """Share of β that the KL term has so far."""
+        return min(1.0, ctx.progress / self.config.warmup) if self.config.warmup else 1.0
+
+    def independence(self, z: Tensor, mean: Tensor, log_var: Tensor, ctx: Context) -> dict[str, Tensor]:
+        """What the total correlation of the latents costs beside its part in the KL term; {} for the ELBO.
+
+        z: `(n, *latent)`, drawn from each row's posterior
+        """
+        weight = self.config.total_correlation - 1.0
+        if not weight:
+            return {}
+        found = total_correlation(*(t.flatten(1) for t in (z, mean, log_var)))
+        ctx.log(nats_of_total_correlation=found)
+        return {"total_correlation": weight * self.ramp(ctx) * found / self.spec.size}
 
     def posterior(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of q(z | x), float32, each `(n, *latent)`."""
