@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import niwaki
-from niwaki.core.contract import CallError, DataSpec
+from niwaki.core.contract import CallError, DataSpec, Port
 from niwaki.models.vae.audio_codec import AudioCodec
 from niwaki.models.vae.code_prior import CodePrior
 from niwaki.nn.layers.framed import FrameBlock, Frames, Steps
@@ -129,7 +129,8 @@ def test_the_prior_of_books_writes_as_it_was_trained(books: int, classes: int) -
     prior = CodePrior(5, 8, classes, books, width=8, heads=2, layers=2, dropout=0.0).eval()
     numbers = torch.randint(5, (3, 8), generator=torch.Generator().manual_seed(1))
     y = (torch.arange(3),) if classes else ()
-    graph = prior.graph()
+    ports = [Port("class", (1,), "int64", high=3)] if classes else []
+    graph = prior.graph(ports)
     state: list[Tensor] = [torch.from_numpy(s.zeros(3)) for s in graph.state]
     with torch.no_grad():
         whole = prior(numbers, *y)
@@ -140,7 +141,7 @@ def test_the_prior_of_books_writes_as_it_was_trained(books: int, classes: int) -
             for held, row in zip(state, rows, strict=True):
                 held[:, at : at + 1] = row
             token = numbers[:, at]
-    prior.loss(numbers, y[0] if y else None, torch.Generator())["nll"].backward()
+    prior.loss(numbers, y[:1], torch.Generator())["nll"].backward()
     assert prior.head.weight.grad is not None
     heads = prior.head.weight.grad.abs().sum(1).unflatten(0, (books, 5))
     assert (heads > 0).all()

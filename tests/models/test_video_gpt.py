@@ -66,7 +66,7 @@ def test_the_past_is_learned_as_part_of_the_clip() -> None:
     assert torch.equal(whole[:, 2:], rows.x)
     assert model.length == 6 * model.each
     codes = model.encode(whole)
-    wanted = model.prior.loss(codes, None, torch.Generator())["nll"]
+    wanted = model.prior.loss(codes, (), torch.Generator())["nll"]
     torch.testing.assert_close(model.loss("prior", rows, context())["nll"], wanted)
 
 

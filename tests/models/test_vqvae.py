@@ -291,3 +291,14 @@ def test_fsq_begins_with_features_spread_over_all_levels(codes: int, dim: int) -
     digits = model.codebook.search(h)[:, None] // model.codebook.powers % model.codebook.levels
     share = torch.stack([(digits == level).float().mean(0) for level in range(model.codebook.levels)])
     assert float(share.min()) > 0.25 / model.codebook.levels
+
+
+@pytest.mark.parametrize("name", ["vqvae", "maskgit", "residual-vq", "fsq", "var"])
+def test_a_mean_start_draws_the_mean_of_the_data(name: str) -> None:
+    model = make(name, DIGITS, mean_start=True)
+    rows = batch(DIGITS, 32)
+    rows = rows.replaced(x=torch.full_like(rows.x, -0.8))
+    with torch.no_grad():
+        model.begin_stage(Context(0, 0.0, "codes", {}, torch.Generator().manual_seed(0)), lambda k: rows)
+        drawn = model.decode(model.encode(rows.x))  # type: ignore[attr-defined]
+    assert abs(float(drawn.mean()) + 0.8) < 0.15

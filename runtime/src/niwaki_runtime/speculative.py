@@ -95,7 +95,8 @@ def sample(
         sides = []
         for runner, one, given in ((target, sampler, rows), (draft, drafting, guided)):
             own = runner.backend()
-            asked = [own.asarray(given[name][i : i + 1]) for name in one.conditions]
+            known = {name: own.asarray(given[name][i : i + 1]) for name in one.conditions}
+            asked = one.asked(runner.callable_graphs(), known)
             called = "target" if runner is target else "draft"
             sides.append(Side(one, runner.callable_graphs(), asked, own, called))
         with target.running(), draft.running():
@@ -125,4 +126,6 @@ def _sampler(runner: Runner, program: str, overrides: dict[str, Any]) -> Autoreg
     made = found[0].override(**overrides)
     if made.beams > 1:
         raise CallError("beams search for texts and draw none: nothing can be guessed ahead")
+    if made.guidance != 1.0:
+        raise CallError("guidance reads every text twice: nothing can be guessed ahead; leave it at 1")
     return made

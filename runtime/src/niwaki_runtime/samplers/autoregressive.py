@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.asking import Asks
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.beams import search
 from niwaki_runtime.samplers.decoding import Decoded, decode, made_of
@@ -22,7 +23,7 @@ __all__ = ["Autoregressive"]
 
 @register
 @dataclass(frozen=True)
-class Autoregressive(Chooses, Sampler):
+class Autoregressive(Asks, Chooses, Sampler):
     """logits, *state = graph(token, position, *conditions, *state), once per position.
 
     A state output of its input's shape replaces it; a shorter one holds the rows that are new, and is written
@@ -53,6 +54,9 @@ class Autoregressive(Chooses, Sampler):
                  those of `graph`, token for token but for the last bits of its logits. It is called where
                  tokens are drawn by temperature alone, with neither filters nor steering; empty is never
     unroll:      tokens of one call of `ahead`
+    guidance, null, encoders: of the logits (`asking.Asks`); led networks read every sample twice, without the
+                 question, too. A prompt is a question where `null` names it: its null stands at every place
+    keep:        of every sample the last so many tokens are what is made; 0 is all of it
     """
 
     kind: ClassVar[str] = "autoregressive"
@@ -76,9 +80,16 @@ class Autoregressive(Chooses, Sampler):
     length_penalty: float = 1.0
     ahead: str = ""
     unroll: int = 1
+    guidance: float = 1.0
+    null: dict[str, int] = field(default_factory=dict)
+    encoders: dict[str, str] = field(default_factory=dict)
+    keep: int = 0
 
     def __post_init__(self) -> None:
         _ = self.choice  # refuses settings that choose no token
+        self.check_guidance()
+        if self.guidance != 1.0 and self.beams > 1:
+            raise CallError("beams are not led by guidance: set one of the two to 1")
         if not 0.0 < self.penalty < math.inf:
             raise CallError(f"the penalty of repetition must be positive, not {self.penalty}")
         if self.beams < 1 or not math.isfinite(self.length_penalty):
@@ -86,6 +97,8 @@ class Autoregressive(Chooses, Sampler):
                 "beams must be at least 1 and length_penalty finite, "
                 f"not {self.beams} and {self.length_penalty}"
             )
+        if not 0 <= self.keep <= self.length:
+            raise CallError(f"of {self.length} tokens 0 … {self.length} are kept, not {self.keep}")
         if min(self.length, self.stride, self.unroll) < 1:
             raise CallError(
                 f"length, stride and unroll must be at least 1, not {self.length}, {self.stride} and "
@@ -95,9 +108,12 @@ class Autoregressive(Chooses, Sampler):
     def to_json(self) -> dict[str, Any]:
         """Without the fields that older runtimes do not know, where they change nothing."""
         since = (
-            "stops", "alone", "min_p", "penalty", "bias", "beams", "length_penalty", "ahead", "unroll"
+            "stops", "alone", "min_p", "penalty", "bias", "beams", "length_penalty", "ahead", "unroll",
+            "guidance", "null", "encoders", "keep",
         )  # fmt: skip
-        unchanged = {f.name: f.default for f in fields(self) if f.name in since}
+        unchanged = {
+            f.name: {} if f.default is MISSING else f.default for f in fields(self) if f.name in since
+        }
         record = super().to_json().items()
         return {k: v for k, v in record if k not in unchanged or v != unchanged[k]}
 
@@ -108,7 +124,7 @@ class Autoregressive(Chooses, Sampler):
     @property
     def draws_ahead(self) -> bool:
         """Whether its settings are those that a graph can draw by."""
-        filtered = self.top_k or self.top_p < 1.0 or self.min_p
+        filtered = self.top_k or self.top_p < 1.0 or self.min_p or self.guidance != 1.0
         changed = self.penalty != 1.0 or self.bias
         return bool(self.ahead) and self.temperature > 0.0 and not (filtered or changed)
 
@@ -135,7 +151,8 @@ class Autoregressive(Chooses, Sampler):
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
-        return made_of(self.growing(graphs, noise, conditions, progress=progress), noise.backend)
+        grown = self.growing(graphs, noise, conditions, progress=progress)
+        return made_of(grown, noise.backend, self.keep)
 
     def growing(
         self,
@@ -170,7 +187,8 @@ class Autoregressive(Chooses, Sampler):
         return logits
 
     def graphs_used(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.graph, self.prefill, self.ahead) if name)
+        own = (*self.encoders.values(), self.graph, self.prefill, self.ahead)
+        return tuple(dict.fromkeys(name for name in own if name))
 
     def drawing_graphs(self) -> tuple[str, ...]:
         return (self.ahead,) if self.ahead else ()

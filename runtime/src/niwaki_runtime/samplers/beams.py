@@ -36,11 +36,10 @@ def search(
     (`early_stopping="never"` in transformers). A steer forbids tokens and leaves the others' log p.
     """
     layout = lay_out(sampler, conditions, backend, n)
+    known = sampler.asked(graphs, conditions)
     for i in range(n):
         rows = backend.asarray(np.array([i], dtype=np.int64))
-        asked = [
-            backend.namespace(a).take(a, rows, axis=0) for a in (conditions[c] for c in sampler.conditions)
-        ]
+        asked = [backend.namespace(a).take(a, rows, axis=0) for a in known]
         _Search(sampler, graphs, backend, layout, i, asked, steer).run()
         if progress:
             progress(i + 1, n)

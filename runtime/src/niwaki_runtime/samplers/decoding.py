@@ -62,8 +62,8 @@ def decode(
     steered = Steered(steer, layout, ends) if steer is not None else None
     done = steered.over.copy() if steered else np.zeros(n, dtype=bool)
     rest = np.full(n, ABSENT)  # what stands after the end of each
-    asked = [conditions[name] for name in sampler.conditions]
-    reader = Reader(sampler, graphs, asked, n, noise.backend)
+    asked = sampler.both(graphs, conditions, noise.backend)
+    reader = Reader(sampler, graphs, asked, n, noise.backend, _blank(sampler, layout))
     begun = layout.common() if sampler.prefill else 1
     now = Decoded(layout, layout.common(), steered)
     yield now
@@ -115,8 +115,18 @@ def decode(
     yield now
 
 
-def made_of(grown: Iterator[Decoded], backend: Backend) -> Array:
-    """The samples `(n, length)` on the backend, once they are whole."""
+def _blank(sampler: Autoregressive, layout: Layout) -> np.ndarray | None:
+    """What is read where nothing is asked: the null in every place of a prompt `(n, columns)`, −1 elsewhere;
+    None where the prompt is no question."""
+    if sampler.guidance == 1.0 or sampler.prompt not in sampler.null:
+        return None
+    places = np.arange(layout.read.shape[1]) - layout.led[:, None]
+    prompted = (places >= 0) & (places < layout.lengths[:, None])
+    return np.where(prompted, sampler.null[sampler.prompt], ABSENT)
+
+
+def made_of(grown: Iterator[Decoded], backend: Backend, keep: int = 0) -> Array:
+    """The samples `(n, length)` on the backend, once they are whole, or the last `keep` tokens of each."""
     for now in grown:
         made = now
-    return backend.asarray(made.layout.samples())
+    return backend.asarray(made.layout.samples()[:, -keep:])

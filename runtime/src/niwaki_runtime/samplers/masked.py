@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.samplers.asking import Asks, led
 from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.tokens import Chooses, log_probability
@@ -23,7 +24,7 @@ _HAIR = 1e-9  # of a product that is a whole number but for rounding
 
 @register
 @dataclass(frozen=True)
-class Masked(Chooses, Sampler):
+class Masked(Asks, Chooses, Sampler):
     """logits = graph(tokens, *conditions), once per step; then the places whose turn it is get their tokens.
 
     All begin as `mask`, and a token that was set stays. Which places are set in which step follows from the
@@ -47,6 +48,7 @@ class Masked(Chooses, Sampler):
     temperature, top_k, top_p, min_p: of the choice of a token (`tokens.Choice`)
     prompt:     name of the condition that gives tokens at any places: `(n, length)`, −1 where one is to be
                 made
+    guidance, null, encoders: of the logits (`asking.Asks`)
     """
 
     kind: ClassVar[str] = "masked"
@@ -64,9 +66,13 @@ class Masked(Chooses, Sampler):
     top_p: float = 1.0
     min_p: float = 0.0
     prompt: str = ""
+    guidance: float = 1.0
+    null: dict[str, int] = field(default_factory=dict)
+    encoders: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _ = self.choice  # refuses settings that choose no token
+        self.check_guidance()
         if self.length < 1 or self.steps < 1:
             raise CallError(f"length and steps must be at least 1, not {self.length} and {self.steps}")
         if self.order not in ("independent", "random", "halton", "confidence"):
@@ -79,6 +85,12 @@ class Masked(Chooses, Sampler):
             raise CallError(f"a grid of {self.grid} has not the {self.length} places of the order 'halton'")
         if not 0.0 <= self.spread < math.inf:
             raise CallError(f"the spread of confidences must not be negative, nor without end: {self.spread}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Without the fields that older runtimes do not know, where they change nothing."""
+        unchanged = {"guidance": 1.0, "null": {}, "encoders": {}}
+        record = super().to_json().items()
+        return {k: v for k, v in record if k not in unchanged or v != unchanged[k]}
 
     def shares(self) -> np.ndarray:
         """Share of the places that is masked after 0 … steps steps: `(steps + 1,)`, from 1 down to 0."""
@@ -97,7 +109,7 @@ class Masked(Chooses, Sampler):
         progress: Callable[[int, int], None] | None = None,
     ) -> Array:
         graph, backend = graphs[self.graph], noise.backend
-        asked = [conditions[name] for name in self.conditions]
+        asked = self.both(graphs, conditions, backend)
         tokens = self._given(conditions, backend, noise.n)
         open_ = tokens == UNKNOWN
         tokens[open_] = self.mask
@@ -107,8 +119,7 @@ class Masked(Chooses, Sampler):
         for step in range(self.steps):
             due = open_ & (turn == step if turn is not None else more[:, step, None])
             if due.any():
-                out = graph(backend.asarray(tokens.copy()), *asked)
-                logits = backend.numpy(outputs(out)[0])
+                logits = self._said(graph, tokens, asked, backend)
                 # A place that is set once needs one number, whatever the step.
                 u = noise.uniform(self.length, draw=0 if turn is not None else step)
                 made = np.zeros_like(tokens)
@@ -120,6 +131,12 @@ class Masked(Chooses, Sampler):
             if progress:
                 progress(step + 1, self.steps)
         return backend.asarray(tokens)
+
+    def _said(self, graph: Runner, tokens: np.ndarray, asked: list[Array], backend: Backend) -> np.ndarray:
+        """Logits `(n, length, V)` of all places, led where the sampler has guidance."""
+        rows = tokens.copy() if self.guidance == 1.0 else np.concatenate([tokens, tokens])
+        logits = backend.numpy(outputs(graph(backend.asarray(rows), *asked))[0])
+        return logits if self.guidance == 1.0 else led(logits, self.guidance)
 
     def _given(self, conditions: Mapping[str, Array], backend: Backend, n: int) -> np.ndarray:
         """What is known beforehand `(n, length)` int64, −1 elsewhere."""
@@ -162,7 +179,7 @@ class Masked(Chooses, Sampler):
         return open_ & (rank < (open_.sum(1) - left[:, step + 1])[:, None])
 
     def graphs_used(self) -> tuple[str, ...]:
-        return (self.graph,)
+        return (*dict.fromkeys((*self.encoders.values(), self.graph)),)
 
     def conditions_used(self) -> tuple[str, ...]:
         return (*self.conditions, self.prompt) if self.prompt else self.conditions

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from niwaki_runtime.samplers.asking import led
 from niwaki_runtime.samplers.backend import outputs
 from niwaki_runtime.samplers.base import Array, Backend, Runner, State
 
@@ -19,7 +20,10 @@ __all__ = ["Reader", "carry", "teacher_forced"]
 class Reader:
     """The networks of an autoregressive sampler, with what they remember of n samples.
 
-    asked: the conditions, in the order of the graphs' inputs, one row per sample
+    asked: the conditions, in the order of the graphs' inputs, one row per sample, or two where the sampler
+           has guidance (`Asks.both`)
+    blank: with guidance, tokens `(n, columns)` that are read in the place of the others where nothing is
+           asked; −1 for those that stay
     """
 
     def __init__(
@@ -29,13 +33,16 @@ class Reader:
         asked: Sequence[Array],
         n: int,
         backend: Backend,
+        blank: np.ndarray | None = None,
     ) -> None:
-        self._backend, self._asked = backend, list(asked)
+        self._backend, self._blank, self._asked = backend, blank, list(asked)
         self._one = graphs[sampler.graph]
         self._many = graphs[sampler.prefill] if sampler.prefill else None
         self._ahead = graphs[sampler.ahead] if sampler.draws_ahead else None
         self._stride, self._length = sampler.stride, sampler.length
         self._declared = (self._one if self._many is None else self._many).state
+        self._guidance = sampler.guidance
+        n *= 1 if self._guidance == 1.0 else 2
         self._state = [backend.asarray(s.zeros(n)) for s in self._declared]
 
     def step(self, token: np.ndarray, at: int) -> np.ndarray:
@@ -98,12 +105,25 @@ class Reader:
         ]
         self._asked = [self._backend.namespace(a).take(a, wanted, axis=0) for a in self._asked]
 
+    def _unasked(self, tokens: np.ndarray, at: int) -> np.ndarray:
+        """The tokens `(n,)` or `(n, t)` from a place on as they are read where nothing is asked."""
+        if self._blank is None:
+            return tokens
+        blank = self._blank[:, at : at + (tokens.shape[1] if tokens.ndim == 2 else 1)]
+        if tokens.ndim == 1:
+            return np.where(blank[:, 0] < 0, tokens, blank[:, 0]) if blank.shape[1] else tokens
+        found = tokens.copy()
+        found[:, : blank.shape[1]] = np.where(blank < 0, tokens[:, : blank.shape[1]], blank)
+        return found
+
     def _call(self, graph: Runner, tokens: np.ndarray, at: int, *further: Array) -> Array:
         place = self._backend.asarray(np.array([at], dtype=np.int64))
+        if self._guidance != 1.0:
+            tokens = np.concatenate([tokens, self._unasked(tokens, at)])
         out = graph(self._backend.asarray(tokens), place, *further, *self._asked, *self._state)
         said, *news = outputs(out)
         self._state = carry(self._state, news, graph.state, at)
-        return said
+        return said if self._guidance == 1.0 else led(said, self._guidance)
 
 
 def carry(
@@ -137,7 +157,8 @@ def teacher_forced(
     It is what two networks are compared by where one flipped token would end the pairing of their samples.
     Uses the `prefill` graph where the sampler names one, else the decoding graph token by token.
     """
-    asked = [(conditions or {})[name] for name in sampler.conditions]
+    sampler = sampler.override(guidance=1.0)  # which is a choice of who draws
+    asked = sampler.asked(graphs, conditions or {})
     fed = np.concatenate([np.full((len(x), 1), sampler.first), x[:, :-1]], axis=1).astype(np.int64)
     reader = Reader(sampler, graphs, asked, len(x), backend)
     parts = [backend.numpy(rows)[:, :used] for rows, used in reader.strides(fed)]

@@ -70,13 +70,7 @@ class DiT(nn.Module):
         cls, config: DenoiserConfig, settings: DiTConfig, asked: ConditionSpec, blank: int | None
     ) -> TextEncoder:
         s = settings
-        if s.text_depth and s.text_width % (2 * s.text_heads):
-            raise CallError(
-                f"a text_width of {s.text_width} does not give {s.text_heads} heads of an even width each"
-            )
-        beyond = int(asked.null == asked.size)
-        length = None if blank is None else asked.shape[0]
-        return TextEncoder(asked.size + beyond, length, s.text_width, s.text_depth, s.text_heads)
+        return TextEncoder.of(asked, blank, s.text_width, s.text_depth, s.text_heads)
 
     @classmethod
     def for_task(cls, config: DenoiserConfig, settings: DiTConfig, task: Task) -> Self:

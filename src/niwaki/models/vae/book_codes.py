@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -45,6 +45,7 @@ class BookCodes(CodedSamples):
     """
 
     config: BookCodesConfig
+    takes_texts: ClassVar[bool] = True
 
     def make_codebook(self) -> Codebook | ResidualCodebook:
         c = self.config
@@ -55,14 +56,19 @@ class BookCodes(CodedSamples):
 
     def make_prior(self) -> CodePrior | MaskedPrior:
         c = self.config
-        sizes = {
-            "width": c.prior_width, "heads": c.prior_heads, "layers": c.prior_layers
-        }  # fmt: skip
         if c.prior == "causal":
             books = c.books if c.prior_by_book else 1
-            return CodePrior(c.codes, self.length, self.classes, books, dropout=c.prior_dropout, **sizes)
+            return CodePrior(c.codes, self.length, self.numbers, books, **self.prior_settings())
         grid = (self.grid[0], self.length // self.grid[0])  # the books of a place beside each other
-        return MaskedPrior(c.codes, grid, self.classes, dropout=c.prior_dropout, steps=c.prior_steps, **sizes)
+        return MaskedPrior(c.codes, grid, self.numbers, steps=c.prior_steps, **self.prior_settings())
+
+    def prior_settings(self) -> dict[str, Any]:
+        """What priors of both kinds are made with."""
+        c = self.config
+        return {
+            "width": c.prior_width, "heads": c.prior_heads, "layers": c.prior_layers,
+            "dropout": c.prior_dropout, "texts": self.encoded_shapes(),
+        }  # fmt: skip
 
     @property
     def length(self) -> int:

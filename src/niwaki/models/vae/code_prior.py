@@ -5,11 +5,15 @@ Priors of codes answer to `loss`, `graph`, `writing` and `coding`; another is `m
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import Graph, Port, State, View
+from niwaki.models.vae.asked_prior import AskedPrior
 from niwaki.nn.layers.dropout import Dropout
 from niwaki_runtime.samplers import Autoregressive, DirectCoding
 
@@ -59,32 +63,33 @@ class _Block(nn.Module):
         return self._feed_forward(x + self.out(mixed.transpose(1, 2).flatten(2))), new_k, new_v
 
 
-class CodePrior(nn.Module):
-    """p(codes | class) = Π p(code i | codes before it, class).
+class CodePrior(AskedPrior):
+    """p(codes | asked) = Π p(code i | codes before it, asked).
 
-    codes:   how many there are; the number `codes` itself stands before the first one
+    codes:   how many there are; the number `codes` itself stands before the first one (`first`)
     length:  codes of a sample
-    classes: 0 without them
+    classes, texts: as of `AskedPrior`
     books:   whose codes follow each other in turn, where those of each have vectors and logits of their own
     """
 
     def __init__(
         self, codes: int, length: int, classes: int, books: int = 1, *,
-        width: int, heads: int, layers: int, dropout: float,
+        width: int, heads: int, layers: int, dropout: float, texts: Sequence[tuple[int, ...]] = (),
     ) -> None:  # fmt: skip
         super().__init__()
-        self.codes, self.length, self.classes, self.books = codes, length, classes, books
+        self.codes, self.first, self.length, self.books = codes, codes, length, books
         self.token = nn.Embedding(books * codes + 1, width)
         self.place = self.make_places(width)
-        self.embed = nn.Embedding(classes, width) if classes else None
+        self.prepare_label(classes, width)
         for table in (self.token, *self.place.modules(), self.embed):
             if isinstance(table, nn.Embedding):
                 nn.init.normal_(table.weight, std=0.5)
         self.drop = Dropout(dropout)
         self.blocks = nn.ModuleList(_Block(width, heads, dropout) for _ in range(layers))
         self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, books * codes)
+        self.prepare_texts(texts, width, heads, layers)
 
-    def _told(self, numbers: Tensor, at: Tensor) -> Tensor:
+    def _fed(self, numbers: Tensor, at: Tensor) -> Tensor:
         """Vectors of the numbers that are read at the places `at`: those of the code before each of them."""
         # At the first place stands the number `codes`, in the row after those of the last book.
         return self.token(
@@ -95,58 +100,58 @@ class CodePrior(nn.Module):
         """Vectors of places: their numbers `(t,)` → `(t, width)`."""
         return nn.Embedding(self.length, width)
 
-    def forward(self, numbers: Tensor, y: Tensor | None = None) -> Tensor:
+    def forward(self, numbers: Tensor, *asked: Tensor) -> Tensor:
         """Codes `(n, length)` → logits of each given those before it `(n, length, codes)`."""
-        fed = F.pad(numbers[:, :-1], (1, 0), value=self.codes)
+        fed = F.pad(numbers[:, :-1], (1, 0), value=self.first)
         at = torch.arange(self.length, device=fed.device)
-        x = self._told(fed, at) + self.place(at)
-        if self.embed is not None:
-            x = x + self.embed(y)[:, None]
-        x = self.drop(x)
-        for block in self.blocks:
-            x = block(x)
-        logits: Tensor = self.head(self.norm(x))
+        added, words = self.told(asked)
+        x = self.drop(self._fed(fed, at) + self.place(at) + added)
+        for i, block in enumerate(self.blocks):
+            x = block(self.look_up(x, i, words))
+        return self._said(self.head(self.norm(x)), at)
+
+    def _said(self, logits: Tensor, at: Tensor) -> Tensor:
+        """Of what the head says `(n, t, all)` the logits of what may stand at the places `at` `(t,)`."""
         if self.books == 1:
             return logits
-        own = logits.unflatten(-1, (self.books, self.codes)).unflatten(1, (-1, self.books))
+        own = logits.unflatten(-1, (self.books, self.codes))
+        if len(at) == 1:
+            return own.index_select(2, at % self.books)[:, :, 0]
+        own = own.unflatten(1, (-1, self.books))
         return own.diagonal(dim1=2, dim2=3).movedim(-1, 2).flatten(1, 2)
 
-    def loss(self, numbers: Tensor, y: Tensor | None, rng: torch.Generator) -> dict[str, Tensor]:
+    def loss(self, numbers: Tensor, asked: Sequence[Tensor], rng: torch.Generator) -> dict[str, Tensor]:
         """Cross-entropy of codes `(n, length)`, in nats per code."""
-        logits = self(numbers, y)
+        logits = self(numbers, *asked)
         return {"nll": F.cross_entropy(logits.float().flatten(0, 1), numbers.flatten())}
 
-    def writing(self, conditions: tuple[str, ...]) -> Autoregressive:
-        """Codes, one after another, by the graph `prior`."""
-        return Autoregressive(length=self.length, first=self.codes, graph="prior", conditions=conditions)
+    def writing(self, asking: Mapping[str, Any]) -> Autoregressive:
+        """Codes, one after another, by the graph `prior`; asking: fields of the sampler (`Asked.asking`)."""
+        return Autoregressive(length=self.length, first=self.first, graph="prior", **asking)
 
-    def coding(self, conditions: tuple[str, ...]) -> DirectCoding | None:
-        """How images are coded by what it says of their codes."""
-        return DirectCoding.of(self.writing(conditions), read="encoder", draw="decoder")
+    def coding(self, asking: Mapping[str, Any]) -> DirectCoding | None:
+        """How images are coded by what it says of their codes; None where it is asked by captions."""
+        return None if self.texts else DirectCoding.of(self.writing(asking), read="encoder", draw="decoder")
 
     def step(self, token: Tensor, at: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        """token `(n,)`, its place `(1,)`, the class if there is one, caches → logits `(n, codes)`, rows."""
-        x = (self._told(token, at) + self.place(at))[:, None]
-        caches = rest
-        if self.embed is not None:
-            x, caches = x + self.embed(rest[0])[:, None], rest[1:]
+        """token `(n,)`, its place `(1,)`, what is asked, caches → logits `(n, codes)`, rows."""
+        asked, caches = rest[: self.questions], rest[self.questions :]
+        added, words = self.told(asked)
+        x = (self._fed(token, at) + self.place(at))[:, None] + added
         rows: list[Tensor] = []
-        for block, k, v in zip(self.blocks, caches[::2], caches[1::2], strict=True):
-            x, new_k, new_v = block.step(x, at, k, v)  # type: ignore[operator]
+        for i, block in enumerate(self.blocks):
+            x = self.look_up(x, i, words)
+            x, new_k, new_v = block.step(x, at, caches[2 * i], caches[2 * i + 1])  # type: ignore[operator]
             rows += [new_k, new_v]
-        logits = self.head(self.norm(x))[:, 0]
-        if self.books > 1:
-            logits = logits.unflatten(-1, (self.books, self.codes)).index_select(1, at % self.books)[:, 0]
-        return (logits, *rows)
+        return (self._said(self.head(self.norm(x)), at)[:, 0], *rows)
 
-    def graph(self) -> Graph:
+    def graph(self, asked: Sequence[Port]) -> Graph:
         """One step, its caches as state."""
         ports = [
-            Port("token", (1,), "int64", high=self.codes),
+            Port("token", (1,), "int64", high=self.first),
             Port("position", (1,), "int64", batch_axis=None, high=self.length),
+            *asked,
         ]
-        if self.classes:
-            ports.append(Port("class", (1,), "int64", high=self.classes))
         state = []
         for i, block in enumerate(self.blocks):
             for name, layer in (("k", block.k), ("v", block.v)):

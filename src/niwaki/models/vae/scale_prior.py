@@ -3,6 +3,9 @@ al. 2024, "VAR", Section 3.2)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -93,9 +96,10 @@ class ScalePrior(nn.Module):
                 state.append(State(f"{letter}_{i}", f"{letter}_{i}_new", shape))
         return tuple(state)
 
-    def writing(self, conditions: tuple[str, ...]) -> NextScale:
-        """Codes of one scale after the other, by the graph `prior`."""
-        return NextScale(tuple(int(count) for count in self.counts), "prior", conditions)
+    def writing(self, asking: Mapping[str, Any]) -> NextScale:
+        """Codes of one scale after the other, by the graph `prior`; asking: of which it takes the names of
+        its conditions."""
+        return NextScale(tuple(int(count) for count in self.counts), "prior", asking["conditions"])
 
-    def coding(self, conditions: tuple[str, ...]) -> None:
+    def coding(self, asking: Mapping[str, Any]) -> None:
         """None: it says a whole scale at once."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -73,10 +74,10 @@ class Var(CodedImages):
         e = self.codebook.look_up(codes, scales)
         return self._draw(e.reshape(codes.shape[0], *self.grid, self.config.dim))
 
-    def prior_loss(self, numbers: Tensor, y: Tensor | None, rng: torch.Generator) -> dict[str, Tensor]:
+    def prior_loss(self, numbers: Tensor, asked: Sequence[Tensor], rng: torch.Generator) -> dict[str, Tensor]:
         with torch.no_grad():
             told = self.codebook.told(numbers)
-        return self.prior.loss(told, numbers, y)
+        return self.prior.loss(told, numbers, asked[0] if asked else None)
 
     def next_scale(self, codes: Tensor, scale: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Codes `(n, length)` of the scales before `scale` `(1,)`, whatever stands behind them; the class, if
@@ -91,6 +92,5 @@ class Var(CodedImages):
             Port("codes", (1, self.length), "int64", high=self.config.codes),
             Port("scale", (1,), "int64", batch_axis=None, high=len(self.codebook.sizes)),
         ]
-        if self.classes:
-            ports.append(Port("class", (1,), "int64", high=self.classes))
+        ports += self.condition_ports()
         return Graph("next_scale", View(self, "next_scale"), tuple(ports), ("logits",), self.prior.carried())

@@ -42,6 +42,29 @@ register_preset(
 )
 
 
+register_preset(
+    "dalle",
+    "vqvae",
+    "DALL·E (Ramesh et al. 2021): a caption, then the codes of a picture, one after another",
+    codebook="averaged",
+    mean_start=True,
+    text_width=64,
+    conditioning={"drop": 0.1},
+)
+
+register_preset(
+    "muse",
+    "vqvae",
+    "Muse (Chang et al. 2023): MaskGIT from a caption, several codes in each of twelve steps",
+    codebook="averaged",
+    mean_start=True,
+    prior="masked",
+    prior_steps=12,
+    text_width=64,
+    conditioning={"drop": 0.1},
+)
+
+
 @register("vqvae")
 class VqVae(BookCodes, CodedImages):
     """Each place of the grid is said by a code, or by one of each of several books.

@@ -3,20 +3,18 @@ Abbeel & Srinivas 2021, "VideoGPT")."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
 from niwaki.core.contract import (
     Batch,
     CallError,
     ConditionSpec,
-    Context,
     DataSpec,
     Graph,
     Port,
@@ -32,24 +30,22 @@ from niwaki.models.vae.masked_prior import MaskedPrior
 from niwaki.models.vae.vqvae import VqVae, VqVaeConfig
 from niwaki.models.video.clip_prior import ClipPrior
 from niwaki.models.video.past import PAST, frame_shape, past_frames
-from niwaki.nn.layers.images import to_signed
 from niwaki_runtime.samplers import Cascade, OneShot
 from niwaki_runtime.samplers.prompts import ABSENT
 
 __all__ = ["VideoGpt", "VideoGptConfig"]
 
-_FAINT = 0.1  # of the last layer's fresh weights
-_BOUND = 0.9  # of the mean that the decoder begins with, in −1 … 1
-
 
 class VideoGptConfig(VqVaeConfig):
     """
     codebook:     as in `VqVaeConfig`; of running means unless said otherwise
+    mean_start:   as in `VqVaeConfig`; true, for clips are mostly ground
     other settings: as in `VqVaeConfig`, of frames; `prior_steps` are those of a whole clip
     """
 
     codebook: Kind = "averaged"
     codes: int = Field(128, ge=2)
+    mean_start: bool = Field(True, exclude_if=lambda value: value)
 
 
 register_preset(
@@ -78,10 +74,6 @@ class VideoGpt(VqVae):
     def __init__(self, config: VideoGptConfig, spec: DataSpec) -> None:
         self.past = past_frames(spec, config.conditioning)
         super().__init__(config, spec)
-        for layer in (*self.encoder.modules(), *self.decoder.modules()):
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
         channels, height, width = frame_shape(spec, self.past, self.name)
@@ -105,32 +97,15 @@ class VideoGpt(VqVae):
         return self.frames * self.each
 
     def make_prior(self) -> CodePrior | MaskedPrior:
-        c = self.config
-        sizes = {"width": c.prior_width, "heads": c.prior_heads, "layers": c.prior_layers}
+        c, sizes = self.config, self.prior_settings()
         if c.prior == "causal":
-            return ClipPrior(
-                c.codes, self.frames, self.each, self.classes, dropout=c.prior_dropout, **sizes
-            )  # fmt: skip
+            return ClipPrior(c.codes, self.frames, self.each, self.numbers, **sizes)
         rows = self.frames * self.grid[0]
-        return MaskedPrior(
-            c.codes, (rows, self.length // rows), self.classes, dropout=c.prior_dropout,
-            steps=c.prior_steps, **sizes,
-        )  # fmt: skip
+        grid = (rows, self.length // rows)
+        return MaskedPrior(c.codes, grid, self.numbers, steps=c.prior_steps, **sizes)
 
     def whole(self, batch: Batch) -> Tensor:
         return torch.cat((batch[PAST], batch.x), 1) if self.past else batch.x
-
-    def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
-        """The decoder begins with the mean of the first batches. Most of a clip may be dark ground: steps
-        that all say "darker" would end where the bound of the output has no slope, and stay there."""
-        if ctx.stage == "codes":
-            mean = torch.cat([self.whole(batches(k)) for k in range(self.config.batches)]).mean((0, 1, 3, 4))
-            last = self.decoder[-2]
-            assert isinstance(last, nn.Conv2d)
-            assert last.bias is not None
-            last.weight.mul_(_FAINT)
-            last.bias.copy_(torch.atanh(to_signed(mean, self.spec).clamp(-_BOUND, _BOUND)))
-        super().begin_stage(ctx, batches)
 
     def features(self, x: Tensor) -> Tensor:
         """x `(n, F, C, H, W)` → what codes are searched for `(n, F, h, w, dim)`."""
@@ -166,7 +141,7 @@ class VideoGpt(VqVae):
         if not self.past:
             return found
         read, draw = OneShot(None, "reader", (PAST,)), OneShot(None, "decoder", ("codes",))
-        writing = replace(self.prior.writing(tuple(self.conditions)), prompt="prompt")
+        writing = replace(self.prior.writing(self.asking()), prompt="prompt")
         after = Cascade((read, writing, draw), ("prompt", "codes")).override(**self.config.sampling)
         codes = ValueSpec("vector", (self.length - self.past * self.each,), "T", Tokens(self.config.codes))
         return {

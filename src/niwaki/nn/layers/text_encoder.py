@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 import torch
 from torch import Tensor, nn
 
+from niwaki.core.contract import CallError, ConditionSpec
 from niwaki.nn.layers.causal import BlockStyle, CausalBlock
 
 __all__ = ["TextEncoder"]
@@ -22,6 +25,18 @@ class TextEncoder(nn.Module):
     length:     of a caption; None for one label, which is a caption of one token
     depth:      blocks; with 0 each token says the same wherever it stands, and whatever stands beside it
     """
+
+    @classmethod
+    def of(cls, asked: ConditionSpec, blank: int | None, width: int, depth: int, heads: int) -> Self:
+        """Of a condition, tokens or a label.
+
+        blank: the token that stands for nothing, of a text; None for a label
+        Raises CallError where heads do not fit.
+        """
+        if depth and width % (2 * heads):
+            raise CallError(f"a text_width of {width} does not give {heads} heads of an even width each")
+        beyond = int(asked.null == asked.size)
+        return cls(asked.size + beyond, None if blank is None else asked.shape[0], width, depth, heads)
 
     def __init__(self, vocabulary: int, length: int | None, width: int, depth: int, heads: int) -> None:
         super().__init__()
