@@ -52,5 +52,5 @@ def _seconds(subject: Subject, size: int) -> float:
 
     heard = Subject(subject.make, subject.split, subject.config, subject.seed, mark)
     stages = tuple(s.model_copy(update={"batch": size, "accumulate": 1}) for s in subject.config.stages)
-    train_few(heard, _STEPS + _WARM, batch=size, accumulate=1, **({"stages": stages} if stages else {}))
+    train_few(heard, _STEPS + _WARM, batch=size, accumulate=1, stages=stages)
     return (marks[-1] - marks[_WARM - 1]) / (len(marks) - _WARM)

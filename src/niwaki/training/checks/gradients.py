@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -82,7 +83,7 @@ def _named(
 def _told(found: dict[str, float], weights: dict[str, float]) -> Looked:
     broken = tuple(name for name, size in found.items() if math.isnan(size))
     still = tuple(name for name, size in found.items() if size == 0.0)
-    figures = {"parameters": len(found), "without": len(still), "norm": _norm(found)}
+    figures: dict[str, Any] = {"parameters": len(found), "without": len(still), "norm": _norm(found)}
     if broken:
         text = f"gradients of {len(broken)} of {len(found)} tensors are not finite"
         return Looked.one("error", "gradients", text, broken, **figures)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+from typing import Any
 
 import torch
 
@@ -48,7 +49,7 @@ class Overfit(Check):
         first, last = losses[:_EDGE], losses[-_EDGE:]
         before, after = statistics.mean(first), statistics.mean(last)
         noise = (statistics.variance(last) / _EDGE + statistics.variance(losses[:3]) / 3) ** 0.5
-        figures = {"before": before, "after": after, "losses": losses}
+        figures: dict[str, Any] = {"before": before, "after": after, "losses": losses}
         said = (
             f"{_STEPS} steps on one batch of {min(size, len(subject.split))}: loss {before:.4g} → {after:.4g}"
         )

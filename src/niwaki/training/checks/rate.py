@@ -3,6 +3,8 @@ too small to far too large, and the loss says where it is right."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from niwaki.training.checks.base import CHECKS, Check, Looked, Subject
@@ -53,7 +55,7 @@ def find_rate(factors: np.ndarray, losses: np.ndarray) -> tuple[float, float | N
     return float(factors[max(steepest - lag, 0)]), edge
 
 
-def _times(config: TrainConfig, factor: float) -> dict[str, object]:
+def _times(config: TrainConfig, factor: float) -> dict[str, Any]:
     """All rates of a training, times a factor."""
     rate = (
         {n: r * factor for n, r in config.lr.items()} if isinstance(config.lr, dict) else config.lr * factor
@@ -77,7 +79,7 @@ class Rate(Check):
             text = "the learning rate is not looked for: no loss of this model measures it alone"
             return Looked.one("note", "learning rate", text)
         factors = _LOW * (_HIGH / _LOW) ** (np.arange(_STEPS) / _STEPS)
-        rising = {"schedule": {"name": "range", "start": _LOW / _HIGH}, "warmup": 0}
+        rising: dict[str, Any] = {"schedule": {"name": "range", "start": _LOW / _HIGH}, "warmup": 0}
         losses = np.array(train_few(subject, _STEPS, **rising, **_times(subject.config, _HIGH)))
         found = find_rate(factors[: len(losses)], losses)
         figures = {"factors": factors[: len(losses)].tolist(), "losses": losses.tolist()}
