@@ -31,10 +31,11 @@ def guided_output(
     guide = graphs[sampler.guide] if sampler.guide else graph
 
     def encode(values: Mapping[str, Array]) -> list[Array]:
-        return [
-            graphs[sampler.encoders[name]](values[name]) if name in sampler.encoders else values[name]
-            for name in sampler.conditions
-        ]
+        found: list[Array] = []
+        for name in sampler.conditions:
+            encoder = sampler.encoders.get(name)
+            found += outputs(values[name] if encoder is None else graphs[encoder](values[name]))
+        return found
 
     def clock(t: float, rows: int) -> Array:
         return backend.asarray(np.full(rows, t, dtype=np.float32))
