@@ -13,6 +13,7 @@ from niwaki.adapters.diffusers.config import PipelineConfig
 from niwaki.adapters.diffusers.first_call import call_once
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.kinds import KINDS
+from niwaki.adapters.diffusers.lora import Lora, merge_loras
 from niwaki.adapters.diffusers.lost import refuse_settings
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
 from niwaki.core.contract import CallError, DataSpec, nearest
@@ -35,6 +36,7 @@ def adapt_pipeline(
     solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc"] | None = None,
     captions: Sequence[str] = (),
     length: int | None = None,
+    lora: str | Path | Sequence[str | Path] = (),
     spec: DataSpec | None = None,
 ) -> AdaptedPipeline:
     """Make a model of niwaki out of a diffusers pipeline: DDPM, DDIM, Stable Diffusion (XL, 3) or DiT.
@@ -47,6 +49,8 @@ def adapt_pipeline(
     captions: prompt of each class in turn: a text-to-image model is then asked for classes, as data with
               labels need it; without them it is asked by `prompt`
     length:   tokens of a prompt for T5, in pipelines that have one; None is what they do (256)
+    lora:     files of LoRA weights (safetensors of diffusers or peft), or their folders, merged one after the
+              other; `path:0.8` adds 0.8 times what it says
     spec:     of the data that its images answer to (`dataset.spec`): grey levels and class names
     Sampling is that of the pipeline with the same noise, up to rounding; images are in −1 … 1, not clipped.
     Every network is built again from its settings and compared once, in float32, with the one given, as its
@@ -58,7 +62,9 @@ def adapt_pipeline(
     >>> adapt_pipeline("runs/ddpm-folder", steps=20).sample(4, seed=0).shape  # doctest: +SKIP
     torch.Size([4, 3, 32, 32])
     """
-    parts = _parts(source)
+    given = (lora,) if isinstance(lora, str | Path) else lora
+    loras = [Lora.of(one) for one in given]
+    parts = merge_loras(_parts(source), loras)
     if captions and not KINDS[parts.pipeline].texts:
         raise CallError("captions are for pipelines with a text encoder, and this one has none")
     if any(not isinstance(c, str) or not c.strip() for c in captions):

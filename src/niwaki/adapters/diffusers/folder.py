@@ -35,6 +35,7 @@ class Parts:
     """A pipeline taken apart: its class, its components, and the networks' weights by component.
 
     words:     its tokenizers, by their names in the pipeline
+    borrowed:  whether the networks are somebody else's and have to stay as they are
     said:      settings of the pipeline itself
     originals: the networks as their own library has them; tokenizers: the tokenizers so
     """
@@ -47,6 +48,7 @@ class Parts:
     weights: dict[str, dict[str, Tensor]]
     originals: dict[str, nn.Module] = field(repr=False)
     tokenizers: dict[str, Any] = field(repr=False)
+    borrowed: bool = False
 
 
 def is_pipeline(path: str | Path) -> bool:
@@ -141,6 +143,7 @@ def read_pipeline(pipeline: Any) -> Parts:
         {name: network.state_dict() for name, network in originals.items()},
         originals,
         tokenizers,
+        borrowed=True,
     )
     _refuse_missing(parts, "the pipeline")
     return parts

@@ -3,7 +3,7 @@ change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
@@ -121,7 +121,7 @@ class Denoiser(nn.Module):
 
     time_ids: Tensor
 
-    def __init__(self, kind: str, network: nn.Module, size: tuple[int, int] = (0, 0)) -> None:
+    def __init__(self, kind: str, network: nn.Module, size: Sequence[int] = (0, 0)) -> None:
         super().__init__()
         self.kind, self.network = kind, network
         # What XL's pipeline tells unless asked otherwise: the original size, no crop, the size wanted.

@@ -56,7 +56,7 @@ class AdaptedPipeline(GenerativeModel):
         self.config, self.spec = config, spec
         component = config.networks[config.denoiser]
         settings = component.settings
-        self.denoiser = Denoiser(component.kind, build(component), tuple(spec.shape[1:3]))
+        self.denoiser = Denoiser(component.kind, build(component), spec.shape[1:3])
         self.text: TextEncoder | None = None
         self.decoder: Decoder | None = None
         self.conditions: dict[str, ConditionSpec] = {}

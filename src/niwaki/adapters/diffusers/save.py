@@ -50,7 +50,7 @@ def save_pipeline(model: AdaptedPipeline, directory: Path | str) -> Path:
     for name in model.config.kind.optional:
         if name not in fresh:
             index |= {name: [None, None], name.replace("text_encoder", "tokenizer"): [None, None]}
-    index |= model.config.kind.silent | model.config.said
+    index |= {**model.config.kind.silent, **model.config.said}
     with atomic_directory(directory) as place, quiet():
         for name, network in fresh.items():
             network.save_pretrained(place / name, safe_serialization=True)  # type: ignore[operator]
