@@ -139,6 +139,25 @@ def test_a_pipelines_folder_is_sampled_and_exported_and_refused_where_it_must(
     assert (asked[0] != asked[1]).any()
     code, _, error = niwaki("sample", "folder", "--weights", "w.safetensors")
     assert (code, "has its weights inside" in error) == (2, True)
+    lora = {
+        f"unet.conv_in.lora_{m}.weight": torch.ones(s) for m, s in (("A", (1, 4, 3, 3)), ("B", (8, 1, 1, 1)))
+    }
+    save_file(lora, tmp_path / "lora.safetensors")
+    words = ("sample", "folder", "model.steps=2", "-c", "a three", "-n", 1)
+    for name, more in (
+        ("plain", ()),
+        ("none", ("--lora", "lora.safetensors:0")),
+        ("some", ("--lora", "lora.safetensors", "--lora", "lora.safetensors:0.5")),
+    ):
+        code, _, error = niwaki(*words, *more, "--out", f"{name}.npz")
+        assert code == 0, error
+    plain, none, some = (np.load(tmp_path / f"{name}.npz")["x"] for name in ("plain", "none", "some"))
+    assert (plain == none).all()
+    assert (plain != some).any()
+    code, _, error = niwaki("sample", "outside:make", "--weights", "random", "--lora", "lora.safetensors")
+    assert "a module has no setting 'model.lora'" in error
+    code, _, error = niwaki("export", "nowhere", "--lora", "lora.safetensors")
+    assert "--lora is for" in error
     code, _, error = niwaki("sample", "folder", "model.stepz=2")
     assert "a pipeline has no setting 'model.stepz'; did you mean 'steps'?" in error
 

@@ -40,6 +40,12 @@ KINDS: dict[str, Callable[[Path], AdaptedPipeline]] = {
     "text": lambda path: adapt_pipeline(
         pipelines.text_to_image(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS
     ),
+    "two texts": lambda path: adapt_pipeline(
+        pipelines.xl(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS
+    ),
+    "three texts": lambda path: adapt_pipeline(
+        pipelines.sd3(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS, length=12
+    ),
     "classes": lambda path: adapt_pipeline(pipelines.dit(10, gentle()), steps=STEPS),
 }
 WHOLE: list[dict[str, Any]] = [
@@ -98,7 +104,7 @@ def test_packed_in_the_end(digits: Dataset, tmp_path: Path) -> None:
     np.testing.assert_array_equal(after.sample(2, seed=1), before.sample(2, seed=1))
 
 
-@pytest.mark.parametrize("kind", ["text", "classes"])
+@pytest.mark.parametrize("kind", ["text", "two texts", "three texts", "classes"])
 @pytest.mark.parametrize("method", ["progressive", "consistency"])
 def test_fewer_steps_on_latents(kind: str, method: str, digits: Dataset, tmp_path: Path) -> None:
     model = KINDS[kind](tmp_path / "words")

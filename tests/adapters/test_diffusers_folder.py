@@ -144,6 +144,6 @@ def test_what_is_no_pipeline_is_said(folder: Path, tmp_path: Path) -> None:
         adapt_pipeline(folder, spec=DataSpec.of("image", (3, 8, 8)))
     with pytest.raises(CallError, match="not asked by prompts"):
         adapt_pipeline(folder, steps=1).sample(1, seed=0, condition="a three")
-    edited(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")
-    with pytest.raises(CallError, match="no adapter for the pipeline 'StableDiffusionXLPipeline'"):
+    edited(folder / "model_index.json", _class_name="KandinskyPipeline")
+    with pytest.raises(CallError, match="no adapter for the pipeline 'KandinskyPipeline'"):
         adapt_pipeline(folder)

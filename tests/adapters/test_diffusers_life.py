@@ -33,6 +33,12 @@ KINDS: dict[str, Callable[[Path], AdaptedPipeline]] = {
         pipelines.text_to_image(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS
     ),
     "prompts": lambda path: adapt_pipeline(pipelines.text_to_image(path), steps=STEPS),
+    "two texts": lambda path: adapt_pipeline(
+        pipelines.xl(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS
+    ),
+    "three texts": lambda path: adapt_pipeline(
+        pipelines.sd3(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS, length=12
+    ),
     "classes": lambda path: adapt_pipeline(pipelines.dit(10), steps=STEPS),
 }
 CUTS = (  # a resnet's inner width: conv1's outputs and all that reads them
@@ -128,8 +134,10 @@ def test_a_pruned_one_comes_back_in_a_fresh_process_without_its_folder(
 
 
 @pytest.mark.slow
-def test_the_bundle_runs_on_both_engines(tmp_path: Path) -> None:
-    model = cut(KINDS["text"](tmp_path / "words"), CUTS)  # all three roles of graphs
+@pytest.mark.parametrize("kind", ["text", "two texts", "three texts"])
+def test_the_bundle_runs_on_both_engines(kind: str, tmp_path: Path) -> None:
+    model = KINDS[kind](tmp_path / "words")  # all three roles of graphs
+    model = cut(model, CUTS) if hasattr(model.denoiser.network, "mid_block") else model
     bundle = package(model, export_graphs(model, tmp_path / "graphs", check=False), tmp_path / "small.niwaki")
     asked = np.array([3, 10])
     for engine in ("openvino", "onnxruntime"):
@@ -146,8 +154,13 @@ def test_written_back_and_read_by_diffusers(model: AdaptedPipeline, tmp_path: Pa
     folder = save_pipeline(model, tmp_path / "folder")
     theirs = diffusers.DiffusionPipeline.from_pretrained(folder)
     assert type(theirs).__name__ == model.config.pipeline
+    config = model.config
     again = adapt_pipeline(
-        folder, steps=STEPS, guidance=model.config.guidance, captions=model.config.captions
+        folder,
+        steps=STEPS,
+        guidance=config.guidance,
+        captions=config.captions,
+        length=config.length or None,
     )
     assert torch.equal(again.sample(2, seed=0), model.sample(2, seed=0))
     for name, part in model.parts().items():

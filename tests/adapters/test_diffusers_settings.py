@@ -63,7 +63,7 @@ def test_a_setting_that_is_lost_is_refused_by_name(
     ("change", "text"),
     [
         ({"force_zeros_for_empty_prompt": True}, "force_zeros_for_empty_prompt = True"),
-        ({"tokenizer": ["transformers", "T5Tokenizer"]}, "'T5Tokenizer'; known is CLIPTokenizer"),
+        ({"tokenizer": ["transformers", "T5Tokenizer"]}, "'T5Tokenizer'; known are CLIPTokenizer"),
     ],
 )
 def test_what_the_index_says_is_refused_by_name(

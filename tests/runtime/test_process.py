@@ -35,6 +35,7 @@ PROCESSES: list[Process] = [
     Karras(sigma_min=0.01, sigma_max=20.0, rho=5.0, spacing="trailing", sigma_data=0.7),
     LinearPath(),
     LinearPath(shift=3.0, density="logit_normal"),
+    LinearPath(shift=3.0, spacing="linspace", least=0.01),
 ]
 
 
@@ -234,6 +235,8 @@ def test_training_times_have_the_distribution_that_is_said() -> None:
         ({"kind": "karras", "spacing": "leading"}, "spacings karras, trailing"),
         ({"kind": "linear", "shift": 0.0}, "must be above 0"),
         ({"kind": "linear", "density": "normal"}, "has the densities"),
+        ({"kind": "linear", "spacing": "leading"}, "spacings trailing, linspace"),
+        ({"kind": "linear", "spacing": "linspace"}, "'least' time within 0 … 1, not 0"),
         ({"kind": "variance_preserving", "train_steps": 1, "zero_terminal_snr": True}, "at least two"),
         ({"kind": "variance_preserving", "schedule": "sigmoid(0.1, 0.2)"}, "a schedule that has a range"),
         ({"kind": "variance_preserving", "last": "dirty"}, "'clean' or at timestep 'zero'"),

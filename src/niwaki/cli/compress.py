@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
-from niwaki.cli.outside import OUTSIDE, Weights, refuse_for_runs
+from niwaki.cli.outside import OUTSIDE, Loras, Weights, refuse_for_runs, with_loras
 
 __all__ = ["enter"]
 
@@ -23,6 +23,7 @@ def compress(
     ],
     overrides: Overrides = None,
     weights: Weights = None,
+    lora: Loras = None,
     data: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +50,13 @@ def compress(
         if not is_model(what):
             refuse_for_runs(what, weights=weights, data=data, out=out, n=n)
         found = compress(
-            what, overrides or (), weights=weights, data=data, out=out, n=n, reporter=work.reporter
+            what,
+            with_loras(what, overrides or (), lora),
+            weights=weights,
+            data=data,
+            out=out,
+            n=n,
+            reporter=work.reporter,
         )
 
         def draw(console: Any) -> None:

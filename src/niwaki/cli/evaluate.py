@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
-from niwaki.cli.outside import OUTSIDE, Weights, refuse_for_runs
+from niwaki.cli.outside import OUTSIDE, Loras, Weights, refuse_for_runs, with_loras
 
 __all__ = ["Count", "Data", "Engine", "Features", "Memory", "Metrics", "Resize", "enter", "names_in"]
 
@@ -63,6 +63,7 @@ def evaluate(
     n: Count = None,
     resize: Resize = False,
     weights: Weights = None,
+    lora: Loras = None,
     engine: Engine = "auto",
     memory: Memory = None,
     as_json: Json = False,
@@ -74,9 +75,9 @@ def evaluate(
         if not is_external(what):
             refuse_for_runs(what, weights=weights)
         found = evaluate(
-            what, overrides or (), data=data, against=against, resize=resize, engine=engine, memory=memory,
-            weights=weights, features=names_in(features), metrics=names_in(metrics), n=n,
-            reporter=work.reporter,
+            what, with_loras(what, overrides or (), lora), data=data, against=against, resize=resize,
+            engine=engine, memory=memory, weights=weights, features=names_in(features),
+            metrics=names_in(metrics), n=n, reporter=work.reporter,
         )  # fmt: skip
 
         def draw(console: Any) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
-from niwaki.cli.outside import OUTSIDE, Weights, opened
+from niwaki.cli.outside import OUTSIDE, Loras, Weights, opened
 
 __all__ = ["enter"]
 
@@ -27,12 +27,13 @@ def export(
         typer.Option("--out", "-o", help="For a model directory: the bundle. [dim]default: <name>.niwaki[/]"),
     ] = None,
     weights: Weights = None,
+    lora: Loras = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.api.export import export
 
-        source, rest = opened(what, overrides or (), weights)
+        source, rest = opened(what, overrides or (), weights, lora)
         found = export(source, rest, out=out, reporter=work.reporter)
 
         def draw(console: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,16 @@ import typer
 if TYPE_CHECKING:
     from niwaki.recipe import Override
 
-__all__ = ["OUTSIDE", "WEIGHTS", "Weights", "beside_parameters", "opened", "refuse_for_runs"]
+__all__ = [
+    "OUTSIDE",
+    "WEIGHTS",
+    "Loras",
+    "Weights",
+    "beside_parameters",
+    "opened",
+    "refuse_for_runs",
+    "with_loras",
+]
 
 OUTSIDE = "package.module:function, which makes it, or the folder of a diffusers pipeline"
 
@@ -20,16 +30,30 @@ WEIGHTS = (
     "the weights for what package.module:function makes, by name; 'random' goes on with those that it draws."
 )
 
+Loras = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lora",
+        metavar="SAFETENSORS[:SCALE]",
+        help="LoRA weights merged into a diffusers pipeline; again for several.",
+    ),
+]
 Weights = Annotated[Path | None, typer.Option(metavar="SAFETENSORS", help=WEIGHTS[0].upper() + WEIGHTS[1:])]
 
 
 def opened(
-    what: str, overrides: Sequence[str], weights: Path | None, *, device: str = "cpu"
+    what: str,
+    overrides: Sequence[str],
+    weights: Path | None,
+    loras: Sequence[str] | None = None,
+    *,
+    device: str = "cpu",
 ) -> tuple[Any, list[Any]]:
-    """A model of no run, loaded with its `model.*` overrides, and the other overrides; runs, model
-    directories and bundles are handed on as they are."""
+    """A model of no run, loaded with its `model.*` overrides and LoRA weights, and the other overrides; runs,
+    model directories and bundles are handed on as they are."""
     from niwaki.workflow.subjects.external import is_external, load_external, split
 
+    overrides = with_loras(what, overrides, loras)
     if not is_external(what):
         refuse_for_runs(what, weights=weights)
         return what, list(overrides)
@@ -37,6 +61,18 @@ def opened(
 
     options, rest = split(overrides)
     return load_external(what, weights=weights, options=options).to(choose_device(device)), rest
+
+
+def with_loras(what: str, overrides: Sequence[str], loras: Sequence[str] | None) -> Sequence[str]:
+    """The overrides with LoRA weights among them. Raises CallError where these are for a model that has no
+    place for them."""
+    from niwaki.workflow.subjects.external import is_external
+
+    if not loras:
+        return overrides
+    if not is_external(what):
+        refuse_for_runs(what, lora=loras)
+    return [*overrides, f"model.lora={json.dumps(list(loras))}"]
 
 
 def refuse_for_runs(what: str, **given: Any) -> None:

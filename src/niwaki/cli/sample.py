@@ -9,7 +9,7 @@ import typer
 
 from niwaki.cli.common import Json, adder, at_work
 from niwaki.cli.evaluate import Engine, Memory
-from niwaki.cli.outside import OUTSIDE, Weights, beside_parameters, opened
+from niwaki.cli.outside import OUTSIDE, Loras, Weights, beside_parameters, opened
 
 __all__ = ["enter", "read_condition"]
 
@@ -46,6 +46,7 @@ def sample(
         ),
     ] = None,
     weights: Weights = None,
+    lora: Loras = None,
     engine: Engine = "auto",
     memory: Memory = None,
     device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
@@ -72,7 +73,7 @@ def sample(
         from niwaki.api.sample import sample
         from niwaki.recipe import parse_overrides
 
-        source, rest = opened(what, options or (), weights, device=device)
+        source, rest = opened(what, options or (), weights, lora, device=device)
         overrides = beside_parameters(parse_overrides(rest), sample)
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=read_condition(condition),

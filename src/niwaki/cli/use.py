@@ -10,7 +10,7 @@ import typer
 
 from niwaki.cli.common import Json, adder, at_work
 from niwaki.cli.evaluate import Engine, Memory
-from niwaki.cli.outside import OUTSIDE, Weights, beside_parameters, opened
+from niwaki.cli.outside import OUTSIDE, Loras, Weights, beside_parameters, opened
 
 __all__ = ["enter"]
 
@@ -53,6 +53,7 @@ def use(
         typer.Option(metavar="SOURCE|RECIPE|RUN", help="Where samples come from if no files are named."),
     ] = None,
     weights: Weights = None,
+    lora: Loras = None,
     engine: Engine = "auto",
     memory: Memory = None,
     device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
@@ -77,7 +78,7 @@ def use(
         words = list(given or ())
         settings = [w for w in words if _SETTING.match(w) and not Path(w).exists()]
         files = [w for w in words if w not in settings]
-        source, rest = opened(what, settings, weights, device=device)
+        source, rest = opened(what, settings, weights, lora, device=device)
         options = beside_parameters(parse_overrides(rest), use)
         made = use(
             name, source, files, condition=read_condition(condition), seed=seed, data=data, engine=engine,

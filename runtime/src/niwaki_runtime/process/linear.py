@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
 from niwaki_runtime.errors import CallError
@@ -27,14 +27,17 @@ class LinearPath(Process):
 
     shift:   k of `shifted`, in training and sampling; 1 leaves times as they are
     density: of t in training, before the shift: `uniform`, or `logit_normal` (Esser et al. 2024, Equation 19)
-    spacing: `trailing`: t = 1 − i/N
+    spacing: of the times that are visited, before the shift: `trailing`: t = 1 − i/N; `linspace`: even from 1
+             to `least`
+    least:   last time of `linspace`, above 0
     """
 
     kind: ClassVar[str] = "linear"
     predictions: ClassVar[tuple[str, ...]] = ("velocity", "x0")
     shift: float = 1.0
     density: Literal["uniform", "logit_normal"] = "uniform"
-    spacing: Literal["trailing"] = "trailing"
+    spacing: Literal["trailing", "linspace"] = "trailing"
+    least: float = 0.0
 
     def __post_init__(self) -> None:
         if self.shift <= 0.0:
@@ -43,8 +46,10 @@ class LinearPath(Process):
             raise CallError(
                 f"the process 'linear' has the densities {', '.join(_DENSITIES)}, not '{self.density}'"
             )
-        if self.spacing != "trailing":
-            raise CallError(f"the process 'linear' has the spacing trailing, not '{self.spacing}'")
+        if self.spacing not in ("trailing", "linspace"):
+            raise CallError(f"the process 'linear' has the spacings trailing, linspace, not '{self.spacing}'")
+        if self.spacing == "linspace" and not 0.0 < self.least < 1.0:
+            raise CallError(f"the spacing 'linspace' ends at a 'least' time within 0 … 1, not {self.least:g}")
 
     def alpha_sigma(self, t: Any, xp: Any = math) -> tuple[Any, Any]:
         if xp is math:
@@ -57,7 +62,17 @@ class LinearPath(Process):
     def times(self, steps: int) -> tuple[float, ...]:
         if steps < 1:
             raise CallError(f"a sampler takes at least one step, not {steps}")
-        return tuple(shifted(1.0 - i / steps, self.shift) for i in range(steps))
+        end, intervals = (0.0, steps) if self.spacing == "trailing" else (self.least, max(steps - 1, 1))
+        return tuple(shifted(1.0 - (1.0 - end) * i / intervals, self.shift) for i in range(steps))
+
+    def nested(self) -> LinearPath:
+        return replace(self, spacing="trailing", least=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        record = super().to_json()
+        if not self.least:  # older runtimes do not know it
+            del record["least"]
+        return record
 
     def network_time(self, t: Any, xp: Any = math) -> Any:
         return CLOCK * t

@@ -46,7 +46,8 @@ class Diffusion(Sampler):
     start_scale:      factor of the noise that sampling starts from
     conditions:       names of the conditions, in the order of the denoiser's inputs
     null:             the value of each integer condition that means "nothing asked" (for guidance)
-    encoders:         condition → graph that encodes it, once per sample
+    encoders:         condition → graph that encodes it, once per sample; all of its outputs are inputs of the
+                      denoiser
     guidance:         w in out = out(∅) + w (out(c) − out(∅)) (Ho & Salimans 2022); 1 is plain
                       conditional sampling
     guidance_batched: one call of 2n rather than two of n, whichever was measured faster

@@ -35,10 +35,11 @@ def guided_output(
     guide = graphs[sampler.guide] if sampler.guide else graph
 
     def encode(values: Mapping[str, Array], names: tuple[str, ...] = sampler.conditions) -> list[Array]:
-        return [
-            graphs[sampler.encoders[kind]](values[name]) if kind in sampler.encoders else values[name]
-            for kind, name in zip(sampler.conditions, names, strict=True)
-        ]
+        found: list[Array] = []
+        for kind, name in zip(sampler.conditions, names, strict=True):
+            encoder = sampler.encoders.get(kind)
+            found += outputs(values[name] if encoder is None else graphs[encoder](values[name]))
+        return found
 
     def clock(t: float, rows: int) -> Array:
         return backend.asarray(np.full(rows, t, dtype=np.float32))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,8 @@ from niwaki.adapters.diffusers.compare import refuse_other_outputs, refuse_other
 from niwaki.adapters.diffusers.config import PipelineConfig
 from niwaki.adapters.diffusers.first_call import call_once
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
+from niwaki.adapters.diffusers.kinds import KINDS
+from niwaki.adapters.diffusers.lora import Lora, merge_loras
 from niwaki.adapters.diffusers.lost import refuse_settings
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
 from niwaki.core.contract import CallError, DataSpec, nearest
@@ -23,8 +26,6 @@ __all__ = ["adapt_pipeline"]
 _FILES = ("*.json", "*.safetensors", "*.txt")
 """What is fetched from the hub: no pickles and no code."""
 _SOLVERS = ("ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc")
-_GUIDANCE = {"StableDiffusionPipeline": 7.5, "DiTPipeline": 4.0}
-"""What these pipelines do unless told otherwise."""
 
 
 def adapt_pipeline(
@@ -34,17 +35,22 @@ def adapt_pipeline(
     guidance: float | None = None,
     solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc"] | None = None,
     captions: Sequence[str] = (),
+    length: int | None = None,
+    lora: str | Path | Sequence[str | Path] = (),
     spec: DataSpec | None = None,
 ) -> AdaptedPipeline:
-    """Make a model of niwaki out of a diffusers pipeline: DDPM, DDIM, Stable Diffusion or DiT.
+    """Make a model of niwaki out of a diffusers pipeline: DDPM, DDIM, Stable Diffusion (XL, 3) or DiT.
 
     source:   a pipeline folder (`save_pretrained`), a name on the hub, or a pipeline object
     steps:    network calls per sample
     guidance: weight of classifier-free guidance, 1 for none; None is the pipeline's own (7.5 for Stable
-              Diffusion, 4 for DiT)
+              Diffusion, 5 for XL, 7 for 3, 4 for DiT)
     solver:   instead of the pipeline's scheduler, on its noise schedule
     captions: prompt of each class in turn: a text-to-image model is then asked for classes, as data with
               labels need it; without them it is asked by `prompt`
+    length:   tokens of a prompt for T5, in pipelines that have one; None is what they do (256)
+    lora:     files of LoRA weights (safetensors of diffusers or peft), or their folders, merged one after the
+              other; `path:0.8` adds 0.8 times what it says
     spec:     of the data that its images answer to (`dataset.spec`): grey levels and class names
     Sampling is that of the pipeline with the same noise, up to rounding; images are in −1 … 1, not clipped.
     Every network is built again from its settings and compared once, in float32, with the one given, as its
@@ -56,8 +62,10 @@ def adapt_pipeline(
     >>> adapt_pipeline("runs/ddpm-folder", steps=20).sample(4, seed=0).shape  # doctest: +SKIP
     torch.Size([4, 3, 32, 32])
     """
-    parts = _parts(source)
-    if captions and "text_encoder" not in parts.networks:
+    given = (lora,) if isinstance(lora, str | Path) else lora
+    loras = [Lora.of(one) for one in given]
+    parts = merge_loras(_parts(source), loras)
+    if captions and not KINDS[parts.pipeline].texts:
         raise CallError("captions are for pipelines with a text encoder, and this one has none")
     if any(not isinstance(c, str) or not c.strip() for c in captions):
         raise CallError("a caption must be a text that is not empty")
@@ -67,18 +75,21 @@ def adapt_pipeline(
         pipeline=parts.pipeline,
         networks=parts.networks,
         scheduler=parts.scheduler,
-        tokenizer=parts.tokenizer,
+        tokenizer=parts.words["tokenizer"].files if "tokenizer" in parts.words else {},
+        tokenizers={name: words for name, words in parts.words.items() if name != "tokenizer"},
+        said=parts.said,
         captions=tuple(captions),
         solver=solver,
+        length=_length(parts, length),
         steps=steps,
         guidance=_guidance(parts, guidance),
     )
-    for name, component in config.networks.items():
-        refuse_settings(name, component, config.networks)
-    if "text_encoder" in config.networks:
-        read = config.networks["text_encoder"].settings
-        limits = int(read["vocab_size"]), int(read["max_position_embeddings"])
-        refuse_other_tokens(config.tokenizer, parts.words, *limits)
+    for name in config.networks:
+        refuse_settings(config.pipeline, name, config.networks)
+    for name, words in zip(config.texts, config.words, strict=True):
+        read = config.networks[name].settings
+        limits = int(read["vocab_size"]), int(read.get("max_position_embeddings") or sys.maxsize)
+        refuse_other_tokens(words, parts.tokenizers[name.replace("text_encoder", "tokenizer")], *limits)
     model = AdaptedPipeline(config, _spec(config, spec)).eval()
     for name, part in model.parts().items():
         part.load_state_dict(matched(part.state_dict(), parts.weights[name], f"the pipeline's '{name}'"))
@@ -100,14 +111,23 @@ def _parts(source: Any) -> Parts:
     return read_folder(path)
 
 
+def _length(parts: Parts, given: int | None) -> int:
+    if given is None:
+        return 0
+    if not KINDS[parts.pipeline].lengths or given < 1:
+        raise CallError(
+            f"length is a number of tokens for T5, which a {parts.pipeline} "
+            + ("reads at least one of" if KINDS[parts.pipeline].lengths else "does not have")
+        )
+    return int(given)
+
+
 def _guidance(parts: Parts, given: float | None) -> float:
-    own = _GUIDANCE.get(parts.pipeline, 1.0)
+    own = KINDS[parts.pipeline].guidance
+    if not own:
+        return float(given or 1.0)
     # At or below 1 the pipelines do not guide at all.
-    return (
-        max(own if given is None else float(given), 1.0)
-        if parts.pipeline in _GUIDANCE
-        else float(given or 1.0)
-    )
+    return max(own if given is None else float(given), 1.0)
 
 
 def _spec(config: PipelineConfig, given: DataSpec | None) -> DataSpec:

@@ -9,17 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from niwaki.adapters.diffusers.kinds import KINDS, PipelineKind
 from niwaki.core.base_config import BaseConfig
 
-__all__ = ["NETWORKS", "PIPELINES", "Component", "PipelineConfig", "plain"]
-
-PIPELINES = {
-    "DDPMPipeline": "unet",
-    "DDIMPipeline": "unet",
-    "StableDiffusionPipeline": "unet",
-    "DiTPipeline": "transformer",
-}
-"""Pipelines that can be adapted → which of their networks takes the noise away."""
+__all__ = ["NETWORKS", "TOKENIZERS", "Component", "PipelineConfig", "Words", "plain"]
 
 NETWORKS = {
     "UNet2DModel": "diffusers",
@@ -27,8 +20,19 @@ NETWORKS = {
     "DiTTransformer2DModel": "diffusers",
     "AutoencoderKL": "diffusers",
     "CLIPTextModel": "transformers",
+    "CLIPTextModelWithProjection": "transformers",
+    "T5EncoderModel": "transformers",
+    "SD3Transformer2DModel": "diffusers",
 }
 """Classes that networks may have → the library that they are of. No other code is ever loaded."""
+
+TOKENIZERS = {
+    "CLIPTokenizer": "CLIPTokenizer",
+    "CLIPTokenizerFast": "CLIPTokenizer",
+    "T5Tokenizer": "T5Tokenizer",
+    "T5TokenizerFast": "T5Tokenizer",
+}
+"""Classes that tokenizers may have → the class of transformers that reads their files."""
 
 
 class Component(BaseConfig):
@@ -38,16 +42,32 @@ class Component(BaseConfig):
     settings: dict[str, Any] = Field({})
 
 
+class Words(BaseConfig):
+    """A tokenizer.
+
+    kind:   the class of transformers that reads it
+    files:  by name
+    length: that prompts are padded to; 0 is the tokenizer's own
+    """
+
+    kind: str = "CLIPTokenizer"
+    files: dict[str, str] = Field({})
+    length: int = 0
+
+
 class PipelineConfig(BaseConfig):
     """A pipeline, and the arguments of `adapt_pipeline`.
 
     pipeline:  its class in diffusers
-    networks:  by their names in the pipeline: `unet`, `transformer`, `vae`, `text_encoder`
+    networks:  by their names in the pipeline: `unet`, `transformer`, `vae`, `text_encoder` …
     scheduler: of the pipeline
-    tokenizer: its files, by name
+    tokenizer: files of its (first) tokenizer, by name
+    tokenizers: those beyond the first, by their names in the pipeline
+    said:      settings of the pipeline itself that are acted upon
     captions:  prompt of each class; where there are any, the model is asked for classes instead of prompts
     solver:    instead of the scheduler's own, on its noise schedule; None keeps that
     spacing:   of the timesteps, instead of the scheduler's own; None keeps that
+    length:    tokens of a prompt where the pipeline says it (T5); 0 is what the pipeline does
     steps:     network calls per sample
     guidance:  1 for none
     """
@@ -56,16 +76,41 @@ class PipelineConfig(BaseConfig):
     networks: dict[str, Component]
     scheduler: Component
     tokenizer: dict[str, str] = Field({})
+    tokenizers: dict[str, Words] = Field({})
+    said: dict[str, Any] = Field({})
     captions: tuple[str, ...] = ()
     solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc", "consistency"] | None = None
     spacing: Literal["trailing", "leading", "linspace"] | None = None
+    length: int = 0
     steps: int = 50
     guidance: float = 1.0
 
     @property
+    def kind(self) -> PipelineKind:
+        return KINDS[self.pipeline]
+
+    @property
     def denoiser(self) -> str:
         """Name of the network that takes the noise away."""
-        return PIPELINES[self.pipeline]
+        return self.kind.denoiser
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Names of the text encoders that are there, in the order of their tokens."""
+        return tuple(name for name in self.kind.texts if name in self.networks)
+
+    @property
+    def words(self) -> tuple[Words, ...]:
+        """The tokenizer of each of `texts`."""
+        known = {"tokenizer": Words(files=self.tokenizer), **self.tokenizers}
+        found = {name: known[name.replace("text_encoder", "tokenizer")] for name in self.texts}
+        return tuple(
+            words.model_copy(update={"length": self.length_of(name)}) for name, words in found.items()
+        )
+
+    def length_of(self, encoder: str) -> int:
+        """Tokens of a prompt that a text encoder reads, where the pipeline says it; else 0."""
+        return (self.length or self.kind.lengths[encoder]) if encoder in self.kind.lengths else 0
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import torch
 
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.core.contract import GenerativeModel, NiwakiError, first_line
+from niwaki_runtime.samplers.backend import outputs
 
 __all__ = ["call_once"]
 
@@ -18,18 +19,18 @@ def call_once(model: GenerativeModel) -> None:
         shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
         try:
             with torch.no_grad(), quiet():
-                out = graph(*(x.clone() for x in inputs))
+                found = outputs(graph(*(x.clone() for x in inputs)))
         except Exception as error:  # whatever other people's networks raise
             raise NiwakiError(
                 f"the pipeline's network '{name}' ({type(_network(graph.module)).__name__}) does not take "
                 f"inputs of shape {shapes}: {first_line(error)}; its config does not fit that of the other "
                 "networks"
             ) from error
-        if not isinstance(out, torch.Tensor) or out.shape[0] != 2:
+        if any(not isinstance(out, torch.Tensor) or out.shape[0] != 2 for out in found):
             raise NiwakiError(
-                f"the pipeline's network '{name}' does not return one tensor with a row per sample"
+                f"the pipeline's network '{name}' does not return tensors with a row per sample"
             )
-        if not bool(torch.isfinite(out).all()):
+        if not all(bool(torch.isfinite(out).all()) for out in found):
             raise NiwakiError(
                 f"the pipeline's network '{name}' makes values that are not finite in float32; its weights "
                 "are broken or of another version"

@@ -5,6 +5,7 @@ Only known classes are built, only safetensors are read, and no code that lies i
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,21 +13,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from niwaki.adapters.diffusers.config import NETWORKS, PIPELINES, Component, plain
-from niwaki.adapters.diffusers.lost import refuse_handmade, refuse_unknown
-from niwaki.adapters.diffusers.quiet import quiet
+from niwaki.adapters.diffusers.config import NETWORKS, TOKENIZERS, Component, Words, plain
+from niwaki.adapters.diffusers.kinds import KINDS
+from niwaki.adapters.diffusers.lost import refuse_handmade
+from niwaki.adapters.diffusers.network_files import read_network
 from niwaki.adapters.diffusers.tokens import load_tokenizer, read_files
-from niwaki.core.contract import CallError, NiwakiError, nearest
-from niwaki.core.hub_folder import PICKLES
+from niwaki.core.contract import CallError, nearest
 from niwaki.core.store import read_json
-from niwaki.core.weights import refuse_adapters, refuse_quantized, stored_types
 from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["Parts", "is_pipeline", "read_folder", "read_pipeline"]
 
 _SILENT = ("safety_checker", "feature_extractor", "image_encoder")
 """Components that make no samples: they are left out."""
-_WORDS = ("requires_safety_checker", "id2label")
+_IDLE = ("requires_safety_checker", "id2label", "add_watermarker")
 """What a model_index.json says that changes no sample."""
 
 
@@ -34,16 +34,21 @@ _WORDS = ("requires_safety_checker", "id2label")
 class Parts:
     """A pipeline taken apart: its class, its components, and the networks' weights by component.
 
-    originals: the networks as their own library has them; words: the tokenizer
+    words:     its tokenizers, by their names in the pipeline
+    borrowed:  whether the networks are somebody else's and have to stay as they are
+    said:      settings of the pipeline itself
+    originals: the networks as their own library has them; tokenizers: the tokenizers so
     """
 
     pipeline: str
     networks: dict[str, Component]
     scheduler: Component
-    tokenizer: dict[str, str]
+    words: dict[str, Words]
+    said: dict[str, Any]
     weights: dict[str, dict[str, Tensor]]
     originals: dict[str, nn.Module] = field(repr=False)
-    words: Any = None
+    tokenizers: dict[str, Any] = field(repr=False)
+    borrowed: bool = False
 
 
 def is_pipeline(path: str | Path) -> bool:
@@ -68,34 +73,52 @@ def read_folder(path: Path) -> Parts:
         raise CallError(f"{path} is no diffusers pipeline (it has no model_index.json)")
     index = read_json(path / "model_index.json")
     pipeline = _pipeline(index.get("_class_name") if isinstance(index, dict) else None)
-    networks, originals = {}, {}
-    _refuse_entries(index)
+    networks, originals, words, tokenizers = {}, {}, {}, {}
+    said = _said(pipeline, index)
     for name, entry in index.items():
         library, kind = entry if isinstance(entry, list) and len(entry) == 2 else (None, None)
-        if name.startswith("_") or name in (*_SILENT, "scheduler", "tokenizer") or kind is None:
+        if name.startswith("_") or name in (*_SILENT, "scheduler") or kind is None:
+            continue
+        if name.startswith("tokenizer"):
+            files = read_files(path / name)
+            words[name] = Words(kind=_tokenizer_class(kind), files=files)
+            tokenizers[name] = load_tokenizer(path / name, words[name].kind)
             continue
         _known(name, library, kind)
-        network = _read_network(path / name, kind, path)
-        networks[name] = Component(kind=kind, settings=_settings(network))
-        originals[name] = network
-    needed = {PIPELINES[pipeline]} | ({"text_encoder"} if pipeline == "StableDiffusionPipeline" else set())
-    for name in sorted(needed - networks.keys()):
-        raise CallError(f"{path} has no '{name}', which a {pipeline} needs")
+        originals[name] = read_network(path / name, kind, pipeline)
+        networks[name] = Component(kind=kind, settings=_settings(originals[name]))
+    scheduler = _scheduler_of(path, index)
+    weights = {name: network.state_dict() for name, network in originals.items()}
+    parts = Parts(pipeline, networks, scheduler, words, said, weights, originals, tokenizers)
+    _refuse_missing(parts, path)
+    return parts
+
+
+def _scheduler_of(path: Path, index: Mapping[str, Any]) -> Component:
     entry = index.get("scheduler") or [None, ""]
     if not isinstance(entry, list) or len(entry) != 2:
         raise CallError(f"{path} says of its 'scheduler' {entry!r:.80}, not its library and its kind")
     settings = plain(read_json(path / "scheduler" / "scheduler_config.json"))
-    tokenizer, words = {}, None
-    if "text_encoder" in networks:
-        tokenizer, words = read_files(path / "tokenizer"), load_tokenizer(path / "tokenizer")
-    scheduler = Component(kind=str(entry[1]), settings=settings)
-    weights = {name: network.state_dict() for name, network in originals.items()}
-    return Parts(pipeline, networks, scheduler, tokenizer, weights, originals, words)
+    return Component(kind=str(entry[1]), settings=settings)
+
+
+def _refuse_missing(parts: Parts, origin: Any) -> None:
+    """Raises CallError for a component that the pipeline needs and that is not there."""
+    kind = KINDS[parts.pipeline]
+    needed = [kind.denoiser, *(name for name in kind.texts if name not in kind.optional)]
+    needed += [_tokenizer_of(name) for name in kind.texts if name in parts.networks]
+    for name in needed:
+        if name not in parts.networks and name not in parts.words:
+            raise CallError(f"{origin} has no '{name}', which a {parts.pipeline} needs")
+
+
+def _tokenizer_of(encoder: str) -> str:
+    return encoder.replace("text_encoder", "tokenizer")
 
 
 def read_pipeline(pipeline: Any) -> Parts:
     """A pipeline in memory: diffusers' own object, whose networks stay as they are."""
-    networks, originals = {}, {}
+    networks, originals, words, tokenizers = {}, {}, {}, {}
     for name, part in pipeline.components.items():
         if isinstance(part, nn.Module) and name not in _SILENT:
             kind = type(part).__name__
@@ -103,22 +126,27 @@ def read_pipeline(pipeline: Any) -> Parts:
             networks[name] = Component(kind=kind, settings=_settings(part))
             refuse_handmade(name, part, networks[name])
             originals[name] = part
-    tokenizer, words = {}, pipeline.components.get("tokenizer")
-    if words is not None:
-        with scratch_directory() as temporary:
-            words.save_pretrained(temporary)
-            tokenizer = read_files(temporary)
+        elif name.startswith("tokenizer") and part is not None:
+            with scratch_directory() as temporary:
+                part.save_pretrained(temporary)
+                words[name] = Words(kind=_tokenizer_class(type(part).__name__), files=read_files(temporary))
+            tokenizers[name] = part
     scheduler = pipeline.scheduler
     _refuse_other_levels(scheduler)
-    return Parts(
-        _pipeline(type(pipeline).__name__),
+    name = _pipeline(type(pipeline).__name__)
+    parts = Parts(
+        name,
         networks,
         Component(kind=type(scheduler).__name__, settings=plain(scheduler.config)),
-        tokenizer,
+        words,
+        {key: pipeline.config[key] for key in KINDS[name].said if key in pipeline.config},
         {name: network.state_dict() for name, network in originals.items()},
         originals,
-        words,
+        tokenizers,
+        borrowed=True,
     )
+    _refuse_missing(parts, "the pipeline")
+    return parts
 
 
 def _refuse_other_levels(scheduler: Any) -> None:
@@ -134,25 +162,33 @@ def _refuse_other_levels(scheduler: Any) -> None:
         )
 
 
-def _refuse_entries(index: Any) -> None:
-    """Raises CallError for what a model_index.json says beside components, and for another tokenizer."""
+def _said(pipeline: str, index: Mapping[str, Any]) -> dict[str, Any]:
+    """What a model_index.json says beside components that is acted upon. Raises CallError for the rest."""
+    said = {}
     for name, value in index.items():
-        if isinstance(value, list) or name.startswith("_") or name in _WORDS or not value:
+        if isinstance(value, list) or name.startswith("_") or name in _IDLE:
             continue
-        raise CallError(f"the pipeline's setting {name} = {value!r} has no counterpart in niwaki")
-    words = index.get("tokenizer") or [None, None]
-    if words[1] not in (None, "CLIPTokenizer", "CLIPTokenizerFast"):
-        raise CallError(f"the pipeline's tokenizer is a '{words[1]}'; known is CLIPTokenizer")
+        if name in KINDS[pipeline].said:
+            said[name] = value
+        elif value:
+            raise CallError(f"the pipeline's setting {name} = {value!r} has no counterpart in niwaki")
+    return said
+
+
+def _tokenizer_class(kind: Any) -> str:
+    if kind not in TOKENIZERS:
+        raise CallError(f"the pipeline's tokenizer is a '{kind}'; known are {', '.join(TOKENIZERS)}")
+    return TOKENIZERS[kind]
 
 
 def _pipeline(name: Any) -> str:
     if isinstance(name, list):
         raise CallError(
             f"the pipeline is code of its own ('{name[-1]}'), which niwaki does not run; "
-            f"known are {', '.join(PIPELINES)}"
+            f"known are {', '.join(KINDS)}"
         )
-    if str(name) not in PIPELINES:
-        raise CallError(f"niwaki has no adapter for the pipeline '{name}'; {nearest(str(name), PIPELINES)}")
+    if str(name) not in KINDS:
+        raise CallError(f"niwaki has no adapter for the pipeline '{name}'; {nearest(str(name), KINDS)}")
     return str(name)
 
 
@@ -164,71 +200,6 @@ def _known(name: str, library: Any, kind: Any) -> None:
         raise CallError(
             f"the pipeline's '{name}' is a '{library}.{kind}'{own}; known are {', '.join(NETWORKS)}"
         )
-
-
-def _read_network(directory: Path, kind: str, pipeline: Path) -> nn.Module:
-    """One network with its weights, float32. Raises as `read_folder` says."""
-    variant = _variant(directory, pipeline)
-    refuse_unknown(directory.name, kind, read_json(directory / "config.json"))
-    try:
-        types = stored_types(sorted(directory.glob("*.safetensors")))
-    except NiwakiError:
-        types = {}  # a damaged file is named below
-    refuse_adapters(types, directory)
-    refuse_quantized({}, types, directory)
-    keywords: dict[str, Any] = {
-        "use_safetensors": True,
-        "local_files_only": True,
-        "output_loading_info": True,
-        "variant": variant,
-    }
-    try:
-        with quiet():
-            import diffusers
-
-            if NETWORKS[kind] == "transformers":
-                from transformers import CLIPTextModel
-
-                loaded: Any = CLIPTextModel.from_pretrained(directory, dtype=torch.float32, **keywords)
-            else:
-                loaded = getattr(diffusers, kind).from_pretrained(
-                    directory, torch_dtype=torch.float32, low_cpu_mem_usage=False, **keywords
-                )
-        network, info = loaded
-    except ImportError as error:
-        raise NiwakiError(
-            f"pipelines need diffusers and transformers: pip install niwaki[hub] ({error})"
-        ) from error
-    except Exception as error:  # files of others fail in any way they like
-        text = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
-        raise NiwakiError(f"{directory} cannot be read: {text[:300]}") from error
-    for problem, wrong in (("lacks", "missing_keys"), ("has no place for", "unexpected_keys")):
-        found = sorted(k for k in info.get(wrong) or () if not k.endswith("position_ids"))
-        if found:
-            subject = directory if problem == "lacks" else f"the network '{kind}' of {directory}"
-            raise NiwakiError(f"{subject} {problem} the weights '{found[0]}'")
-    misfit = sorted(map(str, info.get("mismatched_keys") or ()))
-    if misfit:
-        raise NiwakiError(f"{directory} holds weights that do not fit its config: {misfit[0]}")
-    return network.eval()
-
-
-def _variant(directory: Path, pipeline: Path) -> str | None:
-    """Which of the weights is read: the plain ones before those of half precision."""
-    names = [p.name for p in directory.iterdir()] if directory.is_dir() else []
-    safe = [n for n in names if n.endswith((".safetensors", ".safetensors.index.json"))]
-    if not safe:
-        pickles = sorted(n for n in names if n.endswith((*PICKLES, ".msgpack")))
-        if not pickles:
-            raise CallError(f"{directory} holds no weights")
-        raise CallError(
-            f"{directory / pickles[0]} is a pickle, which can run any code when it is read; if you trust it, "
-            'convert it: python -c "from diffusers import DiffusionPipeline as P; '
-            f"P.from_pretrained('{pipeline}').save_pretrained('{pipeline.name}-safe')\""
-        )
-    if any(".fp16." in n for n in safe) and all(".fp16." in n for n in safe):
-        return "fp16"
-    return None
 
 
 def _settings(network: nn.Module) -> dict[str, Any]:

@@ -27,7 +27,6 @@ _NEUTRAL: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "class_embed_type": (None,),
         "num_class_embeds": (None,),
         "addition_embed_type": (None,),
-        "addition_time_embed_dim": (None,),
         "encoder_hid_dim_type": (None,),
     },
     "CLIPTextModel": {"use_attention_mask": (None, False)},
@@ -36,6 +35,7 @@ _NEUTRAL: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
 _PROCESSORS = (
     "AttnProcessor",
     "AttnProcessor2_0",
+    "JointAttnProcessor2_0",
     "SlicedAttnProcessor",
     "XFormersAttnProcessor",
     "NoneType",
@@ -43,19 +43,33 @@ _PROCESSORS = (
 """Ways to compute plain attention. Any other computes something else."""
 
 
-def refuse_settings(name: str, component: Component, networks: Mapping[str, Component]) -> None:
+_BY_PIPELINE: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
+    "StableDiffusionXLPipeline": {"addition_embed_type": ("text_time",)},
+}
+"""The same where a pipeline acts on them otherwise, and as here."""
+
+
+def refuse_settings(pipeline: str, name: str, networks: Mapping[str, Component]) -> None:
     """Raises CallError, by name, for a setting that the pipeline acts on and niwaki does not.
 
-    name: of the component in the pipeline
+    pipeline: its class
+    name:     of the component in the pipeline
     """
-    _refuse_acted(name, component.kind, component.settings)
-    if component.kind in ("UNet2DModel", "UNet2DConditionModel", "DiTTransformer2DModel"):
+    component = networks[name]
+    _refuse_acted(pipeline, name, component.kind, component.settings)
+    if component.kind in (
+        "UNet2DModel",
+        "UNet2DConditionModel",
+        "DiTTransformer2DModel",
+        "SD3Transformer2DModel",
+    ):
         _refuse_shapes(name, component, networks)
 
 
-def _refuse_acted(name: str, kind: str, settings: Mapping[str, Any]) -> None:
-    for key, neutral in _NEUTRAL.get(kind, {}).items():
-        if settings.get(key) not in neutral:
+def _refuse_acted(pipeline: str, name: str, kind: str, settings: Mapping[str, Any]) -> None:
+    acted = _NEUTRAL.get(kind, {})
+    for key, neutral in {**acted, **_BY_PIPELINE.get(pipeline, {})}.items():
+        if key in acted and settings.get(key) not in neutral:
             raise CallError(
                 f"the pipeline's '{name}' has the setting {key} = {settings[key]!r}, which has no "
                 f"counterpart in niwaki; only {neutral[0]!r} has"
@@ -81,13 +95,13 @@ def _refuse_shapes(name: str, component: Component, networks: Mapping[str, Compo
         )
 
 
-def refuse_unknown(name: str, kind: str, record: Any) -> None:
+def refuse_unknown(pipeline: str, name: str, kind: str, record: Any) -> None:
     """Raises CallError for settings in a config.json that the pipeline acts on, or that the installed
     diffusers would leave out, and for quantized weights."""
     if not isinstance(record, Mapping):
         raise CallError(f"the config.json of the pipeline's '{name}' does not describe a network")
     refuse_quantized(record, {}, f"the pipeline's '{name}'")
-    _refuse_acted(name, kind, record)
+    _refuse_acted(pipeline, name, kind, record)
     if NETWORKS[kind] != "diffusers":
         return
     import diffusers

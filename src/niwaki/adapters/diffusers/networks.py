@@ -3,6 +3,7 @@ change."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from types import MethodType
 from typing import Any
 
@@ -10,11 +11,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from niwaki.adapters.diffusers.attention import JointAttention
 from niwaki.adapters.diffusers.config import NETWORKS, Component
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.core.contract import CallError, NiwakiError, first_line
 
-__all__ = ["Decoder", "Denoiser", "TextEncoder", "build", "fresh"]
+__all__ = ["Decoder", "Denoiser", "build", "fresh"]
 
 
 def build(component: Component) -> nn.Module:
@@ -47,16 +49,21 @@ def fresh(component: Component) -> nn.Module:
 
 def _make(component: Component) -> nn.Module:
     if NETWORKS[component.kind] == "transformers":
-        from transformers import CLIPTextConfig, CLIPTextModel
+        import transformers
 
-        config: Any = CLIPTextConfig.from_dict(dict(component.settings))
+        made_of: Any = getattr(transformers, component.kind)
+        config: Any = made_of.config_class.from_dict(dict(component.settings))
         config._attn_implementation = "eager"  # plain products: what tracing and exporting follow
-        text: nn.Module = CLIPTextModel(config)
+        text: nn.Module = made_of(config)
         return text.float()
     import diffusers
 
     made: nn.Module = getattr(diffusers, component.kind).from_config(dict(component.settings))
     return made.float()
+
+
+_ATTENTION = {"SD3Transformer2DModel": JointAttention}
+"""Networks whose attention is none that diffusers has in plain products."""
 
 
 class _AnyWidth(int):
@@ -86,8 +93,8 @@ def _free(network: nn.Module) -> None:
         elif isinstance(module, LabelEmbedding):
             module.dropout_prob = 0.0  # labels are dropped by the loss, by a counted coin
     exchange: Any = getattr(network, "set_attn_processor", None)
-    if exchange is not None:
-        exchange(AttnProcessor())  # plain products: what tracing and exporting follow
+    if exchange is not None:  # plain products: what tracing and exporting follow
+        exchange(_ATTENTION.get(type(network).__name__, AttnProcessor)())
 
 
 def _upsampled(layer: Any, x: Tensor, output_size: Any = None, *_: Any, **__: Any) -> Tensor:
@@ -106,62 +113,93 @@ def _upsampled(layer: Any, x: Tensor, output_size: Any = None, *_: Any, **__: An
 
 
 class Denoiser(nn.Module):
-    """x `(n, channels, h, w)`, t `(n,)` float, conditions → what the network says of x, of x's shape."""
+    """x `(n, channels, h, w)`, t `(n,)` float, conditions → what the network says of x, of x's shape.
 
-    def __init__(self, kind: str, network: nn.Module) -> None:
+    kind: class of the network
+    size: height and width of the images, which some networks are told
+    """
+
+    time_ids: Tensor
+
+    def __init__(self, kind: str, network: nn.Module, size: Sequence[int] = (0, 0)) -> None:
         super().__init__()
         self.kind, self.network = kind, network
+        # What XL's pipeline tells unless asked otherwise: the original size, no crop, the size wanted.
+        ids = torch.tensor([*size, 0, 0, *size], dtype=torch.float32)
+        self.register_buffer("time_ids", ids, persistent=False)
 
     def forward(self, x: Tensor, t: Tensor, *asked: Tensor) -> Tensor:
-        named: dict[str, Any] = {}
-        if asked:
-            name = "encoder_hidden_states" if self.kind == "UNet2DConditionModel" else "class_labels"
-            named[name] = asked[0]
-        out = self.network(x, timestep=t, return_dict=False, **named)[0]
-        # A learned variance, which no solver here asks for, follows the mean.
-        return out[:, : x.shape[1]] if self.kind == "DiTTransformer2DModel" else out
+        return _ASKED[self.kind](self, x, t, *asked)
+
+
+def _unconditional(denoiser: Denoiser, x: Tensor, t: Tensor, *label: Tensor) -> Tensor:
+    named = {"class_labels": label[0]} if label else {}
+    out: Tensor = denoiser.network(x, timestep=t, return_dict=False, **named)[0]
+    return out
+
+
+def _cross_attending(denoiser: Denoiser, x: Tensor, t: Tensor, states: Tensor, *pooled: Tensor) -> Tensor:
+    named: dict[str, Any] = {"encoder_hidden_states": states}
+    if pooled:
+        ids = denoiser.time_ids.expand(x.shape[0], -1)
+        named["added_cond_kwargs"] = {"text_embeds": pooled[0], "time_ids": ids}
+    out: Tensor = denoiser.network(x, timestep=t, return_dict=False, **named)[0]
+    return out
+
+
+def _dit(denoiser: Denoiser, x: Tensor, t: Tensor, label: Tensor) -> Tensor:
+    # A learned variance, which no solver here asks for, follows the mean.
+    out: Tensor = denoiser.network(x, timestep=t, class_labels=label, return_dict=False)[0]
+    return out[:, : x.shape[1]]
+
+
+def _joint(denoiser: Denoiser, x: Tensor, t: Tensor, states: Tensor, pooled: Tensor) -> Tensor:
+    named = {"encoder_hidden_states": states, "pooled_projections": pooled, "timestep": t}
+    out: Tensor = denoiser.network(hidden_states=x, return_dict=False, **named)[0]
+    return out
+
+
+_ASKED: dict[str, Callable[..., Tensor]] = {
+    "UNet2DModel": _unconditional,
+    "UNet2DConditionModel": _cross_attending,
+    "DiTTransformer2DModel": _dit,
+    "SD3Transformer2DModel": _joint,
+}
+"""How a network of each class is called."""
 
 
 class Decoder(nn.Module):
-    """Latents of unit scale `(n, c, h, w)` → images; `encode` is the way back, by the posterior's mean."""
+    """Latents of unit scale `(n, c, h, w)` → images; `encode` is the way back, by the posterior's mean.
 
-    def __init__(self, vae: nn.Module) -> None:
+    latents: how the pipeline scales them (`PipelineKind.latents`)
+    """
+
+    scaling: Tensor
+    shift: Tensor | None
+
+    def __init__(self, vae: nn.Module, latents: str = "scaled") -> None:
         super().__init__()
         self.vae = vae
         config: Any = vae.config
-        # A shift_factor, which these pipelines do not use either, is left alone.
-        self.scaling = float(config.scaling_factor)
+        scaling, shift = torch.tensor(float(config.scaling_factor)), None
+        mean, deviation = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+        if latents == "normalized" and mean is not None and deviation is not None:
+            deviation, shift = (
+                torch.tensor(v, dtype=torch.float32)[:, None, None] for v in (deviation, mean)
+            )
+            scaling = scaling / deviation
+        elif latents == "shifted" and config.shift_factor:
+            shift = torch.tensor(float(config.shift_factor))
+        self.register_buffer("scaling", scaling, persistent=False)
+        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, latents: Tensor) -> Tensor:
         vae: Any = self.vae
         z = latents / self.scaling
+        z = z if self.shift is None else z + self.shift
         return vae.decoder(z if vae.post_quant_conv is None else vae.post_quant_conv(z))
 
     def encode(self, x: Tensor) -> Tensor:
         vae: Any = self.vae
-        return vae.encode(x).latent_dist.mode() * self.scaling  # type: ignore[no-any-return]
-
-
-class TextEncoder(nn.Module):
-    """Tokens `(n, length)`, or classes `(n,)` that stand for captions, → states `(n, length, width)`.
-
-    empty:    tokens of the empty prompt: what `null` (one above the last token or class) stands for
-    captions: tokens of each class `(classes, length)`; None where prompts are given as tokens
-    """
-
-    empty: Tensor
-    table: Tensor | None
-
-    def __init__(self, network: nn.Module, empty: Tensor, captions: Tensor | None, null: int) -> None:
-        super().__init__()
-        self.network, self.null = network, null
-        self.register_buffer("empty", empty, persistent=False)
-        rows = None if captions is None else torch.cat([captions, empty[None]])
-        self.register_buffer("table", rows, persistent=False)
-
-    def forward(self, asked: Tensor) -> Tensor:
-        if self.table is not None:
-            tokens = self.table[asked]
-        else:
-            tokens = torch.where(asked == self.null, self.empty, asked)
-        return self.network(input_ids=tokens, return_dict=False)[0]
+        z = vae.encode(x).latent_dist.mode()
+        return (z if self.shift is None else z - self.shift) * self.scaling

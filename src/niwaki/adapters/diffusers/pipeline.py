@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.adapters.diffusers.config import PipelineConfig
-from niwaki.adapters.diffusers.networks import Decoder, Denoiser, TextEncoder, build
+from niwaki.adapters.diffusers.networks import Decoder, Denoiser, build
 from niwaki.adapters.diffusers.scheduler import translate
+from niwaki.adapters.diffusers.text_encoder import TextEncoder
 from niwaki.adapters.diffusers.tokens import tokenize
 from niwaki.core.contract import (
     Batch,
@@ -31,6 +32,7 @@ from niwaki.core.contract import (
 )
 from niwaki.nn.diffusion import TensorProcess, columns, noised
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
+from niwaki_runtime.samplers.backend import outputs
 
 __all__ = ["AdaptedPipeline", "rebuild", "size_of"]
 
@@ -54,7 +56,7 @@ class AdaptedPipeline(GenerativeModel):
         self.config, self.spec = config, spec
         component = config.networks[config.denoiser]
         settings = component.settings
-        self.denoiser = Denoiser(component.kind, build(component))
+        self.denoiser = Denoiser(component.kind, build(component), spec.shape[1:3])
         self.text: TextEncoder | None = None
         self.decoder: Decoder | None = None
         self.conditions: dict[str, ConditionSpec] = {}
@@ -65,19 +67,26 @@ class AdaptedPipeline(GenerativeModel):
             null = {"class": classes}
         elif component.kind == "UNet2DModel" and settings.get("num_class_embeds"):
             self.conditions["class"] = ConditionSpec.label(int(settings["num_class_embeds"]))
-        elif component.kind == "UNet2DConditionModel":
+        if config.texts:
             null = self._read(config)
         if "vae" in config.networks:
-            self.decoder = Decoder(build(config.networks["vae"]))
+            self.decoder = Decoder(build(config.networks["vae"]), config.kind.latents)
         self._null = null
         self.path = TensorProcess(self._diffusion().process)
 
     def _diffusion(self) -> Diffusion:
         """The scheduler as our own sampler, as the config says now."""
         config, settings = self.config, self.config.networks[self.config.denoiser].settings
-        options = translate(config.scheduler.kind, config.scheduler.settings, config.solver, config.spacing)
+        size = size_of(settings["sample_size"])
+        options = translate(
+            config.scheduler.kind,
+            config.scheduler.settings,
+            config.solver,
+            config.spacing,
+            math.prod(size) // int(settings.get("patch_size") or 1) ** 2,
+        )
         return Diffusion(
-            shape=(int(settings["in_channels"]), *size_of(settings["sample_size"])),
+            shape=(int(settings["in_channels"]), *size),
             steps=config.steps,
             conditions=tuple(self.conditions),
             null=self._null,
@@ -87,13 +96,17 @@ class AdaptedPipeline(GenerativeModel):
         )
 
     def _read(self, config: PipelineConfig) -> dict[str, int]:
-        """The text encoder and what it may be asked; returns the null value of the condition."""
-        component = config.networks["text_encoder"]
-        empty = torch.from_numpy(tokenize(config.tokenizer, ""))
-        captions, null = None, int(component.settings["vocab_size"])
+        """The text encoders and what they may be asked; returns the null value of the condition."""
+        components = {name: config.networks[name] for name in config.texts}
+        empties = {
+            name: torch.from_numpy(tokenize((words,), ""))
+            for name, words in zip(config.texts, config.words, strict=True)
+        }
+        empty = torch.cat(tuple(empties.values()))
+        captions, null = None, max(int(c.settings["vocab_size"]) for c in components.values())
         if config.captions:
             captions, null = (
-                torch.from_numpy(tokenize(config.tokenizer, config.captions)),
+                torch.from_numpy(tokenize(config.words, config.captions)),
                 len(config.captions),
             )
             self.conditions["class"] = ConditionSpec.label(null, null=null)
@@ -101,7 +114,16 @@ class AdaptedPipeline(GenerativeModel):
             self.conditions["prompt"] = ConditionSpec(
                 ValueSpec("text", tuple(empty.shape), None, Tokens(null)), null
             )
-        self.text = TextEncoder(build(component), empty, captions, null)
+        self.text = TextEncoder(
+            config.kind,
+            config.networks[config.denoiser].settings,
+            {name: (component.kind, build(component)) for name, component in components.items()},
+            {n: len(empties[n]) if n in empties else config.length_of(n) for n in config.kind.texts},
+            empty,
+            captions,
+            null,
+            zeros=bool(config.said.get("force_zeros_for_empty_prompt")),
+        )
         return dict.fromkeys(self.conditions, null)
 
     @property
@@ -112,7 +134,7 @@ class AdaptedPipeline(GenerativeModel):
         """The networks by their names in the pipeline."""
         found: dict[str, nn.Module] = {self.config.denoiser: self.denoiser.network}
         if self.text is not None:
-            found["text_encoder"] = self.text.network
+            found |= {name: self.text.network_of(name) for name in self.config.texts}
         if self.decoder is not None:
             found["vae"] = self.decoder.vae
         return found
@@ -127,15 +149,22 @@ class AdaptedPipeline(GenerativeModel):
             if self.text is None:
                 inputs.append(asked)
                 continue
-            found["text"] = Graph("encoder", self.text, (asked,), ("states",))
-            wide = self.config.networks["text_encoder"].settings["hidden_size"]
-            inputs.append(Port("states", (1, len(self.text.empty), int(wide))))
+            said = self._said()
+            found["text"] = Graph("encoder", self.text, (asked,), tuple(said))
+            inputs += [Port(output, (1, *shape_of)) for output, shape_of in said.items()]
         found["denoiser"] = Graph("denoiser", self.denoiser, tuple(inputs))
         if self.decoder is not None:
             found["decoder"] = Graph("decoder", self.decoder, (Port("latents", (1, *shape)),))
             image = (Port("x", (1, *self.spec.shape)),)
             found["encoder"] = Graph("encoder", View(self.decoder, "encode"), image, ("latents",))
         return found
+
+    def _said(self) -> dict[str, tuple[int, ...]]:
+        """What the text encoders say: names and shapes per sample."""
+        assert self.text is not None
+        assert self.config.kind.outputs is not None
+        settings = {name: component.settings for name, component in self.config.networks.items()}
+        return self.config.kind.outputs(settings, self.text.tokens)
 
     def programs(self) -> dict[str, Program]:
         """`sample`; where the denoiser works on latents, `encode` and `decode` too."""
@@ -170,7 +199,7 @@ class AdaptedPipeline(GenerativeModel):
             return condition
         if "prompt" not in self.conditions:
             raise CallError("this pipeline is not asked by prompts; give a class number, or nothing")
-        return tokenize(self.config.tokenizer, condition if isinstance(condition, str) else list(prompts))
+        return tokenize(self.config.words, condition if isinstance(condition, str) else list(prompts))
 
     def encode(self, x: Tensor) -> Tensor:
         """Images `(n, *spec.shape)` → what the denoiser works on: their latents, or they themselves."""
@@ -206,7 +235,7 @@ class AdaptedPipeline(GenerativeModel):
     def _conditions_of(self, batch: Batch, ctx: Context) -> list[Tensor]:
         """What the batch's samples are, some of it left out by a coin per sample; nothing where it is not
         known."""
-        out = []
+        out: list[Tensor | None] = []
         for name, spec in self.conditions.items():
             value = batch.get(name)
             if value is None and spec.null is None:
@@ -217,7 +246,7 @@ class AdaptedPipeline(GenerativeModel):
                 coins = torch.rand(len(batch), generator=ctx.rng, device=batch.x.device) < _DROPPED
                 drop = coins.reshape(-1, *[1] * len(spec.shape))
                 value = nothing if value is None else torch.where(drop, nothing, value)
-            out.append(value if self.text is None else self.text(value))
+            out += (value,) if self.text is None else outputs(self.text(value))
         return [v for v in out if v is not None]
 
 

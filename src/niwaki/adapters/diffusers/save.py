@@ -44,17 +44,21 @@ def save_pipeline(model: AdaptedPipeline, directory: Path | str) -> Path:
             for name in fresh
         },
     }
-    if model.text is not None:
-        index |= {"tokenizer": ["transformers", "CLIPTokenizer"], "requires_safety_checker": False}
-        index |= {name: [None, None] for name in ("safety_checker", "feature_extractor", "image_encoder")}
+    words = dict(zip(model.config.texts, model.config.words, strict=True))
+    for name, tokenizer in words.items():
+        index[name.replace("text_encoder", "tokenizer")] = ["transformers", tokenizer.kind]
+    for name in model.config.kind.optional:
+        if name not in fresh:
+            index |= {name: [None, None], name.replace("text_encoder", "tokenizer"): [None, None]}
+    index |= {**model.config.kind.silent, **model.config.said}
     with atomic_directory(directory) as place, quiet():
         for name, network in fresh.items():
             network.save_pretrained(place / name, safe_serialization=True)  # type: ignore[operator]
         getattr(diffusers, scheduler.kind).from_config(dict(scheduler.settings)).save_pretrained(
             place / "scheduler"
         )
-        if model.text is not None:
-            write_files(model.config.tokenizer, place / "tokenizer")
+        for name, tokenizer in words.items():
+            write_files(tokenizer.files, place / name.replace("text_encoder", "tokenizer"))
         write_json(place / "model_index.json", index)
     return directory
 
@@ -108,6 +112,9 @@ _WIDTHS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "UNet2DConditionModel": _unet,
     "AutoencoderKL": _vae,
     "CLIPTextModel": _clip,
+    "CLIPTextModelWithProjection": _clip,
     "DiTTransformer2DModel": lambda part: {},
+    "SD3Transformer2DModel": lambda part: {},
+    "T5EncoderModel": lambda part: {},
 }
 """What of a config gives widths, read off a network."""

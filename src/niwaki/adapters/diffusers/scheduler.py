@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
+from niwaki.adapters.diffusers.flow_scheduler import FLOW, flow_fields
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.adapters.diffusers.solver_fields import RATIOS_OF, SCHEDULERS, of_path
 from niwaki.core.contract import CallError
@@ -30,27 +31,34 @@ _REMEDY = "; name one of ours with solver=… (ddim, ddpm, dpmpp_2m, euler, heun
 
 
 def translate(
-    kind: str, settings: Mapping[str, Any], solver: str | None = None, spacing: str | None = None
+    kind: str,
+    settings: Mapping[str, Any],
+    solver: str | None = None,
+    spacing: str | None = None,
+    tokens: int = 0,
 ) -> dict[str, Any]:
     """The fields of `Diffusion` that do what the scheduler `kind` with these settings does.
 
     solver:  `ddim`, `ddpm`, `dpmpp_2m`, `euler`, `heun`, `unipc` or `consistency` on the noise schedule of
              the settings; None is the scheduler's own
     spacing: of the timesteps, instead of the scheduler's spacing and sigmas
+    tokens:  of one image, on which the times of some depend
     Raises CallError, naming the setting, for one that has no counterpart.
     """
     try:
-        return dict(_translated(kind, json.dumps(settings, sort_keys=True), solver, spacing))
+        return dict(_translated(kind, json.dumps(settings, sort_keys=True), solver, spacing, tokens))
     except (TypeError, ValueError, KeyError) as error:  # a damaged file
         raise CallError(f"the settings of {kind} cannot be read: {first_line(error)}") from error
 
 
 @lru_cache(maxsize=32)
-def _translated(kind: str, settings: str, solver: str | None, spacing: str | None) -> dict[str, Any]:
+def _translated(
+    kind: str, settings: str, solver: str | None, spacing: str | None, tokens: int
+) -> dict[str, Any]:
     import diffusers
 
-    name = _BY_SOLVER[solver] if solver else kind
-    if name not in SCHEDULERS:
+    name = _BY_SOLVER[solver] if solver and kind not in FLOW else kind
+    if name not in SCHEDULERS and name not in FLOW:
         raise CallError(f"niwaki has no solver that does what {kind} does{_REMEDY}")
     given = json.loads(settings)
     try:
@@ -60,6 +68,9 @@ def _translated(kind: str, settings: str, solver: str | None, spacing: str | Non
         raise CallError(
             f"diffusers makes no {name} of the scheduler's settings: {first_line(error)}"
         ) from error
+    if name in FLOW:
+        _refuse_rest(name, options)
+        return flow_fields(options, solver, spacing, tokens)
     if name != kind:
         # Another solver's own settings mean nothing to this one, and its defaults are not the pipeline's.
         options |= {"thresholding": False, "algorithm_type": "dpmsolver++", "solver_order": 2}
@@ -93,7 +104,9 @@ _READ = (
     "clip_sample_range", "set_alpha_to_one", "variance_type", "solver_order", "algorithm_type", "solver_type",
     "final_sigmas_type", "lambda_min_clipped", "interpolation_type", "timestep_type", "use_karras_sigmas",
     "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas", "sigma_min",
-    "sigma_max", "predict_x0", "lower_order_final",
+    "sigma_max", "predict_x0", "lower_order_final", "shift", "use_dynamic_shifting", "base_shift",
+    "max_shift", "base_image_seq_len", "max_image_seq_len", "invert_sigmas", "shift_terminal",
+    "stochastic_sampling",
 )  # fmt: skip
 """Settings that are translated, or looked at and refused."""
 _IDLE = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch import Tensor
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Port
 from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
 from niwaki_runtime.samplers import Diffusion, MeanFlow, Noise
+from niwaki_runtime.samplers.backend import outputs
 
 __all__ = ["RULES", "asked_conditions", "asks", "clean_of", "value_of"]
 
@@ -107,16 +109,18 @@ def asked_conditions(
     drop: share of those that have a null value which is replaced by it
     """
     n, device = len(batch), batch.x.device
-    graphs, values = teacher.shipped_graphs(), []
-    ports = graph.inputs[2 : len(graph.inputs) - int(sampler.self_conditioning)]
-    for condition, port in zip(sampler.conditions, ports, strict=True):
+    graphs, values = teacher.shipped_graphs(), list[Tensor]()
+    ports = iter(graph.inputs[2 : len(graph.inputs) - int(sampler.self_conditioning)])
+    for condition in sampler.conditions:
         encoder = graphs[sampler.encoders[condition]] if condition in sampler.encoders else None
-        given = port if encoder is None else replace(encoder.inputs[0], name=condition)
+        given = next(ports) if encoder is None else replace(encoder.inputs[0], name=condition)
+        if encoder is not None:
+            next(islice(ports, len(encoder.outputs) - 1, None))  # one for each of its outputs
         value = value_of(given, teacher, batch, ctx, noise=False)
         if condition in sampler.null:
             coins = torch.rand((n,), generator=ctx.rng, device=device) < drop
             value = torch.where(coins.reshape(-1, *[1] * (value.ndim - 1)), sampler.null[condition], value)
-        values.append(value if encoder is None else encoder(value))
+        values += outputs(value if encoder is None else encoder(value))
     return values
 
 
