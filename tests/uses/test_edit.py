@@ -46,6 +46,23 @@ def test_little_noise_changes_little(name: str, picture: Path) -> None:
     assert off[0] < off[1] < off[2]
 
 
+def test_latents_are_edited_as_pixels_are(picture: Path) -> None:
+    """Of a picture as its autoencoder keeps it."""
+    torch.manual_seed(0)
+    settings = {
+        "widths": (8,), "blocks": 1, "attention": (), "sampling": {"steps": 8},
+        "autoencoder": {"name": "spatial-vae", "width": 4},
+    }  # fmt: skip
+    model = models.build("latent-diffusion", settings, DIGITS).eval()
+    x = given(picture)
+    kept = np.asarray(model.run("decode", 1, inputs={"z": np.asarray(model.run("encode", 1, inputs=x))}))
+    off = [
+        float(np.abs(niwaki.use("edit", model, picture, condition=3, strength=s).x - kept).mean())  # type: ignore[operator]
+        for s in (0.125, 1.0)
+    ]
+    assert off[0] < off[1]
+
+
 @pytest.mark.parametrize("name", KINDS)
 def test_inversion_to_what_it_was_is_the_way_there_and_back(name: str, picture: Path) -> None:
     model, x = small(name), given(picture)

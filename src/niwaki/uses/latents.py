@@ -9,6 +9,7 @@ import numpy as np
 
 from niwaki.core.errors import CallError
 from niwaki.data.dataset import Split
+from niwaki.data.text_conditions import as_tokens
 from niwaki.uses.base import Call
 from niwaki_runtime.programs import Runner
 from niwaki_runtime.specs import resolve
@@ -43,7 +44,11 @@ def conditions_of(
     if asked is None:
         names = ", ".join(f"--class {k}=…" if len(specs) > 1 else "--class" for k in specs)
         raise CallError(f"this model is conditioned: say what the given samples are, with {names}")
-    return resolve(specs, in_turn(asked, n), 0, n)
+    if not isinstance(asked, dict) and len(specs) == 1:
+        asked = {next(iter(specs)): asked}
+    if isinstance(asked, dict):
+        asked = {k: as_tokens(call.model, specs.get(k), v) for k, v in in_turn(asked, n).items()}
+    return resolve(specs, asked, 0, n)
 
 
 def encode(call: Call, x: np.ndarray, asked: dict[str, np.ndarray]) -> np.ndarray:

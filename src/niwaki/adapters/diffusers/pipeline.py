@@ -31,6 +31,7 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.nn.diffusion import TensorProcess, columns, noised
+from niwaki.nn.diffusion_programs import edit_program
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
 from niwaki_runtime.samplers.backend import outputs
 
@@ -167,8 +168,11 @@ class AdaptedPipeline(GenerativeModel):
         return self.config.kind.outputs(settings, self.text.tokens)
 
     def programs(self) -> dict[str, Program]:
-        """`sample`; where the denoiser works on latents, `encode` and `decode` too."""
-        found = super().programs()
+        """`sample`, and `edit`, which adds noise to x and makes a sample of that; where the denoiser works on
+        latents, `encode` and `decode` too."""
+        around = {} if self.decoder is None else {"encoder": "encoder", "decoder": "decoder"}
+        edit = edit_program(self._diffusion(), self.spec.x, self.conditions, **around)
+        found = {**super().programs(), "edit": edit}
         if self.decoder is None:
             return found
         latents = ValueSpec("vector", self._diffusion().shape, "CHW", Real(-math.inf, math.inf))

@@ -23,9 +23,10 @@ from niwaki.models.diffusion.asked import AskedDenoiser, label_columns, text_col
 from niwaki.models.diffusion.config import DenoiserConfig, unless
 from niwaki.models.diffusion.networks import Task, build_network, network_kind
 from niwaki.models.registry import register
+from niwaki.nn.diffusion_programs import edit_program
 from niwaki.nn.layers.images import image_shape
 from niwaki_runtime.process import Process, VariancePreserving
-from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Renoise, Upscale
+from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Upscale
 
 __all__ = ["Ddpm", "DdpmConfig"]
 
@@ -133,7 +134,7 @@ class Ddpm(AskedDenoiser):
             **super().programs(),
             "inpaint": Program(Inpaint(self.sampler()), inputs, x),
             **({"upscale": self._upscale()} if not (x.shape[-1] % 2 or x.shape[-2] % 2) else {}),
-            "edit": Program(Renoise(self.sampler()), {"x": ConditionSpec(x), **self.conditions}, x),
+            "edit": edit_program(self.sampler(), x, self.conditions),
             "encode": Program(Inversion(ddim), {"x": ConditionSpec(x), **self.conditions}, z),
             "decode": Program(replace(ddim, start="z"), {"z": ConditionSpec(z), **self.conditions}, x),
             **({"log_prob": self._log_prob(ddim)} if self.config.likelihood else {}),

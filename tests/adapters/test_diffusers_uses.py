@@ -1,0 +1,83 @@
+"""Uses of adapted pipelines: pictures edited, varied and drawn, in pixels and in latents."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pipelines
+import pytest
+import torch
+from PIL import Image
+
+import niwaki
+from niwaki.adapters import adapt_pipeline
+from niwaki_runtime.samplers import sampler_from_json
+
+pytest.importorskip("diffusers")
+
+STEPS = 8
+KINDS: dict[str, tuple[Callable[[Path], Any], Any]] = {
+    "unconditional": (lambda path: pipelines.ddim(), None),
+    "classes": (lambda path: pipelines.dit(10), 3),
+    "prompts": (pipelines.text_to_image, "a three"),
+    "two texts": (pipelines.xl, "a three"),
+    "without t5": (lambda path: pipelines.sd3(path, with_t5=False), "a three"),
+}
+
+
+def adapted(kind: str, path: Path) -> Any:
+    length = {"length": 4} if kind == "without t5" else {}
+    return adapt_pipeline(KINDS[kind][0](path), steps=STEPS, **length)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    return tmp_path / "a.png"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_little_noise_changes_little(kind: str, picture: Path, tmp_path: Path) -> None:
+    """Of what its autoencoder leaves of a picture, where it has one."""
+    model, asked = adapted(kind, tmp_path / "words"), KINDS[kind][1]
+    x = torch.from_numpy(np.asarray(Image.open(picture), np.float32)[None, None] / 127.5 - 1.0)
+    kept = model.decode(model.encode(x)).numpy()
+    made = [
+        niwaki.use("edit", model, picture, condition=asked, strength=strength).x
+        for strength in (1 / STEPS, 1.0)
+    ]
+    off = [float(np.abs(one - kept).mean()) for one in made]
+    assert off[0] < off[1]
+    sampler = model.program("edit").sampler
+    assert sampler_from_json(sampler.to_json()) == sampler
+
+
+def test_what_it_is_to_become_is_a_prompt(picture: Path, tmp_path: Path) -> None:
+    model = adapted("prompts", tmp_path / "words")
+    three, nine = (niwaki.use("edit", model, picture, condition=text).x for text in ("a three", "a nine"))
+    assert not np.array_equal(three, nine)  # type: ignore[arg-type]
+    both = niwaki.use("edit", model, [picture, picture], condition=["a three", "a nine"]).x
+    np.testing.assert_allclose(both[:1], three, atol=1e-4)  # type: ignore[index]
+    assert not np.allclose(both[0], both[1], atol=1e-4)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("kind", ["unconditional", "prompts"])
+def test_variations_are_several(kind: str, picture: Path, tmp_path: Path) -> None:
+    model, asked = adapted(kind, tmp_path / "words"), KINDS[kind][1]
+    made = niwaki.use("variations", model, picture, strengths="0.25,1", each=2, condition=asked).x
+    assert made is not None
+    assert made.shape == (4, 1, 8, 8)
+    assert len({one.tobytes() for one in made}) == 4
+
+
+@pytest.mark.parametrize("kind", ["prompts", "two texts", "without t5"])
+def test_a_prompt_is_drawn(kind: str, tmp_path: Path) -> None:
+    model = adapted(kind, tmp_path / "words")
+    made = niwaki.use("draw", model, ["a three", "a nine"], seed=5)
+    wanted = model.sample(2, seed=5, condition=["a three", "a nine"])
+    np.testing.assert_allclose(made.x, wanted, atol=1e-5)
