@@ -99,6 +99,16 @@ SMALL: dict[str, dict[str, Any]] = {
         "base": {"name": "ddpm", "train_steps": 50, "widths": [16, 32], "blocks": 1, "attention": [4]},
     },
     "nice": {"layers": 2, "width": 32},
+    "cascaded-diffusion": {
+        "base": {
+            "name": "ddpm",
+            "widths": [8, 16],
+            "blocks": 1,
+            "attention": [],
+            "train_steps": 50,
+            "steps": 4,
+        }
+    },
     "dit": {"network": {"name": "dit", **SMALL_TRANSFORMER}},
     "mmdit": {"network": {"name": "mmdit", **SMALL_TRANSFORMER}},
     "transformer": {"width": 16, "depth": 2, "heads": 2, "stride": 5},
@@ -238,6 +248,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("video-diffusion", {"self_conditioning": True, "learned_variance": True, "weighting": "learned"}),
     ("video-gpt", {"codebook": "levelled", "codes": 16, "dim": 2, "conditional": False}),
     ("video-gpt", {"books": 2, "codes": 16}),
+    ("cascaded-diffusion", {"conditional": False, "factor": 4, "augmentation": 0.0}),
 ]
 """Settings that change what a model consists of."""
 

@@ -36,6 +36,8 @@ from niwaki.models.registry import presets
 from niwaki_runtime.programs import graphs_of
 
 HEAVY = {
+    "cascaded-diffusion-patches", "cascaded-diffusion-patches-conditional,factor,augmentation",
+    "cascaded-diffusion-tall",
     "ddpm-patches", "edm-patches", "flow-matching-patches", "gated-pixelcnn-tall",
     "latent-diffusion-patches", "latent-diffusion-tall", "tarflow-clips", "tarflow-tall", "var-patches",
     "video-diffusion-predictions", "video-gpt-clips", "video-gpt-clips-books,codes",

@@ -23,6 +23,7 @@ from niwaki_runtime.samplers.masked_bound import MaskedBound
 from niwaki_runtime.samplers.mean_flow import MeanFlow
 from niwaki_runtime.samplers.mixture import Mixture
 from niwaki_runtime.samplers.next_scale import NextScale
+from niwaki_runtime.samplers.noise_conditioned import NoiseConditioned
 from niwaki_runtime.samplers.ode_likelihood import OdeLikelihood
 from niwaki_runtime.samplers.one_shot import OneShot
 from niwaki_runtime.samplers.paths import Paths
@@ -49,6 +50,7 @@ __all__ = [
     "Mixture",
     "NextScale",
     "Noise",
+    "NoiseConditioned",
     "NumpyBackend",
     "OdeLikelihood",
     "OneShot",

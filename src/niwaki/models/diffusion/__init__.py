@@ -1,5 +1,6 @@
 """Diffusion models: one network and one loss, on the path that the config names."""
 
+from niwaki.models.diffusion.cascaded import CascadedDiffusion, CascadedDiffusionConfig
 from niwaki.models.diffusion.controlnet import ControlNet, ControlNetConfig
 from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
 from niwaki.models.diffusion.dit import DiT, DiTConfig
@@ -10,6 +11,8 @@ from niwaki.models.diffusion.mean_flow import MeanFlow, MeanFlowConfig
 from niwaki.models.diffusion.mmdit import MMDiT
 
 __all__ = [
+    "CascadedDiffusion",
+    "CascadedDiffusionConfig",
     "ControlNet",
     "ControlNetConfig",
     "Ddpm",
