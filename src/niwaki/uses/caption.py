@@ -38,7 +38,7 @@ class Caption(Use):
 
     Options = CaptionUseOptions
     summary = "what pictures show, in words"
-    example = "runs/pages-text-image pictures/ -o captions.csv"
+    example = "runs/told pictures/ -o captions.csv"
 
     def apply(self, call: Call, options: CaptionUseOptions) -> Outcome:
         program = call.model.programs().get(PROGRAM)
