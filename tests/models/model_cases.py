@@ -99,6 +99,8 @@ SMALL: dict[str, dict[str, Any]] = {
         "base": {"name": "ddpm", "train_steps": 50, "widths": [16, 32], "blocks": 1, "attention": [4]},
     },
     "nice": {"layers": 2, "width": 32},
+    "kl-autoencoder": {"critic_width": 8, "encoder_width": 16, "encoder_features": 8},
+    "vq-autoencoder": {"critic_width": 8, "encoder_width": 16, "encoder_features": 8, "codes": 16},
     "cascaded-diffusion": {
         "base": {
             "name": "ddpm",
@@ -136,6 +138,8 @@ MOST = 256
 FROZEN: dict[str, tuple[str, ...]] = {
     "controlnet": ("base",),
     "latent-diffusion": ("autoencoder",),
+    "kl-autoencoder": ("perceptual",),
+    "vq-autoencoder": ("perceptual",),
     "progressive-gan": ("generator.earlier", "discriminator.features.earlier"),
 }
 """Parts that come from another training or from an earlier stage, and stay as they are."""
@@ -248,6 +252,8 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("video-diffusion", {"self_conditioning": True, "learned_variance": True, "weighting": "learned"}),
     ("video-gpt", {"codebook": "levelled", "codes": 16, "dim": 2, "conditional": False}),
     ("video-gpt", {"books": 2, "codes": 16}),
+    ("kl-autoencoder", {"perceptual": 0.5, "adversarial": 0.5, "starts": 0.0}),
+    ("vq-autoencoder", {"perceptual": 0.5, "adversarial": 0.5, "codebook": "learned"}),
     ("cascaded-diffusion", {"conditional": False, "factor": 4, "augmentation": 0.0}),
 ]
 """Settings that change what a model consists of."""

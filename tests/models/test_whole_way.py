@@ -79,7 +79,7 @@ HEAVY = (
     "latent-diffusion", "flowpp", "glow", "tarflow", "transformer", "spatial-vae", "hierarchical-vae",
     "residual-vq", "ddpm", "gated-pixelcnn", "state-space", "wavenet", "maskgit", "var",
     "fsq", "video-diffusion", "video-gpt", "magvit", "gan-ensemble", "cyclegan", "masked", "mmdit",
-    "cascaded-diffusion",
+    "cascaded-diffusion", "vq-autoencoder",
 )  # fmt: skip
 """Of several networks; the tests of each model of its own export it, too."""
 

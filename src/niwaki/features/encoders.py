@@ -20,13 +20,11 @@ from niwaki.models.io import ENCODER
 from niwaki.models.registry import ModelConfig, checked
 from niwaki.nn.augment.views import Augment
 from niwaki.nn.layers.grids import grid_of
-from niwaki.nn.layers.shrinking import shrink
 
 __all__ = [
     "ContrastiveConfig",
     "Encoder",
     "EncoderConfig",
-    "backbone",
     "build_encoder",
     "encoder_config",
     "encoder_names",
@@ -143,25 +141,6 @@ class ContrastiveConfig(EncoderConfig):
     features: int = Field(128, ge=2)
     projection: int = Field(64, ge=2)
     temperature: float = Field(0.2, gt=0)
-
-
-def backbone(spec: DataSpec, width: int, features: int) -> nn.Sequential:
-    """(n, *shape) → (n, features). On grids (images, series, clips, tokens): convolutions of stride 2 down to
-    a side of at most 4, then a dense layer on two cells along each side; vectors (d,): dense layers.
-
-    Normalised by groups, not by batch: batch statistics tell views of one batch apart from those of another,
-    which lets an encoder cheat (He et al. 2020, section 3.3).
-    """
-    grid = grid_of(spec)
-    front, channels = grid.front(width // 2)
-    if not grid.sides:
-        inner = 4 * width
-        layers: list[nn.Module] = []
-        for inputs in (channels, inner):
-            layers += [nn.Linear(inputs, inner), nn.LayerNorm(inner), nn.ReLU()]
-        return nn.Sequential(*layers, nn.Linear(inner, features))
-    layers, flat = shrink(grid.sides, channels, width)
-    return nn.Sequential(*front, *layers, nn.Linear(flat, features))
 
 
 def projector(features: int, projection: int) -> nn.Sequential:

@@ -11,7 +11,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, CallError, Context, DataSpec, Phase
-from niwaki.features.encoders import Encoder, EncoderConfig, backbone, register_encoder
+from niwaki.features.encoders import Encoder, EncoderConfig, register_encoder
+from niwaki.nn.layers.shrinking import backbone
 
 __all__ = ["CHANGES", "Motion", "MotionConfig"]
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 __all__ = [
+    "adaptive_weight",
     "discriminator_loss",
     "feature_matching",
     "generator_loss",
@@ -66,3 +67,19 @@ def mode_seeking(one: Tensor, two: Tensor, z_one: Tensor, z_two: Tensor) -> Tens
     1 / (d(G(z₁), G(z₂)) / d(z₁, z₂)), d the mean absolute difference (Mao et al. 2019, Equation 3)."""
     apart = (one - two).abs().mean() / (z_one - z_two).abs().mean()
     return 1.0 / (apart + 1e-5)
+
+
+def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor, most: float = 1e4) -> Tensor:
+    """‖∇ reconstruction‖ / (‖∇ adversarial‖ + 1e-6), at most `most`: by it the adversarial term moves the
+    last layer as much as the reconstruction does (Esser, Rombach & Ommer 2021, "Taming transformers",
+    Equation 7). A scalar without gradient.
+
+    reconstruction, adversarial: scalars
+    last:                        weights of the last layer that both depend on
+    """
+    found = (
+        torch.autograd.grad(term, last, retain_graph=True)[0].float().norm()
+        for term in (reconstruction, adversarial)
+    )
+    one, other = found
+    return (one / (other + 1e-6)).clamp(max=most).detach()

@@ -64,7 +64,7 @@ class Translator(nn.Module):
 
 class PatchCritic(nn.Module):
     """Images `(n, C, H, W)` → one value for each of (H/4)·(W/4) overlapping patches of 26×26 pixels
-    (PatchGAN, Isola et al. 2017)."""
+    (PatchGAN, Isola et al. 2017). No class is looked at."""
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
@@ -77,5 +77,5 @@ class PatchCritic(nn.Module):
             nn.Conv2d(2 * width, 1, 3, padding=1),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         return self.body(x)

@@ -14,7 +14,7 @@ from niwaki.models.vae.vae import Vae, VaeConfig
 from niwaki.nn.layers.blocks import conv_norm, conv_up
 from niwaki.nn.layers.images import Squash
 
-__all__ = ["SpatialVae", "SpatialVaeConfig"]
+__all__ = ["SpatialDecoder", "SpatialVae", "SpatialVaeConfig", "halving_layers"]
 
 
 class SpatialVaeConfig(VaeConfig):
@@ -31,20 +31,25 @@ class SpatialVaeConfig(VaeConfig):
     width: int = Field(16, ge=1)
 
 
+def halving_layers(channels: int, width: int, halvings: int) -> tuple[nn.Sequential, int]:
+    """Images `(n, channels, H, W)` → `(n, k, H/2^halvings, W/2^halvings)`, and how many channels k is."""
+    layers = conv_norm(channels, width)
+    for i in range(halvings):
+        layers += [
+            nn.Conv2d(width * 2**i, width * 2 ** (i + 1), 4, stride=2, padding=1, bias=False),
+            nn.BatchNorm2d(width * 2 ** (i + 1)),
+            nn.ReLU(),
+        ]
+    last = width * 2**halvings
+    return nn.Sequential(*layers, *conv_norm(last, last)), last
+
+
 class SpatialEncoder(nn.Module):
     """x in [−1, 1] `(n, C, H, W)` → mean and log-variance of q(z | x), each `(n, latent, H/2^k, W/2^k)`."""
 
     def __init__(self, channels: int, *, latent: int, width: int, halvings: int) -> None:
         super().__init__()
-        layers = conv_norm(channels, width)
-        for i in range(halvings):
-            layers += [
-                nn.Conv2d(width * 2**i, width * 2 ** (i + 1), 4, stride=2, padding=1, bias=False),
-                nn.BatchNorm2d(width * 2 ** (i + 1)),
-                nn.ReLU(),
-            ]
-        last = width * 2**halvings
-        self.body = nn.Sequential(*layers, *conv_norm(last, last))
+        self.body, last = halving_layers(channels, width, halvings)
         self.mean = nn.Conv2d(last, latent, 1)
         self.log_var = nn.Conv2d(last, latent, 1)
 

@@ -8,12 +8,18 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, Context
 
-__all__ = ["CODEBOOKS", "Averaged", "Codebook", "Learned", "Levelled"]
+__all__ = ["CODEBOOKS", "Averaged", "Codebook", "Learned", "Levelled", "revival_is_due"]
 
 _LLOYD = 10
 _LEAST = 1e-5
+
+
+def revival_is_due(ctx: Context, every: int) -> bool:
+    """Whether codes that nobody chose are moved in this step, one of `every`, never where that is 0; not near
+    the end of a stage, where they must settle."""
+    return bool(every and ctx.step and ctx.step % every == 0 and ctx.progress < 0.8)
 
 
 class Codebook(nn.Module):

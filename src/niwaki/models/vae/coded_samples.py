@@ -27,6 +27,7 @@ from niwaki.core.contract import (
 )
 from niwaki.models.asked import LABEL, Asked, label_columns, paired_columns, text_columns
 from niwaki.models.registry import ModelConfig
+from niwaki.models.vae.codebooks import revival_is_due
 from niwaki.nn.layers.images import to_signed
 from niwaki.nn.layers.text_encoder import TextEncoder
 from niwaki_runtime.programs import BITS, CODEC
@@ -161,9 +162,8 @@ class CodedSamples(Asked):
             self.codebook.begin(h, ctx.rng)
 
     def prepare(self, batch: Batch, ctx: Context) -> Batch:
-        """Codes that nobody chose for a while come back to life; not near the end, where they must settle."""
-        due = self.config.revive and ctx.step and ctx.step % self.config.revive == 0
-        if due and ctx.stage == "codes" and ctx.progress < 0.8:
+        """Codes that nobody chose for a while come back to life."""
+        if ctx.stage == "codes" and revival_is_due(ctx, self.config.revive):
             self.codebook.revive(self.features(self.whole(batch)), ctx.rng)
         return batch
 

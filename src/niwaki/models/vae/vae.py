@@ -166,9 +166,12 @@ class Vae(Coding):
 
     def _log_likelihood(self, x: Tensor, z: Tensor, y: Tensor | None) -> Tensor:
         """log p(x | z) in nats `(n,)`."""
-        raw = self.decoder.raw(z, *(() if y is None else (y,))).float()  # type: ignore[operator]
+        return self.raw_log_likelihood(x, self.decoder.raw(z, *(() if y is None else (y,))))  # type: ignore[operator]
+
+    def raw_log_likelihood(self, x: Tensor, raw: Tensor) -> Tensor:
+        """The same of what the decoder's `raw` gave."""
         x = to_unit(x, self.spec) if self.likelihood.unit else x
-        return self.likelihood.log_prob(x.float(), raw, self.log_scale.float())
+        return self.likelihood.log_prob(x.float(), raw.float(), self.log_scale.float())
 
     def elbo(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1, seed: int = 0) -> Tensor:
         """E_q[log p(x | z)] − KL(q(z | x) ‖ p(z)) in nats `(n,)`: at most log p(x), or log p(x | y).

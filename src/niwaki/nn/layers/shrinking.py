@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION
+from niwaki.core.contract import DataSpec
+from niwaki.nn.layers.grids import AVERAGE, CONVOLUTION, grid_of
 
-__all__ = ["shrink", "shrink_to_vector"]
+__all__ = ["backbone", "shrink", "shrink_to_vector"]
 
 _LARGE = 24  # sides from which samples are halved at once: layers at full size would take most of the time
 
@@ -41,6 +42,25 @@ def shrink_to_vector(sides: tuple[int, ...], channels: int, width: int) -> nn.Se
         return nn.Sequential(*layers, nn.Linear(2 * width, width), nn.ReLU())
     shrunk, flat = shrink(sides, channels, width)
     return nn.Sequential(*shrunk, nn.Linear(flat, width), nn.ReLU())
+
+
+def backbone(spec: DataSpec, width: int, features: int) -> nn.Sequential:
+    """(n, *shape) → (n, features). On grids (images, series, clips, tokens): convolutions of stride 2 down to
+    a side of at most 4, then a dense layer on two cells along each side; vectors (d,): dense layers.
+
+    Normalised by groups, not by batch: batch statistics tell views of one batch apart from those of another,
+    which lets an encoder cheat (He et al. 2020, section 3.3).
+    """
+    grid = grid_of(spec)
+    front, channels = grid.front(width // 2)
+    if not grid.sides:
+        inner = 4 * width
+        layers: list[nn.Module] = []
+        for inputs in (channels, inner):
+            layers += [nn.Linear(inputs, inner), nn.LayerNorm(inner), nn.ReLU()]
+        return nn.Sequential(*layers, nn.Linear(inner, features))
+    layers, flat = shrink(grid.sides, channels, width)
+    return nn.Sequential(*front, *layers, nn.Linear(flat, features))
 
 
 def _block(conv: Any, inputs: int, outputs: int, stride: int) -> list[nn.Module]:
