@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, ClassVar, Self
 
-from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.process import END, Process, VariancePreserving, process_from_json
 from niwaki_runtime.samplers.base import Array, Noise, Runner, Sampler, check_shape, register
+from niwaki_runtime.samplers.diffusion_checks import check_diffusion
 from niwaki_runtime.samplers.guidance import free_share, guided_output, limited
 from niwaki_runtime.samplers.solvers import SOLVERS, Level, ddim
 
@@ -118,41 +118,7 @@ class Diffusion(Sampler):
             object.__setattr__(self, "process", self.process.override(**told))
             for name in told:
                 object.__setattr__(self, name, None)
-        if self.solver not in SOLVERS:
-            raise CallError(f"there is no solver '{self.solver}'; {nearest(self.solver, SOLVERS)}")
-        if (SOLVERS[self.solver].ancestral or self.eta) and not self.process.preserves_variance:
-            solver = f"{self.solver}" if not self.eta else f"{self.solver}' with 'eta"
-            raise CallError(
-                f"the solver '{solver}' adds the noise of a variance-preserving process, and this one "
-                f"is '{self.process.kind}'; choose ddim, euler, heun or dpmpp_2m"
-            )
-        self.process.conversion(self.prediction)  # raises for a bad one
-        if self.guidance != 1.0 and not self.guide and not set(self.conditions) & set(self.null):
-            raise CallError("guidance needs a condition with a null value, and this model has none")
-        self._check_also()
-        if self.eta and (self.solver != "ddim" or not 0.0 <= self.eta <= 1.0):
-            raise CallError(
-                f"eta is a number of 0 … 1 of the solver 'ddim', not {self.eta} of '{self.solver}'"
-            )
-        if self.churn and not SOLVERS[self.solver].churns:
-            raise CallError(f"the solver '{self.solver}' has no churn; choose euler or heun")
-        if self.churn < 0.0 or self.churn_noise <= 0.0:
-            raise CallError("churn must not be negative, and churn_noise must be above 0")
-        if not 0.0 <= self.threshold <= 1.0 or (self.threshold and self.clip <= 0.0):
-            raise CallError("threshold is a share of 0 … 1, and needs a 'clip' above 0 to scale to")
-        for name in ("guidance_interval", "churn_interval"):
-            interval = getattr(self, name)
-            if interval is not None and not interval[0] <= interval[1]:
-                raise CallError(f"'{name}' is the least and the greatest time, not {interval}")
-        self.process.times(self.steps)  # raises for a bad number
-
-    def _check_also(self) -> None:
-        if len(self.also) != len(self.also_weights):
-            raise CallError(f"{len(self.also)} further conditions need as many weights: 'also_weights'")
-        if any(len(names) != len(self.conditions) for names in self.also):
-            raise CallError(f"each of 'also' names a condition for each of {', '.join(self.conditions)}")
-        if self.also and (self.guide or not set(self.conditions) & set(self.null)):
-            raise CallError("several conditions need one with a null value, and no 'guide'")
+        check_diffusion(self)
 
     def __call__(
         self,
