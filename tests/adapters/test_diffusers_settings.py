@@ -63,7 +63,8 @@ def test_a_setting_that_is_lost_is_refused_by_name(
     ("change", "text"),
     [
         ({"force_zeros_for_empty_prompt": True}, "force_zeros_for_empty_prompt = True"),
-        ({"tokenizer": ["transformers", "T5Tokenizer"]}, "'T5Tokenizer'; known are CLIPTokenizer"),
+        ({"tokenizer": ["transformers", "BertTokenizer"]}, "'BertTokenizer'; known are CLIPTokenizer"),
+        ({"tokenizer": ["transformers", "T5Tokenizer"]}, "the tokenizer's files cannot be read"),
     ],
 )
 def test_what_the_index_says_is_refused_by_name(
@@ -72,7 +73,7 @@ def test_what_the_index_says_is_refused_by_name(
     folder = kept(tmp_path)
     index = json.loads((folder / "model_index.json").read_text())
     (folder / "model_index.json").write_text(json.dumps({**index, **change}))
-    with pytest.raises(CallError, match=text):
+    with pytest.raises(NiwakiError, match=text):
         adapt_pipeline(folder, steps=2)
 
 
