@@ -13,6 +13,7 @@ from torch import nn
 
 from niwaki.core.contract import Trainable
 from niwaki.data import Feeder, Split
+from niwaki.training.chance import left_to_chance
 from niwaki.training.checkpoint import Checkpoint, latest, list_checkpoints
 from niwaki.training.config import TrainConfig
 from niwaki.training.entering import Setup
@@ -99,14 +100,19 @@ def fit(
     batches:   another source of batches than the shuffled split; its k-th batch must be a pure function of k
     about:     what else the weights follow from, for resuming: `data`, `model`, … by the recipe's keys;
                default: the content of the split and the model's config
-    note:     called with a sentence when a rule has chosen something from the data, and when an adversarial
-              training is seen to fail (`config.watch`)
+    note:     called with a sentence when a rule has chosen something from the data, when an adversarial
+              training is seen to fail (`config.watch`), and beforehand where weights are left to chance
 
     Raises CallError where config and model do not fit, the checkpoint is of another training, or `directory`
     already holds a training and `resume` is off; NotFinite where a value became NaN or infinite; Interrupted
     after Ctrl-C or SIGTERM, with the state saved.
     """
     check_stages(model, config)
+    if note is not None and (left := left_to_chance(model, config)):
+        note(
+            f"{', '.join(left)}: nothing trains all weights of this, and no train.init_from brings them; "
+            "they stay as chance makes them"
+        )
     directory = None if directory is None else Path(directory)
     folder = None if directory is None else directory / "checkpoints"
     if resume and folder is None:
