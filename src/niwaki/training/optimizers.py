@@ -7,15 +7,17 @@ A new one is a class with `@optimizer("name")`; its fields are then valid settin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import nn, optim
 from torch.optim import Optimizer
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.training.lion import Lion
+from niwaki.training.lookahead import Lookahead
 from niwaki.training.muon import Muon
+from niwaki.training.soap import Soap
 from niwaki_runtime.errors import CallError, nearest
 
 __all__ = ["OptimizerConfig", "build_optimizer", "optimizer", "optimizer_class", "optimizer_names"]
@@ -225,3 +227,58 @@ class MuonConfig(OptimizerConfig):
 
     def build(self, groups: Groups) -> Optimizer:
         return Muon(groups, lr=self.lr, momentum=self.momentum, betas=self.betas)
+
+
+@optimizer("soap")
+class SoapConfig(OptimizerConfig):
+    """`niwaki.training.soap`: Adam in the eigenbasis of Shampoo's preconditioner.
+
+    betas:   decay of the first moment; of the second moment and of the preconditioner
+    eps:     added to the root of the second moment
+    every:   steps between turns of the basis
+    largest: side of a matrix that is turned
+    """
+
+    betas: Betas = (0.95, 0.95)
+    eps: float = Field(1e-8, gt=0)
+    every: int = Field(10, ge=1)
+    largest: int = Field(1024, ge=2)
+
+    def build(self, groups: Groups) -> Optimizer:
+        options: dict[str, Any] = {"betas": self.betas, "eps": self.eps}
+        return Soap(groups, lr=self.lr, every=self.every, largest=self.largest, **options)
+
+
+@optimizer("lookahead")
+class LookaheadConfig(OptimizerConfig):
+    """`niwaki.training.lookahead` around another optimizer of the same rate and weight decay.
+
+    inner:    its name, or its name and settings: `{name: sgd, momentum: 0.8}`
+    betas:    what `betas` means for the inner one; None leaves it its own
+    k, alpha: steps forward, and the share of their way that is kept
+    """
+
+    inner: str | dict[str, Any] = "adamw"
+    betas: Betas | None = None
+    k: int = Field(5, ge=1)
+    alpha: float = Field(0.5, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _inner_is_known(self) -> Self:
+        self._inner()
+        return self
+
+    def _inner(self) -> OptimizerConfig:
+        given = {"name": self.inner} if isinstance(self.inner, str) else dict(self.inner)
+        name = str(given.pop("name", ""))
+        cls = optimizer_class(name)
+        if issubclass(cls, LookaheadConfig):
+            raise ValueError("the inner optimizer of 'lookahead' cannot be another lookahead")
+        betas = {} if self.betas is None else cls.from_betas(self.betas)
+        return cls.model_validate({"lr": self.lr, "weight_decay": self.weight_decay, **betas, **given})
+
+    def groups(self, parameters: Mapping[str, nn.Parameter]) -> Groups:
+        return self._inner().groups(parameters)
+
+    def build(self, groups: Groups) -> Optimizer:
+        return Lookahead(self._inner().build(groups), self.k, self.alpha)
