@@ -74,4 +74,6 @@ def _sheet(x: np.ndarray, spec: ValueSpec, files: Any) -> bytes:
         raise CallError(
             f"samples of shape {spec.shape} ({spec.modality}) are no pictures; write them with --out x.npz"
         )
+    if len(x) == 1:
+        return Image().file_of(x[0], spec)[1]  # a picture alone is what it is: no frame, not enlarged
     return png(grid(pixels(x, spec)))

@@ -58,13 +58,17 @@ class Draw(Use):
         )  # fmt: skip
         return Outcome(
             record={"n": n, "captions": captions},
-            lines=[f"{n} pictures of {len(captions)} caption{'s' if len(captions) > 1 else ''}"],
+            lines=[f"{_counted(n, 'picture')} of {_counted(len(captions), 'caption')}"],
             x=np.asarray(call.model.backend().numpy(x)),
             spec=call.model.program(SAMPLING).output,
             names=[f"{text.replace('/', ' ').replace('.', ' ')}.png" for text in texts],
             columns=options.n if options.n > 1 else 0,
             ending=".png",
         )
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _caption(runner: Runner) -> str:
