@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from niwaki.core.contract import Trainable
-from niwaki.training.config import TrainConfig
+from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.stages import under
 from niwaki.training.weights import sources_of
 
@@ -24,7 +24,8 @@ def left_to_chance(model: Trainable, config: TrainConfig) -> tuple[str, ...]:
                     for name, _ in model.named_parameters()
                     if under(name, phase.parameters) and not under(name, frozen)
                 }
-    sources = [source for one in (config, *config.stages) for source in sources_of(one)]
+    trainings: tuple[TrainConfig | StageConfig, ...] = (config, *config.stages)
+    sources = [source for one in trainings for source in sources_of(one)]
     if any(not source.prefix and not source.only for source in sources):
         return ()  # all that the model has may come from there
     given = tuple(name for source in sources for name in ((source.prefix,) if source.prefix else source.only))
