@@ -232,7 +232,7 @@ def test_schedulers(name: str, settings: dict[str, Any]) -> None:
         ("EulerDiscrete", {"use_karras_sigmas": True, "sigma_max": 700.0}, "greatest_ratio 700 lies outside"),
         ("EulerDiscrete", {"interpolation_type": "log_linear"}, "interpolation_type 'log_linear'"),
         ("PNDM", {}, "no solver that does what PNDMScheduler does; name one of ours"),
-        ("FlowMatchEulerDiscrete", {}, "no solver that does what FlowMatchEulerDiscreteScheduler does"),
+        ("DEISMultistep", {}, "no solver that does what DEISMultistepScheduler does"),
     ],
 )
 def test_a_setting_without_a_counterpart_is_refused(

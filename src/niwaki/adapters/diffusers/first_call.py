@@ -12,8 +12,8 @@ __all__ = ["call_once"]
 
 
 def call_once(model: GenerativeModel) -> None:
-    """Call each graph with two example rows. Raises NiwakiError for the first that fails, returns no tensor
-    of two rows, or makes values that are not finite."""
+    """Call each graph with two example rows. Raises NiwakiError for the first that fails, returns anything but
+    its outputs of two rows, or makes values that are not finite."""
     for name, graph in model.graphs().items():
         inputs = graph.example(2)
         shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
@@ -26,9 +26,11 @@ def call_once(model: GenerativeModel) -> None:
                 f"inputs of shape {shapes}: {first_line(error)}; its config does not fit that of the other "
                 "networks"
             ) from error
-        if any(not isinstance(out, torch.Tensor) or out.shape[0] != 2 for out in found):
+        rows = all(isinstance(out, torch.Tensor) and out.shape[0] == 2 for out in found)
+        if not rows or len(found) != len(graph.output_names):
+            wanted = "one tensor" if len(graph.output_names) == 1 else f"{len(graph.output_names)} tensors"
             raise NiwakiError(
-                f"the pipeline's network '{name}' does not return tensors with a row per sample"
+                f"the pipeline's network '{name}' does not return {wanted} with a row for each sample"
             )
         if not all(bool(torch.isfinite(out).all()) for out in found):
             raise NiwakiError(

@@ -104,11 +104,14 @@ _READ = (
     "clip_sample_range", "set_alpha_to_one", "variance_type", "solver_order", "algorithm_type", "solver_type",
     "final_sigmas_type", "lambda_min_clipped", "interpolation_type", "timestep_type", "use_karras_sigmas",
     "use_exponential_sigmas", "use_beta_sigmas", "use_lu_lambdas", "use_flow_sigmas", "sigma_min",
-    "sigma_max", "predict_x0", "lower_order_final", "shift", "use_dynamic_shifting", "base_shift",
-    "max_shift", "base_image_seq_len", "max_image_seq_len", "invert_sigmas", "shift_terminal",
-    "stochastic_sampling",
+    "sigma_max", "predict_x0", "lower_order_final",
 )  # fmt: skip
 """Settings that are translated, or looked at and refused."""
+_READ_OF_FLOW = (
+    "shift", "use_dynamic_shifting", "base_shift", "max_shift", "base_image_seq_len", "max_image_seq_len",
+    "invert_sigmas", "shift_terminal", "stochastic_sampling",
+)  # fmt: skip
+"""Further ones of flow matching."""
 _IDLE = (
     *("dynamic_thresholding_ratio", "sample_max_value"),  # of thresholding, which is refused
     "euler_at_final",  # the last step to σ = 0 is of the first order anyhow
@@ -139,8 +142,9 @@ def _refuse_rest(name: str, options: Mapping[str, Any]) -> None:
     import diffusers
 
     known = inspect.signature(getattr(diffusers, name).__init__).parameters
+    read = (*_READ, *_IDLE, *(_READ_OF_FLOW if name in FLOW else ()))
     for setting, parameter in known.items():
-        if setting in (*_READ, *_IDLE) or setting not in options:
+        if setting in read or setting not in options:
             continue
         if options[setting] != parameter.default:
             raise CallError(
