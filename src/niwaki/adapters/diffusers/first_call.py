@@ -12,8 +12,8 @@ __all__ = ["call_once"]
 
 
 def call_once(model: GenerativeModel) -> None:
-    """Call each graph with two example rows. Raises NiwakiError for the first that fails, returns anything but
-    its outputs of two rows, or makes values that are not finite."""
+    """Call each graph with two example rows. Raises NiwakiError for the first that fails, returns anything
+    but its outputs of two rows, or makes values that are not finite."""
     for name, graph in model.graphs().items():
         inputs = graph.example(2)
         shapes = " and ".join(str(tuple(x.shape)) for x in inputs)
