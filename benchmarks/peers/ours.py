@@ -12,6 +12,7 @@ from peers.turns import Turn
 
 from niwaki.data import Split
 from niwaki.training import TrainConfig, fit
+from niwaki.training.changed import with_lengths
 
 __all__ = ["Ours", "parameters_of"]
 
@@ -95,15 +96,5 @@ class Ours:
 
 def _length(config: TrainConfig, steps: int) -> TrainConfig:
     """With so many steps in its first stage, and one in those that follow."""
-    stages = tuple(
-        s.model_copy(update={"steps": steps if i == 0 else 1}) for i, s in enumerate(config.stages)
-    )
-    return config.model_copy(
-        update={
-            "steps": steps,
-            "stages": stages,
-            "checkpoint_every": 0,
-            "watch": None,
-            "validation_batches": 0,
-        }
-    )
+    beside = {"checkpoint_every": 0, "watch": None, "validation_batches": 0}
+    return with_lengths(config, lambda k, _: 1 if k else steps).model_copy(update=beside)

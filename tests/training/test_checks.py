@@ -140,6 +140,16 @@ def test_the_recipes_own_rate_is_judged(rate: float, level: str) -> None:
         assert limit / 4 < rate * found.figures["edge"] < 4 * limit
 
 
+def test_what_a_stage_says_of_its_own_is_tested_as_well() -> None:
+    """Rates that only the stage gives are those that are multiplied; its warm-up and schedule give way."""
+    plain = look("rate", subject(lr=0.3, batch=N)).figures
+    own = {"name": "one", "steps": 9, "lr": 0.3, "warmup": 50, "schedule": "cosine", "keep_best": True}
+    staged = look("rate", subject(lr=7.0, batch=N, stages=[own, {"name": "two", "steps": 3}])).figures
+    assert staged == plain
+    sizes = look("batch", subject(stages=[{"name": "one", "steps": 9, "batch": 8}])).figures["rates"]
+    assert list(sizes) == [2, 4, 8, 16, 32, 64]
+
+
 def test_a_batch_size_is_measured_for_games_too() -> None:
     found = look("batch", subject(lambda: Line(validate=False)))
     assert list(found.figures["rates"]) == [4, 8, 16, 32, 64]

@@ -15,7 +15,7 @@ import torch
 
 from niwaki.core.contract import CallError
 from niwaki.recipe import Overrides, Recipe, load_recipe
-from niwaki.training import TrainConfig
+from niwaki.training.changed import with_lengths
 from niwaki.workflow.estimates import Expected, told
 from niwaki.workflow.pace import about_text
 from niwaki.workflow.reporter import Reporter
@@ -23,7 +23,7 @@ from niwaki.workflow.run_context import RunContext, open_run
 from niwaki.workflow.run_directory import RunDirectory, is_run
 from niwaki.workflow.stages.ahead import due_stages, expected_parts
 from niwaki.workflow.stages.stage import Stage
-from niwaki.workflow.stages.train import TrainStage
+from niwaki.workflow.stages.train import TrainStage, fresh_model
 
 __all__ = ["Outlook", "fit_into", "look_ahead"]
 
@@ -122,16 +122,11 @@ def fit_into(
             f"what comes after the training takes {about_text(rest)} of the {about_text(seconds)} already; "
             "give more time, or train alone"
         )
-    train = _longer(recipe.train, left / mine[0])
+    factor = left / mine[0]
+    train = with_lengths(recipe.train, lambda _, steps: max(1, round(steps * factor)))
     if reporter is not None:
         reporter.note(f"{train.total_steps:,} steps of training fit into {about_text(seconds)}")
     return recipe.model_copy(update={"train": train}), ()
-
-
-def _longer(config: TrainConfig, factor: float) -> TrainConfig:
-    """With so many times the steps."""
-    stages = tuple(s.model_copy(update={"steps": max(1, round(s.steps * factor))}) for s in config.stages)
-    return config.model_copy(update={"steps": max(1, round(config.steps * factor)), "stages": stages})
 
 
 def _existing(what: What, overrides: Overrides, out: str | Path | None) -> Path | None:
@@ -155,8 +150,6 @@ def _somewhere(
 
 
 def _parameters(context: RunContext) -> int:
-    from niwaki.workflow.stages.train import fresh_model
-
     with torch.random.fork_rng():
         return sum(p.numel() for p in fresh_model(context.recipe, context.dataset).parameters())
 

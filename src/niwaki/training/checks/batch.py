@@ -51,6 +51,5 @@ def _seconds(subject: Subject, size: int) -> float:
         marks.append(time.perf_counter())
 
     heard = Subject(subject.make, subject.split, subject.config, subject.seed, mark)
-    stages = tuple(s.model_copy(update={"batch": size, "accumulate": 1}) for s in subject.config.stages)
-    train_few(heard, _STEPS + _WARM, batch=size, accumulate=1, stages=stages)
+    train_few(heard, _STEPS + _WARM, batch=size, accumulate=1)
     return (marks[-1] - marks[_WARM - 1]) / (len(marks) - _WARM)

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from niwaki.core.contract import Batch, Context
+from niwaki.core.contract import Batch, Context, Trainable
+from niwaki.training.changed import everywhere, with_lengths
 from niwaki.training.checks.base import Subject
 from niwaki.training.config import TrainConfig
 from niwaki.training.fit import fit
@@ -23,8 +24,12 @@ class _Enough(Exception):
 
 def measured_phases(subject: Subject) -> tuple[str, ...]:
     """Phases of the first stage whose loss measures the model; none of a game between two networks."""
-    stage = subject.config.all_stages[0].name
-    return tuple(p.name for p in subject.make().phases() if p.validate and p.in_stage(stage))
+    return _measured(subject.make(), subject.config)
+
+
+def _measured(model: Trainable, config: TrainConfig) -> tuple[str, ...]:
+    stage = config.all_stages[0].name
+    return tuple(p.name for p in model.phases() if p.validate and p.in_stage(stage))
 
 
 def train_few(subject: Subject, steps: int, *, batches: Batches | None = None, **changes: Any) -> list[float]:
@@ -32,10 +37,10 @@ def train_few(subject: Subject, steps: int, *, batches: Batches | None = None, *
     fewer where one is not finite, the last then, and none where nothing is measured.
 
     batches: other batches than those of the split
-    changes: of `TrainConfig`
+    changes: of `TrainConfig`, in every stage
     """
     model: Any = subject.make()
-    named = measured_phases(subject)
+    named = _measured(model, subject.config)
     plain, found = model.loss, list[float]()
     held: dict[str, Tensor] = {}
     done = 0
@@ -79,11 +84,8 @@ def train_few(subject: Subject, steps: int, *, batches: Batches | None = None, *
 
 def _short(config: TrainConfig, steps: int, changes: dict[str, Any]) -> TrainConfig:
     """With so many steps in the first stage, and nothing beside the steps."""
-    stages = tuple(
-        s.model_copy(update={"steps": steps if i == 0 else 1}) for i, s in enumerate(config.stages)
-    )
     beside: dict[str, Any] = {
         "early_stopping": None, "keep_best": False, "checkpoint_every": 0, "validation_batches": 0,
         "watch": None, "ema": 0.0, "devices": 1, "compile": False,
     }  # fmt: skip
-    return config.model_copy(update={**beside, "steps": steps, "stages": stages, **changes})
+    return with_lengths(everywhere(config, **beside, **changes), lambda k, _: 1 if k else steps)

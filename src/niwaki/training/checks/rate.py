@@ -78,9 +78,10 @@ class Rate(Check):
         if not measured_phases(subject):
             text = "the learning rate is not looked for: no loss of this model measures it alone"
             return Looked.one("note", "learning rate", text)
+        settings = subject.config.of_stage(subject.config.all_stages[0])
         factors = _LOW * (_HIGH / _LOW) ** (np.arange(_STEPS) / _STEPS)
         rising: dict[str, Any] = {"schedule": {"name": "range", "start": _LOW / _HIGH}, "warmup": 0}
-        losses = np.array(train_few(subject, _STEPS, **rising, **_times(subject.config, _HIGH)))
+        losses = np.array(train_few(subject, _STEPS, **rising, **_times(settings, _HIGH)))
         found = find_rate(factors[: len(losses)], losses)
         figures = {"factors": factors[: len(losses)].tolist(), "losses": losses.tolist()}
         if found is None:

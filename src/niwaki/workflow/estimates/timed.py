@@ -18,7 +18,8 @@ from niwaki.compression.steps import StepContext, step_of
 from niwaki.core.contract import GenerativeModel, Trainable
 from niwaki.data import Dataset, Split
 from niwaki.data.inputs import make_inputs, split_inputs
-from niwaki.training import Interrupted, StageConfig, TrainConfig, fit
+from niwaki.training import Interrupted, TrainConfig, fit
+from niwaki.training.changed import everywhere, with_lengths
 from niwaki.training.hardware import choose_device
 from niwaki_runtime.programs import SAMPLING
 
@@ -89,17 +90,10 @@ def seconds_of_training(make: Callable[[], Trainable], split: Split, config: Tra
 
 def _as_far_as(config: TrainConfig, at: int) -> TrainConfig:
     """The same, with a single step in each stage before stage `at`, and nothing that validation decides."""
-    judged = {"early_stopping": None, "keep_best": False}
-    stages = tuple(
-        StageConfig.model_validate(
-            {
-                **{key: value for key, value in stage.model_dump().items() if key not in judged},
-                "steps": 1 if k < at else stage.steps,
-            }
-        )
-        for k, stage in enumerate(config.stages)
+    cut = with_lengths(
+        everywhere(config, early_stopping=None, keep_best=False), lambda k, steps: 1 if k < at else steps
     )
-    return config.model_copy(update={**judged, "stages": stages, "log_every": 1, "checkpoint_every": 0})
+    return cut.model_copy(update={"log_every": 1, "checkpoint_every": 0})
 
 
 class Timed:

@@ -1,0 +1,28 @@
+"""The settings of a training changed as a whole: in all of its stages, and in their lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from niwaki.training.config import StageConfig, TrainConfig
+
+__all__ = ["everywhere", "with_lengths"]
+
+
+def everywhere(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """With settings that hold in every stage, whatever a stage says of its own."""
+    stages = tuple(
+        StageConfig.model_validate({k: v for k, v in stage.model_dump().items() if k not in changes})
+        for stage in config.stages
+    )
+    return config.model_copy(update={**changes, "stages": stages})
+
+
+def with_lengths(config: TrainConfig, length: Callable[[int, int], int]) -> TrainConfig:
+    """With other numbers of steps.
+
+    length: (place of a stage, its steps) → its steps now
+    """
+    stages = tuple(s.model_copy(update={"steps": length(k, s.steps)}) for k, s in enumerate(config.stages))
+    return config.model_copy(update={"steps": length(0, config.steps), "stages": stages})
