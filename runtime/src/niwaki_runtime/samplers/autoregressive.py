@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -60,6 +60,10 @@ class Autoregressive(Asks, Chooses, Sampler):
     """
 
     kind: ClassVar[str] = "autoregressive"
+    later: ClassVar[tuple[str, ...]] = (
+        "stops", "alone", "min_p", "penalty", "bias", "beams", "length_penalty", "ahead", "unroll",
+        "guidance", "null", "encoders", "keep",
+    )  # fmt: skip
     length: int = 1
     first: int = 0
     graph: str = "decode"
@@ -104,18 +108,6 @@ class Autoregressive(Asks, Chooses, Sampler):
                 f"length, stride and unroll must be at least 1, not {self.length}, {self.stride} and "
                 f"{self.unroll}"
             )
-
-    def to_json(self) -> dict[str, Any]:
-        """Without the fields that older runtimes do not know, where they change nothing."""
-        since = (
-            "stops", "alone", "min_p", "penalty", "bias", "beams", "length_penalty", "ahead", "unroll",
-            "guidance", "null", "encoders", "keep",
-        )  # fmt: skip
-        unchanged = {
-            f.name: {} if f.default is MISSING else f.default for f in fields(self) if f.name in since
-        }
-        record = super().to_json().items()
-        return {k: v for k, v in record if k not in unchanged or v != unchanged[k]}
 
     def ends(self) -> np.ndarray:
         """Tokens after which a sample is over."""

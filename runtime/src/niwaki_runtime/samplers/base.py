@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
@@ -65,6 +65,8 @@ class Sampler:
     """How noise becomes samples. Subclasses are frozen dataclasses with JSON-able fields and a `kind`."""
 
     kind: ClassVar[str]
+    later: ClassVar[tuple[str, ...]] = ()
+    """Fields that older runtimes do not know: a manifest names them where they are set."""
 
     def __call__(
         self,
@@ -171,7 +173,13 @@ class Sampler:
         return replace(self, **changes)
 
     def to_json(self) -> dict[str, Any]:
-        return {"kind": self.kind, **asdict(self)}
+        record = {"kind": self.kind, **asdict(self)}
+        usual = {
+            f.name: f.default_factory() if f.default_factory is not MISSING else f.default
+            for f in fields(self)
+            if f.name in self.later
+        }
+        return {k: v for k, v in record.items() if k not in usual or v != usual[k]}
 
     @classmethod
     def from_fields(cls, record: dict[str, Any]) -> Sampler:

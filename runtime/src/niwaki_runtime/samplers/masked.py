@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -52,6 +52,7 @@ class Masked(Asks, Chooses, Sampler):
     """
 
     kind: ClassVar[str] = "masked"
+    later: ClassVar[tuple[str, ...]] = ("guidance", "null", "encoders")
     length: int = 1
     mask: int = 0
     steps: int = 16
@@ -85,12 +86,6 @@ class Masked(Asks, Chooses, Sampler):
             raise CallError(f"a grid of {self.grid} has not the {self.length} places of the order 'halton'")
         if not 0.0 <= self.spread < math.inf:
             raise CallError(f"the spread of confidences must not be negative, nor without end: {self.spread}")
-
-    def to_json(self) -> dict[str, Any]:
-        """Without the fields that older runtimes do not know, where they change nothing."""
-        unchanged = {"guidance": 1.0, "null": {}, "encoders": {}}
-        record = super().to_json().items()
-        return {k: v for k, v in record if k not in unchanged or v != unchanged[k]}
 
     def shares(self) -> np.ndarray:
         """Share of the places that is masked after 0 … steps steps: `(steps + 1,)`, from 1 down to 0."""
