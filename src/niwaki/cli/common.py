@@ -16,7 +16,18 @@ import typer
 
 from niwaki.workflow.watching import Watched, watched
 
-__all__ = ["Fresh", "Json", "Out", "Overrides", "Resume", "Work", "adder", "at_work"]
+__all__ = [
+    "Fresh",
+    "Json",
+    "Out",
+    "Overrides",
+    "Resume",
+    "Track",
+    "Work",
+    "adder",
+    "at_work",
+    "with_trackers",
+]
 
 Overrides = Annotated[
     list[str] | None, typer.Argument(metavar="SECTION.KEY=VALUE", help="Change anything in the recipe.")
@@ -34,10 +45,21 @@ Resume = Annotated[
 Fresh = Annotated[
     bool, typer.Option("--fresh", help="Train again from the first step, giving up what is there.")
 ]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track", help="Show the run in tensorboard, mlflow, wandb or trackio too; may be repeated."
+    ),
+]
 
 _PIPED = 1000
 """Columns of a table that no terminal shows: none is wrapped."""
 _NOISY = ("nncf", "torch", "onnxscript", "onnx_ir", "matplotlib", "lightning", "lightning.fabric", "openvino")
+
+
+def with_trackers(overrides: list[str] | None, track: list[str] | None) -> list[str]:
+    """The changes of the recipe, with the trackers that `--track` names."""
+    return [*(overrides or ()), *([f"track=[{', '.join(track)}]"] if track else ())]
 
 
 def adder(example: str, summary: str) -> Callable[[Callable[..., Any]], Callable[[typer.Typer], None]]:

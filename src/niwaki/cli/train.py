@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.ahead import Estimate, Price, Time, answer_estimate
-from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, adder, at_work
+from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, Track, adder, at_work, with_trackers
 from niwaki.workflow.progress import duration, figures
 
 __all__ = ["enter"]
@@ -31,8 +31,10 @@ def train(
     time: Time = None,
     estimate: Estimate = False,
     price: Price = None,
+    track: Track = None,
     as_json: Json = False,
 ) -> None:
+    overrides = with_trackers(overrides, track)
     with at_work(as_json) as work:
         if estimate:
             answer_estimate(work, what, overrides, out, price, training=True)

@@ -18,6 +18,7 @@ from niwaki.evaluation import EvaluateConfig
 from niwaki.features.encoders import encoder_names
 from niwaki.models.io import is_external, not_sampled
 from niwaki.recipe.checks import check_model, model_config
+from niwaki.tracking import TrackConfig
 from niwaki.training import TrainConfig
 from niwaki_runtime.choice import memory_bytes
 
@@ -82,6 +83,7 @@ class Recipe(BaseConfig):
     model:    `name` and the settings of that model, or of an encoder, which is trained and no more
     train:    None where the model is given and not trained here
     compress: None ends the way with the float model's bundle
+    track:    what else shows the course of the run: `[tensorboard]`, `[{name: wandb, project: trees}]`
     """
 
     name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
@@ -92,6 +94,22 @@ class Recipe(BaseConfig):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compress: CompressConfig | None = None
     export: ExportConfig = Field(default_factory=lambda: ExportConfig())
+    track: tuple[TrackConfig, ...] = Field(default=(), exclude_if=lambda value: not value)
+
+    @field_validator("track", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        """A tracker without settings may be given by its name, a single one without a list."""
+        each = value if isinstance(value, list | tuple) else [value]
+        return [{"name": one} if isinstance(one, str) else one for one in each]
+
+    @field_validator("track")
+    @classmethod
+    def _once(cls, value: tuple[TrackConfig, ...]) -> tuple[TrackConfig, ...]:
+        names = [one.name for one in value]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"names '{twice[0]}' twice; one run is shown in each tracker once")
+        return value
 
     @field_validator("model")
     @classmethod

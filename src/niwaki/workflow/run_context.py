@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.core.contract import GenerativeModel, NiwakiError
-from niwaki.core.store import hash_bytes, hash_directory, hash_json
+from niwaki.core.store import hash_bytes, hash_directory, hash_json, jsonable
 from niwaki.data import Dataset
 from niwaki.data import load as load_data
 from niwaki.data.reading.tokens import given_tokenizer
@@ -16,6 +16,7 @@ from niwaki.data.reading.walking import walk
 from niwaki.models.io import load_model, not_sampled
 from niwaki.recipe import Overrides, Recipe, check_data, load_recipe
 from niwaki.report.records import DataRecord
+from niwaki.tracking import Following
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_directory import RunDirectory, is_run, versions
@@ -128,6 +129,17 @@ class RunContext(EvaluationContext):
         model = load_model(self.run.model)
         model.shipped = self.recipe.export.programs or model.shipped
         return model
+
+    @cached_property
+    def following(self) -> Following:
+        """The recipe's trackers."""
+        return Following(
+            self.run.path,
+            self.recipe.name,
+            jsonable(self.recipe),
+            self.recipe.track,
+            self.reporter.note,
+        )
 
     @property
     def device(self) -> str:

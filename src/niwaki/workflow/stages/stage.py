@@ -66,7 +66,10 @@ class Stage(ABC):
         inputs = self.inputs(context)
         if context.run.holds(self.name, inputs) and not again:
             return False
+        context.following.check()
         self.prepare(context)
-        with context.run.working(self.name, inputs) as state:
+        with context.following as following, context.run.working(self.name, inputs) as state:
             self.work(context, state)
+            for record in (file for file in state["outputs"] if file.suffix == ".json"):
+                following.record(self.name, record)
         return True

@@ -30,6 +30,7 @@ from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.stages.stage import Stage
 from niwaki.workflow.stages.standing import Way, way_of
+from niwaki.workflow.tracked_samples import TrackedSamples
 from niwaki.workflow.workers import workers
 
 __all__ = [
@@ -143,8 +144,10 @@ class TrainStage(Stage):
         if self._way == "anew":
             shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
             (run.path / "metrics.jsonl").unlink(missing_ok=True)
+            context.following.forget()
         torch.manual_seed(recipe.seed)
         model = fresh_model(recipe, dataset)
+        samples = TrackedSamples(context.following, dataset.train, recipe.seed)
         with workers(run.path, config.devices):
             result = fit(
                 model,
@@ -153,13 +156,15 @@ class TrainStage(Stage):
                 seed=recipe.seed,
                 directory=run.path,
                 resume=self._way == "on",
-                progress=counter(context.reporter),
+                progress=_watched(context),
                 validation=dataset.validation,
+                validate=samples,
                 about={**_about(self.inputs(context)), "code": code_of(recipe)},
                 note=context.reporter.note,
             )
         for note in result.notes:
             context.reporter.note(note)
+        samples.draw(model)
         probe = None
         if isinstance(model, Encoder):
             context.reporter.stage("probe", "a linear classifier and 20 neighbours on its features")
@@ -195,6 +200,17 @@ def join_training(context: RunContext, ready: Callable[[], None]) -> None:
         model, dataset.train, recipe.train, seed=recipe.seed, directory=context.run.path, resume=True,
         validation=dataset.validation, about=about,
     )  # fmt: skip
+
+
+def _watched(context: RunContext) -> Callable[..., None]:
+    """Tells the reporter of every step, and the trackers of what has been written."""
+    tell = counter(context.reporter)
+
+    def call(done: int, total: int, info: Any = None) -> None:
+        tell(done, total, info)
+        context.following.look()
+
+    return call
 
 
 def _about(inputs: Mapping[str, Any]) -> dict[str, Any]:
