@@ -6,9 +6,9 @@ where ours is, keep an average of their weights, and draw their samples in 30 st
 `UNet2DModel` is trained as diffusers' `train_unconditional.py` does it (AdamW, betas 0.95 and 0.999, weight
 decay 1e-6, warm-up, a cosine, gradients of norm 1), its average updated by one call for all weights
 (`foreach`). The network of denoising-diffusion-pytorch's `classifier_free_guidance` is trained as its
-`Trainer` does it (Adam, betas 0.9 and 0.99, gradients of norm 1, a constant rate, an average at 0.995),
-without dropped classes; the package is imported without its `__init__`, which wants torchvision for folders
-of pictures.
+`Trainer` does it (Adam, betas 0.9 and 0.99, gradients of norm 1, a constant rate, an average at 0.995 that
+is a copy for its first hundred steps, as that of ema-pytorch), without dropped classes; the package is
+imported without its `__init__`, which wants torchvision for folders of pictures.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ __all__ = ["NEEDS", "pairs"]
 NEEDS = {"diffusers": "0.42.1", "denoising_diffusion_pytorch": "2.3.4"}
 BATCH, STEPS, RATE = 64, 30, 1e-3
 WIDTHS = (64, 128)
+COPIED = 100
+"""Steps before ema-pytorch begins to average."""
 TRAIN = TrainConfig(batch=BATCH, lr=RATE, ema=0.995)
 
 
@@ -190,7 +192,7 @@ class Lucidrains(Loop):
         torch.manual_seed(seed)
         width = min(range(8, 129, 4), key=lambda w: abs(parameters_of(self._network(w, data)) - parameters))
         super().__init__(self._network(width, data), data, seed)
-        self.loss = self._process(self.network)
+        self.loss, self.steps = self._process(self.network), 0
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=RATE, betas=(0.9, 0.99))
 
     @staticmethod
@@ -214,8 +216,14 @@ class Lucidrains(Loop):
         nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
+        self.steps += 1
+        # ema-pytorch: a copy until `update_after_step`, then a decay of 1 − (1 + n)^(−2/3), at most `beta`
+        n = self.steps - COPIED - 1
+        decay = min(0.995, 1.0 - (1.0 + n) ** (-2 / 3)) if n > 0 else 0.0
         with torch.no_grad():
-            torch._foreach_lerp_(list(self.average.parameters()), list(self.network.parameters()), 0.005)
+            torch._foreach_lerp_(
+                list(self.average.parameters()), list(self.network.parameters()), 1.0 - decay
+            )
 
     def sample(self, labels: Tensor, seed: int) -> Tensor:
         torch.manual_seed(seed)
