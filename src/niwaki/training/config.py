@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.sentences import sentence
+from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over
@@ -43,7 +44,7 @@ class EarlyStopping(BaseConfig):
 
 _FIXED = {
     "steps", "device", "devices", "strategy", "deterministic",
-    "log_every", "checkpoint_every", "keep", "stages",
+    "log_every", "checkpoint_every", "keep", "stages", "curriculum",
 }  # fmt: skip
 """Settings of `TrainConfig` that belong to the whole training."""
 
@@ -122,6 +123,7 @@ class TrainConfig(BaseConfig):
                       weights to begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
     init_only:        of a single `init_from`: only the weights under these names. Empty takes all that is
                       stored
+    curriculum:       easy samples first: `{by: length, start: 0.2, until: 0.5}`, or just `length`
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -158,8 +160,14 @@ class TrainConfig(BaseConfig):
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
+    curriculum: CurriculumConfig | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
+
+    @field_validator("curriculum", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any) -> Any:
+        return {"by": value} if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -247,7 +255,7 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
-    "freeze", "init_from", "init_only", "losses", "watch",
+    "freeze", "init_from", "init_only", "losses", "watch", "curriculum",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

@@ -13,9 +13,11 @@ from torch import nn
 
 from niwaki.core.contract import Trainable
 from niwaki.data import Feeder, Split
+from niwaki.training.batch_norms import few_for_batch_norms
 from niwaki.training.chance import left_to_chance
 from niwaki.training.checkpoint import Checkpoint, latest, list_checkpoints
 from niwaki.training.config import TrainConfig
+from niwaki.training.curriculum import CurriculumFeeder, samples_in
 from niwaki.training.entering import Setup
 from niwaki.training.failures import lasting
 from niwaki.training.hardware import make_fabric, set_layout, settings
@@ -113,6 +115,8 @@ def fit(
             f"{', '.join(left)}: nothing trains all weights of this, and no train.init_from brings them; "
             "they stay as chance makes them"
         )
+    if note is not None and (noisy := few_for_batch_norms(model, config)):
+        note(noisy)
     directory = None if directory is None else Path(directory)
     folder = None if directory is None else directory / "checkpoints"
     if resume and folder is None:
@@ -123,11 +127,18 @@ def fit(
     required = {n: p.requires_grad for n, p in model.named_parameters()}
     model.to(fabric.device)
     near = split if batches else _near(split, fabric.device)
+    samples = samples_in(model, [(s.name, s.steps, config.of_stage(s).batch) for s in config.all_stages])
 
     def feed(settings: TrainConfig, offset: int) -> Batches:
         rank, world = fabric.global_rank, fabric.world_size
         size = settings.batch // world
-        return batches or Feeder(near, size, seed=seed, rank=rank, world=world, offset=offset)
+        if batches is not None:
+            return batches
+        if config.curriculum is None:
+            return Feeder(near, size, seed=seed, rank=rank, world=world, offset=offset)
+        return CurriculumFeeder(
+            near, size, config.curriculum, samples, seed=seed, rank=rank, world=world, offset=offset
+        )
 
     checkpoint: Checkpoint | None = None
     notes: list[str] = []
