@@ -18,6 +18,7 @@ from niwaki.evaluation import EvaluateConfig
 from niwaki.features.encoders import encoder_names
 from niwaki.models.io import is_external, not_sampled
 from niwaki.recipe.checks import check_model, model_config
+from niwaki.recipe.tuning import TuneConfig
 from niwaki.training import TrainConfig
 from niwaki_runtime.choice import memory_bytes
 
@@ -82,6 +83,7 @@ class Recipe(BaseConfig):
     model:    `name` and the settings of that model, or of an encoder, which is trained and no more
     train:    None where the model is given and not trained here
     compress: None ends the way with the float model's bundle
+    tune:     how `niwaki tune` varies settings; nothing else looks at it
     """
 
     name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
@@ -92,6 +94,7 @@ class Recipe(BaseConfig):
     evaluate: EvaluateConfig = Field(default_factory=EvaluateConfig)
     compress: CompressConfig | None = None
     export: ExportConfig = Field(default_factory=lambda: ExportConfig())
+    tune: TuneConfig | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @field_validator("model")
     @classmethod
