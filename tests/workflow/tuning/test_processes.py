@@ -31,7 +31,7 @@ def until(there: Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_trial_that_was_stopped_goes_on_and_ends_with_the_same_bits(
     how: signal.Signals, tmp_path: Path
 ) -> None:
@@ -56,6 +56,7 @@ def test_a_trial_that_was_stopped_goes_on_and_ends_with_the_same_bits(
     assert log.count('"step": 3,') == 1  # it was not begun anew
 
 
+@pytest.mark.slow
 def test_processes_share_a_study(tmp_path: Path) -> None:
     """Two of one call, and one that is started by hand."""
     file = tmp_path / "toy.yaml"

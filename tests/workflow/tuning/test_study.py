@@ -15,6 +15,8 @@ from niwaki.core.contract import CallError, NiwakiError
 from niwaki.recipe import load_recipe
 from niwaki.workflow.tuning.study import Study
 
+GAN: dict[str, Any] = {**RECIPE, "model": {"name": "mlp-gan", "width": 8, "latent": 4}}
+
 
 def settings(record: Any) -> list[float]:
     return [row["settings"]["train.lr"] for row in record.trials]
@@ -159,7 +161,7 @@ def test_a_constraint_decides_what_is_best(tmp_path: Path) -> None:
     assert not (tmp_path / "none/best.yaml").exists()
 
 
-@pytest.mark.parametrize("rule", ["median", "hyperband"])
+@pytest.mark.parametrize("rule", ["median", pytest.param("hyperband", marks=pytest.mark.slow)])
 def test_a_hopeless_trial_is_ended_by_its_held_out_loss(rule: str, tmp_path: Path) -> None:
     recipe = {**RECIPE, "train": {**RECIPE["train"], "steps": 20, "validate_every": 2}}
     ranges = {"train.lr": [1e-2, 1e-7]}
@@ -176,9 +178,7 @@ def test_a_collapsed_trial_is_ended_also_with_two_objectives(prune: str, tmp_pat
     """A generator that learns nothing reaches few clusters."""
     watch = {"every": 10, "samples": 64, "after": 0.0, "patience": 1}
     train = {**RECIPE["train"], "steps": 30, "lr": 1e-9, "watch": watch}
-    recipe = {
-        **RECIPE, "model": {"name": "mlp-gan", "width": 8, "latent": 4}, "train": train, "tune": {"n": 60},
-    }  # fmt: skip
+    recipe = {**GAN, "train": train, "tune": {"n": 60}}
     ranges = {"train.lr": [1e-9, 1e-10]}
     record = search(tmp_path / "study", recipe=recipe, ranges=ranges, objectives=None, trials=1, prune=prune)
     (row,) = record.trials
@@ -201,6 +201,8 @@ def test_a_collapsed_trial_is_ended_also_with_two_objectives(prune: str, tmp_pat
         ({"objectives": ["fidelty"]}, "did you mean 'fidelity'"),
         ({"objectives": ["bits_per_dimension"], "constraints": ["quality > 3"]}, "is no constraint"),
         ({"objectives": ["fidelity", "loss"], "prune": "median"}, "trade-off of fidelity and loss"),
+        ({"recipe": GAN}, "nothing measures 'mlp-gan' by a loss on held-out data"),
+        ({"recipe": GAN, "objectives": ["fidelity"], "prune": "median"}, "nothing measures 'mlp-gan'"),
         ({"prune": "maybe"}, "prune"),
         ({"trials": 0}, "trials"),
         ({"workers": 0}, "at least one process"),

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, Trainable
 from niwaki.data import Dataset
 from niwaki.evaluation.judges import Figure
 from niwaki.evaluation.measures import measures
@@ -91,6 +91,12 @@ def _targets(
         raise CallError(
             f"'{recipe.model['name']}' is an encoder, which no judge knows; its objective is loss"
         )
+    needs = "loss" in asked or config.prune in ("median", "hyperband")
+    if needs and not _measured(model):
+        raise CallError(
+            f"nothing measures '{recipe.model['name']}' by a loss on held-out data; name other "
+            "tune.objectives, such as fidelity, and leave tune.prune at auto"
+        )
     if any(name != "loss" for name in asked):
         figures = _figures(model, context, recipe, asked)
     objectives = tuple(resolve(name, figures) for name in names)
@@ -120,6 +126,12 @@ def _figures(model: Any, context: EvaluationContext, recipe: Recipe, asked: Sequ
     )
     found = judge_runner(quick, model, "the untrained model", split="validation")
     return [figure for judgement in found for figure in judgement.section.figures]
+
+
+def _measured(model: Any) -> bool:
+    """Whether it has a held-out loss (`Trainable.validation_loss`)."""
+    own = type(model).validation_loss is not Trainable.validation_loss
+    return own or any(phase.validate for phase in model.phases())
 
 
 def _bare(name: str) -> str:
