@@ -25,6 +25,7 @@ _WHERE = {
     "NiwakiError": "niwaki_runtime.errors",
     "Recipe": "niwaki.recipe",
     "TrainConfig": "niwaki.training",
+    "TuneConfig": "niwaki.recipe",
     "adapt": "niwaki.api.adapt",
     "adapt_language_model": "niwaki.api.adapt",
     "adapt_pipeline": "niwaki.api.adapt",
@@ -38,6 +39,7 @@ _WHERE = {
     "run": "niwaki.api.run",
     "sample": "niwaki.api.sample",
     "train": "niwaki.api.train",
+    "tune": "niwaki.api.tune",
     "use": "niwaki.api.use",
 }
 
@@ -55,12 +57,14 @@ if TYPE_CHECKING:
     from niwaki.api.run import run as run
     from niwaki.api.sample import sample as sample
     from niwaki.api.train import train as train
+    from niwaki.api.tune import tune as tune
     from niwaki.api.use import use as use
     from niwaki.compression import CompressConfig as CompressConfig
     from niwaki.data import DataConfig as DataConfig
     from niwaki.evaluation import EvaluateConfig as EvaluateConfig
     from niwaki.recipe import ExportConfig as ExportConfig
     from niwaki.recipe import Recipe as Recipe
+    from niwaki.recipe import TuneConfig as TuneConfig
     from niwaki.recipe import load_recipe as load_recipe
     from niwaki.training import TrainConfig as TrainConfig
     from niwaki.workflow.load import load as load

@@ -148,3 +148,21 @@ def test_votes_are_of_the_nearest_training_samples() -> None:
     train = np.array([[0.0], [0.1], [0.2], [0.3], [0.4], [5.0], [5.1], [5.2], [5.3], [5.4]])
     known = torch.tensor([2, 2, 2, 0, 0, 1, 1, 0, 0, 1])
     assert room._vote(np.array([[0.2], [5.2]]), train, known).tolist() == [2, 1]
+
+
+def test_findings_are_about_the_split_that_is_judged_by(dataset: Any) -> None:
+    """What is chosen on the validation split must know nothing of the test split."""
+    import copy
+
+    modes = np.random.default_rng(3).integers(0, 5, 200)
+    other = copy.copy(dataset)
+    other.test = dataset.train.select(torch.arange(40))
+    x, found = draw(modes), []
+    for data in (dataset, other):
+        extractors = [Identity()]
+        evaluation = evaluate(x, modes, data, extractors, metrics=("frechet",), split="validation")
+        found.append(findings(x, modes, evaluation, data, extractors))
+    assert json.dumps(found[0]) == json.dumps(found[1])
+    real = [i for mode in found[0]["modes"]["found"] for i in mode["real"]]
+    assert real
+    assert max(real) < len(dataset.validation)

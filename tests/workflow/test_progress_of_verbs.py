@@ -139,7 +139,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     name: getattr(niwaki, name)
     for name in (
         "adapt", "adapt_language_model", "adapt_pipeline", "compare", "compress", "evaluate", "export", "run",
-        "sample", "train",
+        "sample", "train", "tune",
     )
 } | {"report": report}  # fmt: skip
 

@@ -27,6 +27,7 @@ VERBS = (
     "compress",
     "export",
     "use",
+    "tune",
     "report",
     "models",
     "doctor",

@@ -11,7 +11,7 @@ from niwaki.core.contract import CallError
 from niwaki.recipe.plain import plain, said
 from niwaki.recipe.strict_yaml import parse_yaml
 
-__all__ = ["Override", "Overrides", "apply_overrides", "parse_override", "parse_overrides"]
+__all__ = ["Override", "Overrides", "apply_overrides", "parse_override", "parse_overrides", "value_at"]
 
 
 class Override(NamedTuple):
@@ -102,6 +102,18 @@ def apply_overrides(values: Mapping[str, Any], overrides: Overrides) -> dict[str
     for entries in shortened:  # now, so that numbers mean the same in all overrides
         entries[:] = [entry for entry in entries if entry is not None]
     return result
+
+
+def value_at(values: Mapping[str, Any], key: str) -> Any:
+    """What a dotted key, as in `apply_overrides`, leads to; None where nothing is there."""
+    place: Any = values
+    path = _path(key)
+    for depth, part in enumerate(path):
+        if place is None:
+            return None
+        at = _key(place, part, path[: depth + 1])
+        place = place.get(at) if isinstance(place, dict) else place[int(at)]
+    return place
 
 
 def _set(values: dict[str, Any], change: Override, shortened: list[list[Any]]) -> None:

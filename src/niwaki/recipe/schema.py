@@ -19,6 +19,7 @@ from niwaki.features.encoders import encoder_names
 from niwaki.models.io import is_external, not_sampled
 from niwaki.recipe.checks import check_model, model_config
 from niwaki.tracking import TrackConfig
+from niwaki.recipe.tuning import TuneConfig
 from niwaki.training import TrainConfig
 from niwaki_runtime.choice import memory_bytes
 
@@ -84,6 +85,7 @@ class Recipe(BaseConfig):
     train:    None where the model is given and not trained here
     compress: None ends the way with the float model's bundle
     track:    what else shows the course of the run: `[tensorboard]`, `[{name: wandb, project: trees}]`
+    tune:     how `niwaki tune` varies settings; nothing else looks at it
     """
 
     name: str = Field("model", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)
@@ -95,6 +97,7 @@ class Recipe(BaseConfig):
     compress: CompressConfig | None = None
     export: ExportConfig = Field(default_factory=lambda: ExportConfig())
     track: tuple[TrackConfig, ...] = Field(default=(), exclude_if=lambda value: not value)
+    tune: TuneConfig | None = Field(default=None, exclude_if=lambda value: value is None)
 
     @field_validator("track", mode="before")
     @classmethod

@@ -83,6 +83,7 @@ def fit(
     batches: Batches | None = None,
     about: Mapping[str, Any] | None = None,
     note: Callable[[str], None] | None = None,
+    on_validation: Callable[[int, dict[str, float]], None] | None = None,
 ) -> FitResult:
     """Train `model` in place. On return it holds the averaged weights (where `config.ema` > 0) and is in
     eval mode.
@@ -104,6 +105,7 @@ def fit(
                default: the content of the split and the model's config
     note:     called with a sentence when a rule has chosen something from the data, when an adversarial
               training is seen to fail (`config.watch`), and beforehand where weights are left to chance
+    on_validation: called with (steps done, what a validation has measured); what it raises ends the training
 
     Raises CallError where config and model do not fit, the checkpoint is of another training, or `directory`
     already holds a training and `resume` is off; NotFinite where a value became NaN or infinite; Interrupted
@@ -165,6 +167,7 @@ def fit(
             alone=fabric.world_size == 1,
         ),
         note=note if fabric.is_global_zero else None,
+        on_validation=on_validation,
     )
     try:
         with settings(config, fabric.device), catch_signals() as stop:

@@ -57,11 +57,13 @@ class Loop:
         validation: Split | None,
         watcher: Watcher,
         note: Callable[[str], None] | None,
+        on_validation: Callable[[int, dict[str, float]], None] | None = None,
     ) -> None:
         self.setup, self.state, self.directory = setup, state, directory
         self.fabric = setup.fabric
         self.progress, self.validate, self.validation = progress, validate, validation
         self.model, self.config, self.watcher, self.note = state.model, state.config, watcher, note
+        self.on_validation = on_validation
         self.keeper = Keeper(self.fabric, state, directory)
         self.session, self.samples = 0.0, 0
         self.notes: list[str] = []
@@ -228,6 +230,8 @@ class Loop:
         named = {f"validation/{n}": float(v) for n, v in measured.items()}
         state.last = state.last | named
         self._append(named)
+        if self.on_validation:
+            self.on_validation(state.counters.step, {n: float(v) for n, v in measured.items()})
         if LOSS not in measured:
             return False
         best = state.history.add(float(measured[LOSS]), state.counters.step, rule.min_delta if rule else 0.0)

@@ -36,17 +36,23 @@ class Judgement:
 
 
 def judge_runner(
-    context: EvaluationContext, runner: Runner, what: str, *, judges: Sequence[Judge] | None = None
+    context: EvaluationContext,
+    runner: Runner,
+    what: str,
+    *,
+    judges: Sequence[Judge] | None = None,
+    split: str = "test",
 ) -> list[Judgement]:
-    """What every judge that applies says of a runner on the test split.
+    """What every judge that applies says of a runner on a split.
 
     what:   it is called in the progress
     judges: those to ask, where they are known
+    split:  `validation` where anything is chosen by what is said
     """
     found = []
     for judge in judges or context.judges(runner):
         context.reporter.stage("evaluate", f"{judge.title}: {what}")
-        evidence = judge.evidence(runner, context.dataset, "test", context.n, context.config.seed)
+        evidence = judge.evidence(runner, context.dataset, split, context.n, context.config.seed)
         context.reporter.stage("metrics", f"{judge.title}: {what}")
         found.append(Judgement(judge, evidence, judge.evaluate(evidence, context.dataset)))
     return found

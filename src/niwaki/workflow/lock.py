@@ -18,12 +18,16 @@ try:
 except ImportError:  # not a POSIX system: work without the lock
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["locked"]
+__all__ = ["InUse", "locked"]
+
+
+class InUse(NiwakiError):
+    """Another process works there."""
 
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Hold `directory` for this process. Raises NiwakiError where another process does."""
+    """Hold `directory` for this process. Raises InUse where another process does."""
     path = directory / ".lock"
     try:
         file = open(path, "a+")  # noqa: SIM115  (closed below; a `with` would hide the two ways out)
@@ -47,7 +51,7 @@ def _take(handle: int, path: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = path.read_text().strip() or "unknown"
-        raise NiwakiError(
+        raise InUse(
             f"{path.parent} is in use by another niwaki (process {holder}); wait for it, or choose another"
         ) from None
     except OSError:  # a file system without locks (some network mounts): work without

@@ -38,10 +38,10 @@ def findings(
 ) -> dict[str, Any]:
     """Of the samples that were judged, in the first extractor's features, ready for JSON:
 
-    clusters: which modes of the test split are made too rarely (`coverage_per_cluster`)
+    clusters: which modes of the split that was judged by are made too rarely (`coverage_per_cluster`)
     bias:     shifts of class and attribute frequencies (`attribute_shift`); None where the data have neither
     gate:     whether the model may be released (`memorisation_gate`), and the scale of its distances: how
-              far a test sample is from its nearest training sample (`usual`, the median)
+              far a real sample is from its nearest training sample (`usual`, the median)
     modes:    which clusters and classes get less than they should, and which samples show it (`lost_modes`)
     One that refuses these samples is `{"left_out": reason}`.
     """
@@ -49,8 +49,8 @@ def findings(
     samples, labels = samples[:n], None if labels is None else labels[:n]
     generated = first(samples)
     made = {
-        "clusters": lambda: _clusters(generated, dataset, first, seed),
-        "bias": lambda: _bias(samples, generated, labels, dataset, extractors, seed),
+        "clusters": lambda: _clusters(generated, dataset, first, evaluation.split, seed),
+        "bias": lambda: _bias(samples, generated, labels, dataset, extractors, evaluation.split, seed),
         "gate": lambda: _gate(evaluation, dataset, first),
     }
     found = {name: _or_reason(make) for name, make in made.items()}
@@ -65,15 +65,17 @@ def _or_reason(make: Any) -> Any:
         return {"left_out": str(error)}
 
 
-def _clusters(generated: np.ndarray, dataset: Dataset, extractor: Any, seed: int) -> dict[str, Any]:
+def _clusters(
+    generated: np.ndarray, dataset: Dataset, extractor: Any, split: str, seed: int
+) -> dict[str, Any]:
     """The clusters' numbers without a signature each: one for all."""
     from niwaki.evaluation.metrics.clusters import coverage_per_cluster
     from niwaki.evaluation.statistics.samples import split_features
 
-    y = dataset.test.y
-    fewest = min(len(dataset.test), len(generated))
+    y = dataset.split(split).y
+    fewest = min(len(dataset.split(split)), len(generated))
     found = coverage_per_cluster(
-        split_features(extractor, dataset, "test"),
+        split_features(extractor, dataset, split),
         generated,
         clusters=max(2, min(CLUSTERS, fewest // ENOUGH)),
         seed=seed,
@@ -96,11 +98,12 @@ def _bias(
     labels: np.ndarray | None,
     dataset: Dataset,
     extractors: Sequence[Any],
+    split: str,
     seed: int,
 ) -> dict[str, Any] | None:
     """The class as the classifier recognises it, on both sides, so that its errors are the same on both;
     without one the class that was asked for. Further attributes by a vote of the nearest training samples, on
-    both sides too: how often that is right on the test split is part of the record."""
+    both sides too: how often that is right on the split is part of the record."""
     from niwaki.evaluation.metrics.accuracy import find_classifier
     from niwaki.evaluation.metrics.bias import attribute_shift
     from niwaki.evaluation.statistics.samples import split_features
@@ -110,25 +113,25 @@ def _bias(
     names: dict[str, Sequence[str]] = {}
     told: dict[str, Any] = {}
     place = find_classifier(extractors)
-    test, spec = dataset.test, dataset.spec
+    rows, spec = dataset.split(split), dataset.spec
     if place is not None:
         judge = extractors[place]
-        of_test = split_features(judge, dataset, "test")
-        real["class"] = judge.probabilities_of(of_test).argmax(1)
+        of_real = split_features(judge, dataset, split)
+        real["class"] = judge.probabilities_of(of_real).argmax(1)
         made["class"] = judge.probabilities_of(generated if place == 0 else judge(samples)).argmax(1)
-        told["class"] = {"by": judge.name, "accuracy": judge.accuracy.get("test")}
-    elif labels is not None and test.y is not None:
-        real["class"], made["class"] = test.y.cpu().numpy(), labels
+        told["class"] = {"by": judge.name, "accuracy": judge.accuracy.get(split)}
+    elif labels is not None and rows.y is not None:
+        real["class"], made["class"] = rows.y.cpu().numpy(), labels
         told["class"] = {"by": "what was asked for", "accuracy": None}
     if "class" in real:
         names["class"] = spec.class_names or tuple(map(str, range(spec.classes)))
     for attribute, known in dataset.train.attributes.items():
         first = extractors[0]
         train = split_features(first, dataset, "train")
-        of_test = split_features(first, dataset, "test")
-        real[attribute] = _vote(of_test, train, known)
+        of_real = split_features(first, dataset, split)
+        real[attribute] = _vote(of_real, train, known)
         made[attribute] = _vote(generated, train, known)
-        right = real[attribute] == test.attributes[attribute].cpu().numpy()
+        right = real[attribute] == rows.attributes[attribute].cpu().numpy()
         told[attribute] = {"by": f"{K} nearest training samples", "accuracy": float(right.mean())}
         if attribute in dataset.attribute_names:
             names[attribute] = dataset.attribute_names[attribute]

@@ -56,10 +56,17 @@ class TrainStage(Stage):
     name = "train"
     title = "training"
 
-    def __init__(self, *, resume: bool | None = None, fresh: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        resume: bool | None = None,
+        fresh: bool = False,
+        on_validation: Callable[[int, dict[str, float]], None] | None = None,
+    ) -> None:
         """resume: go on from the last checkpoint; None does so where nothing has changed
-        fresh:  begin again, whatever is there"""
-        self.resume, self.fresh = resume, fresh
+        fresh:  begin again, whatever is there
+        on_validation: as of `fit`"""
+        self.resume, self.fresh, self.on_validation = resume, fresh, on_validation
         self._keeps_weights, self._code = False, ""
         self._way: Way = "anew"
 
@@ -161,6 +168,7 @@ class TrainStage(Stage):
                 validate=samples,
                 about={**_about(self.inputs(context)), "code": code_of(recipe)},
                 note=context.reporter.note,
+                on_validation=self.on_validation,
             )
         for note in result.notes:
             context.reporter.note(note)
