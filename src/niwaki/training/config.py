@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.sentences import sentence
+from niwaki.training.adapter_config import AdapterConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over
@@ -122,6 +123,8 @@ class TrainConfig(BaseConfig):
                       weights to begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
     init_only:        of a single `init_from`: only the weights under these names. Empty takes all that is
                       stored
+    adapters:         `{name: lora, rank: 8, alpha: 16}`: the weights stay, and a change of each of small rank
+                      is trained, which is part of them in the end
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -158,6 +161,7 @@ class TrainConfig(BaseConfig):
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
+    adapters: AdapterConfig | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
@@ -247,7 +251,7 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
-    "freeze", "init_from", "init_only", "losses", "watch",
+    "freeze", "init_from", "init_only", "losses", "watch", "adapters",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

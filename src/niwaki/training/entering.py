@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.core.contract import Batch, Context, Trainable
+from niwaki.nn.low_rank import restart
 from niwaki.training.config import TrainConfig
 from niwaki.training.hardware import (
     choose_precision,
@@ -67,6 +68,9 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     """
     model, config, counters, ema = state.model, state.config, state.counters, state.ema
     settings = config.of_stage(config.all_stages[counters.stage])
+    if fresh:
+        state.settle()
+        state.adapt()
     state.channels_last = wants_channels_last(settings.channels_last, model, setup.fabric.device)
     set_layout(model, state.channels_last)
     set_matmul_precision(settings)
@@ -86,6 +90,7 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
     if fresh:
         _begin(setup, state, stage, stepper)
+        _restart(ema, restart(model))  # magnitudes are those of the weights taken over
         state.history = type(state.history)()
         state.outliers.clear()
     hashes = frozen_hashes(model, settings.freeze)

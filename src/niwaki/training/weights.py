@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import Trainable
 from niwaki.core.store import hash_file, read_json, read_tensors
+from niwaki.nn.low_rank import is_adapter
 from niwaki.training.checkpoint import latest, list_checkpoints, read_checkpoint
 from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.stages import under
@@ -119,7 +120,7 @@ def init_from(model: nn.Module, source: Source) -> tuple[str, ...]:
     stored = stored_weights(source.path)
     if not (source.prefix or source.part or source.only):
         _check_tokenizer(model, source.path)
-    targets = {n: t for n, t in model.state_dict().items() if isinstance(t, Tensor)}
+    targets = {n: t for n, t in model.state_dict().items() if isinstance(t, Tensor) and not is_adapter(n)}
     if source.prefix or source.part:
         wanted = _matched(source, stored, targets)
     elif source.only:
