@@ -58,6 +58,8 @@ class StageConfig(BaseConfig):
     freeze:       names of modules (or parameters) that stay as they are, in evaluation mode
     init_from:    where weights are taken from before its first step, as in `TrainConfig`
     init_only:    of a single `init_from`: only the weights under these names; all of them must be there
+    init_rename:  how names of stored weights begin → how they do in the model
+    init_partial: take what fits, and say what does not
     loss_weights: weights by loss term, over those of the whole training
     more:         any other setting of `TrainConfig` that makes sense within a stage (batch, optimizers,
                   schedule, warmup, clip, ema, accumulate, precision, losses, early_stopping …)
@@ -71,6 +73,8 @@ class StageConfig(BaseConfig):
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
+    init_rename: dict[str, str] = Field(default={})
+    init_partial: bool = False
     loss_weights: dict[str, float] = Field(default={})
 
     @property
@@ -119,10 +123,13 @@ class TrainConfig(BaseConfig):
                       looks for nothing
     stages:           trainings that follow each other; empty is a single one
     freeze:           names of modules (or parameters) that stay as they are in every stage
-    init_from:        a model directory, a checkpoint, a directory of checkpoints or a run directory whose
-                      weights to begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
+    init_from:        a model directory, a checkpoint, a directory of checkpoints, a run directory, a file of
+                      safetensors or a folder of them (of transformers, diffusers, timm) whose weights to
+                      begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
     init_only:        of a single `init_from`: only the weights under these names. Empty takes all that is
                       stored
+    init_rename:      how names of stored weights begin → how they do in the model: `{"module.": ""}`
+    init_partial:     take the weights that fit by name and shape, and say which do not; otherwise all must
     adapters:         `{name: lora, rank: 8, alpha: 16}`: the weights stay, and a change of each of small rank
                       is trained, which is part of them in the end
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
@@ -161,6 +168,8 @@ class TrainConfig(BaseConfig):
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
+    init_rename: dict[str, str] = Field({})
+    init_partial: bool = False
     adapters: AdapterConfig | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
@@ -236,6 +245,7 @@ class TrainConfig(BaseConfig):
         values = over(self.model_dump(), stage.given)
         freeze = tuple(dict.fromkeys((*self.freeze, *stage.freeze)))
         values |= {"stages": (), "steps": stage.steps, "freeze": freeze, "init_from": None, "init_only": ()}
+        values |= {"init_rename": {}, "init_partial": False}
         try:
             return TrainConfig.model_validate(values)
         except ValidationError as error:
@@ -252,6 +262,7 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch", "adapters",
+    "init_rename", "init_partial",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

@@ -79,7 +79,10 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     if fresh:
         own = sources_of(stage.config)
         for source in (*sources_of(config), *own) if counters.stage == 0 else own:
-            _restart(ema, init_from(model, source))
+            taken = init_from(model, source)
+            _restart(ema, taken.names)
+            if taken.left:
+                state.choose(stage.config.name, "init_from", len(taken.names), taken.left)
         if ema is not None and counters.stage:
             # What earlier stages trained is used from now on as it will be used in the end: averaged.
             ema.assign(n for n in ema.values if n not in trained)
@@ -118,7 +121,7 @@ def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper) -> None:
     with torch.no_grad():
         model.begin_stage(ctx, batches)
     for name, (value, text) in ctx.chosen.items():
-        state.chosen.append({"stage": stage.config.name, "name": name, "value": value, "text": text})
+        state.choose(stage.config.name, name, value, text)
     setup.synchronize(model)
     _restart(state.ema, (n for n, p in model.named_parameters() if not torch.equal(before[n], p)))
 

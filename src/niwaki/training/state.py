@@ -159,6 +159,10 @@ class State:
         file = None if self.adapters is None else self.adapters / f"{self.adapted}.safetensors"
         settle(self.model, self.ema, file)
 
+    def choose(self, stage: str, name: str, value: float, text: str) -> None:
+        """Record what a rule has chosen, and the sentence that says it."""
+        self.chosen.append({"stage": stage, "name": name, "value": value, "text": text})
+
     def load_weights(self, checkpoint: Checkpoint) -> None:
         """The model and its averaged weights."""
         self.model.load_state_dict(checkpoint.part("model"))
