@@ -46,7 +46,8 @@ def changed_by(weight: Tensor, pair: Pair, scale: float, origin: Path, axis: int
     change = low_rank_change(down, up.flatten(1)) if fits else None
     if change is not None and change.numel() == turned.numel():
         change = change.reshape(turned.shape)
-    if change is None or change.shape != turned.shape:
+    size = None if pair.magnitude is None else pair.magnitude.numel()
+    if change is None or change.shape != turned.shape or size not in (None, turned.shape[0]):
         raise CallError(
             f"{origin} holds '{pair.key}' of A {tuple(down.shape)} and B {tuple(up.shape)} for a weight "
             f"{tuple(weight.shape)}: it was made for another model"
