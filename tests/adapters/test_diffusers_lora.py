@@ -189,7 +189,7 @@ GOOD = {f"unet.{NAME}.lora_A.weight": torch.ones(2, 16), f"unet.{NAME}.lora_B.we
         ),
         ({f"unet.{NAME}.lora_A.weight": 0}, r"not its matrix B \(up\)"),
         ({f"unet.{NAME}.lora_B.weight": 1}, r"not its matrix A \(down\)"),
-        ({f"unet.{NAME}.lora_magnitude_vector": 0}, "no weight of LoRA"),
+        ({f"unet.{NAME}.lora_magnitude_vector": 0}, r"not its matrix A \(down\)"),
         ({f"unet.{NAME}.lokr_w1": 0}, "no weight of LoRA"),
         ({f"unet.{NAME}.weight": 0}, "no weight of LoRA"),
         ({f"unet.{NAME}.lora_A.weight": 1, f"unet.{NAME}.lora_B.weight": 1}, "made for another model"),

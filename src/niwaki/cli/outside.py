@@ -35,7 +35,7 @@ Loras = Annotated[
     typer.Option(
         "--lora",
         metavar="SAFETENSORS[:SCALE]",
-        help="LoRA weights merged into a diffusers pipeline; again for several.",
+        help="LoRA or DoRA weights merged into a run's model or a diffusers pipeline; again for several.",
     ),
 ]
 Weights = Annotated[Path | None, typer.Option(metavar="SAFETENSORS", help=WEIGHTS[0].upper() + WEIGHTS[1:])]
@@ -49,18 +49,38 @@ def opened(
     *,
     device: str = "cpu",
 ) -> tuple[Any, list[Any]]:
-    """A model of no run, loaded with its `model.*` overrides and LoRA weights, and the other overrides; runs,
-    model directories and bundles are handed on as they are."""
+    """A model of no run, loaded with its `model.*` overrides and LoRA weights, and the other overrides; a run
+    or a model directory whose adapters are asked for; runs, model directories and bundles are handed on as
+    they are."""
     from niwaki.workflow.subjects.external import is_external, load_external, split
 
-    overrides = with_loras(what, overrides, loras)
     if not is_external(what):
         refuse_for_runs(what, weights=weights)
-        return what, list(overrides)
+        return (_adapted(what, loras, device) if loras else what), list(overrides)
     from niwaki.training.hardware import choose_device
 
+    overrides = with_loras(what, overrides, loras)
     options, rest = split(overrides)
     return load_external(what, weights=weights, options=options).to(choose_device(device)), rest
+
+
+def _adapted(what: str, loras: Sequence[str], device: str) -> Any:
+    """The model of a run or a directory with adapters merged. Raises CallError for a bundle, whose weights
+    are those of its graphs."""
+    from niwaki.core.contract import GenerativeModel
+    from niwaki.core.lora_files import Lora
+    from niwaki.nn.low_rank import merge_adapter
+    from niwaki.training.hardware import choose_device
+    from niwaki.workflow.load import load
+    from niwaki_runtime.errors import CallError
+
+    given = [Lora.of(one) for one in loras]
+    model = load(what)
+    if not isinstance(model, GenerativeModel):
+        raise CallError(f"--lora is for a model, and {what} is a bundle; export the model with its adapters")
+    for one in given:
+        merge_adapter(model, one.path, one.scale)
+    return model.to(choose_device(device))
 
 
 def with_loras(what: str, overrides: Sequence[str], loras: Sequence[str] | None) -> Sequence[str]:

@@ -11,7 +11,7 @@ from typing import Any
 from niwaki.core.paths import expanded
 from niwaki_runtime.errors import CallError, NiwakiError
 
-__all__ = ["PICKLES", "fetched", "folder_of", "package", "quiet"]
+__all__ = ["PICKLES", "fetched", "folder_of", "package", "quiet", "refuse_pickle"]
 
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 """Endings of files that may hold pickles, which can run any program when they are read."""
@@ -84,3 +84,17 @@ def quiet(library: Any, level: int) -> Iterator[None]:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
+
+
+def refuse_pickle(path: Path) -> None:
+    """Raises CallError, with the way out, where `path` is a file of pickled weights by its name."""
+    if path.suffix.lower() not in PICKLES or path.is_dir():
+        return
+    made = path.with_name("model" if path.name == "pytorch_model.bin" else path.stem)
+    raise CallError(
+        f"'{path}' holds pickled weights, and a pickle can run any program when it is read; convert it once "
+        "and name what comes out: "
+        'python -c "import torch; from safetensors.torch import save_file; '
+        "save_file({k: v.clone().contiguous() for k, v in "
+        f"torch.load('{path}', weights_only=True).items()}}, '{made}.safetensors', {{'format': 'pt'}})\""
+    )

@@ -18,8 +18,8 @@ from niwaki.evaluation import EvaluateConfig
 from niwaki.features.encoders import encoder_names
 from niwaki.models.io import is_external, not_sampled
 from niwaki.recipe.checks import check_model, model_config
-from niwaki.tracking import TrackConfig
 from niwaki.recipe.tuning import TuneConfig
+from niwaki.tracking import TrackConfig
 from niwaki.training import TrainConfig
 from niwaki_runtime.choice import memory_bytes
 

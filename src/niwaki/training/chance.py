@@ -16,13 +16,16 @@ def left_to_chance(model: Trainable, config: TrainConfig) -> tuple[str, ...]:
     whose run was forgotten."""
     trained: set[str] = set()
     for stage in config.all_stages:
-        frozen = config.of_stage(stage).freeze
+        settings = config.of_stage(stage)
+        frozen, adapters = settings.freeze, settings.adapters
         for phase in model.phases():
             if phase.in_stage(stage.name):
                 trained |= {
                     name
                     for name, _ in model.named_parameters()
-                    if under(name, phase.parameters) and not under(name, frozen)
+                    if under(name, phase.parameters)
+                    and not under(name, frozen)
+                    and (adapters is None or adapters.trains(name))
                 }
     trainings: tuple[TrainConfig | StageConfig, ...] = (config, *config.stages)
     sources = [source for one in trainings for source in sources_of(one)]

@@ -16,6 +16,7 @@ from niwaki.core.store import (
     write_json,
     write_tensors,
 )
+from niwaki.nn.low_rank import is_adapter
 from niwaki_runtime.errors import NiwakiError
 from niwaki_runtime.unfinished import remove_directory
 
@@ -115,5 +116,6 @@ def latest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 
 
 def model_shapes(model: nn.Module) -> dict[str, str]:
-    """What must be equal for weights to fit: names, types and shapes."""
-    return {n: f"{t.dtype}{tuple(t.shape)}".replace("torch.", "") for n, t in model.state_dict().items()}
+    """What must be equal for weights to fit: names, types and shapes. Adapters follow from the settings."""
+    kept = {n: t for n, t in model.state_dict().items() if not is_adapter(n)}
+    return {n: f"{t.dtype}{tuple(t.shape)}".replace("torch.", "") for n, t in kept.items()}

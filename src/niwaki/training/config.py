@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, ValidationError, field_validator, model_
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.sentences import sentence
+from niwaki.training.adapter_config import AdapterConfig
 from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
@@ -58,6 +59,8 @@ class StageConfig(BaseConfig):
     freeze:       names of modules (or parameters) that stay as they are, in evaluation mode
     init_from:    where weights are taken from before its first step, as in `TrainConfig`
     init_only:    of a single `init_from`: only the weights under these names; all of them must be there
+    init_rename:  how names of stored weights begin → how they do in the model
+    init_partial: take what fits, and say what does not
     loss_weights: weights by loss term, over those of the whole training
     more:         any other setting of `TrainConfig` that makes sense within a stage (batch, optimizers,
                   schedule, warmup, clip, ema, accumulate, precision, losses, early_stopping …)
@@ -71,6 +74,8 @@ class StageConfig(BaseConfig):
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
+    init_rename: dict[str, str] = Field(default={})
+    init_partial: bool = False
     loss_weights: dict[str, float] = Field(default={})
 
     @property
@@ -119,11 +124,16 @@ class TrainConfig(BaseConfig):
                       looks for nothing
     stages:           trainings that follow each other; empty is a single one
     freeze:           names of modules (or parameters) that stay as they are in every stage
-    init_from:        a model directory, a checkpoint, a directory of checkpoints or a run directory whose
-                      weights to begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
+    init_from:        a model directory, a checkpoint, a directory of checkpoints, a run directory, a file of
+                      safetensors or a folder of them (of transformers, diffusers, timm) whose weights to
+                      begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
     init_only:        of a single `init_from`: only the weights under these names. Empty takes all that is
                       stored
     curriculum:       easy samples first: `{by: length, start: 0.2, until: 0.5}`, or just `length`
+    init_rename:      how names of stored weights begin → how they do in the model: `{"module.": ""}`
+    init_partial:     take the weights that fit by name and shape, and say which do not; otherwise all must
+    adapters:         `{name: lora, rank: 8, alpha: 16}`: the weights stay, and a change of each of small rank
+                      is trained, which is part of them in the end
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -161,6 +171,9 @@ class TrainConfig(BaseConfig):
     init_from: Source = None
     init_only: tuple[str, ...] = ()
     curriculum: CurriculumConfig | None = None
+    init_rename: dict[str, str] = Field({})
+    init_partial: bool = False
+    adapters: AdapterConfig | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
@@ -240,6 +253,7 @@ class TrainConfig(BaseConfig):
         values = over(self.model_dump(), stage.given)
         freeze = tuple(dict.fromkeys((*self.freeze, *stage.freeze)))
         values |= {"stages": (), "steps": stage.steps, "freeze": freeze, "init_from": None, "init_only": ()}
+        values |= {"init_rename": {}, "init_partial": False}
         try:
             return TrainConfig.model_validate(values)
         except ValidationError as error:
@@ -255,7 +269,8 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
-    "freeze", "init_from", "init_only", "losses", "watch", "curriculum",
+    "freeze", "init_from", "init_only", "losses", "watch", "adapters",
+    "init_rename", "init_partial", "curriculum",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

@@ -28,6 +28,12 @@ class Ema:
         self._averages: list[Tensor] = []
         self._sources: list[Tensor] = []
 
+    def track(self, model: nn.Module) -> None:
+        """Keep the averages of the parameters that the model has now; those of new ones begin here."""
+        self.parameters = dict(model.named_parameters())
+        self.values = {n: self.values.get(n, p.detach().clone()) for n, p in self.parameters.items()}
+        self.follow(())
+
     def follow(self, names: Iterable[str]) -> None:
         """Average these parameters from now on."""
         names = list(names)

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.core.contract import Batch, Context, Trainable
+from niwaki.nn.low_rank import restart
 from niwaki.training.config import TrainConfig
 from niwaki.training.hardware import (
     choose_precision,
@@ -67,6 +68,9 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     """
     model, config, counters, ema = state.model, state.config, state.counters, state.ema
     settings = config.of_stage(config.all_stages[counters.stage])
+    if fresh:
+        state.settle()
+        state.adapt()
     state.channels_last = wants_channels_last(settings.channels_last, model, setup.fabric.device)
     set_layout(model, state.channels_last)
     set_matmul_precision(settings)
@@ -75,7 +79,10 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     if fresh:
         own = sources_of(stage.config)
         for source in (*sources_of(config), *own) if counters.stage == 0 else own:
-            _restart(ema, init_from(model, source))
+            taken = init_from(model, source)
+            _restart(ema, taken.names)
+            if taken.left:
+                state.choose(stage.config.name, "init_from", len(taken.names), taken.left)
         if ema is not None and counters.stage:
             # What earlier stages trained is used from now on as it will be used in the end: averaged.
             ema.assign(n for n in ema.values if n not in trained)
@@ -86,6 +93,7 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
     if fresh:
         _begin(setup, state, stage, stepper)
+        _restart(ema, restart(model))  # magnitudes are those of the weights taken over
         state.history = type(state.history)()
         state.outliers.clear()
     hashes = frozen_hashes(model, settings.freeze)
@@ -113,7 +121,7 @@ def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper) -> None:
     with torch.no_grad():
         model.begin_stage(ctx, batches)
     for name, (value, text) in ctx.chosen.items():
-        state.chosen.append({"stage": stage.config.name, "name": name, "value": value, "text": text})
+        state.choose(stage.config.name, name, value, text)
     setup.synchronize(model)
     _restart(state.ema, (n for n, p in model.named_parameters() if not torch.equal(before[n], p)))
 

@@ -13,6 +13,7 @@ from torch import nn
 
 from niwaki.core.contract import Trainable
 from niwaki.data import Feeder, Split
+from niwaki.nn.low_rank import strip
 from niwaki.training.batch_norms import few_for_batch_norms
 from niwaki.training.chance import left_to_chance
 from niwaki.training.checkpoint import Checkpoint, latest, list_checkpoints
@@ -92,7 +93,8 @@ def fit(
                memory
     seed:      all randomness follows from it and the step: the order of the data, `ctx.rng`, torch's
                generators
-    directory: gets `metrics.jsonl` and `checkpoints/step-0000100/`; None keeps everything in memory
+    directory: gets `metrics.jsonl`, `checkpoints/step-0000100/` and `adapters/STAGE.safetensors`; None keeps
+               everything in memory
     resume:    go on from the newest whole checkpoint in `directory`; the end is bit for bit that of an
                uninterrupted training on the same machine. A completed training returns at once, or is trained
                on where its stage has more steps now
@@ -152,6 +154,7 @@ def fit(
     if about is None:
         about = {} if directory is None else about_of(model, split, whole=batches is None)
     state = State(model, config, seed, fabric.device, about=dict(about))
+    state.adapters = directory / "adapters" if directory is not None and fabric.is_global_zero else None
     loop = Loop(
         Setup(fabric, config, feed, model),
         state,
@@ -176,10 +179,12 @@ def fit(
                 truncate_log(directory / "metrics.jsonl", checkpoint.step if checkpoint else -1)
             before = state.counters.step
             loop.run(stop)
+        if state.ema is not None:
+            state.ema.assign()
+        state.settle()
     finally:
+        strip(model)  # where the training was broken off, its adapters are in the checkpoint
         _release(model, required)
-    if state.ema is not None:
-        state.ema.assign()
     model.eval()
     done = state.counters.step - before
     return FitResult(

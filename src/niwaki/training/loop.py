@@ -216,7 +216,7 @@ class Loop:
                 )
             if self.validate:
                 measured |= self.validate(self.model, state.counters.step)
-        set_modes(self.model, settings.freeze)
+        set_modes(self.model, settings)
         rule, chooses = settings.early_stopping, settings.keep_best
         if (rule or chooses) and LOSS not in measured:
             asked = "early_stopping" if rule else "keep_best"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.optim import Optimizer
 
 from niwaki.core.contract import Phase, Trainable
@@ -129,7 +130,7 @@ def build_stage(model: Trainable, config: TrainConfig, index: int, start: int) -
     modules' modes."""
     stage = config.all_stages[index]
     settings = config.of_stage(stage)
-    freeze = settings.freeze
+    freeze, adapters = settings.freeze, settings.adapters
     named = dict(model.named_parameters())
     modules = {n for n, _ in model.named_modules() if n}
     for name in freeze:
@@ -148,9 +149,12 @@ def build_stage(model: Trainable, config: TrainConfig, index: int, start: int) -
                     f"phase '{phase.name}' trains '{name}', which the model has not; {nearest(name, modules)}"
                 )
         open_ = {n: p for n, p in named.items() if under(n, phase.parameters) and not under(n, freeze)}
+        if adapters is not None:
+            open_ = {n: p for n, p in open_.items() if adapters.trains(n)}
         if not open_:
+            hint = "; name what it is to train in train.adapters (on, also)" if adapters is not None else ""
             raise CallError(
-                f"phase '{phase.name}' has no parameters left to train in the stage '{stage.name}'"
+                f"phase '{phase.name}' has no parameters left to train in the stage '{stage.name}'{hint}"
             )
         active.append((phase, open_))
         trained.setdefault(phase.optimizer_name, {}).update(open_)
@@ -164,7 +168,7 @@ def build_stage(model: Trainable, config: TrainConfig, index: int, start: int) -
                 )
     for name, parameter in named.items():
         parameter.requires_grad_(name in owners)
-    set_modes(model, freeze)
+    set_modes(model, settings)
     configs = {opt: settings.optimizer_config(opt) for opt in trained}
     optimizers = {opt: build_optimizer(configs[opt], parameters) for opt, parameters in trained.items()}
     return Stage(
@@ -182,13 +186,14 @@ def build_stage(model: Trainable, config: TrainConfig, index: int, start: int) -
     )
 
 
-def set_modes(model: nn.Module, frozen: Iterable[str]) -> None:
+def set_modes(model: nn.Module, settings: TrainConfig) -> None:
     """Training mode, but evaluation mode for what is frozen: its batch statistics and dropout must not move
-    either."""
+    either. Beside adapters, batch norms that are not trained keep their statistics."""
     model.train()
-    frozen = tuple(frozen)
+    adapters = settings.adapters
     for name, module in model.named_modules():
-        if name and under(name, frozen):
+        rests = adapters is not None and isinstance(module, _NormBase) and not adapters.trains(name)
+        if rests or (name and under(name, settings.freeze)):
             module.eval()
 
 

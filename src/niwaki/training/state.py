@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from niwaki.core.contract import Trainable
 from niwaki.core.differences import differences
+from niwaki.training.adapting import adapt, settle
 from niwaki.training.checkpoint import Checkpoint, model_shapes
 from niwaki.training.config import TrainConfig, identity
 from niwaki.training.ema import Ema
@@ -59,6 +61,8 @@ class State:
     told:     failures that it has told, `{step, stage, failure, text}`
     chosen:   what rules have chosen from the data, `{stage, name, value, text}`
     outliers: gradient norms of the present stage, where `skip` watches them
+    adapters: folder that trained adapters are kept in, by stage; None keeps none
+    adapted:  stage that the adapters on the model are of
     """
 
     model: Trainable
@@ -78,6 +82,8 @@ class State:
     told: list[dict[str, Any]] = field(default_factory=list)
     chosen: list[dict[str, Any]] = field(default_factory=list)
     outliers: Outliers = field(default_factory=Outliers)
+    adapters: Path | None = None
+    adapted: str = ""
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.device)
@@ -136,8 +142,26 @@ class State:
         self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
         self.history = History.from_json(record.get("validations", {}))
         self.outliers.seen = Outliers.from_json(record.get("outliers", {})).seen
+        self.adapt()
         self.load_weights(checkpoint)
         self.sums.restore(checkpoint.part("sums"), record["counts"])
+
+    def adapt(self) -> None:
+        """Put the adapters of the present stage on the model, as they are before its first step."""
+        stage = self.config.all_stages[self.counters.stage]
+        adapt(self.model, self.config, stage, self.seed)
+        self.adapted = stage.name
+        if self.ema is not None:
+            self.ema.track(self.model)
+
+    def settle(self) -> None:
+        """Keep the adapters that the model has, and make them part of its weights."""
+        file = None if self.adapters is None else self.adapters / f"{self.adapted}.safetensors"
+        settle(self.model, self.ema, file)
+
+    def choose(self, stage: str, name: str, value: float, text: str) -> None:
+        """Record what a rule has chosen, and the sentence that says it."""
+        self.chosen.append({"stage": stage, "name": name, "value": value, "text": text})
 
     def load_weights(self, checkpoint: Checkpoint) -> None:
         """The model and its averaged weights."""

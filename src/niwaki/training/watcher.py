@@ -118,7 +118,7 @@ class Watcher:
         look: dict[str, Any] = {}
         if model.realness(place(self.train.batch(torch.arange(min(2, len(self.train)))))) is not None:
             look = self._looked(n, place)
-        set_modes(model, stage.settings.freeze)
+        set_modes(model, stage.settings)
         return look
 
     def _looked(self, n: int, place: Callable[[Batch], Batch]) -> dict[str, Any]:

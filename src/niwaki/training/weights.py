@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import Trainable
-from niwaki.core.store import hash_file, read_json, read_tensors
+from niwaki.core.hub_folder import refuse_pickle
+from niwaki.core.store import hash_file, hash_json, read_json, read_tensors
+from niwaki.nn.low_rank import is_adapter
 from niwaki.training.checkpoint import latest, list_checkpoints, read_checkpoint
 from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.stages import under
 from niwaki_runtime.errors import NiwakiError, nearest
 from niwaki_runtime.tokenizer import FILE, extends
 
-__all__ = ["Source", "init_from", "init_from_hashes", "is_stored", "sources_of", "stored_weights"]
+__all__ = ["Source", "Taken", "init_from", "init_from_hashes", "is_stored", "sources_of", "stored_weights"]
 
 _PART = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -30,46 +32,58 @@ class Source(NamedTuple):
     prefix: the submodule that they are for; empty is the model itself
     part:   the submodule of the stored model that they are taken from; empty is all of it
     only:   only the weights under these names; with neither `prefix` nor `only`, the model may have others
+    rename: (how names begin in what is stored, how they begin in the model); the longest that fits counts
+    partial: take what fits by name and shape; otherwise all must
     """
 
     path: Path
     prefix: str = ""
     part: str = ""
     only: tuple[str, ...] = ()
+    rename: tuple[tuple[str, str], ...] = ()
+    partial: bool = False
 
 
 def sources_of(config: TrainConfig | StageConfig) -> tuple[Source, ...]:
     """What `init_from` and `init_only` name."""
     if config.init_from is None:
         return ()
+    further = tuple(config.init_rename.items()), config.init_partial
     if isinstance(config.init_from, str):
-        return (Source(Path(config.init_from), only=config.init_only),)
+        return (Source(Path(config.init_from), "", "", config.init_only, *further),)
     found = []
     for prefix, text in config.init_from.items():
         before, colon, part = text.rpartition(":")
         named = bool(colon) and _PART.fullmatch(part) is not None and not Path(text).exists()
-        found.append(Source(Path(before), prefix, part) if named else Source(Path(text), prefix))
+        place, of = (Path(before), part) if named else (Path(text), "")
+        found.append(Source(place, prefix, of, (), *further))
     return tuple(found)
 
 
 def stored_weights(path: Path) -> dict[str, Tensor]:
     """Tensors by name. Of a checkpoint the averaged weights, where it has any: they are what was trained for.
 
-    path: a safetensors file, a directory with `model.safetensors`, a checkpoint, a directory of
+    path: a safetensors file, a directory with `model.safetensors` or with other such files (what
+          transformers, diffusers and timm save, also in several), a checkpoint, a directory of
           checkpoints, or a run directory (its `model/`, else its newest checkpoint)
-    Raises NiwakiError where nothing of that is there, or it is broken.
+    Raises NiwakiError where nothing of that is there, or it is broken, CallError for a pickle.
     """
+    refuse_pickle(path)
     if path.is_file():
         return read_tensors(path)
     for candidate in _weight_files(path):
         if candidate.exists():
             return read_tensors(candidate)
+    if files := _hub_files(path):
+        return {name: value for file in files for name, value in read_tensors(file).items()}
     if (path / "state.json").exists():
         checkpoint = read_checkpoint(path)
     else:
         found, _ = latest(path / "checkpoints")
         found = found or latest(path)[0]
         if found is None:
+            for file in sorted(path.iterdir()) if path.is_dir() else ():
+                refuse_pickle(file)
             raise NiwakiError(f"{path} holds neither model.safetensors nor a checkpoint to take weights from")
         checkpoint = found
     return {**checkpoint.part("model"), **checkpoint.part("ema")}
@@ -79,6 +93,14 @@ def _weight_files(path: Path) -> tuple[Path, Path]:
     return path / "model.safetensors", path / "model" / "model.safetensors"
 
 
+def _hub_files(path: Path) -> list[Path]:
+    """The files of a folder that another package saved: all parts, in full precision where that is there."""
+    if (path / "state.json").exists():
+        return []
+    files = sorted(path.glob("*.safetensors"))
+    return [f for f in files if ".fp16." not in f.name] or files
+
+
 def _content(path: Path) -> str:
     """SHA-256 of the file that `stored_weights` reads; `missing` where there is none."""
     newest = [list_checkpoints(folder)[-1:] for folder in (path / "checkpoints", path)]
@@ -86,7 +108,8 @@ def _content(path: Path) -> str:
     for candidate in (path, *_weight_files(path), path / "state.safetensors", *states):
         if candidate.is_file():
             return hash_file(candidate)
-    return "missing"
+    files = _hub_files(path)
+    return hash_json([hash_file(f) for f in files]) if files else "missing"
 
 
 def is_stored(path: Path) -> bool:
@@ -106,20 +129,27 @@ def init_from_hashes(config: TrainConfig) -> dict[str, str]:
     return {str(s.path): _content(s.path) for one in every for s in sources_of(one)}
 
 
+class Taken(NamedTuple):
+    """What was set, by name in the model, and a sentence about what was not; empty where everything was."""
+
+    names: tuple[str, ...]
+    left: str
+
+
 @torch.no_grad()
-def init_from(model: nn.Module, source: Source) -> tuple[str, ...]:
-    """Copy stored weights into `model`; returns the names of those that were set.
+def init_from(model: nn.Module, source: Source) -> Taken:
+    """Copy stored weights into `model`.
 
     With a prefix, the stored part and the submodule must have the same tensors. Without, all that is stored
     must have a place in the model; with `only`, just those are set, and all of them must be stored.
     A tensor of another shape may be fitted by the model (`Trainable.fitted`: a vocabulary that has grown).
-    Raises NiwakiError naming the first tensor that is missing, has no place, or another shape, and where a
-    whole model was trained on tokens of another tokenizer.
+    Raises NiwakiError naming what is missing, has no place, or another shape, where not `partial`, or where
+    nothing fits; and where a whole model was trained on tokens of another tokenizer.
     """
-    stored = stored_weights(source.path)
+    stored = _renamed(stored_weights(source.path), source)
     if not (source.prefix or source.part or source.only):
         _check_tokenizer(model, source.path)
-    targets = {n: t for n, t in model.state_dict().items() if isinstance(t, Tensor)}
+    targets = {n: t for n, t in model.state_dict().items() if isinstance(t, Tensor) and not is_adapter(n)}
     if source.prefix or source.part:
         wanted = _matched(source, stored, targets)
     elif source.only:
@@ -128,24 +158,76 @@ def init_from(model: nn.Module, source: Source) -> tuple[str, ...]:
             names = ", ".join(source.only)
             raise NiwakiError(f"the model has no weights under {names}; {nearest(source.only[0], targets)}")
     else:
-        wanted = {n: n for n in stored}
-    for name, there in wanted.items():
-        if name not in targets:
-            hint = nearest(name, targets) if source.prefix else "name what to take in init_only"
-            raise NiwakiError(f"{source.path} holds '{there}', which the model does not have; {hint}")
-        if there not in stored:
-            raise NiwakiError(f"{source.path} lacks '{there}'; {nearest(there, stored)}")
+        wanted = {n: n for n in (stored if not source.partial else {**stored, **targets})}
+    extra = [there for name, there in wanted.items() if name not in targets]
+    missing = [there for there in wanted.values() if there not in stored]
+    taken = {name: there for name, there in wanted.items() if name in targets and there in stored}
+    misfit = []
+    for name, there in taken.items():
         if stored[there].shape != targets[name].shape and isinstance(model, Trainable):
             grown = model.fitted(name, stored[there])
             stored[there] = stored[there] if grown is None else grown
         if stored[there].shape != targets[name].shape:
-            shapes = tuple(stored[there].shape), tuple(targets[name].shape)
-            raise NiwakiError(
-                f"'{there}' has the shape {shapes[0]} in {source.path} but {shapes[1]} in the model"
-            )
-    for name, there in wanted.items():
+            misfit.append(name)
+    left = _left(source, targets, stored, extra, missing, [(taken[n], n) for n in misfit])
+    fits = {name: there for name, there in taken.items() if name not in misfit}
+    if left and (not source.partial or not fits):
+        raise NiwakiError(left)
+    for name, there in fits.items():
         targets[name].copy_(stored[there])
-    return tuple(wanted)
+    return Taken(tuple(fits), left and f"{len(fits)} weights were taken: {left}")
+
+
+def _renamed(stored: dict[str, Tensor], source: Source) -> dict[str, Tensor]:
+    """By the names that the model has for them."""
+    if not source.rename:
+        return stored
+    for before, _ in source.rename:
+        if not any(name.startswith(before) for name in stored):
+            raise NiwakiError(
+                f"{source.path} holds no weight whose name begins with '{before}' (train.init_rename); "
+                f"{nearest(before, stored)}"
+            )
+    longest = sorted(source.rename, key=lambda pair: -len(pair[0]))
+
+    def of(name: str) -> str:
+        before, after = next((pair for pair in longest if name.startswith(pair[0])), ("", ""))
+        return after + name[len(before) :]
+
+    named = {of(name): value for name, value in stored.items()}
+    if len(named) < len(stored):
+        raise NiwakiError(f"train.init_rename gives two weights of {source.path} one name")
+    return named
+
+
+def _left(
+    source: Source,
+    targets: Mapping[str, Tensor],
+    stored: Mapping[str, Tensor],
+    extra: Sequence[str],
+    missing: Sequence[str],
+    misfit: Sequence[tuple[str, str]],
+) -> str:
+    """All that does not fit, in one sentence; empty where everything does."""
+
+    def more(names: Sequence[object]) -> str:
+        return f" and {len(names) - 1} more" if len(names) > 1 else ""
+
+    said, hint = [], ""
+    if extra:
+        said.append(f"{source.path} holds '{extra[0]}'{more(extra)}, which the model does not have")
+        hint = nearest(extra[0], targets) if source.prefix else "name what to take in init_only"
+    if missing:
+        said.append(f"{source.path} lacks '{missing[0]}'{more(missing)}")
+        hint = hint or nearest(missing[0], stored)
+    if misfit:
+        there, name = misfit[0]
+        shapes = tuple(stored[there].shape), tuple(targets[name].shape)
+        others = f" ({len(misfit) - 1} more do not fit either)" if len(misfit) > 1 else ""
+        said.append(
+            f"'{there}' has the shape {shapes[0]} in {source.path} but {shapes[1]} in the model{others}"
+        )
+    return "; ".join(said if source.partial or not hint else [*said, hint])
 
 
 def _check_tokenizer(model: nn.Module, path: Path) -> None:

@@ -13,11 +13,12 @@ from niwaki.adapters.diffusers.config import PipelineConfig
 from niwaki.adapters.diffusers.first_call import call_once
 from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.kinds import KINDS
-from niwaki.adapters.diffusers.lora import Lora, merge_loras
+from niwaki.adapters.diffusers.lora import merge_loras
 from niwaki.adapters.diffusers.lost import refuse_settings
 from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.core.hub_folder import fetched
+from niwaki.core.lora_files import Lora
 from niwaki.core.paths import expanded
 from niwaki.core.weights import matched
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,30 +14,11 @@ from torch import Tensor, nn
 
 from niwaki.adapters.diffusers.folder import Parts
 from niwaki.adapters.diffusers.kinds import KINDS
-from niwaki.adapters.diffusers.lora_files import Pair, read_pairs
 from niwaki.core.contract import CallError, nearest
+from niwaki.core.lora_files import Lora, Pair, read_pairs
+from niwaki.nn.low_rank import changed_by
 
-__all__ = ["Lora", "merge_loras"]
-
-
-@dataclass(frozen=True)
-class Lora:
-    """A file of LoRA weights, or the folder of one, and the factor s that they are added with."""
-
-    path: Path
-    scale: float = 1.0
-
-    @classmethod
-    def of(cls, given: str | Path) -> Lora:
-        """`path`, or `path:0.8`. Raises CallError where nothing lies there."""
-        path, scale = Path(given).expanduser(), 1.0
-        if not path.exists():
-            before, colon, after = str(given).rpartition(":")
-            with suppress(ValueError):  # a name with a colon in it
-                path, scale = (Path(before).expanduser(), float(after)) if colon else (path, scale)
-        if not path.exists():
-            raise CallError(f"there are no LoRA weights at {path} (PATH, or PATH:0.8 to scale them)")
-        return cls(path, scale)
+__all__ = ["merge_loras"]
 
 
 @torch.no_grad()
@@ -46,7 +26,7 @@ def merge_loras(parts: Parts, loras: Sequence[Lora]) -> Parts:
     """The pipeline with LoRA weights merged into the networks that they are for, one file after the other.
 
     Raises CallError, by name, for weights that fit nothing in the pipeline, that lack their other half, or
-    that are no LoRA (DoRA, LoHa, LoKr …).
+    that are neither LoRA nor DoRA (LoHa, LoKr …).
     """
     originals = dict(parts.originals)
     for lora in loras:
@@ -62,26 +42,10 @@ def merge_loras(parts: Parts, loras: Sequence[Lora]) -> Parts:
                 pairs = [(twins[module], pair) for module, pair in pairs]
                 originals[component] = mine
             for module, pair in pairs:
-                _merge(module, pair, lora)
+                weight: Any = module.weight
+                weight.copy_(changed_by(weight, pair, lora.scale, lora.path))
     weights = {name: network.state_dict() for name, network in originals.items()}
     return replace(parts, originals=originals, weights=weights)
-
-
-def _merge(module: Any, pair: Pair, lora: Lora) -> None:
-    weight: Tensor = module.weight
-    down, up = pair.down.float(), pair.up.float()
-    wide = up.flatten(1).shape[1]
-    # Of convolutions A has the kernel and B is 1 × 1; linear layers may be written so, too.
-    change = torch.einsum("or,ri...->oi...", up.flatten(1), down) if wide == down.shape[0] else None
-    if change is not None and change.numel() == weight.numel():
-        change = change.reshape(weight.shape)
-    if change is None or change.shape != weight.shape:
-        raise CallError(
-            f"{lora.path} holds '{pair.key}' of A {tuple(down.shape)} and B {tuple(up.shape)} for a weight "
-            f"{tuple(weight.shape)}: the LoRA was made for another model"
-        )
-    scale = lora.scale * pair.factor
-    module.weight.copy_((weight.float() + scale * change.to(weight.device)).to(weight.dtype))
 
 
 class _Names:

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.hub_folder import PICKLES
 from niwaki.core.store import read_json
 
-__all__ = ["Pair", "read_pairs"]
+__all__ = ["Lora", "Pair", "read_pairs"]
 
 _FILES = ("pytorch_lora_weights.safetensors", "adapter_model.safetensors")
 """What diffusers and peft call the file in a folder."""
 _MATRIX = re.compile(r"^(.+?)[._]lora(?:_linear_layer)?[._](A|B|down|up)(?:\.default)?\.weight$")
+_MAGNITUDE = re.compile(r"^(.+?)[._](lora_magnitude_vector)(?:\.default)?(?:\.weight)?$")
+"""Of DoRA, as peft writes it."""
 _ALPHA = re.compile(r"^(.+?)(?:[._]lora(?:_linear_layer)?)?\.(alpha)$")
 """Keys: the layer, and what it is of."""
 _OLD = (
@@ -38,6 +41,26 @@ _FLAT = {"lora_unet_": "", "lora_transformer_": "", "lora_te_": "text_encoder", 
 
 
 @dataclass(frozen=True)
+class Lora:
+    """A file of LoRA weights, or the folder of one, and the factor s that they are added with."""
+
+    path: Path
+    scale: float = 1.0
+
+    @classmethod
+    def of(cls, given: str | Path) -> Lora:
+        """`path`, or `path:0.8`. Raises CallError where nothing lies there."""
+        path, scale = Path(given).expanduser(), 1.0
+        if not path.exists():
+            before, colon, after = str(given).rpartition(":")
+            with suppress(ValueError):  # a name with a colon in it
+                path, scale = (Path(before).expanduser(), float(after)) if colon else (path, scale)
+        if not path.exists():
+            raise CallError(f"there are no LoRA weights at {path} (PATH, or PATH:0.8 to scale them)")
+        return cls(path, scale)
+
+
+@dataclass(frozen=True)
 class Pair:
     """The two matrices of one layer.
 
@@ -46,6 +69,7 @@ class Pair:
     module:    name of the layer in it; `flat` where its dots are underscores
     down, up:  A `(r, in, …)` and B `(out, r, …)`
     factor:    α/r
+    magnitude: of DoRA, one number for each output; None of LoRA
     """
 
     key: str
@@ -55,6 +79,7 @@ class Pair:
     down: Tensor
     up: Tensor
     factor: float
+    magnitude: Tensor | None = None
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -64,10 +89,10 @@ def read_pairs(path: Path) -> list[Pair]:
     tensors, settings = _read(file)
     layers: dict[str, dict[str, Any]] = {}
     for key, value in tensors.items():
-        match = _MATRIX.match(key) or _ALPHA.match(key)
+        match = _MATRIX.match(key) or _MAGNITUDE.match(key) or _ALPHA.match(key)
         if match is None:
             raise CallError(
-                f"{file} holds '{key}', which is no weight of LoRA as diffusers and peft write it (DoRA, "
+                f"{file} holds '{key}', which is no weight of LoRA as diffusers and peft write it ("
                 "LoHa, LoKr, biases and whole layers are not merged here); merge it where it was made"
             )
         layer = layers.setdefault(match[1], {})
@@ -82,7 +107,10 @@ def read_pairs(path: Path) -> list[Pair]:
         rank = int(layer["down"].shape[0])
         alpha = float(layer["alpha"]) if "alpha" in layer else None
         factor = alpha / rank if alpha is not None else _factor(settings, component, module, rank)
-        pairs.append(Pair(layer["key"], component, module, flat, layer["down"], layer["up"], factor))
+        magnitude = layer.get("lora_magnitude_vector")
+        pairs.append(
+            Pair(layer["key"], component, module, flat, layer["down"], layer["up"], factor, magnitude)
+        )
     if not pairs:
         raise CallError(f"{file} holds no weights")
     return pairs
