@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Levels, Phase, Port
 from niwaki.models.diffusion.config import DenoiserConfig
+from niwaki.models.diffusion.weak import STRENGTH, WEAK
 from niwaki.nn.couplings import coupled
 from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
 from niwaki.nn.directional_derivative import DirectionalDerivative
@@ -24,8 +25,8 @@ __all__ = ["Denoising"]
 class Denoising(GenerativeModel):
     """A network `denoiser` that takes noise away along the config's process.
 
-    A subclass calls `prepare_loss` in its constructor and says what is noised (`clean`) and what the network
-    is asked for (`asked`).
+    A subclass calls `prepare_loss` and `prepare_weak` in its constructor, and says what is noised (`clean`)
+    and what the network is asked for (`asked`).
     """
 
     config: DenoiserConfig
@@ -36,6 +37,11 @@ class Denoising(GenerativeModel):
         """Make what the loss needs beside the denoiser: the process, and what weighs its levels."""
         self.path = TensorProcess(self.config.process())
         self.uncertainty = Uncertainty() if self.config.weighting == "learned" else None
+
+    def prepare_weak(self, make: Callable[[DenoiserConfig], nn.Module]) -> None:
+        """Make the weak denoiser that the config asks for, by what makes the network of a config."""
+        c = self.config
+        self.weak = None if c.weak is None else make(c.model_copy(update={**c.weak.changes(), "weak": None}))
 
     @abstractmethod
     def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
@@ -51,7 +57,18 @@ class Denoising(GenerativeModel):
 
     def phases(self) -> tuple[Phase, ...]:
         weighing = ("uncertainty",) if self.uncertainty is not None else ()
-        return (Phase("denoiser", (*self.trained_parts(), *weighing)),)
+        phase, weak = Phase("denoiser", (*self.trained_parts(), *weighing)), self.config.weak
+        if weak is None or not weak.every:
+            return (phase,)
+        return phase, Phase(WEAK, (WEAK,), every=weak.every, fresh_batch=False, validate=False)
+
+    def weak_graphs(self, inputs: tuple[Port, ...]) -> dict[str, Graph]:
+        """The graph of the weak denoiser, which is given what the denoiser is; none where there is none."""
+        return {} if self.weak is None else {WEAK: self.denoiser_graph(self.weak, inputs)}
+
+    def guiding(self) -> dict[str, Any]:
+        """Fields of a sampler that is guided by the weak denoiser, where there is one."""
+        return {} if self.weak is None else {"guide": WEAK, "guidance": STRENGTH}
 
     def denoiser_graph(self, module: nn.Module, inputs: tuple[Port, ...]) -> Graph:
         """The graph of a denoiser whose inputs are x, t and the conditions: the last estimate of x₀ follows
@@ -76,7 +93,11 @@ class Denoising(GenerativeModel):
         return values.step if isinstance(values, Levels) else 0.0
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        return self.denoising_loss(self.denoiser, batch, ctx)
+        """The denoiser's; the weak one's is the same, but that it learns nothing of how levels weigh."""
+        if phase != WEAK or self.weak is None:
+            return self.denoising_loss(self.denoiser, batch, ctx)
+        terms = self.denoising_loss(self.weak, batch, ctx)
+        return {f"{WEAK}_{name}": term for name, term in terms.items() if name != "uncertainty"}
 
     def denoising_loss(self, denoiser: Callable[..., Any], batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """E w ‖target − prediction‖² over the process's times: uniform ones and w = 1 for DDPM (Ho, Jain &
