@@ -223,6 +223,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "learned_variance": True, "solver": "ddpm"}),
     ("edm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "self_conditioning": True}),
     ("latent-diffusion", {"weak": {"every": 1, "blocks": 1}}),
+    ("edm", {"network": {"name": "magnitude-preserving"}, "weighting": "learned"}),
     ("latent-diffusion", {"network": {"name": "mmdit", **SMALL_TRANSFORMER}}),
     ("dit", {"conditional": False}),
     ("vqvae", {"codebook": "averaged", "conditional": False}),

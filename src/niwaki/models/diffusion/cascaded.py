@@ -86,6 +86,10 @@ class CascadedDiffusion(GenerativeModel):
         self.base.begin_stage(ctx, lambda k: self._shrunk(batches(k)))
         self.upsampler.begin_stage(ctx, batches)
 
+    def after_step(self, ctx: Context) -> None:
+        self.base.after_step(ctx)
+        self.upsampler.after_step(ctx)
+
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         part, _, name = phase.partition("_")
         if part == _BASE:

@@ -15,6 +15,7 @@ from niwaki.models.diffusion.weak import STRENGTH, WEAK
 from niwaki.nn.couplings import coupled
 from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
 from niwaki.nn.directional_derivative import DirectionalDerivative
+from niwaki.nn.layers.magnitude_preserving import force_unit_rows
 from niwaki.nn.learned_variance import variance_bound
 from niwaki.nn.loss_weights import Uncertainty, min_snr_weight
 from niwaki_runtime.samplers.backend import outputs
@@ -98,6 +99,10 @@ class Denoising(GenerativeModel):
             return self.denoising_loss(self.denoiser, batch, ctx)
         terms = self.denoising_loss(self.weak, batch, ctx)
         return {f"{WEAK}_{name}": term for name, term in terms.items() if name != "uncertainty"}
+
+    def after_step(self, ctx: Context) -> None:
+        """Weights of unit rows stay so; other networks have none."""
+        force_unit_rows(self)
 
     def denoising_loss(self, denoiser: Callable[..., Any], batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """E w ‖target − prediction‖² over the process's times: uniform ones and w = 1 for DDPM (Ho, Jain &
