@@ -137,6 +137,7 @@ MOST = 256
 
 FROZEN: dict[str, tuple[str, ...]] = {
     "controlnet": ("base",),
+    "ddpm": ("features",),
     "latent-diffusion": ("autoencoder",),
     "kl-autoencoder": ("perceptual",),
     "vq-autoencoder": ("perceptual",),
@@ -219,6 +220,7 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"self_conditioning": True}),
     ("ddpm", {"likelihood": True}),
     ("edm", {"weak": {"every": 2, "widths": (8, 16)}, "conditional": False}),
+    ("ddpm", {"repa": {"hidden": 16, "encoder_width": 16, "encoder_features": 8}}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
     ("ddpm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "learned_variance": True, "solver": "ddpm"}),
     ("edm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "self_conditioning": True}),

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from niwaki.models.config import Conditioning, ModelConfig
 from niwaki.models.diffusion.weak import WeakConfig
+from niwaki.nn.alignment import AlignmentConfig
 from niwaki_runtime.process import Process
 
 __all__ = ["DenoiserConfig", "unless"]
@@ -44,6 +45,8 @@ class DenoiserConfig(ModelConfig):
     likelihood:  has the program `log_prob`, which asks a graph of its own, the network with its derivative
     weak:        a weaker denoiser that is trained along and guides this one: `{every: 4, widths: [24, 48]}`
                  (autoguidance; `WeakConfig`)
+    repa:        a hidden layer is led to features of a network that was trained to look at the data, early in
+                 training (REPA; `AlignmentConfig`)
     sampling:    fields of `Diffusion` that differ from the `usual` ones: `{steps: 10, solver: heun}`
     conditioning: a tenth of the labels is dropped in training, so that the model can be guided
     usual:       solver and steps unless told otherwise
@@ -66,6 +69,7 @@ class DenoiserConfig(ModelConfig):
     self_conditioning: bool = unless(False)
     likelihood: bool = unless(False)
     weak: WeakConfig | None = unless(None)
+    repa: AlignmentConfig | None = unless(None)
     conditioning: Conditioning = Conditioning(drop=0.1)
     usual: ClassVar[dict[str, Any]] = {"solver": "euler", "steps": 30}
 

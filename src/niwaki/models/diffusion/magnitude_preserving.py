@@ -165,6 +165,7 @@ class MagnitudePreservingUNet(nn.Module):
                 self.down.append(nn.ModuleList([block(width, wide, True, attention[i])]))
                 width = wide
                 skips.append(width)
+        self.aligned = ("middle.1", width)
         self.middle = nn.ModuleList(block(width, width, False, a) for a in (any(attention), False))
         for i, wide in reversed(list(enumerate(widths))):
             for _ in range(blocks + 1):
@@ -199,6 +200,10 @@ class MagnitudePreservingUNet(nn.Module):
             return out
         said, share = out.chunk(2, dim=1)
         return said, 0.5 * (1.0 + share)
+
+    def hidden_map(self, out: Tensor) -> Tensor:
+        """What a layer says as `(n, channels, h, w)`."""
+        return out
 
     def embed_time(self, t: Tensor, labels: Sequence[Tensor], vectors: Sequence[Tensor]) -> Tensor:
         """What blocks are told of the time, of classes and of vectors: `(n, 4·widths[0])`."""

@@ -49,6 +49,7 @@ class MeanFlowConfig(DenoiserConfig):
     power: float = Field(1.0, ge=0)
     prediction: Literal["velocity"] = "velocity"
     weak: None = unless(None)  # type: ignore[assignment]
+    repa: None = unless(None)  # type: ignore[assignment]
     network: dict[Literal["name"], Literal["unet"]] = unless({"name": "unet"})  # type: ignore[assignment]
 
     def process(self) -> Process:

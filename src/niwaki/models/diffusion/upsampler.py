@@ -41,6 +41,7 @@ class UpsamplerConfig(DdpmConfig):
     self_conditioning: bool = unless(False)
     likelihood: bool = unless(False)
     weak: None = unless(None)  # type: ignore[assignment]
+    repa: None = unless(None)  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _given_a_picture(self) -> Self:

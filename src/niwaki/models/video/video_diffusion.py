@@ -46,6 +46,7 @@ class VideoDiffusionConfig(DdpmConfig):
         ("convolution", "attention"), min_length=1
     )
     without_past: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: not value)
+    repa: None = unless(None)  # type: ignore[assignment]
     network: dict[Literal["name"], Literal["unet"]] = unless({"name": "unet"})  # type: ignore[assignment]
 
 
