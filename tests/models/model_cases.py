@@ -137,6 +137,7 @@ MOST = 256
 
 FROZEN: dict[str, tuple[str, ...]] = {
     "controlnet": ("base",),
+    "ddpm": ("features",),
     "latent-diffusion": ("autoencoder",),
     "kl-autoencoder": ("perceptual",),
     "vq-autoencoder": ("perceptual",),
@@ -218,9 +219,13 @@ VARIANTS: list[tuple[str, dict[str, Any]]] = [
     ("ddpm", {"learned_variance": True, "solver": "ddpm"}),
     ("ddpm", {"self_conditioning": True}),
     ("ddpm", {"likelihood": True}),
+    ("edm", {"weak": {"every": 2, "widths": (8, 16)}, "conditional": False}),
+    ("ddpm", {"repa": {"hidden": 16, "encoder_width": 16, "encoder_features": 8}}),
     ("edm", {"prediction": "x0", "spacing": "trailing", "solver": "dpmpp_2m"}),
     ("ddpm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "learned_variance": True, "solver": "ddpm"}),
     ("edm", {"network": {"name": "dit", **SMALL_TRANSFORMER}, "self_conditioning": True}),
+    ("latent-diffusion", {"weak": {"every": 1, "blocks": 1}}),
+    ("edm", {"network": {"name": "magnitude-preserving"}, "weighting": "learned"}),
     ("latent-diffusion", {"network": {"name": "mmdit", **SMALL_TRANSFORMER}}),
     ("dit", {"conditional": False}),
     ("vqvae", {"codebook": "averaged", "conditional": False}),

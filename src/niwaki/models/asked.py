@@ -76,7 +76,7 @@ class Asked(GenerativeModel):
         c, spec = self.config, self.spec
         asked = tuple(sorted(columns, key=lambda name: name != LABEL)) if numbers else tuple(columns)
         self.guided = bool(asked and c.conditioning.drop and guidable)
-        if c.sampling.get("guidance", 1.0) != 1.0 and not self.guided:
+        if c.sampling.get("guidance", 1.0) != 1.0 and not (self.guided or self.has_guide()):
             raise CallError("guidance needs a caption or labels, and model.conditioning.drop above 0")
         self.conditions = {name: self._condition(spec, name) for name in asked}
         self.classes = spec.classes if numbers and LABEL in asked else 0
@@ -87,6 +87,10 @@ class Asked(GenerativeModel):
                 if not (self.classes and name == LABEL)
             }
         )
+
+    def has_guide(self) -> bool:
+        """Whether a network of its own guides it, which needs nothing that was not asked."""
+        return False
 
     def _condition(self, spec: DataSpec, name: str) -> ConditionSpec:
         value = spec[name]

@@ -28,6 +28,8 @@ def check_model(config: Any) -> None:
     sampling, conditioning = getattr(config, "sampling", {}), getattr(config, "conditioning", None)
     if sampling.get("guidance", 1.0) in (None, 1.0) or conditioning is None:
         return
+    if getattr(config, "weak", None) is not None:  # it guides in the place of nothing asked
+        return
     if conditioning.columns == ():
         raise CallError(
             "'model.sampling.guidance' needs a condition to guide by; name one in "
@@ -52,7 +54,7 @@ def check_data(recipe: Any, spec: DataSpec) -> None:
                 "choose one of these, or rename columns with data.columns"
             )
     guided = (recipe.model.get("sampling") or {}).get("guidance", 1.0) not in (None, 1.0)
-    if guided and len(list(spec)) == 1:
+    if guided and not recipe.model.get("weak") and len(list(spec)) == 1:
         raise CallError(
             f"'model.sampling.guidance' needs a condition to guide by, but {source} only samples; drop it or "
             "choose labelled data"

@@ -215,7 +215,7 @@ class Diffusion(Sampler):
         network: what can be inverted."""
         steps = SOLVERS[self.solver].evaluations(self.steps)
         return replace(
-            self, solver="ddim", eta=0.0, churn=0.0, guidance=1.0, also=(), also_weights=(),
+            self, solver="ddim", eta=0.0, churn=0.0, guidance=1.0, guide="", also=(), also_weights=(),
             steps=min(steps, self.process.timesteps or steps),
         )  # fmt: skip
 

@@ -24,9 +24,8 @@ class Denoising:
         graph = teacher.shipped_graphs()[sampler.graph]
         with torch.no_grad():
             self.asked = asked_conditions(teacher, sampler, graph, batch, ctx, 0.0)
-            self.empty = (
-                asked_conditions(teacher, sampler, graph, batch, ctx, 1.0) if sampler.guidance != 1.0 else []
-            )
+            free = sampler.guidance != 1.0 and not sampler.guide
+            self.empty = asked_conditions(teacher, sampler, graph, batch, ctx, 1.0) if free else self.asked
 
     def output(
         self, model: GenerativeModel, x: Tensor, time: Tensor, a: Tensor, s: Tensor, guidance: float = 1.0
@@ -39,7 +38,8 @@ class Denoising:
         given = self.process.network_input(x, a, s), time
         out: Tensor = outputs(graph(*given, *self.asked))[0].float()
         if guidance != 1.0:
-            free = outputs(graph(*given, *self.empty))[0].float()
+            guide = model.shipped_graphs()[self.sampler.guide] if self.sampler.guide else graph
+            free = outputs(guide(*given, *self.empty))[0].float()
             out = free + guidance * (out - free)
         return out
 

@@ -106,7 +106,7 @@ def _halved(model: GenerativeModel, config: DistillConfig, context: StepContext)
         steps = config.evaluations * 2 ** (rounds - 1 - k)
         both = Progressive(copy.deepcopy(student), copy.deepcopy(student), config, steps)
         student = _fewer(both, config, context, f"halving-{k + 1}", each, k * each, rounds * each)
-        with_sampling(student, steps=steps, guidance=1.0, solver="ddim", spacing="trailing")
+        with_sampling(student, steps=steps, **_unguided(student), solver="ddim", spacing="trailing")
     return student
 
 
@@ -119,7 +119,7 @@ def _jumps(
         both = kind(copy.deepcopy(model), copy.deepcopy(model), config, visits(model, config))
         student = _fewer(both, config, context, config.method, config.steps, 0, config.steps)
         few = {"steps": config.evaluations, "solver": "consistency", "spacing": "trailing"}
-        with_sampling(student, guidance=1.0, **few)
+        with_sampling(student, **_unguided(student), **few)
         return student
 
     return made
@@ -130,8 +130,15 @@ def _straightened(model: GenerativeModel, config: DistillConfig, context: StepCo
     visits = config.evaluations * math.ceil(diffusion_of(model).steps / config.evaluations)
     both = Reflow(copy.deepcopy(model), copy.deepcopy(model), config, visits)
     student = _fewer(both, config, context, "reflow", config.steps, 0, config.steps)
-    with_sampling(student, steps=config.evaluations, guidance=1.0, solver="euler", spacing="trailing")
+    few = {"steps": config.evaluations, "solver": "euler", "spacing": "trailing"}
+    with_sampling(student, **_unguided(student), **few)
     return student
+
+
+def _unguided(student: GenerativeModel) -> dict[str, Any]:
+    """What the sampler of a student becomes that says itself what its teacher was guided to: a weak denoiser
+    is not asked any more, and so does not ship."""
+    return {"guidance": 1.0, **({"guide": ""} if diffusion_of(student).guide else {})}
 
 
 METHODS: dict[str, Callable[[GenerativeModel, DistillConfig, StepContext], GenerativeModel]] = {

@@ -35,5 +35,8 @@ class AskedDenoiser(Asked, Denoising):
         more = {"estimate": self.config.self_conditioning, "variance": self.config.learns_variance}
         return Task(channels, height, width, self.classes, self.guided, self.encoded_shapes(), **more)
 
+    def has_guide(self) -> bool:
+        return self.config.weak is not None
+
     def trained_parts(self) -> tuple[str, ...]:
         return ("denoiser", "words") if len(self.words) else ("denoiser",)

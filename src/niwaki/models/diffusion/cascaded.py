@@ -24,6 +24,7 @@ from niwaki.core.contract import (
     ValueSpec,
 )
 from niwaki.models.diffusion.upsampler import LOW, Upsampler, UpsamplerConfig
+from niwaki.models.diffusion.weak import WEAK
 from niwaki.models.registry import build, register
 from niwaki_runtime.samplers import Cascade, Diffusion, NoiseConditioned
 
@@ -85,6 +86,10 @@ class CascadedDiffusion(GenerativeModel):
         self.base.begin_stage(ctx, lambda k: self._shrunk(batches(k)))
         self.upsampler.begin_stage(ctx, batches)
 
+    def after_step(self, ctx: Context) -> None:
+        self.base.after_step(ctx)
+        self.upsampler.after_step(ctx)
+
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         part, _, name = phase.partition("_")
         if part == _BASE:
@@ -98,7 +103,8 @@ class CascadedDiffusion(GenerativeModel):
         """Those of the base under names of their own. No rule of distillation knows the roles of the
         denoisers: what they are given, the model's own loss makes of a batch."""
         base, enlarging = self.base.graphs(), self.upsampler.graphs()
-        base["denoiser"] = replace(base["denoiser"], role="base")
+        for name in {"denoiser", WEAK} & set(base):
+            base[name] = replace(base[name], role="base")
         enlarging["denoiser"] = replace(enlarging["denoiser"], role="upsampler")
         return {**{_joined(_BASE, name): graph for name, graph in base.items()}, **enlarging}
 
@@ -112,6 +118,7 @@ class CascadedDiffusion(GenerativeModel):
         return replace(
             plain,
             graph=_joined(_BASE, plain.graph),
+            guide=plain.guide and _joined(_BASE, plain.guide),
             encoders={name: _joined(_BASE, graph) for name, graph in plain.encoders.items()},
         )
 

@@ -8,6 +8,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from niwaki.models.config import Conditioning, ModelConfig
+from niwaki.models.diffusion.weak import WeakConfig
+from niwaki.nn.alignment import AlignmentConfig
 from niwaki_runtime.process import Process
 
 __all__ = ["DenoiserConfig", "unless"]
@@ -41,6 +43,10 @@ class DenoiserConfig(ModelConfig):
     self_conditioning: the network is also given its last estimate of x₀, in training of half of the samples,
                  one coin each (Chen, Zhang & Hinton 2022)
     likelihood:  has the program `log_prob`, which asks a graph of its own, the network with its derivative
+    weak:        a weaker denoiser that is trained along and guides this one: `{every: 4, widths: [24, 48]}`
+                 (autoguidance; `WeakConfig`)
+    repa:        a hidden layer is led to features of a network that was trained to look at the data, early in
+                 training (REPA; `AlignmentConfig`)
     sampling:    fields of `Diffusion` that differ from the `usual` ones: `{steps: 10, solver: heun}`
     conditioning: a tenth of the labels is dropped in training, so that the model can be guided
     usual:       solver and steps unless told otherwise
@@ -62,6 +68,8 @@ class DenoiserConfig(ModelConfig):
     coupling_share: float = unless(0.05, gt=0, lt=1)
     self_conditioning: bool = unless(False)
     likelihood: bool = unless(False)
+    weak: WeakConfig | None = unless(None)
+    repa: AlignmentConfig | None = unless(None)
     conditioning: Conditioning = Conditioning(drop=0.1)
     usual: ClassVar[dict[str, Any]] = {"solver": "euler", "steps": 30}
 

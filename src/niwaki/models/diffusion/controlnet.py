@@ -154,6 +154,8 @@ def _base(config: ControlNetConfig, spec: DataSpec) -> tuple[AskedDenoiser, UNet
     unet = getattr(base, "denoiser", None)
     if not isinstance(base, AskedDenoiser) or "denoiser" not in base.graphs():
         raise CallError(f"model.base: '{name}' has no denoiser to lead; take ddpm, edm or flow-matching")
+    if base.config.weak is not None:
+        raise CallError("model.base: a weak denoiser sees no picture to be led by; leave its 'weak' out")
     if not isinstance(unet, UNet) or len(base.graphs()["denoiser"].inputs[0].shape) != 4:
         raise CallError(
             f"model.base: what denoises in '{name}' is no U-Net of pictures, and only that is led"

@@ -92,21 +92,27 @@ class Ddpm(AskedDenoiser):
         if kind.asks_texts and self.takes_texts:
             usual = text_columns(spec) or usual
         self.prepare_conditions(usual, numbers=kind.takes_numbers)
-        self.denoiser = self.network(self.task(channels, height, width))
+        task = self.task(channels, height, width)
+        self.denoiser = self.network(task, config)
+        self.prepare_weak(lambda weak: self.network(task, weak))
         self.prepare_loss()
 
     def frame_shape(self, spec: DataSpec) -> tuple[int, int, int]:
         """(C, H, W) of what the network halves. Raises CallError for data that this model is not for."""
         return image_shape(spec, self.name)
 
-    def network(self, task: Task) -> nn.Module:
-        """The denoiser: x_t, t and the conditions → what the config's `prediction` says."""
-        return build_network(self.config, task)
+    def network(self, task: Task, config: DenoiserConfig) -> nn.Module:
+        """A denoiser: x_t, t and the conditions → what the config's `prediction` says.
+
+        config: the model's own, or that of the weak denoiser
+        """
+        return build_network(config, task)
 
     def graphs(self) -> dict[str, Graph]:
         inputs = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
         denoiser = self.denoiser_graph(self.denoiser, inputs)
-        return self.with_derivative({**self.word_graphs(), "denoiser": denoiser})
+        graphs = {**self.word_graphs(), "denoiser": denoiser, **self.weak_graphs(inputs)}
+        return self.with_derivative(graphs)
 
     def sampler(self) -> Diffusion:
         c = self.config
@@ -116,6 +122,7 @@ class Ddpm(AskedDenoiser):
             process=c.process(),
             prediction=c.prediction,
             **self.asking(),
+            **self.guiding(),
             self_conditioning=c.self_conditioning,
             learned_variance=c.learns_variance,
         ).override(**c.sampling)

@@ -11,9 +11,13 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, Context, GenerativeModel, Graph, Levels, Phase, Port
 from niwaki.models.diffusion.config import DenoiserConfig
+from niwaki.models.diffusion.weak import STRENGTH, WEAK
+from niwaki.nn.alignment import Alignment
 from niwaki.nn.couplings import coupled
 from niwaki.nn.diffusion import TensorProcess, columns, last_estimate, noised
 from niwaki.nn.directional_derivative import DirectionalDerivative
+from niwaki.nn.layers.magnitude_preserving import force_unit_rows
+from niwaki.nn.layers.shrinking import backbone
 from niwaki.nn.learned_variance import variance_bound
 from niwaki.nn.loss_weights import Uncertainty, min_snr_weight
 from niwaki_runtime.samplers.backend import outputs
@@ -24,8 +28,8 @@ __all__ = ["Denoising"]
 class Denoising(GenerativeModel):
     """A network `denoiser` that takes noise away along the config's process.
 
-    A subclass calls `prepare_loss` in its constructor and says what is noised (`clean`) and what the network
-    is asked for (`asked`).
+    A subclass calls `prepare_loss` and `prepare_weak` in its constructor, and says what is noised (`clean`)
+    and what the network is asked for (`asked`).
     """
 
     config: DenoiserConfig
@@ -33,9 +37,18 @@ class Denoising(GenerativeModel):
     clip: ClassVar[float] = 1.0  # bound of |x₀| in sampling, 0 for none
 
     def prepare_loss(self) -> None:
-        """Make what the loss needs beside the denoiser: the process, and what weighs its levels."""
-        self.path = TensorProcess(self.config.process())
+        """Make what the loss needs beside the denoiser: the process, what weighs its levels, and what a layer
+        is aligned to."""
+        self.path, repa = TensorProcess(self.config.process()), self.config.repa
+        self.alignment = None if repa is None else Alignment(repa, self.spec, self.denoiser)
+        if repa is not None:
+            self.features = backbone(self.spec, repa.encoder_width, repa.encoder_features)
         self.uncertainty = Uncertainty() if self.config.weighting == "learned" else None
+
+    def prepare_weak(self, make: Callable[[DenoiserConfig], nn.Module]) -> None:
+        """Make the weak denoiser that the config asks for, by what makes the network of a config."""
+        c = self.config
+        self.weak = None if c.weak is None else make(c.model_copy(update={**c.weak.changes(), "weak": None}))
 
     @abstractmethod
     def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
@@ -50,8 +63,20 @@ class Denoising(GenerativeModel):
         return ("denoiser",)
 
     def phases(self) -> tuple[Phase, ...]:
-        weighing = ("uncertainty",) if self.uncertainty is not None else ()
-        return (Phase("denoiser", (*self.trained_parts(), *weighing)),)
+        beside = {"uncertainty": self.uncertainty, "alignment": self.alignment}
+        trained = (*self.trained_parts(), *(name for name, part in beside.items() if part is not None))
+        phase, weak = Phase("denoiser", trained), self.config.weak
+        if weak is None or not weak.every:
+            return (phase,)
+        return phase, Phase(WEAK, (WEAK,), every=weak.every, fresh_batch=False, validate=False)
+
+    def weak_graphs(self, inputs: tuple[Port, ...]) -> dict[str, Graph]:
+        """The graph of the weak denoiser, which is given what the denoiser is; none where there is none."""
+        return {} if self.weak is None else {WEAK: self.denoiser_graph(self.weak, inputs)}
+
+    def guiding(self) -> dict[str, Any]:
+        """Fields of a sampler that is guided by the weak denoiser, where there is one."""
+        return {} if self.weak is None else {"guide": WEAK, "guidance": STRENGTH}
 
     def denoiser_graph(self, module: nn.Module, inputs: tuple[Port, ...]) -> Graph:
         """The graph of a denoiser whose inputs are x, t and the conditions: the last estimate of x₀ follows
@@ -76,7 +101,25 @@ class Denoising(GenerativeModel):
         return values.step if isinstance(values, Levels) else 0.0
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
-        return self.denoising_loss(self.denoiser, batch, ctx)
+        """The denoiser's; the weak one's is the same, but that it learns nothing of how levels weigh."""
+        if phase != WEAK or self.weak is None:
+            return self.aligned_loss(batch, ctx)
+        terms = self.denoising_loss(self.weak, batch, ctx)
+        return {f"{WEAK}_{name}": term for name, term in terms.items() if name != "uncertainty"}
+
+    def aligned_loss(self, batch: Batch, ctx: Context) -> dict[str, Tensor]:
+        """The denoiser's loss and, early in training, the term `repa`. On held-out data that measures
+        nothing, and a network that was cut has learnt already."""
+        repa = self.alignment
+        if repa is None or not self.training or self.surgery or ctx.progress >= repa.config.until:
+            return self.denoising_loss(self.denoiser, batch, ctx)
+        with repa.listening(self.denoiser) as heard:
+            terms = self.denoising_loss(self.denoiser, batch, ctx)
+        return {**terms, "repa": repa.loss(self.features, batch.x, heard[-1])}
+
+    def after_step(self, ctx: Context) -> None:
+        """Weights of unit rows stay so; other networks have none."""
+        force_unit_rows(self)
 
     def denoising_loss(self, denoiser: Callable[..., Any], batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """E w ‖target − prediction‖² over the process's times: uniform ones and w = 1 for DDPM (Ho, Jain &

@@ -101,7 +101,7 @@ class DiT(nn.Module):
         rows, columns = task.height // patch, task.width // patch
         self.places = nn.Parameter(grid_places(rows, columns, width))
         self.blocks = self.make_blocks(s, len(task.encoded))
-        self.norm = AdaptiveNorm(width)
+        self.norm, self.norm_width = AdaptiveNorm(width), width
         self.grid = Unflatten(rows, columns)
         said = task.channels * (1 + int(task.variance))
         self.output = nn.Sequential(
@@ -112,6 +112,17 @@ class DiT(nn.Module):
         """The blocks of a network that is given so many texts."""
         s, hidden = settings, settings.expansion * settings.width
         return nn.ModuleList(JointBlock(s.width, s.heads, hidden, s.feed_forward) for _ in range(s.depth))
+
+    @property
+    def aligned(self) -> tuple[str, int]:
+        """The block that is led to features (`niwaki.nn.alignment`), a third of the way as the paper's eighth
+        of 28 is, and its width."""
+        return f"blocks.{(len(self.blocks) - 1) // 3}", self.norm_width
+
+    def hidden_map(self, out: Tensor | Sequence[Tensor]) -> Tensor:
+        """What a block says of the picture's tokens, which come last, as `(n, width, h, w)`."""
+        tokens = (out if isinstance(out, Tensor) else out[0])[:, -self.grid.height * self.grid.width :]
+        return self.grid(tokens.transpose(1, 2).flatten(1))
 
     def transform(self, picture: Tensor, texts: Sequence[Tensor], c: Tensor) -> Tensor:
         """Tokens `(n, T, width)` of the picture and of every text → those of the picture after all blocks."""

@@ -106,7 +106,9 @@ class LatentDiffusion(AskedDenoiser):
         self.latent = self.autoencoder.program("encode").output
         channels, height, width = _image_of_latents(self.latent, config.autoencoder["name"])
         self.prepare_conditions(text_columns(spec) or label_columns(spec), numbers=False)
-        self.denoiser = build_network(config, self.task(channels, height, width))
+        task = self.task(channels, height, width)
+        self.denoiser = build_network(config, task)
+        self.prepare_weak(lambda weak: build_network(weak, task))
         self.prepare_loss()
         self.register_buffer("latent_mean", torch.zeros(channels, 1, 1))
         self.register_buffer("latent_std", torch.ones(channels, 1, 1))
@@ -140,11 +142,11 @@ class LatentDiffusion(AskedDenoiser):
         inner, scale = self.autoencoder.graphs(), (self.latent_mean, self.latent_std)
         encode, decode = (inner[self._graph(name)] for name in ("encode", "decode"))
         latents = Port("x", (1, *self.latent.shape))
+        inputs = (latents, Port("t", (1,)), *self.condition_ports())
         return {
             **self.word_graphs(),
-            "denoiser": self.denoiser_graph(
-                self.denoiser, (latents, Port("t", (1,)), *self.condition_ports())
-            ),
+            "denoiser": self.denoiser_graph(self.denoiser, inputs),
+            **self.weak_graphs(inputs),
             "decoder": Graph(
                 "decoder", FromLatents(decode.module, *scale), (Port("z", (1, *self.latent.shape)),)
             ),
@@ -164,6 +166,7 @@ class LatentDiffusion(AskedDenoiser):
             self_conditioning=c.self_conditioning,
             learned_variance=c.learns_variance,
             **self.asking(),
+            **self.guiding(),
         )
         legs = denoise, OneShot(graph="decoder", conditions=("z",))
         return Cascade(legs, ("z",)).override(**c.sampling)  # type: ignore[return-value]

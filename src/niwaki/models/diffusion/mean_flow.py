@@ -48,6 +48,8 @@ class MeanFlowConfig(DenoiserConfig):
     time_std: float = Field(1.0, gt=0)
     power: float = Field(1.0, ge=0)
     prediction: Literal["velocity"] = "velocity"
+    weak: None = unless(None)  # type: ignore[assignment]
+    repa: None = unless(None)  # type: ignore[assignment]
     network: dict[Literal["name"], Literal["unet"]] = unless({"name": "unet"})  # type: ignore[assignment]
 
     def process(self) -> Process:
@@ -103,8 +105,8 @@ class MeanFlow(Ddpm):
     takes_texts = False
     config: MeanFlowConfig
 
-    def network(self, task: Task) -> nn.Module:
-        settings = unet_settings(self.config, task)
+    def network(self, task: Task, config: DenoiserConfig) -> nn.Module:
+        settings = unet_settings(config, task)
         return TwoTimes(task.channels, **{k: v for k, v in settings.items() if k != "vectors"})
 
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:

@@ -177,6 +177,15 @@ class UNet(nn.Module):
             nn.GroupNorm(groups, width), nn.SiLU(), near_zero_init(nn.Conv2d(width, said, 3, padding=1))
         )
 
+    @property
+    def aligned(self) -> tuple[str, int]:
+        """The layer that is led to features (`niwaki.nn.alignment`), the last of the middle; its width."""
+        return f"middle.{len(self.middle) - 1}", self.skip_widths[-1]
+
+    def hidden_map(self, out: Tensor) -> Tensor:
+        """What a layer says as `(n, channels, h, w)`."""
+        return out
+
     def further_layers(self, width: int, heads: int, groups: int, attend: bool) -> list[nn.Module]:
         """What follows the residual block of every stage, and its attention where it has one: nothing in an
         image."""

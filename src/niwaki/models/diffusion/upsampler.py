@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from niwaki.core.contract import Batch, CallError, Context, DataSpec, Graph, Port
-from niwaki.models.diffusion.config import unless
+from niwaki.models.diffusion.config import DenoiserConfig, unless
 from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
 from niwaki.models.diffusion.networks import Task
 from niwaki.nn.diffusion import columns
@@ -40,6 +40,8 @@ class UpsamplerConfig(DdpmConfig):
     augmentation: float = Field(0.5, ge=0, le=1)
     self_conditioning: bool = unless(False)
     likelihood: bool = unless(False)
+    weak: None = unless(None)  # type: ignore[assignment]
+    repa: None = unless(None)  # type: ignore[assignment]
 
     @model_validator(mode="after")
     def _given_a_picture(self) -> Self:
@@ -94,8 +96,8 @@ class Upsampler(Ddpm):
         told = super().task(channels, height, width)
         return replace(told, encoded=(*told.encoded, (_TOLD,)), estimate=True)
 
-    def network(self, task: Task) -> nn.Module:
-        return Enlarging(super().network(task), self.config.factor)
+    def network(self, task: Task, config: DenoiserConfig) -> nn.Module:
+        return Enlarging(super().network(task, config), self.config.factor)
 
     def shrunk(self, x: Tensor) -> Tensor:
         """Means of blocks of samples `(n, C, H, W)`: `(n, C, h, w)`."""

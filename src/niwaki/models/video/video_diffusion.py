@@ -20,7 +20,7 @@ from niwaki.core.contract import (
     Program,
     View,
 )
-from niwaki.models.diffusion.config import unless
+from niwaki.models.diffusion.config import DenoiserConfig, unless
 from niwaki.models.diffusion.ddpm import Ddpm, DdpmConfig
 from niwaki.models.diffusion.networks import Task
 from niwaki.models.diffusion.unet import unet_settings
@@ -46,6 +46,7 @@ class VideoDiffusionConfig(DdpmConfig):
         ("convolution", "attention"), min_length=1
     )
     without_past: float = Field(0.0, ge=0, lt=1, exclude_if=lambda value: not value)
+    repa: None = unless(None)  # type: ignore[assignment]
     network: dict[Literal["name"], Literal["unet"]] = unless({"name": "unet"})  # type: ignore[assignment]
 
 
@@ -66,6 +67,8 @@ class VideoDiffusion(Ddpm):
     def __init__(self, config: VideoDiffusionConfig, spec: DataSpec) -> None:
         self.past = past_frames(spec, config.conditioning)
         self.free = bool(self.past and config.without_past)  # whether it makes clips without a past, too
+        if self.free and config.weak is not None:
+            raise CallError("'weak' is for one way to be asked; leave it out, or 'model.without_past'")
         super().__init__(config, spec)
         if self.past and not self.free:
             self.conditions = {**self.conditions, PAST: ConditionSpec(spec[PAST])}
@@ -82,13 +85,13 @@ class VideoDiffusion(Ddpm):
             )
         return channels, height, width
 
-    def network(self, task: Task) -> nn.Module:
+    def network(self, task: Task, config: DenoiserConfig) -> nn.Module:
         return SpaceTimeUNet(
             task.channels,
             frames=self.spec.shape[0],
             past=self.past,
             temporal=self.config.temporal,
-            **unet_settings(self.config, task),
+            **unet_settings(config, task),
         )
 
     def asked(self, batch: Batch, ctx: Context) -> list[Tensor]:
@@ -115,9 +118,10 @@ class VideoDiffusion(Ddpm):
         if not self.past:
             return super().graphs()
         alone = (Port("x", (1, *self.spec.shape)), Port("t", (1,)), *self.condition_ports())
-        after = self.denoiser_graph(self.denoiser, (*alone, Port(PAST, (1, *self.spec[PAST].shape))))
+        both = (*alone, Port(PAST, (1, *self.spec[PAST].shape)))
+        after = self.denoiser_graph(self.denoiser, both)
         if not self.free:
-            return self.with_derivative({"denoiser": after})
+            return self.with_derivative({"denoiser": after, **self.weak_graphs(both)})
         free = self.denoiser_graph(View(self, "without_past"), alone)
         return self.with_derivative({"denoiser": free, "predictor": after})
 
