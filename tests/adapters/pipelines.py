@@ -226,6 +226,35 @@ def sd3(directory: Path, scheduler: Any = None, *, with_t5: bool = True, **setti
     )  # fmt: skip
 
 
+def flux(directory: Path, scheduler: Any = None, *, guided: bool = True, **settings: Any) -> Any:
+    """Flux's shape: pooled states of CLIP and T5's states → blocks of two streams and of one on 2×2 squares
+    of 4×4×4 latents, at rotary positions."""
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxPipeline, FluxTransformer2DModel
+
+    words = tokenizer(directory / "one")
+    torch.manual_seed(2)
+    text = clip(words, width=12)
+    text_2, words_2 = t5(directory / "two", 32)
+    torch.manual_seed(5)
+    network = FluxTransformer2DModel(
+        **{
+            "in_channels": 16,
+            "num_layers": 1,
+            "num_single_layers": 2,
+            "attention_head_dim": 16,
+            "num_attention_heads": 2,
+            "joint_attention_dim": 32,
+            "pooled_projection_dim": 12,
+            "guidance_embeds": guided,
+            "axes_dims_rope": (4, 6, 6),
+            **settings,
+        }
+    )
+    scheduler = scheduler or FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True)
+    decoder = vae(shift_factor=0.3, use_quant_conv=False, use_post_quant_conv=False)
+    return quietly(FluxPipeline(scheduler, decoder, text, words, text_2, words_2, network))
+
+
 def dit(classes: int = 1000, scheduler: Any = None) -> Any:
     """Class-conditional transformer on 4×4×4 latents, with a learned variance as the published ones have."""
     from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel

@@ -39,6 +39,9 @@ KINDS: dict[str, Callable[[Path], AdaptedPipeline]] = {
     "three texts": lambda path: adapt_pipeline(
         pipelines.sd3(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS, length=12
     ),
+    "squares": lambda path: adapt_pipeline(
+        pipelines.flux(path), steps=STEPS, captions=pipelines.CAPTIONS, length=12, size=8
+    ),
     "classes": lambda path: adapt_pipeline(pipelines.dit(10), steps=STEPS),
 }
 CUTS = (  # a resnet's inner width: conv1's outputs and all that reads them
@@ -134,7 +137,7 @@ def test_a_pruned_one_comes_back_in_a_fresh_process_without_its_folder(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["text", "two texts", "three texts"])
+@pytest.mark.parametrize("kind", ["text", "two texts", "three texts", "squares"])
 def test_the_bundle_runs_on_both_engines(kind: str, tmp_path: Path) -> None:
     model = KINDS[kind](tmp_path / "words")  # all three roles of graphs
     model = cut(model, CUTS) if hasattr(model.denoiser.network, "mid_block") else model
@@ -158,9 +161,10 @@ def test_written_back_and_read_by_diffusers(model: AdaptedPipeline, tmp_path: Pa
     again = adapt_pipeline(
         folder,
         steps=STEPS,
-        guidance=config.guidance,
+        guidance=config.told or config.guidance,
         captions=config.captions,
         length=config.length or None,
+        size=model.spec.shape[1:] if config.size else None,
     )
     assert torch.equal(again.sample(2, seed=0), model.sample(2, seed=0))
     for name, part in model.parts().items():

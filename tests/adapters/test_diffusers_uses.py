@@ -24,13 +24,14 @@ KINDS: dict[str, tuple[Callable[[Path], Any], Any]] = {
     "classes": (lambda path: pipelines.dit(10), 3),
     "prompts": (pipelines.text_to_image, "a three"),
     "two texts": (pipelines.xl, "a three"),
+    "squares": (pipelines.flux, "a three"),
     "without t5": (lambda path: pipelines.sd3(path, with_t5=False), "a three"),
 }
 
 
 def adapted(kind: str, path: Path) -> Any:
-    length = {"length": 4} if kind == "without t5" else {}
-    return adapt_pipeline(KINDS[kind][0](path), steps=STEPS, **length)
+    options = {"without t5": {"length": 4}, "squares": {"length": 12, "size": 8}}.get(kind, {})
+    return adapt_pipeline(KINDS[kind][0](path), steps=STEPS, **options)
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_variations_are_several(kind: str, picture: Path, tmp_path: Path) -> Non
     assert len({one.tobytes() for one in made}) == 4
 
 
-@pytest.mark.parametrize("kind", ["prompts", "two texts", "without t5"])
+@pytest.mark.parametrize("kind", ["prompts", "two texts", "without t5", "squares"])
 def test_a_prompt_is_drawn(kind: str, tmp_path: Path) -> None:
     model = adapted(kind, tmp_path / "words")
     made = niwaki.use("draw", model, ["a three", "a nine"], seed=5)

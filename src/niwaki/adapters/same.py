@@ -38,7 +38,7 @@ def refuse_changed(given: nn.Module, fresh: nn.Module, what: str, settings: Mapp
             )
         own, made = dict(_plain(module)), dict(_plain(twin))
         for key in sorted(own.keys() | made.keys()):
-            repeated = key in settings and own.get(key) == settings[key]
+            repeated = key in settings and own.get(key) == _frozen(settings[key])
             if own.get(key) != made.get(key) and not repeated:
                 raise CallError(
                     f"{at} has '{key}' set to {own.get(key)!r}, where its configuration makes "
@@ -50,11 +50,16 @@ def refuse_changed(given: nn.Module, fresh: nn.Module, what: str, settings: Mapp
 def _plain(module: nn.Module) -> Iterator[tuple[str, Any]]:
     for key, value in vars(module).items():
         if not key.startswith("_") and key not in _FREE and _simple(value):
-            yield key, value
+            yield key, _frozen(value)
+
+
+def _frozen(value: Any) -> Any:
+    """Lists as tuples: what was a tuple is a list where a configuration was read from JSON."""
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 
 def _simple(value: Any) -> bool:
-    if isinstance(value, tuple):
+    if isinstance(value, list | tuple):
         return all(_simple(v) for v in value)
     return value is None or isinstance(value, bool | int | float | str)
 

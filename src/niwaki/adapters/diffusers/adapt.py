@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +15,7 @@ from niwaki.adapters.diffusers.folder import Parts, read_folder, read_pipeline
 from niwaki.adapters.diffusers.kinds import KINDS
 from niwaki.adapters.diffusers.lora import merge_loras
 from niwaki.adapters.diffusers.lost import refuse_settings
-from niwaki.adapters.diffusers.pipeline import AdaptedPipeline, size_of
+from niwaki.adapters.diffusers.pipeline import AdaptedPipeline
 from niwaki.core.contract import CallError, DataSpec, nearest
 from niwaki.core.hub_folder import fetched
 from niwaki.core.lora_files import Lora
@@ -37,19 +37,23 @@ def adapt_pipeline(
     solver: Literal["ddim", "ddpm", "dpmpp_2m", "euler", "heun", "unipc"] | None = None,
     captions: Sequence[str] = (),
     length: int | None = None,
+    size: int | Sequence[int] | None = None,
     lora: str | Path | Sequence[str | Path] = (),
     spec: DataSpec | None = None,
 ) -> AdaptedPipeline:
-    """Make a model of niwaki out of a diffusers pipeline: DDPM, DDIM, Stable Diffusion (XL, 3) or DiT.
+    """Make a model of niwaki out of a diffusers pipeline: DDPM, DDIM, Stable Diffusion (XL, 3), Flux or DiT.
 
     source:   a pipeline folder (`save_pretrained`), a name on the hub, or a pipeline object
     steps:    network calls per sample
     guidance: weight of classifier-free guidance, 1 for none; None is the pipeline's own (7.5 for Stable
-              Diffusion, 5 for XL, 7 for 3, 4 for DiT)
+              Diffusion, 5 for XL, 7 for 3, 4 for DiT). Of Flux it is what its network is told (3.5), where
+              that has learned to be, else guidance by the empty prompt (1)
     solver:   instead of the pipeline's scheduler, on its noise schedule
     captions: prompt of each class in turn: a text-to-image model is then asked for classes, as data with
               labels need it; without them it is asked by `prompt`
-    length:   tokens of a prompt for T5, in pipelines that have one; None is what they do (256)
+    length:   tokens of a prompt for T5, in pipelines that have one; None is what they do (256; Flux 512)
+    size:     height and width of the images in pixels, or one number for both, in pipelines that none of
+              their networks says it for (Flux); None is what they do (1024 with Flux's own VAE)
     lora:     files of LoRA weights (safetensors of diffusers or peft), or their folders, merged one after the
               other; `path:0.8` adds 0.8 times what it says
     spec:     of the data that its images answer to (`dataset.spec`): grey levels and class names
@@ -83,7 +87,8 @@ def adapt_pipeline(
         solver=solver,
         length=_length(parts, length),
         steps=steps,
-        guidance=_guidance(parts, guidance),
+        size=_size(parts, size),
+        **_guidance(parts, guidance),
     )
     for name in config.networks:
         refuse_settings(config.pipeline, name, config.networks)
@@ -123,22 +128,48 @@ def _length(parts: Parts, given: int | None) -> int:
     return int(given)
 
 
-def _guidance(parts: Parts, given: float | None) -> float:
-    own = KINDS[parts.pipeline].guidance
-    if not own:
-        return float(given or 1.0)
+def _size(parts: Parts, given: int | Sequence[int] | None) -> tuple[int, ...]:
+    """Height and width of the latents of images of that size."""
+    if given is None:
+        return ()
+    kind = KINDS[parts.pipeline]
+    if not kind.size:
+        raise CallError(f"a {parts.pipeline} says the size of its images itself; leave size out")
+    sides = (given, given) if isinstance(given, int) else tuple(given)
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise CallError(f"size is one number of pixels, or a height and a width, not {given!r}")
+    height, width = sides
+    step = kind.pack * (_larger(parts.networks["vae"].settings) if "vae" in parts.networks else 1)
+    if min(height, width) < step or height % step or width % step:
+        raise CallError(
+            f"a {parts.pipeline} with this VAE makes images of multiples of {step} pixels, not "
+            f"{width}×{height}"
+        )
+    return height * kind.pack // step, width * kind.pack // step
+
+
+def _larger(vae: Mapping[str, Any]) -> int:
+    """How often a side of the latents goes into that of the image."""
+    return int(2 ** (len(vae["block_out_channels"]) - 1))
+
+
+def _guidance(parts: Parts, given: float | None) -> dict[str, float]:
+    kind = KINDS[parts.pipeline]
+    if kind.told and parts.networks[kind.denoiser].settings.get("guidance_embeds"):
+        return {"told": kind.told if given is None else float(given)}
+    if not kind.guidance:
+        return {"guidance": float(given or 1.0)}
     # At or below 1 the pipelines do not guide at all.
-    return max(own if given is None else float(given), 1.0)
+    return {"guidance": max(kind.guidance if given is None else float(given), 1.0)}
 
 
 def _spec(config: PipelineConfig, given: DataSpec | None) -> DataSpec:
     """What the pipeline's images are."""
     settings = config.networks[config.denoiser].settings
-    height, width = size_of(settings["sample_size"])
-    channels = settings["in_channels"]
+    channels, height, width = config.shape
     if "vae" in config.networks:
         vae = config.networks["vae"].settings
-        larger = 2 ** (len(vae["block_out_channels"]) - 1)
+        larger = _larger(vae)
         channels, height, width = vae["out_channels"], larger * height, larger * width
     shape = (int(channels), int(height), int(width))
     classes = settings.get("num_embeds_ada_norm") or settings.get("num_class_embeds") or len(config.captions)

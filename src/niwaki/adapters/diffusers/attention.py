@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["JointAttention"]
+__all__ = ["JointAttention", "RotaryAttention"]
 
 
 class JointAttention:
@@ -35,6 +35,41 @@ class JointAttention:
         length = hidden_states.shape[1]
         own, other = out[:, :length], out[:, length:]
         return attn.to_out[0](own), other if attn.context_pre_only else attn.to_add_out(other)
+
+
+class RotaryAttention:
+    """A processor of diffusers' `FluxAttention`: the same over [text, picture], queries and keys turned by
+    their positions (Su et al. 2021, "RoFormer", Equation 34)."""
+
+    def __call__(
+        self,
+        attn: Any,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        image_rotary_emb: Any = None,
+    ) -> Any:
+        picture = (attn.to_q, attn.to_k, attn.to_v), (attn.norm_q, attn.norm_k)
+        q, k, v = _heads(attn.heads, hidden_states, *picture)
+        if encoder_hidden_states is not None:
+            text = (attn.add_q_proj, attn.add_k_proj, attn.add_v_proj), (attn.norm_added_q, attn.norm_added_k)
+            more = _heads(attn.heads, encoder_hidden_states, *text)
+            q, k, v = (torch.cat(pair, dim=2) for pair in zip(more, (q, k, v), strict=True))
+        out = attended(turned(q, *image_rotary_emb), turned(k, *image_rotary_emb), v)
+        if encoder_hidden_states is None:
+            return out
+        length = encoder_hidden_states.shape[1]
+        return attn.to_out[0](out[:, length:]), attn.to_add_out(out[:, :length])
+
+
+def turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Pairs of neighbours (a, b) of heads `(n, heads, length, width)` → (a cos − b sin, b cos + a sin).
+
+    cos, sin: `(length, width)`, each twice in a row
+    """
+    pairs = x.unflatten(-1, (-1, 2))
+    crossed = torch.stack([-pairs[..., 1], pairs[..., 0]], dim=-1).flatten(-2)
+    return x * cos + crossed * sin
 
 
 def attended(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

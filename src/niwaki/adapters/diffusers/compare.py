@@ -44,7 +44,7 @@ def refuse_other_outputs(model: AdaptedPipeline, originals: Mapping[str, nn.Modu
         asked = (torch.tensor([0, 1]) % model.conditions["class"].size,)
     name, ours = model.config.denoiser, model.denoiser
     # Their network in the place of ours: called as the pipeline calls it.
-    theirs = Denoiser(ours.kind, _prepared(originals[name]), model.spec.shape[1:3])
+    theirs = Denoiser(ours.kind, _prepared(originals[name]), model.spec.shape[1:3], ours.told)
     _same(name, lambda: theirs(x, t, *asked), lambda: ours(x, t, *asked))
     if model.decoder is not None:
         vae: Any = _prepared(originals["vae"])

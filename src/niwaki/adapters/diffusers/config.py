@@ -12,7 +12,7 @@ from pydantic import Field
 from niwaki.adapters.diffusers.kinds import KINDS, PipelineKind
 from niwaki.core.base_config import BaseConfig
 
-__all__ = ["NETWORKS", "TOKENIZERS", "Component", "PipelineConfig", "Words", "plain"]
+__all__ = ["NETWORKS", "TOKENIZERS", "Component", "PipelineConfig", "Words", "plain", "size_of"]
 
 NETWORKS = {
     "UNet2DModel": "diffusers",
@@ -23,6 +23,7 @@ NETWORKS = {
     "CLIPTextModelWithProjection": "transformers",
     "T5EncoderModel": "transformers",
     "SD3Transformer2DModel": "diffusers",
+    "FluxTransformer2DModel": "diffusers",
 }
 """Classes that networks may have → the library that they are of. No other code is ever loaded."""
 
@@ -70,6 +71,8 @@ class PipelineConfig(BaseConfig):
     length:    tokens of a prompt where the pipeline says it (T5); 0 is what the pipeline does
     steps:     network calls per sample
     guidance:  1 for none
+    told:      weight of guidance that the denoiser is told; 0 where it is told none
+    size:      height and width of the latents, where no component says it; empty is what the pipeline does
     """
 
     pipeline: str
@@ -84,6 +87,8 @@ class PipelineConfig(BaseConfig):
     length: int = 0
     steps: int = 50
     guidance: float = 1.0
+    told: float = 0.0
+    size: tuple[int, ...] = ()
 
     @property
     def kind(self) -> PipelineKind:
@@ -93,6 +98,21 @@ class PipelineConfig(BaseConfig):
     def denoiser(self) -> str:
         """Name of the network that takes the noise away."""
         return self.kind.denoiser
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of what the denoiser takes the noise from."""
+        settings, kind = self.networks[self.denoiser].settings, self.kind
+        channels = int(settings["in_channels"]) // max(kind.pack, 1) ** 2
+        height, width = size_of((self.size or kind.size) if kind.size else settings["sample_size"])
+        return channels, height, width
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of one image, where the denoiser makes some of it."""
+        settings = self.networks[self.denoiser].settings
+        side = self.kind.pack or int(settings.get("patch_size") or 1)
+        return math.prod(self.shape[1:]) // side**2
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -111,6 +131,12 @@ class PipelineConfig(BaseConfig):
     def length_of(self, encoder: str) -> int:
         """Tokens of a prompt that a text encoder reads, where the pipeline says it; else 0."""
         return (self.length or self.kind.lengths[encoder]) if encoder in self.kind.lengths else 0
+
+
+def size_of(size: Any) -> tuple[int, int]:
+    """Height and width of what diffusers calls a sample_size."""
+    height, width = (size, size) if isinstance(size, int) else size
+    return int(height), int(width)
 
 
 def plain(settings: Mapping[str, Any]) -> dict[str, Any]:

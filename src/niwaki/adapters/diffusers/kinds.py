@@ -43,6 +43,13 @@ class PipelineKind:
               sample of those inputs, in order
     lengths:  tokens of a prompt by encoder, where the pipeline says it and not the tokenizer
     guidance: its weight unless told otherwise; 0 where the pipeline does not guide
+    told:     the weight of guidance that the denoiser is told unless told otherwise, where it has learned to
+              be (`guidance_embeds`); 0 where none has
+    spacing:  of the visited times where the pipeline and not its scheduler says them
+    pack:     side of the squares of latents that are one token, where the pipeline makes tokens of them; 0
+              where its denoiser takes them as they are
+    size:     height and width of the latents unless told otherwise, where no component says it; 0 where one
+              does
     latents:  `scaled` by the VAE's scaling_factor; also `normalized` by its latents_mean and latents_std,
               where it has them; or `shifted` by its shift_factor
     said:     settings in its model_index.json that are acted upon here
@@ -56,6 +63,10 @@ class PipelineKind:
     outputs: Callable[[Mapping[str, Settings], Tokens], dict[str, tuple[int, ...]]] | None = None
     lengths: Mapping[str, int] = field(default_factory=dict)
     guidance: float = 0.0
+    told: float = 0.0
+    spacing: Literal["trailing"] | None = None
+    pack: int = 0
+    size: int = 0
     latents: Literal["scaled", "normalized", "shifted"] = "scaled"
     said: tuple[str, ...] = ()
     silent: Mapping[str, Any] = field(default_factory=dict)
@@ -101,6 +112,18 @@ def _xl_outputs(settings: Mapping[str, Settings], tokens: Tokens) -> dict[str, t
     return {"states": (tokens["text_encoder"], wide), "pooled": (int(two["projection_dim"]),)}
 
 
+def _flux(texts: Sequence[Any], settings: Settings, tokens: Tokens) -> tuple[Tensor, ...]:
+    """T5's states, and CLIP's pooled ones."""
+    clip, t5 = texts
+    return t5.last, clip.pooled
+
+
+def _flux_outputs(settings: Mapping[str, Settings], tokens: Tokens) -> dict[str, tuple[int, ...]]:
+    wide = int(settings["text_encoder_2"]["d_model"])
+    pooled = int(settings["text_encoder"]["hidden_size"])
+    return {"states": (tokens["text_encoder_2"], wide), "pooled": (pooled,)}
+
+
 _NO_PICTURES = {"feature_extractor": [None, None], "image_encoder": [None, None]}
 
 KINDS = {
@@ -132,6 +155,19 @@ KINDS = {
         outputs=_sd3_outputs,
         lengths={"text_encoder_3": 256},
         guidance=7.0,
+        latents="shifted",
+        silent=_NO_PICTURES,
+    ),
+    "FluxPipeline": PipelineKind(
+        "transformer",
+        ("text_encoder", "text_encoder_2"),
+        join=_flux,
+        outputs=_flux_outputs,
+        lengths={"text_encoder_2": 512},
+        told=3.5,
+        spacing="trailing",
+        pack=2,
+        size=128,
         latents="shifted",
         silent=_NO_PICTURES,
     ),

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from niwaki.adapters.diffusers.config import NETWORKS, Component
+from niwaki.adapters.diffusers.kinds import KINDS
 from niwaki.adapters.diffusers.networks import fresh
 from niwaki.adapters.same import refuse_changed
 from niwaki.core.contract import CallError
@@ -30,12 +31,14 @@ _NEUTRAL: Mapping[str, Mapping[str, tuple[Any, ...]]] = {
         "encoder_hid_dim_type": (None,),
     },
     "CLIPTextModel": {"use_attention_mask": (None, False)},
+    "FluxTransformer2DModel": {"patch_size": (1, None)},  # the pipeline packs latents by itself
 }
 """Network → its settings that the pipeline acts on → the values for which it does nothing."""
 _PROCESSORS = (
     "AttnProcessor",
     "AttnProcessor2_0",
     "JointAttnProcessor2_0",
+    "FluxAttnProcessor",
     "SlicedAttnProcessor",
     "XFormersAttnProcessor",
     "NoneType",
@@ -62,8 +65,9 @@ def refuse_settings(pipeline: str, name: str, networks: Mapping[str, Component])
         "UNet2DConditionModel",
         "DiTTransformer2DModel",
         "SD3Transformer2DModel",
+        "FluxTransformer2DModel",
     ):
-        _refuse_shapes(name, component, networks)
+        _refuse_shapes(pipeline, name, component, networks)
 
 
 def _refuse_acted(pipeline: str, name: str, kind: str, settings: Mapping[str, Any]) -> None:
@@ -76,10 +80,10 @@ def _refuse_acted(pipeline: str, name: str, kind: str, settings: Mapping[str, An
             )
 
 
-def _refuse_shapes(name: str, component: Component, networks: Mapping[str, Component]) -> None:
-    settings = component.settings
+def _refuse_shapes(pipeline: str, name: str, component: Component, networks: Mapping[str, Component]) -> None:
+    settings, kind = component.settings, KINDS[pipeline]
     size, into, out = settings.get("sample_size"), int(settings["in_channels"]), settings.get("out_channels")
-    if size is None:
+    if size is None and not kind.size:
         raise CallError(f"the pipeline's '{name}' does not say its sample_size; set it in its config.json")
     wanted = (into, 2 * into) if component.kind == "DiTTransformer2DModel" else (into,)
     if (into if out is None else out) not in wanted:
@@ -87,11 +91,13 @@ def _refuse_shapes(name: str, component: Component, networks: Mapping[str, Compo
             f"the pipeline's '{name}' has out_channels = {out} for in_channels = {into}, which niwaki's "
             f"sampler cannot use; it needs {wanted[0]}"
         )
-    latent = networks["vae"].settings.get("latent_channels") if "vae" in networks else into
-    if latent != into:
+    each = max(kind.pack, 1) ** 2
+    latent = networks["vae"].settings.get("latent_channels") if "vae" in networks else into // each
+    if latent is None or latent * each != into:
         raise CallError(
-            f"the pipeline's '{name}' takes {into} channels and its 'vae' has {latent}: it is given more "
-            "than latents (a mask, an image), which niwaki has no input for"
+            f"the pipeline's '{name}' takes {into} channels and its 'vae' has {latent}"
+            + (f", {each} of each in a token" if each > 1 else "")
+            + ": it is given more than latents (a mask, an image), which niwaki has no input for"
         )
 
 

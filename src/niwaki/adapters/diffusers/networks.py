@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from niwaki.adapters.diffusers.attention import JointAttention
+from niwaki.adapters.diffusers.attention import JointAttention, RotaryAttention
 from niwaki.adapters.diffusers.config import NETWORKS, Component
+from niwaki.adapters.diffusers.packing import positions, square_tokens, squares_of
 from niwaki.adapters.diffusers.quiet import quiet
 from niwaki.core.contract import CallError, NiwakiError, first_line
 
@@ -62,7 +63,7 @@ def _make(component: Component) -> nn.Module:
     return made.float()
 
 
-_ATTENTION = {"SD3Transformer2DModel": JointAttention}
+_ATTENTION = {"SD3Transformer2DModel": JointAttention, "FluxTransformer2DModel": RotaryAttention}
 """Networks whose attention is none that diffusers has in plain products."""
 
 
@@ -117,13 +118,16 @@ class Denoiser(nn.Module):
 
     kind: class of the network
     size: height and width of the images, which some networks are told
+    told: weight of guidance, which some networks are told; 0 for none
     """
 
     time_ids: Tensor
 
-    def __init__(self, kind: str, network: nn.Module, size: Sequence[int] = (0, 0)) -> None:
+    def __init__(
+        self, kind: str, network: nn.Module, size: Sequence[int] = (0, 0), told: float = 0.0
+    ) -> None:
         super().__init__()
-        self.kind, self.network = kind, network
+        self.kind, self.network, self.told = kind, network, told
         # What XL's pipeline tells unless asked otherwise: the original size, no crop, the size wanted.
         ids = torch.tensor([*size, 0, 0, *size], dtype=torch.float32)
         self.register_buffer("time_ids", ids, persistent=False)
@@ -159,11 +163,25 @@ def _joint(denoiser: Denoiser, x: Tensor, t: Tensor, states: Tensor, pooled: Ten
     return out
 
 
+def _rotary(denoiser: Denoiser, x: Tensor, t: Tensor, states: Tensor, pooled: Tensor) -> Tensor:
+    network, (height, width) = denoiser.network, x.shape[2:]
+    at = positions(states.shape[1], height // 2, width // 2, x.device)
+    named = {"txt_ids": at[: states.shape[1]], "img_ids": at[states.shape[1] :]}
+    if denoiser.told:
+        named["guidance"] = torch.full_like(t, denoiser.told)
+    out: Tensor = network(
+        hidden_states=square_tokens(x), encoder_hidden_states=states, pooled_projections=pooled,
+        timestep=t / 1000.0, return_dict=False, **named,
+    )[0]  # fmt: skip
+    return squares_of(out, height, width)
+
+
 _ASKED: dict[str, Callable[..., Tensor]] = {
     "UNet2DModel": _unconditional,
     "UNet2DConditionModel": _cross_attending,
     "DiTTransformer2DModel": _dit,
     "SD3Transformer2DModel": _joint,
+    "FluxTransformer2DModel": _rotary,
 }
 """How a network of each class is called."""
 

@@ -35,7 +35,7 @@ from niwaki.nn.diffusion_programs import edit_program
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
 from niwaki_runtime.samplers.backend import outputs
 
-__all__ = ["AdaptedPipeline", "rebuild", "size_of"]
+__all__ = ["AdaptedPipeline", "rebuild"]
 
 _DROPPED = 0.1  # share of conditions that training leaves out where the model can be guided
 
@@ -57,7 +57,7 @@ class AdaptedPipeline(GenerativeModel):
         self.config, self.spec = config, spec
         component = config.networks[config.denoiser]
         settings = component.settings
-        self.denoiser = Denoiser(component.kind, build(component), spec.shape[1:3])
+        self.denoiser = Denoiser(component.kind, build(component), spec.shape[1:3], config.told)
         self.text: TextEncoder | None = None
         self.decoder: Decoder | None = None
         self.conditions: dict[str, ConditionSpec] = {}
@@ -77,17 +77,16 @@ class AdaptedPipeline(GenerativeModel):
 
     def _diffusion(self) -> Diffusion:
         """The scheduler as our own sampler, as the config says now."""
-        config, settings = self.config, self.config.networks[self.config.denoiser].settings
-        size = size_of(settings["sample_size"])
+        config = self.config
         options = translate(
             config.scheduler.kind,
             config.scheduler.settings,
             config.solver,
-            config.spacing,
-            math.prod(size) // int(settings.get("patch_size") or 1) ** 2,
+            config.spacing or config.kind.spacing,
+            config.image_tokens,
         )
         return Diffusion(
-            shape=(int(settings["in_channels"]), *size),
+            shape=config.shape,
             steps=config.steps,
             conditions=tuple(self.conditions),
             null=self._null,
@@ -252,12 +251,6 @@ class AdaptedPipeline(GenerativeModel):
                 value = nothing if value is None else torch.where(drop, nothing, value)
             out += (value,) if self.text is None else outputs(self.text(value))
         return [v for v in out if v is not None]
-
-
-def size_of(size: Any) -> tuple[int, int]:
-    """Height and width of what diffusers calls a sample_size."""
-    height, width = (size, size) if isinstance(size, int) else size
-    return int(height), int(width)
 
 
 def rebuild(config: Mapping[str, Any], spec: DataSpec) -> AdaptedPipeline:

@@ -115,6 +115,7 @@ _WIDTHS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "CLIPTextModelWithProjection": _clip,
     "DiTTransformer2DModel": lambda part: {},
     "SD3Transformer2DModel": lambda part: {},
+    "FluxTransformer2DModel": lambda part: {},
     "T5EncoderModel": lambda part: {},
 }
 """What of a config gives widths, read off a network."""
