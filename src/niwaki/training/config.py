@@ -74,8 +74,8 @@ class StageConfig(BaseConfig):
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
-    init_rename: dict[str, str] = Field(default={})
-    init_partial: bool = False
+    init_rename: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
+    init_partial: bool = Field(False, exclude_if=lambda value: not value)
     loss_weights: dict[str, float] = Field(default={})
 
     @property
