@@ -41,13 +41,16 @@ def work(
     Ctrl-C: the trial that was under way goes on in the next call.
     """
     done = 0
+    known = {trial.number for trial in _ended(study)}
     while goes_on() and _time_left(study, until):
         with take(study) as taken:
             if taken is None:
                 break
             _tell_begin(study, taken, context)
             _finish(study, taken, context)
+            known.add(taken.number)
         done += 1
+        known |= _tell_others(study, known, context)
         _clear(study)
         _give_up_where_all_fail(study)
     return done
@@ -64,8 +67,22 @@ def _tell_begin(study: Study, taken: Taken, context: EvaluationContext) -> None:
     words = ", ".join(f"{key} {_short(value)}" for key, value in taken.settings.items())
     again = " (goes on)" if taken.again else ""
     context.reporter.note(
-        f"trial {taken.number}, {taken.number + 1} of {study.config.trials}{again}: {words}"
+        f"trial {taken.number} ({taken.number + 1} of {study.config.trials}){again}: {words}"
     )
+
+
+def _ended(study: Study) -> list[Any]:
+    return [trial for trial in study.optuna.get_trials(deepcopy=False) if trial.state.is_finished()]
+
+
+def _tell_others(study: Study, known: set[int], context: EvaluationContext) -> set[int]:
+    """What other processes have finished meanwhile."""
+    new = [trial for trial in _ended(study) if trial.number not in known]
+    for trial in new:
+        attributes = trial.user_attrs
+        found = figures(attributes.get(VALUES, {}), most=4) or attributes.get(WHY, "")
+        context.reporter.note(f"trial {trial.number}, of another process: {found}")
+    return {trial.number for trial in new}
 
 
 def _short(value: Any) -> str:
