@@ -46,9 +46,6 @@ KINDS: dict[str, Callable[[Path], AdaptedPipeline]] = {
     "three texts": lambda path: adapt_pipeline(
         pipelines.sd3(path), steps=STEPS, guidance=2.0, captions=pipelines.CAPTIONS, length=12
     ),
-    "squares": lambda path: adapt_pipeline(
-        pipelines.flux(path), steps=STEPS, captions=pipelines.CAPTIONS, length=12, size=8
-    ),
     "classes": lambda path: adapt_pipeline(pipelines.dit(10, gentle()), steps=STEPS),
 }
 WHOLE: list[dict[str, Any]] = [

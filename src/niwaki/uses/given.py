@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from niwaki.core.errors import CallError
-from niwaki.data.dataset import Dataset
+from niwaki.data.dataset import Dataset, Split
 from niwaki.uses.base import Call
-from niwaki.uses.latents import conditions_of, labels_of
+from niwaki.uses.latents import conditions_of
 from niwaki.uses.reading import samples_of
 from niwaki_runtime.programs import Program, Runner
-from niwaki_runtime.specs import ValueSpec
+from niwaki_runtime.specs import ConditionSpec, ValueSpec
 
-__all__ = ["Given", "given_pictures", "needed_program", "run_program"]
+__all__ = ["Given", "asked_of", "columns_of", "given_pictures", "needed_program", "run_program"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def needed_program(runner: Runner, use: str, name: str) -> Program:
 
 
 def given_pictures(call: Call, spec: ValueSpec, program: str, given: Collection[str], n: int) -> Given:
-    """What the user named, or the first n test samples with their own classes.
+    """What the user named, or the first n test samples with their own classes and captions.
 
     program, given: whose conditions they are asked, and which of its inputs are none
     Raises CallError where conditions have to be said and are not. What a model can do without is asked as
@@ -63,11 +63,24 @@ def given_pictures(call: Call, spec: ValueSpec, program: str, given: Collection[
         x, names = x[:n], names[:n]
         if known is None and dataset is not None:
             inputs = call.model.program(program).inputs
-            known = {k: v[: len(x)] for k, v in labels_of(dataset.test).items() if k in inputs}
-    return Given(x, names, _asked(call, program, len(x), given, known), dataset)
+            known = {k: v[: len(x)] for k, v in columns_of(dataset.test, inputs).items()}
+    return Given(x, names, asked_of(call, program, len(x), given, known), dataset)
 
 
-def _asked(call: Call, program: str, n: int, given: Collection[str], known: Any) -> dict[str, np.ndarray]:
+def columns_of(split: Split, inputs: Mapping[str, ConditionSpec]) -> dict[str, np.ndarray]:
+    """What the data themselves say of their samples (classes, captions) that a program is asked for, by the
+    names of its inputs."""
+    return {
+        name: column.values().cpu().numpy()
+        for name, column in split.columns.items()
+        if column.paired and column.spec.is_tokens and name in inputs
+        and column.spec.shape == inputs[name].shape
+    }  # fmt: skip
+
+
+def asked_of(call: Call, program: str, n: int, given: Collection[str], known: Any) -> dict[str, np.ndarray]:
+    """Conditions of n given samples, a row for each; nothing (its null value) where nothing is known and the
+    model can do without. given: inputs that are no such conditions."""
     specs = {k: s for k, s in call.model.program(program).inputs.items() if k not in given}
     if known is None and specs and all(s.null is not None for s in specs.values()):
         return {k: s.check(k, np.full(s.shape, s.null), n) for k, s in specs.items()}

@@ -17,6 +17,8 @@ from niwaki_runtime.samplers.diffusion import Diffusion
 from niwaki_runtime.samplers.direct_coding import DirectCoding
 from niwaki_runtime.samplers.inpaint import Inpaint
 from niwaki_runtime.samplers.inversion import Inversion
+from niwaki_runtime.samplers.latent_inpaint import LatentInpaint
+from niwaki_runtime.samplers.latent_upscale import LatentUpscale
 from niwaki_runtime.samplers.local_bits_back import LocalBitsBack
 from niwaki_runtime.samplers.masked import Masked
 from niwaki_runtime.samplers.masked_bound import MaskedBound
@@ -43,6 +45,8 @@ __all__ = [
     "DirectCoding",
     "Inpaint",
     "Inversion",
+    "LatentInpaint",
+    "LatentUpscale",
     "LocalBitsBack",
     "Masked",
     "MaskedBound",

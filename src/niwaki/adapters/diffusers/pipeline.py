@@ -31,7 +31,7 @@ from niwaki.core.contract import (
     View,
 )
 from niwaki.nn.diffusion import TensorProcess, columns, noised
-from niwaki.nn.diffusion_programs import edit_program
+from niwaki.nn.diffusion_programs import latent_programs, pixel_programs
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot, Sampler
 from niwaki_runtime.samplers.backend import outputs
 
@@ -167,18 +167,17 @@ class AdaptedPipeline(GenerativeModel):
         return self.config.kind.outputs(settings, self.text.tokens)
 
     def programs(self) -> dict[str, Program]:
-        """`sample`, and `edit`, which adds noise to x and makes a sample of that; where the denoiser works on
-        latents, `encode` and `decode` too."""
-        around = {} if self.decoder is None else {"encoder": "encoder", "decoder": "decoder"}
-        edit = edit_program(self._diffusion(), self.spec.x, self.conditions, **around)
-        found = {**super().programs(), "edit": edit}
+        """`sample` and those of every diffusion of pixels; where the denoiser works on latents those of such
+        ones, and `encode` and `decode`."""
+        plan, x = self._diffusion(), self.spec.x
         if self.decoder is None:
-            return found
-        latents = ValueSpec("vector", self._diffusion().shape, "CHW", Real(-math.inf, math.inf))
+            return {**super().programs(), **pixel_programs(plan, x, self.conditions)}
+        found = {**super().programs(), **latent_programs(plan, x, self.conditions)}
+        latents = ValueSpec("vector", plan.shape, "CHW", Real(-math.inf, math.inf))
         encode = OneShot(graph="encoder", conditions=("x",))
         decode = OneShot(graph="decoder", conditions=("latents",))
-        found["encode"] = Program(encode, {"x": ConditionSpec(self.spec.x)}, latents)
-        found["decode"] = Program(decode, {"latents": ConditionSpec(latents)}, self.spec.x)
+        found["encode"] = Program(encode, {"x": ConditionSpec(x)}, latents)
+        found["decode"] = Program(decode, {"latents": ConditionSpec(latents)}, x)
         return found
 
     def sampler(self) -> Sampler:

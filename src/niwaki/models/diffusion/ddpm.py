@@ -23,10 +23,10 @@ from niwaki.models.diffusion.asked import AskedDenoiser, label_columns, text_col
 from niwaki.models.diffusion.config import DenoiserConfig, unless
 from niwaki.models.diffusion.networks import Task, build_network, network_kind
 from niwaki.models.registry import register
-from niwaki.nn.diffusion_programs import edit_program
+from niwaki.nn.diffusion_programs import pixel_programs
 from niwaki.nn.layers.images import image_shape
 from niwaki_runtime.process import Process, VariancePreserving
-from niwaki_runtime.samplers import Diffusion, Inpaint, Inversion, OdeLikelihood, Upscale
+from niwaki_runtime.samplers import Diffusion, OdeLikelihood
 
 __all__ = ["Ddpm", "DdpmConfig"]
 
@@ -128,28 +128,13 @@ class Ddpm(AskedDenoiser):
         ).override(**c.sampling)
 
     def programs(self) -> dict[str, Program]:
-        """`sample`; `inpaint` makes what is not known of a sample: `mask` is 1 where `known` counts, and by
-        default 0 everywhere; `upscale` makes samples with the means of blocks that `known` has; `edit`
-        adds noise to x and makes a sample of that; `encode` finds the noise z of which `decode` makes a
-        sample by DDIM."""
-        x = self.spec.x
-        one = tuple(1 if axis == "C" else side for axis, side in zip(self.spec.axes, x.shape, strict=True))
-        mask = ConditionSpec(ValueSpec("mask", one, self.spec.axes, Real(0.0, 1.0)), null=0.0)
-        inputs = {"known": ConditionSpec(x), "mask": mask, **self.conditions}
-        z, ddim = ValueSpec(x.modality, x.shape, x.axes, Real(-math.inf, math.inf)), self.sampler().as_ddim()
+        """`sample`, those of every diffusion of pixels, and `log_prob` where it is wanted."""
+        plan = self.sampler()
         return {
             **super().programs(),
-            "inpaint": Program(Inpaint(self.sampler()), inputs, x),
-            **({"upscale": self._upscale()} if not (x.shape[-1] % 2 or x.shape[-2] % 2) else {}),
-            "edit": edit_program(self.sampler(), x, self.conditions),
-            "encode": Program(Inversion(ddim), {"x": ConditionSpec(x), **self.conditions}, z),
-            "decode": Program(replace(ddim, start="z"), {"z": ConditionSpec(z), **self.conditions}, x),
-            **({"log_prob": self._log_prob(ddim)} if self.config.likelihood else {}),
+            **pixel_programs(plan, self.spec.x, self.conditions),
+            **({"log_prob": self._log_prob(plan.as_ddim())} if self.config.likelihood else {}),
         }
-
-    def _upscale(self) -> Program:
-        x = self.spec.x
-        return Program(Upscale(self.sampler()), {"known": ConditionSpec(x), **self.conditions}, x)
 
     def _log_prob(self, plan: Diffusion) -> Program:
         """The density of samples, without conditions where training drops them. Of stored levels it is that

@@ -25,7 +25,7 @@ from niwaki.models.diffusion.asked import AskedDenoiser, label_columns, text_col
 from niwaki.models.diffusion.ddpm import DdpmConfig
 from niwaki.models.diffusion.networks import build_network
 from niwaki.models.registry import build, register
-from niwaki.nn.diffusion_programs import edit_program
+from niwaki.nn.diffusion_programs import latent_programs
 from niwaki_runtime.samplers import Cascade, Diffusion, OneShot
 
 __all__ = ["LatentDiffusion", "LatentDiffusionConfig"]
@@ -172,14 +172,14 @@ class LatentDiffusion(AskedDenoiser):
         return Cascade(legs, ("z",)).override(**c.sampling)  # type: ignore[return-value]
 
     def programs(self) -> dict[str, Program]:
-        """`sample`; `encode` to latents of variance 1, and `decode` back; `edit` adds noise to the latents of
-        x and makes a sample of that."""
+        """`sample`; `encode` to latents of variance 1, and `decode` back; those of every diffusion of
+        latents."""
         x, z = {"x": ConditionSpec(self.spec.x)}, {"z": ConditionSpec(self.latent)}
         plan = self.sampler().legs[0]
         assert isinstance(plan, Diffusion)
         return {
             **super().programs(),
-            "edit": edit_program(plan, self.spec.x, self.conditions, encoder="encoder", decoder="decoder"),
+            **latent_programs(plan, self.spec.x, self.conditions),
             "encode": Program(OneShot(graph="encoder", conditions=("x",)), x, self.latent),
             "decode": Program(OneShot(graph="decoder", conditions=("z",)), z, self.spec.x),
         }
