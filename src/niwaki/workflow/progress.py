@@ -6,15 +6,16 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
 from rich.table import Column
 from rich.text import Text
 
+from niwaki.workflow.curves import Curves
 from niwaki.workflow.pace import Pace, about_text
 
 __all__ = ["TIMED", "Drawn", "Plain", "duration", "figures"]
@@ -61,12 +62,25 @@ class _Left(ProgressColumn):
         return Text(f"{duration(task.time_remaining)} left", style="dim")
 
 
+class _Bars(Progress):
+    """Bars, with the curves of what is under way beneath them."""
+
+    curves: Curves
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        curves = getattr(self, "curves", None)  # asked for once before there are any
+        if curves is not None and (drawn := curves.render(self.console)) is not None:
+            yield drawn
+
+
 class Drawn:
-    """On a terminal: a finished piece of work becomes one line, the current one is a bar."""
+    """On a terminal: a finished piece of work becomes one line, the current one is a bar, with the curves of
+    its figures beneath where the terminal has room."""
 
     def __init__(self, console: Console | None = None) -> None:
         self.console = console or Console(stderr=True, highlight=False)
-        self._progress = Progress(
+        self._progress = _Bars(
             SpinnerColumn(style="green"),
             TextColumn(
                 "[bold]{task.fields[name]:<9}[/] {task.description}", table_column=Column(no_wrap=True)
@@ -84,6 +98,7 @@ class Drawn:
             transient=True,
             expand=True,
         )
+        self._curves = self._progress.curves = Curves()
         self._task: Any = None
         self._began = self._drawn = 0.0
         self._name = self._detail = ""
@@ -93,6 +108,7 @@ class Drawn:
     def stage(self, name: str, detail: str = "") -> None:
         self._finish()
         self._pace.begin()
+        self._curves.clear()
         self._name, self._detail, self._began = name, detail, time.monotonic()
         self._counting = False
         self._progress.start()
@@ -100,6 +116,7 @@ class Drawn:
 
     def update(self, done: int, total: int, info: Mapping[str, Any] | None = None) -> None:
         now = time.monotonic()
+        self._curves.add(info or {})
         whole = self._pace.seen(done, total, now)
         if self._task is not None and whole is not None:
             told = f"{self._detail}, {about_text(whole)}" if self._detail else about_text(whole)
