@@ -15,6 +15,7 @@ from niwaki_runtime.samplers import Autoregressive, Diffusion, OneShot, State
 from niwaki_runtime.specs import ConditionSpec, Tokens, ValueSpec
 
 CLASSES, LATENT, SIZE, VOCABULARY, CACHE = 3, 4, 6, 5, (64, 512)  # a cache of 128 KiB: too large to be copied
+SUMMED = 64
 
 
 def graph(
@@ -28,7 +29,7 @@ def graph(
         "small",
         [helper.make_tensor_value_info(k, dtype, shape) for k, (dtype, shape) in inputs.items()],
         [helper.make_tensor_value_info(k, TensorProto.FLOAT, shape) for k, shape in outputs.items()],
-        [numpy_helper.from_array(v, k) for k, v in weights.items()],
+        [numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items()],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
     onnx.checker.check_model(model, full_check=True)
@@ -177,3 +178,29 @@ def first_edition(record: dict[str, Any], spec: dict[str, Any], schema: int = 1)
 
 
 _THIRD = ("schema", "programs", "examples", "sha256")
+
+
+def full_bytes(kind: str) -> onnx.ModelProto:
+    """output = Σ of SUMMED products 1 · 1, all bytes at their largest: `MatMul` or `Conv`, both sides rounded
+    to bytes, or `weights`, a `MatMul` whose weights alone are."""
+    conv, seen = kind == "Conv", "x" if kind == "weights" else "xd"
+    weights = np.full((SIZE, SUMMED, 1, 1) if conv else (SUMMED, SIZE), 127, np.int8)
+    rounded = [
+        helper.make_node("QuantizeLinear", ["x", "xs", "xz"], ["xq"]),
+        helper.make_node("DequantizeLinear", ["xq", "xs", "xz"], ["xd"]),
+    ]
+    nodes = [
+        *(rounded if kind != "weights" else []),
+        helper.make_node("DequantizeLinear", ["w", "ws", "wz"], ["wd"]),
+        helper.make_node("Conv" if conv else "MatMul", [seen, "wd"], ["output"]),
+    ]
+    free = [1, 1] if conv else []
+    return graph(
+        nodes,
+        {"x": (TensorProto.FLOAT, ["n", SUMMED, *free])},
+        {"output": ["n", SIZE, *free]},
+        {
+            **({} if kind == "weights" else {"xs": np.float32(1 / 255), "xz": np.uint8(0)}),
+            "w": weights, "ws": np.float32(1 / 127), "wz": np.int8(0),
+        },
+    )  # fmt: skip

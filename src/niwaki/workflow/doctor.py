@@ -157,7 +157,8 @@ def _machine_findings(hardware: dict[str, Any], engines: dict[str, str]) -> list
     if not hardware["bf16"]:
         found.append(finding("note", "no bfloat16 arithmetic: training runs in float32"))
     if not hardware["vnni"] and not hardware["amx"] and not hardware["cuda"]:
-        found.append(finding("note", "no int8 instructions: quantization saves bytes here, not time"))
+        text = "no int8 instructions: quantization saves bytes here, not time (openvino multiplies floats)"
+        found.append(finding("note", text))
     if hardware["memory_gb"] < 2:
         found.append(finding("warning", f"only {hardware['memory_gb']} GB of memory; choose small batches"))
     return found

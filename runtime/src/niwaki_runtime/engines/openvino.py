@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from niwaki_runtime.engines.base import Binding, GraphRunner, Tensor, register
+from niwaki_runtime.engines.byte_products import clips_byte_products
 from niwaki_runtime.errors import NiwakiError
 
-__all__ = ["OpenVino", "multiply_adds"]
+__all__ = ["OpenVino", "integer_options", "multiply_adds"]
 
 _ALONE = 8_000_000
 """Multiply-adds of a call below which one thread is faster: waking another takes longer than it saves."""
@@ -64,6 +65,11 @@ class OpenVino(GraphRunner):
             self._options |= {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
         if threads is not None:
             self._options["INFERENCE_NUM_THREADS"] = threads
+        if clips_byte_products() and any(
+            op.get_type_name() == "FakeQuantize" for op in self._model.get_ops()
+        ):
+            # Values are rounded as the graph says, and multiplied as floats: slower than clipped, and right.
+            self._options["LP_TRANSFORMS_MODE"] = "NO"
         inputs, outputs = [_tensor(p) for p in self._model.inputs], [_tensor(p) for p in self._model.outputs]
         self._input_index = {t.name: i for i, t in enumerate(inputs)}
         self._output_index = {t.name: i for i, t in enumerate(outputs)}
@@ -86,6 +92,13 @@ class OpenVino(GraphRunner):
                     f"the shape of the output '{port.any_name}' of '{self._name}' depends on the values"
                 )
         return _Request(compiled, order, [self._output_index[t.name] for t in self.outputs])
+
+
+def integer_options(model: Any) -> dict[str, str]:
+    """How an `openvino.Model` is compiled so that its integers come out right on this processor: where
+    products of bytes are clipped, values are rounded as the graph says and multiplied as floats."""
+    rounded = any(op.get_type_name() == "FakeQuantize" for op in model.get_ops())
+    return {"LP_TRANSFORMS_MODE": "NO"} if rounded and clips_byte_products() else {}
 
 
 _CONVOLUTIONS = {
