@@ -16,7 +16,7 @@ from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
 from niwaki.training.optimizers import build_optimizer, optimizer_class, optimizer_names
 from niwaki.training.soap import Soap
 
-INNER = [name for name in optimizer_names() if name != "lookahead"]
+INNER = [n for n in optimizer_names() if n != "lookahead" and not optimizer_class(n).averages]
 
 
 def rotation(n: int, seed: int) -> Tensor:

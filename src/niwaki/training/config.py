@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.sentences import sentence
 from niwaki.training.adapter_config import AdapterConfig
+from niwaki.training.averages import build_average
 from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
-from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over
+from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over, spelled_out
 from niwaki.training.watch_config import WatchConfig
 from niwaki_runtime.errors import CallError, nearest
 
@@ -104,6 +105,7 @@ class TrainConfig(BaseConfig):
     skip:             a gradient whose norm is more than so many times the running norm of its phase, or not
                       finite, is not followed, at most ten in a row; 0 follows all
     ema:              decay of the averaged weights, ramped up at the start of a stage; 0 keeps none
+    average:          another average than that, `tail` or `{name: power, length: 0.1}`
     precision:        `auto` is bf16 autocast where the hardware multiplies in bf16, float32 elsewhere, and on
                       a CPU for models of small matrices (`mlp-gan`, `realnvp` and what is based on it)
     channels_last:    keep images and convolution weights with the channels innermost; `auto` does so unless
@@ -171,16 +173,17 @@ class TrainConfig(BaseConfig):
     init_from: Source = None
     init_only: tuple[str, ...] = ()
     curriculum: CurriculumConfig | None = None
+    average: str | dict[str, Any] | None = None
     init_rename: dict[str, str] = Field({})
     init_partial: bool = False
     adapters: AdapterConfig | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
-    @field_validator("curriculum", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _by_name(cls, value: Any) -> Any:
-        return {"by": value} if isinstance(value, str) else value
+    def _short(cls, values: Any) -> Any:
+        return spelled_out(values) if isinstance(values, dict) else values
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -190,6 +193,7 @@ class TrainConfig(BaseConfig):
                 f"here {self.devices * self.accumulate}"
             )
         build_schedule(self.schedule)
+        build_average(self.average, self.ema)
         for rate in self.lr.values() if isinstance(self.lr, dict) else (self.lr,):
             if not rate >= 0:
                 raise ValueError(f"a learning rate must not be negative, not {rate}")
@@ -225,6 +229,11 @@ class TrainConfig(BaseConfig):
         """The settings of an optimizer by its name. Raises CallError where rates are given by name and this
         one lacks."""
         return self._choose(name, self.lr)
+
+    @property
+    def averages(self) -> bool:
+        """Whether it averages weights, beside what optimizers average themselves."""
+        return self.average is not None or self.ema > 0
 
     @property
     def all_stages(self) -> tuple[StageConfig, ...]:
@@ -270,7 +279,7 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch", "adapters",
-    "init_rename", "init_partial", "curriculum",
+    "init_rename", "init_partial", "curriculum", "average",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

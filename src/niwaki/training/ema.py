@@ -5,7 +5,7 @@ Parameters are averaged, buffers are not: at the moment the average is looked at
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -27,6 +27,7 @@ class Ema:
         self.values = {name: p.detach().clone() for name, p in self.parameters.items()}
         self._averages: list[Tensor] = []
         self._sources: list[Tensor] = []
+        self._made: Callable[[], Mapping[str, Tensor]] = dict
 
     def track(self, model: nn.Module) -> None:
         """Keep the averages of the parameters that the model has now; those of new ones begin here."""
@@ -34,8 +35,12 @@ class Ema:
         self.values = {n: self.values.get(n, p.detach().clone()) for n, p in self.parameters.items()}
         self.follow(())
 
-    def follow(self, names: Iterable[str]) -> None:
-        """Average these parameters from now on."""
+    def follow(self, names: Iterable[str], made: Callable[[], Mapping[str, Tensor]] = dict) -> None:
+        """Average these parameters from now on.
+
+        made: averages that optimizers make themselves (`schedule_free`), which are taken as they are
+        """
+        self._made = made
         names = list(names)
         self._averages = [self.values[n] for n in names]
         self._sources = [self.parameters[n].detach() for n in names]
@@ -44,6 +49,8 @@ class Ema:
     def update(self, decay: float) -> None:
         if self._averages:
             torch._foreach_lerp_(self._averages, self._sources, 1.0 - decay)
+        if made := self._made():
+            torch._foreach_copy_([self.values[n] for n in made], list(made.values()))
 
     @torch.no_grad()
     def assign(self, names: Iterable[str] | None = None) -> None:

@@ -21,7 +21,7 @@ from niwaki.training.hardware import (
     wants_channels_last,
 )
 from niwaki.training.schedule import seed_of
-from niwaki.training.stages import Stage, build_stage, frozen_hashes
+from niwaki.training.stages import Stage, build_stage, frozen_hashes, self_averaged
 from niwaki.training.state import State
 from niwaki.training.step import Batches, Stepper
 from niwaki.training.weights import init_from, sources_of
@@ -85,9 +85,11 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
                 state.choose(stage.config.name, "init_from", len(taken.names), taken.left)
         if ema is not None and counters.stage:
             # What earlier stages trained is used from now on as it will be used in the end: averaged.
-            ema.assign(n for n in ema.values if n not in trained)
+            # An optimizer's own average is where the weights are; what it trained lies beside them.
+            before = self_averaged(model, config, counters.stage - 1)
+            ema.assign(n for n in ema.values if n not in trained or n in before)
     if ema is not None:
-        ema.follow(trained)
+        ema.follow(stage.averaged, stage.made_averages)
     # The next batch begins at the samples drawn so far, whatever the batches before it were.
     batches = setup.feed(settings, counters.samples - counters.batches * settings.batch)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)

@@ -21,7 +21,7 @@ from niwaki.training.keeping import Keeper
 from niwaki.training.metrics import not_finite
 from niwaki.training.nonfinite import NotFinite, Searcher, all_finite
 from niwaki.training.schedule import lr_factor
-from niwaki.training.stages import Stage, set_modes
+from niwaki.training.stages import Stage, keeps_averages, set_modes
 from niwaki.training.state import State
 from niwaki.training.step import Stepper
 from niwaki.training.validation import LOSS, held_out_loss
@@ -74,8 +74,7 @@ class Loop:
     def begin(self, checkpoint: Checkpoint | None) -> None:
         """Start anew, or from a checkpoint. Raises CallError where another config or model wrote it."""
         self.setup.synchronize(self.model)  # every process starts from the weights of the first
-        averaged = any(self.config.of_stage(s).ema for s in self.config.all_stages)
-        self.state.ema = Ema(self.model) if averaged else None
+        self.state.ema = Ema(self.model) if keeps_averages(self.model, self.config) else None
         if checkpoint is None:
             self._enter(fresh=True)
             self._keep()

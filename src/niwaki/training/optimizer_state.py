@@ -12,6 +12,9 @@ from niwaki_runtime.errors import NiwakiError
 
 __all__ = ["optimizer_tensors", "restore_optimizer"]
 
+_COUNTS = {"step", "since", "weight_sum"}
+"""Numbers that an optimizer counts with in Python: they stay on the CPU."""
+
 
 def optimizer_tensors(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """The state as `parameter/key → tensor`."""
@@ -45,7 +48,7 @@ def restore_optimizer(
                 f"the checkpoint has optimizer state for '{name}', which this stage does not train"
             )
         parameter = parameters[name]
-        if key == "step" and not on_device[parameter]:
+        if key in _COUNTS and not on_device[parameter]:
             state = value.to("cpu", copy=True)
         elif value.shape == parameter.shape:
             state = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

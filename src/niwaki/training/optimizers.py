@@ -7,7 +7,7 @@ A new one is a class with `@optimizer("name")`; its fields are then valid settin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import Field, model_validator
 from torch import nn, optim
@@ -33,6 +33,9 @@ class OptimizerConfig(BaseConfig):
     lr:           peak learning rate, which the schedule scales
     weight_decay: of parameters with two dimensions or more
     """
+
+    averages: ClassVar[bool] = False
+    """Whether it makes an average of its own, which is what is kept (`average` of its state)."""
 
     lr: float = Field(2e-4, ge=0)
     weight_decay: float = Field(0.0, ge=0)
@@ -274,6 +277,10 @@ class LookaheadConfig(OptimizerConfig):
         cls = optimizer_class(name)
         if issubclass(cls, LookaheadConfig):
             raise ValueError("the inner optimizer of 'lookahead' cannot be another lookahead")
+        if cls.averages:
+            raise ValueError(
+                f"the inner optimizer of 'lookahead' cannot be '{name}', which averages by itself"
+            )
         betas = {} if self.betas is None else cls.from_betas(self.betas)
         return cls.model_validate({"lr": self.lr, "weight_decay": self.weight_decay, **betas, **given})
 

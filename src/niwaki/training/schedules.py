@@ -7,16 +7,13 @@ annotations: `schedule: {name: step, every: 100}`. Warm-up comes before every sc
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic import Field
 
-from niwaki.core.sentences import sentence
-from niwaki_runtime.errors import CallError, nearest
+from niwaki.training.named_functions import filled_in
 
 __all__ = ["Schedule", "build_schedule", "schedule", "schedule_names"]
 
@@ -46,25 +43,7 @@ def build_schedule(asked: str | Mapping[str, Any]) -> Schedule:
 
     Raises CallError for an unknown name or a setting that does not fit.
     """
-    settings = {"name": asked} if isinstance(asked, str) else dict(asked)
-    name = settings.pop("name", None)
-    if name not in _SCHEDULES:
-        raise CallError(f"there is no schedule '{name}'; {nearest(str(name), _SCHEDULES)}")
-    function = _SCHEDULES[name]
-    fields: dict[str, Any] = {
-        key: (parameter.annotation, parameter.default)
-        for key, parameter in inspect.signature(function, eval_str=True).parameters.items()
-        if parameter.kind is inspect.Parameter.KEYWORD_ONLY
-    }
-    for key in settings:
-        if key not in fields:
-            raise CallError(f"the schedule '{name}' has no setting '{key}'; {nearest(key, fields)}")
-    model = create_model(name, __config__=ConfigDict(extra="forbid", frozen=True), **fields)
-    try:
-        checked = model.model_validate(settings)
-    except ValidationError as error:
-        raise CallError(sentence(error, model, f"the schedule '{name}'")) from None
-    return partial(function, **dict(checked))
+    return filled_in("schedule", _SCHEDULES, asked)
 
 
 @schedule("constant")
@@ -155,3 +134,18 @@ def one_cycle(
     if done < rise:
         return start + (1.0 - start) * 0.5 * (1.0 - math.cos(math.pi * done / rise))
     return end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * (done - rise) / (1.0 - rise)))
+
+
+@schedule("wsd")
+def warmup_stable_decay(
+    step: int,
+    total: int,
+    *,
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.2,
+    floor: Share = 0.0,
+    shape: Literal["linear", "sqrt"] = "sqrt",
+) -> float:
+    """1, and in the last share `decay` of the stage down to `floor`: 1 − (1 − floor)·s, with s the share of
+    the decay that is done, or its root (Hu et al. 2024, MiniCPM; Hägele et al. 2024, arXiv:2405.18392)."""
+    done = min(max(step / total - (1.0 - decay), 0.0) / decay, 1.0)
+    return 1.0 - (1.0 - floor) * (math.sqrt(done) if shape == "sqrt" else done)

@@ -8,10 +8,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from niwaki.core.sentences import sentence
+from niwaki.training import schedule_free_config  # noqa: F401  registers its optimizers
 from niwaki.training.optimizers import OptimizerConfig, optimizer_class
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["DEFAULT", "SHORT", "choose_optimizer", "over"]
+__all__ = ["DEFAULT", "SHORT", "choose_optimizer", "over", "spelled_out"]
 
 DEFAULT = "default"
 """Name of the settings of every optimizer that has none of its own."""
@@ -66,6 +67,21 @@ def choose_optimizer(
         return cls.model_validate(settings)
     except ValidationError as error:
         raise CallError(sentence(error, cls, section=f"train.optimizers.{name}")) from None
+
+
+def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a training with what their shorthand means: `curriculum: length`, and no schedule
+    where the optimizer's own average takes its place."""
+    full = dict(values)
+    if isinstance(full.get("curriculum"), str):
+        full["curriculum"] = {"by": full["curriculum"]}
+    entries = full.get("optimizers")
+    entry = entries.get(DEFAULT) if isinstance(entries, Mapping) else None
+    name = entry.get("name") if isinstance(entry, Mapping) else None
+    name = full.get("optimizer") if name is None else name
+    if "schedule" not in full and isinstance(name, str) and optimizer_class(name).averages:
+        full["schedule"] = "constant"
+    return full
 
 
 def over(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from niwaki.core.contract import Phase, Trainable
 from niwaki.core.store import hash_tensors
+from niwaki.training.averages import Average, build_average
 from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.optimizers import build_optimizer
 from niwaki.training.schedules import Schedule, build_schedule
@@ -26,7 +27,9 @@ __all__ = [
     "build_stage",
     "check_stages",
     "frozen_hashes",
+    "keeps_averages",
     "locate",
+    "self_averaged",
     "set_modes",
     "under",
 ]
@@ -52,6 +55,8 @@ class Stage:
     losses:     the user's own, by phase
     optimizers: by optimizer name
     trained:    by optimizer name, the parameters of each: the union over its phases
+    average:    decay of the averaged weights by step
+    averaging:  names of the optimizers that make their own average
     """
 
     config: StageConfig
@@ -65,6 +70,8 @@ class Stage:
     weights: dict[str, float]
     schedule: Schedule
     losses: dict[str, tuple[UserLoss, ...]]
+    average: Average
+    averaging: tuple[str, ...] = ()
 
     @property
     def end(self) -> int:
@@ -74,6 +81,22 @@ class Stage:
     @property
     def all_trained(self) -> dict[str, nn.Parameter]:
         return {n: p for group in self.trained.values() for n, p in group.items()}
+
+    @property
+    def averaged(self) -> dict[str, nn.Parameter]:
+        """What is trained and averaged as the stage says, not by its optimizer."""
+        return {
+            n: p for opt, group in self.trained.items() if opt not in self.averaging for n, p in group.items()
+        }
+
+    def made_averages(self) -> dict[str, Tensor]:
+        """The averages that optimizers make themselves, by parameter, from their first step on."""
+        states = {
+            n: self.optimizers[opt].state.get(p, {})
+            for opt in self.averaging
+            for n, p in self.trained[opt].items()
+        }
+        return {n: state["average"] for n, state in states.items() if state}
 
     def due(self, step: int) -> list[ActivePhase]:
         """The phases of training step `step` (counted over all stages), in order."""
@@ -183,7 +206,30 @@ def build_stage(model: Trainable, config: TrainConfig, index: int, start: int) -
         weights=settings.loss_weights,
         schedule=build_schedule(settings.schedule),
         losses=load_losses(settings.losses, model.phases()),
+        average=build_average(settings.average, settings.ema),
+        averaging=tuple(opt for opt, config in configs.items() if config.averages),
     )
+
+
+def keeps_averages(model: Trainable, config: TrainConfig) -> bool:
+    """Whether any stage averages weights."""
+    stages = enumerate(config.all_stages)
+    return any(config.of_stage(s).averages or self_averaged(model, config, i) for i, s in stages)
+
+
+def self_averaged(model: Trainable, config: TrainConfig, index: int) -> set[str]:
+    """Names of the parameters that the optimizers of a stage average themselves."""
+    stage = config.all_stages[index]
+    settings = config.of_stage(stage)
+    phases = [p for p in model.phases() if p.in_stage(stage.name)]
+    parts = [
+        name
+        for phase in phases
+        if settings.optimizer_config(phase.optimizer_name).averages
+        for name in phase.parameters
+    ]
+    names = (n for n, _ in model.named_parameters())
+    return {n for n in names if under(n, parts) and not under(n, settings.freeze)}
 
 
 def set_modes(model: nn.Module, settings: TrainConfig) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from niwaki.core.contract import Batch, CallError, Context, Phase, Trainable
 from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.outliers import norm_of
-from niwaki.training.schedule import ema_decay, lr_factor, seed_of
+from niwaki.training.schedule import lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage
 from niwaki.training.state import Counters, State
 from niwaki.training.user_losses import UserLoss
@@ -122,7 +122,7 @@ class Stepper:
             for repeat in range(active.phase.repeats):
                 self._run_phase(active, repeat, counters, ctx, watch)
         if self.ema is not None:
-            self.ema.update(ema_decay(self.config.ema, within))
+            self.ema.update(stage.average(within, stage.config.steps))
         with torch.no_grad():
             self.rng.manual_seed(seed_of(self.seed, "after", step, rank))
             self.model.after_step(ctx)
