@@ -11,37 +11,17 @@ from niwaki.core.sentences import sentence
 from niwaki.training.adapter_config import AdapterConfig
 from niwaki.training.averages import build_average
 from niwaki.training.curriculum import CurriculumConfig
+from niwaki.training.loss_config import EarlyStopping, LossConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over, spelled_out
 from niwaki.training.watch_config import WatchConfig
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["EarlyStopping", "LossConfig", "StageConfig", "TrainConfig", "identity"]
+__all__ = ["StageConfig", "TrainConfig", "identity"]
 
 Rate = Annotated[float, Field(ge=0)]
 Source = str | dict[str, str] | None
-
-
-class LossConfig(BaseConfig):
-    """A loss of one's own, added to those of a phase.
-
-    call:   `module:function`, called as (model, batch, ctx); returns a scalar, or scalars by name
-    weight: of all its terms, beside `loss_weights`
-    phase:  where it is added; may be left out where the model has one phase
-    """
-
-    call: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
-    weight: float = 1.0
-    phase: str | None = None
-
-
-class EarlyStopping(BaseConfig):
-    """When a stage ends before its last step: after `patience` validations in a row that are not lower than
-    the best before by more than `min_delta`."""
-
-    patience: int = Field(5, gt=0)
-    min_delta: float = Field(0.0, ge=0)
 
 
 _FIXED = {
@@ -113,6 +93,9 @@ class TrainConfig(BaseConfig):
     device:           `auto`, `cpu`, `cuda`, `cuda:1` …
     devices:          processes, one device each; the batch is divided among them
     strategy:         how several devices work together: `ddp` keeps whole copies, `auto` is `ddp`
+    activation_checkpointing: compute blocks again in the backward pass instead of keeping what is inside
+                      them: true for every list of blocks, or names of modules
+    activation_offload: keep what the backward pass needs in main memory (for a GPU)
     compile:          compile the networks with torch.compile (phases that differentiate twice run uncompiled)
     deterministic:    choose kernels that give the same bits again on CUDA; exact resuming there needs it
     log_every:        steps between lines of metrics.jsonl; only then are values read from the device
@@ -158,6 +141,8 @@ class TrainConfig(BaseConfig):
     device: str = "auto"
     devices: int = Field(1, gt=0)
     strategy: Literal["auto", "ddp"] = "auto"
+    activation_checkpointing: bool | tuple[str, ...] = False
+    activation_offload: bool = False
     compile: bool = False
     deterministic: bool = True
     log_every: int = Field(50, gt=0)
@@ -273,7 +258,10 @@ class TrainConfig(BaseConfig):
         return self.of_stage(stage).optimizer_config(optimizer).lr
 
 
-_FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_batches"}
+_FREE = {
+    "log_every", "checkpoint_every", "validate_every", "keep", "validation_batches",
+    "activation_checkpointing", "activation_offload",
+}  # fmt: skip
 """Settings that do not touch the weights, as long as no validation decides over them."""
 
 _ADDED = {

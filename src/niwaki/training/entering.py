@@ -10,6 +10,7 @@ from torch import nn
 
 from niwaki.core.contract import Batch, Context, Trainable
 from niwaki.nn.low_rank import restart
+from niwaki.training.activations import checkpoint_blocks, release_blocks
 from niwaki.training.config import TrainConfig
 from niwaki.training.hardware import (
     choose_precision,
@@ -102,6 +103,8 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     state.frozen |= {f"{stage.config.name}/{n}": h for n, h in hashes.items()}
     for module in model.modules():
         module._compiled_call_impl = None
+    release_blocks(model)
+    checkpoint_blocks(model, settings.activation_checkpointing)
     if settings.compile:
         compile_networks(model, [n for p in stage.phases for n in p.phase.parameters])
     return stage, stepper

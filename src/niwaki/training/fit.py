@@ -14,6 +14,7 @@ from torch import nn
 from niwaki.core.contract import Trainable
 from niwaki.data import Feeder, Split
 from niwaki.nn.low_rank import strip
+from niwaki.training.activations import release_blocks
 from niwaki.training.batch_norms import few_for_batch_norms
 from niwaki.training.chance import left_to_chance
 from niwaki.training.checkpoint import Checkpoint, latest, list_checkpoints
@@ -215,6 +216,7 @@ def _near(split: Split, device: torch.device) -> Split:
 def _release(model: nn.Module, required: dict[str, bool]) -> None:
     """Leave the model as it came: plain strides, not compiled, the same parameters open to gradients."""
     set_layout(model, last=False)
+    release_blocks(model)
     for module in model.modules():
         module._compiled_call_impl = None
     for name, parameter in model.named_parameters():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, CallError, Context, Phase, Trainable
+from niwaki.training.activations import offloading
 from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.outliers import norm_of
 from niwaki.training.schedule import lr_factor, seed_of
@@ -146,7 +147,8 @@ class Stepper:
             watched = watch.forward(phase.name, ctx.step) if watch else nullcontext()
             call = _Call(phase.name, part, ctx, self.stage.losses.get(phase.name, ()))
             with self._unsynced(micro + 1 < len(parts)):
-                with watched, _eager(config.compile and phase.double_backward):
+                kept = offloading(config.activation_offload, self.device)
+                with watched, kept, _eager(config.compile and phase.double_backward):
                     terms = self._terms(call)
                 if watch:
                     watch.terms(terms, phase.name, ctx.step, call.origins)

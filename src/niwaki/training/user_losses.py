@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, Phase, Trainable
-from niwaki.training.config import LossConfig
+from niwaki.training.loss_config import LossConfig
 from niwaki_runtime.errors import CallError, first_line, nearest
 
 __all__ = ["UserLoss", "load_losses"]

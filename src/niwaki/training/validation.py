@@ -12,8 +12,8 @@ from torch import Tensor
 
 from niwaki.core.contract import Batch, CallError, Context, Trainable
 from niwaki.data import Feeder, Split
-from niwaki.training.config import EarlyStopping
 from niwaki.training.hardware import seed_generators
+from niwaki.training.loss_config import EarlyStopping
 from niwaki.training.schedule import seed_of
 from niwaki.training.stages import Stage
 
