@@ -61,7 +61,8 @@ def train(
                     console.print(f"{_PROBES[way]} {shares}")
             for failure in record.told:
                 gone = "" if failure["lasting"] else " (at the end no longer)"
-                console.print(f"[yellow]from step {failure['step']:,} on, {failure['text']}{gone}[/]")
+                when = "at the end" if failure.get("course") else f"from step {failure['step']:,} on"
+                console.print(f"[yellow]{when}, {failure['text']}{gone}[/]")
             draw_findings(console, said_of(run.path), "data")
 
         work.answer({"run": run.path, **record.to_json()}, draw)

@@ -156,10 +156,11 @@ def _watched(training: dict[str, Any]) -> tuple[str, str]:
     looks, told = training["looks"], training.get("told") or []
     if not told:
         return "good", f"No sign of collapse in {len(looks)} looks at the training."
-    said = [
-        f"From step {of['step']} on, {of['text']}{'' if of.get('lasting') else '; at the end no longer'}."
-        for of in told
-    ]
+    said = []
+    for of in told:
+        gone = "" if of.get("lasting") else "; at the end no longer"
+        when = "At the end" if of.get("course") else f"From step {of['step']} on"
+        said.append(f"{when}, {of['text']}{gone}.")
     return "bad" if any(of.get("lasting") for of in told) else "open", " ".join(said)
 
 

@@ -81,6 +81,8 @@ def told(looks: Sequence[Look], patience: int, *, ended: bool = False) -> dict[s
 
 
 def lasting(looks: Sequence[Look], failure: Mapping[str, Any]) -> bool:
-    """Whether the last look of its stage shows a told failure too."""
+    """Whether the last look of its stage shows a told failure too; what a whole course shows is not over."""
+    if failure.get("course"):
+        return True
     of = [look for look in looks if look["stage"] == failure["stage"]]
     return bool(of) and failure["failure"] in failures_of(of[-1])

@@ -14,6 +14,7 @@ from niwaki.core.contract import Trainable
 from niwaki.core.store import append_jsonl
 from niwaki.data import Split
 from niwaki.training.checkpoint import Checkpoint
+from niwaki.training.course import tell_course
 from niwaki.training.ema import Ema
 from niwaki.training.entering import Setup, enter_stage
 from niwaki.training.interrupts import Interrupted, Stop
@@ -24,7 +25,7 @@ from niwaki.training.schedule import lr_factor
 from niwaki.training.stages import Stage, keeps_averages, set_modes
 from niwaki.training.state import State
 from niwaki.training.step import Stepper
-from niwaki.training.validation import LOSS, held_out_loss
+from niwaki.training.validation import LOSS, check_measured, held_out_loss
 from niwaki.training.watcher import Watcher
 from niwaki_runtime.errors import CallError, NiwakiError, nearest
 
@@ -142,6 +143,8 @@ class Loop:
                     self._watch()
                 if counters.ended and not logs:  # early stopping ended the stage
                     self._log(means)
+                if counters.ended:
+                    tell_course(self.state, self.stage, self.note)
                 if counters.ended and settings.keep_best:
                     self.keeper.restore_best(self.stage)
                 if saves or stops or better or counters.ended:
@@ -217,13 +220,7 @@ class Loop:
                 measured |= self.validate(self.model, state.counters.step)
         set_modes(self.model, settings)
         rule, chooses = settings.early_stopping, settings.keep_best
-        if (rule or chooses) and LOSS not in measured:
-            asked = "early_stopping" if rule else "keep_best"
-            raise CallError(
-                f"train.{asked} needs a loss on held-out data, and there is none in the stage "
-                f"'{self.stage.config.name}': give a validation split and a model that defines "
-                "'validation_loss', or leave it out"
-            )
+        check_measured(measured, settings, self.stage.config.name)
         if not measured:
             return False
         named = {f"validation/{n}": float(v) for n, v in measured.items()}

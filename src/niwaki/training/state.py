@@ -126,7 +126,7 @@ class State:
             "machine": self.machine(),
             **({"longer": list(self.longer)} if self.longer else {}),
             **({"chosen": list(self.chosen)} if self.chosen else {}),
-            **({"looks": list(self.looks), "told": list(self.told)} if self.looks else {}),
+            **({"looks": list(self.looks), "told": list(self.told)} if self.looks or self.told else {}),
             **({"outliers": self.outliers.to_json()} if self.outliers.seen else {}),
         }
         return Checkpoint(tensors, record)

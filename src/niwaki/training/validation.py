@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,13 @@ from torch import Tensor
 
 from niwaki.core.contract import Batch, CallError, Context, Trainable
 from niwaki.data import Feeder, Split
+from niwaki.training.config import TrainConfig
 from niwaki.training.hardware import seed_generators
 from niwaki.training.loss_config import EarlyStopping
 from niwaki.training.schedule import seed_of
 from niwaki.training.stages import Stage
 
-__all__ = ["LOSS", "History", "held_out_loss"]
+__all__ = ["LOSS", "History", "check_measured", "held_out_loss"]
 
 LOSS = "loss"
 """Name of the one number that early stopping and the choice of the best weights go by."""
@@ -30,12 +31,16 @@ class History:
     best, step: the lowest loss and when it was; infinite and 0 before the first validation
     reference:  what the next loss must undercut by `min_delta` to count as progress
     waited:     validations without progress since
+    first, last, count: the first loss, the last one, and how many there were
     """
 
     best: float = math.inf
     step: int = 0
     reference: float = math.inf
     waited: int = 0
+    first: float = math.inf
+    last: float = math.inf
+    count: int = 0
 
     def add(self, loss: float, step: int, min_delta: float = 0.0) -> bool:
         """Returns whether it is the lowest loss so far. A loss that is not a number is no progress."""
@@ -43,6 +48,9 @@ class History:
             self.reference, self.waited = loss, 0
         else:
             self.waited += 1
+        known = loss if math.isfinite(loss) else math.inf
+        self.first, self.last = (self.first if self.count else known), known
+        self.count += 1
         lowest = loss < self.best
         if lowest:
             self.best, self.step = loss, step
@@ -58,6 +66,16 @@ class History:
     def from_json(cls, record: dict[str, Any]) -> History:
         values: dict[str, Any] = {k: math.inf if v is None else v for k, v in record.items()}
         return cls(**values)
+
+
+def check_measured(measured: Mapping[str, Any], settings: TrainConfig, stage: str) -> None:
+    """Raises CallError where a rule of the stage asks for a held-out loss and there is none."""
+    if (settings.early_stopping or settings.keep_best) and LOSS not in measured:
+        asked = "early_stopping" if settings.early_stopping else "keep_best"
+        raise CallError(
+            f"train.{asked} needs a loss on held-out data, and there is none in the stage '{stage}': give a "
+            "validation split and a model that defines 'validation_loss', or leave it out"
+        )
 
 
 def held_out_loss(

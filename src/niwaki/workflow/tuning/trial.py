@@ -114,8 +114,9 @@ def _repeat(
         TrainStage(on_validation=validated).run(mine)
     record = TrainingRecord.read(run.path) or TrainingRecord()
     assert trained.train is not None
-    if study.watches and record.told and record.steps < trained.train.total_steps:
-        raise Pruned(f"ended at step {record.steps:,}: {record.told[-1]['text']}")
+    collapsed = [told for told in record.told if not told.get("course")]
+    if study.watches and collapsed and record.steps < trained.train.total_steps:
+        raise Pruned(f"ended at step {record.steps:,}: {collapsed[-1]['text']}")
     values = _values(study, recipe, mine, record, context)
     shutil.rmtree(run.path / "checkpoints", ignore_errors=True)
     return values
