@@ -8,7 +8,7 @@ A new one is a function with `@average("name")`; its keyword arguments are its s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -78,6 +78,7 @@ def length_of(gamma: float) -> float:
     return ((gamma + 1.0) / ((gamma + 2.0) ** 2 * (gamma + 3.0))) ** 0.5
 
 
+@cache
 def exponent_of(length: float) -> float:
     """γ ≥ 0 of a σ_rel below that of the uniform average; the inverse of `length_of`, which falls with γ."""
     low, high = 0.0, 1.0

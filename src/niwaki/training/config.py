@@ -13,6 +13,7 @@ from niwaki.training.averages import build_average
 from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.loss_config import EarlyStopping, LossConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
+from niwaki.training.post_hoc import PostHocConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over, spelled_out
 from niwaki.training.watch_config import WatchConfig
@@ -86,6 +87,7 @@ class TrainConfig(BaseConfig):
                       finite, is not followed, at most ten in a row; 0 follows all
     ema:              decay of the averaged weights, ramped up at the start of a stage; 0 keeps none
     average:          another average than that, `tail` or `{name: power, length: 0.1}`
+    post_hoc:         averages kept so that their length is chosen in the end: `{}`, `{lengths: [0.05, 0.2]}`
     precision:        `auto` is bf16 autocast where the hardware multiplies in bf16, float32 elsewhere, and on
                       a CPU for models of small matrices (`mlp-gan`, `realnvp` and what is based on it)
     channels_last:    keep images and convolution weights with the channels innermost; `auto` does so unless
@@ -159,6 +161,7 @@ class TrainConfig(BaseConfig):
     init_only: tuple[str, ...] = ()
     curriculum: CurriculumConfig | None = None
     average: str | dict[str, Any] | None = None
+    post_hoc: PostHocConfig | None = None
     init_rename: dict[str, str] = Field({})
     init_partial: bool = False
     adapters: AdapterConfig | None = None
@@ -216,11 +219,6 @@ class TrainConfig(BaseConfig):
         return self._choose(name, self.lr)
 
     @property
-    def averages(self) -> bool:
-        """Whether it averages weights, beside what optimizers average themselves."""
-        return self.average is not None or self.ema > 0
-
-    @property
     def all_stages(self) -> tuple[StageConfig, ...]:
         """The stages; a training without any is one stage called `main`."""
         return self.stages or (StageConfig(name="main", steps=self.steps),)
@@ -267,7 +265,7 @@ _FREE = {
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch", "adapters",
-    "init_rename", "init_partial", "curriculum", "average",
+    "init_rename", "init_partial", "curriculum", "average", "post_hoc",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

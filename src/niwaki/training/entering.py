@@ -21,6 +21,7 @@ from niwaki.training.hardware import (
     set_matmul_precision,
     wants_channels_last,
 )
+from niwaki.training.post_hoc_tracking import Tracker
 from niwaki.training.schedule import seed_of
 from niwaki.training.stages import Stage, build_stage, frozen_hashes, self_averaged
 from niwaki.training.state import State
@@ -91,6 +92,11 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
             ema.assign(n for n in ema.values if n not in trained or n in before)
     if ema is not None:
         ema.follow(stage.averaged, stage.made_averages)
+    state.tracker = None
+    if settings.post_hoc is not None and state.averages is not None:
+        folder, writes = state.averages / stage.config.name, setup.fabric.is_global_zero
+        asked, steps = settings.post_hoc, stage.config.steps
+        state.tracker = Tracker(asked, model, stage.averaged, steps, folder, writes)
     # The next batch begins at the samples drawn so far, whatever the batches before it were.
     batches = setup.feed(settings, counters.samples - counters.batches * settings.batch)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)

@@ -26,6 +26,7 @@ from niwaki.training.hardware import make_fabric, set_layout, settings
 from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
 from niwaki.training.metrics import truncate_log
+from niwaki.training.post_hoc_tracking import choose_length
 from niwaki.training.resuming import about_of
 from niwaki.training.stages import check_stages
 from niwaki.training.state import State
@@ -156,6 +157,7 @@ def fit(
         about = {} if directory is None else about_of(model, split, whole=batches is None)
     state = State(model, config, seed, fabric.device, about=dict(about))
     state.adapters = directory / "adapters" if directory is not None and fabric.is_global_zero else None
+    state.averages = None if directory is None else directory / "averages"
     loop = Loop(
         Setup(fabric, config, feed, model),
         state,
@@ -182,6 +184,11 @@ def fit(
             loop.run(stop)
         if state.ema is not None:
             state.ema.assign()
+        if state.tracker is not None and (choice := loop.stage.settings.post_hoc) is not None:
+            fabric.barrier()  # the snapshots are written by one process and read by all
+            text = choose_length(loop, choice, state.tracker.folder, validation)
+            if note is not None and fabric.is_global_zero:
+                note(text)
         state.settle()
     finally:
         strip(model)  # where the training was broken off, its adapters are in the checkpoint

@@ -143,6 +143,8 @@ def check_stages(model: Trainable, config: TrainConfig) -> None:
                     f"train.optimizers names '{name}', but no phase of this model uses it; "
                     f"{nearest(name, optimizers)}"
                 )
+        if settings.post_hoc is not None and settings.keep_best:
+            raise CallError("train.keep_best and train.post_hoc both choose the last weights; give one")
         if config.devices > 1 and settings.precision != config.precision:
             raise CallError(f"the stage '{stage.name}' changes the precision, which needs devices: 1")
         load_losses(settings.losses, phases)
@@ -213,8 +215,10 @@ def build_stage(model: Trainable, config: TrainConfig, index: int, start: int) -
 
 def keeps_averages(model: Trainable, config: TrainConfig) -> bool:
     """Whether any stage averages weights."""
-    stages = enumerate(config.all_stages)
-    return any(config.of_stage(s).averages or self_averaged(model, config, i) for i, s in stages)
+    settings = [config.of_stage(s) for s in config.all_stages]
+    return any(s.ema > 0 or s.average is not None for s in settings) or any(
+        self_averaged(model, config, i) for i in range(len(settings))
+    )
 
 
 def self_averaged(model: Trainable, config: TrainConfig, index: int) -> set[str]:

@@ -18,6 +18,7 @@ from niwaki.training.ema import Ema
 from niwaki.training.metrics import Sums
 from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
 from niwaki.training.outliers import Outliers
+from niwaki.training.post_hoc_tracking import Tracker
 from niwaki.training.resuming import changes, goes_further, may_go_on
 from niwaki.training.stages import Stage, locate
 from niwaki.training.validation import History
@@ -63,6 +64,8 @@ class State:
     outliers: gradient norms of the present stage, where `skip` watches them
     adapters: folder that trained adapters are kept in, by stage; None keeps none
     adapted:  stage that the adapters on the model are of
+    averages: folder that averages for `post_hoc` are kept in, by stage; None keeps none
+    tracker:  makes them in the present stage
     """
 
     model: Trainable
@@ -84,6 +87,8 @@ class State:
     outliers: Outliers = field(default_factory=Outliers)
     adapters: Path | None = None
     adapted: str = ""
+    averages: Path | None = None
+    tracker: Tracker | None = None
 
     def __post_init__(self) -> None:
         self.sums = Sums(self.device)
@@ -100,6 +105,8 @@ class State:
         for name, optimizer in stage.optimizers.items():
             moments = optimizer_tensors(optimizer, stage.trained[name])
             tensors |= {f"optimizer/{name}/{n}": t for n, t in moments.items()}
+        if self.tracker is not None:
+            tensors |= {f"post_hoc/{n}": t for n, t in self.tracker.tensors().items()}
         tensors |= {f"sums/{n}": t for n, t in self.sums.values.items()}
         for name, tensor in tensors.items():
             if not isinstance(tensor, Tensor):
@@ -172,6 +179,8 @@ class State:
     def load_optimizers(self, checkpoint: Checkpoint, stage: Stage) -> None:
         for name, optimizer in stage.optimizers.items():
             restore_optimizer(optimizer, stage.trained[name], checkpoint.part(f"optimizer/{name}"))
+        if self.tracker is not None:
+            self.tracker.load(checkpoint.part("post_hoc"))
 
     def _counters(self, record: dict[str, Any]) -> Counters:
         """Of a record from before stages could differ in length and batch, what follows from the config."""

@@ -92,6 +92,7 @@ class Stepper:
     def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
         self.fabric, self.model, self.config, self.seed = fabric, state.model, stage.settings, state.seed
         self.sums, self.ema, self.outliers = state.sums, state.ema, state.outliers
+        self.tracker = state.tracker
         self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
         self.alone = fabric.world_size == 1
@@ -124,6 +125,8 @@ class Stepper:
                 self._run_phase(active, repeat, counters, ctx, watch)
         if self.ema is not None:
             self.ema.update(stage.average(within, stage.config.steps))
+        if self.tracker is not None:
+            self.tracker.update(within)
         with torch.no_grad():
             self.rng.manual_seed(seed_of(self.seed, "after", step, rank))
             self.model.after_step(ctx)
