@@ -11,6 +11,7 @@ from niwaki.core.sentences import sentence
 from niwaki.training.adapter_config import AdapterConfig
 from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
+from niwaki.training.preference.config import PreferConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over
 from niwaki.training.watch_config import WatchConfig
@@ -45,7 +46,7 @@ class EarlyStopping(BaseConfig):
 
 _FIXED = {
     "steps", "device", "devices", "strategy", "deterministic",
-    "log_every", "checkpoint_every", "keep", "stages", "curriculum",
+    "log_every", "checkpoint_every", "keep", "stages", "curriculum", "prefer",
 }  # fmt: skip
 """Settings of `TrainConfig` that belong to the whole training."""
 
@@ -134,6 +135,8 @@ class TrainConfig(BaseConfig):
     init_partial:     take the weights that fit by name and shape, and say which do not; otherwise all must
     adapters:         `{name: lora, rank: 8, alpha: 16}`: the weights stay, and a change of each of small rank
                       is trained, which is part of them in the end
+    prefer:           tune what `init_from` brings to a preference, in the place of the model's own loss:
+                      `{by: dpo, reward: recognised, beta: 0.1}`
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -174,6 +177,7 @@ class TrainConfig(BaseConfig):
     init_rename: dict[str, str] = Field({})
     init_partial: bool = False
     adapters: AdapterConfig | None = None
+    prefer: PreferConfig | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
@@ -270,7 +274,7 @@ _FREE = {"log_every", "checkpoint_every", "validate_every", "keep", "validation_
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch", "adapters",
-    "init_rename", "init_partial", "curriculum",
+    "init_rename", "init_partial", "curriculum", "prefer",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

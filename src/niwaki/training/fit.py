@@ -25,6 +25,7 @@ from niwaki.training.hardware import make_fabric, set_layout, settings
 from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
 from niwaki.training.metrics import truncate_log
+from niwaki.training.preference.begin import check_preference
 from niwaki.training.resuming import about_of
 from niwaki.training.stages import check_stages
 from niwaki.training.state import State
@@ -114,6 +115,7 @@ def fit(
     after Ctrl-C or SIGTERM, with the state saved.
     """
     check_stages(model, config)
+    check_preference(model, config)
     if note is not None and (left := left_to_chance(model, config)):
         note(
             f"{', '.join(left)}: nothing trains all weights of this, and no train.init_from brings them; "
@@ -156,7 +158,7 @@ def fit(
     state = State(model, config, seed, fabric.device, about=dict(about))
     state.adapters = directory / "adapters" if directory is not None and fabric.is_global_zero else None
     loop = Loop(
-        Setup(fabric, config, feed, model),
+        Setup(fabric, config, feed, model, near),
         state,
         directory=directory,
         progress=progress,

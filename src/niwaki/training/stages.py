@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,9 @@ from niwaki.training.schedules import Schedule, build_schedule
 from niwaki.training.settings import DEFAULT
 from niwaki.training.user_losses import UserLoss, load_losses
 from niwaki_runtime.errors import CallError, nearest
+
+if TYPE_CHECKING:
+    from niwaki.training.preference.objective import Objective
 
 __all__ = [
     "ActivePhase",
@@ -51,6 +55,7 @@ class Stage:
     weights:    by loss term
     losses:     the user's own, by phase
     optimizers: by optimizer name
+    objective:  what is minimised in the place of the model's own loss; None is that loss
     trained:    by optimizer name, the parameters of each: the union over its phases
     """
 
@@ -65,6 +70,7 @@ class Stage:
     weights: dict[str, float]
     schedule: Schedule
     losses: dict[str, tuple[UserLoss, ...]]
+    objective: Objective | None = None
 
     @property
     def end(self) -> int:
