@@ -319,7 +319,14 @@ def test_failures_need_patience_and_are_named_by_one_sentence_each() -> None:
     assert told([{**bad, "young": True}], 2, ended=True) == {}
     assert lasting([bad, bad], {"stage": "main", "failure": "few_classes"})
     assert not lasting([bad, good], {"stage": "main", "failure": "few_classes"})
-    assert set(FAILURES) == {"few_classes", "few_clusters", "alike", "repeated", "memorized"}
+    assert set(FAILURES) == {
+        "few_classes",
+        "few_clusters",
+        "alike",
+        "repeated",
+        "memorized",
+        "less_diverse",
+    }
 
 
 @pytest.mark.slow

@@ -57,6 +57,7 @@ class GenerativeModel(Trainable, Runner):
     surgery:      edits made since it was built (`niwaki.surgery`), replayed on loading
     shipped:      programs that go into a bundle; empty: `sample`, and whatever needs no further graph
     files:        what goes into a bundle beside the graphs, by name (`tokenizer.json`)
+    exact_likelihoods: whether `log_likelihoods` are those of its samples at temperature 1, to the constant
     example_spec: data that such a model can be built for: what a list of models shows it with
     """
 
@@ -69,6 +70,7 @@ class GenerativeModel(Trainable, Runner):
     shipped: tuple[str, ...] = ()
     files: Mapping[str, str] = {}
     usual_batch = 256
+    exact_likelihoods: ClassVar[bool] = False
     example_spec: ClassVar[DataSpec] = DataSpec.of("image", (1, 16, 16), classes=10)
 
     @abstractmethod
@@ -104,6 +106,12 @@ class GenerativeModel(Trainable, Runner):
 
     def callable_graphs(self) -> Mapping[str, Graph]:
         return self.graphs()
+
+    def log_likelihoods(self, batch: Batch, ctx: Context) -> Tensor:
+        """log π(x | conditions) of every sample of a batch, in nats `(n,)`, differentiable; or what stands in
+        its place in preference tuning: a term of its bound at random times of `ctx.rng`. Raises CallError
+        where a model has neither."""
+        raise CallError(f"'{self.name}' says no likelihoods of samples; tune it by reward_weighted")
 
     def backend(self) -> TorchBackend:
         """Of the device where the weights are."""

@@ -14,6 +14,7 @@ from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.loss_config import EarlyStopping, LossConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.post_hoc import PostHocConfig
+from niwaki.training.preference.config import PreferConfig
 from niwaki.training.schedules import build_schedule
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over, spelled_out
 from niwaki.training.watch_config import WatchConfig
@@ -27,7 +28,7 @@ Source = str | dict[str, str] | None
 
 _FIXED = {
     "steps", "device", "devices", "strategy", "deterministic",
-    "log_every", "checkpoint_every", "keep", "stages", "curriculum",
+    "log_every", "checkpoint_every", "keep", "stages", "curriculum", "prefer",
 }  # fmt: skip
 """Settings of `TrainConfig` that belong to the whole training."""
 
@@ -121,6 +122,8 @@ class TrainConfig(BaseConfig):
     init_partial:     take the weights that fit by name and shape, and say which do not; otherwise all must
     adapters:         `{name: lora, rank: 8, alpha: 16}`: the weights stay, and a change of each of small rank
                       is trained, which is part of them in the end
+    prefer:           tune what `init_from` brings to a preference, in the place of the model's own loss:
+                      `{by: dpo, reward: recognised, beta: 0.1}`
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -165,6 +168,7 @@ class TrainConfig(BaseConfig):
     init_rename: dict[str, str] = Field({})
     init_partial: bool = False
     adapters: AdapterConfig | None = None
+    prefer: PreferConfig | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
@@ -265,7 +269,7 @@ _FREE = {
 _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch", "adapters",
-    "init_rename", "init_partial", "curriculum", "average", "post_hoc",
+    "init_rename", "init_partial", "curriculum", "average", "post_hoc", "prefer",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from niwaki.core.contract import Batch, Context, Trainable
+from niwaki.data import Split
 from niwaki.nn.low_rank import restart
 from niwaki.training.activations import checkpoint_blocks, release_blocks
 from niwaki.training.config import TrainConfig
@@ -22,6 +23,7 @@ from niwaki.training.hardware import (
     wants_channels_last,
 )
 from niwaki.training.post_hoc_tracking import Tracker
+from niwaki.training.preference.begin import begin_preference
 from niwaki.training.schedule import seed_of
 from niwaki.training.stages import Stage, build_stage, frozen_hashes, self_averaged
 from niwaki.training.state import State
@@ -37,6 +39,7 @@ class Setup:
     fabric: of the whole training
     feed:   (settings, offset) → batches: the k-th of a stage begins at offset + k·batch of the stream
     model:  what is trained
+    split:  what it learns from
     """
 
     def __init__(
@@ -45,8 +48,9 @@ class Setup:
         config: TrainConfig,
         feed: Callable[[TrainConfig, int], Batches],
         model: Trainable,
+        split: Split,
     ) -> None:
-        self.fabric, self.feed, self.model = fabric, feed, model
+        self.fabric, self.feed, self.model, self.split = fabric, feed, model, split
         self._by_precision = {choose_precision(config.precision, fabric.device, model): fabric}
 
     def fabric_of(self, settings: TrainConfig) -> Any:
@@ -98,7 +102,10 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
         asked, steps = settings.post_hoc, stage.config.steps
         state.tracker = Tracker(asked, model, stage.averaged, steps, folder, writes)
     # The next batch begins at the samples drawn so far, whatever the batches before it were.
-    batches = setup.feed(settings, counters.samples - counters.batches * settings.batch)
+    offset = counters.samples - counters.batches * settings.batch
+    stage.objective = begin_preference(model, config, setup.split, state.seed)
+    own_batches = None if stage.objective is None else stage.objective.batches(settings.batch, offset)
+    batches = own_batches or setup.feed(settings, offset)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
     if fresh:
         _begin(setup, state, stage, stepper)

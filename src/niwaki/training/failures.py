@@ -54,12 +54,18 @@ def _memorized(look: Look) -> str:
     return "the discriminator has learnt the training samples by heart"
 
 
+def _less_diverse(look: Look) -> str:
+    lost = "diversity" in look and look["diversity"][2] < -look["margin"]
+    return f"samples lie {-look['diversity'][0]:.0%} closer together than before it was tuned" if lost else ""
+
+
 FAILURES: dict[str, Callable[[Look], str]] = {
     "few_classes": _classes,
     "few_clusters": _clusters,
     "alike": _alike,
     "repeated": _repeated,
     "memorized": _memorized,
+    "less_diverse": _less_diverse,
 }
 """By name: the sentence where a look shows it, else ""."""
 
@@ -84,5 +90,6 @@ def lasting(looks: Sequence[Look], failure: Mapping[str, Any]) -> bool:
     """Whether the last look of its stage shows a told failure too; what a whole course shows is not over."""
     if failure.get("course"):
         return True
-    of = [look for look in looks if look["stage"] == failure["stage"]]
+    tuned = failure["failure"] == "less_diverse"  # seen by looks of its own
+    of = [look for look in looks if look["stage"] == failure["stage"] and ("diversity" in look) == tuned]
     return bool(of) and failure["failure"] in failures_of(of[-1])

@@ -27,6 +27,7 @@ from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
 from niwaki.training.metrics import truncate_log
 from niwaki.training.post_hoc_tracking import choose_length
+from niwaki.training.preference.begin import check_preference
 from niwaki.training.resuming import about_of
 from niwaki.training.stages import check_stages
 from niwaki.training.state import State
@@ -116,6 +117,7 @@ def fit(
     after Ctrl-C or SIGTERM, with the state saved.
     """
     check_stages(model, config)
+    check_preference(model, config)
     if note is not None and (left := left_to_chance(model, config)):
         note(
             f"{', '.join(left)}: nothing trains all weights of this, and no train.init_from brings them; "
@@ -159,7 +161,7 @@ def fit(
     state.adapters = directory / "adapters" if directory is not None and fabric.is_global_zero else None
     state.averages = None if directory is None else directory / "averages"
     loop = Loop(
-        Setup(fabric, config, feed, model),
+        Setup(fabric, config, feed, model, near),
         state,
         directory=directory,
         progress=progress,

@@ -21,6 +21,7 @@ from niwaki.training.interrupts import Interrupted, Stop
 from niwaki.training.keeping import Keeper
 from niwaki.training.metrics import not_finite
 from niwaki.training.nonfinite import NotFinite, Searcher, all_finite
+from niwaki.training.preference.watching import watch_tuning
 from niwaki.training.schedule import lr_factor
 from niwaki.training.stages import Stage, keeps_averages, set_modes
 from niwaki.training.state import State
@@ -66,9 +67,8 @@ class Loop:
         self.model, self.config, self.watcher, self.note = state.model, state.config, watcher, note
         self.on_validation = on_validation
         self.keeper = Keeper(self.fabric, state, directory)
-        self.session, self.samples = 0.0, 0
+        self.session, self.samples, self._shown = 0.0, 0, 0.0
         self.notes: list[str] = []
-        self._shown = 0.0
 
     # ── beginning
 
@@ -218,13 +218,13 @@ class Loop:
                 )
             if self.validate:
                 measured |= self.validate(self.model, state.counters.step)
+            measured |= watch_tuning(self.model, state, self.stage, self.note)
         set_modes(self.model, settings)
         rule, chooses = settings.early_stopping, settings.keep_best
         check_measured(measured, settings, self.stage.config.name)
         if not measured:
             return False
-        named = {f"validation/{n}": float(v) for n, v in measured.items()}
-        state.last = state.last | named
+        state.last = state.last | (named := {f"validation/{n}": float(v) for n, v in measured.items()})
         self._append(named)
         if self.on_validation:
             self.on_validation(state.counters.step, {n: float(v) for n, v in measured.items()})

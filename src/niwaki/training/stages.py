@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from niwaki.training.schedules import Schedule, build_schedule
 from niwaki.training.settings import DEFAULT
 from niwaki.training.user_losses import UserLoss, load_losses
 from niwaki_runtime.errors import CallError, nearest
+
+if TYPE_CHECKING:
+    from niwaki.training.preference.objective import Objective
 
 __all__ = [
     "ActivePhase",
@@ -54,6 +58,7 @@ class Stage:
     weights:    by loss term
     losses:     the user's own, by phase
     optimizers: by optimizer name
+    objective:  what is minimised in the place of the model's own loss; None is that loss
     trained:    by optimizer name, the parameters of each: the union over its phases
     average:    decay of the averaged weights by step
     averaging:  names of the optimizers that make their own average
@@ -72,6 +77,7 @@ class Stage:
     losses: dict[str, tuple[UserLoss, ...]]
     average: Average
     averaging: tuple[str, ...] = ()
+    objective: Objective | None = None
 
     @property
     def end(self) -> int:

@@ -17,7 +17,6 @@ from niwaki.training.outliers import norm_of
 from niwaki.training.schedule import lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage
 from niwaki.training.state import Counters, State
-from niwaki.training.user_losses import UserLoss
 
 __all__ = ["Batches", "Stepper", "Watch"]
 
@@ -50,10 +49,11 @@ class _Call:
     weights: filled with the weights of their terms, `origins` with the functions that they come from
     """
 
-    __slots__ = ("batch", "ctx", "losses", "origins", "phase", "weights")
+    __slots__ = ("batch", "ctx", "losses", "objective", "origins", "phase", "weights")
 
-    def __init__(self, phase: str, batch: Batch, ctx: Context, losses: tuple[UserLoss, ...]) -> None:
-        self.phase, self.batch, self.ctx, self.losses = phase, batch, ctx, losses
+    def __init__(self, phase: str, batch: Batch, ctx: Context, stage: Stage) -> None:
+        self.phase, self.batch, self.ctx = phase, batch, ctx
+        self.losses, self.objective = stage.losses.get(phase, ()), stage.objective
         self.weights: dict[str, float] = {}
         self.origins: dict[str, str] = {}
 
@@ -70,7 +70,11 @@ class _Loss(nn.Module):
         self.model = model
 
     def forward(self, call: _Call) -> dict[str, Tensor]:
-        terms = self.model.loss(call.phase, call.batch, call.ctx)
+        terms = (
+            self.model.loss(call.phase, call.batch, call.ctx)
+            if call.objective is None
+            else call.objective.loss(self.model, call.phase, call.batch, call.ctx)
+        )
         for loss in call.losses:
             for name, term in loss.terms(self.model, call.batch, call.ctx).items():
                 if name in terms:
@@ -148,7 +152,7 @@ class Stepper:
             self.rng.manual_seed(seed_of(self.seed, phase.name, ctx.step, repeat, micro, fabric.global_rank))
             ctx.shared = self._shared[micro]
             watched = watch.forward(phase.name, ctx.step) if watch else nullcontext()
-            call = _Call(phase.name, part, ctx, self.stage.losses.get(phase.name, ()))
+            call = _Call(phase.name, part, ctx, self.stage)
             with self._unsynced(micro + 1 < len(parts)):
                 kept = offloading(config.activation_offload, self.device)
                 with watched, kept, _eager(config.compile and phase.double_backward):

@@ -16,7 +16,7 @@ from niwaki.core.contract import Batch, Context, Phase, Trainable
 from niwaki.training.loss_config import LossConfig
 from niwaki_runtime.errors import CallError, first_line, nearest
 
-__all__ = ["UserLoss", "load_losses"]
+__all__ = ["UserLoss", "function_of", "load_losses"]
 
 
 @dataclass(frozen=True)
@@ -54,23 +54,24 @@ def load_losses(configs: Iterable[LossConfig], phases: Iterable[Phase]) -> dict[
                 f"the loss {config.call} belongs to the phase '{phase}', which the model has not; "
                 f"{nearest(phase, names)}"
             )
-        loss = UserLoss(config.call, _function(config.call), config.weight)
+        loss = UserLoss(config.call, function_of(config.call), config.weight)
         losses[phase] = (*losses.get(phase, ()), loss)
     return losses
 
 
-def _function(call: str) -> Callable[..., Any]:
+def function_of(call: str, what: str = "the loss") -> Callable[..., Any]:
+    """What a recipe names as `module:function`. Raises CallError where it cannot be had; `what` names it."""
     module_name, _, path = call.partition(":")
-    value: Any = _module(module_name, call)
+    value: Any = _module(module_name, f"{what} {call}")
     for part in path.split("."):
         if not hasattr(value, part):
             raise CallError(
-                f"the loss {call} cannot be had: '{module_name}' has no '{part}'; "
+                f"{what} {call} cannot be had: '{module_name}' has no '{part}'; "
                 f"{nearest(part, (n for n in vars(value) if not n.startswith('_')))}"
             )
         value = getattr(value, part)
     if not callable(value):
-        raise CallError(f"the loss {call} is not a function but {type(value).__name__}")
+        raise CallError(f"{what} {call} is not a function but {type(value).__name__}")
     return value
 
 
@@ -85,13 +86,11 @@ def _module(name: str, call: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(error.name + ".")):
             raise CallError(
-                f"the loss {call} cannot be had: there is no module '{error.name}' in {here} or on PYTHONPATH"
+                f"{call} cannot be had: there is no module '{error.name}' in {here} or on PYTHONPATH"
             ) from None
-        raise CallError(f"the loss {call} cannot be had: importing it needs '{error.name}'") from error
+        raise CallError(f"{call} cannot be had: importing it needs '{error.name}'") from error
     except Exception as error:
-        raise CallError(
-            f"the loss {call} cannot be had: importing '{name}' failed: {first_line(error)}"
-        ) from error
+        raise CallError(f"{call} cannot be had: importing '{name}' failed: {first_line(error)}") from error
     finally:
         if added:
             sys.path.remove(here)

@@ -97,7 +97,7 @@ class Watcher:
         young = step - stage.start < watch.after * stage.config.steps
         look = {"step": step, "stage": stage.config.name, **seen, **({"young": True} if young else {})}
         state.looks.append(look)
-        here = [of for of in state.looks if of["stage"] == stage.config.name]
+        here = [of for of in state.looks if of["stage"] == stage.config.name and "diversity" not in of]
         failures = told(here, watch.patience, ended=state.counters.ended)
         for name, text in failures.items():
             if not any(of["failure"] == name and of["stage"] == look["stage"] for of in state.told):

@@ -126,7 +126,10 @@ def init_from_hashes(config: TrainConfig) -> dict[str, str]:
     """SHA-256 of what every `init_from` of a training names, by path: a model that stands on another one
     has to be trained again when that one was. {} where nothing is taken over."""
     every: list[TrainConfig | StageConfig] = [config, *config.stages]
-    return {str(s.path): _content(s.path) for one in every for s in sources_of(one)}
+    found = {str(s.path): _content(s.path) for one in every for s in sources_of(one)}
+    if config.prefer is not None and config.prefer.pairs is not None:
+        found[config.prefer.pairs] = _content(Path(config.prefer.pairs))
+    return found
 
 
 class Taken(NamedTuple):

@@ -146,6 +146,12 @@ class PixelCnn(GenerativeModel):
         """log P of levels, or log P(· | y), in nats `(n,)`."""
         return self.log_probs(k, y).gather(2, k.unsqueeze(2)).flatten(1).sum(1)
 
+    exact_likelihoods = True
+
+    def log_likelihoods(self, batch: Batch, ctx: Context) -> Tensor:
+        """log P of the stored levels, in nats `(n,)`."""
+        return self.log_prob_of(self.level_of(batch.x), labels_of(batch, self.classes, self.name))
+
     def loss(self, phase: str, batch: Batch, ctx: Context) -> dict[str, Tensor]:
         """Cross-entropy of the next level, in nats per value."""
         y = labels_of(batch, self.classes, self.name)

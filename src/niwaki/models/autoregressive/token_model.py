@@ -158,6 +158,20 @@ class TokenModel(TokenNetwork):
         each = torch.log_softmax(self.logits(tokens, *labels).float(), dim=-1)
         return each.gather(-1, tokens.unsqueeze(-1)).squeeze(-1).sum(1)
 
+    exact_likelihoods = True
+
+    def log_likelihoods(self, batch: Batch, ctx: Context) -> Tensor:
+        """As `log_prob`, up to the token that ends a sample: what fills it up is not drawn."""
+        tokens = self.tokens_of(batch.x)
+        logits = self.logits(tokens, *(batch[name] for name in self.label_conditions)).float()
+        each = -F.cross_entropy(logits.transpose(1, 2), tokens, reduction="none")
+        values = self.spec.x.values
+        end = values.end if isinstance(values, Tokens) else None
+        if end is not None:
+            tail = (tokens == end).flip(1).cummin(1).values.flip(1)  # nothing but ends from here on
+            each = each * ~F.pad(tail[:, :-1], (1, 0), value=False)
+        return each.sum(1)
+
     def prefill(self, tokens: Tensor, position: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         """Tokens `(n, t)` from `position` on → their logits `(n, t, tokens)`, new state; rest: labels,
         state."""

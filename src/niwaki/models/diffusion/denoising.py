@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,20 @@ from niwaki.nn.loss_weights import Uncertainty, min_snr_weight
 from niwaki_runtime.samplers.backend import outputs
 
 __all__ = ["Denoising"]
+
+
+class _Told(NamedTuple):
+    """Samples at times t, noised to `x` = α clean + σ ε, what the network says of them, and its squared
+    error."""
+
+    clean: Tensor
+    t: Tensor
+    a: Tensor
+    s: Tensor
+    x: Tensor
+    said: Tensor
+    more: tuple[Tensor, ...]
+    error: Tensor
 
 
 class Denoising(GenerativeModel):
@@ -127,6 +141,23 @@ class Denoising(GenerativeModel):
 
         denoiser: x_t, t and what is asked → what the config's `prediction` says
         """
+        told = self._told(denoiser, batch, ctx)
+        terms = self.weighted(told.error, told.a, told.s)
+        if self.config.learns_variance:
+            known = self.path.process.conversion(self.config.prediction)
+            guess, _ = known.to_x0_eps(told.x, told.said.detach().float(), told.a, told.s)
+            terms["variance"] = self.variance_term(told.clean, guess, told.more[0].float(), told.t)
+        return terms
+
+    def log_likelihoods(self, batch: Batch, ctx: Context) -> Tensor:
+        """−w ‖target − prediction‖² at one time and noise: a term of the bound of log p, by the weight of the
+        loss (Wallace et al. 2023, Equation 14)."""
+        told = self._told(self.denoiser, batch, ctx)
+        weight = self.path.process.loss_weight(self.config.prediction, told.a, told.s)
+        return -(weight * told.error).flatten(1).sum(1)
+
+    def _told(self, denoiser: Callable[..., Any], batch: Batch, ctx: Context) -> _Told:
+        """What the network says of the samples at random times."""
         process = self.path.process
         known = process.conversion(self.config.prediction)
         clean = self.clean(batch)
@@ -139,11 +170,7 @@ class Denoising(GenerativeModel):
             inputs.append(last_estimate(denoiser, inputs, known, (x, a, s), self.clip, ctx.rng))
         said, *more = outputs(denoiser(*inputs))
         error = (said.float() - known.target(clean, eps, a, s)).square()
-        terms = self.weighted(error, a, s)
-        if self.config.learns_variance:
-            guess, _ = known.to_x0_eps(x, said.detach().float(), a, s)
-            terms["variance"] = self.variance_term(clean, guess, more[0].float(), t)
-        return terms
+        return _Told(clean, t, a, s, x, said, tuple(more), error)
 
     def variance_term(self, clean: Tensor, guess: Tensor, share: Tensor, t: Tensor) -> Tensor:
         """λ L_vlb with λ = 0.001 of the sum over timesteps, in bits (Nichol & Dhariwal 2021, Equation 16)."""

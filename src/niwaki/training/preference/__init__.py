@@ -1,0 +1,1 @@
+"""Tuning to what is preferred, beside a frozen copy of the model as it was."""
