@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from niwaki.core.contract import Batch, CallError, Context, Phase, Trainable
+from niwaki.core.contract import Batch, CallError, Context, Phase
 from niwaki.training.activations import offloading
 from niwaki.training.hardware import channels_last, seed_generators
+from niwaki.training.loss_call import LossCall, LossModule
 from niwaki.training.outliers import norm_of
 from niwaki.training.schedule import lr_factor, seed_of
 from niwaki.training.stages import ActivePhase, Stage
@@ -41,52 +42,6 @@ class Watch(Protocol):
     def weights(self, parameters: dict[str, nn.Parameter], phase: str, step: int) -> None: ...
 
 
-class _Call:
-    """The arguments of `loss`, opaque to Fabric: it would copy the dataclasses (losing what `ctx.log`
-    records) and round the batch to bf16 before the loss sees it.
-
-    losses:  the user's own, added to the model's
-    weights: filled with the weights of their terms, `origins` with the functions that they come from
-    """
-
-    __slots__ = ("batch", "ctx", "losses", "objective", "origins", "phase", "weights")
-
-    def __init__(self, phase: str, batch: Batch, ctx: Context, stage: Stage) -> None:
-        self.phase, self.batch, self.ctx = phase, batch, ctx
-        self.losses, self.objective = stage.losses.get(phase, ()), stage.objective
-        self.weights: dict[str, float] = {}
-        self.origins: dict[str, str] = {}
-
-
-class _Loss(nn.Module):
-    """`loss` as the forward of a module: what Fabric wraps, so that autocast and DDP see every call.
-
-    (`mark_forward_method("loss")` would do so only under DDP: on one device Fabric hands out the bare
-    method, without autocast.)
-    """
-
-    def __init__(self, model: Trainable) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, call: _Call) -> dict[str, Tensor]:
-        terms = (
-            self.model.loss(call.phase, call.batch, call.ctx)
-            if call.objective is None
-            else call.objective.loss(self.model, call.phase, call.batch, call.ctx)
-        )
-        for loss in call.losses:
-            for name, term in loss.terms(self.model, call.batch, call.ctx).items():
-                if name in terms:
-                    origin = call.origins.get(name, "the model")
-                    raise CallError(
-                        f"the loss {loss.call} returns the term '{name}', as {origin} does; rename it"
-                    )
-                terms = {**terms, name: term}
-                call.weights[name], call.origins[name] = loss.weight, loss.call
-        return terms
-
-
 class Stepper:
     """Runs the steps of one stage. Loss terms, logged values and gradient norms are summed as `phase/name`.
 
@@ -100,7 +55,7 @@ class Stepper:
         self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
         self.alone = fabric.world_size == 1
-        loss = _Loss(self.model)
+        loss = LossModule(self.model)
         self.wrapped: Any = loss if self.alone else fabric.setup_module(loss, move_to_device=False)
         self.optimizers: dict[str, Any] = dict(stage.optimizers)
         if not self.alone:
@@ -152,7 +107,7 @@ class Stepper:
             self.rng.manual_seed(seed_of(self.seed, phase.name, ctx.step, repeat, micro, fabric.global_rank))
             ctx.shared = self._shared[micro]
             watched = watch.forward(phase.name, ctx.step) if watch else nullcontext()
-            call = _Call(phase.name, part, ctx, self.stage)
+            call = LossCall(phase.name, part, ctx, self.stage)
             with self._unsynced(micro + 1 < len(parts)):
                 kept = offloading(config.activation_offload, self.device)
                 with watched, kept, _eager(config.compile and phase.double_backward):
@@ -176,7 +131,7 @@ class Stepper:
         if watch:
             watch.weights(active.parameters, phase.name, ctx.step)
 
-    def _terms(self, call: _Call) -> dict[str, Tensor]:
+    def _terms(self, call: LossCall) -> dict[str, Tensor]:
         """The loss, in the precision of the stage.
 
         On one device Fabric's wrapper would do no more than this, but walk over inputs and outputs for it,
