@@ -29,7 +29,7 @@ __all__ = [
 Level = Literal["note", "warning", "error"]
 ORDER: tuple[Level, ...] = ("note", "warning", "error")
 ASSUMED, CLIPPED, LEFT_OUT = "value range", "clipped", "left out"
-SAID = (ASSUMED, CLIPPED, LEFT_OUT, "shapes", "other files", "splits")
+SAID = (ASSUMED, CLIPPED, LEFT_OUT, "shapes", "other files", "splits", "remedied")
 """Kinds of findings that a user is told even as notes: what was assumed, and what was left out."""
 SHOWN = 50  # items named in a finding that would otherwise fill pages; the text always carries the full count
 
@@ -108,6 +108,7 @@ def duplicates(
     if alike:
         extra = sum(len(g) - 1 for g in alike)
         text = f"{extra} of {len(hashes)} samples repeat another exactly; all copies lie in the same split"
+        text += "; 'data.remedies.duplicates: remove' leaves one of each"
         items = shortened(" = ".join(name(i) for i in g) for g in alike)
         findings.append(
             Finding("warning" if extra > 0.01 * len(hashes) else "note", "duplicates", text, items)

@@ -17,6 +17,7 @@ from niwaki.core.sentences import sentence
 from niwaki.data.audit import Finding
 from niwaki.data.columns import Column
 from niwaki.data.dataset import Split
+from niwaki.data.remedies import Remedies
 
 __all__ = ["DataConfig", "Options", "Pool", "Progress", "register", "registered", "source_names"]
 
@@ -125,6 +126,7 @@ class DataConfig(BaseConfig):
     labels:    true demands class labels, false leaves them out, None takes them where they are
     columns:   names that the model knows columns by, and the data's own: `{condition: caption}`
     derive:    columns that are computed from the samples, by name (`edges`), and are called so
+    remedies:  what is done about findings of the audit: `{impute: median, duplicates: remove}`
     unseen_classes: those (numbers or names) that only a split of their own holds, `ood`: oddities to find
     seed:      of the division and of all that a source draws
     fractions: shares of train, validation and test
@@ -140,6 +142,7 @@ class DataConfig(BaseConfig):
     labels: bool | None = None
     columns: dict[str, str] = Field({})
     derive: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
+    remedies: Remedies | None = Field(None, exclude_if=lambda value: value is None)
     unseen_classes: tuple[int | str, ...] = ()
     seed: int = Field(default=0, ge=0)
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from niwaki.data.dataset import Dataset, Split
 from niwaki.data.derived import derived_columns
 from niwaki.data.feeder import permutation
 from niwaki.data.reading.captions import NOTHING
+from niwaki.data.remedies import Remedies, copies, fill_in, outliers
 from niwaki.data.splitting import EXTRA, OOD, SPLITS, by_hash, hash_samples
 from niwaki_runtime.tokenizer import FILE
 
@@ -35,7 +37,8 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     _labels(config, pool)
     pool.columns |= derived_columns(config.derive, pool.columns)
     _rename(config, pool)
-    findings = [*pool.findings, *_finite(pool)]
+    remedies = config.remedies or Remedies()
+    findings = [*pool.findings, *([] if remedies.impute else _finite(pool))]
     hashes = hash_samples(pool.x)
     if pool.assignment is None:
         split = by_hash(hashes, config.fractions, config.seed)
@@ -50,6 +53,8 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
             hashes = [h for h, s in zip(hashes, shared, strict=True) if not s]
             split = split[~shared]
     split = _hold_out(config, pool, split)
+    if config.remedies is not None:
+        split, hashes = _remedy(config.remedies, pool, split, hashes, findings)
     _enough(config, split, len(set(hashes)))
 
     y = pool.y.numpy() if pool.y is not None and pool.spec.classes else None
@@ -80,6 +85,34 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
         audit=Audit((*findings, *more), summary),
         fingerprint=hash_json(record),
     )
+
+
+def _remedy(
+    remedies: Remedies, pool: Pool, split: np.ndarray, hashes: list[bytes], findings: list[Finding]
+) -> tuple[np.ndarray, list[bytes]]:
+    """The splits and hashes of the samples that stay; what was done is added to the findings."""
+    train = split == 0
+    amounts = pool.x.is_floating_point()
+    if remedies.impute and amounts:
+        column = pool.columns["x"]
+        filled, count = fill_in(column.data, train, remedies.impute)
+        pool.columns["x"] = replace(column, data=filled)
+        text = f"missing values of {count} samples were filled in by the training {remedies.impute}"
+        findings += [Finding("note", "remedied", text)] if count else []
+    gone = copies(hashes) if remedies.duplicates else np.zeros(len(split), dtype=bool)
+    told = [(gone, "samples that repeat another exactly were removed")]
+    if remedies.outliers:
+        if pool.spec.is_tokens:
+            raise CallError("data.remedies.outliers: tokens are names, and none lies far from another")
+        far = outliers(pool.x, train & ~gone, remedies.threshold)
+        told.append((far, "training samples that lie far from all others were removed"))
+        gone = gone | far
+    for removed, what in told:
+        if removed.any():
+            names = audit.shortened(pool.item(int(i)) for i in np.flatnonzero(removed))
+            findings.append(Finding("note", "remedied", f"{int(removed.sum())} {what}", names))
+    _keep(pool, ~gone)
+    return split[~gone], [h for h, g in zip(hashes, gone, strict=True) if not g]
 
 
 _UNSAID = {"path", "tokenizer"}
@@ -150,8 +183,11 @@ def _finite(pool: Pool) -> list[Finding]:
         raise CallError(f"all {len(good)} samples of '{pool.name}' hold NaN or infinite values")
     bad = [pool.item(int(i)) for i in np.flatnonzero(~good)]
     _keep(pool, good)
-    text = f"{len(bad)} samples hold NaN or infinite values and were set aside"
+    text = f"{len(bad)} samples hold NaN or infinite values and were set aside; {_IMPUTE}"
     return [Finding("error", "not finite", text, tuple(bad))]
+
+
+_IMPUTE = "'data.remedies.impute: median' fills them in instead"
 
 
 def _keep(pool: Pool, mask: np.ndarray) -> None:
