@@ -1,6 +1,8 @@
 """A tuned model against the model as it was: reward, and how far samples lie apart.
 
-Tuning to a reward finds the few samples that it pays best (Kirk et al. 2023); the reward does not say so.
+Tuning to a reward finds the few samples that it pays best (Kirk et al. 2023); the reward does not say so. The
+mean distance shows a collapse; rare samples that are lost hardly change it: recall and coverage of an
+evaluation show those.
 """
 
 from __future__ import annotations
