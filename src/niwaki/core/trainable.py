@@ -122,6 +122,8 @@ class Context:
     shared:    what the phases of one step hand each other about the same batch (samples made once, say);
                empty at the start of every step
     chosen:     what a rule has chosen from the data; write with `choose`
+    taken:      in `begin_stage`: ids of tensors that `init_from` has set; ask with `is_begun`
+    trained:    in `begin_stage`: ids of parameters that earlier stages have trained; likewise
     """
 
     step: int
@@ -132,6 +134,8 @@ class Context:
     logged: dict[str, Tensor] = field(default_factory=dict)
     shared: dict[str, Tensor] = field(default_factory=dict)
     chosen: dict[str, tuple[float, str]] = field(default_factory=dict)
+    taken: frozenset[int] = frozenset()
+    trained: frozenset[int] = frozenset()
 
     def log(self, **values: Tensor) -> None:
         """Record values without minimising them. No host synchronisation happens here."""
@@ -142,6 +146,16 @@ class Context:
         """In `begin_stage`: record a value that a rule has chosen for this stage, and say it in a
         sentence."""
         self.chosen[name] = (value, text)
+
+    def is_begun(self, part: nn.Module | Tensor | None, used_by: nn.Module | None = None) -> bool:
+        """In `begin_stage`: whether `part` is to stay as it is, since all of it comes from `init_from`, or an
+        earlier stage has trained weights of it, or of `used_by`, which have grown used to it."""
+        if part is None:
+            return False
+        tensors = [part] if isinstance(part, Tensor) else [*part.parameters(), *part.buffers()]
+        users = tensors if used_by is None else [*tensors, *used_by.parameters()]
+        taken = bool(tensors) and all(id(t) in self.taken for t in tensors)
+        return taken or any(id(t) in self.trained for t in users)
 
     def total(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Σ weight·term, a scalar. Raises CallError where there are no terms."""
@@ -173,7 +187,8 @@ class Trainable(nn.Module, ABC):
         """Called once at the start of every stage, under `no_grad`, before its first step; not again when a
         training is resumed within the stage. For what follows from the data: the scale of latents, a
         codebook's first entries, activation normalization. What it sets belongs into parameters and buffers,
-        in place; the averaged weights start again from the parameters that it changed.
+        in place; the averaged weights start again from the parameters that it changed. What weights of an
+        earlier stage or of `init_from` have grown used to stays as it is: ask `ctx.is_begun`.
 
         batches: k → the k-th batch that this stage will train on, as `prepare` gets it
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from niwaki.core.contract import Trainable
+from niwaki.training.begun import trained_before
 from niwaki.training.config import StageConfig, TrainConfig
 from niwaki.training.stages import under
 from niwaki.training.weights import sources_of
@@ -14,19 +15,7 @@ def left_to_chance(model: Trainable, config: TrainConfig) -> tuple[str, ...]:
     """Names of parts (first words of parameters) in which weights are trained by no phase of any stage, or
     frozen in all of them, and come from no `init_from`: an autoencoder, a base or a network to compare by
     whose run was forgotten."""
-    trained: set[str] = set()
-    for stage in config.all_stages:
-        settings = config.of_stage(stage)
-        frozen, adapters = settings.freeze, settings.adapters
-        for phase in model.phases():
-            if phase.in_stage(stage.name):
-                trained |= {
-                    name
-                    for name, _ in model.named_parameters()
-                    if under(name, phase.parameters)
-                    and not under(name, frozen)
-                    and (adapters is None or adapters.trains(name))
-                }
+    trained = trained_before(model, config, len(config.all_stages))
     trainings: tuple[TrainConfig | StageConfig, ...] = (config, *config.stages)
     sources = [source for one in trainings for source in sources_of(one)]
     if any(not source.prefix and not source.only for source in sources):

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, Context, Trainable
 from niwaki.data import Split
-from niwaki.nn.low_rank import restart
+from niwaki.nn.low_rank import is_adapter, restart
 from niwaki.training.activations import checkpoint_blocks, release_blocks
+from niwaki.training.begun import taken_before, trained_before
 from niwaki.training.config import TrainConfig
 from niwaki.training.hardware import (
     choose_precision,
@@ -82,11 +83,13 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     set_matmul_precision(settings)
     stage = build_stage(model, config, counters.stage, counters.start)
     trained = stage.all_trained
+    taken_now: set[str] = set()
     if fresh:
         own = sources_of(stage.config)
         for source in (*sources_of(config), *own) if counters.stage == 0 else own:
             taken = init_from(model, source)
             _restart(ema, taken.names)
+            taken_now.update(taken.names)
             if taken.left:
                 state.choose(stage.config.name, "init_from", len(taken.names), taken.left)
         if ema is not None and counters.stage:
@@ -108,7 +111,7 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     batches = own_batches or setup.feed(settings, offset)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
     if fresh:
-        _begin(setup, state, stage, stepper)
+        _begin(setup, state, stage, stepper, taken_now)
         _restart(ema, restart(model))  # magnitudes are those of the weights taken over
         state.history = type(state.history)()
         state.outliers.clear()
@@ -123,8 +126,11 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     return stage, stepper
 
 
-def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper) -> None:
-    """Let the model see the stage's data before its first step."""
+def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper, taken: set[str]) -> None:
+    """Let the model see the stage's data before its first step.
+
+    taken: names of what `init_from` has set for this stage
+    """
     model: Trainable = state.model
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     first, rank = state.counters.batches, setup.fabric.global_rank
@@ -132,6 +138,13 @@ def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper) -> None:
     seed_generators(seed, setup.fabric.device)
     rng = torch.Generator(setup.fabric.device).manual_seed(seed)
     ctx = Context(stage.start, 0.0, stage.config.name, stage.weights, rng)
+    tensors: dict[str, Tensor] = dict(model.named_parameters(remove_duplicate=False))
+    tensors |= dict(model.named_buffers(remove_duplicate=False))
+    stored = {n for n in model.state_dict() if not is_adapter(n)}
+    earlier = taken_before(model, state.config, stage.index)
+    # Adapters and tensors that follow from the config come from nowhere, and do not count.
+    ctx.taken = frozenset(id(t) for n, t in tensors.items() if n in taken | earlier or n not in stored)
+    ctx.trained = frozenset(id(tensors[n]) for n in trained_before(model, state.config, stage.index))
 
     def batches(k: int) -> Batch:
         return stepper.place(stepper.batches.batch(first + k))

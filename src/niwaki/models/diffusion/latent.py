@@ -122,6 +122,8 @@ class LatentDiffusion(AskedDenoiser):
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """Mean and standard deviation of every channel of the latents: the process is made for data of
         variance 1 (Section 4.3.2 and Appendix G of the paper)."""
+        if ctx.is_begun(self.latent_mean, used_by=self.denoiser):
+            return
         encode = self.autoencoder.graphs()[self._graph("encode")]
         z = torch.cat([encode(batches(k).x).double() for k in range(_MEASURED)])
         self.latent_mean.copy_(z.mean((0, 2, 3)).reshape(-1, 1, 1))

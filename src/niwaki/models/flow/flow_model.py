@@ -93,17 +93,20 @@ class FlowModel(GenerativeModel):
         return (Phase("nll", ("flow",)),)
 
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
-        """Histograms, shares of the classes and activation normalization, from the first batches."""
+        """Histograms, shares of the classes and activation normalization, from the first batches; of weights
+        with a past only the shares."""
         seen = [batches(k) for k in range(self.config.batches)]
         x = torch.cat([self.dequantise(b.x, ctx.rng) for b in seen]).flatten(1)
         y = torch.cat([b["class"] for b in seen]) if self.classes else None
         if y is not None:
             self.log_prior.copy_(class_shares(y, self.classes))
-        if self.marginals is not None and self.config.marginals:
+        # Layers know samples only as the histograms and norms hand them over.
+        begun = ctx.is_begun(self.marginals, used_by=self.flow)
+        if self.marginals is not None and self.config.marginals and not begun:
             self.marginals.fit(x)
         h, _ = self._begin(x)
         for layer in self.flow:
-            if hasattr(layer, "begin"):
+            if hasattr(layer, "begin") and not ctx.is_begun(layer):
                 layer.begin(h, y)  # type: ignore[operator]
             h, _ = layer(h, y)
 

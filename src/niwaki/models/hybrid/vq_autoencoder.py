@@ -107,6 +107,8 @@ class VqAutoencoder(Sharp):
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """The first codes are the centres of the latents of the first batches."""
         super().begin_stage(ctx, batches)
+        if ctx.is_begun(self.codebook, used_by=self.encoder):
+            return
         z = torch.cat([self._places(self.encode(batches(k).x)) for k in range(self.config.batches)])
         self.codebook.begin(z, ctx.rng)
 

@@ -77,7 +77,8 @@ class BookCodes(CodedSamples):
 
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """To fixed levels features are brought; other codes are brought to the features."""
-        if ctx.stage == "codes" and self.config.codebook == "levelled":
+        levelled = self.config.codebook == "levelled"
+        if ctx.stage == "codes" and levelled and not ctx.is_begun(self.encoder):
             h = torch.cat([self.features(self.whole(batches(k))) for k in range(self.config.batches)])
             self._standardize(h.flatten(0, -2))
         super().begin_stage(ctx, batches)

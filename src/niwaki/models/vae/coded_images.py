@@ -52,7 +52,7 @@ class CodedImages(CodedSamples):
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """The decoder begins with the mean of the first batches. Where most of an image is dark ground, steps
         that all say "darker" would end where the bound of the output has no slope, and stay there."""
-        if ctx.stage == "codes" and self.config.mean_start:
+        if ctx.stage == "codes" and self.config.mean_start and not ctx.is_begun(self.decoder):
             x = torch.cat([self.whole(batches(k)) for k in range(self.config.batches)])
             mean = x.movedim(-3, 0).flatten(1).mean(1)
             last = self.decoder[-2]

@@ -157,7 +157,7 @@ class CodedSamples(Asked):
 
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """The first codes are the centres of the features of the first batches."""
-        if ctx.stage == "codes":
+        if ctx.stage == "codes" and not ctx.is_begun(self.codebook, used_by=self.encoder):
             h = torch.cat([self.features(self.whole(batches(k))) for k in range(self.config.batches)])
             self.codebook.begin(h, ctx.rng)
 

@@ -125,7 +125,8 @@ class HierarchicalVae(Coding):
     def begin_stage(self, ctx: Context, batches: Callable[[int], Batch]) -> None:
         """Frequencies of levels at each place, and of classes, from the first batches."""
         seen = [batches(k) for k in range(self.config.batches)]
-        self.head.begin(torch.cat([b.x for b in seen]))
+        if not ctx.is_begun(self.head):
+            self.head.begin(torch.cat([b.x for b in seen]))
         if self.classes:
             self.log_prior.copy_(class_shares(torch.cat([b["class"] for b in seen]), self.classes))
 
