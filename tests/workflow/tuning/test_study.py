@@ -215,6 +215,15 @@ def test_what_is_refused_before_anything_is_trained(given: Any, said: str, tmp_p
     assert not (tmp_path / "study/trials").exists()
 
 
+def test_a_call_that_was_refused_late_is_in_nobodys_way(tmp_path: Path) -> None:
+    """A wrong figure is known only after the judges have looked, and their cache is in the directory then."""
+    recipe = {**RECIPE, "tune": {"n": 50}}
+    with pytest.raises(CallError, match="no figure 'fidellity'"):
+        search(tmp_path, recipe=recipe, objectives=["fidellity"], trials=1)
+    assert (tmp_path / "cache").is_dir()
+    assert search(tmp_path, recipe=recipe, objectives=["fidelity"], trials=1).best == 0
+
+
 def test_a_range_beside_the_recipes_own_value_has_no_trial_of_it(tmp_path: Path) -> None:
     record = search(tmp_path / "study", ranges={"train.lr": [1e-2, 1e-4]}, trials=1)
     assert record.default is None

@@ -56,7 +56,8 @@ def begin(
         study = Study.open(path, config.trials)
         study.check_same(recipe, config)
         return study, judging_context(study, reporter)
-    if path.exists() and (not path.is_dir() or any(p.name != ".lock" for p in path.iterdir())):
+    # A call that was refused or ended before the study was written leaves what it had computed.
+    if path.exists() and (not path.is_dir() or any(p.name not in (".lock", "cache") for p in path.iterdir())):
         raise CallError(f"{path} holds other things than a study; choose an empty or a new --out")
     objectives, bounded, dataset = _targets(path, recipe, config, reporter)
     if config.prune in ("median", "hyperband") and len(objectives) > 1:
