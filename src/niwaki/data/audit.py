@@ -142,7 +142,8 @@ def balance(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> list[F
         rare, common = int(train.argmin()), int(train.argmax())
         text = (
             f"class '{names[common]}' has {train[common]} training samples, "
-            f"'{names[rare]}' only {train[rare]}: rare classes will be learned badly"
+            f"'{names[rare]}' only {train[rare]}: rare classes will be learned badly; 'train.balance: class' "
+            "draws all equally often"
         )
         findings.append(Finding("warning", "class balance", text, (names[rare],)))
     return findings

@@ -28,7 +28,7 @@ Source = str | dict[str, str] | None
 
 _FIXED = {
     "steps", "device", "devices", "strategy", "deterministic",
-    "log_every", "checkpoint_every", "keep", "stages", "curriculum", "prefer",
+    "log_every", "checkpoint_every", "keep", "stages", "curriculum", "prefer", "balance",
 }  # fmt: skip
 """Settings of `TrainConfig` that belong to the whole training."""
 
@@ -117,6 +117,7 @@ class TrainConfig(BaseConfig):
                       begin with; or by prefix: `{autoencoder: runs/vae, decoder: "runs/x:dec"}`
     init_only:        of a single `init_from`: only the weights under these names. Empty takes all that is
                       stored
+    balance:          a column of labels of which every value is drawn equally often: `class`
     curriculum:       easy samples first: `{by: length, start: 0.2, until: 0.5}`, or just `length`
     init_rename:      how names of stored weights begin → how they do in the model: `{"module.": ""}`
     init_partial:     take the weights that fit by name and shape, and say which do not; otherwise all must
@@ -162,6 +163,7 @@ class TrainConfig(BaseConfig):
     freeze: tuple[str, ...] = ()
     init_from: Source = None
     init_only: tuple[str, ...] = ()
+    balance: str | None = None
     curriculum: CurriculumConfig | None = None
     average: str | dict[str, Any] | None = None
     post_hoc: PostHocConfig | None = None
@@ -184,6 +186,8 @@ class TrainConfig(BaseConfig):
                 f"batch {self.batch} must be a multiple of devices × accumulate, "
                 f"here {self.devices * self.accumulate}"
             )
+        if self.balance is not None and self.curriculum is not None:
+            raise ValueError("'balance' and 'curriculum' each say which samples are drawn; leave one out")
         build_schedule(self.schedule)
         build_average(self.average, self.ema)
         for rate in self.lr.values() if isinstance(self.lr, dict) else (self.lr,):
@@ -270,6 +274,7 @@ _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch", "adapters",
     "init_rename", "init_partial", "curriculum", "average", "post_hoc", "prefer",
+    "balance",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

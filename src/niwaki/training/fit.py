@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from niwaki.core.contract import Trainable
-from niwaki.data import Feeder, Split
+from niwaki.data import Split
 from niwaki.nn.low_rank import strip
 from niwaki.training.activations import release_blocks
 from niwaki.training.batch_norms import few_for_batch_norms
 from niwaki.training.chance import left_to_chance
 from niwaki.training.checkpoint import Checkpoint, latest, list_checkpoints
 from niwaki.training.config import TrainConfig
-from niwaki.training.curriculum import CurriculumFeeder, samples_in
 from niwaki.training.entering import Setup
 from niwaki.training.failures import lasting
+from niwaki.training.feeding import build_feeder
 from niwaki.training.hardware import make_fabric, set_layout, settings
 from niwaki.training.interrupts import catch_signals
 from niwaki.training.loop import Loop
@@ -135,18 +135,13 @@ def fit(
     required = {n: p.requires_grad for n, p in model.named_parameters()}
     model.to(fabric.device)
     near = split if batches else _near(split, fabric.device)
-    samples = samples_in(model, [(s.name, s.steps, config.of_stage(s).batch) for s in config.all_stages])
 
     def feed(settings: TrainConfig, offset: int) -> Batches:
-        rank, world = fabric.global_rank, fabric.world_size
-        size = settings.batch // world
         if batches is not None:
             return batches
-        if config.curriculum is None:
-            return Feeder(near, size, seed=seed, rank=rank, world=world, offset=offset)
-        return CurriculumFeeder(
-            near, size, config.curriculum, samples, seed=seed, rank=rank, world=world, offset=offset
-        )
+        world = fabric.world_size
+        place = {"seed": seed, "rank": fabric.global_rank, "world": world, "offset": offset}
+        return build_feeder(model, near, config, settings.batch // world, **place)
 
     checkpoint: Checkpoint | None = None
     notes: list[str] = []
