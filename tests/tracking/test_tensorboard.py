@@ -44,7 +44,9 @@ def test_a_training_is_there_with_its_curves_its_samples_and_its_record(tmp_path
         assert tuple(one.step for one in events.Scalars(name)) == steps
         assert [one.value for one in events.Scalars(name)] == pytest.approx(list(values))
     assert [one.step for one in events.Images("samples")] == [30, 60]
-    assert events.Scalars("train/steps")[0].value == 60
+    record = events.Tensors("train/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "| steps | 60 |" in record
+    assert not any(name.startswith("train/") for name in events.Tags()["scalars"])
     assert "digits-vae" in events.Tensors("recipe/text_summary")[0].tensor_proto.string_val[0].decode()
 
 

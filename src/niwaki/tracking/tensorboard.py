@@ -44,14 +44,13 @@ class TensorBoard(Tracker):
         self.writer.add_text(name, text, step)
 
     def summary(self, values: Mapping[str, float | str]) -> None:
-        words = {name: value for name, value in values.items() if isinstance(value, str)}
-        for name, value in values.items():
-            if not isinstance(value, str):
-                self.writer.add_scalar(name, value, 0)
-        if words:
-            stage = next(iter(words)).partition("/")[0]
-            rows = "\n".join(f"| {name} | {value} |" for name, value in words.items())
-            self.writer.add_text(f"{stage}/words", f"| | |\n|---|---|\n{rows}")
+        # One table of a stage: hundreds of charts of a single point would bury the curves.
+        if not values:
+            return
+        stage = next(iter(values)).partition("/")[0]
+        shown = {n.partition("/")[2]: v if isinstance(v, str) else f"{v:.6g}" for n, v in values.items()}
+        rows = "\n".join(f"| {name} | {value} |" for name, value in shown.items())
+        self.writer.add_text(stage, f"| | |\n|---|---|\n{rows}")
 
     def close(self) -> None:
         self.writer.close()
