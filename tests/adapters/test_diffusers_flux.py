@@ -95,6 +95,7 @@ def test_images_of_any_size(tmp_path: Path) -> None:
     np.testing.assert_allclose(made, wanted, atol=CLOSE)
 
 
+@pytest.mark.slow
 def test_sizes_and_prompts_are_as_the_pipeline_has_them(tmp_path: Path) -> None:
     model = adapt_pipeline(pipelines.flux(tmp_path), steps=2)
     assert model.sampler().legs[0].shape == (4, 128, 128)  # type: ignore[attr-defined]

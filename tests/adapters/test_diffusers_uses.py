@@ -115,7 +115,10 @@ def test_the_means_of_small_pictures_stay(kind: str, tmp_path: Path) -> None:
     assert np.abs(made.x).max() <= 1.0 + 1e-5  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("kind", "steps"), [("classes", 60), ("prompts", 500), ("squares", 60)])
+@pytest.mark.parametrize(
+    ("kind", "steps"),
+    [("classes", 60), pytest.param("prompts", 500, marks=pytest.mark.slow), ("squares", 60)],
+)
 @torch.no_grad()
 def test_inverted_it_comes_back_as_what_it_was(kind: str, steps: int, picture: Path, tmp_path: Path) -> None:
     """Asked for what it was, many small steps there and back lead to what the autoencoder leaves of it. (An

@@ -44,6 +44,7 @@ def test_adapters_are_merged_on_the_way_out_and_found_alone(niwaki, runs) -> Non
     assert np.allclose(np.load("adapted.npy"), np.asarray(expected), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_bundle_has_no_operator_more(niwaki, runs) -> None:
     import onnx
 

@@ -54,7 +54,7 @@ def test_a_killed_training_leaves_readable_files_and_goes_on_in_them(tmp_path):
     run = tmp_path / "run"
     call = [f"{key}={json.dumps(value)}" for key, value in SMALL.items()]
     command = [sys.executable, "-m", "niwaki", "train", "digits-vae", "--out", str(run), *call]
-    command += ["train.steps=4000", "train.checkpoint_every=100"]
+    command += ["train.steps=600", "train.checkpoint_every=100"]
     child = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while child.poll() is None and len(logged_or_none(run)) < 15:
         time.sleep(0.05)
@@ -62,7 +62,7 @@ def test_a_killed_training_leaves_readable_files_and_goes_on_in_them(tmp_path):
     child.wait()
     read(run)
     niwaki.train(
-        "digits-vae", SMALL | {"train.steps": 4000, "train.checkpoint_every": 100}, out=run, resume=True
+        "digits-vae", SMALL | {"train.steps": 600, "train.checkpoint_every": 100}, out=run, resume=True
     )
     found = [one.step for one in read(run).Scalars("elbo/reconstruction")]
     assert found == [step for step, _ in logged(run, "elbo/reconstruction")]
