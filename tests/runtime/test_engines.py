@@ -232,7 +232,7 @@ def test_products_of_bytes_are_added_without_overflow(
 )
 def test_which_processors_clip(flags: str, clips: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(byte_products.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(byte_products, "_linux_flags", lambda: set(flags.split()))
+    monkeypatch.setattr(byte_products, "processor_flags", lambda: set(flags.split()))
     assert byte_products.clips_byte_products.__wrapped__() is clips
     monkeypatch.setattr(byte_products.platform, "machine", lambda: "aarch64")
     assert byte_products.clips_byte_products.__wrapped__() is False

@@ -16,6 +16,7 @@ from niwaki.deployment.baselines import Inputs, compiled_bf16, eager_float32, ma
 from niwaki.deployment.memory import bundle_memory, model_memory
 from niwaki.deployment.package import bundle_bytes
 from niwaki.deployment.timing import Latency, interleave
+from niwaki_runtime.processor import processor_flags
 from niwaki_runtime.programs import SAMPLING
 
 __all__ = [
@@ -71,15 +72,15 @@ class Measurement:
 
 def machine() -> dict[str, Any]:
     """The CPU in words: what a figure must be quoted with."""
-    name, flags = platform.processor() or platform.machine(), ""
+    name = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next((x.split(":", 1)[1].strip() for x in lines if x.startswith("model name")), name)
-        flags = next((x for x in lines if x.startswith(("flags", "Features"))), "")
     except OSError:
         pass
+    flags = processor_flags() or ()
     hardware = [
-        f for f in ("avx2", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "bf16") if f in flags.split()
+        f for f in ("avx2", "avx512_vnni", "avx512_bf16", "amx_tile", "asimddp", "bf16") if f in flags
     ]
     return {"cpu": name, "cores": os.cpu_count(), "instructions": hardware, "system": platform.system()}
 

@@ -20,6 +20,7 @@ from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.run_directory import versions
 from niwaki.workflow.stages.train import fresh_model
 from niwaki_runtime.engines import available
+from niwaki_runtime.processor import processor_flags
 
 __all__ = ["doctor"]
 
@@ -116,11 +117,9 @@ def _hardware() -> dict[str, Any]:
 
 def _cpu_capabilities() -> set[str]:
     """Flags of the processor in the kernel's words; where there are none to read, what torch knows."""
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.partition(":")[0].strip() in ("flags", "Features"):
-                return set(line.partition(":")[2].split())
+    flags = processor_flags()
+    if flags is not None:
+        return flags
     known = {"DEFAULT": set(), "AVX2": {"avx2"}, "AVX512": {"avx2", "avx512f"}}
     return set(known.get(torch.backends.cpu.get_cpu_capability(), set()))
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import platform
 from functools import cache
-from pathlib import Path
+
+from niwaki_runtime.processor import processor_flags
 
 __all__ = ["clips_byte_products"]
 
@@ -22,16 +23,8 @@ def clips_byte_products() -> bool:
     """True for x86 without VNNI, and where that cannot be told: exact results go before fast ones."""
     if platform.machine().lower() not in ("x86_64", "amd64", "i686", "x86"):
         return False
-    flags = _linux_flags()
+    flags = processor_flags()
     return not (_numpy_knows_vnni() if flags is None else flags & _WIDE)
-
-
-def _linux_flags() -> set[str] | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return None
-    return next((set(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), None)
 
 
 def _numpy_knows_vnni() -> bool:
