@@ -44,7 +44,8 @@ class Following:
     ) -> None:
         self.run, self.name, self.settings, self.configs, self.note = run, name, settings, configs, note
         self._open: dict[str, Tracker] = {}
-        self._state: dict[str, Any] = {}
+        self._failed: set[str] = set()
+        self._state: dict[str, Any] | None = None  # what `_file` holds, once it was read
         self._looked = -math.inf
 
     def check(self) -> None:
@@ -55,7 +56,7 @@ class Following:
     def forget(self) -> None:
         """The training begins anew: what was tracked of the one before is another run's."""
         self.close()
-        self._state.pop("known", None)
+        self._state = None
         with contextlib.suppress(FileNotFoundError):
             self._file.unlink()
         for config in self.configs:
@@ -88,14 +89,17 @@ class Following:
 
     def record(self, stage: str, file: Path) -> None:
         """Hand on the numbers and words of what a stage has found."""
-        values = leaves(read_json(file), stage)
-        self._each(lambda t: t.summary(values))
+        if self.configs:
+            values = leaves(read_json(file), stage)
+            self._each(lambda t: t.summary(values))
 
     def picture(self, name: str, png: bytes) -> None:
-        self._each(lambda t: t.picture(name, self._step, png))
+        step = self._step
+        self._each(lambda t: t.picture(name, step, png))
 
     def text(self, name: str, text: str) -> None:
-        self._each(lambda t: t.text(name, self._step, text))
+        step = self._step
+        self._each(lambda t: t.text(name, step, text))
 
     def close(self) -> None:
         for name in list(self._open):
@@ -126,10 +130,6 @@ class Following:
             self._open.pop(name, None)
             self.note(f"tracking by {name} has stopped ({type(error).__name__}: {first_line(error)})")
 
-    @property
-    def _failed(self) -> set[str]:
-        return self._state.setdefault("failed", set())  # type: ignore[no-any-return]
-
     # ── what was handed on before
 
     @property
@@ -138,9 +138,10 @@ class Following:
 
     @property
     def _known(self) -> dict[str, Any]:
-        if "known" not in self._state:
-            self._state["known"] = read_json(self._file) if self._file.exists() else {}
-        return self._state["known"]  # type: ignore[no-any-return]
+        if self._state is None:
+            found: dict[str, Any] = read_json(self._file) if self._file.exists() else {}
+            self._state = found
+        return self._state
 
     @property
     def _identity(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
+from html import escape
 from typing import Any
 
 from PIL import Image
@@ -43,16 +44,10 @@ class WeightsAndBiases(Tracker):
         self.run.log({name: self.wandb.Image(Image.open(io.BytesIO(png)))}, step=step)
 
     def text(self, name: str, step: int, text: str) -> None:
-        self.run.log({name: self.wandb.Html(f"<pre>{_escaped(text)}</pre>")}, step=step)
+        self.run.log({name: self.wandb.Html(f"<pre>{escape(text)}</pre>")}, step=step)
 
     def summary(self, values: Mapping[str, float | str]) -> None:
         self.run.summary.update(dict(values))
 
     def close(self) -> None:
         self.run.finish()
-
-
-def _escaped(text: str) -> str:
-    from html import escape
-
-    return escape(text)
