@@ -1,0 +1,1 @@
+"""Finding the plan that a budget allows."""
