@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -15,10 +16,12 @@ from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, c
 from niwaki.compression.pruning.importance.channels import importance_of
 from niwaki.compression.pruning.importance.evidence import Evidence
 from niwaki.compression.pruning.plainly import make_plain
+from niwaki.compression.pruning.refit import SAMPLES, refit
 from niwaki.compression.pruning.schedules import SCHEDULES
 from niwaki.compression.pruning.shares import Removed, Shares, makers
 from niwaki.compression.pruning.slots import check_ratios
 from niwaki.compression.pruning.trial import Trial
+from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.core.errors import NothingToDo
 from niwaki.surgery.edits import apply_edits
@@ -43,11 +46,13 @@ class Pruned:
     model:    the pruned model; its `surgery` says how
     widths:   coupling → channels before and after
     skipped:  coupling → why it kept its width
+    refitted: what was solved again after the cuts, one sentence a round
     """
 
     model: GenerativeModel
     widths: dict[str, tuple[int, int]]
     skipped: dict[str, str]
+    refitted: tuple[str, ...] = ()
 
 
 def pruned(
@@ -58,14 +63,16 @@ def pruned(
     evidence: Evidence | None = None,
     recover: Recover | None = None,
     learn: Learn | None = None,
+    condition: Any = None,
 ) -> Pruned:
     """Cut `config.ratio` of the channels of a copy of `model`, in `config.rounds` rounds.
 
     evidence: what criteria that look at data are given; by default the model's own samples
     recover:  called after each round but the last (training on)
     learn:    says which channels stay, instead of a criterion; in one round
-    Raises CallError for `ratios` of layers that are not there, NiwakiError where nothing could be cut, or
-    where a cut would leave a broken model.
+    condition: what samples are asked for whose inputs layers are refitted on; None is the classes in turn
+    Raises CallError for `ratios` of layers that are not there, NiwakiError where nothing could be cut, where
+    a cut would leave a broken model, or where no layer can be refitted that should be.
     """
     model = copy.deepcopy(model).eval()
     make_plain(model)
@@ -81,7 +88,8 @@ def pruned(
     if learn is not None:
         model, learned, left = learn(model, free)
     chosen = {c.key: c for c in free if learn is None or c.key in learned}
-    plan = Shares(config, before, left)
+    plan, told = Shares(config, before, left), []
+    inputs = calibration_inputs(model, SAMPLES, condition=condition) if config.refit else {}
     for k in range(1, config.rounds + 1):
         found = list(chosen.values()) if k == 1 else again(model, chosen)
         if learn is None:
@@ -93,8 +101,11 @@ def pruned(
             continue
         removed = _possible(Trial(model, seed + k), removed, skipped)
         cuts = cuts_of(model, removed)
+        whole = copy.deepcopy(model) if config.refit else None
         apply_edits(model, cuts)
         model.surgery = (*model.surgery, *cuts)
+        if whole is not None:
+            told.append(refit(model, whole, cuts, inputs).told())
         check(model, expected)
         if recover is not None and k < config.rounds:
             model = recover(model, k)
@@ -103,7 +114,7 @@ def pruned(
     widths = {key: (units, after.get(key, 1)) for key, units in before.items()}
     if not any(now < was for was, now in widths.values()):
         raise NothingToDo(_nothing(config, widths, skipped))
-    return Pruned(model, widths, skipped)
+    return Pruned(model, widths, skipped, tuple(told))
 
 
 def _possible(trial: Trial, removed: list[Removed], skipped: dict[str, str]) -> list[Removed]:

@@ -18,7 +18,7 @@ _FIXED = {"kind", "what", "exclude"}
 
 _TAKES = {
     ("channels", "score"): {"ratio", "ratios", "rounds", "recover", "schedule", "round_to", "min_width"}
-    | {"importance", "ranking", "heads"},
+    | {"importance", "ranking", "heads", "refit"},
     ("channels", "l0"): {"ratio", "method", "train", "weight", "tolerance", "round_to", "min_width"},
     ("channels", "group_lasso"): {"ratio", "method", "train", "weight", "tolerance", "round_to", "min_width"},
     ("weights", "score"): {"ratio", "ratios", "rounds", "recover", "schedule", "importance", "ranking"}
@@ -42,6 +42,7 @@ _WHY = {
     "weight": "nothing is learned before the cut",
     "tolerance": "nothing is learned before the cut",
     "schedule": "there are no rounds in it",
+    "refit": "only channels ranked by scores are cut without training",
 }
 _RANKINGS = {"channels": ("layer", "global", "adaptive"), "weights": ("layer", "global", "lamp", "erk")}
 
@@ -82,6 +83,8 @@ class PruneConfig(Step):
     heads:      `auto` cuts channels out of attention heads where that is exact and whole heads elsewhere,
                 `only` cuts whole heads and no other channels, `never` no whole heads
     exclude:    names (or beginnings of names) of modules that stay as they are
+    refit:      after each cut, weights and biases of the layers that used the channels are solved by least
+                squares: what they made of all channels, of those that stay
     """
 
     kind: Literal["prune"] = "prune"
@@ -103,6 +106,7 @@ class PruneConfig(Step):
     tolerance: float = Field(default=0.05, gt=0, lt=1)
     heads: Literal["auto", "only", "never"] = "auto"
     exclude: tuple[str, ...] = ()
+    refit: bool = Field(default=False, exclude_if=lambda value: not value)
 
     @model_validator(mode="before")
     @classmethod

@@ -63,8 +63,15 @@ def _channels(
         )
         notes = (f"{config.method} closed {reached:.1%} of the channels",)
         return Outcome(done.model, widths=done.widths, skipped=done.skipped, notes=notes)
-    done = pruned(model, config, seed=context.seed, evidence=_evidence(context), recover=recover)
-    return Outcome(done.model, widths=done.widths, skipped=done.skipped)
+    done = pruned(
+        model,
+        config,
+        seed=context.seed,
+        evidence=_evidence(context),
+        recover=recover,
+        condition=context.condition,
+    )
+    return Outcome(done.model, widths=done.widths, skipped=done.skipped, notes=done.refitted)
 
 
 def _weights(

@@ -22,7 +22,7 @@ from niwaki.core.contract import GenerativeModel
 from niwaki.surgery.quantized import QuantizedLayer, Quantizer, quantized_layers
 from niwaki.surgery.sparse import masks
 
-__all__ = ["Adapted", "adapt_layers", "moments", "round_columns"]
+__all__ = ["Adapted", "adapt_layers", "as_batches", "damped", "moments", "round_columns"]
 
 _SAMPLES = 512
 _VALUES = 1 << 27  # of the float model's inputs of layers, kept at a time: half a gigabyte
@@ -50,8 +50,8 @@ def adapt_layers(model: GenerativeModel, whole: GenerativeModel, items: Items) -
     items: calibration inputs of each graph, of which up to 512 are used
     """
     layers = {n: m for n, m in quantized_layers(model).items() if _fits(m)}
-    one = sum(x.numel() for x in _given(whole, _batches(whole, items, 1), layers).values())
-    graphs = _batches(model, items, max(1, min(_SAMPLES, _VALUES // max(one, 1))))
+    one = sum(x.numel() for x in _given(whole, as_batches(whole, items, 1), layers).values())
+    graphs = as_batches(model, items, max(1, min(_SAMPLES, _VALUES // max(one, 1))))
     given = _given(whole, graphs, layers)
     kept = {name.rpartition(".")[0]: mask for name, mask in masks(model).items()}
     found: dict[str, Adapted] = {}
@@ -75,7 +75,7 @@ def adapt_layers(model: GenerativeModel, whole: GenerativeModel, items: Items) -
     return found
 
 
-def _batches(model: GenerativeModel, items: Items, samples: int) -> dict[str, tuple[Tensor, ...]]:
+def as_batches(model: GenerativeModel, items: Items, samples: int) -> dict[str, tuple[Tensor, ...]]:
     """The first inputs of each graph as one batch; graphs whose inputs do not make one are left out."""
     found = {}
     for name, graph in model.shipped_graphs().items():
@@ -131,7 +131,7 @@ def _adapt(layer: QuantizedLayer, x: Tensor, rounded: Tensor, kept: Tensor | Non
     wanted, scale, zero = rows(weight), spread(quantizer.scale), spread(quantizer.zero)
     held = None if kept is None else rows(kept) != 0
     # The rounded inputs x̂ differ from x: W' = W + W E[(x − x̂)x̂ᵀ] H⁻¹ makes of them what W makes of x.
-    best = wanted + torch.linalg.solve(_damped(hessian, damp), cross @ wanted.mT).mT
+    best = wanted + torch.linalg.solve(damped(hessian, damp), cross @ wanted.mT).mT
     grid = (scale, zero, quantizer.low, quantizer.high)
     nearest, made = _levels(wanted, *grid), round_columns(best, hessian, *grid, held, damp)
     target = (hessian + cross) @ wanted.mT
@@ -165,7 +165,7 @@ def _levels(w: Tensor, scale: Tensor, zero: Tensor, low: int, high: int) -> Tens
     return ((torch.round(w / scale) + zero).clamp(low, high) - zero) * scale
 
 
-def _damped(hessian: Tensor, damp: float) -> Tensor:
+def damped(hessian: Tensor, damp: float) -> Tensor:
     """With a share of the mean diagonal added, and 1 where an input is always zero."""
     diagonal = hessian.diagonal(dim1=-2, dim2=-1)
     more = damp * diagonal.mean(-1, keepdim=True) + (diagonal <= 0)
@@ -192,10 +192,10 @@ def round_columns(
     along = order[:, None, :].expand_as(weights)
     w, scale, zero = (t.expand_as(weights).gather(-1, along).clone() for t in (weights, scale, zero))
     free = None if held is None else held.gather(-1, along)
-    damped = _damped(hessian, damp)
-    damped = damped.gather(-2, order[..., None].expand_as(damped))
-    damped = damped.gather(-1, order[:, None].expand_as(damped))
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
+    full = damped(hessian, damp)
+    full = full.gather(-2, order[..., None].expand_as(full))
+    full = full.gather(-1, order[:, None].expand_as(full))
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(full))
     upper = torch.linalg.cholesky(inverse, upper=True)
     made, n = torch.empty_like(w), w.shape[-1]
     for start in range(0, n, _BLOCK):
