@@ -26,7 +26,7 @@ from rich.table import Table
 
 import niwaki_runtime
 from niwaki.compression import CompressConfig, compress
-from niwaki.compression.record import parameters
+from niwaki.compression.arithmetic import parameters
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json
 from niwaki.data import Dataset

@@ -22,7 +22,7 @@ from compression_rows.artefact import Artefact
 from compression_rows.engine_peers import nncf_files
 from compression_rows.plans import pruning_of
 from compression_rows.subject import Subject
-from niwaki.compression.record import parameters
+from niwaki.compression.arithmetic import parameters
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.deployment import export_graphs, package
 from niwaki.training import TrainConfig, fit

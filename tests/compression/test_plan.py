@@ -19,7 +19,8 @@ import niwaki_runtime
 from niwaki.adapters import adapt
 from niwaki.compression import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig, compress, prune
 from niwaki.compression import steps as steps_module
-from niwaki.compression.record import Record, macs, parameters
+from niwaki.compression.arithmetic import macs, parameters
+from niwaki.compression.record import Record
 from niwaki.compression.steps import Outcome, Step, StepContext, step_of
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_json, read_tensors, write_tensors

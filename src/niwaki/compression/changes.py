@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import niwaki_runtime
+from niwaki.compression.arithmetic import parameters
 from niwaki.compression.config import PruneConfig, StepConfig
 from niwaki.compression.pruning.sparsity_table import sparsity
-from niwaki.compression.record import parameters
 from niwaki.compression.steps import Outcome
 from niwaki.core.contract import GenerativeModel
 from niwaki.core.errors import NothingToDo

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 
 import niwaki_runtime
+from niwaki.compression.arithmetic import macs, parameters
 from niwaki.compression.changes import quantized_of, refuse_nothing, sparsity_of
 from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order
 from niwaki.compression.forewarned import forewarned_once
 from niwaki.compression.forward import check, shapes
-from niwaki.compression.record import Record, macs, parameters
+from niwaki.compression.record import Record
 from niwaki.compression.reload import load_step, save_step
 from niwaki.compression.seeds import CHECK
 from niwaki.compression.steps import Outcome, StepContext, step_of
@@ -42,7 +43,7 @@ class Compressed:
     """What a plan made.
 
     model:   the pruned and trained-on torch model, read back from disk (float: integers live in the bundle)
-    bundle:  the deployable result, quantized where the plan says so
+    bundle:  the deployable result, quantized where the plan says so; not written where none was asked for
     records: one per step
     warnings: what of the plan the engine computes more slowly than a step suggests
     """
@@ -75,6 +76,7 @@ class _Run:
     condition: Any
     shapes: list[tuple[int, ...]]
     extractor: Extractor | None
+    bundle: bool
     records: list[Record] = field(default_factory=list)
 
 
@@ -91,6 +93,7 @@ def compress(
     engine: str = "openvino",
     warn: Callable[[tuple[OffPath, ...]], None] | None = None,
     extractor: Extractor | None = None,
+    bundle: bool = True,
 ) -> Compressed:
     """Carry out the plan `config` on `model`, which stays as it is.
 
@@ -106,6 +109,7 @@ def compress(
                path; not where there are none
     extractor: as which samples are compared by steps that match them (`sampling` with a matched temperature);
                None compares their values
+    bundle:    off, nothing is exported: the model alone is asked for, and the plan does not end with `pack`
     A step that finds nothing to do leaves the model as it is, says why in its notes, and the plan goes on.
     Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step would
     leave a broken model.
@@ -116,7 +120,7 @@ def compress(
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
     reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
-    run = _Run(original, original, config, workdir, reference, condition, shapes(original), extractor)
+    run = _Run(original, original, config, workdir, reference, condition, shapes(original), extractor, bundle)
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
@@ -136,11 +140,11 @@ def compress(
         if on_step:
             on_step(k + 1, step.kind)
         current = _carried_out(run, step, current, directory, key, k, seed, dataset, progress or _quietly)
-    last = _directory(run, len(config.steps) - 1)
-    bundle = workdir / "model.niwaki"
-    write_bytes(bundle, (last / "model.niwaki").read_bytes())
+    made = workdir / "model.niwaki"
+    if bundle:
+        write_bytes(made, (_directory(run, len(config.steps) - 1) / "model.niwaki").read_bytes())
     save_model(current, workdir)
-    result = Compressed(current, bundle, run.records, warnings)
+    result = Compressed(current, made, run.records, warnings)
     write_json(workdir / "compression.json", result)
     return result
 
@@ -155,6 +159,8 @@ def _directory(run: _Run, k: int) -> Path:
 def _wants_bundle(run: _Run, k: int) -> bool:
     """Whether the result of step k is packaged: to be measured, returned, or packed by the next step."""
     steps = run.config.steps
+    if not run.bundle:
+        return False
     return run.config.measure or k + 1 == len(steps) or steps[k + 1].kind == "pack"
 
 
@@ -193,8 +199,9 @@ def _carried_out(
     previous = _directory(run, k - 1) / "model.niwaki" if k else None
     recovery, condition = _recovery(run.config, k), run.condition
     context = StepContext(
-        run.teacher, dataset, seed + k, directory, condition, on_progress, recovery, previous, run.extractor
-    )
+        run.teacher, dataset, seed + k, directory, condition, on_progress, recovery, previous, run.extractor,
+        run.bundle,
+    )  # fmt: skip
     try:
         outcome = step_of(step.kind).carry_out(model, step, context)
         check(outcome.model, run.shapes)

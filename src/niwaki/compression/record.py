@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd
-
-from niwaki.core.contract import GenerativeModel
-from niwaki.surgery.quantized import Quantizer
-
-__all__ = ["Record", "macs", "parameters", "sampling_graphs"]
+__all__ = ["Record"]
 
 
 @dataclass(frozen=True)
@@ -65,61 +57,3 @@ class Record:
         values["sparsity"] = tuple(values.get("sparsity", ()))
         values["widths"] = {k: tuple(v) for k, v in values["widths"].items()}
         return cls(**values)
-
-
-def sampling_graphs(model: GenerativeModel) -> dict[str, Any]:
-    """The graphs that the sampler calls: what is exported, and so what counts."""
-    used = model.sampler().graphs_used()
-    return {name: graph for name, graph in model.shipped_graphs().items() if name in used}
-
-
-def parameters(model: GenerativeModel) -> int:
-    """Parameters that one forward of every sampling graph uses, each counted once."""
-    used: dict[int, int] = {}
-    _watch(
-        model,
-        lambda module, seen, out: used.update(
-            (id(p), p.numel())
-            for p in module.parameters(recurse=False)
-            if not isinstance(module, Quantizer)  # scales belong to how weights are stored
-        ),
-    )
-    return sum(used.values())
-
-
-def macs(model: GenerativeModel) -> int:
-    """Multiply-accumulates of convolutions and linear layers for one sample, over all network evaluations."""
-    total = 0
-
-    def count(module: nn.Module, seen: Tensor, out: Tensor) -> None:
-        nonlocal total
-        if isinstance(module, _ConvNd):
-            # Every output position meets every kernel position; transposed, every input position does.
-            positions = seen[:, 0].numel() if module.transposed else out[:, 0].numel()
-            pairs = module.in_channels * module.out_channels // module.groups
-            total += positions * pairs * math.prod(module.kernel_size)
-        elif isinstance(module, nn.Linear):
-            total += out.numel() * module.in_features
-
-    _watch(model, count)
-    evaluations = model.sampler().evaluations() if len(sampling_graphs(model)) == 1 else 1
-    return total * evaluations
-
-
-@torch.no_grad()
-def _watch(model: GenerativeModel, see: Any) -> None:
-    """`see(module, first input, output)` for every module that runs in one pass of the sampling graphs."""
-
-    def hook(module: nn.Module, inputs: Any, out: Any) -> None:
-        see(module, inputs[0] if inputs else None, out)
-
-    handles = [m.register_forward_hook(hook) for m in model.modules()]
-    was_training = model.training
-    model.eval()
-    try:
-        for graph in sampling_graphs(model).values():
-            graph(*graph.example(1))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 import niwaki_runtime
 from niwaki.compression import CompressConfig, PruneConfig, compress
+from niwaki.compression.arithmetic import parameters
 from niwaki.compression.pruning.blocks import candidates, damage, drop_blocks
 from niwaki.compression.pruning.channels import pruned
-from niwaki.compression.record import parameters
 from niwaki.core.contract import NiwakiError
 from niwaki.models import load_model, save_model
 from niwaki.surgery.drop import Drop, Passed

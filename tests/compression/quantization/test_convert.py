@@ -26,12 +26,12 @@ from niwaki.compression import (
     check_order,
     compress,
 )
+from niwaki.compression.arithmetic import macs, parameters
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.correct import correct_biases
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import calls, observe
-from niwaki.compression.record import macs, parameters
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.deployment import count_quantized, export_graphs
 from niwaki.deployment.bake import bake

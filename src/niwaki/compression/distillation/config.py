@@ -90,10 +90,10 @@ class FinetuneConfig(Step):
     def _flat(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As recipes are written: `train` holds only what is neither short nor as always."""
         values = dump(self)
-        train, usual = values.pop("train"), TrainConfig.model_validate({}).model_dump()
+        train, usual = values.pop("train", {}), TrainConfig.model_validate({}).model_dump()
         own = self.train.model_dump()
         more = {k: v for k, v in train.items() if k not in FLAT and own[k] != usual[k]}
-        return {**values, **{k: train[k] for k in FLAT}, **({"train": more} if more else {})}
+        return {**values, **{k: train[k] for k in FLAT if k in train}, **({"train": more} if more else {})}
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's; settings of `train` may be given in short."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from niwaki.compression.record import parameters
+from niwaki.compression.arithmetic import parameters
 from niwaki.core.contract import CallError, GenerativeModel, nearest
 from niwaki.models.io import build_record, model_record
 from niwaki_runtime.samplers import Sampler

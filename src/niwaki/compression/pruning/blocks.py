@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from niwaki.compression.arithmetic import parameters, sampling_graphs
 from niwaki.compression.forward import check, losses, shapes
 from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.slots import slots_of
-from niwaki.compression.record import parameters, sampling_graphs
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.core.contract import GenerativeModel, NiwakiError, first_line
 from niwaki.core.errors import NothingToDo

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from niwaki.compression.record import sampling_graphs
+from niwaki.compression.arithmetic import sampling_graphs
 from niwaki.core.contract import CallError, GenerativeModel, nearest
 from niwaki.training.stages import under
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from niwaki.compression.record import macs, parameters
+from niwaki.compression.arithmetic import macs, parameters
 from niwaki.compression.sensitivity.config import SensitivityConfig
 from niwaki.compression.sensitivity.entry import Entry, Sensitivity
 from niwaki.compression.sensitivity.scale import Scale, cheapest, drawn

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrize
 
+from niwaki.compression.arithmetic import sampling_graphs
 from niwaki.compression.distillation.config import FinetuneConfig
 from niwaki.compression.distillation.distilled import Distilled
 from niwaki.compression.pruning.dependencies.dependency_graph import Coupling
 from niwaki.compression.pruning.learned.hard_concrete import HardConcrete, gate, open_probability
-from niwaki.compression.record import sampling_graphs
 from niwaki.core.contract import Batch, Context, GenerativeModel, Phase
 from niwaki.surgery.cuts import find, owner_of, scale, width
 
