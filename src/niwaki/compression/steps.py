@@ -34,6 +34,7 @@ class StepContext:
     recovery:    how to train between rounds of pruning
     previous:    bundle of the step before, for steps that work on bundles; None for the first step
     extractor:   samples → features, for steps that compare samples as a judge sees them; None without one
+    exports:     whether graphs are wanted, or the model alone
     """
 
     original: GenerativeModel
@@ -45,6 +46,7 @@ class StepContext:
     recovery: Any = None
     previous: Path | None = None
     extractor: Callable[[np.ndarray], np.ndarray] | None = None
+    exports: bool = True
 
     def training_split(self) -> Any:
         """Raises CallError where the plan was given no data."""

@@ -36,6 +36,8 @@ def _left_float(graphs: list[str]) -> tuple[str, ...]:
 def _in_torch(model: GenerativeModel, config: QuantizeConfig, context: StepContext) -> Outcome:
     made = quantize_model(model, config, condition=context.condition)
     trained = _trained(made.model, config, context) if config.train else made.model
+    if not context.exports:
+        return Outcome(trained, skipped=made.skipped, notes=made.notes)
     graphs = export_graphs(trained, context.directory / "graphs")
     asked_for_float = bool(config.layers or config.ignored)
     idle, floats = [], unquantized(graphs)
