@@ -38,6 +38,7 @@ _WHERE = {
     "load_recipe": "niwaki.recipe",
     "run": "niwaki.api.run",
     "sample": "niwaki.api.sample",
+    "search": "niwaki.api.search",
     "train": "niwaki.api.train",
     "tune": "niwaki.api.tune",
     "use": "niwaki.api.use",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from niwaki.api.export import export as export
     from niwaki.api.run import run as run
     from niwaki.api.sample import sample as sample
+    from niwaki.api.search import search as search
     from niwaki.api.train import train as train
     from niwaki.api.tune import tune as tune
     from niwaki.api.use import use as use

@@ -25,6 +25,7 @@ VERBS = (
     "evaluate",
     "compare",
     "compress",
+    "search",
     "export",
     "use",
     "tune",

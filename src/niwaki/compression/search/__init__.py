@@ -1,1 +1,1 @@
-"""Finding the plan that a budget allows."""
+"""Searching for a plan: what may be chosen, what it costs and loses, and which choices meet a budget."""

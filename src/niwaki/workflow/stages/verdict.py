@@ -8,6 +8,7 @@ from typing import Any
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import jsonable
 from niwaki.evaluation.judges import Verdicts, judges_for
+from niwaki.recipe import Recipe
 from niwaki.report.records import EvaluationRecord, ExportRecord, VerdictRecord
 from niwaki.workflow.bundle_metadata import write_bundle_metadata
 from niwaki.workflow.engine_choice import engine_of
@@ -19,7 +20,17 @@ from niwaki.workflow.stages.evaluate import making_samples
 from niwaki.workflow.stages.stage import Stage
 from niwaki_runtime import load as load_bundle
 
-__all__ = ["VerdictStage"]
+__all__ = ["VerdictStage", "provenance_of"]
+
+
+def provenance_of(context: RunContext, recipe: Recipe) -> dict[str, Any]:
+    """What a bundle says of where it comes from."""
+    return {
+        "recipe": recipe.model_dump(mode="json", exclude={"data": {"path"}}),
+        "data": context.fingerprint(),
+        "seed": recipe.seed,
+        "versions": context.run.info["versions"],
+    }
 
 
 class VerdictStage(Stage):
@@ -104,13 +115,7 @@ class VerdictStage(Stage):
         self, context: RunContext, export: ExportRecord | None, verdict: dict[str, Any]
     ) -> int:
         """Figures, verdicts and provenance into the run's bundle; returns its bytes on disk."""
-        run = context.run
-        provenance = {
-            "recipe": context.recipe.model_dump(mode="json", exclude={"data": {"path"}}),
-            "data": context.fingerprint(),
-            "seed": context.recipe.seed,
-            "versions": run.info["versions"],
-        }
+        run, provenance = context.run, provenance_of(context, context.recipe)
         measured = {} if export is None else export.measured.get("after", {})
         write_bundle_metadata(
             run.bundle,

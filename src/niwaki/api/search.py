@@ -1,0 +1,129 @@
+"""Search: from a trained model and a budget to the bundle that meets it, or the reason why none does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from niwaki.api.progress import with_progress
+from niwaki.compression.search.budget import Budget
+from niwaki.core.contract import CallError, GenerativeModel
+from niwaki.recipe import Overrides, Recipe, parse_overrides
+from niwaki.workflow.context import context_for
+from niwaki.workflow.estimates.span import seconds_in
+from niwaki.workflow.given_model import open_given
+from niwaki.workflow.own_tokenizer import cut_with_own
+from niwaki.workflow.reporter import Quiet, Reporter
+from niwaki.workflow.run_context import RunContext, open_run
+from niwaki.workflow.run_directory import is_run
+from niwaki.workflow.searching.record import SearchRecord
+from niwaki.workflow.searching.search import search as carry_out
+from niwaki.workflow.subjects.external import is_external, split
+from niwaki.workflow.subjects.subject import is_model, open_subject
+
+__all__ = ["search"]
+
+_USUAL = "20m"
+
+
+@with_progress
+def search(
+    what: str | Path | Recipe | Mapping[str, Any] | GenerativeModel,
+    overrides: Overrides = (),
+    *,
+    budget: str | Budget,
+    time: str | float = _USUAL,
+    data: Any = None,
+    out: str | Path | None = None,
+    weights: str | Path | None = None,
+    n: int | None = None,
+    seed: int | None = None,
+    features: Sequence[str] | None = None,
+    reporter: Reporter | None = None,
+) -> SearchRecord:
+    """Find a compression plan within a budget that loses nothing, and prove it on the exported bundle.
+
+    what:   a run with a trained model, or a model of no run: in memory (`niwaki.adapt`), a factory, a
+            pipeline's folder, a saved model
+    budget: `latency=0.3ms, size=100kB, memory=40MB, evaluations=4`; `latency=/20` is a twentieth of what the
+            model takes in torch, eager float32
+    time:   of all of it: `20m`, seconds
+    out:    where the result goes, as a run of its own; default: `search` in the run, or `searched`. A second
+            call goes on with what was measured and trained there, also for another budget
+    data, weights, n, seed, features: as in `niwaki.compress`, for models of no run
+    Everything is chosen by validation samples; the bundle that was chosen is judged on the test split once.
+    Raises CallError for a budget that cannot be read and where no data are named; NiwakiError where nothing
+    can be chosen or judged.
+    """
+    reporter = reporter or Quiet()
+    asked = budget if isinstance(budget, Budget) else Budget.parse(budget)
+    seconds = seconds_in(time)
+    loose = isinstance(what, GenerativeModel) or (
+        isinstance(what, str | Path) and not is_run(what) and (is_external(what) or is_model(what))
+    )
+    if loose:
+        run = _of_model(what, overrides, data, out, weights, n, seed, features, reporter)
+    else:
+        for name, value in {
+            "data": data,
+            "weights": weights,
+            "n": n,
+            "seed": seed,
+            "features": features,
+        }.items():
+            if value is not None:
+                raise CallError(f"{name}={value!r} is for a model of no run; a run's recipe says it")
+        run = _of_run(what, overrides, out, reporter)
+    return carry_out(run, asked, seconds)
+
+
+def _of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: Reporter) -> RunContext:
+    context = open_run(what, overrides, None, reporter)
+    recipe, model = context.recipe, context.model
+    place = Path(out) if out is not None else context.run.path / "search"
+    return open_given(
+        model,
+        context,
+        place,
+        plan=recipe.compress,
+        export=recipe.export.model_dump(mode="json", exclude_unset=True),
+        seed=recipe.seed,
+        overrides=[],
+        reporter=reporter,
+    )
+
+
+def _of_model(
+    what: Any,
+    overrides: Overrides,
+    data: Any,
+    out: str | Path | None,
+    weights: str | Path | None,
+    n: int | None,
+    seed: int | None,
+    features: Sequence[str] | None,
+    reporter: Reporter,
+) -> RunContext:
+    if data is None:
+        raise CallError("a model of no run is judged by data that are named: data=digits …")
+    options, rest = (
+        ({}, parse_overrides(overrides)) if isinstance(what, GenerativeModel) else split(overrides)
+    )
+    judged = [change for change in rest if change.section in ("data", "evaluate")]
+    context = context_for(data, judged, reporter=reporter)
+    spec = context.dataset.spec if not isinstance(what, GenerativeModel) and is_external(what) else None
+    subject = open_subject(what, device="cpu", weights=weights, options=options, spec=spec)
+    assert isinstance(subject.runner, GenerativeModel)
+    cut_with_own(context, subject.runner)
+    chosen: dict[str, Any] = {"seed": seed or 0, **({} if n is None else {"n": n})}
+    left: Any = [change for change in rest if change.section != "data"]
+    return open_given(
+        subject.runner,
+        context,
+        out or "searched",
+        evaluate=chosen | ({} if features is None else {"features": tuple(features)}),
+        seed=seed or 0,
+        overrides=left,
+        reporter=reporter,
+    )

@@ -1,0 +1,130 @@
+"""What a search chooses, and the plan that carries it out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from niwaki.compression.config import (
+    FinetuneConfig,
+    PackConfig,
+    PruneConfig,
+    QuantizeConfig,
+    SamplingConfig,
+    StepConfig,
+)
+
+__all__ = ["FLOAT", "Choices", "Template", "steps_of"]
+
+FLOAT = 32
+"""Bits of weights that stay as they are."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """One candidate.
+
+    ratios:      by coupling (named by the first layer that makes its channels), the share of channels cut; 0
+                 where none
+    bits:        by layer, of its weights; `FLOAT` leaves them
+    inputs:      whether products are of integers; else weights alone are rounded
+    evaluations: of the network for one sample; 0 keeps them
+    solver:      with which; None keeps it
+    packed:      whether weights are entropy-coded
+    origin:      how it was found, in words
+    """
+
+    ratios: Mapping[str, float] = field(default_factory=dict)
+    bits: Mapping[str, int] = field(default_factory=dict)
+    inputs: bool = True
+    evaluations: int = 0
+    solver: str | None = None
+    packed: bool = True
+    origin: str = ""
+
+    @property
+    def cuts(self) -> bool:
+        return any(ratio > 0 for ratio in self.ratios.values())
+
+    @property
+    def rounds(self) -> bool:
+        return any(bits < FLOAT for bits in self.bits.values())
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for equal plans."""
+        return (
+            tuple(sorted((k, round(v, 4)) for k, v in self.ratios.items() if v > 0)),
+            tuple(sorted((k, v) for k, v in self.bits.items() if v < FLOAT)),
+            self.inputs, self.evaluations, self.solver, self.packed,
+        )  # fmt: skip
+
+    def without(self, **changes: Any) -> Choices:
+        return replace(self, **changes)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**vars(self), "ratios": dict(self.ratios), "bits": dict(self.bits)}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Choices:
+        bits = {str(k): int(v) for k, v in record["bits"].items()}
+        return cls(**{**record, "ratios": dict(record["ratios"]), "bits": bits})
+
+
+@dataclass(frozen=True)
+class Template:
+    """What all candidates have in common.
+
+    prune, finetune, quantize: settings of those steps, but for what is chosen; `finetune` None where nothing
+                               can be trained on
+    matched:  whether a generator's temperature is matched at the end
+    evaluations: how many network evaluations are tried instead of the model's own, from most to fewest
+    inputs:   whether products are of integers, or weights alone are rounded
+    """
+
+    prune: PruneConfig
+    finetune: FinetuneConfig | None
+    quantize: QuantizeConfig
+    matched: bool = False
+    evaluations: tuple[int, ...] = ()
+    inputs: bool = True
+
+
+def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) -> tuple[StepConfig, ...]:
+    """The plan of a candidate.
+
+    trained: steps of each fine-tuning after the cut, one after another: a candidate that is worth more
+             training goes on from where it was
+    """
+    steps: list[StepConfig] = []
+    if choices.evaluations or choices.solver:
+        steps.append(SamplingConfig(evaluations=choices.evaluations, solver=choices.solver))
+    if choices.cuts:
+        ratios = {name: round(float(ratio), 4) for name, ratio in choices.ratios.items()}
+        steps.append(template.prune.model_copy(update={"ratios": ratios}))
+    if template.finetune is not None:
+        steps += [template.finetune.model_copy(update={"steps": n}) for n in trained if n > 0]
+    if template.matched and len(steps) > 0:
+        steps.append(SamplingConfig(temperature="match"))
+    if choices.rounds:
+        steps.append(_quantize(choices, template.quantize))
+    if choices.packed:
+        steps.append(PackConfig())
+    return tuple(steps)
+
+
+def _quantize(choices: Choices, base: QuantizeConfig) -> QuantizeConfig:
+    """The commonest number of bits for all, and what is different for some layers."""
+    common = Counter(b for b in choices.bits.values() if b < FLOAT).most_common(1)[0][0]
+    layers: dict[str, Any] = {}
+    for name, bits in choices.bits.items():
+        if bits != common:
+            layers[name] = "float" if bits >= FLOAT else {"bits": bits}
+    values = base.model_dump(exclude_defaults=True)
+    values |= {"kind": "quantize", "backend": "niwaki", "bits": common, "layers": layers}
+    values["mode"] = "static" if choices.inputs else "weights"
+    if common < 8 and base.method == "nearest":
+        values["method"] = "adaptive"
+    return QuantizeConfig.model_validate(values)

@@ -1,0 +1,136 @@
+"""What of a model can be chosen: which couplings can lose channels, which layers can be rounded."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from functools import cached_property
+
+from torch import Tensor, nn
+
+from niwaki.compression.arithmetic import LayerCost, layer_costs, passes
+from niwaki.compression.forward import check, shapes
+from niwaki.compression.pruning.choice import chosen_couplings
+from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, cuts_of
+from niwaki.compression.pruning.frozen import frozen_parts
+from niwaki.compression.pruning.importance.channels import importance_of
+from niwaki.compression.pruning.importance.evidence import Evidence
+from niwaki.compression.pruning.plainly import make_plain
+from niwaki.compression.pruning.shares import Removed, Shares, makers
+from niwaki.compression.pruning.trial import Trial
+from niwaki.compression.search.choices import FLOAT, Choices, Template
+from niwaki.compression.search.evaluations import sampled
+from niwaki.compression.search.profile import Profile, profile_of
+from niwaki.compression.sensitivity.trials import layers_in_order
+from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.edits import apply_edits
+from niwaki.surgery.quantized import quantized_layers
+
+__all__ = ["Units"]
+
+_SMALL = 4096
+"""Values below which a table of embeddings stays as it is (`niwaki.compression.quantization.convert`)."""
+
+
+class Units:
+    """The couplings and layers of a model that a plan can change, and what a choice makes of it.
+
+    couplings: by name of the first layer that makes its channels, how many there are
+    layers:    those that can be rounded, in order of their first call
+    frozen:    parts that no phase trains, or that the template leaves out: they stay as they are
+    """
+
+    def __init__(self, model: GenerativeModel, template: Template, *, seed: int = 0) -> None:
+        self.model, self.template, self.seed = model, template, seed
+        plain = copy.deepcopy(model).cpu().eval()
+        make_plain(plain)
+        self._plain = plain
+        prune = template.prune
+        self.frozen = (*prune.exclude, *frozen_parts(plain))
+        self._prune = prune.model_copy(update={"exclude": self.frozen, "ratios": {}})
+        self.layers = tuple(_roundable(model))
+        order = {name: i for i, name in enumerate(layers_in_order(plain))}
+        free: list[Coupling] = []
+        if not quantized_layers(model):
+            free, _ = chosen_couplings(plain, self._prune, Trial(plain, seed))
+        self._free: dict[str, Coupling] = {}
+        for coupling in free:
+            layers = sorted(makers(coupling), key=lambda m: order.get(m, len(order)))
+            if layers and layers[0] in order:
+                self._free[layers[0]] = coupling
+        self.couplings = {name: coupling.units for name, coupling in self._free.items()}
+        self._expected = shapes(plain)
+        self._known_passes: dict[tuple[int, str | None], int] = {}
+
+    @cached_property
+    def costs(self) -> dict[str, LayerCost]:
+        """Of the model as it is."""
+        return layer_costs(self._plain)
+
+    @cached_property
+    def passes(self) -> int:
+        return passes(self._plain)
+
+    @cached_property
+    def scores(self) -> dict[str, Tensor]:
+        """Of the channels of each coupling, by the template's importance: the highest stay."""
+        found = list(self._free.values())
+        evidence = Evidence(None, seed=self.seed)
+        scores = importance_of(self._prune.importance)(self._plain, found, evidence)
+        return dict(zip(self._free, scores, strict=True))
+
+    def removed(self, ratios: Mapping[str, float]) -> list[Removed]:
+        """Which channels go."""
+        wanted = {name: ratio for name, ratio in ratios.items() if ratio > 0}
+        if not wanted:
+            return []
+        config = self._prune.model_copy(update={"ratios": {n: ratios.get(n, 0.0) for n in self._free}})
+        shares = Shares(config, {c.key: c.units for c in self._free.values()})
+        found = list(self._free.values())
+        return shares.removed(found, [self.scores[n] for n in self._free], config.ratio)
+
+    def cut(self, ratios: Mapping[str, float]) -> GenerativeModel:
+        """A copy without those channels, not recovered."""
+        made = copy.deepcopy(self._plain)
+        if removed := self.removed(ratios):
+            cuts = cuts_of(made, removed)
+            apply_edits(made, cuts)
+            made.surgery = (*made.surgery, *cuts)
+            check(made, self._expected)
+        return made
+
+    def profile(self, choices: Choices) -> Profile:
+        """What latency and bytes of a candidate depend on."""
+        costs = layer_costs(self.cut(choices.ratios)) if choices.cuts else self.costs
+        return profile_of(costs, choices, passes=self._passes(choices.evaluations, choices.solver))
+
+    def _passes(self, evaluations: int, solver: str | None) -> int:
+        """Of the network for one sample, sampled so."""
+        if not (evaluations or solver):
+            return self.passes
+        key = (evaluations, solver)
+        if key not in self._known_passes:
+            self._known_passes[key] = passes(sampled(self._plain, evaluations, solver))
+        return self._known_passes[key]
+
+    def uniform(self, ratio: float, bits: int, **others: object) -> Choices:
+        """The same for all."""
+        return Choices(
+            dict.fromkeys(self.couplings, ratio),
+            {name: bits for name in self.layers if bits < FLOAT},
+            self.template.inputs,
+            **others,  # type: ignore[arg-type]
+        )
+
+
+def _roundable(model: GenerativeModel) -> list[str]:
+    if quantized_layers(model):
+        return []
+    found = []
+    for name in layers_in_order(model):
+        layer = model.get_submodule(name)
+        weight = layer.weight
+        assert isinstance(weight, Tensor)
+        if weight.numel() >= (_SMALL if isinstance(layer, nn.Embedding) else 1):
+            found.append(name)
+    return found

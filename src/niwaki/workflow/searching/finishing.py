@@ -1,0 +1,122 @@
+"""The end of a search: what ships, its verdict on the test split, and the record."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from contextlib import suppress
+from typing import Any
+
+import yaml
+
+from niwaki.compression import CompressConfig
+from niwaki.core.store import write_text
+from niwaki.deployment import bundle_bytes
+from niwaki.training import Interrupted
+from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.run_directory import RunDirectory
+from niwaki.workflow.searching.candidate import Candidate, excess
+from niwaki.workflow.searching.finals import confirm
+from niwaki.workflow.searching.measuring import measure_before
+from niwaki.workflow.searching.pricing import Prices
+from niwaki.workflow.searching.record import SearchRecord, rows_of
+from niwaki.workflow.searching.refusal import refusal
+from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.trying import plan_of
+from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.stages.compress import CompressStage
+from niwaki.workflow.stages.evaluate import EvaluateStage
+from niwaki.workflow.stages.export import ExportStage
+from niwaki.workflow.stages.report import ReportStage
+from niwaki.workflow.stages.verdict import VerdictStage
+
+__all__ = ["brief_plan", "choose", "finish", "ready"]
+
+_FINALISTS = 3
+_NEAR = 2.0
+"""Margins that a candidate may seem to have lost, to be judged once more with more samples."""
+
+
+def choose(found: Search, *, stopped: bool) -> Candidate | None:
+    """The candidate that ships: measured, within the budget, nothing lost.
+
+    stopped: by hand: then also one that exceeds the budget
+    """
+    if (best := ready(found)) is not None:
+        return best
+    near = [c for c in found.candidates.values() if c.losses and not c.bundled and c.fits(found.limits)]
+    finalists = sorted(near, key=lambda c: c.worst)[:_FINALISTS]
+    with suppress(Interrupted, KeyboardInterrupt):
+        if finalists and finalists[0].worst < _NEAR:
+            confirm(found, finalists, seconds=5.0)
+    if (best := ready(found)) is not None or not stopped:
+        return best
+    lossless = [c for c in found.candidates.values() if c.lossless]
+    return min(lossless, key=lambda c: excess(c, found.limits), default=None)
+
+
+def ready(found: Search) -> Candidate | None:
+    """The safest of the bundles that were measured within the budget and have lost nothing."""
+    good = [c for c in found.candidates.values() if c.bundled and c.lossless and c.fits(found.limits)]
+    return min(good, key=lambda c: c.sure, default=None)
+
+
+def finish(
+    found: Search, chosen: Candidate | None, prices: Prices | None, weights: Weights, *, stopped: bool
+) -> SearchRecord:
+    """Carry the chosen plan out to the verdict and the report, and write the record: also of a refusal."""
+    values: dict[str, Any] = {
+        "run": str(found.run.run.path),
+        "budget": str(found.budget),
+        "limits": dict(found.limits),
+        "before": measure_before(found),
+        "candidates": rows_of(found.candidates, found.limits, tuple(found.limits)),
+        "weights": len(weights.rows),
+        "seconds": found.clock.seconds,
+        "stopped": stopped,
+    }
+    if prices is not None:
+        values["prices"] = {f"latency of {n}": m.quality.text for n, m in prices.latency.items()}
+        values["prices"]["size"] = prices.size.quality.text
+    if chosen is None:
+        values["refusal"] = refusal(found)
+    else:
+        plan = plan_of(found, chosen)
+        made = _shipped(found, chosen, plan)
+        values |= {
+            "chosen": chosen.name,
+            "meets": chosen.fits(found.limits)
+            and bundle_bytes(made.run.bundle) <= found.limits.get("size", math.inf),
+            "plan": brief_plan(plan)["steps"],
+            "verdict": made.run.stage("verdict").get("verdict", {}),
+            "bundle": str(made.run.bundle),
+            "report": str(made.run.report),
+        }
+    record = SearchRecord(**values, spent=round(found.clock.spent, 1))
+    record.write(found.run.run.path)
+    return record
+
+
+def brief_plan(plan: CompressConfig) -> dict[str, Any]:
+    """As a person would write it: what differs from the defaults."""
+    steps = [{"kind": s.kind, **s.model_dump(mode="json", exclude_defaults=True)} for s in plan.steps]
+    return {**plan.model_dump(mode="json", exclude_defaults=True), "steps": steps}
+
+
+def _shipped(found: Search, chosen: Candidate, plan: CompressConfig) -> RunContext:
+    """The chosen plan as the run's own, to the report; steps that the search carried out are found again."""
+    run = found.run
+    steps = run.run.compressed / "steps"
+    shutil.rmtree(steps, ignore_errors=True)
+    if (found.directory(chosen) / "steps").is_dir():
+        shutil.copytree(found.directory(chosen) / "steps", steps)
+    recipe = run.recipe.model_copy(update={"compress": plan})
+    directory = RunDirectory.create(recipe, run.run.path)
+    made = RunContext(directory, run.reporter, given=run.given, data=run.dataset)
+    made.extractors = run.extractors
+    text = yaml.safe_dump({"compress": brief_plan(plan)}, sort_keys=False)
+    write_text(run.run.path / "plan.yaml", f'# Found by: niwaki search --budget "{found.budget}"\n{text}')
+    for stage in (EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage()):
+        stage.run(made)
+    made.run.adopt()
+    return made

@@ -1,0 +1,139 @@
+"""What plans cost: some are exported untrained and measured, all others are predicted from them.
+
+Latency and peak memory do not depend on the values of weights, and bytes do by a little: nothing has to be
+trained for it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.cost_models import CostModel, fit_bytes, fit_latency
+from niwaki.compression.search.profile import Profile
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import copy_file, read_json, write_json
+from niwaki.workflow.searching.candidate import Candidate
+from niwaki.workflow.searching.measuring import latency_key, measure_bundles
+from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.trying import carry_out
+
+__all__ = ["Prices", "price"]
+
+_MOST, _FEWEST = 12, 5
+"""Plans that are measured."""
+
+
+@dataclass(frozen=True)
+class Prices:
+    """latency: by batch; size, memory: models of bundles; memory is None where no budget asks for it
+    measured: what each measured plan costs, beside its choices"""
+
+    latency: dict[int, CostModel]
+    size: CostModel
+    memory: CostModel | None
+    measured: list[dict[str, Any]] = field(repr=False)
+
+    def predict(self, profile: Profile) -> dict[str, float]:
+        """By key of a budget."""
+        found = {"size": self.size.predict(profile), "evaluations": profile.passes}
+        for batch, model in self.latency.items():
+            found[latency_key(batch)] = model.predict(profile)
+        if self.memory is not None:
+            found["memory"] = self.memory.predict(profile)
+        return found
+
+    @property
+    def room(self) -> float:
+        """Share of a limit that predictions stay away from it."""
+        return min(0.5, max(model.quality.slack for model in self.latency.values()))
+
+
+def price(search: Search, seconds: float) -> Prices:
+    """Measure as many plans as that time allows, five at least; those of earlier calls count.
+
+    Raises NiwakiError where too few can be exported.
+    """
+    file = search.path / "prices.json"
+    rows: list[dict[str, Any]] = read_json(file) if file.exists() else []
+    wants = search.budget.batches, any(one.cost == "memory" for one in search.budget.limits)
+    rows = [row for row in rows if _has(row, *wants)]
+    plans = [c for c in _plans(search) if c.key not in {Choices.from_json(r["choices"]).key for r in rows}]
+    wanted, began = _MOST - len(rows), time.monotonic()
+    made: list[tuple[Choices, Path]] = []
+    report = search.run.reporter
+    if wanted > 0:
+        report.stage("prices", "plans are exported untrained and measured")
+    for k, choices in enumerate(plans[: max(wanted, 0)]):
+        each = (time.monotonic() - began) / k if k else 0.0
+        if len(rows) + k >= _FEWEST and time.monotonic() - began + each > 0.7 * seconds:
+            break
+        report.update(k, wanted)
+        directory = search.path / "prices" / f"{k:02d}"
+        try:
+            carry_out(search, Candidate(choices), exports=True, workdir=directory)
+            made.append((choices, _kept(directory)))
+        except NiwakiError as error:
+            report.note(f"{choices.origin} cannot be exported: {error}")
+    if made:
+        left = max(2.0, seconds - (time.monotonic() - began))
+        measured = measure_bundles(search, [path for _, path in made], seconds=left, memory=wants[1])
+        for (choices, _), costs in zip(made, measured, strict=True):
+            rows.append({"choices": choices.to_json(), "costs": costs})
+        write_json(file, rows)
+    shutil.rmtree(search.path / "prices", ignore_errors=True)
+    return _fitted(search, rows, *wants)
+
+
+def _kept(directory: Path) -> Path:
+    """The bundle alone; the steps of an untrained plan are of no use."""
+    path = directory.with_suffix(".niwaki")
+    copy_file(directory / "model.niwaki", path)
+    shutil.rmtree(directory)
+    return path
+
+
+def _has(row: dict[str, Any], batches: Sequence[int], memory: bool) -> bool:
+    keys = {latency_key(b) for b in batches} | ({"memory"} if memory else set())
+    return keys <= set(row["costs"])
+
+
+def _fitted(search: Search, rows: Sequence[dict[str, Any]], batches: Sequence[int], memory: bool) -> Prices:
+    profiles = [search.units.profile(Choices.from_json(row["choices"])) for row in rows]
+
+    def column(key: str) -> list[float]:
+        return [float(row["costs"][key]) for row in rows]
+
+    latency = {b: fit_latency(profiles, column(latency_key(b))) for b in batches}
+    used = fit_bytes(profiles, column("memory")) if memory else None
+    return Prices(latency, fit_bytes(profiles, column("size")), used, list(rows))
+
+
+def _plans(search: Search) -> list[Choices]:
+    """Uniform plans first, then random ones: what rates and factors can be told apart by."""
+    units, rng = search.units, np.random.default_rng([search.run.seed, 0x7072])
+    few = search.template.evaluations
+    plans = [units.uniform(0.0, 8, origin="int8"), units.uniform(0.0, FLOAT, origin="float32")]
+    if units.couplings:
+        plans += [units.uniform(0.75, 8, origin="a quarter of the channels, int8")]
+        plans += [units.uniform(0.5, 4, origin="half of the channels, 4 bits")]
+    else:
+        plans += [units.uniform(0.0, 4, origin="4 bits")]
+    if few:
+        plans += [units.uniform(0.0, 8, evaluations=few[len(few) // 2], origin="int8, fewer evaluations")]
+    while len(plans) < 2 * _MOST:
+        base = rng.choice([0.0, 0.25, 0.5, 0.75])
+        ratios = {n: float(np.clip(base + rng.normal(0, 0.25), 0, 0.9)) for n in units.couplings}
+        bits = rng.choice([8, 4]) if rng.random() < 0.8 else FLOAT
+        mixed = {n: int(bits if rng.random() < 0.75 else rng.choice([8, 4, FLOAT])) for n in units.layers}
+        again = int(rng.choice([0, *few])) if few else 0
+        origin = f"random plan {len(plans)}"
+        plans.append(Choices(ratios, mixed, search.template.inputs, again, origin=origin))
+    return plans

@@ -1,0 +1,173 @@
+"""Which plans are tried: within the budget, those of least damage by what single parts cost; uniform ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from niwaki.compression.search.allocation import Limits, Option, allocate
+from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.workflow.searching.candidate import Candidate, excess
+from niwaki.workflow.searching.measuring import latency_key
+from niwaki.workflow.searching.pricing import Prices
+from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.weighing import Weights
+
+__all__ = ["propose"]
+
+_NARROWEST = 0.9375
+_GRID = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875, _NARROWEST)
+_RELAXED = (1.0, 1.5, 3.0)
+"""By how much the budget is widened: where it cannot be met, what is nearest is found so."""
+_AGAIN = 4
+"""Allocations until the predicted costs keep the limits: those of single groups do not quite add up."""
+
+
+@dataclass
+class _Asked:
+    """Candidates within limits: of one width of the budget."""
+
+    search: Search
+    prices: Prices
+    weights: Weights
+    limits: Mapping[str, float]
+    _known: dict[tuple[object, ...], dict[str, float]] = field(default_factory=dict)
+
+    def costs(self, choices: Choices) -> dict[str, float]:
+        """Predicted."""
+        if choices.key not in self._known:
+            self._known[choices.key] = self.prices.predict(self.search.units.profile(choices))
+        return self._known[choices.key]
+
+    def over(self, choices: Choices) -> float:
+        """Logarithm of the worst share of a limit, with the room that predictions need."""
+        return excess(Candidate(choices, dict(self.costs(choices))), self.limits, self.prices.room)
+
+    def uniform(self, bits: int, evaluations: int) -> Choices | None:
+        """The widest that keeps the limits; None where even the narrowest does not."""
+        units = self.search.units
+        for ratio in _finer() if units.couplings else [0.0]:
+            words = _words(ratio, bits, evaluations)
+            made = units.uniform(ratio, bits, evaluations=evaluations, origin=words)
+            if self.over(made) <= 0:
+                return made
+        return None
+
+    def allocated(self, bits: tuple[int, ...], evaluations: int, anchor: Choices) -> Choices | None:
+        """Of least damage, by the costs of changing one group of a plan that keeps the limits."""
+        units, now = self.search.units, self.costs(anchor)
+        couplings, layers = list(units.couplings), list(units.layers)
+        options: list[list[Option]] = []
+        ratios: list[list[float]] = []
+        for name in couplings:
+            tried = sorted({*_GRID, round(anchor.ratios.get(name, 0.0), 4)})
+            ratios.append(tried)
+            options.append([self._option(anchor, now, name, ratio, None) for ratio in tried])
+        for name in layers:
+            options.append([self._option(anchor, now, name, None, b) for b in bits])
+        if not options:
+            return None
+        key = latency_key(min(self.prices.latency))
+        room = 1.0 + self.prices.room
+        tight = 1.0
+        for _ in range(_AGAIN):
+            limits = Limits(
+                latency=self.limits.get(key, math.inf) / room * tight,
+                bytes=self.limits.get("size", math.inf) / room * tight,
+            )
+            constant = Option(0.0, 0.0, now[key], now["size"])
+            found = allocate(options, limits, minimize="damage", constant=constant, seconds=2.0)
+            if found is None:
+                return None
+            picked = found.choices
+            made = Choices(
+                {n: ratios[i][picked[i]] for i, n in enumerate(couplings)},
+                {n: bits[picked[len(couplings) + i]] for i, n in enumerate(layers)},
+                self.search.template.inputs,
+                evaluations,
+                origin=f"least damage by what single layers cost{_with(evaluations)}",
+            )
+            over = self.over(made)
+            if over <= 0:
+                return made
+            tight *= math.exp(-over) * 0.98
+        return None
+
+    def _option(
+        self, anchor: Choices, now: Mapping[str, float], name: str, ratio: float | None, bits: int | None
+    ) -> Option:
+        if ratio is not None:
+            changed = anchor.without(ratios={**anchor.ratios, name: ratio})
+            damage = self.weights.cut(name, ratio)
+        else:
+            assert bits is not None
+            changed = anchor.without(bits={**anchor.bits, name: bits})
+            damage = self.weights.rounded(name, bits)
+        costs = self.costs(changed)
+        key = latency_key(min(self.prices.latency))
+        return Option(*damage, costs[key] - now[key], costs["size"] - now["size"])
+
+    def damage(self, choices: Choices) -> float:
+        """Of all its parts together, the worse axis: which is tried first."""
+        parts = [self.weights.cut(n, r) for n, r in choices.ratios.items()]
+        parts += [self.weights.rounded(n, b) for n, b in choices.bits.items()]
+        return max(sum(f for f, _ in parts), sum(d for _, d in parts), 0.0)
+
+
+def propose(search: Search, prices: Prices, weights: Weights) -> list[Candidate]:
+    """Candidates with their predicted costs, the most promising first: of the budget, then of wider ones."""
+    out: dict[str, Candidate] = {}
+    for wider in _RELAXED:
+        limits = {key: limit * wider for key, limit in search.limits.items()}
+        asked = _Asked(search, prices, weights, limits)
+        found = {Candidate(c).name: c for c in _choices(asked)}
+        for name, choices in sorted(found.items(), key=lambda item: asked.damage(item[1])):
+            known = search.candidates.get(name, Candidate(choices))
+            known.predicted = asked.costs(choices)
+            out.setdefault(name, known)
+    if not any(c.fits(search.limits) for c in out.values()):
+        # What the limits leave room for by prediction may be more than nothing.
+        asked = _Asked(search, prices, weights, search.limits)
+        for bits in (4, 8):
+            made = search.units.uniform(_NARROWEST, bits, origin=_words(_NARROWEST, bits, 0))
+            extreme = Candidate(made, asked.costs(made))
+            out = {extreme.name: search.candidates.get(extreme.name, extreme), **out}
+    return list(out.values())
+
+
+def _choices(asked: _Asked) -> Iterator[Choices]:
+    for evaluations in (0, *asked.search.template.evaluations):
+        wide = asked.uniform(8, evaluations)
+        if wide is not None:
+            yield wide
+            yield from _allocated(asked, (8,), evaluations, wide)
+            if not wide.cuts:
+                continue  # all of it fits at 8 bits: fewer would gain nothing
+        narrow = asked.uniform(4, evaluations)
+        if narrow is not None and (wide is None or _share(narrow) < _share(wide)):
+            yield narrow
+            yield from _allocated(asked, (8, 4), evaluations, narrow)
+
+
+def _allocated(asked: _Asked, bits: tuple[int, ...], evaluations: int, anchor: Choices) -> Iterator[Choices]:
+    found = asked.allocated(bits, evaluations, anchor)
+    if found is not None:
+        yield found
+
+
+def _share(choices: Choices) -> float:
+    return sum(choices.ratios.values())
+
+
+def _finer() -> list[float]:
+    return [0.0, *(k / 32 for k in range(2, 31))]
+
+
+def _with(evaluations: int) -> str:
+    return f", {evaluations} evaluations" if evaluations else ""
+
+
+def _words(ratio: float, bits: int, evaluations: int) -> str:
+    cut = "no channels cut" if not ratio else f"{ratio:.0%} of all channels cut"
+    return f"{cut}, {'float' if bits >= FLOAT else f'{bits} bits'}{_with(evaluations)}"

@@ -1,0 +1,137 @@
+"""The verdict rehearsed: the judges of the final one, on data that it never sees.
+
+What is judged by are validation samples, filled up with training ones where there are few; the test split is
+left out of the data set that judges are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from niwaki.core.contract import NiwakiError, Runner
+from niwaki.data import Dataset, Split
+from niwaki.evaluation.judges import Evidence, Judge, Margins, Verdicts
+from niwaki.workflow.context import EvaluationContext
+from niwaki.workflow.judging import AXES, headline
+from niwaki.workflow.reporter import Quiet
+
+__all__ = ["Loss", "Rehearsal", "rehearsed"]
+
+_REAL = 200
+"""Rows that are judged by at least: a mode of 5 % has ten of them."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one axis lost, in margins: 1 is as much as a verdict lets pass.
+
+    interval: 95 % of it
+    outcome:  as a verdict says it
+    """
+
+    value: float
+    interval: tuple[float, float]
+    outcome: str = ""
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Loss:
+        low, high = record["interval"]
+        return cls(float(record["value"]), (float(low), float(high)), str(record["outcome"]))
+
+
+def rehearsed(dataset: Dataset) -> Dataset:
+    """The same training split, validation samples where test samples were, and in their place the last ones
+    of training."""
+    train, known = dataset.train, dataset.validation
+    lacking = max(0, _REAL - len(known))
+    many = min(max(len(known), _REAL), len(train) // 4)
+    if len(train) > 2 * (lacking + many):
+        at = len(train) - lacking - many
+        test = known if not lacking else _joined(known, _rows(train, at, lacking))
+        validation = _rows(train, at + lacking, many)
+    else:
+        test, validation = known, known
+    return replace(
+        dataset, validation=validation, test=test, extra={}, fingerprint=f"{dataset.fingerprint}-rehearsed"
+    )
+
+
+def _rows(split: Split, begin: int, many: int) -> Split:
+    return split.select(torch.arange(begin, begin + many, device=split.x.device))
+
+
+def _joined(first: Split, second: Split) -> Split:
+    columns = {
+        name: replace(c, data=torch.cat([c.data, second.columns[name].data])) if c.paired else c
+        for name, c in first.columns.items()
+    }
+    attributes = {k: torch.cat([v, second.attributes[k]]) for k, v in first.attributes.items()}
+    return Split(columns, attributes)
+
+
+class Rehearsal:
+    """The model before, as its judges see it, and what others lose against it.
+
+    n:    samples (or windows) that a loss is measured on
+    seed: of them, apart from the final verdict's
+    said: the last verdicts by axis, as records: about as long as the final ones
+    Raises NiwakiError where no judge can tell a loss.
+    """
+
+    def __init__(self, context: EvaluationContext, before: Runner, *, n: int, seed: int) -> None:
+        self.dataset, self.before, self.n, self.seed = rehearsed(context.dataset), before, n, seed
+        self._context = EvaluationContext(
+            self.dataset, context.config, seed=context.seed, cache=context.cache, reporter=Quiet()
+        )
+        self._context.extractors = context.extractors
+        self._context.dataset = self.dataset
+        self.said: dict[str, Any] = {}
+        self._evidence: dict[tuple[str, int, int], Evidence] = {}
+        self._margins: dict[tuple[str, int, int], Margins] = {}
+
+    @cached_property
+    def judges(self) -> list[Judge]:
+        """Those that speak, the first of each axis decides."""
+        found = self._context.judges(self.before)
+        if not found:
+            raise NiwakiError("no judge has anything to say of this model on these data")
+        return found
+
+    def losses(self, runner: Runner, *, n: int | None = None, seed: int | None = None) -> dict[str, Loss]:
+        """By axis, in margins. Raises NiwakiError where the model's samples cannot be judged."""
+        n, seed = n or self.n, self.seed if seed is None else seed
+        out: dict[str, Loss] = {}
+        verdicts: list[Verdicts] = []
+        for judge in self.judges:
+            before, margins = self._known(judge, n, seed)
+            after = judge.evidence(runner, self.dataset, "test", n, seed)
+            found = judge.compare(before, after, margins, self.dataset)
+            verdicts.append(found)
+            for axis, verdict in found.axes.items():
+                if axis not in out and verdict.margin > 0:
+                    low, high = (float(end) / verdict.margin for end in verdict.interval)
+                    out[axis] = Loss(float(verdict.delta) / verdict.margin, (low, high), verdict.outcome)
+            if all(axis in out for axis in AXES):
+                break
+        self.said = headline(verdicts)
+        if not out:
+            raise NiwakiError(
+                f"no margin can be measured on the {len(self.dataset.test)} samples that a search judges by "
+                "(validation, filled up with training samples): train longer, or give more data"
+            )
+        return out
+
+    def _known(self, judge: Judge, n: int, seed: int) -> tuple[Evidence, Margins]:
+        key = (judge.name, n, seed)
+        if key not in self._evidence:
+            made = judge.evidence(self.before, self.dataset, "test", n, seed)
+            base = made
+            if judge.calibrates != "test":
+                base = judge.evidence(self.before, self.dataset, judge.calibrates, n, seed)
+            self._evidence[key], self._margins[key] = made, judge.margins(base, self.dataset, made.n)
+        return self._evidence[key], self._margins[key]

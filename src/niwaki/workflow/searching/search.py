@@ -1,0 +1,175 @@
+"""The search, phase by phase: prices, weights, candidates, halving, finals, the verdict on the test split.
+
+| part of the time | phase |
+|---|---|
+| first | the model's own costs, margins on validation samples, the test split's evidence of the model |
+| up to 15 % | plans are exported untrained and measured: prices of all others |
+| up to 15 % | every layer alone is cut or rounded: weights of the allocation |
+| the rest | candidates of the budget are trained and judged, by successive halving |
+| the end | bundles of the best ones, timed in turns, judged on fresh samples; then the test split, once |
+"""
+
+from __future__ import annotations
+
+import time
+
+from niwaki.compression.search.budget import Budget, cost_text
+from niwaki.compression.search.units import Units
+from niwaki.core.contract import NiwakiError
+from niwaki.core.store import kept_json
+from niwaki.training import Interrupted
+from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.searching.candidate import Candidate, excess
+from niwaki.workflow.searching.clock import Clock
+from niwaki.workflow.searching.finals import confirm
+from niwaki.workflow.searching.finishing import choose, finish, ready
+from niwaki.workflow.searching.halving import halve
+from niwaki.workflow.searching.measuring import measure_before
+from niwaki.workflow.searching.pricing import Prices, price
+from niwaki.workflow.searching.proposing import propose
+from niwaki.workflow.searching.record import SearchRecord, front_of
+from niwaki.workflow.searching.rehearsal import Rehearsal
+from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.template import template_of
+from niwaki.workflow.searching.trying import try_candidate
+from niwaki.workflow.searching.weighing import Weights, weigh
+from niwaki.workflow.stages.evaluate import EvaluateStage
+from niwaki.workflow.stages.train import TrainStage
+
+__all__ = ["search"]
+
+_PRICES, _WEIGHTS = 0.15, 0.15
+"""Shares of the whole time."""
+_N, _MOST_N = 400, 2000
+"""Samples that a choice rests on: as many as are judged in a second."""
+_SEED = 9 << 40
+"""Of validation samples: apart from all that is evaluated, calibrated, checked and weighed with."""
+_PROCESS = 4.0
+"""Seconds of a process that measures peak memory, about; nine are needed at the end."""
+
+
+def search(run: RunContext, budget: Budget, seconds: float) -> SearchRecord:
+    """Find a plan that meets the budget and loses nothing, and leave its bundle, verdict and report in the
+    run.
+
+    run: of a given model; its recipe's plan says how candidates are ranked, trained and rounded
+    Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
+    """
+    clock = Clock(seconds)
+    with run.run.hold():
+        TrainStage().run(run)
+        began = time.monotonic()
+        EvaluateStage().run(run)
+        found = _begin(run, budget, clock)
+        judging = time.monotonic() - began
+        _tell(found)
+        stopped, prices, weights = False, None, Weights()
+        try:
+            prices = price(found, clock.share(_PRICES))
+            clock.reserve = _end(found, judging, prices)
+            for k, model in prices.latency.items():
+                run.reporter.note(f"predicted latency of {k}: {model.quality.text}")
+            run.reporter.note(f"predicted size: {prices.size.quality.text}")
+            weights = weigh(found, clock.share(_WEIGHTS, 0.4))
+            _candidates(found, prices, weights)
+        except (Interrupted, KeyboardInterrupt):
+            stopped = True
+            run.reporter.note("stopped; the best that was found until now is finished")
+        chosen = choose(found, stopped=stopped)
+        return finish(found, chosen, prices, weights, stopped=stopped)
+
+
+def _begin(run: RunContext, budget: Budget, clock: Clock) -> Search:
+    run.reporter.stage("search", "what can be chosen")
+    template = template_of(run.model, run.recipe.compress)
+    units = Units(run.model, template, seed=run.seed)
+    if not units.layers and not units.couplings:
+        raise NiwakiError(
+            f"nothing of '{run.model.name}' can be chosen: no layer can be cut, and none can be rounded (it "
+            "is quantized already, or holds no layers that engines compute on integers)"
+        )
+    rehearsal = Rehearsal(run, run.model, n=_N, seed=_SEED + run.seed)
+    found = Search(run, budget, clock, template, units, rehearsal)
+    found.reopen()
+    found.limits = budget.resolved(measure_before(found))
+    rehearsal.n = kept_json(found.path / "samples.json", lambda: _affordable(rehearsal))
+    return found
+
+
+def _affordable(rehearsal: Rehearsal) -> int:
+    """How many samples are judged in about a second."""
+    rehearsal.losses(rehearsal.before)  # margins, and what the judges see of the model
+    began = time.monotonic()
+    rehearsal.losses(rehearsal.before)
+    took = max(time.monotonic() - began, 1e-3)
+    return int(min(max(_N, round(_N / took, -2)), _MOST_N))
+
+
+def _tell(found: Search) -> None:
+    """The budget in units, and what there is to choose."""
+    before = measure_before(found)
+    told = ", ".join(
+        f"{key} {cost_text(key, limit)}" + (f" (now {cost_text(key, before[key])})" if key in before else "")
+        for key, limit in found.limits.items()
+    )
+    found.run.reporter.note(f"budget: {told}")
+    units, few = found.units, found.template.evaluations
+    words = f"the width of {len(units.couplings)} groups of layers, the bits of {len(units.layers)} layers"
+    if few:
+        words += f", {', '.join(map(str, few))} network evaluations"
+    found.run.reporter.note(f"to choose: {words}")
+    if found.candidates:
+        found.run.reporter.note(f"{len(found.candidates)} candidates of earlier calls are known")
+
+
+def _end(found: Search, judging: float, prices: Prices) -> float:
+    """Seconds that the finals and the verdict will take, about."""
+    export, per_sample = found.run.recipe.export, 0.0
+    now = measure_before(found)
+    for batch in export.batches:
+        per_sample += 3 * 2 * export.repeats * (now.get("latency", 1.0) / 1e3) * max(1, batch // 4)
+    memory = 9 * _PROCESS if export.memory else 0.0
+    return 2.0 * judging + min(per_sample, 60.0) + memory + 15.0
+
+
+def _candidates(found: Search, prices: Prices, weights: Weights) -> None:
+    report = found.run.reporter
+    report.stage("search", "plans within the budget")
+    pool = propose(found, prices, weights)
+    inside = [c for c in pool if c.fits(found.limits)]
+    report.note(f"{len(inside)} plans within the budget are promising, {len(pool) - len(inside)} near it")
+    safe = found.known([found.units.uniform(0.0, 8, origin="int8, nothing cut")])[0]
+    safe.predicted = prices.predict(found.units.profile(safe.choices))
+    known: set[str] = set()
+
+    def tried(candidate: Candidate) -> None:
+        keys = tuple(found.limits) or ("size", "latency")
+        front = front_of(found.candidates, keys)
+        if candidate.name in front and candidate.losses:
+            fits = "within the budget" if excess(candidate, found.limits) <= 0 else "over the budget"
+            text = f"front: {_line(candidate, keys)}, {fits} ({candidate.choices.origin})"
+            if text not in known:
+                known.add(text)
+                report.note(text)
+
+    def certain(candidate: Candidate) -> bool:
+        confirm(found, [candidate], seconds=min(5.0, max(1.0, 0.05 * found.clock.seconds)))
+        tried(candidate)
+        return candidate.lossless and candidate.fits(found.limits)
+
+    if ready(found) is not None:
+        report.note("a plan of an earlier call meets the budget and has lost nothing")
+        return
+    if not safe.losses:
+        tried(try_candidate(found, safe))
+    if safe.lossless and safe.fits(found.limits) and certain(safe):
+        return
+    halve(found, pool, tried, certain)
+
+
+def _line(candidate: Candidate, keys: tuple[str, ...]) -> str:
+    costs = ", ".join(
+        f"{key} {cost_text(key, candidate.costs[key])}" for key in keys if key in candidate.costs
+    )
+    losses = ", ".join(f"{axis} {loss.value:+.2f}" for axis, loss in candidate.losses.items())
+    return f"{costs}; loss in margins: {losses}"

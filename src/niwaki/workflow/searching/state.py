@@ -1,0 +1,80 @@
+"""What the phases of a search share, and what it leaves on disk so that it goes on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from niwaki.compression.search.budget import Budget
+from niwaki.compression.search.choices import Template
+from niwaki.compression.search.units import Units
+from niwaki.core.store import hash_json, hash_tensors, read_json, write_json
+from niwaki.deployment import machine
+from niwaki.models.io import model_record
+from niwaki.workflow.engine_choice import engine_beforehand
+from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.searching.candidate import Candidate
+from niwaki.workflow.searching.clock import Clock
+from niwaki.workflow.searching.rehearsal import Rehearsal
+
+__all__ = ["Search"]
+
+
+@dataclass
+class Search:
+    """One search.
+
+    run:        where the result goes: the run of the model that is given
+    limits:     the budget in units, by key
+    candidates: tried ones, by name
+    """
+
+    run: RunContext
+    budget: Budget
+    clock: Clock
+    template: Template
+    units: Units
+    rehearsal: Rehearsal
+    limits: dict[str, float] = field(default_factory=dict)
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+
+    @cached_property
+    def key(self) -> str:
+        """Of all that measured plans and candidates depend on; the budget is not of it."""
+        model, export = self.run.model, self.run.recipe.export
+        engine = [engine_beforehand(export), export.precision, export.threads]
+        return hash_json(
+            [model_record(model), hash_tensors(model.state_dict()), self.run.dataset.fingerprint]
+            + [engine, machine()["cpu"], self.run.seed, self.run.config, self.template]
+        )
+
+    @property
+    def path(self) -> Path:
+        return self.run.run.path / "study" / self.key[:16]
+
+    def directory(self, candidate: Candidate) -> Path:
+        return self.path / "candidates" / candidate.name
+
+    # what is kept
+
+    def enter(self, candidate: Candidate) -> None:
+        """Keep it as it now is."""
+        self.candidates[candidate.name] = candidate
+        write_json(self.directory(candidate) / "candidate.json", candidate)
+
+    def reopen(self) -> None:
+        """Candidates of earlier calls."""
+        for file in sorted((self.path / "candidates").glob("*/candidate.json")):
+            found = Candidate.from_json(read_json(file))
+            self.candidates[found.name] = found
+
+    def known(self, choices: Iterable[Any]) -> list[Candidate]:
+        """Candidates with these choices, those of earlier calls as they are."""
+        out: dict[str, Candidate] = {}
+        for one in choices:
+            fresh = Candidate(one)
+            out.setdefault(fresh.name, self.candidates.get(fresh.name, fresh))
+        return list(out.values())

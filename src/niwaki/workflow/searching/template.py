@@ -1,0 +1,45 @@
+"""What all candidates of a search have in common, taken from the recipe's own plan where it has one."""
+
+from __future__ import annotations
+
+from niwaki.compression.config import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig
+from niwaki.compression.distillation.temperature import has_temperature
+from niwaki.compression.pruning.channels import pruned
+from niwaki.compression.pruning.frozen import frozen_parts
+from niwaki.compression.search.choices import Template
+from niwaki.compression.search.evaluations import fewer_evaluations
+from niwaki.core.contract import GenerativeModel, NiwakiError
+
+__all__ = ["template_of"]
+
+
+def _refits(model: GenerativeModel, prune: PruneConfig) -> bool:
+    """Whether layers that used cut channels can be solved again by least squares."""
+    frozen = (*prune.exclude, *frozen_parts(model))
+    trial = prune.model_copy(update={"ratio": 0.25, "refit": True, "exclude": frozen})
+    try:
+        pruned(model, trial)
+    except NiwakiError:
+        return False
+    return True
+
+
+def template_of(model: GenerativeModel, plan: CompressConfig | None) -> Template:
+    """How to rank channels, how to fine-tune, how to round: as the plan does, else as by default."""
+    steps = plan.steps if plan is not None else ()
+    prune = next((s for s in steps if isinstance(s, PruneConfig) and s.what == "channels"), PruneConfig())
+    finetune = next((s for s in steps if s.kind == "finetune" and isinstance(s, FinetuneConfig)), None)
+    quantize = next((s for s in steps if isinstance(s, QuantizeConfig)), QuantizeConfig())
+    kept = {
+        name: getattr(quantize, name)
+        for name in ("granularity", "observer", "equalize", "smooth", "correct", "calibration", "ignored")
+    }
+    cut = PruneConfig(importance=prune.importance, round_to=prune.round_to, min_width=min(8, prune.min_width))
+    return Template(
+        cut.model_copy(update={"refit": _refits(model, cut)}),
+        finetune or FinetuneConfig(),
+        QuantizeConfig(backend="niwaki", **kept),
+        has_temperature(model),
+        fewer_evaluations(model),
+        quantize.mode == "static",
+    )

@@ -1,0 +1,83 @@
+"""Trying a candidate: its plan is carried out as far as it is to be trained, and judged by validation
+samples."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from niwaki.compression import CompressConfig, compress
+from niwaki.compression.plan import Compressed
+from niwaki.compression.search.choices import steps_of
+from niwaki.core.contract import NiwakiError, Runner
+from niwaki.data.inputs import split_inputs
+from niwaki.workflow.engine_choice import engine_beforehand, engine_of
+from niwaki.workflow.reporter import counter
+from niwaki.workflow.searching.candidate import Candidate
+from niwaki.workflow.searching.state import Search
+from niwaki_runtime import load as load_bundle
+
+__all__ = ["bundle_of", "carry_out", "plan_of", "try_candidate"]
+
+
+def plan_of(search: Search, candidate: Candidate, *, exports: bool = True) -> CompressConfig:
+    """As a recipe says it."""
+    steps = steps_of(candidate.choices, search.template, candidate.trained)
+    if not exports and steps and steps[-1].kind == "pack":
+        steps = steps[:-1]  # it changes no sample
+    return CompressConfig(steps=steps, measure=False, batches=search.budget.batches)
+
+
+def carry_out(
+    search: Search, candidate: Candidate, *, exports: bool, workdir: Path | None = None
+) -> Compressed:
+    """Its plan, of which finished steps are found again. Raises NiwakiError where a step fails."""
+    run = search.run
+    plan = plan_of(search, candidate, exports=exports)
+    extractor = None
+    if any(step.needs_extractor for step in plan.steps):
+        extractor = run.extractors[0]
+    return compress(
+        run.model,
+        run.dataset,
+        plan,
+        workdir=workdir or search.directory(candidate),
+        seed=run.recipe.seed,
+        condition=split_inputs(run.model, run.dataset.train),
+        engine=engine_beforehand(run.recipe.export),
+        extractor=extractor,
+        progress=counter(run.reporter),
+        bundle=exports,
+    )
+
+
+def try_candidate(search: Search, candidate: Candidate, *, n: int | None = None) -> Candidate:
+    """Carry it out and measure what it loses; where that fails it says why. It is kept either way."""
+    began = time.monotonic()
+    try:
+        model = search.run.model
+        if steps_of(candidate.choices.without(packed=False), search.template, candidate.trained):
+            made = carry_out(search, candidate, exports=False)
+            model, candidate.each = made.model, _each(made, candidate.each)
+        candidate.losses = search.rehearsal.losses(model, n=n)
+        candidate.bundled = False
+        candidate.history = (*candidate.history, (sum(candidate.trained), candidate.worst))
+    except NiwakiError as error:
+        candidate.reason, candidate.losses = str(error), {}
+    candidate.seconds += time.monotonic() - began
+    search.enter(candidate)
+    return candidate
+
+
+def _each(made: Compressed, before: float) -> float:
+    """Seconds of a step of the last fine-tuning; the same as before where there was none."""
+    taught = [r for r in made.records if r.kind == "finetune" and not r.idle]
+    return taught[-1].seconds / max(taught[-1].settings["steps"], 1) if taught else before
+
+
+def bundle_of(search: Search, path: Path) -> Runner:
+    """A bundle on the engine that figures are taken on."""
+    export = search.run.recipe.export
+    return load_bundle(
+        path, engine=engine_of(export, path), precision=export.precision, threads=export.threads
+    )

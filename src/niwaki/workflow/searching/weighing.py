@@ -1,0 +1,141 @@
+"""What each part of a model costs when it alone is cut or rounded: on both axes, in margins of the verdict.
+
+What used the channels of a cut is solved again by least squares first. Even so this says which parts matter
+most; how much is lost in the end, training decides.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from niwaki.compression.pruning.channels import pruned
+from niwaki.compression.search.choices import FLOAT
+from niwaki.compression.sensitivity.config import SensitivityConfig
+from niwaki.compression.sensitivity.trials import trials
+from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.store import read_json, write_json
+from niwaki.data.inputs import split_inputs
+from niwaki.workflow.judging import AXES
+from niwaki.workflow.searching.state import Search
+
+__all__ = ["Weights", "weigh"]
+
+_RATIOS = (0.5, 0.75, 0.25)
+_BITS = 4
+_LEAST = 1e-3
+"""Margins of half a coupling, or of a layer at 4 bits, at least: what does not show is not free."""
+_STEEP = 1.5
+"""Exponent of the damage of shares that were not tried."""
+
+
+@dataclass
+class Weights:
+    """rows: (`prune` or `weights`, layer, strength) → (fidelity, diversity) in margins, as far as measured"""
+
+    rows: dict[tuple[str, str, float], tuple[float, float]] = field(default_factory=dict)
+
+    def cut(self, coupling: str, ratio: float) -> tuple[float, float]:
+        """Of losing that share of one coupling's channels."""
+        if ratio <= 0:
+            return (0.0, 0.0)
+        return self._of("prune", coupling, ratio, list(_RATIOS))
+
+    def rounded(self, layer: str, bits: int) -> tuple[float, float]:
+        """Of rounding one layer's weights: the damage follows the squared error, a quarter with each bit."""
+        if bits >= FLOAT:
+            return (0.0, 0.0)
+        f, d = self._of("weights", layer, _BITS, [_BITS])
+        factor = 4.0 ** (_BITS - bits)
+        return f * factor, d * factor
+
+    def _of(self, technique: str, name: str, strength: float, tried: list[float]) -> tuple[float, float]:
+        known = {s: self.rows[technique, name, s] for s in tried if (technique, name, s) in self.rows}
+        if not known:  # the middle of the others
+            known = {}
+            for s in tried:
+                alike = [v for (t, _, k), v in self.rows.items() if t == technique and k == s]
+                if alike:
+                    known[s] = (
+                        float(np.median([a for a, _ in alike])),
+                        float(np.median([b for _, b in alike])),
+                    )
+        if not known:
+            known = {tried[0]: (1.0, 1.0)}
+        if strength in known:
+            near, scale = strength, 1.0
+        else:
+            near = min(known, key=lambda s: abs(s - strength))
+            scale = ((strength / (1 - strength)) / (near / (1 - near))) ** _STEEP if strength < 1 else 1.0
+        least = _LEAST * (strength / near if technique == "prune" else 1.0)
+        f, d = known[near]
+        return max(f, least) * scale, max(d, least) * scale
+
+
+def weigh(search: Search, seconds: float) -> Weights:
+    """Try parts alone, those first that tell most, as long as there is time; earlier calls' trials count."""
+    file = search.path / "weights.json"
+    found = Weights()
+    if file.exists():
+        found.rows = {(t, n, float(s)): (float(f), float(d)) for t, n, s, f, d in read_json(file)}
+    todo = [t for t in _trials(search) if t.key not in found.rows]
+    began, report = time.monotonic(), search.run.reporter
+    if todo:
+        report.stage("layers", "what each of them costs when it alone is cut or rounded")
+    for k, trial in enumerate(todo):
+        spent = time.monotonic() - began
+        if spent + (spent / k if k else 0.0) > seconds:
+            left = len(todo) - k
+            report.note(
+                f"no time to try {left} of {len(todo)} changes of single layers: they count as the others do"
+            )
+            break
+        report.update(k, len(todo), {"layer": trial.layer, trial.technique: f"{trial.strength:g}"})
+        try:
+            losses = search.rehearsal.losses(trial.make())
+        except NiwakiError:
+            continue
+        pair = tuple(losses[axis].value if axis in losses else 0.0 for axis in AXES)
+        found.rows[trial.key] = (pair[0], pair[1])
+        write_json(file, [[*key, *value] for key, value in found.rows.items()])
+    return found
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """make: the model with this one change"""
+
+    technique: str
+    layer: str
+    strength: float
+    make: Callable[[], GenerativeModel]
+
+    @property
+    def key(self) -> tuple[str, str, float]:
+        return (self.technique, self.layer, self.strength)
+
+
+def _trials(search: Search) -> list[_Trial]:
+    """Half of every coupling, 4 bits of every layer, then the other shares."""
+    units = search.units
+    config = SensitivityConfig(ratios=(), bits=(_BITS,), activations=False)
+    rounded = trials(search.run.model, config, seed=search.run.seed) if units.layers else []
+    cuts = [
+        _Trial("prune", name, r, partial(_cut, search, name, r)) for r in _RATIOS for name in units.couplings
+    ]
+    bits = [_Trial("weights", t.layer, float(_BITS), t.make) for t in rounded if t.layer in units.layers]
+    many = len(units.couplings)
+    return [*cuts[:many], *bits, *cuts[many:]]
+
+
+def _cut(search: Search, name: str, ratio: float) -> GenerativeModel:
+    """One coupling cut, as a plan cuts it: what used its channels is solved again where that can be done."""
+    units, model = search.units, search.run.model
+    ratios = {**dict.fromkeys(units.couplings, 0.0), name: ratio}
+    config = search.template.prune.model_copy(update={"ratios": ratios, "exclude": units.frozen})
+    condition = split_inputs(model, search.run.dataset.train)
+    return pruned(model, config, seed=search.run.seed, condition=condition).model

@@ -1,0 +1,48 @@
+"""Choices become the plan that they name."""
+
+from __future__ import annotations
+
+from niwaki.compression.config import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig
+from niwaki.compression.search.choices import FLOAT, Choices, Template, steps_of
+from niwaki.core.store import jsonable
+
+TEMPLATE = Template(PruneConfig(), FinetuneConfig(), QuantizeConfig(), matched=True)
+
+
+def test_each_choice_is_a_step_in_an_order_that_makes_sense() -> None:
+    choices = Choices({"a": 0.5, "b": 0.0}, {"a": 8, "b": 8, "c": 4, "d": FLOAT}, evaluations=8)
+    plan = CompressConfig(steps=steps_of(choices, TEMPLATE, (20, 40)))
+    assert [s.kind for s in plan.steps] == [
+        "sampling", "prune", "finetune", "finetune", "sampling", "quantize", "pack",
+    ]  # fmt: skip
+    prune, first, second, quantize = (plan.steps[i] for i in (1, 2, 3, 5))
+    assert isinstance(prune, PruneConfig)
+    assert prune.ratios == {"a": 0.5, "b": 0.0}
+    assert isinstance(first, FinetuneConfig)
+    assert isinstance(second, FinetuneConfig)
+    assert (first.steps, second.steps) == (20, 40)
+    assert isinstance(quantize, QuantizeConfig)
+    assert quantize.bits == 8
+    assert {n: quantize.of(n) for n in ("d",)} == {"d": None}
+    found = quantize.of("c")
+    assert found is not None
+    assert found.bits == 4
+
+
+def test_what_changes_nothing_is_no_step() -> None:
+    assert [s.kind for s in steps_of(Choices({"a": 0.0}, {}), TEMPLATE)] == ["pack"]
+    assert steps_of(Choices({"a": 0.0}, {}, packed=False), TEMPLATE) == ()
+
+
+def test_weights_alone_are_rounded_where_inputs_are_not_asked_for() -> None:
+    quantize = steps_of(Choices({}, {"a": 8}, inputs=False), TEMPLATE)[0]
+    assert isinstance(quantize, QuantizeConfig)
+    assert quantize.mode == "weights"
+
+
+def test_choices_are_equal_where_their_plans_are() -> None:
+    one = Choices({"a": 0.5, "b": 0.0}, {"x": 8, "y": FLOAT}, origin="one")
+    other = Choices({"a": 0.5}, {"x": 8}, origin="other")
+    assert one.key == other.key
+    assert one.key != other.without(packed=False).key
+    assert Choices.from_json(jsonable(one.to_json())) == one
