@@ -114,6 +114,7 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
         _begin(setup, state, stage, stepper, taken_now)
         _restart(ema, restart(model))  # magnitudes are those of the weights taken over
         state.history = type(state.history)()
+        state.measured.clear()
         state.outliers.clear()
     hashes = frozen_hashes(model, settings.freeze)
     state.frozen |= {f"{stage.config.name}/{n}": h for n, h in hashes.items()}

@@ -15,7 +15,7 @@ from niwaki.training.activations import offloading
 from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.loss_call import LossCall, LossModule
 from niwaki.training.outliers import norm_of
-from niwaki.training.schedule import lr_factor, seed_of
+from niwaki.training.schedule import seed_of
 from niwaki.training.stages import ActivePhase, Stage
 from niwaki.training.state import Counters, State
 
@@ -50,7 +50,7 @@ class Stepper:
 
     def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
         self.fabric, self.model, self.config, self.seed = fabric, state.model, stage.settings, state.seed
-        self.sums, self.ema, self.outliers = state.sums, state.ema, state.outliers
+        self.state, self.sums, self.ema, self.outliers = state, state.sums, state.ema, state.outliers
         self.tracker = state.tracker
         self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
@@ -70,7 +70,7 @@ class Stepper:
         """One step; advances the counters. `watch` looks at every value and may raise."""
         step, stage = counters.step, self.stage
         within = step - stage.start
-        factor = lr_factor(within, stage.config.steps, self.config.warmup, stage.schedule)
+        factor = self.state.rate_factor(stage, step)
         for name, opt in stage.optimizers.items():
             for group in opt.param_groups:
                 group["lr"] = stage.rates[name] * factor
