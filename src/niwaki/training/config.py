@@ -87,6 +87,8 @@ class TrainConfig(BaseConfig):
                       is trained, which is part of them in the end
     prefer:           tune what `init_from` brings to a preference, in the place of the model's own loss:
                       `{by: dpo, reward: recognised, beta: 0.1}`
+    drop_path:        stochastic depth: how often the last residual block of a network leaves its branch out,
+                      the blocks before it less
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -133,6 +135,7 @@ class TrainConfig(BaseConfig):
     init_partial: bool = False
     adapters: AdapterConfig | None = None
     prefer: PreferConfig | None = None
+    drop_path: float = Field(0.0, ge=0, lt=1)
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
