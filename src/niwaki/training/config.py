@@ -12,6 +12,7 @@ from niwaki.training.adapter_config import AdapterConfig
 from niwaki.training.averages import build_average
 from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.loss_config import EarlyStopping, LossConfig
+from niwaki.training.mixing_config import MixConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.post_hoc import PostHocConfig
 from niwaki.training.preference.config import PreferConfig
@@ -87,6 +88,7 @@ class TrainConfig(BaseConfig):
                       is trained, which is part of them in the end
     prefer:           tune what `init_from` brings to a preference, in the place of the model's own loss:
                       `{by: dpo, reward: recognised, beta: 0.1}`
+    mix:              mixed samples with mixed losses: `{mixup: 0.2}`, `{cutmix: 1.0, until: 0.8}`
     drop_path:        stochastic depth: how often the last residual block of a network leaves its branch out,
                       the blocks before it less
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
@@ -135,6 +137,7 @@ class TrainConfig(BaseConfig):
     init_partial: bool = False
     adapters: AdapterConfig | None = None
     prefer: PreferConfig | None = None
+    mix: MixConfig | None = None
     drop_path: float = Field(0.0, ge=0, lt=1)
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})

@@ -24,6 +24,7 @@ from niwaki.training.hardware import (
     set_matmul_precision,
     wants_channels_last,
 )
+from niwaki.training.mixing import build_mixer
 from niwaki.training.post_hoc_tracking import Tracker
 from niwaki.training.preference.begin import begin_preference
 from niwaki.training.schedule import seed_of
@@ -109,6 +110,9 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     # The next batch begins at the samples drawn so far, whatever the batches before it were.
     offset = counters.samples - counters.batches * settings.batch
     stage.objective = begin_preference(model, config, setup.split, state.seed)
+    if stage.objective is not None and settings.mix is not None:
+        raise CallError("train.mix and train.prefer exclude each other: preferred samples stay as they are")
+    stage.mixer = build_mixer(settings.mix, model, setup.split.spec, state.seed)
     own_batches = None if stage.objective is None else stage.objective.batches(settings.batch, offset)
     batches = own_batches or setup.feed(settings, offset)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
