@@ -11,7 +11,7 @@ from training_toys import Regression
 from niwaki.training import StageConfig, TrainConfig, fit
 from niwaki.training.averages import average_names, build_average, exponent_of, length_of
 from niwaki.training.checkpoint import list_checkpoints
-from niwaki.training.config import identity
+from niwaki.training.identity import identity
 from niwaki_runtime.errors import CallError
 
 

@@ -9,7 +9,7 @@ from training_toys import Adversaries, Regression
 from niwaki.core.store import read_tensors
 from niwaki.training import StageConfig, TrainConfig, fit
 from niwaki.training.checkpoint import list_checkpoints
-from niwaki.training.config import identity
+from niwaki.training.identity import identity
 from niwaki.training.lion import Lion
 from niwaki.training.muon import orthogonalize
 from niwaki.training.optimizers import build_optimizer, optimizer_class, optimizer_names

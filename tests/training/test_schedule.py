@@ -43,6 +43,7 @@ def closed_forms(t: float) -> dict[str, tuple[dict, float]]:
         "cosine_restarts": ({"cycles": 3, "growth": 2.0}, math.cos(math.pi / 2 * within) ** 2),
         "one_cycle": ({"rise": 0.25, "start": 0.1, "end": 0.01}, up if t < 0.25 else down),
         "wsd": ({"decay": 0.25, "floor": 0.1}, 1.0 if t < 0.75 else 1 - 0.9 * (4 * t - 3) ** 0.5),
+        "plateau": ({"factor": 0.1}, 1.0),  # as long as nothing is measured
         "range": ({"start": 0.001}, 10 ** (-3 * (1 - t))),
     }
 

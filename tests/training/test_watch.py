@@ -16,8 +16,8 @@ from niwaki.core.store import read_json, read_jsonl
 from niwaki.data import DataConfig, Split, load
 from niwaki.models import build
 from niwaki.training import TrainConfig, fit
-from niwaki.training.config import identity
 from niwaki.training.failures import FAILURES, failures_of, lasting, told
+from niwaki.training.identity import identity
 from niwaki.training.reached import apart, kinds_reached, nearest_kind, rows_of
 from niwaki.training.stages import build_stage
 from niwaki.training.state import State

@@ -4,6 +4,7 @@ is worth 16×16 words", ICLR 2021)."""
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +79,8 @@ def positions(grid: tuple[int, ...], width: int) -> Tensor:
 
 class Block(nn.Module):
     """x + attention(norm x), then x + mlp(norm x), over (n, patches, width)."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out", "mlp")
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.core.sentences import sentence
@@ -12,60 +12,23 @@ from niwaki.training.adapter_config import AdapterConfig
 from niwaki.training.averages import build_average
 from niwaki.training.curriculum import CurriculumConfig
 from niwaki.training.loss_config import EarlyStopping, LossConfig
+from niwaki.training.mixing_config import MixConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.post_hoc import PostHocConfig
 from niwaki.training.preference.config import PreferConfig
-from niwaki.training.schedules import build_schedule
+from niwaki.training.schedules import build_schedule, followed
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over, spelled_out
+from niwaki.training.stage_config import Rate, Source, StageConfig
 from niwaki.training.watch_config import WatchConfig
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["StageConfig", "TrainConfig", "identity"]
-
-Rate = Annotated[float, Field(ge=0)]
-Source = str | dict[str, str] | None
-
+__all__ = ["StageConfig", "TrainConfig"]
 
 _FIXED = {
     "steps", "device", "devices", "strategy", "deterministic",
     "log_every", "checkpoint_every", "keep", "stages", "curriculum", "prefer", "balance",
 }  # fmt: skip
 """Settings of `TrainConfig` that belong to the whole training."""
-
-
-class StageConfig(BaseConfig):
-    """One of several trainings that follow each other (a codec, then a prior over its codes).
-
-    name:         what phases call it (`Phase.stage`)
-    steps:        its length
-    lr:           overrides the learning rate of the whole training: one number, or by optimizer name
-    freeze:       names of modules (or parameters) that stay as they are, in evaluation mode
-    init_from:    where weights are taken from before its first step, as in `TrainConfig`
-    init_only:    of a single `init_from`: only the weights under these names; all of them must be there
-    init_rename:  how names of stored weights begin → how they do in the model
-    init_partial: take what fits, and say what does not
-    loss_weights: weights by loss term, over those of the whole training
-    more:         any other setting of `TrainConfig` that makes sense within a stage (batch, optimizers,
-                  schedule, warmup, clip, ema, accumulate, precision, losses, early_stopping …)
-    """
-
-    model_config = ConfigDict(extra="allow")
-
-    name: str
-    steps: int = Field(gt=0)
-    lr: Rate | dict[str, Rate] | None = None
-    freeze: tuple[str, ...] = ()
-    init_from: Source = None
-    init_only: tuple[str, ...] = ()
-    init_rename: dict[str, str] = Field(default={}, exclude_if=lambda value: not value)
-    init_partial: bool = Field(False, exclude_if=lambda value: not value)
-    loss_weights: dict[str, float] = Field(default={})
-
-    @property
-    def given(self) -> dict[str, Any]:
-        """The settings of the whole training that it changes."""
-        rate = {} if self.lr is None else {"lr": self.lr}
-        return {**(self.model_extra or {}), **rate, "loss_weights": self.loss_weights}
 
 
 class TrainConfig(BaseConfig):
@@ -125,6 +88,9 @@ class TrainConfig(BaseConfig):
                       is trained, which is part of them in the end
     prefer:           tune what `init_from` brings to a preference, in the place of the model's own loss:
                       `{by: dpo, reward: recognised, beta: 0.1}`
+    mix:              mixed samples with mixed losses: `{mixup: 0.2}`, `{cutmix: 1.0, until: 0.8}`
+    drop_path:        stochastic depth: how often the last residual block of a network leaves its branch out,
+                      the blocks before it less
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -171,6 +137,8 @@ class TrainConfig(BaseConfig):
     init_partial: bool = False
     adapters: AdapterConfig | None = None
     prefer: PreferConfig | None = None
+    mix: MixConfig | None = None
+    drop_path: float = Field(0.0, ge=0, lt=1)
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
@@ -188,7 +156,11 @@ class TrainConfig(BaseConfig):
             )
         if self.balance is not None and self.curriculum is not None:
             raise ValueError("'balance' and 'curriculum' each say which samples are drawn; leave one out")
-        build_schedule(self.schedule)
+        schedule = build_schedule(self.schedule)
+        if followed(schedule) and not (self.validate_every or self.checkpoint_every):
+            raise ValueError(
+                f"the schedule goes by '{followed(schedule)}' of validations; set 'validate_every'"
+            )
         build_average(self.average, self.ema)
         for rate in self.lr.values() if isinstance(self.lr, dict) else (self.lr,):
             if not rate >= 0:
@@ -262,32 +234,3 @@ class TrainConfig(BaseConfig):
     def rate(self, stage: StageConfig, optimizer: str) -> float:
         """Peak learning rate of an optimizer in a stage."""
         return self.of_stage(stage).optimizer_config(optimizer).lr
-
-
-_FREE = {
-    "log_every", "checkpoint_every", "validate_every", "keep", "validation_batches",
-    "activation_checkpointing", "activation_offload",
-}  # fmt: skip
-"""Settings that do not touch the weights, as long as no validation decides over them."""
-
-_ADDED = {
-    "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
-    "freeze", "init_from", "init_only", "losses", "watch", "adapters",
-    "init_rename", "init_partial", "curriculum", "average", "post_hoc", "prefer",
-    "balance",
-}  # fmt: skip
-"""Settings that came after the first trainings were recorded; at their defaults no record holds them."""
-
-
-def identity(config: TrainConfig) -> dict[str, Any]:
-    """The settings that the trained weights depend on, as JSON."""
-    values = config.model_dump(mode="json")
-    stages = [config.of_stage(s) for s in config.all_stages]
-    free = set(_FREE)
-    if not any(s.watch is not None and s.watch.stop for s in stages):
-        free.add("watch")
-    if any(s.keep_best or s.early_stopping for s in stages):
-        values["validate_every"] = config.validate_every or config.checkpoint_every
-        free -= {"validate_every", "validation_batches"}
-    defaults = TrainConfig.model_validate({}).model_dump(mode="json")
-    return {k: v for k, v in values.items() if k not in free and not (k in _ADDED and v == defaults[k])}

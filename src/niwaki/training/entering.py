@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from niwaki.core.contract import Batch, Context, Trainable
 from niwaki.data import Split
 from niwaki.nn.low_rank import is_adapter, restart
+from niwaki.nn.stochastic_depth import drop_branches, keep_branches
 from niwaki.training.activations import checkpoint_blocks, release_blocks
 from niwaki.training.begun import taken_before, trained_before
 from niwaki.training.config import TrainConfig
@@ -23,6 +24,7 @@ from niwaki.training.hardware import (
     set_matmul_precision,
     wants_channels_last,
 )
+from niwaki.training.mixing import build_mixer
 from niwaki.training.post_hoc_tracking import Tracker
 from niwaki.training.preference.begin import begin_preference
 from niwaki.training.schedule import seed_of
@@ -30,6 +32,7 @@ from niwaki.training.stages import Stage, build_stage, frozen_hashes, self_avera
 from niwaki.training.state import State
 from niwaki.training.step import Batches, Stepper
 from niwaki.training.weights import init_from, sources_of
+from niwaki_runtime.errors import CallError
 
 __all__ = ["Setup", "enter_stage"]
 
@@ -107,6 +110,9 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     # The next batch begins at the samples drawn so far, whatever the batches before it were.
     offset = counters.samples - counters.batches * settings.batch
     stage.objective = begin_preference(model, config, setup.split, state.seed)
+    if stage.objective is not None and settings.mix is not None:
+        raise CallError("train.mix and train.prefer exclude each other: preferred samples stay as they are")
+    stage.mixer = build_mixer(settings.mix, model, setup.split.spec, state.seed)
     own_batches = None if stage.objective is None else stage.objective.batches(settings.batch, offset)
     batches = own_batches or setup.feed(settings, offset)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
@@ -114,16 +120,30 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
         _begin(setup, state, stage, stepper, taken_now)
         _restart(ema, restart(model))  # magnitudes are those of the weights taken over
         state.history = type(state.history)()
+        state.measured.clear()
         state.outliers.clear()
     hashes = frozen_hashes(model, settings.freeze)
     state.frozen |= {f"{stage.config.name}/{n}": h for n, h in hashes.items()}
     for module in model.modules():
         module._compiled_call_impl = None
+    keep_branches(model)
+    if settings.drop_path:
+        _drop_branches(model, stage)
     release_blocks(model)
     checkpoint_blocks(model, settings.activation_checkpointing)
     if settings.compile:
         compile_networks(model, [n for p in stage.phases for n in p.phase.parameters])
     return stage, stepper
+
+
+def _drop_branches(model: Trainable, stage: Stage) -> None:
+    """Raises CallError where the stage trains no residual branch."""
+    parts = [name for active in stage.phases for name in active.phase.parameters]
+    if not drop_branches(model, parts, stage.settings.drop_path):
+        raise CallError(
+            "train.drop_path leaves out residual branches, and nothing that the stage "
+            f"'{stage.config.name}' trains has any"
+        )
 
 
 def _begin(setup: Setup, state: State, stage: Stage, stepper: Stepper, taken: set[str]) -> None:

@@ -14,6 +14,7 @@ from torch import nn
 from niwaki.core.contract import Trainable
 from niwaki.data import Split
 from niwaki.nn.low_rank import strip
+from niwaki.nn.stochastic_depth import keep_branches
 from niwaki.training.activations import release_blocks
 from niwaki.training.batch_norms import few_for_batch_norms
 from niwaki.training.chance import left_to_chance
@@ -221,6 +222,7 @@ def _release(model: nn.Module, required: dict[str, bool]) -> None:
     """Leave the model as it came: plain strides, not compiled, the same parameters open to gradients."""
     set_layout(model, last=False)
     release_blocks(model)
+    keep_branches(model)
     for module in model.modules():
         module._compiled_call_impl = None
     for name, parameter in model.named_parameters():

@@ -22,7 +22,6 @@ from niwaki.training.keeping import Keeper
 from niwaki.training.metrics import not_finite
 from niwaki.training.nonfinite import NotFinite, Searcher, all_finite
 from niwaki.training.preference.watching import watch_tuning
-from niwaki.training.schedule import lr_factor
 from niwaki.training.stages import Stage, keeps_averages, set_modes
 from niwaki.training.state import State
 from niwaki.training.step import Stepper
@@ -188,10 +187,8 @@ class Loop:
         return means
 
     def _log(self, means: dict[str, float]) -> None:
-        stage = self.stage
-        within = self.state.counters.step - 1 - stage.start
-        factor = lr_factor(within, stage.config.steps, stage.settings.warmup, stage.schedule)
-        self.state.last = means | {f"lr/{n}": r * factor for n, r in stage.rates.items()}
+        factor = self.state.rate_factor(self.stage, self.state.counters.step - 1)
+        self.state.last = means | {f"lr/{n}": r * factor for n, r in self.stage.rates.items()}
         self.state.sums.clear()
         self._append(self.state.last | {"seconds": round(self.state.seconds, 3)})
 
@@ -222,6 +219,7 @@ class Loop:
         set_modes(self.model, settings)
         rule, chooses = settings.early_stopping, settings.keep_best
         check_measured(measured, settings, self.stage.config.name)
+        state.follow(self.stage, measured)
         if not measured:
             return False
         state.last = state.last | (named := {f"validation/{n}": float(v) for n, v in measured.items()})
@@ -275,7 +273,9 @@ class Loop:
         if good is None:
             raise NiwakiError(f"{what} is not finite before the first step: the initial weights are broken")
         kept = f"; the last good checkpoint is {good.path}" if good.path else ""
+        measured = self.state.measured
         self._return_to(good)
+        self.state.measured = measured  # validations are not made again, and rates may go by them
         try:
             while self.state.counters.step < last:
                 self.stepper.run(

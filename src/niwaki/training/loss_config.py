@@ -10,14 +10,15 @@ __all__ = ["EarlyStopping", "LossConfig"]
 
 
 class LossConfig(BaseConfig):
-    """A loss of one's own, added to those of a phase.
+    """A further loss, added to those of a phase.
 
-    call:   `module:function`, called as (model, batch, ctx); returns a scalar, or scalars by name
+    call:   `latent_smoothness`, or `module:function`, called as (model, batch, ctx); returns a scalar, or
+            scalars by name
     weight: of all its terms, beside `loss_weights`
     phase:  where it is added; may be left out where the model has one phase
     """
 
-    call: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$")
+    call: str = Field(pattern=r"^([A-Za-z_][\w.]*:)?[A-Za-z_][\w.]*$")
     weight: float = 1.0
     phase: str | None = None
 

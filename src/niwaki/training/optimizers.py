@@ -7,20 +7,28 @@ A new one is a class with `@optimizer("name")`; its fields are then valid settin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import nn, optim
 from torch.optim import Optimizer
 
 from niwaki.core.base_config import BaseConfig
 from niwaki.training.lion import Lion
-from niwaki.training.lookahead import Lookahead
 from niwaki.training.muon import Muon
 from niwaki.training.soap import Soap
 from niwaki_runtime.errors import CallError, nearest
 
-__all__ = ["OptimizerConfig", "build_optimizer", "optimizer", "optimizer_class", "optimizer_names"]
+__all__ = [
+    "Beta",
+    "Betas",
+    "Groups",
+    "OptimizerConfig",
+    "build_optimizer",
+    "optimizer",
+    "optimizer_class",
+    "optimizer_names",
+]
 
 Groups = list[dict[str, Any]]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -250,42 +258,3 @@ class SoapConfig(OptimizerConfig):
     def build(self, groups: Groups) -> Optimizer:
         options: dict[str, Any] = {"betas": self.betas, "eps": self.eps}
         return Soap(groups, lr=self.lr, every=self.every, largest=self.largest, **options)
-
-
-@optimizer("lookahead")
-class LookaheadConfig(OptimizerConfig):
-    """`niwaki.training.lookahead` around another optimizer of the same rate and weight decay.
-
-    inner:    its name, or its name and settings: `{name: sgd, momentum: 0.8}`
-    betas:    what `betas` means for the inner one; None leaves it its own
-    k, alpha: steps forward, and the share of their way that is kept
-    """
-
-    inner: str | dict[str, Any] = "adamw"
-    betas: Betas | None = None
-    k: int = Field(5, ge=1)
-    alpha: float = Field(0.5, gt=0, le=1)
-
-    @model_validator(mode="after")
-    def _inner_is_known(self) -> Self:
-        self._inner()
-        return self
-
-    def _inner(self) -> OptimizerConfig:
-        given = {"name": self.inner} if isinstance(self.inner, str) else dict(self.inner)
-        name = str(given.pop("name", ""))
-        cls = optimizer_class(name)
-        if issubclass(cls, LookaheadConfig):
-            raise ValueError("the inner optimizer of 'lookahead' cannot be another lookahead")
-        if cls.averages:
-            raise ValueError(
-                f"the inner optimizer of 'lookahead' cannot be '{name}', which averages by itself"
-            )
-        betas = {} if self.betas is None else cls.from_betas(self.betas)
-        return cls.model_validate({"lr": self.lr, "weight_decay": self.weight_decay, **betas, **given})
-
-    def groups(self, parameters: Mapping[str, nn.Parameter]) -> Groups:
-        return self._inner().groups(parameters)
-
-    def build(self, groups: Groups) -> Optimizer:
-        return Lookahead(self._inner().build(groups), self.k, self.alpha)

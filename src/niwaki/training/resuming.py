@@ -15,7 +15,8 @@ from typing import Any
 from niwaki.core.differences import ABSENT, Difference, differences
 from niwaki.core.store import hash_tensors, jsonable
 from niwaki.data import Split
-from niwaki.training.config import TrainConfig, identity
+from niwaki.training.config import TrainConfig
+from niwaki.training.identity import identity
 from niwaki.training.schedule import lr_factor
 from niwaki_runtime.errors import CallError
 

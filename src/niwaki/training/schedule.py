@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from niwaki.training.schedules import Schedule, build_schedule
+from niwaki.training.schedules import Schedule, build_schedule, followed
 
 __all__ = ["ema_decay", "lr_factor", "seed_of"]
 
 _MASK = (1 << 64) - 1
 
 
-def lr_factor(step: int, steps: int, warmup: int, schedule: str | Mapping[str, Any] | Schedule) -> float:
+def lr_factor(
+    step: int,
+    steps: int,
+    warmup: int,
+    schedule: str | Mapping[str, Any] | Schedule,
+    seen: Sequence[float] = (),
+) -> float:
     """Share of the peak learning rate at `step` (0-based) of a stage of `steps`: linear warm-up
     (step + 1) / warmup, then the schedule over the rest of the stage.
 
     schedule: as in a recipe, or what `build_schedule` made of it
+    seen:     what validations of the stage have measured so far, for a schedule that goes by it
     """
     if step < warmup:
         return (step + 1) / warmup
     function = schedule if callable(schedule) else build_schedule(schedule)
-    return function(step - warmup, max(steps - warmup, 1))
+    place = step - warmup, max(steps - warmup, 1)
+    return function(*place) if followed(function) is None else function(*place, seen)
 
 
 def ema_decay(decay: float, updates: int) -> float:

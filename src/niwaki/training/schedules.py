@@ -1,4 +1,5 @@
-"""Learning-rate schedules by name: pure functions (step, total) → share of the peak rate.
+"""Learning-rate schedules by name: pure functions (step, total) → share of the peak rate, or (step, total,
+seen), where they go by what validations have measured.
 
 A new one is a function with `@schedule("name")`; its keyword arguments are its settings, checked by their
 annotations: `schedule: {name: step, every: 100}`. Warm-up comes before every schedule and is not its concern:
@@ -8,27 +9,35 @@ annotations: `schedule: {name: step, every: 100}`. Warm-up comes before every sc
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from niwaki.training.named_functions import filled_in
 
-__all__ = ["Schedule", "build_schedule", "schedule", "schedule_names"]
+__all__ = ["Schedule", "build_schedule", "followed", "schedule", "schedule_names"]
 
-Schedule = Callable[[int, int], float]
+Schedule = Callable[..., float]
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(gt=0)]
 
 _SCHEDULES: dict[str, Callable[..., float]] = {}
+_FOLLOWING: set[Callable[..., float]] = set()
 
 
-def schedule(name: str) -> Callable[[Callable[..., float]], Callable[..., float]]:
-    """Decorator: enter a function (step, total, *, settings) → factor under a name."""
+def schedule(name: str, *, follows: bool = False) -> Callable[[Callable[..., float]], Callable[..., float]]:
+    """Decorator: enter a function (step, total, *, settings) → factor under a name.
+
+    follows: it takes a third argument, the values so far of the figure that its setting `by` names, one for
+             each validation of the stage
+    """
 
     def enter(function: Callable[..., float]) -> Callable[..., float]:
         _SCHEDULES[name] = function
+        if follows:
+            _FOLLOWING.add(function)
         return function
 
     return enter
@@ -44,6 +53,12 @@ def build_schedule(asked: str | Mapping[str, Any]) -> Schedule:
     Raises CallError for an unknown name or a setting that does not fit.
     """
     return filled_in("schedule", _SCHEDULES, asked)
+
+
+def followed(function: Schedule) -> str | None:
+    """The figure of validations that a schedule goes by; None where it follows from the step alone."""
+    known = isinstance(function, partial) and function.func in _FOLLOWING
+    return str(function.keywords["by"]) if known else None  # type: ignore[attr-defined]
 
 
 @schedule("constant")
@@ -149,3 +164,35 @@ def warmup_stable_decay(
     the decay that is done, or its root (Hu et al. 2024, MiniCPM; Hägele et al. 2024, arXiv:2405.18392)."""
     done = min(max(step / total - (1.0 - decay), 0.0) / decay, 1.0)
     return 1.0 - (1.0 - floor) * (math.sqrt(done) if shape == "sqrt" else done)
+
+
+@schedule("plateau", follows=True)
+def plateau(
+    step: int,
+    total: int,
+    seen: Sequence[float] = (),
+    *,
+    by: str = "loss",
+    higher: bool = False,
+    factor: Annotated[float, Field(gt=0, lt=1)] = 0.5,
+    patience: Count = 3,
+    min_delta: Annotated[float, Field(ge=0)] = 0.0,
+    rest: Annotated[int, Field(ge=0)] = 0,
+    floor: Share = 0.0,
+) -> float:
+    """factor^k after k cuts, no less than `floor`: one after `patience` validations in a row that were not
+    lower than the best before by more than `min_delta` (He et al. 2016, Section 3.4, did it by hand).
+
+    by:     figure of the validations, the held-out loss or what `validate` measures; `higher` values of it
+            are the better ones
+    rest:   validations after a cut that do not count against it
+    """
+    best, waited, resting, cuts = math.inf, 0, 0, 0
+    for value in seen:
+        value = -value if higher else value
+        waited = 0 if value < best - min_delta else waited + 1
+        best = value if waited == 0 else best
+        waited, resting = (0, resting - 1) if resting else (waited, 0)
+        if waited >= patience:
+            cuts, waited, resting = cuts + 1, 0, rest
+    return max(factor**cuts, floor)

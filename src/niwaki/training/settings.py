@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from niwaki.core.sentences import sentence
-from niwaki.training import schedule_free_config  # noqa: F401  registers its optimizers
+from niwaki.training import adaptive_decay, schedule_free_config, wrapping  # noqa: F401  register optimizers
 from niwaki.training.optimizers import OptimizerConfig, optimizer_class
 from niwaki_runtime.errors import CallError, nearest
 

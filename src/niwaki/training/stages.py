@@ -23,6 +23,7 @@ from niwaki.training.user_losses import UserLoss, load_losses
 from niwaki_runtime.errors import CallError, nearest
 
 if TYPE_CHECKING:
+    from niwaki.training.mixing import Mixer
     from niwaki.training.preference.objective import Objective
 
 __all__ = [
@@ -59,6 +60,7 @@ class Stage:
     losses:     the user's own, by phase
     optimizers: by optimizer name
     objective:  what is minimised in the place of the model's own loss; None is that loss
+    mixer:      mixes the samples of a batch; None leaves them apart
     trained:    by optimizer name, the parameters of each: the union over its phases
     average:    decay of the averaged weights by step
     averaging:  names of the optimizers that make their own average
@@ -78,6 +80,7 @@ class Stage:
     average: Average
     averaging: tuple[str, ...] = ()
     objective: Objective | None = None
+    mixer: Mixer | None = None
 
     @property
     def end(self) -> int:

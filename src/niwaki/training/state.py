@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,19 @@ from niwaki.core.contract import Trainable
 from niwaki.core.differences import differences
 from niwaki.training.adapting import adapt, settle
 from niwaki.training.checkpoint import Checkpoint, model_shapes
-from niwaki.training.config import TrainConfig, identity
+from niwaki.training.config import TrainConfig
 from niwaki.training.ema import Ema
+from niwaki.training.identity import identity
 from niwaki.training.metrics import Sums
 from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
 from niwaki.training.outliers import Outliers
 from niwaki.training.post_hoc_tracking import Tracker
 from niwaki.training.resuming import changes, goes_further, may_go_on
+from niwaki.training.schedule import lr_factor
+from niwaki.training.schedules import followed
 from niwaki.training.stages import Stage, locate
 from niwaki.training.validation import History
-from niwaki_runtime.errors import NiwakiError
+from niwaki_runtime.errors import CallError, NiwakiError, nearest
 
 __all__ = ["Counters", "State"]
 
@@ -56,6 +61,7 @@ class State:
     last:     the newest metrics
     frozen:   SHA-256 of each frozen part, by `stage/name`
     history:  validations of the present stage
+    measured: (step, value) of the figure that the schedule of the present stage goes by
     about:    what else the weights follow from: the data's content, the model's config (`resuming`)
     longer:   lengths that a stage had before it was made longer, `{at, stage, then, now}`
     looks:    what the watch for collapse has seen (`watcher`)
@@ -79,6 +85,7 @@ class State:
     last: dict[str, float] = field(default_factory=dict)
     frozen: dict[str, str] = field(default_factory=dict)
     history: History = field(default_factory=History)
+    measured: list[tuple[int, float]] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     longer: list[dict[str, Any]] = field(default_factory=list)
     looks: list[dict[str, Any]] = field(default_factory=list)
@@ -131,6 +138,11 @@ class State:
             "frozen": dict(self.frozen),
             "identity": self.identity(),
             "machine": self.machine(),
+            **(
+                {"measured": [[at, v if math.isfinite(v) else None] for at, v in self.measured]}
+                if self.measured
+                else {}
+            ),
             **({"longer": list(self.longer)} if self.longer else {}),
             **({"chosen": list(self.chosen)} if self.chosen else {}),
             **({"looks": list(self.looks), "told": list(self.told)} if self.looks or self.told else {}),
@@ -143,6 +155,9 @@ class State:
         record = checkpoint.record
         self.counters = self._counters(record)
         self.counters.ended &= not goes_further(record, self.config)
+        self.measured = [
+            (int(at), math.nan if value is None else float(value)) for at, value in record.get("measured", ())
+        ]
         self.longer = list(record.get("longer", ()))
         self.chosen = list(record.get("chosen", ()))
         self.looks, self.told = list(record.get("looks", ())), list(record.get("told", ()))
@@ -165,6 +180,29 @@ class State:
         """Keep the adapters that the model has, and make them part of its weights."""
         file = None if self.adapters is None else self.adapters / f"{self.adapted}.safetensors"
         settle(self.model, self.ema, file)
+
+    def rate_factor(self, stage: Stage, step: int) -> float:
+        """Share of the peak learning rate in training step `step` (0-based) of the present stage."""
+        seen = [value for at, value in self.measured if at <= step]
+        return lr_factor(step - stage.start, stage.config.steps, stage.settings.warmup, stage.schedule, seen)
+
+    def follow(self, stage: Stage, measured: Mapping[str, float]) -> None:
+        """Keep what the schedule of the stage goes by. A validation that is there because the stage ends
+        does not count: with more steps it would not have been.
+
+        Raises CallError where it was not measured.
+        """
+        by, step = followed(stage.schedule), self.counters.step
+        every = stage.settings.validate_every or self.config.checkpoint_every
+        if by is None or not every or step % every:
+            return
+        if by not in measured:
+            raise CallError(
+                f"the schedule of the stage '{stage.config.name}' goes by '{by}' on held-out data, which is "
+                f"not measured; {nearest(by, measured) if measured else 'give a validation split'}"
+            )
+        value = float(measured[by])
+        self.measured.append((step, value if math.isfinite(value) else math.nan))
 
     def choose(self, stage: str, name: str, value: float, text: str) -> None:
         """Record what a rule has chosen, and the sentence that says it."""

@@ -14,8 +14,9 @@ from niwaki.core.contract import Batch, CallError, Context, Phase
 from niwaki.training.activations import offloading
 from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.loss_call import LossCall, LossModule
+from niwaki.training.mixing import Mixed
 from niwaki.training.outliers import norm_of
-from niwaki.training.schedule import lr_factor, seed_of
+from niwaki.training.schedule import seed_of
 from niwaki.training.stages import ActivePhase, Stage
 from niwaki.training.state import Counters, State
 
@@ -50,7 +51,7 @@ class Stepper:
 
     def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
         self.fabric, self.model, self.config, self.seed = fabric, state.model, stage.settings, state.seed
-        self.sums, self.ema, self.outliers = state.sums, state.ema, state.outliers
+        self.state, self.sums, self.ema, self.outliers = state, state.sums, state.ema, state.outliers
         self.tracker = state.tracker
         self.stage, self.batches, self.channels_last = stage, batches, state.channels_last
         self.device: torch.device = fabric.device
@@ -63,14 +64,16 @@ class Stepper:
         self.rng = torch.Generator(self.device)
         self.terms: set[str] = set()
         self._last: Batch | None = None
+        self._mixed: Mixed | None = None
         self._shared: list[dict[str, Tensor]] = []
+        self._other_shared: list[dict[str, Tensor]] = []
         self._on: set[str] = set(stage.all_trained)
 
     def run(self, counters: Counters, watch: Watch | None = None) -> None:
         """One step; advances the counters. `watch` looks at every value and may raise."""
         step, stage = counters.step, self.stage
         within = step - stage.start
-        factor = lr_factor(within, stage.config.steps, self.config.warmup, stage.schedule)
+        factor = self.state.rate_factor(stage, step)
         for name, opt in stage.optimizers.items():
             for group in opt.param_groups:
                 group["lr"] = stage.rates[name] * factor
@@ -78,7 +81,9 @@ class Stepper:
         rank = self.fabric.global_rank
         seed_generators(seed_of(self.seed, "global", step, rank), self.device)
         ctx = Context(step, within / stage.config.steps, stage.config.name, stage.weights, self.rng)
-        self._last, self._shared = None, [{} for _ in range(self.config.accumulate)]
+        parts = range(self.config.accumulate)
+        self._last, self._shared = None, [{} for _ in parts]
+        self._other_shared = [{} for _ in parts]
         for active in stage.due(step):
             for repeat in range(active.phase.repeats):
                 self._run_phase(active, repeat, counters, ctx, watch)
@@ -98,16 +103,17 @@ class Stepper:
         phase, config, fabric = active.phase, self.config, self.fabric
         if phase.fresh_batch or self._last is None:
             self._last = self._next(counters, ctx, phase.name, watch)
-            for shared in self._shared:
+            for shared in (*self._shared, *self._other_shared):
                 shared.clear()  # it was about another batch
         self._train_only(active)
         optimizer = self.optimizers[phase.optimizer_name]
         parts = _split(self._last, config.accumulate)
+        mixed = _split_mixed(self._mixed, config.accumulate)
         for micro, part in enumerate(parts):
             self.rng.manual_seed(seed_of(self.seed, phase.name, ctx.step, repeat, micro, fabric.global_rank))
             ctx.shared = self._shared[micro]
             watched = watch.forward(phase.name, ctx.step) if watch else nullcontext()
-            call = LossCall(phase.name, part, ctx, self.stage)
+            call = LossCall(phase.name, part, ctx, self.stage, mixed[micro], self._other_shared[micro])
             with self._unsynced(micro + 1 < len(parts)):
                 kept = offloading(config.activation_offload, self.device)
                 with watched, kept, _eager(config.compile and phase.double_backward):
@@ -190,8 +196,14 @@ class Stepper:
         self.rng.manual_seed(seed_of(self.seed, "prepare", counters.batches, self.fabric.global_rank))
         with torch.no_grad():
             prepared = self.model.prepare(batch, ctx)
+        self._mixed = None
+        if self.stage.mixer is not None:
+            stored = prepared is batch
+            self._mixed = self.stage.mixer.mix(prepared, counters.batches, ctx.progress, stored=stored)
         counters.batches += 1
         counters.samples += self.config.batch
+        if self._mixed is not None:
+            prepared = self._mixed.first
         if prepared is batch:
             return batch
         prepared = self.place(prepared)
@@ -252,6 +264,13 @@ def _split(batch: Batch, parts: int) -> list[Batch]:
         return [batch]
     size = len(batch) // parts
     return [batch.map(lambda t, at=at: t[at * size : (at + 1) * size]) for at in range(parts)]  # type: ignore[misc]
+
+
+def _split_mixed(mixed: Mixed | None, parts: int) -> list[Mixed | None]:
+    if mixed is None:
+        return [None] * parts
+    sides = zip(_split(mixed.first, parts), _split(mixed.second, parts), strict=True)
+    return [Mixed(first, second, mixed.share) for first, second in sides]
 
 
 def _eager(on: bool) -> AbstractContextManager[Any]:

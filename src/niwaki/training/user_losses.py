@@ -1,4 +1,4 @@
-"""Losses of the user's own: functions that a recipe names as `module:function`."""
+"""Further losses: functions that a recipe names as `module:function`, or by the name of one that there is."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, Phase, Trainable
+from niwaki.training.further_losses import further_losses
 from niwaki.training.loss_config import LossConfig
 from niwaki_runtime.errors import CallError, first_line, nearest
 
@@ -54,9 +55,19 @@ def load_losses(configs: Iterable[LossConfig], phases: Iterable[Phase]) -> dict[
                 f"the loss {config.call} belongs to the phase '{phase}', which the model has not; "
                 f"{nearest(phase, names)}"
             )
-        loss = UserLoss(config.call, function_of(config.call), config.weight)
+        loss = UserLoss(config.call, _function(config.call), config.weight)
         losses[phase] = (*losses.get(phase, ()), loss)
     return losses
+
+
+def _function(call: str) -> Callable[..., Any]:
+    if ":" in call:
+        return function_of(call)
+    known = further_losses()
+    if call not in known:
+        hint = nearest(call, [*known, "module:function"])
+        raise CallError(f"there is no loss '{call}'; {hint}")
+    return known[call]
 
 
 def function_of(call: str, what: str = "the loss") -> Callable[..., Any]:

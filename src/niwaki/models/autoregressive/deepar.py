@@ -71,6 +71,8 @@ class DeepAR(SeriesModel):
     spec:   amounts over time `(C, T)`
     """
 
+    residual_ends: ClassVar[tuple[str, ...]] = ("cells",)
+
     Config = DeepARConfig
     small_matrices = True
     config: DeepARConfig

@@ -5,6 +5,8 @@ They are what larger models are measured against: their state does not grow with
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -33,6 +35,8 @@ class Recurrent(TokenModel):
     config: RecurrentConfig
     spec:   tokens `(T,)`
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("cells",)
 
     Config = RecurrentConfig
     config: RecurrentConfig

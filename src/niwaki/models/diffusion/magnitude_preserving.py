@@ -47,6 +47,8 @@ class MpAttention(nn.Module):
     """MP-sum of x and cosine attention over its places: q, k and v are vectors of mean square 1 in every head
     (Section 2.3, "Cosine attention"); heads are spelled out as in `Attention2d`."""
 
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
+
     def __init__(self, channels: int, heads: int, residual: float) -> None:
         super().__init__()
         if channels % heads:
@@ -69,6 +71,8 @@ class MpAttention(nn.Module):
 class MpBlock(nn.Module):
     """Skip, on the way down brought to length 1 at every place, and MP-sum with SiLU, conv, × (1 + c), SiLU,
     conv (Figure 21 of the paper); attention where it has some."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("conv2",)
 
     def __init__(
         self, inputs: int, outputs: int, time: int, *, down: bool, heads: int, dropout: float, residual: float

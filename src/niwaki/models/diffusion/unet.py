@@ -49,6 +49,8 @@ def unet_settings(config: DenoiserConfig, task: Task) -> dict[str, Any]:
 class ResidualBlock(nn.Module):
     """norm, SiLU, conv, + projected time, norm, SiLU, conv, + input."""
 
+    residual_ends: ClassVar[tuple[str, ...]] = ("conv2",)
+
     def __init__(self, inputs: int, outputs: int, time: int, groups: int, dropout: float) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(groups, inputs)

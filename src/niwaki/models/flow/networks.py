@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -40,6 +42,8 @@ class ConvNetwork(nn.Module):
 
 class _GatedConvolution(nn.Module):
     """x + a σ(b), both made of x by a 3×3 and a 1×1 convolution (Ho et al. 2019, Section 3.3)."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("value",)
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -86,6 +87,8 @@ def _of_pixels(channels: int, outputs: int, patch: int) -> nn.Module:
 
 class Block(nn.Module):
     """x + W₃ a(W₂ a(W₁ x)), 1×1, grouped 3×3, 1×1; W₃ starts at zero (Zhang et al. 2019, Fixup)."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("body",)
 
     def __init__(self, channels: int, *, expansion: int, group: int) -> None:
         super().__init__()

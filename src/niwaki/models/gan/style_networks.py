@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -153,6 +154,8 @@ class Synthesis(nn.Module):
 
 class _Residual(nn.Module):
     """Half the size: `(n, inputs, h, w)` → `(n, outputs, h/2, w/2)`, variance kept."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("body",)
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()

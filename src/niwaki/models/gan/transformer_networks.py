@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,8 @@ _GROUPS = 8
 
 class _Mlp(nn.Module):
     """x + W₂ gelu(W₁ norm(x)) at every token; W₂ starts near zero."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("narrow",)
 
     def __init__(self, channels: int, ratio: int) -> None:
         super().__init__()

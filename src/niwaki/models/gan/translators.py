@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -17,6 +18,8 @@ _GAIN = 2.0  # tanh(2) = 0.96: the ends of the range are nearly kept, and gradie
 
 class _Residual(nn.Module):
     """x + conv(relu(conv(x))): close to the identity at the start."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("body",)
 
     def __init__(self, channels: int) -> None:
         super().__init__()

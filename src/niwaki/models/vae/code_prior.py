@@ -6,7 +6,7 @@ Priors of codes answer to `loss`, `graph`, `writing` and `coding`; another is `m
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,8 @@ __all__ = ["CodePrior"]
 
 class _Block(nn.Module):
     """Pre-norm attention and feed-forward (Vaswani et al. 2017; the order of Radford et al. 2019)."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out", "down")
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +39,8 @@ class Residual(nn.Module):
 
     depth: residual branches that add up on the path
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("last",)
 
     def __init__(self, width: int, inner: int, size: tuple[int, int], *, depth: int, dropout: float) -> None:
         super().__init__()

@@ -31,6 +31,8 @@ class TemporalAttention(nn.Module):
     convolutions, and a head's width is inferred, so that channels can be cut.
     """
 
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
+
     attends: ClassVar[bool] = True
     distance: Tensor
 
@@ -71,6 +73,8 @@ class JointAttention(nn.Module):
     Queries and keys are told where and when they are by a linear layer of sines and cosines.
     `(n·frames, channels, h, w)` → the same; the cost grows with (frames·h·w)².
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
 
     attends: ClassVar[bool] = True
 
@@ -125,6 +129,8 @@ class TemporalConvolution(nn.Module):
 
     `(n·frames, channels, h, w)` → the same.
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("conv",)
 
     attends: ClassVar[bool] = False
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,6 +37,8 @@ class Attention2d(nn.Module):
     heads:    number of heads; must divide `channels`
     groups:   groups of the GroupNorm before it
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
 
     def __init__(self, channels: int, heads: int, groups: int = 8) -> None:
         super().__init__()

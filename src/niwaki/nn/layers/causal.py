@@ -4,7 +4,7 @@ cache when sampling."""
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -224,6 +224,8 @@ class CausalBlock(nn.Module):
     hidden:  width between `up` and `down`, of each expert where there are any
     dropout: of what each half adds
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("attention.out", "down", "experts")
 
     def __init__(
         self, width: int, heads: int, hidden: int, dropout: float = 0.0, style: BlockStyle = BlockStyle()

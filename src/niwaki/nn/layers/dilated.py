@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -23,6 +25,8 @@ class DilatedBlock(nn.Module):
 
     width: of the stream; hidden: between the two convolutions; dilation: steps between taps
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
 
     def __init__(
         self, width: int, hidden: int, dilation: int, *, kernel: int = 3, dropout: float = 0.0

@@ -3,6 +3,8 @@ side by side: on a CPU bfloat16 multiplies them several times as fast as it conv
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -22,6 +24,8 @@ class FrameBlock(nn.Module):
 
     hidden: between the two layers; kernel: of the first one, odd
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
 
     def __init__(self, width: int, hidden: int, kernel: int) -> None:
         super().__init__()

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -20,6 +22,8 @@ class GatedDilated(nn.Module):
 
     width: of the stream; hidden: of z; dilation: steps between the taps; last: nothing reads the stream after
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
 
     def __init__(
         self, width: int, hidden: int, dilation: int, dropout: float = 0.0, *, last: bool = False

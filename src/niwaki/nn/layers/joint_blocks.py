@@ -4,6 +4,7 @@ tokens or one for each kind that attend to each other (Esser et al. 2024, "MMDiT
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +51,8 @@ class Stream(nn.Module):
     style:  how the MLP is made (`feed_forward_layers`)
     silent: a stream that is only looked at, and ends there: the last block's text
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out", "down")
 
     def __init__(
         self, width: int, heads: int, hidden: int, style: FeedForward = "gelu", *, silent: bool = False

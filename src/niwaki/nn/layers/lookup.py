@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from niwaki.core.contract import CallError
@@ -20,6 +22,8 @@ class Lookup(nn.Module):
     width: of x; heads: must divide it
     given: width of what is looked up
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
 
     def __init__(self, width: int, heads: int, given: int) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ that the places of a row need to know of it, so that no place is computed twice.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +75,8 @@ class _GatedBlock(nn.Module):
 
     last: nothing reads what the first stack would make of it
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out", "vertical_out")
 
     def __init__(self, width: int, reach: int, told: int, dropout: float, *, last: bool) -> None:
         super().__init__()
@@ -184,6 +187,8 @@ class _MaskedConv(nn.Module):
 
 class _MaskedBlock(nn.Module):
     """x + up(relu(conv(relu(down(relu(x)))))), half as wide inside."""
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("up",)
 
     def __init__(self, width: int, reach: int, told: int, dropout: float) -> None:
         super().__init__()

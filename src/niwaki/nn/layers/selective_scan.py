@@ -4,6 +4,7 @@ is): a linear recurrence whose decay, input and output depend on what is read.""
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,8 @@ class SelectiveBlock(nn.Module):
     state:  numbers that each channel remembers
     kernel: steps that the convolution sees
     """
+
+    residual_ends: ClassVar[tuple[str, ...]] = ("out",)
 
     def __init__(
         self, width: int, inner: int, heads: int, state: int, kernel: int = 4, dropout: float = 0.0

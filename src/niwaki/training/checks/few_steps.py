@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, Trainable
-from niwaki.training.changed import everywhere, with_lengths
+from niwaki.training.changed import everywhere, undecided, with_lengths
 from niwaki.training.checks.base import Subject
 from niwaki.training.config import TrainConfig
 from niwaki.training.fit import fit
@@ -85,7 +85,7 @@ def train_few(subject: Subject, steps: int, *, batches: Batches | None = None, *
 def _short(config: TrainConfig, steps: int, changes: dict[str, Any]) -> TrainConfig:
     """With so many steps in the first stage, and nothing beside the steps."""
     beside: dict[str, Any] = {
-        "early_stopping": None, "keep_best": False, "checkpoint_every": 0, "validation_batches": 0,
+        "checkpoint_every": 0, "validation_batches": 0,
         "watch": None, "ema": 0.0, "devices": 1, "compile": False,
     }  # fmt: skip
-    return with_lengths(everywhere(config, **beside, **changes), lambda k, _: 1 if k else steps)
+    return with_lengths(everywhere(undecided(config), **beside, **changes), lambda k, _: 1 if k else steps)

@@ -19,7 +19,7 @@ from niwaki.core.contract import GenerativeModel, Trainable
 from niwaki.data import Dataset, Split
 from niwaki.data.inputs import make_inputs, split_inputs
 from niwaki.training import Interrupted, TrainConfig, fit
-from niwaki.training.changed import everywhere, with_lengths
+from niwaki.training.changed import undecided, with_lengths
 from niwaki.training.hardware import choose_device
 from niwaki_runtime.programs import SAMPLING
 
@@ -90,9 +90,7 @@ def seconds_of_training(make: Callable[[], Trainable], split: Split, config: Tra
 
 def _as_far_as(config: TrainConfig, at: int) -> TrainConfig:
     """The same, with a single step in each stage before stage `at`, and nothing that validation decides."""
-    cut = with_lengths(
-        everywhere(config, early_stopping=None, keep_best=False), lambda k, steps: 1 if k < at else steps
-    )
+    cut = with_lengths(undecided(config), lambda k, steps: 1 if k < at else steps)
     return cut.model_copy(update={"log_every": 1, "checkpoint_every": 0})
 
 

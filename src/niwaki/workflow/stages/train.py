@@ -23,7 +23,7 @@ from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
 from niwaki.training import TrainConfig, fit, init_from_hashes
 from niwaki.training.checkpoint import latest
-from niwaki.training.config import identity
+from niwaki.training.identity import identity
 from niwaki.training.resuming import joined
 from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.reporter import counter

@@ -19,6 +19,7 @@ from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
 from niwaki.training.changed import everywhere
 from niwaki.training.hardware import choose_device
+from niwaki.training.identity import validation_decides
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.judging import judge_runner
 from niwaki.workflow.reporter import Reporter
@@ -151,7 +152,7 @@ def _watched(study: Study, recipe: Recipe) -> Recipe:
     assert train is not None
     if study.watches and train.watch is not None:
         train = everywhere(train, watch=train.watch.model_copy(update={"stop": True}))
-    free = not (train.keep_best or train.early_stopping or train.validate_every)
+    free = not (validation_decides(train) or train.validate_every)
     if study.prunes_by != "none" and free:  # where validation decides over weights, it stays as it is
         train = train.model_copy(update={"validate_every": study.validations[0]})
     return recipe.model_copy(update={"train": train})
