@@ -30,6 +30,7 @@ from niwaki.training.metrics import truncate_log
 from niwaki.training.post_hoc_tracking import choose_length
 from niwaki.training.preference.begin import check_preference
 from niwaki.training.resuming import about_of
+from niwaki.training.roll_call import calling_roll
 from niwaki.training.stages import check_stages
 from niwaki.training.state import State
 from niwaki.training.step import Batches
@@ -115,7 +116,7 @@ def fit(
 
     Raises CallError where config and model do not fit, the checkpoint is of another training, or `directory`
     already holds a training and `resume` is off; NotFinite where a value became NaN or infinite; Interrupted
-    after Ctrl-C or SIGTERM, with the state saved.
+    after Ctrl-C or SIGTERM, with the state saved; NiwakiError where one of several processes is lost.
     """
     check_stages(model, config)
     check_preference(model, config)
@@ -173,8 +174,9 @@ def fit(
         note=note if fabric.is_global_zero else None,
         on_validation=on_validation,
     )
+    together = calling_roll(fabric, lambda: state.counters.step, directory)
     try:
-        with settings(config, fabric.device), catch_signals() as stop:
+        with together, settings(config, fabric.device), catch_signals() as stop:
             loop.begin(checkpoint)
             if fabric.is_global_zero and directory is not None:
                 truncate_log(directory / "metrics.jsonl", checkpoint.step if checkpoint else -1)

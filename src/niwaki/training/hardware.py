@@ -9,10 +9,11 @@ from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import DistError
 
 from niwaki.core.contract import Trainable
 from niwaki.training.config import TrainConfig
-from niwaki_runtime.errors import CallError
+from niwaki_runtime.errors import CallError, NiwakiError, first_line
 
 __all__ = [
     "channels_last",
@@ -101,7 +102,12 @@ def make_fabric(config: TrainConfig, model: Trainable | None = None) -> Any:
         strategy=strategy,
         precision=cast(Any, choose_precision(config.precision, device, model)),
     )
-    fabric.launch()
+    try:
+        fabric.launch()
+    except DistError as error:
+        raise NiwakiError(
+            f"the processes of the training did not find each other: {first_line(error)}"
+        ) from error
     return fabric
 
 
