@@ -171,7 +171,9 @@ def test_a_reward_that_wants_one_mode_is_caught(tmp_path):
     model, notes = token_model(split, seed=5), []
     config = settings(start, prefer, steps=150, batch=64, validate_every=50)
     result = fit(model, split, config, seed=0, note=notes.append)
-    assert [of["failure"] for of in result.told] == ["less_diverse"]
+    lost, *later = result.told
+    assert lost["failure"] == "less_diverse"
+    assert {of["failure"] for of in later} <= {"dead"}  # all rewards are the same: nothing to learn is left
     assert result.told[0]["lasting"]
     look = result.looks[-1]
     assert look["reward"][1] > look["reward"][0] + 0.3

@@ -16,7 +16,7 @@ from niwaki.core.store import read_json, read_jsonl
 from niwaki.data import DataConfig, Split, load
 from niwaki.models import build
 from niwaki.training import TrainConfig, fit
-from niwaki.training.failures import FAILURES, failures_of, lasting, told
+from niwaki.training.failures import FAILURES, SAMPLES, failures_of, kind_of, lasting, told
 from niwaki.training.identity import identity
 from niwaki.training.reached import apart, kinds_reached, nearest_kind, rows_of
 from niwaki.training.stages import build_stage
@@ -255,7 +255,8 @@ def test_looks_take_no_more_than_their_share_of_the_time() -> None:
 @pytest.mark.parametrize(("steps", "looks"), [(100, 20), (99, 0)])
 def test_where_nothing_is_said_short_stages_are_not_looked_at(steps: int, looks: int) -> None:
     train = TrainConfig.model_validate({"steps": steps, "batch": 4, "watch": {"share": 0}})
-    assert len(fit(planted(cloud, fair), TRAIN, train, seed=0).looks) == looks
+    found = fit(planted(cloud, fair), TRAIN, train, seed=0).looks
+    assert sum(kind_of(look) == SAMPLES for look in found) == looks
 
 
 @pytest.mark.parametrize("kind", [Regression, Adversaries])
@@ -326,6 +327,10 @@ def test_failures_need_patience_and_are_named_by_one_sentence_each() -> None:
         "repeated",
         "memorized",
         "less_diverse",
+        "dead",
+        "vanishing",
+        "exploding",
+        "fast",
     }
 
 

@@ -91,7 +91,9 @@ class TrainingRecord(Record):
     """How the weights came about; `given` where they were not trained here.
 
     longer: lengths that a stage had before the training was made longer, `{at, stage, then, now}`
-    looks:  what the watch for collapse has seen of an adversarial training, `{step, stage, classes, …}`
+    looks:  what the watch has seen, `{step, stage, kind, …}`: of the samples of an adversarial training, of
+            gradients where they failed
+    health: how the gradients of every layer fared, `{stage, layer, count, gradient, update, …}`
     chosen: what rules have chosen from the data, `{stage, name, value, text}`
     told:   failures that it told, `{step, stage, failure, text}`; `lasting` where its last look shows it too
     """
@@ -109,6 +111,7 @@ class TrainingRecord(Record):
     longer: list[dict[str, Any]] = field(default_factory=list)
     looks: list[dict[str, Any]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
+    health: list[dict[str, Any]] = field(default_factory=list)
     chosen: list[dict[str, Any]] = field(default_factory=list)
 
 

@@ -112,7 +112,7 @@ def findings(record: RunRecord) -> list[dict[str, str]]:
         if found and not (record.failure and part == "gate"):
             tone, text = say(found)
             out.append({"title": title, "tone": tone, "text": text, "of": name})
-    if record.training.get("looks"):
+    if any(record.training.get(key) for key in ("looks", "told", "health")):
         tone, text = _watched(record.training)
         out.append({"title": "Training", "tone": tone, "text": text, "of": "trained model"})
     common = record.comparison.get("common") or {}
@@ -152,10 +152,14 @@ def _some(names: list[str]) -> str:
 
 
 def _watched(training: dict[str, Any]) -> tuple[str, str]:
-    """What the watch for collapse told, and whether it was over at the end."""
-    looks, told = training["looks"], training.get("told") or []
+    """What the watch told, and whether it was over at the end."""
+    told = training.get("told") or []
     if not told:
-        return "good", f"No sign of collapse in {len(looks)} looks at the training."
+        looks = [look for look in training.get("looks") or () if look.get("kind") != "gradients"]
+        layers = len(training.get("health") or ())
+        said = [f"No sign of collapse in {len(looks)} looks at the training."] if looks else []
+        said += [f"Gradients were well in all of {layers} layers."] if layers else []
+        return "good", " ".join(said)
     said = []
     for of in told:
         gone = "" if of.get("lasting") else "; at the end no longer"

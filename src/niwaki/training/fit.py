@@ -55,8 +55,9 @@ class FitResult:
     best_loss:          its held-out loss; None where nothing was measured
     notes:              what happened on resuming: a broken checkpoint passed over, another machine, length
     longer:             lengths that a stage had before it was made longer, `{at, stage, then, now}`
-    looks, told:        what the watch for collapse has seen, and the failures that it told (`state`), each
-                        with `lasting`, whether the last look shows it too
+    looks, told:        what the watch has seen, and the failures that it told (`state`), each with `lasting`,
+                        whether the last look shows it too
+    health:             how the gradients of every layer fared (`health.Layer`), with `stage` and `layer`
     chosen:             what rules have chosen from the data, `{stage, name, value, text}`
     """
 
@@ -73,6 +74,7 @@ class FitResult:
     looks: tuple[dict[str, Any], ...] = ()
     told: tuple[dict[str, Any], ...] = ()
     chosen: tuple[dict[str, Any], ...] = ()
+    health: tuple[dict[str, Any], ...] = ()
 
 
 def fit(
@@ -208,6 +210,7 @@ def fit(
         longer=tuple(state.longer),
         chosen=tuple(state.chosen),
         looks=tuple(state.looks),
+        health=tuple(state.health.table()),
         told=tuple({**of, "lasting": lasting(state.looks, of)} for of in state.told),
     )
 

@@ -17,6 +17,7 @@ from niwaki.training.checkpoint import Checkpoint
 from niwaki.training.course import tell_course
 from niwaki.training.ema import Ema
 from niwaki.training.entering import Setup, enter_stage
+from niwaki.training.gradient_looks import look_at_gradients
 from niwaki.training.interrupts import Interrupted, Stop
 from niwaki.training.keeping import Keeper
 from niwaki.training.metrics import not_finite
@@ -135,6 +136,8 @@ class Loop:
                 now = time.perf_counter()
                 self.state.seconds += now - began
                 self.session += now - began
+                for at, figures in look_at_gradients(self.state, self.stage, self.stepper.gauge, self.note):
+                    self._append(figures, at)
                 if logs:
                     self._log(means)
                 better = validates and self._validate()
@@ -192,9 +195,10 @@ class Loop:
         self.state.sums.clear()
         self._append(self.state.last | {"seconds": round(self.state.seconds, 3)})
 
-    def _append(self, values: dict[str, float]) -> None:
+    def _append(self, values: dict[str, float], step: int | None = None) -> None:
         if self.directory is not None and self.fabric.is_global_zero:
-            line = {"step": self.state.counters.step, "stage": self.stage.config.name, **values}
+            step = self.state.counters.step if step is None else step
+            line = {"step": step, "stage": self.stage.config.name, **values}
             append_jsonl(self.directory / "metrics.jsonl", line)
 
     def _validate(self) -> bool:

@@ -17,6 +17,7 @@ from niwaki.training.adapting import adapt, settle
 from niwaki.training.checkpoint import Checkpoint, model_shapes
 from niwaki.training.config import TrainConfig
 from niwaki.training.ema import Ema
+from niwaki.training.health import Health
 from niwaki.training.identity import identity
 from niwaki.training.metrics import Sums
 from niwaki.training.optimizer_state import optimizer_tensors, restore_optimizer
@@ -64,10 +65,11 @@ class State:
     measured: (step, value) of the figure that the schedule of the present stage goes by
     about:    what else the weights follow from: the data's content, the model's config (`resuming`)
     longer:   lengths that a stage had before it was made longer, `{at, stage, then, now}`
-    looks:    what the watch for collapse has seen (`watcher`)
+    looks:    what the watch has seen of samples (`watcher`) and of gradients (`gradient_looks`)
     told:     failures that it has told, `{step, stage, failure, text}`
     chosen:   what rules have chosen from the data, `{stage, name, value, text}`
     outliers: gradient norms of the present stage, where `skip` watches them
+    health:   how the gradients of every layer fare, by stage
     adapters: folder that trained adapters are kept in, by stage; None keeps none
     adapted:  stage that the adapters on the model are of
     averages: folder that averages for `post_hoc` are kept in, by stage; None keeps none
@@ -92,6 +94,7 @@ class State:
     told: list[dict[str, Any]] = field(default_factory=list)
     chosen: list[dict[str, Any]] = field(default_factory=list)
     outliers: Outliers = field(default_factory=Outliers)
+    health: Health = field(default_factory=Health)
     adapters: Path | None = None
     adapted: str = ""
     averages: Path | None = None
@@ -147,6 +150,7 @@ class State:
             **({"chosen": list(self.chosen)} if self.chosen else {}),
             **({"looks": list(self.looks), "told": list(self.told)} if self.looks or self.told else {}),
             **({"outliers": self.outliers.to_json()} if self.outliers.seen else {}),
+            **({"health": self.health.table()} if self.health.stages else {}),
         }
         return Checkpoint(tensors, record)
 
@@ -164,6 +168,7 @@ class State:
         self.seconds, self.last, self.frozen = record["seconds"], dict(record["last"]), dict(record["frozen"])
         self.history = History.from_json(record.get("validations", {}))
         self.outliers.seen = Outliers.from_json(record.get("outliers", {})).seen
+        self.health = Health.from_table(record.get("health", ()))
         self.adapt()
         self.load_weights(checkpoint)
         self.sums.restore(checkpoint.part("sums"), record["counts"])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, CallError, Context, Phase
 from niwaki.training.activations import offloading
+from niwaki.training.gradients import Gauge
 from niwaki.training.hardware import channels_last, seed_generators
 from niwaki.training.loss_call import LossCall, LossModule
 from niwaki.training.mixing import Mixed
@@ -47,6 +48,7 @@ class Stepper:
     """Runs the steps of one stage. Loss terms, logged values and gradient norms are summed as `phase/name`.
 
     terms: names of the loss terms seen so far
+    gauge: measures the gradients of some steps
     """
 
     def __init__(self, fabric: Any, state: State, stage: Stage, batches: Batches) -> None:
@@ -63,6 +65,7 @@ class Stepper:
             self.optimizers = {name: fabric.setup_optimizers(opt) for name, opt in stage.optimizers.items()}
         self.rng = torch.Generator(self.device)
         self.terms: set[str] = set()
+        self.gauge = Gauge(stage)
         self._last: Batch | None = None
         self._mixed: Mixed | None = None
         self._shared: list[dict[str, Tensor]] = []
@@ -131,8 +134,9 @@ class Stepper:
                 self.sums.add(named, 1 / len(parts))
                 self._record(phase.name, ctx, 1 / len(parts))
             ctx.logged.clear()
-        if self._followed(active, optimizer, watch, ctx):
-            optimizer.step()
+        with self.gauge.around(active, ctx.step):
+            if self._followed(active, optimizer, watch, ctx):
+                optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         if watch:
             watch.weights(active.parameters, phase.name, ctx.step)

@@ -1,4 +1,4 @@
-"""What a recipe says about watching an adversarial training for collapse."""
+"""What a recipe says about watching a training: an adversarial one for collapse, any for its gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ class WatchConfig(BaseConfig):
               the machine) and several processes
     after:    share of the stage before which nothing is told: a young generator reaches little
     patience: looks in a row that must show a failure before it is told
-    stop:     whether the stage ends when one is told
+    stop:     whether the stage ends when collapse is told
+    gradients: steps between measurements of the gradients and updates of every layer; 0 is a hundredth of the
+              stage (10 at least), and none in one of fewer than 100 steps
     """
 
     every: int = Field(0, ge=0)
@@ -27,3 +29,4 @@ class WatchConfig(BaseConfig):
     after: float = Field(0.25, ge=0, le=1)
     patience: int = Field(2, ge=1)
     stop: bool = False
+    gradients: int = Field(0, ge=0, exclude_if=lambda value: value == 0)

@@ -15,11 +15,12 @@ from torch import Tensor
 from niwaki.core.contract import Batch
 from niwaki.data import Split
 from niwaki.data.inputs import make_inputs
-from niwaki.training.failures import told
+from niwaki.training.failures import SAMPLES, kind_of, told
 from niwaki.training.reached import NEIGHBOURS, apart, kinds_reached, nearest_kind, rows_of
 from niwaki.training.schedule import seed_of
 from niwaki.training.stages import Stage, set_modes
 from niwaki.training.state import State
+from niwaki.training.telling import tell
 from niwaki_runtime.programs import SAMPLING
 
 __all__ = ["Watcher"]
@@ -97,13 +98,10 @@ class Watcher:
         young = step - stage.start < watch.after * stage.config.steps
         look = {"step": step, "stage": stage.config.name, **seen, **({"young": True} if young else {})}
         state.looks.append(look)
-        here = [of for of in state.looks if of["stage"] == stage.config.name and "diversity" not in of]
+        here = [of for of in state.looks if of["stage"] == stage.config.name and kind_of(of) == SAMPLES]
         failures = told(here, watch.patience, ended=state.counters.ended)
-        for name, text in failures.items():
-            if not any(of["failure"] == name and of["stage"] == look["stage"] for of in state.told):
-                state.told.append({"step": step, "stage": look["stage"], "failure": name, "text": text})
-                if self.note is not None:
-                    self.note(f"step {step}: {text}{'; the training is stopped' if watch.stop else ''}")
+        more = "; the training is stopped" if watch.stop else ""
+        tell(state, stage.config.name, step, failures, self.note, more=more)
         state.counters.ended |= watch.stop and bool(failures)
         took = time.perf_counter() - began
         self.seconds += took

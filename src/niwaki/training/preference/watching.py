@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from niwaki.core.contract import GenerativeModel, Trainable
+from niwaki.training.failures import TUNING
 from niwaki.training.preference.diversity import verdict
 from niwaki.training.stages import Stage
 from niwaki.training.state import State
@@ -27,7 +28,7 @@ def watch_tuning(
     look = tuning.comparison.look(model)
     step, name = state.counters.step, stage.config.name
     kept, text = verdict(look)
-    state.looks.append({"step": step, "stage": name, **look})
+    state.looks.append({"step": step, "stage": name, "kind": TUNING, **look})
     stops = settings.stop and kept == "lost"
     if kept == "lost" and not any(of["failure"] == LOST for of in state.told):
         state.told.append({"step": step, "stage": name, "failure": LOST, "text": text})

@@ -189,6 +189,7 @@ class TrainStage(Stage):
             longer=list(result.longer),
             looks=list(result.looks),
             told=list(result.told),
+            health=list(result.health),
             chosen=list(result.chosen),
         )
 

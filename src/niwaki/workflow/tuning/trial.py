@@ -18,6 +18,7 @@ from niwaki.evaluation.judges import Figure
 from niwaki.recipe import Recipe
 from niwaki.report.records import TrainingRecord
 from niwaki.training.changed import everywhere
+from niwaki.training.failures import may_end
 from niwaki.training.hardware import choose_device
 from niwaki.training.identity import validation_decides
 from niwaki.workflow.context import EvaluationContext
@@ -115,7 +116,7 @@ def _repeat(
         TrainStage(on_validation=validated).run(mine)
     record = TrainingRecord.read(run.path) or TrainingRecord()
     assert trained.train is not None
-    collapsed = [told for told in record.told if not told.get("course")]
+    collapsed = [told for told in record.told if may_end(told)]
     if study.watches and collapsed and record.steps < trained.train.total_steps:
         raise Pruned(f"ended at step {record.steps:,}: {collapsed[-1]['text']}")
     values = _values(study, recipe, mine, record, context)
