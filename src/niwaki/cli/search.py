@@ -33,6 +33,10 @@ def search(
         ),
     ] = "",
     time: Annotated[str, typer.Option(metavar="20m", help="All that it may take.")] = "20m",
+    apply: Annotated[
+        bool,
+        typer.Option("--apply", help="Where nothing meets the budget: try the cheapest remedy beyond it."),
+    ] = False,
     data: Annotated[
         str | None,
         typer.Option(
@@ -58,7 +62,7 @@ def search(
 
         found = search(
             what, overrides or (), budget=budget, time=time, data=data, weights=weights, n=n, out=out,
-            reporter=work.reporter,
+            apply=apply, reporter=work.reporter,
         )  # fmt: skip
         work.answer(found.to_json(), lambda console: _draw(found, console))
     if found.chosen is None:
@@ -88,11 +92,15 @@ def _draw(found: Any, console: Any) -> None:
     )
     if found.chosen is None:
         console.print(f"[yellow]no plan meets the budget and loses nothing.[/] {found.refusal['text']}")
+        if found.explanation:
+            console.print(found.explanation["text"])
+        if "remedy" in found.refusal:
+            console.print(
+                f"The cheapest remedy: {found.refusal['remedy']} (niwaki search … --apply tries it)"
+            )
         return
     if not found.meets:
-        console.print(
-            "[yellow]stopped before a plan within the budget had lost nothing; this one exceeds it[/]"
-        )
+        console.print("[yellow]no plan within the budget has lost nothing; this one exceeds it[/]")
     verdict = ", ".join(f"{axis}: {outcome}" for axis, outcome in found.verdict.items())
     console.print(f"on the test split, {verdict}")
     console.print(found.bundle)

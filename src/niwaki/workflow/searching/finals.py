@@ -11,12 +11,14 @@ from niwaki.workflow.searching.measuring import measure_bundles
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import bundle_of, carry_out
 
-__all__ = ["FRESH", "confirm"]
+__all__ = ["confirm"]
 
-FRESH = 1 << 20
+_FRESH = 1 << 20
 """Added to the rehearsal's seed: samples that no choice has looked at."""
 _MORE = 3
 """Times as many of them as the choices rested on."""
+_MOST = 5
+"""Times as many again, where they would settle it."""
 
 
 def confirm(search: Search, candidates: Sequence[Candidate], *, seconds: float) -> list[Candidate]:
@@ -36,15 +38,26 @@ def confirm(search: Search, candidates: Sequence[Candidate], *, seconds: float) 
     if not exported:
         return []
     measured = measure_bundles(search, [path for _, path in exported], seconds=seconds, memory=memory)
-    n = _MORE * search.rehearsal.n
     for (candidate, path), costs in zip(exported, measured, strict=True):
         candidate.measured = {**costs, "evaluations": candidate.predicted.get("evaluations", 1.0)}
-        search.run.reporter.stage("finals", f"{n:,} fresh samples of the bundle: {candidate.choices.origin}")
         try:
-            seed = search.rehearsal.seed + FRESH
-            candidate.losses = search.rehearsal.losses(bundle_of(search, path), n=n, seed=seed)
-            candidate.bundled = True
+            _judge(search, candidate, path)
         except NiwakiError as error:
             candidate.reason = str(error)
         search.enter(candidate)
     return [candidate for candidate, _ in exported]
+
+
+def _judge(search: Search, candidate: Candidate, path: Path) -> None:
+    """On fresh samples; where these leave an axis open and some times as many would settle it, on those."""
+    rehearsal, n = search.rehearsal, _MORE * search.rehearsal.n
+    for again in range(2):
+        words = f"{n:,} fresh samples of the bundle: {candidate.choices.origin}"
+        search.run.reporter.stage("finals", words)
+        seed = rehearsal.seed + _FRESH * (1 + again)
+        candidate.losses = rehearsal.losses(bundle_of(search, path), n=n, seed=seed)
+        candidate.bundled = True
+        needed = max((loss.needed or 0 for loss in candidate.losses.values()), default=0)
+        if not n < needed <= _MOST * n or any(loss.outcome == "loss" for loss in candidate.losses.values()):
+            return
+        n = needed

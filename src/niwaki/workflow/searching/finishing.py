@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -16,11 +17,13 @@ from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.searching.candidate import Candidate, excess
+from niwaki.workflow.searching.explaining import Explanation
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.record import SearchRecord, rows_of
 from niwaki.workflow.searching.refusal import refusal
+from niwaki.workflow.searching.repairing import Remedy
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import plan_of
 from niwaki.workflow.searching.weighing import Weights
@@ -30,17 +33,25 @@ from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.verdict import VerdictStage
 
-__all__ = ["brief_plan", "choose", "finish", "ready"]
+__all__ = ["Explained", "brief_plan", "choose", "finish", "ready"]
 
 _FINALISTS = 3
 _NEAR = 2.0
 """Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
 
-def choose(found: Search, *, stopped: bool) -> Candidate | None:
+@dataclass(frozen=True)
+class Explained:
+    """Why nothing was found at first, and what would help; empty where that was not asked."""
+
+    explanation: Explanation | None = None
+    remedies: tuple[Remedy, ...] = ()
+
+
+def choose(found: Search, *, beyond: bool) -> Candidate | None:
     """The candidate that ships: measured, within the budget, nothing lost.
 
-    stopped: by hand: then also one that exceeds the budget
+    beyond: where there is none, one that exceeds the budget
     """
     if (best := ready(found)) is not None:
         return best
@@ -49,7 +60,7 @@ def choose(found: Search, *, stopped: bool) -> Candidate | None:
     with suppress(Interrupted, KeyboardInterrupt):
         if finalists and finalists[0].worst < _NEAR:
             confirm(found, finalists, seconds=5.0)
-    if (best := ready(found)) is not None or not stopped:
+    if (best := ready(found)) is not None or not beyond:
         return best
     lossless = [c for c in found.candidates.values() if c.lossless]
     return min(lossless, key=lambda c: excess(c, found.limits), default=None)
@@ -62,7 +73,13 @@ def ready(found: Search) -> Candidate | None:
 
 
 def finish(
-    found: Search, chosen: Candidate | None, prices: Prices | None, weights: Weights, *, stopped: bool
+    found: Search,
+    chosen: Candidate | None,
+    prices: Prices | None,
+    weights: Weights,
+    explained: Explained,
+    *,
+    stopped: bool,
 ) -> SearchRecord:
     """Carry the chosen plan out to the verdict and the report, and write the record: also of a refusal."""
     values: dict[str, Any] = {
@@ -78,8 +95,13 @@ def finish(
     if prices is not None:
         values["prices"] = {f"latency of {n}": m.quality.text for n, m in prices.latency.items()}
         values["prices"]["size"] = prices.size.quality.text
+    if explained.explanation is not None:
+        values["explanation"] = explained.explanation.to_json()
+        values["remedies"] = [one.to_json() for one in explained.remedies]
     if chosen is None:
         values["refusal"] = refusal(found)
+        if explained.remedies:
+            values["refusal"]["remedy"] = explained.remedies[0].text
     else:
         plan = plan_of(found, chosen)
         made = _shipped(found, chosen, plan)

@@ -27,6 +27,9 @@ class SearchRecord(Record):
     plan:       its steps, as in a recipe's section `compress`
     refusal:    why nothing was chosen: `text`, and what is `nearest`; empty where something was
     verdict:    by axis, of the bundle on the test split; empty where nothing was chosen
+    explanation: where the loss of the best one came from, step by step and group by group; empty where none
+                was asked for
+    remedies:   what would take it away, the cheapest first: `text`, `costs`, `fewer` margins
     prices:     how well costs are predicted, in words, by cost
     weights:    how many single changes were tried
     seconds:    that were given; spent: that it took
@@ -44,6 +47,8 @@ class SearchRecord(Record):
     meets: bool = False
     plan: list[dict[str, Any]] = field(default_factory=list)
     refusal: dict[str, Any] = field(default_factory=dict)
+    explanation: dict[str, Any] = field(default_factory=dict)
+    remedies: list[dict[str, Any]] = field(default_factory=list)
     verdict: dict[str, Any] = field(default_factory=dict)
     bundle: str | None = None
     report: str | None = None

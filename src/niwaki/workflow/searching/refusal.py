@@ -47,11 +47,13 @@ def refusal(search: Search) -> dict[str, Any]:
 
 
 def _of_inside(inside: Candidate) -> str:
-    axis, loss = max(inside.losses.items(), key=lambda item: item[1].value)
-    decided = {"loss": "lost", "no loss": "lost nothing on it, but"}.get(loss.outcome, "may have lost")
+    unsettled = {a: one for a, one in inside.losses.items() if one.outcome != "no loss"} or inside.losses
+    axis, loss = max(unsettled.items(), key=lambda item: item[1].interval[1])
+    decided = {"loss": "lost", "no loss": "lost no more than"}.get(loss.outcome, "may have lost")
     return (
         f"The best plan within the budget ({inside.choices.origin}) {decided} {loss.value:.2f} margins of "
-        f"{axis} [{loss.interval[0]:.2f}, {loss.interval[1]:.2f}]."
+        f"{axis} [{loss.interval[0]:.2f}, {loss.interval[1]:.2f}]"
+        + (f"; about {loss.needed:,} samples would settle it." if loss.needed else ".")
     )
 
 

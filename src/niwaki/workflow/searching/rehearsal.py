@@ -32,16 +32,20 @@ class Loss:
 
     interval: 95 % of it
     outcome:  as a verdict says it
+    needed:   samples that would settle it; None where it is settled, or where more would not
     """
 
     value: float
     interval: tuple[float, float]
     outcome: str = ""
+    needed: int | None = None
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Loss:
         low, high = record["interval"]
-        return cls(float(record["value"]), (float(low), float(high)), str(record["outcome"]))
+        return cls(
+            float(record["value"]), (float(low), float(high)), str(record["outcome"]), record.get("needed")
+        )
 
 
 def rehearsed(dataset: Dataset) -> Dataset:
@@ -80,6 +84,7 @@ class Rehearsal:
     n:    samples (or windows) that a loss is measured on
     seed: of them, apart from the final verdict's
     said: the last verdicts by axis, as records: about as long as the final ones
+    particulars: of the last ones, of the judge that speaks first: classes, modes, the most damaged pairs
     Raises NiwakiError where no judge can tell a loss.
     """
 
@@ -91,6 +96,7 @@ class Rehearsal:
         self._context.extractors = context.extractors
         self._context.dataset = self.dataset
         self.said: dict[str, Any] = {}
+        self.particulars: Mapping[str, Any] = {}
         self._evidence: dict[tuple[str, int, int], Evidence] = {}
         self._margins: dict[tuple[str, int, int], Margins] = {}
 
@@ -115,10 +121,11 @@ class Rehearsal:
             for axis, verdict in found.axes.items():
                 if axis not in out and verdict.margin > 0:
                     low, high = (float(end) / verdict.margin for end in verdict.interval)
-                    out[axis] = Loss(float(verdict.delta) / verdict.margin, (low, high), verdict.outcome)
+                    delta = float(verdict.delta) / verdict.margin
+                    out[axis] = Loss(delta, (low, high), verdict.outcome, verdict.n_needed)
             if all(axis in out for axis in AXES):
                 break
-        self.said = headline(verdicts)
+        self.said, self.particulars = headline(verdicts), verdicts[0].details
         if not out:
             raise NiwakiError(
                 f"no margin can be measured on the {len(self.dataset.test)} samples that a search judges by "

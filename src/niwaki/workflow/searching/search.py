@@ -21,14 +21,16 @@ from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.clock import Clock
+from niwaki.workflow.searching.explaining import explain
 from niwaki.workflow.searching.finals import confirm
-from niwaki.workflow.searching.finishing import choose, finish, ready
+from niwaki.workflow.searching.finishing import Explained, choose, finish, ready
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices, price
 from niwaki.workflow.searching.proposing import propose
 from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.rehearsal import Rehearsal
+from niwaki.workflow.searching.repairing import remedies, repair
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.template import template_of
 from niwaki.workflow.searching.trying import try_candidate
@@ -40,6 +42,8 @@ __all__ = ["search"]
 
 _PRICES, _WEIGHTS = 0.15, 0.15
 """Shares of the whole time."""
+_REPAIRS = 0.15
+"""Share of what is left then, for undoing one group at a time."""
 _N, _MOST_N = 400, 2000
 """Samples that a choice rests on: as many as are judged in a second."""
 _SEED = 9 << 40
@@ -48,11 +52,12 @@ _PROCESS = 4.0
 """Seconds of a process that measures peak memory, about; nine are needed at the end."""
 
 
-def search(run: RunContext, budget: Budget, seconds: float) -> SearchRecord:
+def search(run: RunContext, budget: Budget, seconds: float, *, apply: bool = False) -> SearchRecord:
     """Find a plan that meets the budget and loses nothing, and leave its bundle, verdict and report in the
     run.
 
-    run: of a given model; its recipe's plan says how candidates are ranked, trained and rounded
+    run:   of a given model; its recipe's plan says how candidates are ranked, trained and rounded
+    apply: where no plan of the budget loses nothing, the cheapest remedy is tried though it exceeds it
     Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
     """
     clock = Clock(seconds)
@@ -63,7 +68,7 @@ def search(run: RunContext, budget: Budget, seconds: float) -> SearchRecord:
         found = _begin(run, budget, clock)
         judging = time.monotonic() - began
         _tell(found)
-        stopped, prices, weights = False, None, Weights()
+        stopped, prices, weights, explained = False, None, Weights(), Explained()
         try:
             prices = price(found, clock.share(_PRICES))
             clock.reserve = _end(found, judging, prices)
@@ -71,12 +76,16 @@ def search(run: RunContext, budget: Budget, seconds: float) -> SearchRecord:
                 run.reporter.note(f"predicted latency of {k}: {model.quality.text}")
             run.reporter.note(f"predicted size: {prices.size.quality.text}")
             weights = weigh(found, clock.share(_WEIGHTS, 0.4))
+            repairs = _REPAIRS * clock.left
+            clock.reserve += repairs
             _candidates(found, prices, weights)
+            clock.reserve -= repairs
+            explained = _explain(found, prices, weights, apply=apply)
         except (Interrupted, KeyboardInterrupt):
             stopped = True
             run.reporter.note("stopped; the best that was found until now is finished")
-        chosen = choose(found, stopped=stopped)
-        return finish(found, chosen, prices, weights, stopped=stopped)
+        chosen = choose(found, beyond=stopped or apply)
+        return finish(found, chosen, prices, weights, explained, stopped=stopped)
 
 
 def _begin(run: RunContext, budget: Budget, clock: Clock) -> Search:
@@ -165,6 +174,27 @@ def _candidates(found: Search, prices: Prices, weights: Weights) -> None:
     if safe.lossless and safe.fits(found.limits) and certain(safe):
         return
     halve(found, pool, tried, certain)
+
+
+def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) -> Explained:
+    """Why the best plan within the budget loses something, and whether one group undone mends it."""
+    tried = [c for c in found.candidates.values() if c.losses and c.trained]
+    if ready(found) is not None or not tried:
+        return Explained()
+    best = min(tried, key=lambda c: (excess(c, found.limits) > 0, c.worst))
+    explanation = explain(found, best, weights, seconds=0.5 * max(found.clock.left, 0.0))
+    found.run.reporter.note(explanation.text)
+    known = remedies(found, prices, best, explanation)
+    for remedy in known:
+        inside = excess(Candidate(remedy.choices, remedy.costs), found.limits) <= 0
+        if found.clock.left <= best.seconds / max(len(best.history), 1) or not (inside or apply):
+            break
+        mended = repair(found, best, remedy)
+        if mended.losses and mended.lossless and (apply or mended.fits(found.limits)):
+            confirm(found, [mended], seconds=3.0)
+            if mended.lossless:
+                break
+    return Explained(explanation, tuple(known))
 
 
 def _line(candidate: Candidate, keys: tuple[str, ...]) -> str:
