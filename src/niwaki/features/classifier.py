@@ -106,9 +106,9 @@ class Classifier(NetworkExtractor):
         self.classes = spec.classes
         self.accuracy = accuracy
 
-    def __call__(self, x: Array, batch: int = 256) -> np.ndarray:
+    def tensor_features(self, x: Tensor) -> Tensor:
         assert isinstance(self.network, ClassifierNetwork)
-        return self._run(self.network.features, x, batch)
+        return self.network.features(x)
 
     def probabilities(self, x: Array, batch: int = 256) -> np.ndarray:
         """(n, *shape) → (n, classes) float32; rows add up to 1."""

@@ -76,7 +76,12 @@ class NetworkExtractor:
 
         Raises CallError for another shape and for NaN.
         """
-        return self._run(self.network, x, batch)
+        return self._run(self.tensor_features, x, batch)
+
+    def tensor_features(self, x: Tensor) -> Tensor:
+        """The same of one batch that is on the device and within the range; gradients go through it."""
+        found: Tensor = self.network(x)
+        return found
 
     def of_split(self, dataset: Dataset, split: str, index: np.ndarray | None = None) -> np.ndarray:
         """Features of a split, or of its samples at `index`, from memory or the cache; read-only."""
