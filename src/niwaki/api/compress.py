@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.api.progress import with_progress
+from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, GenerativeModel
-from niwaki.recipe import Override, Overrides, Recipe, parse_overrides
+from niwaki.recipe import Override, Overrides, Recipe, parse_overrides, read_plan
 from niwaki.workflow.context import context_for
 from niwaki.workflow.given_model import open_given
 from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import RunContext, open_run
-from niwaki.workflow.run_directory import is_run
+from niwaki.workflow.run_directory import RunDirectory, is_run
 from niwaki.workflow.stages.compress import CompressStage
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
@@ -56,7 +57,8 @@ def compress(
           these:
     data: a source by name, its settings, a recipe, or a loaded data set: what samples are compared with
     out:  the run directory that is made; default `compressed`
-    plan: steps; default: those of `niwaki.compression.CompressConfig`, as on the command line: prune half of
+    plan: steps, or a file that holds them (as `niwaki search` leaves it), also for a run; default: those of
+          `niwaki.compression.CompressConfig`, as on the command line: prune half of
           the channels, fine-tune, match a generator's temperature, quantize
     weights: a safetensors file with a factory's weights; "random" for those that it draws by chance
     n:    samples, or windows of text, that the verdict rests on; default 1000
@@ -70,16 +72,15 @@ def compress(
     the data's shape; NiwakiError where there is no trained model or a step fails.
     """
     reporter = reporter or Quiet()
+    plan = read_plan(plan) if isinstance(plan, str | Path) else plan
     loose = isinstance(what, GenerativeModel) or (
         isinstance(what, str | Path) and not is_run(what) and (is_external(what) or is_model(what))
     )
     figures = {"engine": engine, "memory_limit": memory, "threads": threads, "torch_compile": torch_compile}
     export = {name: value for name, value in {**figures, "repeats": rounds}.items() if value is not None}
     if not loose:
-        _refuse(
-            what, data=data, out=out, plan=plan, weights=weights, n=n, seed=seed, features=features, **export
-        )
-        return _of_run(what, overrides, reporter)
+        _refuse(what, data=data, out=out, weights=weights, n=n, seed=seed, features=features, **export)
+        return _of_run(what, overrides, plan, reporter)
     if data is None:
         raise CallError(f"{_name(what)} belongs to no run; name the data that it answers to: data=digits …")
     options, rest = (
@@ -124,8 +125,12 @@ def _refuse(what: Any, **given: Any) -> None:
             )
 
 
-def _of_run(what: Any, overrides: Overrides, reporter: Reporter) -> dict[str, Any]:
+def _of_run(what: Any, overrides: Overrides, plan: Any, reporter: Reporter) -> dict[str, Any]:
     context = open_run(what, overrides, None, reporter)
+    if plan is not None:
+        checked = plan if isinstance(plan, CompressConfig) else CompressConfig(steps=tuple(plan))
+        recipe = context.recipe.model_copy(update={"compress": checked})
+        context = RunContext(RunDirectory.create(recipe, context.run.path), reporter)
     if context.recipe.compress is None:
         raise CallError("the recipe has no 'compress' section, so there is nothing to do; add its 'steps'")
     with context.run.hold():

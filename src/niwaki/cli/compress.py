@@ -31,6 +31,10 @@ def compress(
             help="For a model of no run: what it is fine-tuned and judged on: digits, a recipe …",
         ),
     ] = None,
+    plan: Annotated[
+        Path | None,
+        typer.Option("--plan", metavar="FILE", help="Steps from a file, as `niwaki search` leaves them."),
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -55,6 +59,7 @@ def compress(
             weights=weights,
             data=data,
             out=out,
+            plan=plan,
             n=n,
             reporter=work.reporter,
         )

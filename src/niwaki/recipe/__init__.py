@@ -15,6 +15,7 @@ from niwaki.recipe.overrides import (
     parse_overrides,
     value_at,
 )
+from niwaki.recipe.plan_file import read_plan
 from niwaki.recipe.reading import dump_recipe, find_recipe, is_recipe, load_recipe, recipe_from
 from niwaki.recipe.schema import ExportConfig, Recipe
 from niwaki.recipe.strict_yaml import parse_yaml
@@ -38,6 +39,7 @@ __all__ = [
     "parse_overrides",
     "parse_range",
     "parse_yaml",
+    "read_plan",
     "recipe_from",
     "value_at",
 ]

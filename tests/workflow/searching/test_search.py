@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,24 @@ def test_the_plan_reproduces_the_bundle(trained: Path, tmp_path: Path) -> None:
     )  # fmt: skip
     size = Path(found.bundle or "").stat().st_size
     assert Path(made["bundle"]).stat().st_size == pytest.approx(size, rel=0.02)
+
+
+def test_a_plan_of_a_file_is_carried_out_by_a_run(trained: Path, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(
+        "compress:\n  measure: false\n  steps:\n  - {kind: quantize, bits: 4}\n  - {kind: pack}\n"
+    )
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    made = compress(run, plan=plan)
+    assert [step["kind"] for step in made["steps"]] == ["quantize", "pack"]
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["compress"]["steps"][0]["bits"] == 4
+    plan.write_text("steps: [{kind: quantise}]")
+    with pytest.raises(CallError, match=r"plan\.yaml.*quantise"):
+        compress(run, plan=plan)
+    plan.write_text("model: {name: vae}")
+    with pytest.raises(CallError, match="holds no plan"):
+        compress(run, plan=plan)
 
 
 @pytest.mark.parametrize(
