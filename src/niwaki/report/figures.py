@@ -21,6 +21,7 @@ __all__ = [
     "histogram",
     "plane",
     "points",
+    "scatter",
     "training_charts",
 ]
 
@@ -176,6 +177,43 @@ def plane(
     axes.yaxis.label.set(color=MUTED, size=8)
     axes.locator_params(axis="y", nbins=5)
     return Chart(title, _svg(figure, title + key), tuple(m.name for m in marks))
+
+
+def scatter(
+    title: str,
+    axes_titles: tuple[str, str],
+    groups: Mapping[str, Sequence[tuple[float, float]]],
+    ringed: Sequence[tuple[float, float]],
+    lines: tuple[float | None, float | None],
+) -> Chart:
+    """Points in groups on logarithmic axes.
+
+    groups: name → points; ringed: those that are marked; lines: a limit on each axis, or None
+    """
+    figure, axes = _axes(5.2, 3.2)
+    for place, (colour, points_of) in enumerate(zip(SERIES, groups.values(), strict=False)):
+        columns = [p[0] for p in points_of], [p[1] for p in points_of]
+        axes.plot(*columns, "os^v"[place % 4], color=colour, markeredgecolor=CARD, markersize=7, zorder=3)
+    for x, y in ringed:
+        axes.plot(x, y, "o", color="none", markeredgecolor=INK, markeredgewidth=1.2, markersize=13, zorder=4)
+    every = [p for points_of in groups.values() for p in points_of]
+    for at, (limit, scale, line) in enumerate(
+        ((lines[0], axes.set_xscale, axes.axvline), (lines[1], axes.set_yscale, axes.axhline))
+    ):
+        values = [p[at] for p in every] + ([] if limit is None else [limit])
+        if values and min(values) > 0:
+            scale("log")
+        if limit is not None:
+            line(limit, color=MUTED, linewidth=0.8, linestyle=(0, (2, 3)), zorder=1)
+    axes.grid(axis="x", color=LINE, linewidth=0.6)
+    axes.set_xlabel(f"{axes_titles[0]}")
+    axes.set_ylabel(f"{axes_titles[1]}")
+    axes.yaxis.label.set(color=MUTED, size=8)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:.3g}")
+        axis.set_minor_formatter(lambda value, _: f"{value:.3g}")
+    axes.tick_params(which="both", colors=MUTED, labelsize=8, length=0)
+    return Chart(title, _svg(figure, title), tuple(groups))
 
 
 def _reach(mark: Mark, axis: int) -> tuple[float, ...]:

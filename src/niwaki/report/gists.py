@@ -30,6 +30,7 @@ def gists(record: RunRecord, page: Mapping[str, Any]) -> dict[str, str]:
         "classes": _classes(page["coverage"]),
         "cost": _cost(record, page["steps"]),
         "layers": page["layers"].sentences[0] if page["layers"] else "",
+        "search": page["found"].gist if page["found"] else "",
         "training": sentence_list([f"{value} {name}" for name, value in page["training"][:2]]),
         "data": _data(page["data"], page["audit"]),
         "versions": _versions(page["versions"], page["signatures"]),

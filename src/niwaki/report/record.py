@@ -63,6 +63,7 @@ class RunRecord:
     compression: dict[str, Any] = field(default_factory=dict)
     sensitivity: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, Any] = field(default_factory=dict)
     model: dict[str, Any] = field(default_factory=dict)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
@@ -140,7 +141,7 @@ def read_run(path: Path) -> RunRecord:
     record.failure = jsonable(FailureRecord.read(path)) or {}
     gone = _not_reached(record.failure)
     record.metrics = read_jsonl(path / "metrics.jsonl")
-    for name in ("data", "evaluation", "compression", "sensitivity", "training"):
+    for name in ("data", "evaluation", "compression", "sensitivity", "training", "search"):
         if name not in gone and (path / f"{name}.json").exists():
             setattr(record, name, read_json(path / f"{name}.json"))
     if (path / "model" / "model.json").exists():

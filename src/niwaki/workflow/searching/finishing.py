@@ -102,20 +102,27 @@ def finish(
         values["refusal"] = refusal(found)
         if explained.remedies:
             values["refusal"]["remedy"] = explained.remedies[0].text
-    else:
-        plan = plan_of(found, chosen)
-        made = _shipped(found, chosen, plan)
-        values |= {
-            "chosen": chosen.name,
-            "meets": chosen.fits(found.limits)
-            and bundle_bytes(made.run.bundle) <= found.limits.get("size", math.inf),
-            "plan": brief_plan(plan)["steps"],
-            "verdict": made.run.stage("verdict").get("verdict", {}),
-            "bundle": str(made.run.bundle),
-            "report": str(made.run.report),
-        }
-    record = SearchRecord(**values, spent=round(found.clock.spent, 1))
-    record.write(found.run.run.path)
+        return _written(found, found.run, values)
+    plan = plan_of(found, chosen)
+    made = _shipped(found, chosen, plan)
+    size = bundle_bytes(made.run.bundle)
+    values |= {
+        "chosen": chosen.name,
+        "meets": chosen.fits(found.limits) and size <= found.limits.get("size", math.inf),
+        "plan": brief_plan(plan)["steps"],
+        "verdict": made.run.stage("verdict").get("verdict", {}),
+        "bundle": str(made.run.bundle),
+    }
+    return _written(found, made, values)
+
+
+def _written(found: Search, run: RunContext, values: dict[str, Any]) -> SearchRecord:
+    """The record and the report, which shows it."""
+    spent = round(found.clock.spent, 1)
+    record = SearchRecord(**values, report=str(run.run.report), spent=spent)
+    record.write(run.run.path)
+    ReportStage().run(run, again=True)
+    run.run.adopt()
     return record
 
 
@@ -138,7 +145,6 @@ def _shipped(found: Search, chosen: Candidate, plan: CompressConfig) -> RunConte
     made.extractors = run.extractors
     text = yaml.safe_dump({"compress": brief_plan(plan)}, sort_keys=False)
     write_text(run.run.path / "plan.yaml", f'# Found by: niwaki search --budget "{found.budget}"\n{text}')
-    for stage in (EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage()):
+    for stage in (EvaluateStage(), CompressStage(), ExportStage(), VerdictStage()):
         stage.run(made)
-    made.run.adopt()
     return made

@@ -145,6 +145,8 @@ def _candidates(found: Search, prices: Prices, weights: Weights) -> None:
     report = found.run.reporter
     report.stage("search", "plans within the budget")
     pool = propose(found, prices, weights)
+    known_inside = [c for c in found.candidates.values() if c.losses and c.fits(found.limits)]
+    pool = list({c.name: c for c in [*sorted(known_inside, key=lambda c: c.worst), *pool]}.values())
     inside = [c for c in pool if c.fits(found.limits)]
     report.note(f"{len(inside)} plans within the budget are promising, {len(pool) - len(inside)} near it")
     safe = found.known([found.units.uniform(0.0, 8, origin="int8, nothing cut")])[0]
@@ -169,6 +171,9 @@ def _candidates(found: Search, prices: Prices, weights: Weights) -> None:
     if ready(found) is not None:
         report.note("a plan of an earlier call meets the budget and has lost nothing")
         return
+    for candidate in known_inside:
+        if candidate.worst < 1.0 and not candidate.reason and certain(candidate):
+            return
     if not safe.losses:
         tried(try_candidate(found, safe))
     if safe.lossless and safe.fits(found.limits) and certain(safe):
