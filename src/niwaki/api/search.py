@@ -84,7 +84,7 @@ def _of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: R
     context = open_run(what, overrides, None, reporter)
     recipe, model = context.recipe, context.model
     place = Path(out) if out is not None else context.run.path / "search"
-    return open_given(
+    made = open_given(
         model,
         context,
         place,
@@ -94,6 +94,8 @@ def _of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: R
         overrides=[],
         reporter=reporter,
     )
+    made.cache = context.cache  # the same extractors look
+    return made
 
 
 def _of_model(

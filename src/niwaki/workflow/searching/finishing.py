@@ -33,9 +33,11 @@ from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.verdict import VerdictStage
 
-__all__ = ["Explained", "brief_plan", "choose", "finish", "ready"]
+__all__ = ["Explained", "brief_plan", "choose", "comfortable", "finish", "ready"]
 
 _FINALISTS = 3
+_COMFORTABLE = 0.7
+"""Margins that the interval of the worse axis ends below, for the search to end before its time."""
 _NEAR = 2.0
 """Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
@@ -70,6 +72,12 @@ def ready(found: Search) -> Candidate | None:
     """The safest of the bundles that were measured within the budget and have lost nothing."""
     good = [c for c in found.candidates.values() if c.bundled and c.lossless and c.fits(found.limits)]
     return min(good, key=lambda c: c.sure, default=None)
+
+
+def comfortable(candidate: Candidate) -> bool:
+    """Whether it has lost so little that more training is not worth its time: validation samples are few, and
+    the best of several plans looks better on them than it is."""
+    return candidate.lossless and candidate.sure < _COMFORTABLE
 
 
 def finish(

@@ -23,7 +23,7 @@ from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.explaining import explain
 from niwaki.workflow.searching.finals import confirm
-from niwaki.workflow.searching.finishing import Explained, choose, finish, ready
+from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices, price
@@ -84,6 +84,8 @@ def search(run: RunContext, budget: Budget, seconds: float, *, apply: bool = Fal
         except (Interrupted, KeyboardInterrupt):
             stopped = True
             run.reporter.note("stopped; the best that was found until now is finished")
+            if not any(c.lossless for c in found.candidates.values()):
+                try_candidate(found, _safe(found))
         chosen = choose(found, beyond=stopped or apply)
         return finish(found, chosen, prices, weights, explained, stopped=stopped)
 
@@ -149,7 +151,7 @@ def _candidates(found: Search, prices: Prices, weights: Weights) -> None:
     pool = list({c.name: c for c in [*sorted(known_inside, key=lambda c: c.worst), *pool]}.values())
     inside = [c for c in pool if c.fits(found.limits)]
     report.note(f"{len(inside)} plans within the budget are promising, {len(pool) - len(inside)} near it")
-    safe = found.known([found.units.uniform(0.0, 8, origin="int8, nothing cut")])[0]
+    safe = _safe(found)
     safe.predicted = prices.predict(found.units.profile(safe.choices))
     known: set[str] = set()
 
@@ -166,9 +168,10 @@ def _candidates(found: Search, prices: Prices, weights: Weights) -> None:
     def certain(candidate: Candidate) -> bool:
         confirm(found, [candidate], seconds=min(5.0, max(1.0, 0.05 * found.clock.seconds)))
         tried(candidate)
-        return candidate.lossless and candidate.fits(found.limits)
+        return comfortable(candidate) and candidate.fits(found.limits)
 
-    if ready(found) is not None:
+    best = ready(found)
+    if best is not None and comfortable(best):
         report.note("a plan of an earlier call meets the budget and has lost nothing")
         return
     for candidate in known_inside:
@@ -200,6 +203,11 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
             if mended.lossless:
                 break
     return Explained(explanation, tuple(known))
+
+
+def _safe(found: Search) -> Candidate:
+    """What is nearly always lossless: 8 bits, nothing cut, not trained."""
+    return found.known([found.units.uniform(0.0, 8, origin="int8, nothing cut")])[0]
 
 
 def _line(candidate: Candidate, keys: tuple[str, ...]) -> str:
