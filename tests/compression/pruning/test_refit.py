@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from niwaki.compression import PruneConfig, prune
 from niwaki.compression.forward import outputs
 from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.pruning.dependencies.dependency_graph import couplings, cuts_of
-from niwaki.compression.pruning.refit import refit, solve_layer
+from niwaki.compression.pruning.refit import Moments, refit
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.design import input_rows, weight_rows
@@ -25,6 +26,7 @@ from niwaki.core.errors import NothingToDo
 from niwaki.deployment import export_graphs, package, parity
 from niwaki.surgery.cuts import find, reorder, width
 from niwaki.surgery.edits import apply_edits
+from niwaki.surgery.sparse import Sparse
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -42,7 +44,10 @@ def test_a_layer_is_solved_as_a_least_squares_solver_does(name: str) -> None:
     target = y.double().unflatten(1, (groups, -1)).transpose(0, 1)
     solution = torch.linalg.lstsq(columns, target).solution.mT  # (groups, outputs, columns)
     left = float((columns @ solution.mT - target).square().sum() / (y - y.mean(0)).square().sum())
-    _, now = solve_layer(layer, x, y, 0.0)
+    sums = Moments(layer)
+    for part in (slice(0, 40), slice(40, 64)):  # in two calls
+        sums.add(x[part], wanted[part])
+    _, now = sums.solve(0.0)
     assert now == pytest.approx(left, rel=1e-4)
     rows = weight_rows(layer, layer.weight).double()
     torch.testing.assert_close(rows, solution[..., : rows.shape[-1]], rtol=1e-3, atol=1e-4)
@@ -84,6 +89,11 @@ def test_channels_that_others_hold_are_cut_without_a_trace(body: str) -> None:
 
 
 def trained() -> Any:
+    return copy.deepcopy(_trained())
+
+
+@cache
+def _trained() -> Any:
     """A small generator that has learned ten shapes, stretched by its latent: a second of training."""
     model = small_models.gan(width=16)
     rng = torch.Generator().manual_seed(0)
@@ -124,8 +134,34 @@ def test_each_round_is_refitted_and_the_model_stays_as_it_is() -> None:
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
 
 
+def test_layers_that_run_at_every_step_are_solved_over_all_steps() -> None:
+    """A recurrent prior is called once for each token, with a position that has no batch axis."""
+    torch.manual_seed(0)
+    model = small_models.recurrent().eval()
+    config = PruneConfig(ratio=0.25, round_to=1, min_width=2)
+    without, done = pruned(model, config), pruned(model, config.model_copy(update={"refit": True}))
+    (told,) = done.refitted
+    assert not told.startswith("refitted 0")
+    wanted, *others = (
+        torch.cat([o.flatten() for o in outputs(m, 64)[:1]]) for m in (model, without.model, done.model)
+    )
+    lost, left = ((o - wanted).square().mean() for o in others)
+    assert left < 0.7 * lost
+
+
+def test_one_pass_for_all_layers_and_one_for_each_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained()
+    config = PruneConfig(ratio=0.25, round_to=1, min_width=2, refit=True)
+    once = pruned(model, config).model
+    monkeypatch.setattr("niwaki.compression.pruning.refit.as_batches", lambda *_: {})
+    each = pruned(model, config).model
+    for a, b in zip(outputs(once, 8), outputs(each, 8), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
+
+
 def test_what_cannot_be_solved_is_refused_or_named() -> None:
-    model = small_models.recurrent().eval()  # its step number has no batch axis
+    model = trained()
+    model.surgery = (Sparse(tuple(n for n, _ in model.named_parameters() if n.endswith("weight"))),)
     with pytest.raises(NiwakiError, match="no layer that uses the cut channels can be solved again"):
         prune(model, ratio=0.5, round_to=1, min_width=2, refit=True)
     with pytest.raises(CallError, match="'refit' means nothing for pruning weights"):

@@ -12,7 +12,7 @@ al., "ThiNet", 2017, equation 6), with the inputs that the cut and refitted laye
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,14 +22,14 @@ from torch.nn.modules.conv import _ConvNd
 
 from niwaki.compression.quantization.adaptive import as_batches, damped
 from niwaki.compression.quantization.design import from_rows, input_rows, weight_rows
-from niwaki.compression.quantization.ranges import Items
+from niwaki.compression.quantization.ranges import Items, calls
 from niwaki.core.contract import GenerativeModel
 from niwaki.core.errors import NiwakiError
 from niwaki.surgery.cuts import Cut
 from niwaki.surgery.edits import Edit
 from niwaki.surgery.sparse import patterns
 
-__all__ = ["SAMPLES", "Refitted", "refit", "solve_layer"]
+__all__ = ["SAMPLES", "Moments", "Refitted", "refit"]
 
 SAMPLES = 512
 """Calibration inputs of each graph."""
@@ -68,9 +68,10 @@ def refit(
     items: Items,
     share: float | None = None,
 ) -> Refitted:
-    """Solve the layers of the cut `model` that lost inputs, in the order of their calls; in place.
+    """Solve the linear layers and convolutions of the cut `model` that lost inputs, in place.
 
-    Linear layers and convolutions of floats that run once per call of one graph; both models are in eval mode
+    Those that run once, in a graph whose inputs make one batch, are solved in one pass, in the order of their
+    calls; then the others, with a pass over all inputs for each. Both models are in eval mode.
     whole: the model before `cuts`
     items: calibration inputs of each graph, of which up to 512 are used
     share: of the mean diagonal of E[x̂x̂ᵀ] that λ is; by default 1e-4 and a tenth of columns/places
@@ -81,23 +82,22 @@ def refit(
     wanted, skipped = _solvable(model, whole, dict.fromkeys(c.module for c in made if c.side == "in"))
     one = sum(y.numel() for y in _outputs(whole, as_batches(whole, items, 1), wanted)[0].values())
     graphs = as_batches(model, items, max(1, min(SAMPLES, _VALUES // max(one, 1))))
-    targets, calls = _outputs(whole, graphs, wanted)
-    for name in wanted:
-        if calls[name] != 1:
-            times = f"it is called {calls[name]} times in a pass" if calls[name] else "no graph calls it"
-            skipped[name] = times if graphs else "the inputs of its graph do not make one batch"
+    targets, counts = _outputs(whole, graphs, wanted)
+    every = list(_every(model, items))
+    passes = [
+        n for n in _order(whole, every, wanted) if counts[n] != 1 or len(graphs) < len({g for g, _ in every})
+    ]
     errors: dict[str, tuple[float, float]] = {}
 
     def hook(name: str) -> Any:
         def solve(layer: nn.Module, inputs: Any, named: Any) -> None:
-            x, y = inputs[0] if inputs else named["input"], targets.pop(name)
-            y = y.movedim(1, -1) if isinstance(layer, _ConvNd) else y
-            y = y.flatten(0, -2)
-            errors[name] = solve_layer(layer, x, y[:, stay[name]] if name in stay else y, share)
+            sums = Moments(layer)
+            sums.add(inputs[0] if inputs else named["input"], targets.pop(name), stay.get(name))
+            errors[name] = sums.solve(share)
 
         return solve
 
-    layers = {n: m for n, m in wanted.items() if n not in skipped}
+    layers = {n: m for n, m in wanted.items() if counts[n] == 1 and n not in passes}
     handles = [m.register_forward_pre_hook(hook(n), with_kwargs=True) for n, m in layers.items()]
     try:
         for name, given in graphs.items():
@@ -105,12 +105,59 @@ def refit(
     finally:
         for handle in handles:
             handle.remove()
+    for name in passes:
+        sums = Moments(wanted[name])
+        for graph, given in every:
+            xs, ys = _met(model, name, graph, given, False), _met(whole, name, graph, given, True)
+            for x, y in zip(xs, ys, strict=True):
+                sums.add(x, y, stay.get(name))
+        errors[name] = sums.solve(share)
+    skipped |= {n: "no graph calls it" for n in wanted if n not in errors}
     if not errors:
         why = next((f" ('{name}': {why})" for name, why in skipped.items()), "")
         raise NiwakiError(
             f"refit: no layer that uses the cut channels can be solved again{why}; set it to false"
         )
     return Refitted(errors, skipped)
+
+
+def _every(model: GenerativeModel, items: Items) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
+    """Graphs and their inputs, in as many batches as it takes."""
+    for name, graph in model.shipped_graphs().items():
+        for given in calls(graph, items.get(name, ())[:SAMPLES]):
+            yield name, given
+
+
+def _order(
+    model: GenerativeModel, every: Iterable[tuple[str, tuple[Tensor, ...]]], names: Iterable[str]
+) -> list[str]:
+    """Of these layers those that are called, in the order of their first calls."""
+    met: dict[str, None] = {}
+    handles = [
+        model.get_submodule(n).register_forward_pre_hook(lambda *_, n=n: met.setdefault(n)) for n in names
+    ]
+    try:
+        for name, given in dict(every).items():  # one batch of each graph
+            model.shipped_graphs()[name](*given)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(met)
+
+
+def _met(model: GenerativeModel, name: str, graph: str, given: tuple[Tensor, ...], out: bool) -> list[Tensor]:
+    """What the layer is given, or makes, call by call."""
+    found: list[Tensor] = []
+
+    def see(layer: nn.Module, inputs: Any, named: Any, made: Tensor) -> None:
+        found.append((made if out else inputs[0] if inputs else named["input"]).clone())
+
+    handle = model.get_submodule(name).register_forward_hook(see, with_kwargs=True)
+    try:
+        model.shipped_graphs()[graph](*given)
+    finally:
+        handle.remove()
+    return found
 
 
 def _solvable(
@@ -161,49 +208,62 @@ def _outputs(
     return found, calls
 
 
-def solve_layer(layer: Any, x: Tensor, y: Tensor, share: float | None = None) -> tuple[float, float]:
-    """Weights and bias for outputs y (places, outputs) of the inputs x, in place; the relative errors before
-    and after. float64, but for the products of float32 inputs, which are summed up in it.
+class Moments:
+    """Sums over the calls of a layer of what it is given and of the outputs that are wanted of it.
+
+    float64, but for the products of float32 inputs, which are summed up in it.
     """
-    weight, bias = layer.weight, layer.bias
-    groups = layer.groups if isinstance(layer, _ConvNd) else 1
-    rows = weight_rows(layer, weight).double()
-    power: Any = 0.0
-    cross: Any = 0.0
-    inputs: Any = 0.0
-    at = 0
-    for (part,) in input_rows(layer, x):
-        made = (
-            y[at : at + part.shape[1]].unflatten(1, (groups, -1)).transpose(0, 1)
-        )  # (groups, places, outputs)
-        power, cross = power + (part.mT @ part).double(), cross + (part.mT @ made).double()
-        inputs = inputs + part.double().sum(1)
-        at += part.shape[1]
-    mean_x, mean_y = inputs / at, y.double().mean(0).unflatten(0, (groups, -1))
-    power, cross = (
-        power / at,
-        cross / at,
-    )  # E[x̂x̂ᵀ] (groups, columns, columns), E[x̂yᵀ] (groups, columns, outputs)
-    total = y.double().var(0, unbiased=False).sum().clamp_min(1e-30)
-    squares = y.double().square().mean(0).sum()
-    shift = torch.zeros_like(mean_y) if bias is None else bias.double().unflatten(0, (groups, -1))
 
-    def error(w: Tensor, b: Tensor) -> float:
-        """E‖y − wx̂ − b‖², expanded."""
-        on = (w @ mean_x[..., None])[..., 0]
-        lost = (
-            squares - 2 * (w * cross.mT).sum() + ((w @ power) * w).sum() + (b * (b + 2 * (on - mean_y))).sum()
-        )
-        return float(lost.clamp_min(0.0) / total)
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
+        self.groups = layer.groups if isinstance(layer, _ConvNd) else 1
+        self.places = 0
+        self.power: Any = 0.0  # x̂x̂ᵀ (groups, columns, columns)
+        self.cross: Any = 0.0  # x̂yᵀ (groups, columns, outputs)
+        self.inputs: Any = 0.0  # (groups, columns)
+        self.outputs: Any = 0.0  # (outputs,)
+        self.squares: Any = 0.0
 
-    hessian, target = power, cross
-    if bias is not None:
-        hessian = power - mean_x[..., None] * mean_x[..., None, :]
-        target = cross - mean_x[..., None] * mean_y[..., None, :]
-    full = damped(hessian, _SHARE + _FEW * hessian.shape[-1] / at if share is None else share)
-    solved, before = rows + torch.linalg.solve(full, target - hessian @ rows.mT).mT, error(rows, shift)
-    if bias is not None:
-        shift = mean_y - (solved @ mean_x[..., None])[..., 0]
-        bias.copy_(shift.flatten())
-    weight.copy_(from_rows(layer, solved.to(weight.dtype), weight))
-    return before, error(solved, shift)
+    def add(self, x: Tensor, y: Tensor, stay: list[int] | None = None) -> None:
+        """One call: inputs x, and outputs y, of which those numbered in `stay` are wanted."""
+        y = (y.movedim(1, -1) if isinstance(self.layer, _ConvNd) else y).flatten(0, -2)
+        y = y if stay is None else y[:, stay]
+        at = 0
+        for (part,) in input_rows(self.layer, x):
+            made = y[at : at + part.shape[1]].unflatten(1, (self.groups, -1)).transpose(0, 1)
+            self.power = self.power + (part.mT @ part).double()
+            self.cross = self.cross + (part.mT @ made).double()
+            self.inputs = self.inputs + part.double().sum(1)
+            at += part.shape[1]
+        self.places += at
+        self.outputs = self.outputs + y.double().sum(0)
+        self.squares = self.squares + y.double().square().sum(0)
+
+    def solve(self, share: float | None = None) -> tuple[float, float]:
+        """Weights and bias in place; E‖y − ŷ‖² over the variance of y, before and after."""
+        layer, n = self.layer, self.places
+        rows = weight_rows(layer, layer.weight).double()
+        power, cross, mean_x, mean_y = (v / n for v in (self.power, self.cross, self.inputs, self.outputs))
+        squares = (self.squares / n).sum()
+        total = (squares - mean_y.square().sum()).clamp_min(1e-30)
+        mean_y = mean_y.unflatten(0, (self.groups, -1))
+        bias = layer.bias
+        shift = torch.zeros_like(mean_y) if bias is None else bias.double().unflatten(0, (self.groups, -1))
+
+        def error(w: Tensor, b: Tensor) -> float:
+            """E‖y − wx̂ − b‖², expanded."""
+            on = (w @ mean_x[..., None])[..., 0]
+            lost = squares - 2 * (w * cross.mT).sum() + ((w @ power) * w).sum()
+            return float((lost + (b * (b + 2 * (on - mean_y))).sum()).clamp_min(0.0) / total)
+
+        hessian, target = power, cross
+        if bias is not None:
+            hessian = power - mean_x[..., None] * mean_x[..., None, :]
+            target = cross - mean_x[..., None] * mean_y[..., None, :]
+        full = damped(hessian, _SHARE + _FEW * hessian.shape[-1] / n if share is None else share)
+        solved, before = rows + torch.linalg.solve(full, target - hessian @ rows.mT).mT, error(rows, shift)
+        if bias is not None:
+            shift = mean_y - (solved @ mean_x[..., None])[..., 0]
+            bias.copy_(shift.flatten())
+        layer.weight.copy_(from_rows(layer, solved.to(layer.weight.dtype), layer.weight))
+        return before, error(solved, shift)
