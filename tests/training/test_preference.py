@@ -14,12 +14,14 @@ from niwaki.core.store import write_tensors
 from niwaki.data import Split
 from niwaki.models.registry import build
 from niwaki.training import TrainConfig, fit
+from niwaki.training.failures import FAILURES
 from niwaki.training.preference.config import PreferConfig
-from niwaki.training.preference.diversity import mean_distances, verdict
+from niwaki.training.preference.diversity import Comparison, mean_distances, verdict
 from niwaki.training.preference.dpo import Dpo, dpo_loss
 from niwaki.training.preference.drawing import draw, likelihoods
 from niwaki.training.preference.policy_gradient import leave_one_out
 from niwaki.training.preference.reward_weighted import resampled, weights_of
+from niwaki.training.preference.support import recalled
 from niwaki_runtime.errors import CallError
 
 LENGTH, TOKENS = 4, 5
@@ -316,3 +318,69 @@ def test_diffusion_is_tuned_to_what_is_bright(by, tmp_path):
     before, now, low, _ = result.looks[-1]["reward"]
     assert low > 0
     assert now > before
+
+
+class Modes(torch.nn.Module):
+    """Points about 24 places of a grid: all of them, some of them, or only the middle of each."""
+
+    def __init__(self, modes: list[int], width: float = 1.0) -> None:
+        super().__init__()
+        self.modes, self.width, self.conditions = torch.tensor(modes), width, {}
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.spec = DataSpec.of("vector", (8,))
+
+    def run(self, program, n, *, seed, inputs=None, **options):
+        rng = torch.Generator().manual_seed(seed)
+        at = torch.randint(len(self.modes), (n,), generator=rng)
+        places = torch.randn(24, 8, generator=torch.Generator().manual_seed(9))
+        spread = 0.3 * torch.randn(n, 8, generator=rng)
+        return places[self.modes[at]] + self.width * spread
+
+
+@pytest.mark.parametrize(
+    ["tuned", "name"],
+    [
+        (Modes(list(range(24))), "kept"),
+        (Modes([m for m in range(24) if m % 3]), "lost"),  # a third of the modes is gone
+        (Modes(list(range(24)), width=0.25), "lost"),  # every mode is thinned to its middle
+    ],
+)
+def test_what_is_thinned_is_seen_by_recall_and_not_by_the_distance(tuned, name):
+    config = PreferConfig(by="dpo", reward="length", watch=512)
+    look = Comparison(Modes(list(range(24))), {}, None, config, seed=3).look(tuned)
+    assert abs(look["diversity"][0]) < 0.1
+    assert verdict({**{k: v for k, v in look.items() if k != "recall"}})[0] in ("kept", "open")
+    found, text = verdict(look)
+    assert found == name, text
+    assert bool(FAILURES["less_diverse"](look)) == (name == "lost")
+    assert f"[{look['recall'][2]:+.1%}" in text
+    assert look["recall"][0] > 0.9
+
+
+def test_recall_by_hand():
+    made = torch.tensor([[0.0], [1.0], [2.0], [3.0], [4.0], [5.0], [20.0]])
+    known = torch.tensor([[2.5], [9.5], [10.5], [39.0]])
+    # The fifth neighbour of 5 is 0, that of 0 is 5, and that of 20 is 1, 19 away.
+    assert recalled(known, made, tokens=False).tolist() == [1.0, 1.0, 1.0, 1.0]
+    assert recalled(known, made[:6], tokens=False).tolist() == [1.0, 1.0, 0.0, 0.0]
+
+
+def test_a_reward_that_thins_stops_the_tuning(tmp_path):
+    """A reward for half of the tokens leaves texts about as far apart, and half of them are never made."""
+    split = text_split(tokens=16)
+    start = stored(token_model(split), tmp_path)
+    prefer = {
+        "by": "policy_gradient", "reward": f"{__name__}:low_tokens", "beta": 1e-3, "group": 8, "stop": True,
+        "watch": 512,
+    }  # fmt: skip
+    config = settings(start, prefer, steps=80, batch=128, validate_every=20)
+    result = fit(token_model(split, seed=5), split, config, seed=0)
+    look = result.looks[-1]
+    assert result.steps < 80
+    assert [of["failure"] for of in result.told] == ["less_diverse"]
+    assert look["diversity"][2] > -0.1
+    assert look["recall"][3] < -0.1
+
+
+def low_tokens(samples, asked):
+    return (samples < 8).float().mean(1)

@@ -72,8 +72,12 @@ def _memorized(look: Look) -> str:
 
 
 def _less_diverse(look: Look) -> str:
-    lost = "diversity" in look and look["diversity"][2] < -look["margin"]
-    return f"samples lie {-look['diversity'][0]:.0%} closer together than before it was tuned" if lost else ""
+    if "diversity" in look and look["diversity"][2] < -look["margin"]:
+        return f"samples lie {-look['diversity'][0]:.0%} closer together than before it was tuned"
+    if "recall" in look and look["recall"][3] < -look["margin"]:
+        then, now = look["recall"][:2]
+        return f"of what was made before it was tuned it makes {now:.0%}, where {then:.0%} are usual"
+    return ""
 
 
 def _named(names: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ class PreferConfig(BaseConfig):
     samples: that the model as it was makes once, to learn from (`dpo`, `reward_weighted`)
     group:   of them asked for the same; in `policy_gradient` those that are each other's baseline
     watch:   samples that reward and diversity are compared by, before and now
-    margin:  share of the distance between samples that may be lost
+    margin:  share of the distance between samples, and of recall, that may be lost
     stop:    end the training where more than that is lost
     """
 

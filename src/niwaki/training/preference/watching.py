@@ -39,5 +39,5 @@ def watch_tuning(
         state.choose(name, "preference", look["diversity"][0], text)
         if note is not None:
             note(f"against the model as it was, {text}")
-    figures = {"preference_distance": look["diversity"][0]}
+    figures = {"preference_distance": look["diversity"][0], "preference_recall": look["recall"][1]}
     return figures | ({"preference_reward": look["reward"][1]} if "reward" in look else {})
