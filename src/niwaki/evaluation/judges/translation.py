@@ -101,6 +101,10 @@ class Translation(Judge):
     def applies(cls, runner: Runner, dataset: Dataset) -> bool:
         return next(_ways(runner, dataset), None) is not None
 
+    @classmethod
+    def may_say(cls, word: str) -> bool:
+        return word.startswith(PREFIX)
+
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
         rows, arrays = dataset.split(split), {}
         ways = list(_ways(runner, dataset))
