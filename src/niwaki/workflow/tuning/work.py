@@ -34,7 +34,8 @@ def work(
 ) -> int:  # fmt: skip
     """Carry out trials until the study has as many as it should; how many of them were this call's.
 
-    until:   of `time.time()`: no trial begins that would, as those before it, end later
+    until:   of `time.monotonic()`, which all processes of a machine share and nobody sets: no trial begins
+             that would, as those before it, end later
     goes_on: asked before each trial
 
     A trial that fails is recorded. Raises NiwakiError where the first ones all fail, Interrupted after
@@ -60,7 +61,7 @@ def _time_left(study: Study, until: float | None) -> bool:
     if until is None:
         return True
     took = [t.user_attrs[SECONDS] for t in study.optuna.get_trials(deepcopy=False) if SECONDS in t.user_attrs]
-    return time.time() + (median(took) if took else 0.0) < until
+    return time.monotonic() + (median(took) if took else 0.0) < until
 
 
 def _tell_begin(study: Study, taken: Taken, context: EvaluationContext) -> None:
