@@ -107,6 +107,15 @@ def test_a_process_killed_while_it_asks_for_settings_leaves_the_trial_as_it_woul
             assert again.number == whole.number
 
 
+def test_weights_that_a_killed_process_left_of_a_worse_trial_are_cleared_away(tmp_path: Path) -> None:
+    record = search(tmp_path / "study", trials=2)
+    (worse,) = {0, 1} - {record.best}
+    left = tmp_path / f"study/trials/{worse:04d}/seed-0/model"
+    left.mkdir()
+    niwaki.tune(tmp_path / "study", progress=False)
+    assert not left.exists()
+
+
 def test_a_study_keeps_to_its_time_whatever_the_clock_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ def work(
     """
     done = 0
     known = {trial.number for trial in _ended(study)}
+    _clear(study)  # a killed process may have left what its last trial made superfluous
     while goes_on() and _time_left(study, until):
         with take(study) as taken:
             if taken is None:
