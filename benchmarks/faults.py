@@ -1,6 +1,7 @@
-"""Faults from outside: SIGKILL, a full disk, a second process, over all verbs that write.
+"""Faults from outside, over all verbs that write or train: SIGKILL, a full disk, a second process, a damaged
+checkpoint, a clock that is set, NaN in the data, a killed child.
 
-    python benchmarks/faults.py                      # 200 kills, 40 full disks, 22 pairs of calls
+    python benchmarks/faults.py                      # 200 kills, 40 full disks, 26 pairs of calls …
     python benchmarks/faults.py --only train --fault kill
     python benchmarks/faults.py --quick              # a tenth of it
 
@@ -37,24 +38,38 @@ from pathlib import Path
 from typing import Any
 
 from faulting.children import preload, start, threads
+from faulting.clocks import misdated
+from faulting.damaged import damaged
 from faulting.full_disk import filled, small_disk
 from faulting.kills import killed
+from faulting.not_finite import not_finite
+from faulting.orphaned import orphaned
 from faulting.subject import Subject
 from faulting.two_processes import beside
-from faulting.verbs import VERBS, Verb, call, write_inputs
+from faulting.verbs import STARTERS, TRAINING, VERBS, Verb, call, write_inputs
 
 OUT = Path("benchmarks/results/faults.json")
-TRIALS = {"kill": 200, "disk": 40, "two": 22}
-NAMES = {"kill": "SIGKILL", "disk": "full disk", "two": "second process"}
+TRIALS = {"kill": 200, "disk": 40, "two": 26, "checkpoint": 24, "clock": 24, "nan": 24, "child": 8}
+NAMES = {
+    "kill": "SIGKILL", "disk": "full disk", "two": "second process", "checkpoint": "damaged checkpoint",
+    "clock": "clock set", "nan": "NaN", "child": "child killed",
+}  # fmt: skip
 PAIRS = (
     ("train", "train"), ("train", "run"), ("train", "doctor"), ("train --resume", "sample"),
     ("evaluate", "report"), ("evaluate", "export"), ("evaluate", "compress"), ("report", "sample BUNDLE"),
     ("sample", "sample"), ("evaluate FILES", "evaluate FILES"),
-    ("niwaki-runtime extract", "niwaki-runtime extract"),
+    ("niwaki-runtime extract", "niwaki-runtime extract"), ("compress", "compress"), ("tune", "tune"),
 )  # fmt: skip
 """Calls that work, and the ones that come beside them."""
 
-OTHERS = {"doctor": Verb("doctor", ("niwaki", "doctor", "recipe.yaml"), None)}
+OTHERS = {"doctor": Verb("doctor", ("niwaki", "doctor", "recipe.yaml"), None), **STARTERS}
+OF_TRAININGS: dict[str, Callable[[Subject, random.Random, int], tuple[str, list[str]]]] = {
+    "checkpoint": lambda one, rng, number: damaged(one, rng),
+    "clock": lambda one, rng, number: misdated(one, rng, kills=number % 2 == 1),
+    "nan": lambda one, rng, number: not_finite(one, rng),
+    "child": lambda one, rng, number: orphaned(one, rng),
+}
+WITHOUT_CHECKPOINTS = ("evaluate, a judge trained",)
 MANY = 10
 """Kills that a verb gets which takes a second or two: such ones come first."""
 Trial = Callable[[random.Random, int], tuple[str, list[str]]]
@@ -75,7 +90,7 @@ def finished_run(room: Path) -> Path:
     def work() -> int:
         code = call(VERBS["run"].words)()
         for verb in VERBS.values():
-            if verb.name in ("evaluate FILES", "compare", "sample", "niwaki-runtime sample"):
+            if verb.name in ("evaluate FILES", "compare", "sample", "niwaki-runtime sample", "tune"):
                 code = code or call(verb.words)()
         names.write_text(json.dumps(sorted(sys.modules)))
         return code
@@ -84,7 +99,7 @@ def finished_run(room: Path) -> Path:
     ended = start(work, room / "first", place=place, environment=environment).wait()
     if ended.status != 0:
         raise RuntimeError(f"the run fails undisturbed: {ended.err}")
-    for name in ("made", "cache"):
+    for name in ("made", "cache", "study"):
         shutil.rmtree(place / name, ignore_errors=True)
     (place / "cache").mkdir()
     shutil.copytree(place, whole)
@@ -117,6 +132,9 @@ def trials_of(name: str, fault: str, room: Path, subject: Callable[[str], Subjec
         yield lambda rng, number: beside(first, second, rng)
         return
     one = subject(name)
+    if fault in OF_TRAININGS:
+        yield lambda rng, number: OF_TRAININGS[fault](one, rng, number)
+        return
     if fault == "kill":
         yield lambda rng, number: killed(one, rng, by_clock=number % 2 == 0)
         return
@@ -132,14 +150,19 @@ def wanted(options: argparse.Namespace) -> list[tuple[str, str, int]]:
     found = [
         (name, fault, n)
         for fault in ("kill", "disk")
-        for name, n in shares(max(1, round(part * total[fault])), names).items()
+        for name, n in shares(max(1, round(part * total[fault])), [n for n in names if n in VERBS]).items()
     ]
     pairs = [pair for pair in PAIRS if not options.only or pair[0] in options.only]
     each = max(1, round(part * total["two"] / len(PAIRS)))
     found += [(" + ".join(pair), "two", each) for pair in pairs]
+    for fault in OF_TRAININGS:
+        hit = [n for n in (STARTERS if fault == "child" else TRAINING) if n in names or not options.only]
+        hit = [n for n in hit if fault != "checkpoint" or n not in WITHOUT_CHECKPOINTS]
+        found += [(n, fault, max(1, round(part * total[fault] / len(hit)))) for n in hit]
     chosen = [one for one in found if one[1] in options.fault]
     return sorted(
-        chosen, key=lambda one: min(VERBS[v].share for v in one[0].split(" + ") if v in VERBS) < MANY
+        chosen,
+        key=lambda one: min([VERBS[v].share for v in one[0].split(" + ") if v in VERBS], default=0) < MANY,
     )
 
 
@@ -154,7 +177,7 @@ def code_key() -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--only", action="append", choices=list(VERBS), help="a verb; again for more")
+    parser.add_argument("--only", action="append", choices=[*VERBS, *STARTERS], help="a verb; again for more")
     parser.add_argument("--fault", action="append", choices=list(TRIALS), help="a fault; again for more")
     parser.add_argument("--trials", type=int, help="of each fault, over all verbs")
     parser.add_argument("--seed", type=int, default=0)

@@ -59,6 +59,11 @@ class Child:
         """So many seconds, or until it ends."""
         select.select([self.handle], [], [], seconds)
 
+    def children(self) -> list[int]:
+        """Processes that it has started."""
+        found = Path(f"/proc/{self.pid}/task").glob("*/children")
+        return [int(pid) for names in found for pid in names.read_text().split()]
+
     def wait(self, kill_after: float | None = None) -> Ended:
         """Until it ends; killed after so many seconds, or as hanging after `LIMIT`."""
         ended, _, _ = select.select([self.handle], [], [], LIMIT if kill_after is None else kill_after)
@@ -84,6 +89,7 @@ def start(
     counting: bool = False,
     kill_at: int | None = None,
     largest: int | None = None,
+    before: Callable[[], None] | None = None,
 ) -> Child:
     """Fork a child that does `work`, which returns its exit status.
 
@@ -91,6 +97,7 @@ def start(
     place:    where it works, and where changes of files are counted
     counting: count them; kill_at: and kill it before that one (the first is 0)
     largest:  bytes that a file may have in it
+    before:   what goes wrong in the child: called in it before the work begins
     """
     count = mmap.mmap(-1, 8)
     sys.stdout.flush()
@@ -113,6 +120,8 @@ def start(
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
         if counting or kill_at is not None:
             sys.addaudithook(_watcher(place, count, kill_at))
+        if before is not None:
+            before()
         status = work()
     except BaseException:
         import traceback
@@ -171,5 +180,6 @@ def preload(names: list[str]) -> None:
 
 
 def threads() -> int:
-    """Of this process; a fork takes only one along."""
-    return len(os.listdir("/proc/self/task"))
+    """Of this process; a fork takes only one along. jemalloc's own knows of forks."""
+    names = [Path(f"/proc/self/task/{thread}/comm") for thread in os.listdir("/proc/self/task")]
+    return sum(not name.read_text().startswith("jemalloc") for name in names)

@@ -8,7 +8,7 @@ from faulting.children import Ended
 from faulting.states import broken, different
 from faulting.subject import Subject
 
-__all__ = ["killed"]
+__all__ = ["judged", "killed", "undone", "went_on"]
 
 
 def killed(subject: Subject, rng: random.Random, *, by_clock: bool) -> tuple[str, list[str]]:
@@ -22,23 +22,35 @@ def killed(subject: Subject, rng: random.Random, *, by_clock: bool) -> tuple[str
     else:
         first = subject.call(kill_at=rng.randrange(max(1, subject.whole.changes)))
     if first.status is not None:
-        return "ended before", _judged(subject, first)
+        return "ended before", judged(subject, first)
+    wrong, done = undone(subject)
+    second, came, again = went_on(subject, done)
+    return came, [*wrong, *again, *judged(subject, second)]
+
+
+def undone(subject: Subject) -> tuple[list[str], dict[str, str]]:
+    """After a call that did not end well: what it has left that may not be so, and the stages that it has
+    finished."""
     found = subject.state()
     wrong = broken(subject.place)
-    untouched = subject.untouched()
-    wrong += [f"after the kill {said}" for said in different(found, {**found, **untouched})]
-    done = dict(subject.finished().items() - subject.at_first.items())
-    second, came = subject.call(), "went on"
+    wrong += [f"after the fault {said}" for said in different(found, {**found, **subject.untouched()})]
+    return wrong, dict(subject.finished().items() - subject.at_first.items())
+
+
+def went_on(subject: Subject, done: dict[str, str], **how: object) -> tuple[Ended, str, list[str]]:
+    """The same call again, with what a stopped training asks for: how it ended, what came, what is wrong.
+    done: the stages that are finished"""
+    second, came = subject.call(**how), "went on"  # type: ignore[arg-type]
     if second.status == 2 and subject.verb.again and "add --resume" in second.err:
-        second, came = subject.call(more=subject.verb.again), "went on with --resume"
+        second, came = subject.call(more=subject.verb.again, **how), "went on with --resume"  # type: ignore[arg-type]
     again = [stage for stage, when in done.items() if subject.finished().get(stage) != when]
     if subject.verb.always:
         again = []
-    wrong += [f"the stage '{stage}' was done, and was done again" for stage in again]
-    return came, wrong + _judged(subject, second)
+    return second, came, [f"the stage '{stage}' was done, and was done again" for stage in again]
 
 
-def _judged(subject: Subject, last: Ended) -> list[str]:
+def judged(subject: Subject, last: Ended) -> list[str]:
+    """What is wrong with what the last call has left."""
     if last.status != 0:
         return [f"the call ends with {last.status}: {last.sentence}"]
     return different(subject.state(), subject.after)

@@ -44,6 +44,8 @@ def _content(path: Path) -> str:
         data = path.read_bytes()
         if path.suffix == ".json":
             return _hash(_timeless(path, json.loads(data)))
+        if path.name == "journal.log":
+            return _hash(_journal(data))
         if path.suffix == ".jsonl":
             return _hash([_timeless(path, json.loads(line)) for line in data.splitlines()])
         if path.suffix == ".niwaki":
@@ -53,6 +55,21 @@ def _content(path: Path) -> str:
     except (OSError, ValueError, zipfile.BadZipFile) as error:
         return f"broken: {error}"
     return hashlib.sha256(data).hexdigest()
+
+
+def _journal(data: bytes) -> list[Any]:
+    """What a study's journal comes to: of lines about the same the last one holds, whoever wrote it."""
+    found: dict[str, Any] = {}
+    for number, line in enumerate(data.splitlines()):
+        entry = json.loads(line)
+        kept = {k: v for k, v in entry.items() if k != "worker_id" and not k.startswith("datetime")}
+        begins = "study_id" in kept and "trial_id" not in kept
+        if "seconds" in kept.get("user_attr", {}):
+            continue
+        about = [kept.get(k) for k in ("op_code", "trial_id", "param_name", "step")]
+        names = [sorted(kept[k]) for k in ("user_attr", "system_attr") if isinstance(kept.get(k), dict)]
+        found[json.dumps([*about, names, number if begins else None])] = kept
+    return sorted(json.dumps(kept, sort_keys=True) for kept in found.values())
 
 
 def _timeless(path: Path, record: Any) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["VERBS", "Verb", "call", "prepare", "write_inputs"]
+__all__ = ["STARTERS", "TRAINING", "VERBS", "Verb", "call", "prepare", "write_inputs"]
 
 NAME = "tiny"
 BUNDLE = f"run/{NAME}.niwaki"
@@ -21,6 +21,11 @@ evaluate: {features: [random], metrics: [frechet, coverage], n: 60}
 compress: {steps: [{kind: prune, ratio: 0.5}, {kind: finetune, steps: 6, batch: 16}]}
 export: {memory: false, repeats: 2, batches: [1], threads: 1, engine: onnxruntime}
 """
+
+JUDGE = "evaluate.features=[classifier]"
+JUDGE_STEPS = 40
+"""Of the classifier's training: it takes hundreds otherwise."""
+STUDY = "train.steps=8 --range train.lr=1e-3..1e-2:log --trials 2 --objective frechet"
 
 STAGES = ("train", "evaluate", "compress", "export", "verdict", "report")
 LEFT = {
@@ -64,9 +69,11 @@ VERBS = {
         _verb("train", "niwaki train recipe.yaml --out run", None, "--resume", 24),
         _verb("train --resume", "niwaki train run train.steps=18 --resume", 6, share=20),
         _verb("train --fresh", "niwaki train run train.steps=9 --fresh", 6, share=16, always=True),
-        _verb("run", "niwaki run recipe.yaml --out run", None, share=4),
+        _verb("run", "niwaki run recipe.yaml --out run", None, share=8),
         _verb("evaluate", "niwaki evaluate run", 1, share=6),
-        _verb("compress", "niwaki compress run", 2, share=4),
+        _verb("evaluate, a judge trained", f"niwaki evaluate run {JUDGE}", 1, share=12),
+        _verb("compress", "niwaki compress run", 2, share=12),
+        _verb("tune", f"niwaki tune recipe.yaml --out study {STUDY}", None, share=12),
         _verb("export", "niwaki export run", 3, share=4),
         _verb("report", "niwaki report run", 5, share=8, always=True),
         _verb("sample", "niwaki sample run -n 8 --out made/s.npz --out made/s.png", 1, share=30),
@@ -79,6 +86,18 @@ VERBS = {
     )
 }  # fmt: skip
 
+STARTERS = {
+    verb.name: verb
+    for verb in (
+        _verb("train, 2 processes", "niwaki train recipe.yaml train.devices=2 train.device=cpu --out run",
+              None, "--resume"),
+        _verb("tune, 2 processes", f"niwaki tune recipe.yaml --out study {STUDY} --workers 2", None),
+    )
+}  # fmt: skip
+"""Calls that start further processes, which are killed."""
+TRAINING = ("train", "train --resume", "run", "evaluate, a judge trained", "compress", "tune")
+"""Calls that train, as the faults that trainings have hit them."""
+
 
 def call(words: tuple[str, ...]) -> Callable[[], int]:
     """The work of a child: the call as its program would take it, in the same process."""
@@ -89,6 +108,9 @@ def call(words: tuple[str, ...]) -> Callable[[], int]:
 
             return main(words[1:])
         from niwaki.cli.main import status
+        from niwaki.features import classifier
+
+        classifier._steps = lambda samples: JUDGE_STEPS
 
         return status(list(words[1:]))
 

@@ -83,7 +83,7 @@ def test_a_source_of_ones_own() -> None:
         assert "counting" in source_names()
         dataset = load(DataConfig(source="counting", n=200))
         assert sum(len(s) for s in dataset.splits.values()) == 200
-        with pytest.raises(CallError, match="did you mean 'n'"):
+        with pytest.raises(CallError, match=r"'m_n'.*valid names"):
             DataConfig(source="counting", m_n=3)
     finally:
         from niwaki.data import config as room

@@ -65,6 +65,14 @@ def test_wrong_labels_lower_what_is_recognised_as_asked(digits: Any) -> None:
     assert found.metrics["classifier"]["recognised"].value == pytest.approx(0.75, abs=0.03)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_recognition_stands_beside_that_of_the_real_samples_it_is_judged_by(split: str, digits: Any) -> None:
+    (judge,) = [e for e in digits.extractors if e.name == "classifier"]
+    found = evaluate(digits.samples, digits.labels, digits.dataset, digits.extractors, split=split)
+    assert judge.accuracy["validation"] != judge.accuracy["test"]
+    assert found.metrics["classifier"]["recognised"].floor == judge.accuracy[split]
+
+
 def test_the_record_holds_what_the_report_needs(good: Any) -> None:
     record = jsonable(good)
     assert set(record["random"]["frechet"]) == {"value", "interval", "floor", "n", "seed", "signature"}

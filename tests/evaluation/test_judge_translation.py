@@ -91,6 +91,23 @@ def test_a_translator_that_knows_the_style_keeps_the_class(dataset: Dataset) -> 
     json.dumps(section.to_json(), allow_nan=False)
 
 
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_shares_stand_beside_those_of_the_real_samples_they_are_judged_by(
+    split: str, dataset: Dataset
+) -> None:
+    one = judge()
+    style, content = one.classifiers.style(dataset), one.classifiers.content(dataset)
+    assert content is not None
+    style.accuracy.update(validation=0.91, test=0.92)
+    content.accuracy.update(validation=0.81, test=0.82)
+    figures = one.evaluate(one.evidence(translator(), dataset, split, 1000, 0), dataset).figures
+    found = {of.name.partition(": ")[2]: of.reference for of in figures if of.reference is not None}
+    assert found == {
+        "share taken for the target domain": style.accuracy[split],
+        "share read as the class of the input": content.accuracy[split],
+    }
+
+
 def test_planted_damage_is_found_on_its_own_axis(dataset: Dataset) -> None:
     one, good = judge(), translator()
     margins = one.margins(one.evidence(good, dataset, "validation", 1000, 0), dataset, 300)

@@ -173,6 +173,19 @@ def test_nearest_names() -> None:
     assert nearest("dgits", ["digits", "glyphs"]) == "did you mean 'digits'?"
     assert nearest("xxxx", ["digits", "glyphs"]) == "valid names: digits, glyphs"
     assert nearest("x", []) == "nothing is registered"
+    assert (
+        nearest("digi", ["digits", "glyphs"]) == "did you mean 'digits'?"
+    )  # a beginning, whatever its length
+    assert nearest("lr", ["learning", "log_every"]) == "valid names: learning, log_every"
+    # Half of the letters in the same order is no slip of the fingers.
+    for wrong, known in (("frecall", "frechet"), ("quality", "fidelity"), ("sharpness", "marginals")):
+        assert nearest(wrong, [known]) == f"valid names: {known}"
+    for wrong, known in (
+        ("fidelty", "fidelity"),
+        ("learning_rate", "learningrate"),
+        ("coverage", "clipped_coverage"),
+    ):
+        assert nearest(wrong, [known]) == f"did you mean '{known}'?"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -87,6 +88,53 @@ def test_a_training_begun_anew_is_another_run(tmp_path):
         write(tmp_path, {"step": 10, "loss": 2.0})
     assert [h for h in HEARD if isinstance(h[0], int)] == [(10, {"loss": 1.0}), (10, {"loss": 2.0})]
     assert len({heard[1] for heard in HEARD if heard[0] == "open"}) == 2
+
+
+def step_of_plan(run, name, key, *lines, done=False):
+    """A training within a step of a plan, or, where it is done, what such a step leaves."""
+    folder = run / "compressed" / "steps" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    place = folder if done else folder / "training"
+    place.mkdir(parents=True)
+    (folder / "begun.json").write_text(json.dumps({"key": key}))
+    write(place, *lines)
+
+
+def test_trainings_of_a_plan_follow_on_that_of_the_run_and_no_line_comes_twice(tmp_path):
+    lines = [{"step": s, "stage": "main", "loss": float(s)} for s in (5, 10, 15)]
+    write(tmp_path, {"step": 100, "loss": 1.0})
+    step_of_plan(tmp_path, "2-finetune", "a", *lines[:2])
+    with follow(tmp_path, "heard"):
+        pass
+    step_of_plan(tmp_path, "2-finetune", "a", lines[0])  # cut back to its checkpoint, then written again
+    with follow(tmp_path, "heard") as following:
+        following.look(always=True)
+        step_of_plan(tmp_path, "2-finetune", "a", *lines, done=True)
+        following.look(always=True)
+        step_of_plan(tmp_path, "10-finetune", "b", lines[0])
+    heard = [(h[0], next(iter(h[1].items()))) for h in HEARD if isinstance(h[0], int)]
+    assert heard == [
+        (100, ("loss", 1.0)),
+        (105, ("compress/2-finetune/loss", 5.0)),
+        (110, ("compress/2-finetune/loss", 10.0)),
+        (115, ("compress/2-finetune/loss", 15.0)),
+        (120, ("compress/10-finetune/loss", 5.0)),
+    ]
+
+
+def test_another_plan_is_another_training_and_one_of_an_older_model_is_nobodys(tmp_path):
+    write(tmp_path, {"step": 100, "loss": 1.0})
+    step_of_plan(tmp_path, "1-distill", "a", {"step": 5, "loss": 5.0})
+    with follow(tmp_path, "heard") as following:
+        following.look(always=True)
+        step_of_plan(tmp_path, "1-distill", "b", {"step": 5, "loss": 6.0})
+        following.look(always=True)
+        following.forget()
+        write(tmp_path, {"step": 50, "loss": 2.0})
+        following.look(always=True)
+        step_of_plan(tmp_path, "1-distill", "c", {"step": 5, "loss": 7.0})
+    heard = [(h[0], *h[1].values()) for h in HEARD if isinstance(h[0], int)]
+    assert heard == [(100, 1.0), (105, 5.0), (110, 6.0), (50, 2.0), (55, 7.0)]
 
 
 def test_a_tracker_that_fails_is_told_once_and_stops_neither_the_work_nor_the_others(tmp_path):

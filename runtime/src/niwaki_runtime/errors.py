@@ -71,18 +71,33 @@ def first_line(error: BaseException) -> str:
     return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
 
 
+_LIKE = 2 / 3
+"""Letters that two names share, of both together (Ratcliff & Obershelp 1988), for one to be taken for the
+other."""
+_BEGINNING = 3
+"""Letters that a beginning has at least."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
-    """A hint for a wrong name: the closest valid one, or the whole list where it is short.
+    """A hint for a wrong name: the closest valid one, or the whole list where it is short. One is close of
+    which a slip of the fingers may have made it: two thirds of both names are the same letters in the same
+    order, or one begins with the other.
 
     >>> nearest("dgits", ["digits", "glyphs"])
     "did you mean 'digits'?"
     """
     names = sorted(map(str, valid))
-    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=_LIKE) or _begun(str(name), names)
     if close:
         return f"did you mean '{close[0]}'?"
     shown = ", ".join(names[:12]) + (" …" if len(names) > 12 else "")
     return f"valid names: {shown}" if names else "nothing is registered"
+
+
+def _begun(name: str, names: list[str]) -> list[str]:
+    """The first valid name that begins with `name`, or that `name` begins with."""
+    enough = [n for n in names if min(len(n), len(name)) >= _BEGINNING]
+    return [n for n in enough if n.startswith(name) or name.startswith(n)][:1]
 
 
 def is_full(error: OSError) -> bool:

@@ -60,7 +60,7 @@ def tune(
     reporter = reporter or Quiet()
     if workers < 1:
         raise CallError("workers: at least one process has to work")
-    until = None if time is None else clock.time() + seconds_in(time)
+    until = None if time is None else clock.monotonic() + seconds_in(time)
     given = {"ranges": ranges, "objectives": objectives, "constraints": constraints, "trials": trials,
              "repeats": repeats, "prune": prune}  # fmt: skip
     given = {key: value for key, value in given.items() if value is not None}

@@ -119,14 +119,16 @@ class GenerativeModel(Trainable, Runner):
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Evaluation mode and no gradients, as long as it lasts."""
-        was_training = self.training
+        """Evaluation mode and no gradients, as long as it lasts. Afterwards every module is in the mode that
+        it was in: within a training, frozen ones are in evaluation mode."""
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.train(was_training)
+            for module, mode in modes:
+                module.training = mode
 
     def run(self, program: str | Program, n: int, *, inputs: Any = None, **options: Any) -> Tensor:
         """Results of a program, on the model's device, as `niwaki_runtime.programs.Runner.run` says."""

@@ -151,7 +151,7 @@ def evaluate(
         assert isinstance(classifier, Classifier)
         predicted = classifier.probabilities_of(looks[place].generated).argmax(1)
         if labels is not None:
-            result = recognised(classifier, looks[place].generated, labels, len(real_split))
+            result = recognised(classifier, looks[place].generated, labels, split, len(real_split))
             found[classifier.name]["recognised"] = result
     text = signature(
         "evaluation", k=K, split=split, n=n, seed=seed, data=dataset.fingerprint[:12],

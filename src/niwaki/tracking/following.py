@@ -1,7 +1,7 @@
 """Hands trackers what a run directory holds, as it comes.
 
-Lines of `metrics.jsonl` are counted: a training that was killed and resumed writes the same lines again, bit
-for bit, so those that were handed on before are passed over.
+Lines of every log (`metrics.jsonl`) are counted: a training that was killed and resumed writes the same lines
+again, bit for bit, so those that were handed on before are passed over.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 from niwaki.core.errors import first_line
 from niwaki.core.store import read_json, read_jsonl, write_json
 from niwaki.tracking.base import About, TrackConfig, Tracker, check_installed, open_tracker
+from niwaki.tracking.logs import Log, logs_of
 
 __all__ = ["Following", "leaves"]
 
@@ -61,6 +62,9 @@ class Following:
             self._file.unlink()
         for config in self.configs:
             shutil.rmtree(self.run / FOLDER / config.name, ignore_errors=True)
+        left = {log.key: [len(read_jsonl(log.path)), 0] for log in logs_of(self.run) if log.key}
+        if self.configs and left:  # of a plan for the training before
+            self._remember(logs=left)
 
     def __enter__(self) -> Following:
         return self
@@ -75,17 +79,39 @@ class Following:
         if not self.configs or (not always and now - self._looked < _SECONDS_BETWEEN_LOOKS):
             return
         self._looked = now
-        lines = read_jsonl(self.run / "metrics.jsonl")
-        sent = int(self._known.get("lines", 0))
+        for log in logs_of(self.run):
+            self._hand_on(log)
+
+    def _hand_on(self, log: Log) -> None:
+        lines = read_jsonl(log.path)
+        sent, base = self._sent(log)
         for line in lines[sent:]:
             values = {
-                name: float(value)
+                log.prefix + name: float(value)
                 for name, value in line.items()
                 if name != "step" and isinstance(value, int | float) and math.isfinite(value)
             }
-            self._each(lambda t, s=int(line.get("step", 0)), v=values: t.scalars(s, v))  # type: ignore[misc]
+            step = base + int(line.get("step", 0))
+            self._each(lambda t, s=step, v=values: t.scalars(s, v))  # type: ignore[misc]
         if len(lines) > sent:
-            self._remember(lines=len(lines))
+            last = base + int(lines[-1].get("step", 0))
+            self._remember_sent(log, len(lines), base, last)
+
+    def _sent(self, log: Log) -> tuple[int, int]:
+        """How many lines of a log were handed on, and the step that its own first one follows: some trackers
+        take no step that is smaller than one before it."""
+        if not log.key:
+            return int(self._known.get("lines", 0)), 0
+        if (known := self._known.get("logs", {}).get(log.key)) is not None:
+            return known[0], known[1]
+        return 0, max(int(self._known.get("last", 0)), self._step)
+
+    def _remember_sent(self, log: Log, lines: int, base: int, last: int) -> None:
+        if not log.key:
+            self._remember(lines=lines)
+            return
+        logs = {**self._known.get("logs", {}), log.key: [lines, base]}
+        self._remember(logs=logs, last=max(last, int(self._known.get("last", 0))))
 
     def record(self, stage: str, file: Path) -> None:
         """Hand on the numbers and words of what a stage has found."""
@@ -151,6 +177,7 @@ class Following:
 
     @property
     def _step(self) -> int:
+        """The last one of the run's own training."""
         lines = read_jsonl(self.run / "metrics.jsonl")
         return int(lines[-1].get("step", 0)) if lines else 0
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 import yaml
-from toy_study import RECIPE, losses, search
+from toy_study import RATES, RECIPE, losses, search
 
 import niwaki
 from niwaki.workflow.tuning.study import Study
+from niwaki.workflow.tuning.taking import take
 
 RANGE = ("--range", "train.lr=1e-4..1e-1:log", "--objective", "loss", "--prune", "none")
 LONG = {**RECIPE, "train": {**RECIPE["train"], "steps": 150, "checkpoint_every": 5}}
@@ -81,6 +82,49 @@ def test_a_half_written_line_of_the_journal_is_cut_off(tmp_path: Path) -> None:
     journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "work')
     record = niwaki.tune(tmp_path / "study", trials=2, progress=False)
     assert [row["state"] for row in record.trials] == ["complete", "complete"]
+
+
+def test_a_process_killed_while_it_asks_for_settings_leaves_the_trial_as_it_would_have_been(
+    tmp_path: Path,
+) -> None:
+    """Whatever it has written of its asking, line by line: the next process has the same trial."""
+    ranges = {**RATES, "train.batch": [8, 16, 32], "model.latent": {"low": 1, "high": 6}}
+    search(tmp_path / "study", ranges=ranges, trials=1)
+    journal = tmp_path / "study/journal.log"
+    before = journal.read_bytes()
+    with take(Study.open(tmp_path / "study", trials=2)) as whole:
+        assert whole is not None
+    lines = journal.read_bytes()[len(before) :].splitlines(keepends=True)
+    assert len(lines) >= 2 + len(ranges)
+    for count in range(len(lines) + 1):
+        journal.write_bytes(before + b"".join(lines[:count]))
+        with take(Study.open(tmp_path / "study", trials=2)) as taken:
+            assert taken is not None
+            assert (taken.number, taken.settings) == (whole.number, whole.settings), count
+        with take(Study.open(tmp_path / "study", trials=2)) as again:
+            assert again is not None  # it was not told, so it is taken up again, and no third one
+            assert again.again
+            assert again.number == whole.number
+
+
+def test_weights_that_a_killed_process_left_of_a_worse_trial_are_cleared_away(tmp_path: Path) -> None:
+    record = search(tmp_path / "study", trials=2)
+    (worse,) = {0, 1} - {record.best}
+    left = tmp_path / f"study/trials/{worse:04d}/seed-0/model"
+    left.mkdir()
+    niwaki.tune(tmp_path / "study", progress=False)
+    assert not left.exists()
+
+
+def test_a_study_keeps_to_its_time_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = iter((0.0, 48.0, -48.0) * 1000)
+    true = time.time
+    monkeypatch.setattr(time, "time", lambda: true() + 3600 * next(hours))
+    record = search(tmp_path / "study", trials=2, time=600.0)
+    assert [row["state"] for row in record.trials] == ["complete", "complete"]
+    assert all(0 <= row["seconds"] < 600 for row in record.trials)
 
 
 def test_another_place_to_run_is_refused(tmp_path: Path) -> None:

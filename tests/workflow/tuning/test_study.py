@@ -12,6 +12,8 @@ from toy_study import RATES, RECIPE, losses, search
 
 import niwaki
 from niwaki.core.contract import CallError, NiwakiError
+from niwaki.evaluation.judges.samples import Samples
+from niwaki.evaluation.judges.translation import Translation
 from niwaki.recipe import load_recipe
 from niwaki.workflow.tuning.study import Study
 
@@ -215,13 +217,37 @@ def test_what_is_refused_before_anything_is_trained(given: Any, said: str, tmp_p
     assert not (tmp_path / "study/trials").exists()
 
 
-def test_a_call_that_was_refused_late_is_in_nobodys_way(tmp_path: Path) -> None:
-    """A wrong figure is known only after the judges have looked, and their cache is in the directory then."""
+@pytest.mark.parametrize(
+    ("wrong", "said"), [("fidellity", "did you mean 'fidelity'"), ("sharpness", "valid names: ")]
+)
+@pytest.mark.parametrize("key", ["objectives", "constraints"])
+def test_a_wrong_figure_is_refused_before_any_judge_looks(
+    key: str, wrong: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def looks(*args: Any, **how: Any) -> None:
+        raise AssertionError("a judge was asked")
+
+    monkeypatch.setattr("niwaki.workflow.tuning.begin.judge_runner", looks)
+    given = {"objectives": ["fidelity"], key: [f"{wrong} >= 1"] if key == "constraints" else [wrong]}
+    with pytest.raises(CallError, match=f"no figure '{wrong}' to go by; {said}"):
+        search(tmp_path / "study", recipe=GAN, **given)
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_call_that_ended_before_the_study_began_is_in_nobodys_way(tmp_path: Path) -> None:
+    """Judges may have looked at the untrained model, and their cache is in the directory then."""
+    (tmp_path / "cache").mkdir()
     recipe = {**RECIPE, "tune": {"n": 50}}
-    with pytest.raises(CallError, match="no figure 'fidellity'"):
-        search(tmp_path, recipe=recipe, objectives=["fidellity"], trials=1)
-    assert (tmp_path / "cache").is_dir()
     assert search(tmp_path, recipe=recipe, objectives=["fidelity"], trials=1).best == 0
+
+
+def test_what_a_judge_says_it_may_say_of_a_model(tmp_path: Path) -> None:
+    """The figures of judges that train something first are among those that they announce."""
+    for word in ("frechet", "recall_random", "share_recognised_as_asked", "class_read_back_as_asked"):
+        assert Samples.may_say(word)
+    assert not Samples.may_say("bits_per_dimension")
+    assert Translation.may_say("translate_ab_cycle_error")
+    assert not Translation.may_say("cycle")
 
 
 def test_a_range_beside_the_recipes_own_value_has_no_trial_of_it(tmp_path: Path) -> None:

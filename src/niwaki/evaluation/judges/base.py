@@ -168,6 +168,13 @@ class Judge(ABC):
     def applies(cls, runner: Runner, dataset: Dataset) -> bool:
         """Whether this runner and these data give it something to judge."""
 
+    @classmethod
+    def may_say(cls, word: str) -> bool:
+        """Whether a figure of this name (`bits_per_dimension`: lower case, no brackets) may be among those of
+        `evaluate`, told without any work. True of judges that only `evaluate` can tell of; those that train
+        something or make many samples first should know."""
+        return True
+
     @abstractmethod
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
         """Ask the runner, about at most n rows of a split."""

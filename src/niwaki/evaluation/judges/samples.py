@@ -35,6 +35,11 @@ __all__ = ["Samples", "extractor_records"]
 IN_THEIR_PLACE = "real samples in their place"
 _SAMPLES = "samples"
 _RECOGNISED = "share recognised as asked"
+_SMOOTH = "perceptual path length"
+_SYNTHETIC = "accuracy on real samples of a classifier trained on generated ones"
+_FURTHER = frozenset(name.replace(" ", "_") for name in (_RECOGNISED, _SMOOTH, _SYNTHETIC))
+_READ_BACK = "_read_back_as_asked"
+"""Figures beside those of `measures`, by the names that `may_say` is asked."""
 
 
 @register_judge("samples")
@@ -65,6 +70,11 @@ class Samples(Judge):
         return (
             found is not None and not program.output.is_tokens and program.output.shape == dataset.spec.shape
         )
+
+    @classmethod
+    def may_say(cls, word: str) -> bool:
+        known = (*measures(), *_FURTHER)  # with the features behind it where there are several
+        return any(word == of or word.startswith(f"{of}_") for of in known) or _READ_BACK in word
 
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
         program = runner.program(SAMPLING)
@@ -136,7 +146,7 @@ class Samples(Judge):
                 notes.append("These samples begin with no latent, so that no path has a length.")
             else:
                 interval = (float(smooth["interval"][0]), float(smooth["interval"][1]))
-                figures.append(Figure("perceptual path length", smooth["value"], interval, "both", "lower"))
+                figures.append(Figure(_SMOOTH, smooth["value"], interval, "both", "lower"))
         return Section(
             self.name, self.title, tuple(figures), details, tuple(notes), evaluation.signature,
             {"nearest": nearest},
@@ -203,7 +213,7 @@ class Samples(Judge):
         )  # fmt: skip
         result = found.synthetic
         figure = Figure(
-            "accuracy on real samples of a classifier trained on generated ones",
+            _SYNTHETIC,
             result.value, result.interval, "both", "higher", result.floor, "trained on real samples",
         )  # fmt: skip
         return [figure], {"features": first.name, **jsonable(found)}

@@ -101,6 +101,10 @@ class Translation(Judge):
     def applies(cls, runner: Runner, dataset: Dataset) -> bool:
         return next(_ways(runner, dataset), None) is not None
 
+    @classmethod
+    def may_say(cls, word: str) -> bool:
+        return word.startswith(PREFIX)
+
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
         rows, arrays = dataset.split(split), {}
         ways = list(_ways(runner, dataset))
@@ -128,7 +132,7 @@ class Translation(Judge):
             figures.append(
                 _share(
                     f"{title}share taken for the target domain", answers.styled, "fidelity",
-                    style.accuracy["test"], "real samples, told rightly",
+                    style.accuracy.get(evidence.split), "real samples, told rightly",
                 )
             )  # fmt: skip
             record: dict[str, Any] = {
@@ -140,7 +144,7 @@ class Translation(Judge):
                 figures.append(
                     _share(
                         f"{title}share read as the class of the input", answers.kept, "diversity",
-                        content.accuracy["test"], "real samples, read rightly",
+                        content.accuracy.get(evidence.split), "real samples, read rightly",
                     )
                 )  # fmt: skip
                 record["same_class"] = float(answers.kept.mean())
@@ -252,6 +256,6 @@ def _known(evidence: Evidence) -> list[_Way]:
     return ways
 
 
-def _share(name: str, hits: np.ndarray, axis: str, reference: float, words: str) -> Figure:
+def _share(name: str, hits: np.ndarray, axis: str, reference: float | None, words: str) -> Figure:
     interval = wilson(float(hits.sum()), len(hits))
     return Figure(name, float(hits.mean()), interval, axis, "higher", reference, words)

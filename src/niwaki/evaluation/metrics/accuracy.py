@@ -18,12 +18,14 @@ def find_classifier(extractors: Sequence[Extractor]) -> int | None:
     return next((i for i, e in enumerate(extractors) if isinstance(e, Classifier)), None)
 
 
-def recognised(classifier: Classifier, features: np.ndarray, labels: np.ndarray, real: int) -> Result:
-    """Share recognised as asked; `per_sample` is 1 or 0. The floor is the classifier's accuracy on the test
-    split."""
+def recognised(
+    classifier: Classifier, features: np.ndarray, labels: np.ndarray, split: str, real: int
+) -> Result:
+    """Share recognised as asked; `per_sample` is 1 or 0. The floor is the classifier's accuracy on the split
+    that is judged by, of `real` samples."""
     hit = (classifier.probabilities_of(features).argmax(1) == labels).astype(np.float64)
     text = signature("recognised", features=f"classifier@{classifier.fingerprint[:8]}", n=len(hit))
-    floor = classifier.accuracy.get("test")
+    floor = classifier.accuracy.get(split)
     return Result(float(hit.mean()), wilson(hit.sum(), len(hit)), floor, hit, (real, len(hit)), None, text)
 
 

@@ -20,6 +20,7 @@ from niwaki.workflow.operator_warnings import tell_off_path
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.run_context import RunContext, hash_directory
 from niwaki.workflow.stages.stage import Stage
+from niwaki.workflow.stages.train import tracked
 
 __all__ = ["CompressStage"]
 
@@ -75,7 +76,7 @@ class CompressStage(Stage):
             workdir=run.compressed,
             seed=context.recipe.seed,
             condition=split_inputs(model, context.dataset.train),
-            progress=counter(context.reporter),
+            progress=tracked(context),
             on_step=lambda k, kind: context.reporter.stage("compress", f"{k} of {of}: {kind}"),
             engine=engine_beforehand(context.recipe.export),
             warn=lambda found: tell_off_path(found, context.reporter),

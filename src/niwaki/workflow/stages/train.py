@@ -41,6 +41,7 @@ __all__ = [
     "draws_otherwise",
     "fresh_model",
     "join_training",
+    "tracked",
 ]
 
 # These change where training runs, not what is learned.
@@ -163,7 +164,7 @@ class TrainStage(Stage):
                 seed=recipe.seed,
                 directory=run.path,
                 resume=self._way == "on",
-                progress=_watched(context),
+                progress=tracked(context),
                 validation=dataset.validation,
                 validate=samples,
                 about={**_about(self.inputs(context)), "code": code_of(recipe)},
@@ -211,13 +212,13 @@ def join_training(context: RunContext, ready: Callable[[], None]) -> None:
     )  # fmt: skip
 
 
-def _watched(context: RunContext) -> Callable[..., None]:
+def tracked(context: RunContext) -> Callable[..., None]:
     """Tells the reporter of every step, and the trackers of what has been written."""
     tell = counter(context.reporter)
 
     def call(done: int, total: int, info: Any = None) -> None:
         tell(done, total, info)
-        context.following.look()
+        context.following.look(always=done == total)
 
     return call
 

@@ -105,28 +105,35 @@ def _targets(
 
 
 def _figures(model: Any, context: EvaluationContext, recipe: Recipe, asked: Sequence[str]) -> list[Figure]:
-    """What judges say of the untrained model; of samples in features it is known without."""
+    """What judges say of the untrained model: none is asked that cannot say what is wanted, so that a wrong
+    name is refused at once. Metrics of samples in features are known without."""
     judges = context.judges(model)
     known = measures()
-    metrics = wanted_metrics(asked)
-    if (
-        judges
-        and judges[0].name == "samples"
-        and all(_bare(name) in known for name in asked if name != "loss")
-    ):
+    words = [_bare(name) for name in asked if name != "loss"]
+    in_features: list[Figure] = []
+    if judges and judges[0].name == "samples":
         features = [name for name in recipe.evaluate.features
                     if name != "classifier" or context.dataset.spec.classes > 1]  # fmt: skip
-        return [
+        in_features = [
             Figure(f"{name.replace('_', ' ')} ({of})", 0.0, None, known[name].axis, known[name].better)
             for of in features
-            for name in metrics
+            for name in wanted_metrics(asked)
         ]
-    config = recipe.evaluate.model_copy(update={"n": _LOOK, "metrics": metrics})
+        words = [word for word in words if word not in known]
+    for word in words:
+        if word not in USUAL and not any(judge.may_say(word) for judge in judges):
+            return in_features
+    asked_of = [judge for judge in judges if any(word in USUAL or judge.may_say(word) for word in words)]
+    if not asked_of:
+        return in_features
+    config = recipe.evaluate.model_copy(update={"n": _LOOK, "metrics": wanted_metrics(asked)})
     quick = EvaluationContext(
         context.dataset, config, seed=recipe.seed, cache=context.cache, reporter=context.reporter
     )
-    found = judge_runner(quick, model, "the untrained model", split="validation")
-    return [figure for judgement in found for figure in judgement.section.figures]
+    names = [judge.name for judge in asked_of]
+    mine = [judge for judge in quick.judges(model) if judge.name in names]
+    found = judge_runner(quick, model, "the untrained model", judges=mine, split="validation")
+    return [*in_features, *(figure for judgement in found for figure in judgement.section.figures)]
 
 
 def _measured(model: Any) -> bool:

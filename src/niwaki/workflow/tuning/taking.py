@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,8 @@ __all__ = ["Taken", "states", "take"]
 
 DEFAULT = "default"
 """Attribute of the trial that has the recipe's own settings."""
+_FIXED = "fixed_params"
+"""Attribute under which Optuna keeps the settings of a trial that are chosen before it begins."""
 
 
 @dataclass(frozen=True)
@@ -68,27 +70,47 @@ def _left_behind(study: Study, held: ExitStack) -> Taken | None:
             held.enter_context(locked(place))
         except InUse:
             continue
-        if frozen.params.keys() != study.config.ranges.keys():  # killed while it was asked for
+        if frozen.params.keys() != study.config.ranges.keys() and _FIXED not in frozen.system_attrs:
+            # Killed while an older version asked for its settings: they are nowhere.
             study.optuna.tell(frozen.number, state=optuna.trial.TrialState.FAIL)
             continue
         study.optuna.sampler = fixed()  # its settings are chosen
-        return Taken(
-            optuna.Trial(study.optuna, frozen._trial_id), study.space.settings(frozen.params), again=True
-        )
+        trial = optuna.Trial(study.optuna, frozen._trial_id)
+        _settle(trial, study)
+        return Taken(trial, study.space.settings(trial.params), again=True)
     return None
 
 
+def _settle(trial: Any, study: Study) -> None:
+    """Give it those of its settings that a killed process had not yet written down."""
+    for name, distribution in study.space.distributions().items():
+        trial._suggest(name, distribution)
+
+
 def _asked(study: Study, held: ExitStack) -> Taken | None:
+    optuna = need_optuna()
     known = study.optuna.get_trials(deepcopy=False)
-    if not known and (mine := study.space.default()) is not None:
-        study.optuna.enqueue_trial(mine, user_attrs={DEFAULT: True})
-    if sum(t.state.name != "WAITING" for t in known) >= study.config.trials:
+    waiting = [t for t in known if t.state == optuna.trial.TrialState.WAITING]
+    if len(known) - len(waiting) >= study.config.trials:
         return None
-    number = len(known)  # of the one that waits everything is fixed
-    running = any(t.state.name == "RUNNING" for t in known)
-    study.optuna.sampler = sampler(study.config.seed, number, study.config.startup, running)
+    if not waiting:
+        # All settings are written down in one line, so that a kill leaves a whole trial or none.
+        mine = study.space.default() if not known else None
+        chosen = _chosen(study, known) if mine is None else mine
+        study.optuna.enqueue_trial(chosen, user_attrs={} if mine is None else {DEFAULT: True})
+    study.optuna.sampler = fixed()
     trial = study.optuna.ask(study.space.distributions())
     place = study.trial(trial.number)
     place.mkdir(parents=True, exist_ok=True)
     held.enter_context(locked(place))
     return Taken(trial, study.space.settings(trial.params), again=False)
+
+
+def _chosen(study: Study, known: Sequence[Any]) -> dict[str, Any]:
+    """What the sampler suggests after the trials that are known, asked of a copy of the study."""
+    optuna = need_optuna()
+    running = any(t.state.name == "RUNNING" for t in known)
+    mine = sampler(study.config.seed, len(known), study.config.startup, running)
+    copy = optuna.create_study(directions=study.optuna.directions, sampler=mine)
+    copy.add_trials(known)
+    return dict(copy.ask(study.space.distributions()).params)

@@ -34,7 +34,8 @@ def work(
 ) -> int:  # fmt: skip
     """Carry out trials until the study has as many as it should; how many of them were this call's.
 
-    until:   of `time.time()`: no trial begins that would, as those before it, end later
+    until:   of `time.monotonic()`, which all processes of a machine share and nobody sets: no trial begins
+             that would, as those before it, end later
     goes_on: asked before each trial
 
     A trial that fails is recorded. Raises NiwakiError where the first ones all fail, Interrupted after
@@ -42,6 +43,7 @@ def work(
     """
     done = 0
     known = {trial.number for trial in _ended(study)}
+    _clear(study)  # a killed process may have left what its last trial made superfluous
     while goes_on() and _time_left(study, until):
         with take(study) as taken:
             if taken is None:
@@ -60,7 +62,7 @@ def _time_left(study: Study, until: float | None) -> bool:
     if until is None:
         return True
     took = [t.user_attrs[SECONDS] for t in study.optuna.get_trials(deepcopy=False) if SECONDS in t.user_attrs]
-    return time.time() + (median(took) if took else 0.0) < until
+    return time.monotonic() + (median(took) if took else 0.0) < until
 
 
 def _tell_begin(study: Study, taken: Taken, context: EvaluationContext) -> None:
