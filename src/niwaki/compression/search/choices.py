@@ -33,6 +33,7 @@ class Choices:
     evaluations: of the network for one sample; 0 keeps them
     solver:      with which; None keeps it
     packed:      whether weights are entropy-coded
+    retrained:   steps of training with rounded weights
     origin:      how it was found, in words
     """
 
@@ -42,6 +43,7 @@ class Choices:
     evaluations: int = 0
     solver: str | None = None
     packed: bool = True
+    retrained: int = 0
     origin: str = ""
 
     @property
@@ -58,7 +60,7 @@ class Choices:
         return (
             tuple(sorted((k, round(v, 4)) for k, v in self.ratios.items() if v > 0)),
             tuple(sorted((k, v) for k, v in self.bits.items() if v < FLOAT)),
-            self.inputs, self.evaluations, self.solver, self.packed,
+            self.inputs, self.evaluations, self.solver, self.packed, self.retrained,
         )  # fmt: skip
 
     def without(self, **changes: Any) -> Choices:
@@ -124,6 +126,7 @@ def _quantize(choices: Choices, base: QuantizeConfig) -> QuantizeConfig:
             layers[name] = "float" if bits >= FLOAT else {"bits": bits}
     values = base.model_dump(exclude_defaults=True)
     values |= {"kind": "quantize", "backend": "niwaki", "bits": common, "layers": layers}
+    values["train"] = choices.retrained
     values["mode"] = "static" if choices.inputs else "weights"
     if common < 8 and base.method == "nearest":
         values["method"] = "adaptive"

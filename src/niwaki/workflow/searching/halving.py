@@ -20,6 +20,8 @@ _PROBE = 20
 """Steps of the first training, which tells how fast training is."""
 _GROWS = 2.0
 """The last candidate is trained in pieces, each longer by this factor, and judged after each."""
+_HELPS = 0.9
+"""Share of its loss that a candidate keeps at most, where two trainings have helped it."""
 _ENOUGH = 4
 """Times the steps of the recipe's fine-tuning, after which more of it is not tried."""
 
@@ -54,7 +56,9 @@ def halve(
     for rung in range(rungs):
         last = rung + 1 == rungs
         if last:
-            _to_the_end(search, alive, overhead, on_tried, found)
+            left = [c for c in pool if c.losses and not c.reason and c not in alive and _inside(search, c)]
+            waiting = sorted(left, key=lambda c: c.worst)
+            _to_the_end(search, alive, waiting, overhead, on_tried, found)
             return
         search.run.reporter.stage("search", f"{len(alive)} candidates, round {rung + 1} of {rungs}")
         each = search.clock.left / (rungs - rung) / len(alive)
@@ -119,14 +123,16 @@ def _inside(search: Search, candidate: Candidate) -> bool:
 def _to_the_end(
     search: Search,
     alive: list[Candidate],
+    waiting: list[Candidate],
     overhead: float,
     on_tried: OnTried,
     found: Callable[[Candidate], bool],
 ) -> None:
-    """The last ones in turns, in pieces that grow, until one has lost nothing or time is over."""
+    """The last ones in turns, in pieces that grow, until one has lost nothing or time is over. Where training
+    does not help one any more, the next of those that wait takes its place."""
     finetune = search.template.finetune
     assert finetune is not None
-    piece = max(2.0 * overhead, 0.1 * search.clock.left)
+    piece = first = max(2.0 * overhead, 0.1 * search.clock.left)
     while alive and search.clock.left > overhead:
         for candidate in list(alive):
             if search.clock.left < overhead + _PROBE * candidate.each:
@@ -138,9 +144,20 @@ def _to_the_end(
                 return
             enough = sum(candidate.trained) >= 3 * _ENOUGH * finetune.steps
             shown = candidate.lossless and not _inside(search, candidate)
-            if candidate.reason or enough or (shown and len(alive) > 1):
+            if candidate.reason or enough or _stands(candidate) or (shown and len(alive) > 1):
                 alive.remove(candidate)
+                if waiting:
+                    alive.append(waiting.pop(0))
+                    piece = first
         piece *= _GROWS
+
+
+def _stands(candidate: Candidate) -> bool:
+    """Whether its last two trainings have brought it nothing."""
+    if len(candidate.history) < 3:
+        return False
+    *_, before, _, _ = (loss for _, loss in candidate.history)
+    return candidate.worst > 0.0 and candidate.worst > _HELPS * before
 
 
 def _words(candidate: Candidate) -> str:

@@ -19,6 +19,10 @@ __all__ = ["Remedy", "remedies", "repair"]
 
 _NOTCH = 0.125
 """Share of a coupling's channels that come back."""
+_RETRAINED = 100
+"""Steps of training with rounded weights, at least."""
+_REGAINED = 0.7
+"""Share of what rounding has lost that such training is expected to bring back."""
 _LEAST = 0.05
 """Margins that a remedy has to take away."""
 
@@ -61,6 +65,11 @@ def _changes(candidate: Candidate, found: Explanation) -> Iterator[tuple[str, Ch
         max(loss.value for loss in losses.values()) for kind, losses in found.steps if kind != "quantize"
     ]
     left = max(before_rounding[-1], 0.0) if before_rounding else candidate.worst
+    by_rounding = candidate.worst - left
+    if by_rounding > _LEAST and not choices.retrained and candidate.trained:
+        steps = max(_RETRAINED, candidate.trained[-1] // 2)
+        words = f"{steps:,} steps of training with rounded weights"
+        yield words, choices.without(retrained=steps, origin=words), _REGAINED * by_rounding
     for one in found.undone:
         if one.what == "rounded":
             bits = 8 if choices.bits[one.name] < 8 else FLOAT
