@@ -34,6 +34,7 @@ __all__ = ["SAMPLES", "Moments", "Refitted", "refit"]
 SAMPLES = 512
 """Calibration inputs of each graph."""
 _VALUES = 1 << 27  # of the whole model's outputs of layers, kept at a time: half a gigabyte
+_BATCHES = 64  # of a graph whose inputs do not make one
 _SHARE = 1e-4  # of the mean diagonal: λ where places are many
 _FEW = 0.1  # more of it where they are few beside the columns
 
@@ -122,9 +123,10 @@ def refit(
 
 
 def _every(model: GenerativeModel, items: Items) -> Iterator[tuple[str, tuple[Tensor, ...]]]:
-    """Graphs and their inputs, in as many batches as it takes."""
+    """Graphs and their inputs, in as many batches as it takes; of many, 64 spread evenly."""
     for name, graph in model.shipped_graphs().items():
-        for given in calls(graph, items.get(name, ())[:SAMPLES]):
+        batches = list(calls(graph, items.get(name, ())[:SAMPLES]))
+        for given in batches[:: max(1, -(-len(batches) // _BATCHES))]:
             yield name, given
 
 
