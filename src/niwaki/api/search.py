@@ -41,6 +41,7 @@ def search(
     seed: int | None = None,
     features: Sequence[str] | None = None,
     apply: bool = False,
+    sizes: int = 1,
     reporter: Reporter | None = None,
 ) -> SearchRecord:
     """Find a compression plan within a budget that loses nothing, and prove it on the exported bundle.
@@ -53,6 +54,7 @@ def search(
     out:    where the result goes, as a run of its own; default: `search` in the run, or `searched`. A second
             call goes on with what was measured and trained there, also for another budget
     apply:  where no plan of the budget loses nothing, try the cheapest remedy though it exceeds the budget
+    sizes:  3 gives a family, small, medium and large, whose budgets are once, twice and four times as wide
     data, weights, n, seed, features: as in `niwaki.compress`, for models of no run
     Everything is chosen by validation samples; the bundle that was chosen is judged on the test split once.
     Raises CallError for a budget that cannot be read and where no data are named; NiwakiError where nothing
@@ -77,7 +79,7 @@ def search(
             if value is not None:
                 raise CallError(f"{name}={value!r} is for a model of no run; a run's recipe says it")
         run = _of_run(what, overrides, out, reporter)
-    return carry_out(run, asked, seconds, apply=apply)
+    return carry_out(run, asked, seconds, apply=apply, sizes=sizes)
 
 
 def _of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: Reporter) -> RunContext:

@@ -37,6 +37,9 @@ def search(
         bool,
         typer.Option("--apply", help="Where nothing meets the budget: try the cheapest remedy beyond it."),
     ] = False,
+    sizes: Annotated[
+        int, typer.Option(metavar="N", help="A family: also of budgets twice, four times … as wide.")
+    ] = 1,
     data: Annotated[
         str | None,
         typer.Option(
@@ -62,7 +65,7 @@ def search(
 
         found = search(
             what, overrides or (), budget=budget, time=time, data=data, weights=weights, n=n, out=out,
-            apply=apply, reporter=work.reporter,
+            apply=apply, sizes=sizes, reporter=work.reporter,
         )  # fmt: skip
         work.answer(found.to_json(), lambda console: _draw(found, console))
     if found.chosen is None:
@@ -104,6 +107,13 @@ def _draw(found: Any, console: Any) -> None:
     verdict = ", ".join(f"{axis}: {outcome}" for axis, outcome in found.verdict.items())
     console.print(f"on the test split, {verdict}")
     console.print(found.bundle)
+    for member in found.sizes:
+        if member["chosen"] is None:
+            console.print(f"{member['size']}: nothing within its budget lost nothing")
+            continue
+        told = ", ".join(f"{axis}: {outcome}" for axis, outcome in member["verdict"].items())
+        size = cost_text("size", member["bytes"])
+        console.print(f"{member['size']}: {size}, {told}: {member['bundle']}")
     console.print(found.report)
 
 

@@ -28,7 +28,7 @@ def test_no_row_of_the_test_split_is_judged_by(digits: Dataset) -> None:
 def test_validation_samples_come_first_and_enough_of_training_follow(digits: Dataset) -> None:
     found = rehearsed(digits)
     known = len(digits.validation)
-    assert len(found.test) >= 200
+    assert len(found.test) >= 360
     assert rows(found.test.x[:known]) == rows(digits.validation.x)
     assert rows(found.test.x[known:]) <= rows(digits.train.x)
     assert not rows(found.test.x) & rows(found.validation.x)

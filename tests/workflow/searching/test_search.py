@@ -36,8 +36,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_budget_becomes_a_bundle_with_a_verdict_and_a_plan_that_reproduces_it(trained: Path) -> None:
-    found = search(trained, budget="size=/3", time=90)
+    found = search(trained, budget="size=/3", time=120, sizes=2)
     assert found.chosen is not None, found.refusal
+    assert [member["size"] for member in found.sizes] == ["medium"]
+    medium = found.sizes[0]
+    assert medium["limits"]["size"] == pytest.approx(2 * found.limits["size"])
+    assert niwaki_runtime.load(medium["bundle"]).sample(4, seed=0).shape == (4, 1, 8, 8)
     assert found.meets
     assert set(found.verdict) == {"fidelity", "diversity"}
     bundle = Path(found.bundle or "")

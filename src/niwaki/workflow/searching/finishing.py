@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from contextlib import suppress
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -31,13 +33,16 @@ from niwaki.workflow.stages.compress import CompressStage
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
 from niwaki.workflow.stages.report import ReportStage
+from niwaki.workflow.stages.train import TrainStage
 from niwaki.workflow.stages.verdict import VerdictStage
 
-__all__ = ["Explained", "brief_plan", "choose", "comfortable", "finish", "ready"]
+__all__ = ["Explained", "brief_plan", "choose", "comfortable", "finish", "ready", "ship"]
 
 _FINALISTS = 3
 _COMFORTABLE = 0.7
 """Margins that the interval of the worse axis ends below, for the search to end before its time."""
+_BRIEF = 10
+"""Timed calls of the further sizes of a family."""
 _NEAR = 2.0
 """Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
@@ -88,8 +93,12 @@ def finish(
     explained: Explained,
     *,
     stopped: bool,
+    grow: Callable[[], Sequence[Any]] = tuple,
 ) -> SearchRecord:
-    """Carry the chosen plan out to the verdict and the report, and write the record: also of a refusal."""
+    """Carry the chosen plan out to the verdict and the report, and write the record: also of a refusal.
+
+    grow: called once the plan of the budget has shipped: further sizes
+    """
     values: dict[str, Any] = {
         "run": str(found.run.run.path),
         "budget": str(found.budget),
@@ -112,7 +121,7 @@ def finish(
             values["refusal"]["remedy"] = explained.remedies[0].text
         return _written(found, found.run, values)
     plan = plan_of(found, chosen)
-    made = _shipped(found, chosen, plan)
+    made = ship(found, chosen, plan, found.run.run.path)
     size = bundle_bytes(made.run.bundle)
     values |= {
         "chosen": chosen.name,
@@ -121,6 +130,7 @@ def finish(
         "verdict": made.run.stage("verdict").get("verdict", {}),
         "bundle": str(made.run.bundle),
     }
+    values["sizes"] = [vars(member) for member in grow()]
     return _written(found, made, values)
 
 
@@ -140,19 +150,30 @@ def brief_plan(plan: CompressConfig) -> dict[str, Any]:
     return {**plan.model_dump(mode="json", exclude_defaults=True), "steps": steps}
 
 
-def _shipped(found: Search, chosen: Candidate, plan: CompressConfig) -> RunContext:
-    """The chosen plan as the run's own, to the report; steps that the search carried out are found again."""
-    run = found.run
-    steps = run.run.compressed / "steps"
-    shutil.rmtree(steps, ignore_errors=True)
-    if (found.directory(chosen) / "steps").is_dir():
-        shutil.copytree(found.directory(chosen) / "steps", steps)
-    recipe = run.recipe.model_copy(update={"compress": plan})
-    directory = RunDirectory.create(recipe, run.run.path)
-    made = RunContext(directory, run.reporter, given=run.given, data=run.dataset)
-    made.extractors = run.extractors
-    text = yaml.safe_dump({"compress": brief_plan(plan)}, sort_keys=False)
-    write_text(run.run.path / "plan.yaml", f'# Found by: niwaki search --budget "{found.budget}"\n{text}')
-    for stage in (EvaluateStage(), CompressStage(), ExportStage(), VerdictStage()):
-        stage.run(made)
+def ship(found: Search, chosen: Candidate, plan: CompressConfig, place: Path) -> RunContext:
+    """The chosen plan as that of a run, to its verdict; steps that the search carried out are found again.
+
+    place: of the run: the search's own, or another one
+    """
+    run, own = found.run, place == found.run.run.path
+    changed: dict[str, Any] = {"compress": plan}
+    if not own:  # its memory is not asked for, and its latency was measured a moment ago
+        brief = {"memory": False, "repeats": min(_BRIEF, run.recipe.export.repeats)}
+        export = run.recipe.export.model_copy(update=brief)
+        changed |= {"name": f"{run.recipe.name}-{place.name}", "export": export}
+    recipe = run.recipe.model_copy(update=changed)
+    directory = RunDirectory.create(recipe, place)
+    made = RunContext(directory, run.reporter, given=run.model, data=run.dataset)
+    made.extractors, made.cache = run.extractors, run.cache
+    with nullcontext() if own else directory.hold():
+        steps = directory.compressed / "steps"
+        shutil.rmtree(steps, ignore_errors=True)
+        if (found.directory(chosen) / "steps").is_dir():
+            shutil.copytree(found.directory(chosen) / "steps", steps)
+        text = yaml.safe_dump({"compress": brief_plan(plan)}, sort_keys=False)
+        write_text(place / "plan.yaml", f'# Found by: niwaki search --budget "{found.budget}"\n{text}')
+        for stage in (TrainStage(), EvaluateStage(), CompressStage(), ExportStage(), VerdictStage()):
+            stage.run(made)
+        if not own:
+            ReportStage().run(made)
     return made

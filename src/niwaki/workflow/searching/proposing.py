@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from niwaki.compression.search.allocation import Limits, Option, allocate
@@ -14,11 +14,11 @@ from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.weighing import Weights
 
-__all__ = ["propose"]
+__all__ = ["RELAXED", "propose"]
 
 _NARROWEST = 0.9375
 _GRID = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875, _NARROWEST)
-_RELAXED = (1.0, 1.5, 3.0)
+RELAXED = (1.0, 1.5, 3.0)
 """By how much the budget is widened: where it cannot be met, what is nearest is found so."""
 _AGAIN = 4
 """Allocations until the predicted costs keep the limits: those of single groups do not quite add up."""
@@ -115,10 +115,15 @@ class _Asked:
         return max(sum(f for f, _ in parts), sum(d for _, d in parts), 0.0)
 
 
-def propose(search: Search, prices: Prices, weights: Weights) -> list[Candidate]:
-    """Candidates with their predicted costs, the most promising first: of the budget, then of wider ones."""
+def propose(
+    search: Search, prices: Prices, weights: Weights, widths: Sequence[float] = RELAXED
+) -> list[Candidate]:
+    """Candidates with their predicted costs, the most promising first: of the budget, then of wider ones.
+
+    widths: what the limits are multiplied with
+    """
     out: dict[str, Candidate] = {}
-    for wider in _RELAXED:
+    for wider in widths:
         limits = {key: limit * wider for key, limit in search.limits.items()}
         asked = _Asked(search, prices, weights, limits)
         found = {Candidate(c).name: c for c in _choices(asked)}

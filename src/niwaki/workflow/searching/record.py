@@ -30,6 +30,7 @@ class SearchRecord(Record):
     explanation: where the loss of the best one came from, step by step and group by group; empty where none
                 was asked for
     remedies:   what would take it away, the cheapest first: `text`, `costs`, `fewer` margins
+    sizes:      of further sizes `size`, `limits`, `chosen`, `costs`, `verdict`, `bundle`, `bytes`, `plan`
     prices:     how well costs are predicted, in words, by cost
     weights:    how many single changes were tried
     seconds:    that were given; spent: that it took
@@ -52,6 +53,7 @@ class SearchRecord(Record):
     verdict: dict[str, Any] = field(default_factory=dict)
     bundle: str | None = None
     report: str | None = None
+    sizes: list[dict[str, Any]] = field(default_factory=list)
     prices: dict[str, str] = field(default_factory=dict)
     weights: int = 0
     seconds: float = 0.0

@@ -22,8 +22,8 @@ from niwaki.workflow.reporter import Quiet
 
 __all__ = ["Loss", "Rehearsal", "rehearsed"]
 
-_REAL = 200
-"""Rows that are judged by at least: a mode of 5 % has ten of them."""
+_REAL = 360
+"""Rows that are judged by at least, where there are so many: fewer leave the diversity of most plans open."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +54,14 @@ def rehearsed(dataset: Dataset) -> Dataset:
     train, known = dataset.train, dataset.validation
     lacking = max(0, _REAL - len(known))
     many = min(max(len(known), _REAL), len(train) // 4)
-    if len(train) > 2 * (lacking + many):
+    if 2 * len(train) > 3 * (lacking + many):
         at = len(train) - lacking - many
         test = known if not lacking else _joined(known, _rows(train, at, lacking))
         validation = _rows(train, at + lacking, many)
     else:
         test, validation = known, known
-    return replace(
-        dataset, validation=validation, test=test, extra={}, fingerprint=f"{dataset.fingerprint}-rehearsed"
-    )
+    fingerprint = f"{dataset.fingerprint}-rehearsed-{len(test)}-{len(validation)}"  # features are kept by it
+    return replace(dataset, validation=validation, test=test, extra={}, fingerprint=fingerprint)
 
 
 def _rows(split: Split, begin: int, many: int) -> Split:

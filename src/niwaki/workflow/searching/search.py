@@ -22,12 +22,13 @@ from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.explaining import explain
+from niwaki.workflow.searching.family import Member, grow, names, widths
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices, price
-from niwaki.workflow.searching.proposing import propose
+from niwaki.workflow.searching.proposing import RELAXED, propose
 from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.rehearsal import Rehearsal
 from niwaki.workflow.searching.repairing import remedies, repair
@@ -42,6 +43,8 @@ __all__ = ["search"]
 
 _PRICES, _WEIGHTS = 0.15, 0.15
 """Shares of the whole time."""
+_FURTHER = 0.25
+"""Share of what is left then, for the further sizes of a family."""
 _REPAIRS = 0.15
 """Share of what is left then, for undoing one group at a time."""
 _N, _MOST_N = 400, 2000
@@ -52,14 +55,18 @@ _PROCESS = 4.0
 """Seconds of a process that measures peak memory, about; nine are needed at the end."""
 
 
-def search(run: RunContext, budget: Budget, seconds: float, *, apply: bool = False) -> SearchRecord:
+def search(
+    run: RunContext, budget: Budget, seconds: float, *, apply: bool = False, sizes: int = 1
+) -> SearchRecord:
     """Find a plan that meets the budget and loses nothing, and leave its bundle, verdict and report in the
     run.
 
     run:   of a given model; its recipe's plan says how candidates are ranked, trained and rounded
     apply: where no plan of the budget loses nothing, the cheapest remedy is tried though it exceeds it
+    sizes: of the family: beside the plan of the budget those of budgets twice, four times … as wide
     Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
     """
+    names(sizes)  # refused before anything is done
     clock = Clock(seconds)
     with run.run.hold():
         TrainStage().run(run)
@@ -68,26 +75,33 @@ def search(run: RunContext, budget: Budget, seconds: float, *, apply: bool = Fal
         found = _begin(run, budget, clock)
         judging = time.monotonic() - began
         _tell(found)
+        further = 0.0
         stopped, prices, weights, explained = False, None, Weights(), Explained()
         try:
             prices = price(found, clock.share(_PRICES))
-            clock.reserve = _end(found, judging, prices)
+            clock.reserve = 0.5 * (1 + sizes) * _end(found, judging, prices)
             for k, model in prices.latency.items():
                 run.reporter.note(f"predicted latency of {k}: {model.quality.text}")
             run.reporter.note(f"predicted size: {prices.size.quality.text}")
             weights = weigh(found, clock.share(_WEIGHTS, 0.4))
             repairs = _REPAIRS * clock.left
-            clock.reserve += repairs
-            _candidates(found, prices, weights)
+            further = _FURTHER * clock.left * (sizes > 1)
+            clock.reserve += repairs + further
+            _candidates(found, prices, weights, widths(sizes) if sizes > 1 else RELAXED)
             clock.reserve -= repairs
             explained = _explain(found, prices, weights, apply=apply)
         except (Interrupted, KeyboardInterrupt):
-            stopped = True
+            stopped, further = True, 0.0
             run.reporter.note("stopped; the best that was found until now is finished")
             if not any(c.lossless for c in found.candidates.values()):
                 try_candidate(found, _safe(found))
         chosen = choose(found, beyond=stopped or apply)
-        return finish(found, chosen, prices, weights, explained, stopped=stopped)
+        clock.reserve = 0.0
+
+        def further_sizes() -> list[Member]:
+            return [] if prices is None else grow(found, prices, weights, sizes, seconds=further)
+
+        return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
 
 
 def _begin(run: RunContext, budget: Budget, clock: Clock) -> Search:
@@ -143,10 +157,10 @@ def _end(found: Search, judging: float, prices: Prices) -> float:
     return 2.0 * judging + min(per_sample, 60.0) + memory + 15.0
 
 
-def _candidates(found: Search, prices: Prices, weights: Weights) -> None:
+def _candidates(found: Search, prices: Prices, weights: Weights, wider: tuple[float, ...]) -> None:
     report = found.run.reporter
     report.stage("search", "plans within the budget")
-    pool = propose(found, prices, weights)
+    pool = propose(found, prices, weights, wider)
     known_inside = [c for c in found.candidates.values() if c.losses and c.fits(found.limits)]
     pool = list({c.name: c for c in [*sorted(known_inside, key=lambda c: c.worst), *pool]}.values())
     inside = [c for c in pool if c.fits(found.limits)]

@@ -23,6 +23,10 @@ from niwaki.workflow.searching.rehearsal import Rehearsal
 __all__ = ["Search"]
 
 
+_FORM = 2
+"""Of what is kept; what another form has kept is not read."""
+
+
 @dataclass
 class Search:
     """One search.
@@ -47,7 +51,7 @@ class Search:
         model, export = self.run.model, self.run.recipe.export
         engine = [engine_beforehand(export), export.precision, export.threads]
         return hash_json(
-            [model_record(model), hash_tensors(model.state_dict()), self.run.dataset.fingerprint]
+            [_FORM, model_record(model), hash_tensors(model.state_dict()), self.run.dataset.fingerprint]
             + [engine, machine()["cpu"], self.run.seed, self.run.config, self.template]
         )
 
