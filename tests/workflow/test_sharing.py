@@ -16,8 +16,8 @@ from niwaki.data.config import DataConfig
 from niwaki.models.io import save_model
 from niwaki.models.registry import build
 from niwaki.training.launching import machines
-from niwaki.workflow.sharing import division
 from niwaki.workflow.sharing.division import divided, serve, share_of, stop_serving
+from niwaki.workflow.sharing.messages import Channel
 
 SEED, N, BATCH = 3, 10, 3
 
@@ -37,14 +37,13 @@ def test_every_sample_has_one_process_and_batches_stay_whole(n: int, size: int, 
     assert max(map(len, shares)) - min(map(len, shares)) <= 2 * size - 1
 
 
-class Post:
+class Post(Channel):
     """Messages between the processes of a test, which are all in this one: whoever is asked works at once."""
 
-    def __init__(self, runners: dict[int, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-        self.runners, self.asked, self.answers = runners, [], []
-        monkeypatch.setattr(division, "send", self.send)
-        monkeypatch.setattr(division, "receive", self.receive)
-        monkeypatch.setattr(division.group, "get_world_size", lambda: 1 + len(runners))
+    def __init__(self, runners: dict[int, Any]) -> None:
+        self.runners = runners
+        self.asked: list[Any] = []
+        self.answers: list[Any] = []
 
     def send(self, to: int, about: Any, arrays: Any = None) -> None:
         if to == 0:
@@ -53,16 +52,16 @@ class Post:
         self.asked.append((about, arrays or {}))
         if about:
             self.asked.append(({}, {}))
-            serve(self.runners[to])
+            serve(self.runners[to], self)
 
     def receive(self, origin: int) -> Any:
         return self.asked.pop(0) if origin == 0 else self.answers.pop(0)
 
 
-def test_a_divided_run_has_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_divided_run_has_the_bits_of_one() -> None:
     runner = model()
-    post = Post({1: runner, 2: runner}, monkeypatch)
-    shared = divided(runner, 3)
+    post = Post({1: runner, 2: runner})
+    shared = divided(runner, 3, post)
     classes = np.arange(N) % 7
     seen: list[tuple[int, int]] = []
     for options in ({"start": 5}, {"inputs": classes, "steps": 1, "guidance": 2.0}):
@@ -76,16 +75,15 @@ def test_a_divided_run_has_the_bits_of_one(monkeypatch: pytest.MonkeyPatch) -> N
     assert np.array_equal(
         shared("sample", N, seed=SEED, batch=BATCH), runner.run("sample", N, seed=SEED, batch=BATCH)
     )
-    stop_serving()
+    stop_serving(3, post)
     assert post.asked == [({}, {})] * 2
 
 
 def test_what_goes_wrong_elsewhere_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     runner, broken = model(), model()
     monkeypatch.setattr(broken, "run", lambda *a, **k: 1 / 0)
-    Post({1: broken}, monkeypatch)
     with pytest.raises(NiwakiError, match=r"process 1 of 2 failed: .*division by zero"):
-        divided(runner, 2)("sample", N, batch=BATCH)
+        divided(runner, 2, Post({1: broken}))("sample", N, batch=BATCH)
 
 
 def test_a_model_in_memory_cannot_be_shared() -> None:

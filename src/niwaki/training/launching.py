@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+import torch.distributed as group
 from torch.distributed import DistError
 
 from niwaki_runtime.errors import CallError, NiwakiError, first_line
@@ -55,12 +56,12 @@ def launch(fabric: Any) -> Any:
     return fabric
 
 
-def join_group(devices: int) -> tuple[int, int]:
-    """Join a gloo group of so many processes: this one's rank, and its place on its machine."""
+def join_group(devices: int) -> tuple[int, Any]:
+    """Join so many processes: this one's place on its machine, and a gloo group in which one may wait for
+    days. Raises NiwakiError where some do not come."""
     from lightning_fabric import Fabric
     from lightning_fabric.strategies import DDPStrategy
 
     count, each = machines(devices)
-    strategy = DDPStrategy(timeout=_WAIT)
-    fabric = launch(Fabric(accelerator="cpu", devices=each, num_nodes=count, strategy=strategy))
-    return fabric.global_rank, fabric.local_rank
+    fabric = launch(Fabric(accelerator="cpu", devices=each, num_nodes=count, strategy=DDPStrategy()))
+    return fabric.local_rank, group.new_group(backend="gloo", timeout=_WAIT)

@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as group
 
 from niwaki.core.contract import NiwakiError, Program, Runner, first_line
-from niwaki.workflow.sharing.messages import receive, send
+from niwaki.workflow.sharing.messages import Channel
 from niwaki_runtime.programs import check_numbers
 from niwaki_runtime.specs import resolve
 
@@ -28,7 +27,7 @@ def share_of(rank: int, world: int, n: int, size: int) -> range:
     return range(batches * rank // world * size, min(n, batches * (rank + 1) // world * size))
 
 
-def divided(runner: Runner, world: int) -> Callable[..., Any]:
+def divided(runner: Runner, world: int, channel: Channel) -> Callable[..., Any]:
     """`runner.run` among `world` processes, of which this is the first and the others `serve`."""
     alone = runner.run
 
@@ -57,14 +56,14 @@ def divided(runner: Runner, world: int) -> Callable[..., Any]:
                 "program": name or asked.to_json(), "n": len(share), "seed": seed,
                 "start": start + share.start, "batch": size, "options": options, **_arithmetic(),
             }  # fmt: skip
-            send(rank, about, {k: v[share.start : share.stop] for k, v in rows.items()})
+            channel.send(rank, about, {k: v[share.start : share.stop] for k, v in rows.items()})
         own, backend = shares[0], runner.backend()
         parts = [np.asarray(backend.numpy(_made(
             alone, runner, asked, {k: v[own.start : own.stop] for k, v in rows.items()}, len(own), size,
             seed=seed, start=start, progress=progress and _scaled(progress, n), **options,
         )))]  # fmt: skip
         for rank in range(1, world):
-            about, arrays = receive(rank)
+            about, arrays = channel.receive(rank)
             if "error" in about:
                 raise NiwakiError(f"process {rank} of {world} failed: {about['error']}")
             parts.append(arrays["made"])
@@ -75,10 +74,10 @@ def divided(runner: Runner, world: int) -> Callable[..., Any]:
     return run
 
 
-def serve(runner: Runner) -> None:
+def serve(runner: Runner, channel: Channel) -> None:
     """Make what the first process asks for, until it has enough."""
     while True:
-        about, rows = receive(0)
+        about, rows = channel.receive(0)
         if not about:
             return
         try:
@@ -91,15 +90,15 @@ def serve(runner: Runner) -> None:
                 runner.run, runner, program, rows, about["n"], about["batch"],
                 seed=about["seed"], start=about["start"], **about["options"],
             )  # fmt: skip
-            send(0, {"n": about["n"]}, {"made": np.asarray(runner.backend().numpy(made))})
+            channel.send(0, {"n": about["n"]}, {"made": np.asarray(runner.backend().numpy(made))})
         except Exception as error:  # the first process says it
-            send(0, {"error": first_line(error) or type(error).__name__})
+            channel.send(0, {"error": first_line(error) or type(error).__name__})
 
 
-def stop_serving() -> None:
+def stop_serving(world: int, channel: Channel) -> None:
     """Tell the other processes that it was all."""
-    for rank in range(1, group.get_world_size()):
-        send(rank, {})
+    for rank in range(1, world):
+        channel.send(rank, {})
 
 
 def _made(

@@ -13,28 +13,36 @@ import torch.distributed as group
 
 from niwaki.core.store import jsonable
 
-__all__ = ["receive", "send"]
+__all__ = ["Channel"]
 
 _ABOUT = "about"
 
 
-def send(to: int, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
-    """`about` is plain JSON. Waits until it has been taken."""
-    file = io.BytesIO()
-    text = json.dumps(jsonable(about)).encode()
-    named: dict[str, Any] = {f"array/{name}": array for name, array in (arrays or {}).items()}
-    np.savez(file, allow_pickle=False, **{_ABOUT: np.frombuffer(text, np.uint8)}, **named)
-    data = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
-    group.send(torch.tensor([len(data)]), to)
-    group.send(data, to)
+class Channel:
+    """What processes say to each other.
 
+    members: their gloo group
+    """
 
-def receive(origin: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """What `send` has sent from there."""
-    length = torch.zeros(1, dtype=torch.int64)
-    group.recv(length, origin)
-    data = torch.empty(int(length), dtype=torch.uint8)
-    group.recv(data, origin)
-    with np.load(io.BytesIO(data.numpy().tobytes()), allow_pickle=False) as found:
-        arrays = {name.removeprefix("array/"): found[name] for name in found.files if name != _ABOUT}
-        return json.loads(found[_ABOUT].tobytes()), arrays
+    def __init__(self, members: Any) -> None:
+        self.members = members
+
+    def send(self, to: int, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None) -> None:
+        """`about` is plain JSON. Waits until it has been taken."""
+        file = io.BytesIO()
+        text = json.dumps(jsonable(about)).encode()
+        named: dict[str, Any] = {f"array/{name}": array for name, array in (arrays or {}).items()}
+        np.savez(file, allow_pickle=False, **{_ABOUT: np.frombuffer(text, np.uint8)}, **named)
+        data = torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8)
+        group.send(torch.tensor([len(data)]), to, group=self.members)
+        group.send(data, to, group=self.members)
+
+    def receive(self, origin: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """What `send` has sent from there."""
+        length = torch.zeros(1, dtype=torch.int64)
+        group.recv(length, origin, group=self.members)
+        data = torch.empty(int(length), dtype=torch.uint8)
+        group.recv(data, origin, group=self.members)
+        with np.load(io.BytesIO(data.numpy().tobytes()), allow_pickle=False) as found:
+            arrays = {name.removeprefix("array/"): found[name] for name in found.files if name != _ABOUT}
+            return json.loads(found[_ABOUT].tobytes()), arrays

@@ -14,6 +14,7 @@ from niwaki.core.contract import CallError, NiwakiError, Runner
 from niwaki.training.launching import join_group, processes
 from niwaki.training.roll_call import is_broken
 from niwaki.workflow.sharing.division import divided, serve, stop_serving
+from niwaki.workflow.sharing.messages import Channel
 from niwaki.workflow.subjects.subject import open_subject
 from niwaki.workflow.workers import helpers, place_among_processes
 
@@ -34,11 +35,11 @@ def shared(runner: Runner, what: Any, devices: int, **opening: Any) -> Iterator[
         return
     words = json.dumps({"what": named(what), "devices": devices, "opening": opening}, default=str)
     with helpers(["niwaki.workflow.sharing.worker", words], devices, "sampling"):
-        join_group(devices)
-        runner.run = divided(runner, devices)  # type: ignore[method-assign]
+        channel = Channel(join_group(devices)[1])
+        runner.run = divided(runner, devices, channel)  # type: ignore[method-assign]
         try:
             yield
-            stop_serving()
+            stop_serving(devices, channel)
         except RuntimeError as error:
             if not is_broken(error):
                 raise
@@ -66,11 +67,11 @@ def serve_along(what: str, devices: int, opening: dict[str, Any], ready: Any = N
         raise CallError(f"{what} holds samples already; give a run, a model or a bundle")
     if ready is not None:
         ready()
-    _, place = join_group(devices)
+    place, members = join_group(devices)
     if isinstance(runner, torch.nn.Module) and next(runner.parameters()).device.type == "cuda":
         runner.to(f"cuda:{place % torch.cuda.device_count()}")
     try:
-        serve(runner)
+        serve(runner, Channel(members))
     except RuntimeError as error:
         if not is_broken(error):
             raise
