@@ -16,5 +16,6 @@ try:
     import fuzz  # noqa: F401
     import peers.turns  # noqa: F401
     import sanity_checks  # noqa: F401
+    import scaling  # noqa: F401
 finally:
     sys.path.pop(0)

@@ -141,8 +141,7 @@ class Runner(ABC):
         overrides, steer = steer_from(overrides, steer, self.files)
         sampler = asked.sampler.override(**overrides)
         rows = resolve(asked.inputs, inputs, start, n)
-        graphs, backend, most = self.callable_graphs(), self.backend(), batch or self.usual_batch
-        size = -(-n // max(1, -(-n // most))) if self.even_batches else most
+        graphs, backend, size = self.callable_graphs(), self.backend(), self.batch_size(n, batch)
         parts = []
         with self.running():
             for at in range(0, n, size or 1):
@@ -158,6 +157,11 @@ class Runner(ABC):
         if not parts:
             return backend.asarray(np.empty((0, *asked.output.shape), asked.output.dtype))
         return parts[0] if len(parts) == 1 else backend.namespace(parts[0]).concat(parts, axis=0)
+
+    def batch_size(self, n: int, batch: int | None = None) -> int:
+        """Samples worked on at once when `run` makes n of them."""
+        most = batch or self.usual_batch
+        return -(-n // max(1, -(-n // most))) if self.even_batches else most
 
     def sample(self, n: int, *, seed: int = 0, condition: Any = None, **options: Any) -> Array:
         """`run("sample", …)`: samples `(n, *shape)`. `condition` is what it calls its inputs."""

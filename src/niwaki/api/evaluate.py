@@ -17,6 +17,7 @@ from niwaki.workflow.notebook.answers import Evaluation
 from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
+from niwaki.workflow.sharing.shared import serve_where_not_first, shared
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import as_trained
 from niwaki.workflow.subjects.asked import judge_subject
@@ -24,6 +25,7 @@ from niwaki.workflow.subjects.data import context_of
 from niwaki.workflow.subjects.external import is_external, is_factory, split
 from niwaki.workflow.subjects.samples import Origin
 from niwaki.workflow.subjects.subject import Subject, kind_of, open_subject, refuse_for_others
+from niwaki.workflow.workers import launched_outside
 
 __all__ = ["evaluate"]
 
@@ -44,6 +46,7 @@ def evaluate(
     weights: str | Path | None = None,
     n: int | None = None,
     seed: int | None = None,
+    devices: int = 1,
     cache: str | Path | None = None,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
@@ -59,6 +62,7 @@ def evaluate(
     engine, memory: of a bundle; `memory` is bytes or "32MB": `engine="auto"` takes one that needs no more
     weights:  a safetensors file with a factory's weights; "random" for those that it draws by chance
     n, seed:  samples that are judged, and their seed; cache: where extractors are kept
+    devices:  processes that share the samples, one device each; the figures are those of one process
     Raises CallError for samples without data, of another shape or with NaN, an empty folder, unknown names;
     NiwakiError for a run without a trained model.
     """
@@ -66,6 +70,8 @@ def evaluate(
     changes: list[str | Override] = [*parse_overrides(overrides), *as_overrides(features, metrics, n, seed)]
     where = recipe if data is None else data
     if against is not None:
+        if devices > 1:
+            raise CallError("devices share the samples of one model; evaluate each side, then compare")
         from niwaki.api.compare import compare
 
         if is_recipe(what):
@@ -81,11 +87,19 @@ def evaluate(
     if kind is None or (kind == "run" and where is None):
         if not is_recipe(what):
             _refuse(what, where, engine, memory, weights)
+        opening = {"device": "auto"}
+        serve_where_not_first(what, **opening)
         context = open_run(what, changes, None, reporter)
+        stage = EvaluateStage()
         with context.run.hold():
             as_trained(context)
-            EvaluateStage().run(context)
+            if launched_outside() or not stage.holds(context):
+                with shared(context.model, context.run.path, devices, **opening):
+                    stage.run(context)
         return Evaluation(jsonable(EvaluationRecord.read(context.run.path)))
+    if is_external(what) and devices > 1:
+        raise CallError(f"{what} is made by one process; save it as a model first, or leave devices out")
+    serve_where_not_first(what, engine=engine, memory=memory)
     options: dict[str, Any] = {}
     rest: Overrides = changes
     if is_external(what):
@@ -97,7 +111,11 @@ def evaluate(
         spec=context_.dataset.spec if is_external(what) else None,
     )  # fmt: skip
     cut_with_own(context_, subject.runner)
-    judgements, origin = judge_subject(subject, context_, resize=resize)
+    if subject.runner is None:
+        judgements, origin = judge_subject(subject, context_, resize=resize)
+    else:
+        with shared(subject.runner, what, devices, engine=engine, memory=memory):
+            judgements, origin = judge_subject(subject, context_, resize=resize)
     return record_of(judgements, subject, origin, context_)
 
 

@@ -18,6 +18,7 @@ from niwaki.data.text_conditions import as_tokens
 from niwaki.modalities import modality_of
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
+from niwaki.workflow.sharing.shared import serve_where_not_first, shared
 from niwaki.workflow.subjects.subject import Subject, open_subject
 from niwaki_runtime.programs import SAMPLING, check_numbers
 from niwaki_runtime.specs import resolve
@@ -94,6 +95,7 @@ def sample(
     memory: int | str | None = None,
     weights: str | Path | None = None,
     device: str = "auto",
+    devices: int = 1,
     out: str | Path | Sequence[str | Path] = (),
     stream: Callable[[str], Any] | None = None,
     reporter: Reporter | None = None,
@@ -111,6 +113,7 @@ def sample(
     memory:    bytes, or `"32MB"`, for a bundle: `engine="auto"` takes an engine that needs no more
     weights:   a safetensors file with a factory's weights; "random" for those that it draws by chance
     device:    of a torch model: `auto`, `cpu`, `cuda` …; one that is passed in stays where it is
+    devices:   processes that share the batches, one device each; the samples have the bits of one process
     out:       files to write (`Samples.write`)
     stream:    is told each piece of a text as it is made, sample after sample; "\\n\\n" comes between two
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`), and what steers texts (`stop="\\n\\n"`);
@@ -120,7 +123,9 @@ def sample(
     if n < 1:
         raise CallError(f"-n must be at least 1, not {n}")
     reporter = reporter or Quiet()
-    subject = open_subject(what, engine=engine, memory=memory, weights=weights, device=device)
+    opening: dict[str, Any] = {"engine": engine, "memory": memory, "weights": weights, "device": device}
+    serve_where_not_first(what, **opening)
+    subject = open_subject(what, **opening)
     runner = subject.runner
     if runner is None:
         raise CallError(f"{what} holds samples already; give a run, a model or a bundle")
@@ -137,16 +142,17 @@ def sample(
     if stream is not None:
         x = _streamed(runner, program, n, stream, seed=seed, start=start, rows=rows, **overrides)
     else:
-        made = runner.run(
-            program,
-            n,
-            seed=seed,
-            inputs=inputs,
-            start=start,
-            batch=batch,
-            progress=counter(reporter),
-            **overrides,
-        )
+        with shared(runner, what, devices, **opening):
+            made = runner.run(
+                program,
+                n,
+                seed=seed,
+                inputs=inputs,
+                start=start,
+                batch=batch,
+                progress=counter(reporter),
+                **overrides,
+            )
         x = runner.backend().numpy(made)
     samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files, asked.inputs)
     for place in places:

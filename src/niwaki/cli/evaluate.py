@@ -10,7 +10,18 @@ import typer
 from niwaki.cli.common import Json, Overrides, adder, at_work
 from niwaki.cli.outside import OUTSIDE, Loras, Weights, refuse_for_runs, with_loras
 
-__all__ = ["Count", "Data", "Engine", "Features", "Memory", "Metrics", "Resize", "enter", "names_in"]
+__all__ = [
+    "Count",
+    "Data",
+    "Devices",
+    "Engine",
+    "Features",
+    "Memory",
+    "Metrics",
+    "Resize",
+    "enter",
+    "names_in",
+]
 
 Data = Annotated[
     str | None,
@@ -32,6 +43,7 @@ Metrics = Annotated[
 Resize = Annotated[bool, typer.Option("--resize", help="Bring images of another size to that of the data.")]
 Count = Annotated[int | None, typer.Option("-n", "--n", min=1, help="Samples on each side; by the recipe.")]
 Engine = Annotated[str, typer.Option(help="For a bundle: openvino, onnxruntime or auto.")]
+Devices = Annotated[int, typer.Option(min=1, help="Processes that share the samples, one device each.")]
 Memory = Annotated[
     str | None,
     typer.Option(metavar="32MB", help="For a bundle: auto takes an engine that needs no more."),
@@ -66,6 +78,7 @@ def evaluate(
     lora: Loras = None,
     engine: Engine = "auto",
     memory: Memory = None,
+    devices: Devices = 1,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
@@ -77,7 +90,7 @@ def evaluate(
         found = evaluate(
             what, with_loras(what, overrides or (), lora), data=data, against=against, resize=resize,
             engine=engine, memory=memory, weights=weights, features=names_in(features),
-            metrics=names_in(metrics), n=n, reporter=work.reporter,
+            metrics=names_in(metrics), n=n, devices=devices, reporter=work.reporter,
         )  # fmt: skip
 
         def draw(console: Any) -> None:

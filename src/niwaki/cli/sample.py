@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, adder, at_work
-from niwaki.cli.evaluate import Engine, Memory
+from niwaki.cli.evaluate import Devices, Engine, Memory
 from niwaki.cli.outside import OUTSIDE, Loras, Weights, beside_parameters, opened
 
 __all__ = ["enter", "read_condition"]
@@ -50,6 +50,7 @@ def sample(
     engine: Engine = "auto",
     memory: Memory = None,
     device: Annotated[str, typer.Option(help="For a run or a model: auto, cpu, cuda …")] = "auto",
+    devices: Devices = 1,
     batch: Annotated[int | None, typer.Option(help="Samples worked on at once.")] = None,
     data: Annotated[
         str | None,
@@ -77,8 +78,8 @@ def sample(
         overrides = beside_parameters(parse_overrides(rest), sample)
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=read_condition(condition),
-            data=data, engine=engine, memory=memory, device=device, batch=batch, out=out or (),
-            stream=work.say if stream else None, reporter=work.reporter,
+            data=data, engine=engine, memory=memory, device=device, devices=devices, batch=batch,
+            out=out or (), stream=work.say if stream else None, reporter=work.reporter,
             **overrides,
         )  # fmt: skip
         places = out or [made.write(default_place(made))]

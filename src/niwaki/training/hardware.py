@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import DistError
 
 from niwaki.core.contract import Trainable
 from niwaki.training.config import TrainConfig
-from niwaki_runtime.errors import CallError, NiwakiError, first_line
+from niwaki.training.launching import launch, machines
+from niwaki_runtime.errors import CallError
 
 __all__ = [
     "channels_last",
@@ -75,7 +74,8 @@ def make_fabric(config: TrainConfig, model: Trainable | None = None) -> Any:
     from lightning_fabric.strategies import DDPStrategy
 
     device = choose_device(config.device)
-    devices: Any = config.devices
+    count, each = machines(config.devices) if config.devices > 1 else (1, 1)
+    devices: Any = each
     if device.type == "cpu":
         accelerator = "cpu"
     else:
@@ -86,29 +86,18 @@ def make_fabric(config: TrainConfig, model: Trainable | None = None) -> Any:
             raise CallError(
                 f"train.device names one device ('{config.device}') but train.devices is {config.devices}"
             )
-        elif device.type == "cuda" and config.devices > torch.cuda.device_count():
-            raise CallError(
-                f"train.devices is {config.devices}, but there are {torch.cuda.device_count()} here"
-            )
+        elif device.type == "cuda" and each > torch.cuda.device_count():
+            raise CallError(f"train.devices asks for {each} here, but there are {torch.cuda.device_count()}")
     # A phase touches a part of the parameters only, which DDP calls "unused".
     strategy: Any = DDPStrategy(find_unused_parameters=True) if config.devices > 1 else "auto"
-    logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
-    logging.getLogger("lightning_fabric").setLevel(
-        logging.WARNING
-    )  # it announces the precision at every start
     fabric = Fabric(
         accelerator=accelerator,
         devices=devices,
+        num_nodes=count,
         strategy=strategy,
         precision=cast(Any, choose_precision(config.precision, device, model)),
     )
-    try:
-        fabric.launch()
-    except DistError as error:
-        raise NiwakiError(
-            f"the processes of the training did not find each other: {first_line(error)}"
-        ) from error
-    return fabric
+    return launch(fabric)
 
 
 @contextmanager

@@ -11,15 +11,16 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from niwaki.core.errors import NiwakiError
+from niwaki.training.launching import processes
 from niwaki_runtime.unfinished import scratch_directory
 
-__all__ = ["READY", "launched_outside", "place_among_processes", "workers"]
+__all__ = ["READY", "helpers", "launched_outside", "place_among_processes", "workers"]
 
 READY = "ready"
 """What a worker prints once its data and its model are there."""
@@ -36,16 +37,23 @@ def place_among_processes() -> int:
 
 def launched_outside() -> bool:
     """Whether somebody else started several processes of this call."""
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        return int(os.environ.get("WORLD_SIZE", "1")) > 1
-    return int(os.environ.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in os.environ
+    return processes() > 1
 
 
 @contextmanager
 def workers(run: Path, devices: int) -> Iterator[None]:
-    """While the block trains the run at `run`, devices − 1 further processes train along.
+    """While the block trains the run at `run`, devices − 1 further processes train along."""
+    with helpers(["niwaki.workflow.worker", str(run)], devices, "training"):
+        yield
 
-    Raises NiwakiError with a worker's own words where one fails; none outlives the block.
+
+@contextmanager
+def helpers(module: Sequence[str], devices: int, what: str) -> Iterator[None]:
+    """While the block works, devices − 1 further processes do, each a call of a module.
+
+    module: its name, and the words that it is called with; it prints `READY` when it has all that it needs
+    what:   they do, in sentences
+    Raises NiwakiError with a process's own words where one fails; none outlives the block.
     """
     if devices == 1 or launched_outside():
         yield
@@ -55,9 +63,9 @@ def workers(run: Path, devices: int) -> Iterator[None]:
         logs = [folder / f"{k}.txt" for k in range(1, devices)]
         begun: list[subprocess.Popen[str]] = []
         try:
-            begun += [_start(run, k, shared, log) for k, log in enumerate(logs, 1)]
+            begun += [_start(module, k, shared, log) for k, log in enumerate(logs, 1)]
             for process, log in zip(begun, logs, strict=True):
-                _await_ready(process, log)
+                _await_ready(process, log, what)
             with _environment({**shared, "LOCAL_RANK": "0"}):
                 yield
         except NiwakiError:
@@ -68,19 +76,19 @@ def workers(run: Path, devices: int) -> Iterator[None]:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(5)
                 if process.poll() not in (None, 0):
-                    raise NiwakiError(f"a process of the training failed: {_last_words(log)}") from error
+                    raise NiwakiError(f"a process of the {what} failed: {_last_words(log)}") from error
             raise
         finally:
             _leave_group()
             _end(begun, patient=sys.exc_info()[0] is None)
 
 
-def _start(run: Path, rank: int, shared: dict[str, str], log: Path) -> subprocess.Popen[str]:
+def _start(module: Sequence[str], rank: int, shared: dict[str, str], log: Path) -> subprocess.Popen[str]:
     paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
     environment = {**os.environ, **shared, "LOCAL_RANK": str(rank), "PYTHONPATH": paths}
     with log.open("w") as errors:
         return subprocess.Popen(
-            [sys.executable, "-m", "niwaki.workflow.worker", str(run)],
+            [sys.executable, "-m", *module],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -89,13 +97,13 @@ def _start(run: Path, rank: int, shared: dict[str, str], log: Path) -> subproces
         )
 
 
-def _await_ready(process: subprocess.Popen[str], log: Path) -> None:
+def _await_ready(process: subprocess.Popen[str], log: Path, what: str) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == READY:
             return
     process.wait()
-    raise NiwakiError(f"a process of the training could not be started: {_last_words(log)}")
+    raise NiwakiError(f"a process of the {what} could not be started: {_last_words(log)}")
 
 
 def _last_words(log: Path) -> str:
