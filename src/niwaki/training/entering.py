@@ -113,6 +113,9 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     if stage.objective is not None and settings.mix is not None:
         raise CallError("train.mix and train.prefer exclude each other: preferred samples stay as they are")
     stage.mixer = build_mixer(settings.mix, model, setup.split.spec, state.seed)
+    learnt = None if stage.objective is None else stage.objective.learnt
+    if fresh and learnt is not None:
+        state.choose(stage.config.name, "reward", learnt.accuracy, learnt.text)
     own_batches = None if stage.objective is None else stage.objective.batches(settings.batch, offset)
     batches = own_batches or setup.feed(settings, offset)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)
