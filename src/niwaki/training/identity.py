@@ -11,7 +11,7 @@ __all__ = ["identity", "validation_decides"]
 
 _FREE = {
     "log_every", "checkpoint_every", "validate_every", "keep", "validation_batches",
-    "activation_checkpointing", "activation_offload",
+    "activation_checkpointing", "activation_offload", "remember",
 }  # fmt: skip
 """Settings that do not touch the weights, as long as no validation decides over them."""
 
