@@ -16,6 +16,7 @@ from niwaki.training.mixing_config import MixConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.post_hoc import PostHocConfig
 from niwaki.training.preference.config import PreferConfig
+from niwaki.training.pretrain_config import PretrainConfig
 from niwaki.training.schedules import build_schedule, followed
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over, spelled_out
 from niwaki.training.stage_config import Rate, Source, StageConfig
@@ -91,6 +92,8 @@ class TrainConfig(BaseConfig):
     mix:              mixed samples with mixed losses: `{mixup: 0.2}`, `{cutmix: 1.0, until: 0.8}`
     drop_path:        stochastic depth: how often the last residual block of a network leaves its branch out,
                       the blocks before it less
+    pretrain:         of a stage: train the encoder that the model has without labels, `simclr`, in the place
+                      of the model's own loss
     remember:         the run, recipe or data of the model of `init_from`: the evaluation shows what of it the
                       tuned model has forgotten
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
@@ -141,6 +144,7 @@ class TrainConfig(BaseConfig):
     prefer: PreferConfig | None = None
     mix: MixConfig | None = None
     drop_path: float = Field(0.0, ge=0, lt=1)
+    pretrain: PretrainConfig | None = None
     remember: str | dict[str, Any] | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
