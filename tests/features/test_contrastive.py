@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from niwaki.features.contrastive import info_nce, nt_xent
+from niwaki.nn.contrastive import info_nce, nt_xent
 
 
 def cosine(a: Tensor, b: Tensor) -> float:

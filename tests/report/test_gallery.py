@@ -123,12 +123,12 @@ def test_a_verdict_without_a_margin_speaks_of_none(run: Path) -> None:
     comparison = read_json(run / "evaluation.json")["comparison"]
     none = {**comparison["diversity"], "margin": 0.0, "n": 1000, "n_needed": 400}
     change(run, comparison={**comparison, "diversity": none})
-    (axis,) = [axis for axis in verdicts(read_run(run)) if axis.axis == "diversity"]
+    (axis,) = [axis for axis in verdicts(read_run(run).comparison) if axis.axis == "diversity"]
     assert axis.meaning.startswith("No margin could be fixed beforehand")
     assert not axis.drawn
     assert dict(axis.figures)["margin fixed beforehand"] == "none"
     assert "pairs needed to decide" not in dict(axis.figures), "there are more already"
     change(run, comparison={**comparison, "diversity": {**none, "margin": 0.05, "n": 200}})
-    (axis,) = [axis for axis in verdicts(read_run(run)) if axis.axis == "diversity"]
+    (axis,) = [axis for axis in verdicts(read_run(run).comparison) if axis.axis == "diversity"]
     assert "reaches across the margin" in axis.meaning
     assert dict(axis.figures)["pairs needed to decide"] == "about 400"

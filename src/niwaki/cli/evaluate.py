@@ -95,11 +95,13 @@ def evaluate(
 
         def draw(console: Any) -> None:
             from niwaki.cli.judged import draw_comparison, draw_evaluation
+            from niwaki.cli.remembered import draw_remembered
             from niwaki.cli.unfit import draw_unfit
             from niwaki.report.records import said_of
 
             if against is None:
                 draw_evaluation(console, {"audit": said_of(Path(what)), **found})
+                draw_remembered(console, found.get("remembered") or {})
             else:
                 draw_comparison(console, found)
             draw_unfit(console, found)

@@ -12,9 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from niwaki.core.contract import Batch, Context, DataSpec, Phase
-from niwaki.features.contrastive import info_nce
 from niwaki.features.encoders import ContrastiveConfig, Encoder, projector, register_encoder
 from niwaki.nn.augment.views import augment
+from niwaki.nn.contrastive import info_nce
 from niwaki.nn.layers.shrinking import backbone
 
 __all__ = ["Moco", "MocoConfig"]

@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from niwaki.core.contract import Batch, Context, DataSpec, Phase
-from niwaki.features.contrastive import nt_xent
 from niwaki.features.encoders import ContrastiveConfig, Encoder, projector, register_encoder
 from niwaki.nn.augment.views import augment
+from niwaki.nn.contrastive import nt_xent
 from niwaki.nn.layers.shrinking import backbone
 
 __all__ = ["SimClr", "SimClrConfig"]

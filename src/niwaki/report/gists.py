@@ -18,6 +18,7 @@ def gists(record: RunRecord, page: Mapping[str, Any]) -> dict[str, str]:
     """
     lines = {
         "verdicts": _verdicts(page["verdicts"]),
+        "remembered": _verdicts(page["remembered"].verdicts) if page["remembered"] else "",
         "sheet": _sheet(page["samples"]),
         "pairs": _pairs(page["pairs"]),
         "damage": _damage(page["damage"]),

@@ -55,11 +55,11 @@ def best_measure(record: RunRecord, tree: str, axis: str) -> Measure | None:
     return None
 
 
-def verdicts(record: RunRecord) -> list[Axis]:
+def verdicts(comparison: Mapping[str, Any]) -> list[Axis]:
     """Each axis' verdict, drawn where its interval and margin are known."""
     return [
         _axis(axis, verdict)
-        for axis, verdict in record.comparison.items()
+        for axis, verdict in comparison.items()
         if isinstance(verdict, Mapping) and verdict.get("outcome")
     ]
 

@@ -133,6 +133,7 @@ class EvaluationRecord(Record):
     margins:    by judge, or why there are none
     trained:    metrics of its samples, by extractor; clusters, bias, gate, modes: what else was found
     extractors: what looked at the samples, and their `fitness`
+    remembered: where the training went on from another model: both by that one's data, as `compare` says it
     """
 
     file: ClassVar[str] = "evaluation.json"
@@ -148,6 +149,7 @@ class EvaluationRecord(Record):
     bias: dict[str, Any] = field(default_factory=dict)
     gate: dict[str, Any] = field(default_factory=dict)
     modes: dict[str, Any] = field(default_factory=dict)
+    remembered: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ def trained_before(model: Trainable, config: TrainConfig, index: int) -> set[str
     trained: set[str] = set()
     for stage in config.all_stages[:index]:
         settings = config.of_stage(stage)
+        if settings.pretrain is not None:
+            continue  # nothing has been made for what its encoder says
         frozen, adapters = settings.freeze, settings.adapters
         for phase in model.phases():
             if phase.in_stage(stage.name):

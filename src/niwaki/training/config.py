@@ -16,6 +16,7 @@ from niwaki.training.mixing_config import MixConfig
 from niwaki.training.optimizers import Betas, OptimizerConfig
 from niwaki.training.post_hoc import PostHocConfig
 from niwaki.training.preference.config import PreferConfig
+from niwaki.training.pretrain_config import PretrainConfig
 from niwaki.training.schedules import build_schedule, followed
 from niwaki.training.settings import DEFAULT, SHORT, choose_optimizer, over, spelled_out
 from niwaki.training.stage_config import Rate, Source, StageConfig
@@ -26,7 +27,7 @@ __all__ = ["StageConfig", "TrainConfig"]
 
 _FIXED = {
     "steps", "device", "devices", "strategy", "deterministic",
-    "log_every", "checkpoint_every", "keep", "stages", "curriculum", "prefer", "balance",
+    "log_every", "checkpoint_every", "keep", "stages", "curriculum", "prefer", "balance", "remember",
 }  # fmt: skip
 """Settings of `TrainConfig` that belong to the whole training."""
 
@@ -91,6 +92,10 @@ class TrainConfig(BaseConfig):
     mix:              mixed samples with mixed losses: `{mixup: 0.2}`, `{cutmix: 1.0, until: 0.8}`
     drop_path:        stochastic depth: how often the last residual block of a network leaves its branch out,
                       the blocks before it less
+    pretrain:         of a stage: train the encoder that the model has without labels, `simclr`, in the place
+                      of the model's own loss
+    remember:         the run, recipe or data of the model of `init_from`: the evaluation shows what of it the
+                      tuned model has forgotten
     losses:           further losses, `[{call: "module:function", weight: 1.0, phase: name}]`
     loss_weights:     weights by loss term; 1 where a term is not named
     """
@@ -139,6 +144,8 @@ class TrainConfig(BaseConfig):
     prefer: PreferConfig | None = None
     mix: MixConfig | None = None
     drop_path: float = Field(0.0, ge=0, lt=1)
+    pretrain: PretrainConfig | None = None
+    remember: str | dict[str, Any] | None = None
     losses: tuple[LossConfig, ...] = ()
     loss_weights: dict[str, float] = Field({})
 
@@ -156,6 +163,8 @@ class TrainConfig(BaseConfig):
             )
         if self.balance is not None and self.curriculum is not None:
             raise ValueError("'balance' and 'curriculum' each say which samples are drawn; leave one out")
+        if self.remember is not None and not (self.init_from or any(s.init_from for s in self.stages)):
+            raise ValueError("'remember' is about what a model that is trained on forgets; give 'init_from'")
         schedule = build_schedule(self.schedule)
         if followed(schedule) and not (self.validate_every or self.checkpoint_every):
             raise ValueError(
@@ -225,7 +234,7 @@ class TrainConfig(BaseConfig):
         values = over(self.model_dump(), stage.given)
         freeze = tuple(dict.fromkeys((*self.freeze, *stage.freeze)))
         values |= {"stages": (), "steps": stage.steps, "freeze": freeze, "init_from": None, "init_only": ()}
-        values |= {"init_rename": {}, "init_partial": False}
+        values |= {"init_rename": {}, "init_partial": False, "remember": None}
         try:
             return TrainConfig.model_validate(values)
         except ValidationError as error:

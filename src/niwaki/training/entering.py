@@ -27,6 +27,7 @@ from niwaki.training.hardware import (
 from niwaki.training.mixing import build_mixer
 from niwaki.training.post_hoc_tracking import Tracker
 from niwaki.training.preference.begin import begin_preference
+from niwaki.training.pretraining import build_pretraining
 from niwaki.training.schedule import seed_of
 from niwaki.training.stages import Stage, build_stage, frozen_hashes, self_averaged
 from niwaki.training.state import State
@@ -113,6 +114,12 @@ def enter_stage(setup: Setup, state: State, *, fresh: bool) -> tuple[Stage, Step
     if stage.objective is not None and settings.mix is not None:
         raise CallError("train.mix and train.prefer exclude each other: preferred samples stay as they are")
     stage.mixer = build_mixer(settings.mix, model, setup.split.spec, state.seed)
+    learnt = None if stage.objective is None else stage.objective.learnt
+    if fresh and learnt is not None:
+        state.choose(stage.config.name, "reward", learnt.accuracy, learnt.text)
+    stage.pretraining = build_pretraining(settings.pretrain, model, staged=len(config.all_stages) > 1)
+    if stage.pretraining is not None:
+        stage.phases = stage.phases[:1]
     own_batches = None if stage.objective is None else stage.objective.batches(settings.batch, offset)
     batches = own_batches or setup.feed(settings, offset)
     stepper = Stepper(setup.fabric_of(settings), state, stage, batches)

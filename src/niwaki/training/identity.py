@@ -11,7 +11,7 @@ __all__ = ["identity", "validation_decides"]
 
 _FREE = {
     "log_every", "checkpoint_every", "validate_every", "keep", "validation_batches",
-    "activation_checkpointing", "activation_offload",
+    "activation_checkpointing", "activation_offload", "remember",
 }  # fmt: skip
 """Settings that do not touch the weights, as long as no validation decides over them."""
 
@@ -19,7 +19,7 @@ _ADDED = {
     "skip", "optimizers", "validation_batches", "early_stopping", "keep_best",
     "freeze", "init_from", "init_only", "losses", "watch", "adapters",
     "init_rename", "init_partial", "curriculum", "average", "post_hoc", "prefer",
-    "balance", "drop_path", "mix",
+    "balance", "drop_path", "mix", "pretrain",
 }  # fmt: skip
 """Settings that came after the first trainings were recorded; at their defaults no record holds them."""
 

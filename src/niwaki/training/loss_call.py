@@ -33,7 +33,7 @@ class LossCall:
     ) -> None:
         self.mixed, self.shared = mixed, {} if shared is None else shared
         self.phase, self.batch, self.ctx = phase, batch, ctx
-        self.losses, self.objective = stage.losses.get(phase, ()), stage.objective
+        self.losses, self.objective = stage.losses.get(phase, ()), stage.pretraining or stage.objective
         self.weights: dict[str, float] = {}
         self.origins: dict[str, str] = {}
 

@@ -70,11 +70,13 @@ def choose_optimizer(
 
 
 def spelled_out(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a training with what their shorthand means: `curriculum: length`, and no schedule
-    where the optimizer's own average takes its place."""
+    """The settings of a training with what their shorthand means: `curriculum: length`, `pretrain: simclr`,
+    and no schedule where the optimizer's own average takes its place."""
     full = dict(values)
     if isinstance(full.get("curriculum"), str):
         full["curriculum"] = {"by": full["curriculum"]}
+    if isinstance(full.get("pretrain"), str):
+        full["pretrain"] = {"by": full["pretrain"]}
     entries = full.get("optimizers")
     entry = entries.get(DEFAULT) if isinstance(entries, Mapping) else None
     name = entry.get("name") if isinstance(entry, Mapping) else None

@@ -25,6 +25,7 @@ from niwaki_runtime.errors import CallError, nearest
 if TYPE_CHECKING:
     from niwaki.training.mixing import Mixer
     from niwaki.training.preference.objective import Objective
+    from niwaki.training.pretraining import Pretraining
 
 __all__ = [
     "ActivePhase",
@@ -60,6 +61,7 @@ class Stage:
     losses:     the user's own, by phase
     optimizers: by optimizer name
     objective:  what is minimised in the place of the model's own loss; None is that loss
+    pretraining: what is minimised in the place of the first phase's loss; the others rest then
     mixer:      mixes the samples of a batch; None leaves them apart
     trained:    by optimizer name, the parameters of each: the union over its phases
     average:    decay of the averaged weights by step
@@ -81,6 +83,7 @@ class Stage:
     averaging: tuple[str, ...] = ()
     objective: Objective | None = None
     mixer: Mixer | None = None
+    pretraining: Pretraining | None = None
 
     @property
     def end(self) -> int:

@@ -122,6 +122,8 @@ def held_out_loss(
 
 
 def _losses(model: Trainable, batch: Batch, ctx: Context, stage: Stage) -> dict[str, Tensor]:
+    if stage.pretraining is not None:
+        return stage.pretraining.loss(model, stage.phases[0].phase.name, batch, ctx)
     losses = dict(model.validation_loss(batch, ctx))
     for phase in losses.keys() & stage.losses.keys():
         for loss in stage.losses[phase]:

@@ -20,7 +20,16 @@ from niwaki.training.stages import under
 from niwaki_runtime.errors import NiwakiError, nearest
 from niwaki_runtime.tokenizer import FILE, extends
 
-__all__ = ["Source", "Taken", "init_from", "init_from_hashes", "is_stored", "sources_of", "stored_weights"]
+__all__ = [
+    "Source",
+    "Taken",
+    "content_of",
+    "init_from",
+    "init_from_hashes",
+    "is_stored",
+    "sources_of",
+    "stored_weights",
+]
 
 _PART = re.compile(r"[A-Za-z_][\w.]*")
 
@@ -101,7 +110,7 @@ def _hub_files(path: Path) -> list[Path]:
     return [f for f in files if ".fp16." not in f.name] or files
 
 
-def _content(path: Path) -> str:
+def content_of(path: Path) -> str:
     """SHA-256 of the file that `stored_weights` reads; `missing` where there is none."""
     newest = [list_checkpoints(folder)[-1:] for folder in (path / "checkpoints", path)]
     states = [checkpoint / "state.safetensors" for found in newest for checkpoint in found]
@@ -118,7 +127,7 @@ def is_stored(path: Path) -> bool:
     if path.is_file() or any(candidate.exists() for candidate in _weight_files(path)):
         return True
     return (path / "state.json").exists() or (
-        not (path / "run.json").exists() and _content(path) != "missing"
+        not (path / "run.json").exists() and content_of(path) != "missing"
     )
 
 
@@ -126,9 +135,9 @@ def init_from_hashes(config: TrainConfig) -> dict[str, str]:
     """SHA-256 of what every `init_from` of a training names, by path: a model that stands on another one
     has to be trained again when that one was. {} where nothing is taken over."""
     every: list[TrainConfig | StageConfig] = [config, *config.stages]
-    found = {str(s.path): _content(s.path) for one in every for s in sources_of(one)}
-    if config.prefer is not None and config.prefer.pairs is not None:
-        found[config.prefer.pairs] = _content(Path(config.prefer.pairs))
+    found = {str(s.path): content_of(s.path) for one in every for s in sources_of(one)}
+    for file in () if config.prefer is None else config.prefer.files:
+        found[file] = content_of(Path(file))
     return found
 
 

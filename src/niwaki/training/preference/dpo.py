@@ -54,8 +54,8 @@ class Dpo(Objective):
         differ = worth.amax(1) > worth.amin(1)
         if not differ.any():
             raise CallError(
-                f"train.prefer.reward: '{self.config.reward}' finds all samples of every group alike; there "
-                "is nothing to prefer"
+                f"train.prefer.reward: '{self.config.reward_name}' finds all samples of every group alike; "
+                "there is nothing to prefer"
             )
         best, worst = best[differ], worst[differ]
         return x[best], x[worst], {name: value[best] for name, value in asked.items()}

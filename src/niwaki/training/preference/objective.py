@@ -12,9 +12,10 @@ from torch import Tensor
 from niwaki.core.contract import Batch, Context, GenerativeModel, Trainable
 from niwaki.core.registry import import_modules
 from niwaki.data import Feeder, Split
-from niwaki.training.preference.config import PreferConfig
+from niwaki.training.preference.config import PreferConfig, RewardConfig
 from niwaki.training.preference.diversity import Comparison
 from niwaki.training.preference.drawing import draw, repeated
+from niwaki.training.preference.reward_model import LearntReward, learn_reward
 from niwaki.training.preference.rewards import reward_of
 from niwaki.training.schedule import seed_of
 from niwaki_runtime.errors import CallError, nearest
@@ -29,11 +30,16 @@ class Objective(ABC):
     split:     the training split
     seed:      all that it draws follows from it, so that a resumed training has the same
     worth:     the reward; None where pairs say what is preferred
+    learnt:    the reward where it is learnt from pairs
     """
 
     def __init__(self, config: PreferConfig, reference: GenerativeModel, split: Split, seed: int) -> None:
         self.config, self.reference, self.split, self.seed = config, reference, split, seed
-        self.worth = None if config.reward is None else reward_of(config.reward, split)
+        self.learnt: LearntReward | None = None
+        if isinstance(config.reward, RewardConfig):
+            self.learnt = learn_reward(config.reward, reference, split, seed)
+        reward = self.learnt if isinstance(config.reward, RewardConfig) else config.reward
+        self.worth = None if reward is None else reward_of(reward, config.reward_name, split)
         self.device = next(reference.parameters()).device
         asked = self._on_device(repeated(split, reference.conditions, config.watch, 1))
         self.comparison = Comparison(

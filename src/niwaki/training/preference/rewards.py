@@ -36,10 +36,17 @@ def reward_names() -> list[str]:
     return sorted(_KNOWN)
 
 
-def reward_of(name: str, split: Split) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
+def reward_of(
+    reward: str | Reward, name: str, split: Split
+) -> Callable[[Tensor, Mapping[str, Tensor]], Tensor]:
     """A reward that gives float32 `(n,)` on the device of the samples. Raises CallError for a name that is
-    none, a function that is not there, and, when called, values that are no finite numbers, one a sample."""
-    if name in _KNOWN:
+    none, a function that is not there, and, when called, values that are no finite numbers, one a sample.
+
+    reward: its name, or what it is; name: of it, in errors
+    """
+    if not isinstance(reward, str):
+        function = reward
+    elif name in _KNOWN:
         function = _KNOWN[name](split)
     elif ":" in name:
         function = function_of(name, "the reward")

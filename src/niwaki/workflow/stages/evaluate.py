@@ -11,6 +11,7 @@ from niwaki.training.hardware import choose_device
 from niwaki.workflow.estimates import Expected, Timed
 from niwaki.workflow.evidence import write_arrays
 from niwaki.workflow.judging import calibrate, judge_runner, section_parts
+from niwaki.workflow.remembering import remembered, remembered_from
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.stages.stage import Stage
 
@@ -31,6 +32,7 @@ class EvaluateStage(Stage):
             "evaluate": context.config.model_dump(mode="json"),
             "seed": context.recipe.seed,
             **_looked_with(context.config.features),
+            **remembered_from(context.recipe.train),
         }
 
     def time(self, context: RunContext, timed: Timed) -> Sequence[Expected]:
@@ -54,14 +56,15 @@ class EvaluateStage(Stage):
             }  # fmt: skip
             write_arrays(run.evidence(name), {**found.arrays, **judgement.section.arrays})
             outputs.append(run.evidence(name))
+        parts, kept = section_parts(judgements, "trained"), remembered(context)
         model.cpu()
-        parts = section_parts(judgements, "trained")
         EvaluationRecord(
             n=judgements[0].evidence.n,
             seed=context.config.seed,
             evidence=evidence,
             margins=margins,
             trained=parts.pop("evaluation", {}),
+            remembered=kept,
             **parts,
         ).write(run.path)
         state |= {"outputs": outputs, "result": context.run.stage(self.name)["inputs"]}
