@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = {
-    "digits-gan": 600, "digits-vae": 600, "digits-realnvp": 300, "docs-transformer": 60, "digits-ddpm": 120,
+    "digits-gan": 200, "digits-vae": 300, "digits-realnvp": 200, "docs-transformer": 30, "digits-ddpm": 40,
 }  # fmt: skip
-"""Steps of each: about half a minute of training."""
+"""Steps of each: about a quarter of a minute of training."""
 ESTIMATE = """
 import json, sys, time
 from niwaki.workflow.estimates import timed
 if {processor}:
-    timed.Watch.__init__.__defaults__ = (time.process_time, 0)
+    timed.Watch.__init__.__defaults__ = (time.process_time, 0, 1)
 import niwaki
 print(json.dumps(niwaki.estimate({recipe!r}, {settings!r}, training=True, progress=False)))
 """

@@ -14,7 +14,7 @@ from typing import Any
 from faulting.kills import judged, undone, went_on
 from faulting.subject import Subject
 
-__all__ = ["changing", "misdated"]
+__all__ = ["changing", "impossible", "misdated"]
 
 HOUR = 3600.0
 MOST = 48
@@ -54,13 +54,13 @@ def misdated(subject: Subject, rng: random.Random, *, kills: bool) -> tuple[str,
     whole = subject.whole.seconds
     first = subject.call(before=changing(rng, whole), kill_after=rng.uniform(0, whole) if kills else None)
     if first.status is not None:
-        return "ended on a wrong clock", [*_impossible(subject.place), *judged(subject, first)]
+        return "ended on a wrong clock", [*impossible(subject.place), *judged(subject, first)]
     wrong, done = undone(subject)
     second, came, again = went_on(subject, done, before=changing(rng, whole))
-    return came, [*wrong, *again, *_impossible(subject.place), *judged(subject, second)]
+    return came, [*wrong, *again, *impossible(subject.place), *judged(subject, second)]
 
 
-def _impossible(place: Path) -> list[str]:
+def impossible(place: Path) -> list[str]:
     """Spans of time that a wrong clock made: below 0, or an hour and more."""
     return [
         f"{path.relative_to(place)} says that {name} is {value:.0f} s"

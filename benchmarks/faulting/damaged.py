@@ -8,7 +8,7 @@ from pathlib import Path
 from faulting.kills import judged, undone, went_on
 from faulting.subject import Subject
 
-__all__ = ["damaged"]
+__all__ = ["damage", "damaged", "newest"]
 
 SAID = "is broken and was passed over"
 TRIES = 6
@@ -16,18 +16,18 @@ TRIES = 6
 
 def damaged(subject: Subject, rng: random.Random) -> tuple[str, list[str]]:
     """One trial: the call is killed, its newest checkpoint cut, changed, emptied or lost in part."""
-    newest: Path | None = None
+    hit: Path | None = None
     for _ in range(TRIES):
         subject.reset()
         first = subject.call(kill_at=rng.randrange(max(1, subject.whole.changes)))
-        newest = _newest(subject.place) if first.status is None else None
-        if newest is not None:
+        hit = newest(subject.place) if first.status is None else None
+        if hit is not None:
             break
-    if newest is None:
+    if hit is None:
         return "no two checkpoints", []
-    way = _damage(newest, rng)
+    way = damage(hit, rng)
     found, done = undone(subject)
-    wrong = [said for said in found if newest.name not in said]
+    wrong = [said for said in found if hit.name not in said]
     second, came, again = went_on(subject, done)
     wrong += again
     if second.status == 0 and SAID not in second.err + second.out:
@@ -35,7 +35,7 @@ def damaged(subject: Subject, rng: random.Random) -> tuple[str, list[str]]:
     return f"{way}: {came}", wrong + judged(subject, second)
 
 
-def _newest(place: Path) -> Path | None:
+def newest(place: Path) -> Path | None:
     """The newest checkpoint of the first training that has another one before it."""
     for folder in sorted(place.rglob("checkpoints")):
         found = sorted(path for path in folder.glob("step-*") if path.is_dir())
@@ -44,7 +44,8 @@ def _newest(place: Path) -> Path | None:
     return None
 
 
-def _damage(checkpoint: Path, rng: random.Random) -> str:
+def damage(checkpoint: Path, rng: random.Random) -> str:
+    """Spoil one of its files; how."""
     path = checkpoint / rng.choice(("state.safetensors", "state.json"))
     way, data = rng.choice(("cut", "changed", "emptied", "lost")), path.read_bytes()
     if way == "lost":

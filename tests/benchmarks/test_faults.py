@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from faulting.children import Ended, start
+from faulting.clocks import changing, impossible
+from faulting.damaged import damage, newest
 from faulting.states import broken, different, state_of
 from faulting.verbs import STAGES, VERBS, prepare
 from faults import markdown, shares
@@ -23,7 +27,7 @@ from niwaki.core.store import (
     write_tensors,
 )
 from niwaki.recipe import recipe_from
-from niwaki.training.checkpoint import Checkpoint, save_checkpoint
+from niwaki.training.checkpoint import Checkpoint, latest, save_checkpoint
 from niwaki.workflow.evidence import write_arrays
 from niwaki.workflow.run_directory import RunDirectory
 from niwaki_runtime.errors import NiwakiError
@@ -170,6 +174,48 @@ def test_a_verb_finds_the_stages_before_it_and_nothing_of_those_behind(name: str
     found = {path.stem for path in (place / "run" / "stages").glob("*.json")}
     assert found == set(after or ())
     assert (place / "run" / "verdict.json").exists() is ("verdict" in (after or ()))
+
+
+def test_journals_are_the_same_whoever_wrote_them_when_and_how_often(place: Path) -> None:
+    def written(value: float, worker: str, *, again: bool = False) -> dict[str, str]:
+        lines = [
+            {"op_code": 4, "worker_id": worker, "study_id": 0, "datetime_start": worker},
+            {"op_code": 5, "worker_id": worker, "trial_id": 0, "param_name": "lr", "value": 0.1},
+            {"op_code": 8, "worker_id": worker, "trial_id": 0, "user_attr": {"seconds": len(worker)}},
+            {"op_code": 6, "worker_id": worker, "trial_id": 0, "state": 1, "values": [value]},
+        ]
+        lines += lines[1:2] * again
+        (place / "journal.log").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return state_of(place)
+
+    assert written(1.0, "a") == written(1.0, "another", again=True)
+    assert written(1.0, "a") != written(2.0, "a")
+
+
+def test_a_wrong_clock_is_wrong_by_hours_and_spans_that_follow_it_are_found(place: Path) -> None:
+    ended = start(
+        lambda: os.write(1, str(time.time()).encode()) and 0,
+        place.parent / "log", place=place, before=changing(random.Random(0), 1.0),
+    ).wait()  # fmt: skip
+    assert abs(float(ended.out) - time.time()) > 3000
+    write_json(place / "a.json", {"steps": [{"seconds": -7200.0}], "training_seconds": 4.0})
+    assert impossible(place) == ["a.json says that seconds is -7200 s"]
+
+
+def test_a_damaged_checkpoint_is_passed_over(place: Path) -> None:
+    for step in (1, 2):
+        record = {"step": step, "identity": {}}
+        save_checkpoint(place / "checkpoints", Checkpoint({"x": torch.ones(40)}, record), keep=2)
+    found = newest(place)
+    assert found is not None
+    for seed in range(12):
+        for path in found.iterdir():
+            path.unlink()
+        shutil.copytree(found.parent / "step-0000001", found, dirs_exist_ok=True)
+        damage(found, random.Random(seed))
+        taken, notes = latest(place / "checkpoints")
+        assert taken is not None
+        assert (taken.path, len(notes)) == (found.parent / "step-0000001", 1), seed
 
 
 def test_all_kills_are_given_out_and_shown() -> None:

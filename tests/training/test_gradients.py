@@ -13,11 +13,11 @@ from niwaki.core.contract import Batch, Context, DataSpec, Phase, Trainable
 from niwaki.core.store import read_jsonl
 from niwaki.data import Split
 from niwaki.training import TrainConfig, fit
-from niwaki.training.config import identity
 from niwaki.training.failures import FAILURES, GRADIENTS, failures_of, kind_of, lasting, may_end
 from niwaki.training.gradients import Gauge, steps_between
 from niwaki.training.health import DEAD, FAST, FEW, HUGE, TINY, Health, Layer, layer_of
 from niwaki.training.stages import build_stage
+from niwaki.training.state import identity
 
 SPEC = DataSpec.of("vector", (4,), low=-float("inf"), high=float("inf"))
 DATA = Split.of(SPEC, torch.randn(64, 4, generator=torch.Generator().manual_seed(0)), None)

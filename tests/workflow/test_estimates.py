@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from training.training_toys import Adversaries
 
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, DataSpec
+from niwaki.data import Split
 from niwaki.deployment.timing import seconds_of_rounds
 from niwaki.recipe import recipe_from
 from niwaki.training import TrainConfig
@@ -104,6 +107,33 @@ def test_steps_before_those_of_interest_are_left_out() -> None:
     for done in (1, 2, 3):
         watch(done, 10, {})
     assert watch.seen == [(3, 3.0)]
+
+
+def test_a_rare_phase_is_among_the_steps_that_are_timed() -> None:
+    """A step takes 0.01 s, every sixteenth 0.17 s: 0.02 s on average, which six steps would not tell."""
+    now = [0.0]
+    watch = Watch(lambda: now[0], cycle=16)
+    with suppress(module._Enough):
+        for step in range(100):
+            now[0] += 0.17 if step % 16 == 0 else 0.01
+            watch(step + 1, 100, {})
+    assert watch.seen[-1][0] == 17
+    assert watch.each == pytest.approx(0.02)
+
+
+def test_the_cycle_is_that_of_the_phases_of_a_stage(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycles: list[int] = []
+
+    def look(**settings: Any) -> Watch:
+        cycles.append(settings["cycle"])
+        return Watch(**settings)
+
+    monkeypatch.setattr(module, "Watch", look)
+    split = Split.of(DataSpec.of("vector", (4,)), torch.zeros(32, 4), None)
+    config = TrainConfig(steps=40, batch=8, watch=None, device="cpu", precision="fp32")
+    for every in (3, 7):
+        assert seconds_of_training(lambda k=every: Adversaries(every=k), split, config) is not None
+    assert cycles == [3, 7]
 
 
 def test_steps_that_are_told_again_or_not_begun_are_no_steps() -> None:

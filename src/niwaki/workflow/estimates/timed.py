@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,9 +27,9 @@ from niwaki_runtime.programs import SAMPLING
 __all__ = ["Timed", "Watch", "seconds_of_training"]
 
 _STEPS = 6
-"""Steps that are timed; the one before them loads, compiles and warms up."""
-_SECONDS = 1.5
-"""After which no further step is timed."""
+"""Steps that are timed at least; the one before them loads, compiles and warms up."""
+_SECONDS, _CYCLE_SECONDS = 1.5, 6.0
+"""After which no further step is timed; where some phases are rare, so that they are among those timed."""
 _BATCH = 16
 """Samples that are made at once."""
 _LONG = 0.5
@@ -43,10 +44,14 @@ class Watch:
     """Progress of a training that is ended as soon as its steps are timed.
 
     after: steps at its beginning that are of no interest
+    cycle: steps in which every phase is due once: a penalty of every sixteenth step costs all of them
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter, after: int = 0) -> None:
-        self.clock, self.after = clock, after
+    def __init__(
+        self, clock: Callable[[], float] = time.perf_counter, after: int = 0, cycle: int = 1
+    ) -> None:
+        self.clock, self.after, self.steps = clock, after, max(_STEPS, cycle)
+        self.seconds = _SECONDS if cycle <= _STEPS else _CYCLE_SECONDS
         self.seen: list[tuple[int, float]] = []
 
     def __call__(self, done: int, total: int, info: Mapping[str, Any]) -> None:
@@ -55,7 +60,7 @@ class Watch:
             return
         self.seen.append((done, now))
         first, began = self.seen[0]
-        if done > first and (done - first >= _STEPS or now - began > _SECONDS):
+        if done > first and (done - first >= self.steps or now - began > self.seconds):
             raise _Enough
 
     @property
@@ -79,9 +84,10 @@ def seconds_of_training(make: Callable[[], Trainable], split: Split, config: Tra
     for at, stage in enumerate(config.all_stages):
         if stage.steps <= _STEPS:
             continue  # they are over before they are timed
-        watch = Watch(after=at)
+        model = make()
+        watch = Watch(after=at, cycle=math.lcm(*(p.every for p in model.phases() if p.in_stage(stage.name))))
         with _undisturbed():
-            fit(make(), split, _as_far_as(config, at), seed=0, progress=watch)
+            fit(model, split, _as_far_as(config, at), seed=0, progress=watch)
         if watch.each is None:
             return None
         whole += stage.steps * watch.each
