@@ -212,7 +212,7 @@ def test_bars_are_as_long_as_what_they_measure(run: Path) -> None:
 
 
 def test_verdicts_are_drawn_to_scale(run: Path) -> None:
-    for axis, raw in ((v, read_run(run).comparison[v.axis]) for v in verdicts(read_run(run))):
+    for axis, raw in ((v, read_run(run).comparison[v.axis]) for v in verdicts(read_run(run).comparison)):
         per_unit = (axis.margin - axis.zero) / raw["margin"]
         assert axis.point - axis.zero == pytest.approx(raw["delta"] * per_unit, abs=0.05)
         assert axis.low - axis.zero == pytest.approx(raw["interval"][0] * per_unit, abs=0.05)
@@ -227,7 +227,7 @@ def test_a_verdict_without_figures_is_told_in_words(run: Path) -> None:
         "fidelity": {"outcome": "loss", "text": "Too much.", "delta": None, "interval": None, "margin": None}
     }
     change(run / "evaluation.json", comparison=comparison)
-    (found,) = verdicts(read_run(run))
+    (found,) = verdicts(read_run(run).comparison)
     assert not found.drawn
     page = Page(write_report(run))
     assert "It lost fidelity." in page.text
@@ -268,7 +268,7 @@ def test_samples_that_share_no_noise_are_no_pairs(run: Path, paired: bool | None
         for axis in ("fidelity", "diversity"):
             comparison[axis]["paired"] = paired
     change(run / "evaluation.json", comparison=comparison)
-    told = [title for axis in verdicts(read_run(run)) for title, _ in axis.figures]
+    told = [title for axis in verdicts(read_run(run).comparison) for title, _ in axis.figures]
     page = Page(write_report(run)).text
     about = page[page.index("Was anything lost?") : page.index("Fidelity asks whether")]
     if paired is False:
