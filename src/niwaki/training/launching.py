@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from torch.distributed import DistError
 
 from niwaki_runtime.errors import CallError, NiwakiError, first_line
 
-__all__ = ["join_group", "launch", "machines", "processes"]
+__all__ = ["join_group", "launch", "machines", "processes", "unseen"]
 
 _WAIT = timedelta(days=7)
 """One that has nothing to do waits for the others; where one is gone, its connection breaks at once."""
@@ -65,3 +66,15 @@ def join_group(devices: int) -> tuple[int, Any]:
     count, each = machines(devices)
     fabric = launch(Fabric(accelerator="cpu", devices=each, num_nodes=count, strategy=DDPStrategy()))
     return fabric.local_rank, group.new_group(backend="gloo", timeout=_WAIT)
+
+
+@contextmanager
+def unseen() -> Iterator[None]:
+    """Inside the block torch.distributed seems not to be initialised: what this process does by itself would
+    otherwise wait for the others to do it, too. Groups that are named still work."""
+    world = group.distributed_c10d._get_default_group()
+    group.distributed_c10d._update_default_pg(None)
+    try:
+        yield
+    finally:
+        group.distributed_c10d._update_default_pg(world)

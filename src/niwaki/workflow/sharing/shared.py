@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from niwaki.core.contract import CallError, NiwakiError, Runner
-from niwaki.training.launching import join_group, processes
+from niwaki.training.launching import join_group, processes, unseen
 from niwaki.training.roll_call import is_broken
 from niwaki.workflow.sharing.division import divided, serve, stop_serving
 from niwaki.workflow.sharing.messages import Channel
@@ -38,8 +38,9 @@ def shared(runner: Runner, what: Any, devices: int, **opening: Any) -> Iterator[
         channel = Channel(join_group(devices)[1])
         runner.run = divided(runner, devices, channel)  # type: ignore[method-assign]
         try:
-            yield
-            stop_serving(devices, channel)
+            with unseen():
+                yield
+                stop_serving(devices, channel)
         except RuntimeError as error:
             if not is_broken(error):
                 raise
