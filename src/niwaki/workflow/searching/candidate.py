@@ -27,6 +27,7 @@ class Candidate:
     history:   (steps of training in all, worse loss) of each time it was judged
     seconds:   that it took in all
     each:      seconds of a step of its training; 0 where it was not trained
+    at:        seconds of the search that were spent when it was judged last
     """
 
     choices: Choices
@@ -39,6 +40,7 @@ class Candidate:
     history: tuple[tuple[int, float], ...] = ()
     seconds: float = 0.0
     each: float = 0.0
+    at: float = 0.0
 
     @property
     def name(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from niwaki.compression.search.allocation import Limits, Option, allocate
@@ -14,7 +14,7 @@ from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.weighing import Weights
 
-__all__ = ["RELAXED", "propose"]
+__all__ = ["RELAXED", "Proposals", "propose"]
 
 _NARROWEST = 0.9375
 _GRID = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875, _NARROWEST)
@@ -22,6 +22,9 @@ RELAXED = (1.0, 1.5, 3.0)
 """By how much the budget is widened: where it cannot be met, what is nearest is found so."""
 _AGAIN = 4
 """Allocations until the predicted costs keep the limits: those of single groups do not quite add up."""
+
+
+Proposals = Callable[[Search, Prices, Weights, Sequence[float]], list[Candidate]]
 
 
 @dataclass

@@ -94,6 +94,7 @@ def rows_of(
             "front": c.name in front,
             "trained": sum(c.trained),
             "bundled": c.bundled,
+            "at": round(c.at, 1),
             "history": [list(pair) for pair in c.history],
             "reason": c.reason,
         }

@@ -28,7 +28,7 @@ from niwaki.workflow.searching.finishing import Explained, choose, comfortable, 
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices, price
-from niwaki.workflow.searching.proposing import RELAXED, propose
+from niwaki.workflow.searching.proposing import RELAXED, Proposals, propose
 from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.rehearsal import Rehearsal
 from niwaki.workflow.searching.repairing import remedies, repair
@@ -56,7 +56,13 @@ _PROCESS = 4.0
 
 
 def search(
-    run: RunContext, budget: Budget, seconds: float, *, apply: bool = False, sizes: int = 1
+    run: RunContext,
+    budget: Budget,
+    seconds: float,
+    *,
+    apply: bool = False,
+    sizes: int = 1,
+    proposals: Proposals = propose,
 ) -> SearchRecord:
     """Find a plan that meets the budget and loses nothing, and leave its bundle, verdict and report in the
     run.
@@ -64,6 +70,8 @@ def search(
     run:   of a given model; its recipe's plan says how candidates are ranked, trained and rounded
     apply: where no plan of the budget loses nothing, the cheapest remedy is tried though it exceeds it
     sizes: of the family: beside the plan of the budget those of budgets twice, four times … as wide
+    proposals: (search, prices, weights, by how much the budget may be wider) → candidates, the most promising
+               first
     Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
     """
     names(sizes)  # refused before anything is done
@@ -87,7 +95,9 @@ def search(
             repairs = _REPAIRS * clock.left
             further = _FURTHER * clock.left * (sizes > 1)
             clock.reserve += repairs + further
-            _candidates(found, prices, weights, widths(sizes) if sizes > 1 else RELAXED)
+            run.reporter.stage("search", "plans within the budget")
+            wider = widths(sizes) if sizes > 1 else RELAXED
+            _candidates(found, prices, proposals(found, prices, weights, wider))
             clock.reserve -= repairs
             explained = _explain(found, prices, weights, apply=apply)
         except (Interrupted, KeyboardInterrupt):
@@ -157,10 +167,8 @@ def _end(found: Search, judging: float, prices: Prices) -> float:
     return 2.0 * judging + min(per_sample, 60.0) + memory + 15.0
 
 
-def _candidates(found: Search, prices: Prices, weights: Weights, wider: tuple[float, ...]) -> None:
+def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
     report = found.run.reporter
-    report.stage("search", "plans within the budget")
-    pool = propose(found, prices, weights, wider)
     known_inside = [c for c in found.candidates.values() if c.losses and c.fits(found.limits)]
     pool = list({c.name: c for c in [*sorted(known_inside, key=lambda c: c.worst), *pool]}.values())
     inside = [c for c in pool if c.fits(found.limits)]

@@ -65,6 +65,7 @@ def try_candidate(search: Search, candidate: Candidate, *, n: int | None = None)
     except NiwakiError as error:
         candidate.reason, candidate.losses = str(error), {}
     candidate.seconds += time.monotonic() - began
+    candidate.at = search.clock.spent
     search.enter(candidate)
     return candidate
 
