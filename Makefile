@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -66,6 +66,9 @@ bench-forecasts: dev
 bench-diffusion: install
 	$(BIN)/python benchmarks/families.py --families diffusion --json benchmarks/results/diffusion.json
 	$(BIN)/python benchmarks/peers_families.py diffusion
+
+bench-search: install
+	$(BIN)/python benchmarks/search.py
 
 bench-couplings: install
 	$(BIN)/python benchmarks/couplings.py

@@ -22,7 +22,7 @@ from niwaki.workflow.searching.search import search as carry_out
 from niwaki.workflow.subjects.external import is_external, split
 from niwaki.workflow.subjects.subject import is_model, open_subject
 
-__all__ = ["search"]
+__all__ = ["context_of_run", "search"]
 
 _USUAL = "20m"
 
@@ -78,11 +78,12 @@ def search(
         }.items():
             if value is not None:
                 raise CallError(f"{name}={value!r} is for a model of no run; a run's recipe says it")
-        run = _of_run(what, overrides, out, reporter)
+        run = context_of_run(what, overrides, out, reporter)
     return carry_out(run, asked, seconds, apply=apply, sizes=sizes)
 
 
-def _of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: Reporter) -> RunContext:
+def context_of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: Reporter) -> RunContext:
+    """The run that a search of a run's model leaves its result in."""
     context = open_run(what, overrides, None, reporter)
     recipe, model = context.recipe, context.model
     place = Path(out) if out is not None else context.run.path / "search"
