@@ -186,10 +186,12 @@ def scatter(
     ringed: Sequence[tuple[float, float]],
     lines: tuple[float | None, float | None],
 ) -> Chart:
-    """Points in groups on logarithmic axes.
+    """Points in groups on logarithmic axes (straight ones where a value is not above 0).
 
     groups: name → points; ringed: those that are marked; lines: a limit on each axis, or None
     """
+    from matplotlib.ticker import LogLocator
+
     figure, axes = _axes(5.2, 3.2)
     for place, (colour, points_of) in enumerate(zip(SERIES, groups.values(), strict=False)):
         columns = [p[0] for p in points_of], [p[1] for p in points_of]
@@ -210,6 +212,8 @@ def scatter(
     axes.set_ylabel(f"{axes_titles[1]}")
     axes.yaxis.label.set(color=MUTED, size=8)
     for axis in (axes.xaxis, axes.yaxis):
+        if axis.get_scale() == "log":
+            axis.set_minor_locator(LogLocator(subs=(2, 3, 5)))
         axis.set_major_formatter(lambda value, _: f"{value:.3g}")
         axis.set_minor_formatter(lambda value, _: f"{value:.3g}")
     axes.tick_params(which="both", colors=MUTED, labelsize=8, length=0)
