@@ -32,6 +32,8 @@ __all__ = ["latency_key", "measure_before", "measure_bundles"]
 
 _ROUNDS = 40
 _FEWEST = 3
+_SHARE = 0.03
+"""Of the whole time, in which the model itself is timed."""
 _MODEL = "the model in torch"
 
 Ways = dict[str, Callable[[int], Any]]
@@ -55,7 +57,11 @@ def measure_before(search: Search) -> dict[str, float]:
     run.reporter.stage("before", "the model in torch, eager float32")
     ways: Ways = {_MODEL: eager_float32(run.model, inputs=_inputs(search))}
     found = {"size": float(weight_bytes(run.model)), "evaluations": float(search.units.passes)}
-    found |= {key: of[_MODEL] for key, of in _timed(search, ways, _ROUNDS).items()}
+    began = time.monotonic()
+    ways[_MODEL](max(batches))
+    each = len(batches) * max(time.monotonic() - began, 1e-4)
+    rounds = int(np.clip(_SHARE * search.clock.seconds / each, _FEWEST, _ROUNDS))
+    found |= {key: of[_MODEL] for key, of in _timed(search, ways, rounds).items()}
     if memory:
         threads = run.recipe.export.threads
         found["memory"] = float(model_memory(run.run.model, threads=threads, n=max(batches)))

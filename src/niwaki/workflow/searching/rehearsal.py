@@ -13,8 +13,10 @@ from typing import Any
 
 import torch
 
-from niwaki.core.contract import NiwakiError, Runner
+from niwaki.core.contract import CallError, NiwakiError, Runner
 from niwaki.data import Dataset, Split
+from niwaki.evaluation.equivalence.margins import Margin
+from niwaki.evaluation.equivalence.verdict import Verdict
 from niwaki.evaluation.judges import Evidence, Judge, Margins, Verdicts
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.judging import AXES, headline
@@ -46,6 +48,18 @@ class Loss:
         return cls(
             float(record["value"]), (float(low), float(high)), str(record["outcome"]), record.get("needed")
         )
+
+
+def _calibrated(verdict: Verdict) -> bool:
+    """Whether its margin is certainly above 0 (`niwaki.evaluation.equivalence.margins.Margin`)."""
+    return Margin(verdict.margin, verdict.margin_noise).calibrated
+
+
+def _in_margins(verdict: Verdict) -> Loss:
+    """In margins; 0 where there is none, which is no proof: the outcome says so."""
+    scale = 1.0 / verdict.margin if verdict.margin > 0 else 0.0
+    low, high = (float(end) * scale for end in verdict.interval)
+    return Loss(float(verdict.delta) * scale, (low, high), verdict.outcome, verdict.n_needed)
 
 
 def rehearsed(dataset: Dataset) -> Dataset:
@@ -83,6 +97,7 @@ class Rehearsal:
     n:    samples (or windows) that a loss is measured on
     seed: of them, apart from the final verdict's
     said: the last verdicts by axis, as records: about as long as the final ones
+    unmeasured: axes of the last ones that have no margin: nothing can prove that nothing is lost on them
     particulars: of the last ones, of the judge that speaks first: classes, modes, the most damaged pairs
     Raises NiwakiError where no judge can tell a loss.
     """
@@ -96,6 +111,7 @@ class Rehearsal:
         self._context.dataset = self.dataset
         self.said: dict[str, Any] = {}
         self.particulars: Mapping[str, Any] = {}
+        self.unmeasured: tuple[str, ...] = ()
         self._evidence: dict[tuple[str, int, int], Evidence] = {}
         self._margins: dict[tuple[str, int, int], Margins] = {}
 
@@ -112,24 +128,28 @@ class Rehearsal:
         n, seed = n or self.n, self.seed if seed is None else seed
         out: dict[str, Loss] = {}
         verdicts: list[Verdicts] = []
+        unmeasured: list[str] = []
+        silent = ""
         for judge in self.judges:
-            before, margins = self._known(judge, n, seed)
+            try:
+                before, margins = self._known(judge, n, seed)
+            except CallError as error:  # left out, as of a verdict; a candidate's own errors are raised
+                silent = silent or str(error)
+                continue
             after = judge.evidence(runner, self.dataset, "test", n, seed)
             found = judge.compare(before, after, margins, self.dataset)
             verdicts.append(found)
             for axis, verdict in found.axes.items():
-                if axis not in out and verdict.margin > 0:
-                    low, high = (float(end) / verdict.margin for end in verdict.interval)
-                    delta = float(verdict.delta) / verdict.margin
-                    out[axis] = Loss(delta, (low, high), verdict.outcome, verdict.n_needed)
+                if axis not in out:
+                    out[axis] = _in_margins(verdict)
+                    if not _calibrated(verdict):
+                        unmeasured.append(axis)
             if all(axis in out for axis in AXES):
                 break
-        self.said, self.particulars = headline(verdicts), verdicts[0].details
         if not out:
-            raise NiwakiError(
-                f"no margin can be measured on the {len(self.dataset.test)} samples that a search judges by "
-                "(validation, filled up with training samples): train longer, or give more data"
-            )
+            raise NiwakiError(f"nothing can be judged: {silent or 'no judge has a say on either axis'}")
+        self.said, self.particulars = headline(verdicts), verdicts[0].details
+        self.unmeasured = tuple(unmeasured)
         return out
 
     def _known(self, judge: Judge, n: int, seed: int) -> tuple[Evidence, Margins]:

@@ -39,7 +39,7 @@ from niwaki.workflow.searching.weighing import Weights, weigh
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import TrainStage
 
-__all__ = ["search"]
+__all__ = ["affordable", "begin", "search"]
 
 _PRICES, _WEIGHTS = 0.15, 0.15
 """Shares of the whole time."""
@@ -80,7 +80,7 @@ def search(
         TrainStage().run(run)
         began = time.monotonic()
         EvaluateStage().run(run)
-        found = _begin(run, budget, clock)
+        found = begin(run, budget, clock)
         judging = time.monotonic() - began
         _tell(found)
         further = 0.0
@@ -114,7 +114,7 @@ def search(
         return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
 
 
-def _begin(run: RunContext, budget: Budget, clock: Clock) -> Search:
+def begin(run: RunContext, budget: Budget, clock: Clock) -> Search:
     run.reporter.stage("search", "what can be chosen")
     template = template_of(run.model, run.recipe.compress)
     units = Units(run.model, template, seed=run.seed)
@@ -127,17 +127,32 @@ def _begin(run: RunContext, budget: Budget, clock: Clock) -> Search:
     found = Search(run, budget, clock, template, units, rehearsal)
     found.reopen()
     found.limits = budget.resolved(measure_before(found))
-    rehearsal.n = kept_json(found.path / "samples.json", lambda: _affordable(rehearsal))
+    rehearsal.n = kept_json(found.path / "samples.json", lambda: affordable(rehearsal))
     return found
 
 
-def _affordable(rehearsal: Rehearsal) -> int:
-    """How many samples are judged in about a second."""
+def affordable(rehearsal: Rehearsal) -> int:
+    """How many samples are judged in about a second; more where both axes have no margin with fewer.
+
+    Raises NiwakiError where an axis has none with the most: no plan could be shown to lose nothing on it.
+    """
     rehearsal.losses(rehearsal.before)  # margins, and what the judges see of the model
     began = time.monotonic()
     rehearsal.losses(rehearsal.before)
     took = max(time.monotonic() - began, 1e-3)
-    return int(min(max(_N, round(_N / took, -2)), _MOST_N))
+    n = int(min(max(_N, round(_N / took, -2)), _MOST_N))
+    while True:
+        rehearsal.losses(rehearsal.before, n=n)
+        if not rehearsal.unmeasured:
+            return n
+        if n >= _MOST_N:
+            raise NiwakiError(
+                f"no margin of {' and '.join(rehearsal.unmeasured)} can be measured on {n:,} samples of the "
+                f"model and {len(rehearsal.dataset.test)} real ones (validation, filled up with training "
+                "samples), so that no plan could be shown to lose nothing: train the model longer, or give "
+                "more data"
+            )
+        n = min(2 * n, _MOST_N)
 
 
 def _tell(found: Search) -> None:
