@@ -56,6 +56,8 @@ def found_plans(record: RunRecord) -> FoundPlans | None:
     if found.get("remedies"):
         told.append("The cheapest remedies: " + "; ".join(r["text"] for r in found["remedies"][:3]) + ".")
     prices = "; ".join(f"{what}: {text}" for what, text in (found.get("prices") or {}).items())
+    if found.get("ranking"):
+        told.append(f"Single changes: {found['ranking']}.")
     if prices:
         told.append(f"How well costs were predicted: {prices}.")
     return FoundPlans(

@@ -15,8 +15,10 @@ from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.searching import halving
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.clock import Clock
+from niwaki.workflow.searching.ranking import ranking_text
 from niwaki.workflow.searching.refusal import more_training, refusal
 from niwaki.workflow.searching.rehearsal import Loss
+from niwaki.workflow.searching.weighing import Weights
 
 LIMITS = {"size": 100.0}
 
@@ -99,6 +101,21 @@ def test_a_refusal_names_what_is_nearest_and_how_much_training_would_do() -> Non
     assert found["steps"] == 200  # loss ∝ 1/steps: 2 margins after 100 are 1 after 200
     assert "2.00 margins of diversity" in found["text"]
     assert "size 300 B" in found["text"]
+
+
+def test_how_well_single_costs_rank_trained_plans_is_told() -> None:
+    weights = Weights({("prune", "floor", 0.5): (1.0, 2.0)})
+    plans = [candidate(ratio) for ratio in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)]
+    for rank, one in enumerate(plans):  # fidelity in the order of the costs, diversity against it
+        one.trained = (10,)
+        one.losses = {
+            "fidelity": Loss(float(rank), (0.0, 1.0), "loss"),
+            "diversity": Loss(float(-rank), (0.0, 1.0), "loss"),
+        }
+    text = ranking_text(plans, weights)
+    assert "fidelity 1.00 [1.00]" in text
+    assert "diversity -1.00 [-1.00]" in text
+    assert ranking_text(plans[:4], weights) == ""
 
 
 def test_training_that_does_not_help_is_not_advised() -> None:

@@ -23,6 +23,7 @@ from niwaki.workflow.searching.explaining import Explanation
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices
+from niwaki.workflow.searching.ranking import ranking_text
 from niwaki.workflow.searching.record import SearchRecord, rows_of
 from niwaki.workflow.searching.refusal import refusal
 from niwaki.workflow.searching.repairing import Remedy
@@ -112,6 +113,7 @@ def finish(
     if prices is not None:
         values["prices"] = {f"latency of {n}": m.quality.text for n, m in prices.latency.items()}
         values["prices"]["size"] = prices.size.quality.text
+    values["ranking"] = ranking_text(found.candidates.values(), weights, seed=found.run.seed)
     if explained.explanation is not None:
         values["explanation"] = explained.explanation.to_json()
         values["remedies"] = [one.to_json() for one in explained.remedies]

@@ -32,6 +32,7 @@ class SearchRecord(Record):
     remedies:   what would take it away, the cheapest first: `text`, `costs`, `fewer` margins
     sizes:      of further sizes `size`, `limits`, `chosen`, `costs`, `verdict`, `bundle`, `bytes`, `plan`
     prices:     how well costs are predicted, in words, by cost
+    ranking:    how well these single changes rank trained plans, in words; empty where too few were trained
     weights:    how many single changes were tried
     seconds:    that were given; spent: that it took
     stopped:    whether it was ended by hand
@@ -55,6 +56,7 @@ class SearchRecord(Record):
     report: str | None = None
     sizes: list[dict[str, Any]] = field(default_factory=list)
     prices: dict[str, str] = field(default_factory=dict)
+    ranking: str = ""
     weights: int = 0
     seconds: float = 0.0
     spent: float = 0.0

@@ -29,6 +29,7 @@ from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices, price
 from niwaki.workflow.searching.proposing import RELAXED, Proposals, propose
+from niwaki.workflow.searching.ranking import ranking_text
 from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.rehearsal import Rehearsal
 from niwaki.workflow.searching.repairing import remedies, repair
@@ -99,6 +100,8 @@ def search(
             wider = widths(sizes) if sizes > 1 else RELAXED
             _candidates(found, prices, proposals(found, prices, weights, wider))
             clock.reserve -= repairs
+            if text := ranking_text(found.candidates.values(), weights, seed=run.seed):
+                run.reporter.note(text)
             explained = _explain(found, prices, weights, apply=apply)
         except (Interrupted, KeyboardInterrupt):
             stopped, further = True, 0.0
