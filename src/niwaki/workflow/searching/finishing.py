@@ -15,6 +15,7 @@ import yaml
 from niwaki.compression import CompressConfig
 from niwaki.core.store import write_text
 from niwaki.deployment import bundle_bytes
+from niwaki.recipe import ExportConfig
 from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
@@ -37,13 +38,13 @@ from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.train import TrainStage
 from niwaki.workflow.stages.verdict import VerdictStage
 
-__all__ = ["Explained", "brief_plan", "choose", "comfortable", "finish", "ready", "ship"]
+__all__ = ["Explained", "brief_plan", "choose", "comfortable", "finish", "ready", "ship", "shipped_export"]
 
 _FINALISTS = 3
 _COMFORTABLE = 0.7
 """Margins that the interval of the worse axis ends below, for the search to end before its time."""
-_BRIEF = 10
-"""Timed calls of the further sizes of a family."""
+_REPEATS = 15
+"""Timed calls of what ships, at most."""
 _NEAR = 2.0
 """Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
@@ -152,17 +153,22 @@ def brief_plan(plan: CompressConfig) -> dict[str, Any]:
     return {**plan.model_dump(mode="json", exclude_defaults=True), "steps": steps}
 
 
+def shipped_export(found: Search) -> ExportConfig:
+    """How the run of the result takes its figures: peak memory only where the budget asks for it."""
+    export = found.run.recipe.export
+    memory = export.memory and any(one.cost == "memory" for one in found.budget.limits)
+    return export.model_copy(update={"memory": memory, "repeats": min(_REPEATS, export.repeats)})
+
+
 def ship(found: Search, chosen: Candidate, plan: CompressConfig, place: Path) -> RunContext:
     """The chosen plan as that of a run, to its verdict; steps that the search carried out are found again.
 
     place: of the run: the search's own, or another one
     """
     run, own = found.run, place == found.run.run.path
-    changed: dict[str, Any] = {"compress": plan}
-    if not own:  # its memory is not asked for, and its latency was measured a moment ago
-        brief = {"memory": False, "repeats": min(_BRIEF, run.recipe.export.repeats)}
-        export = run.recipe.export.model_copy(update=brief)
-        changed |= {"name": f"{run.recipe.name}-{place.name}", "export": export}
+    changed: dict[str, Any] = {"compress": plan, "export": shipped_export(found)}
+    if not own:
+        changed["name"] = f"{run.recipe.name}-{place.name}"
     recipe = run.recipe.model_copy(update=changed)
     directory = RunDirectory.create(recipe, place)
     made = RunContext(directory, run.reporter, given=run.model, data=run.dataset)

@@ -27,6 +27,8 @@ from niwaki.workflow.searching.trying import carry_out
 
 __all__ = ["Prices", "price"]
 
+_EXPORT = 5.0
+"""Seconds of exporting a plan, where none was exported in this call."""
 _MOST, _FEWEST = 12, 5
 """Plans that are measured."""
 
@@ -34,11 +36,13 @@ _MOST, _FEWEST = 12, 5
 @dataclass(frozen=True)
 class Prices:
     """latency: by batch; size, memory: models of bundles; memory is None where no budget asks for it
+    each: seconds of exporting a plan
     measured: what each measured plan costs, beside its choices"""
 
     latency: dict[int, CostModel]
     size: CostModel
     memory: CostModel | None
+    each: float
     measured: list[dict[str, Any]] = field(repr=False)
 
     def predict(self, profile: Profile) -> dict[str, float]:
@@ -82,6 +86,7 @@ def price(search: Search, seconds: float) -> Prices:
             made.append((choices, _kept(directory)))
         except NiwakiError as error:
             report.note(f"{choices.origin} cannot be exported: {error}")
+    spent = time.monotonic() - began
     if made:
         left = max(2.0, seconds - (time.monotonic() - began))
         measured = measure_bundles(search, [path for _, path in made], seconds=left, memory=wants[1])
@@ -89,7 +94,7 @@ def price(search: Search, seconds: float) -> Prices:
             rows.append({"choices": choices.to_json(), "costs": costs})
         write_json(file, rows)
     shutil.rmtree(search.path / "prices", ignore_errors=True)
-    return _fitted(search, rows, *wants)
+    return _fitted(search, rows, *wants, each=spent / len(made) if made else _EXPORT)
 
 
 def _kept(directory: Path) -> Path:
@@ -105,7 +110,9 @@ def _has(row: dict[str, Any], batches: Sequence[int], memory: bool) -> bool:
     return keys <= set(row["costs"])
 
 
-def _fitted(search: Search, rows: Sequence[dict[str, Any]], batches: Sequence[int], memory: bool) -> Prices:
+def _fitted(
+    search: Search, rows: Sequence[dict[str, Any]], batches: Sequence[int], memory: bool, *, each: float
+) -> Prices:
     profiles = [search.units.profile(Choices.from_json(row["choices"])) for row in rows]
 
     def column(key: str) -> list[float]:
@@ -113,7 +120,7 @@ def _fitted(search: Search, rows: Sequence[dict[str, Any]], batches: Sequence[in
 
     latency = {b: fit_latency(profiles, column(latency_key(b))) for b in batches}
     used = fit_bytes(profiles, column("memory")) if memory else None
-    return Prices(latency, fit_bytes(profiles, column("size")), used, list(rows))
+    return Prices(latency, fit_bytes(profiles, column("size")), used, each, list(rows))
 
 
 def _plans(search: Search) -> list[Choices]:

@@ -17,6 +17,7 @@ from niwaki.compression.search.budget import Budget, cost_text
 from niwaki.compression.search.units import Units
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import kept_json
+from niwaki.deployment.timing import seconds_of_rounds
 from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.searching.candidate import Candidate, excess
@@ -24,7 +25,7 @@ from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.explaining import explain
 from niwaki.workflow.searching.family import Member, grow, names, widths
 from niwaki.workflow.searching.finals import confirm
-from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready
+from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready, shipped_export
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices, price
@@ -52,8 +53,10 @@ _N, _MOST_N = 400, 2000
 """Samples that a choice rests on: as many as are judged in a second."""
 _SEED = 9 << 40
 """Of validation samples: apart from all that is evaluated, calibrated, checked and weighed with."""
-_PROCESS = 4.0
-"""Seconds of a process that measures peak memory, about; nine are needed at the end."""
+_PROCESSES, _PROCESS = 9, 4.0
+"""Processes that measure peak memory, and seconds of each, about."""
+_REPORT = 6.0
+"""Seconds of what is quick, about."""
 
 
 def search(
@@ -79,16 +82,14 @@ def search(
     clock = Clock(seconds)
     with run.run.hold():
         TrainStage().run(run)
-        began = time.monotonic()
         EvaluateStage().run(run)
         found = begin(run, budget, clock)
-        judging = time.monotonic() - began
         _tell(found)
         further = 0.0
         stopped, prices, weights, explained = False, None, Weights(), Explained()
         try:
             prices = price(found, clock.share(_PRICES))
-            clock.reserve = 0.5 * (1 + sizes) * _end(found, judging, prices)
+            clock.reserve = 0.5 * (1 + sizes) * _end(found, prices)
             for k, model in prices.latency.items():
                 run.reporter.note(f"predicted latency of {k}: {model.quality.text}")
             run.reporter.note(f"predicted size: {prices.size.quality.text}")
@@ -175,14 +176,15 @@ def _tell(found: Search) -> None:
         found.run.reporter.note(f"{len(found.candidates)} candidates of earlier calls are known")
 
 
-def _end(found: Search, judging: float, prices: Prices) -> float:
-    """Seconds that the finals and the verdict will take, about."""
-    export, per_sample = found.run.recipe.export, 0.0
-    now = measure_before(found)
-    for batch in export.batches:
-        per_sample += 3 * 2 * export.repeats * (now.get("latency", 1.0) / 1e3) * max(1, batch // 4)
-    memory = 9 * _PROCESS if export.memory else 0.0
-    return 2.0 * judging + min(per_sample, 60.0) + memory + 15.0
+def _end(found: Search, prices: Prices) -> float:
+    """Seconds that the end will take, about: judging as long as that of the model took, two exports, timing
+    three ways, and the report."""
+    run, now = found.run, measure_before(found)
+    judging = float(run.run.stage("evaluate").get("seconds") or 0.0)
+    calls = [3 * [now["latency"] / 1e3 * max(1.0, batch / 4)] for batch in shipped_export(found).batches]
+    timing = sum(seconds_of_rounds(each, rounds=shipped_export(found).repeats) for each in calls)
+    memory = _PROCESSES * _PROCESS if shipped_export(found).memory else 0.0
+    return judging + 2.0 * prices.each + timing + memory + _REPORT
 
 
 def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
