@@ -14,6 +14,8 @@ import niwaki
 import niwaki_runtime
 from niwaki import data
 from niwaki.core.contract import CallError
+from niwaki.recipe import recipe_from
+from niwaki.workflow.run_directory import RunDirectory
 
 
 def outside_dcgan(width: int = 32) -> nn.Module:
@@ -99,3 +101,17 @@ def test_evaluate_takes_a_model_and_finds_what_it_does_in_a_run(tmp_path: Path) 
     json.dumps(found, allow_nan=False)
     with pytest.raises(CallError, match="did you mean 'vendi'"):
         niwaki.evaluate(model, data="digits", metrics=["vendy"], **asked)
+
+
+def test_a_run_that_trained_its_own_model_is_not_written_over(tmp_path: Path) -> None:
+    digits = data.load(data.DataConfig(source="digits"))
+    model = niwaki.adapt(outside_dcgan(4), latent=(100, 1, 1), spec=digits.spec)
+    recipe = recipe_from({"data": {"source": "digits"}, "model": {"name": "vae"}, "train": {"steps": 1}})
+    trained = RunDirectory.create(recipe, tmp_path / "trained")
+    trained.adopt()
+    before = {p: p.read_bytes() for p in trained.path.rglob("*") if p.is_file()}
+    with pytest.raises(CallError, match="trained itself; choose another --out"):
+        niwaki.search(model, budget="size=/4", data=digits, out=trained.path)
+    with pytest.raises(CallError, match="trained itself; choose another --out"):
+        niwaki.compress(model, data=digits, out=trained.path)
+    assert {p: p.read_bytes() for p in trained.path.rglob("*") if p.is_file()} == before

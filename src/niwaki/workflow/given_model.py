@@ -15,7 +15,7 @@ from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.own_tokenizer import with_file, write_tokenizer
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import RunContext
-from niwaki.workflow.run_directory import RunDirectory
+from niwaki.workflow.run_directory import RunDirectory, is_run
 
 __all__ = ["check_samples_fit", "open_given"]
 
@@ -38,7 +38,8 @@ def open_given(
     plan:      steps of compression; None is that of `CompressConfig`, as in recipes that write none out
     evaluate, export: fields of those sections
     overrides: `compress.…`, `evaluate.…` and `export.…`
-    Raises CallError where the samples are not of the data's shape, for other sections and wrong values.
+    Raises CallError where the samples are not of the data's shape, for other sections and wrong values, and
+    where `out` is a run that trained a model of its own.
     """
     dataset = context.dataset
     check_samples_fit(model, dataset)
@@ -53,9 +54,16 @@ def open_given(
         "export": dict(export or {}),
     }
     recipe: Recipe = recipe_from(apply_overrides(values, overrides))
+    _check_place(Path(out))
     run = RunDirectory.create(recipe, out)
     write_tokenizer(context.data, run.path)
     return RunContext(run, reporter, given=model, data=dataset)
+
+
+def _check_place(out: Path) -> None:
+    """Raises CallError for a run that trained its own model: another one would take its place."""
+    if is_run(out) and RunDirectory.open(out).recipe.train is not None:
+        raise CallError(f"{out} is a run with a model that it trained itself; choose another --out")
 
 
 def _data_section(data: DataConfig | Dataset, dataset: Dataset, out: Path) -> dict[str, Any]:

@@ -64,6 +64,7 @@ def pruned(
     recover: Recover | None = None,
     learn: Learn | None = None,
     condition: Any = None,
+    samples: int = SAMPLES,
 ) -> Pruned:
     """Cut `config.ratio` of the channels of a copy of `model`, in `config.rounds` rounds.
 
@@ -71,6 +72,7 @@ def pruned(
     recover:  called after each round but the last (training on)
     learn:    says which channels stay, instead of a criterion; in one round
     condition: what samples are asked for whose inputs layers are refitted on; None is the classes in turn
+    samples:  how many of them
     Raises CallError for `ratios` of layers that are not there, NiwakiError where nothing could be cut, where
     a cut would leave a broken model, or where no layer can be refitted that should be.
     """
@@ -89,7 +91,7 @@ def pruned(
         model, learned, left = learn(model, free)
     chosen = {c.key: c for c in free if learn is None or c.key in learned}
     plan, told = Shares(config, before, left), []
-    inputs = calibration_inputs(model, SAMPLES, condition=condition) if config.refit else {}
+    inputs = calibration_inputs(model, samples, condition=condition) if config.refit else {}
     for k in range(1, config.rounds + 1):
         found = list(chosen.values()) if k == 1 else again(model, chosen)
         if learn is None:

@@ -29,8 +29,8 @@ __all__ = ["Prices", "price"]
 
 _EXPORT = 5.0
 """Seconds of exporting a plan, where none was exported in this call."""
-_MOST, _FEWEST = 12, 5
-"""Plans that are measured."""
+_MOST, _FEWEST, _LEAST = 12, 5, 3
+"""Plans that are measured; the least where even fewer have taken all of the time."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +77,13 @@ def price(search: Search, seconds: float) -> Prices:
         report.stage("prices", "plans are exported untrained and measured")
     for k, choices in enumerate(plans[: max(wanted, 0)]):
         each = (time.monotonic() - began) / k if k else 0.0
-        if len(rows) + k >= _FEWEST and time.monotonic() - began + each > 0.7 * seconds:
+        spent = time.monotonic() - began
+        if len(rows) + k >= (_LEAST if spent > seconds else _FEWEST) and spent + each > 0.7 * seconds:
             break
         report.update(k, wanted)
         directory = search.path / "prices" / f"{k:02d}"
         try:
-            carry_out(search, Candidate(choices), exports=True, workdir=directory)
+            carry_out(search, Candidate(choices), exports=True, workdir=directory, values=False)
             made.append((choices, _kept(directory)))
         except NiwakiError as error:
             report.note(f"{choices.origin} cannot be exported: {error}")

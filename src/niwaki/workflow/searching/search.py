@@ -27,7 +27,7 @@ from niwaki.workflow.searching.family import Member, grow, names, widths
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready, shipped_export
 from niwaki.workflow.searching.halving import halve
-from niwaki.workflow.searching.measuring import measure_before
+from niwaki.workflow.searching.measuring import latency_key, measure_before
 from niwaki.workflow.searching.pricing import Prices, price
 from niwaki.workflow.searching.proposing import RELAXED, Proposals, propose
 from niwaki.workflow.searching.ranking import ranking_text
@@ -181,7 +181,9 @@ def _end(found: Search, prices: Prices) -> float:
     three ways, and the report."""
     run, now = found.run, measure_before(found)
     judging = float(run.run.stage("evaluate").get("seconds") or 0.0)
-    calls = [3 * [now["latency"] / 1e3 * max(1.0, batch / 4)] for batch in shipped_export(found).batches]
+    first = min(found.budget.batches)
+    call = now[latency_key(first)] / 1e3
+    calls = [3 * [call * max(1.0, batch / first / 4)] for batch in shipped_export(found).batches]
     timing = sum(seconds_of_rounds(each, rounds=shipped_export(found).repeats) for each in calls)
     memory = _PROCESSES * _PROCESS if shipped_export(found).memory else 0.0
     return judging + 2.0 * prices.each + timing + memory + _REPORT

@@ -12,13 +12,16 @@ from niwaki.core.contract import GenerativeModel, NiwakiError
 
 __all__ = ["template_of"]
 
+_FEW = 8
+"""Samples that tell whether layers can be solved again, however badly."""
+
 
 def _refits(model: GenerativeModel, prune: PruneConfig) -> bool:
     """Whether layers that used cut channels can be solved again by least squares."""
     frozen = (*prune.exclude, *frozen_parts(model))
     trial = prune.model_copy(update={"ratio": 0.25, "refit": True, "exclude": frozen})
     try:
-        pruned(model, trial)
+        pruned(model, trial, samples=_FEW)
     except NiwakiError:
         return False
     return True

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from niwaki.compression import CompressConfig, compress
+from niwaki.compression.config import PruneConfig, QuantizeConfig, StepConfig
 from niwaki.compression.plan import Compressed
 from niwaki.compression.search.choices import steps_of
 from niwaki.core.contract import NiwakiError, Runner
@@ -17,7 +18,10 @@ from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.state import Search
 from niwaki_runtime import load as load_bundle
 
-__all__ = ["bundle_of", "carry_out", "plan_of", "try_candidate"]
+__all__ = ["bundle_of", "carry_out", "plan_of", "shapes_alone", "try_candidate"]
+
+_FEW = 32
+"""Samples that ranges of activations are taken from where nothing depends on them."""
 
 
 def plan_of(search: Search, candidate: Candidate, *, exports: bool = True) -> CompressConfig:
@@ -28,12 +32,33 @@ def plan_of(search: Search, candidate: Candidate, *, exports: bool = True) -> Co
     return CompressConfig(steps=steps, measure=False, batches=search.budget.batches)
 
 
+def shapes_alone(step: StepConfig) -> StepConfig:
+    """The same layers and types without what only makes their values better: least squares after a cut, and
+    rounding that minimizes errors of outputs, both of which need many samples of the model."""
+    if isinstance(step, PruneConfig):
+        return step.model_copy(update={"refit": False})
+    if isinstance(step, QuantizeConfig):
+        few = min(step.calibration, _FEW)
+        return step.model_copy(update={"method": "nearest", "correct": False, "calibration": few})
+    return step
+
+
 def carry_out(
-    search: Search, candidate: Candidate, *, exports: bool, workdir: Path | None = None
+    search: Search,
+    candidate: Candidate,
+    *,
+    exports: bool,
+    workdir: Path | None = None,
+    values: bool = True,
 ) -> Compressed:
-    """Its plan, of which finished steps are found again. Raises NiwakiError where a step fails."""
+    """Its plan, of which finished steps are found again. Raises NiwakiError where a step fails.
+
+    values: whether the weights matter; where they do not, nothing is spent on them
+    """
     run = search.run
     plan = plan_of(search, candidate, exports=exports)
+    if not values:
+        plan = plan.model_copy(update={"steps": tuple(map(shapes_alone, plan.steps))})
     extractor = None
     if any(step.needs_extractor for step in plan.steps):
         extractor = run.extractors[0]
