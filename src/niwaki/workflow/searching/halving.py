@@ -60,7 +60,6 @@ def halve(
             waiting = sorted(left, key=lambda c: c.worst)
             _to_the_end(search, alive, waiting, overhead, on_tried, found)
             return
-        search.run.reporter.stage("search", f"{len(alive)} candidates, round {rung + 1} of {rungs}")
         each = search.clock.left / (rungs - rung) / len(alive)
         for k, candidate in enumerate(alive):
             if search.clock.left < overhead:
