@@ -63,7 +63,7 @@ class Prices:
 def price(search: Search, seconds: float) -> Prices:
     """Measure as many plans as that time allows, five at least; those of earlier calls count.
 
-    Raises NiwakiError where too few can be exported.
+    Raises NiwakiError where too few can be exported, or the whole time does not suffice for three.
     """
     file = search.path / "prices.json"
     rows: list[dict[str, Any]] = read_json(file) if file.exists() else []
@@ -72,7 +72,7 @@ def price(search: Search, seconds: float) -> Prices:
     plans = [c for c in _plans(search) if c.key not in {Choices.from_json(r["choices"]).key for r in rows}]
     wanted, began = _MOST - len(rows), time.monotonic()
     made: list[tuple[Choices, Path]] = []
-    report = search.run.reporter
+    report, late = search.run.reporter, False
     if wanted > 0:
         report.stage("prices", "plans are exported untrained and measured")
     for k, choices in enumerate(plans[: max(wanted, 0)]):
@@ -80,6 +80,8 @@ def price(search: Search, seconds: float) -> Prices:
         spent = time.monotonic() - began
         if len(rows) + k >= (_LEAST if spent > seconds else _FEWEST) and spent + each > 0.7 * seconds:
             break
+        if late := bool(k and each > search.clock.left):
+            break  # the search would be over before anything is known
         report.update(k, wanted)
         directory = search.path / "prices" / f"{k:02d}"
         try:
@@ -95,6 +97,13 @@ def price(search: Search, seconds: float) -> Prices:
             rows.append({"choices": choices.to_json(), "costs": costs})
         write_json(file, rows)
     shutil.rmtree(search.path / "prices", ignore_errors=True)
+    if late and made and len(rows) < _LEAST:
+        each = (time.monotonic() - began) / len(made)
+        raise NiwakiError(
+            f"exporting and timing a plan takes {each:.0f} s here, and {_LEAST} are needed before others can "
+            f"be predicted, {len(rows)} of which are known now: give at least --time {20 * each:.0f}s; "
+            "a second call goes on"
+        )
     return _fitted(search, rows, *wants, each=spent / len(made) if made else _EXPORT)
 
 
