@@ -94,7 +94,7 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
         model, context, tmp_path_factory.mktemp("planted") / "run",
         export={"memory": False, "repeats": 3}, reporter=Quiet(),
     )  # fmt: skip
-    return begin(run, Budget.parse("size=/4"), Clock(600.0))
+    return begin(run, Budget.parse("size=/4"), Clock(600.0), None)
 
 
 def choices(route: int) -> Choices:

@@ -62,6 +62,8 @@ def test_a_budget_becomes_a_bundle_with_a_verdict_and_a_plan_that_reproduces_it(
     assert refused.chosen is None
     assert "size" in refused.refusal["text"]
     assert bundle.is_file()  # what was there is not lost
+    kept = yaml.safe_load((result / "recipe.yaml").read_text())["compress"]["steps"]
+    assert [step["kind"] for step in kept] == [step["kind"] for step in found.plan]
 
 
 @pytest.mark.slow

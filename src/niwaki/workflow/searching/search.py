@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import time
 
+from niwaki.compression import CompressConfig
 from niwaki.compression.search.budget import Budget, cost_text
 from niwaki.compression.search.units import Units
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import kept_json
 from niwaki.deployment.timing import seconds_of_rounds
+from niwaki.recipe import read_plan
 from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.explaining import explain
@@ -79,11 +82,12 @@ def search(
     Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
     """
     names(sizes)  # refused before anything is done
-    clock = Clock(seconds)
+    clock, plan = Clock(seconds), run.recipe.compress
+    run = _as_left(run)
     with run.run.hold():
         TrainStage().run(run)
         EvaluateStage().run(run)
-        found = begin(run, budget, clock)
+        found = begin(run, budget, clock, plan)
         _tell(found)
         further = 0.0
         stopped, prices, weights, explained = False, None, Weights(), Explained()
@@ -118,9 +122,24 @@ def search(
         return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
 
 
-def begin(run: RunContext, budget: Budget, clock: Clock) -> Search:
+def _as_left(run: RunContext) -> RunContext:
+    """The same, its recipe with the plan that an earlier search has left there: where this one finds nothing,
+    recipe and bundle still belong together."""
+    file = run.run.path / "plan.yaml"
+    if not file.exists():
+        return run
+    recipe = run.recipe.model_copy(update={"compress": read_plan(file)})
+    made = RunContext(
+        RunDirectory.create(recipe, run.run.path), run.reporter, given=run.given, data=run.dataset
+    )
+    made.cache = run.cache
+    return made
+
+
+def begin(run: RunContext, budget: Budget, clock: Clock, plan: CompressConfig | None) -> Search:
+    """plan: the recipe's own, which says how candidates are ranked, trained and rounded"""
     run.reporter.stage("search", "what can be chosen")
-    template = template_of(run.model, run.recipe.compress)
+    template = template_of(run.model, plan)
     units = Units(run.model, template, seed=run.seed)
     if not units.layers and not units.couplings:
         raise NiwakiError(
