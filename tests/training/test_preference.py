@@ -352,7 +352,7 @@ def test_what_is_thinned_is_seen_by_recall_and_not_by_the_distance(tuned, name):
     assert verdict({**{k: v for k, v in look.items() if k != "recall"}})[0] in ("kept", "open")
     found, text = verdict(look)
     assert found == name, text
-    assert bool(FAILURES["less_diverse"](look)) == (name == "lost")
+    assert bool(FAILURES["less_diverse"].say(look)) == (name == "lost")
     assert f"[{look['recall'][2]:+.1%}" in text
     assert look["recall"][0] > 0.9
 

@@ -120,7 +120,6 @@ def test_a_model_of_one_noise_has_one(name: str, digits: Any) -> None:
     [
         {"data": "digits"},
         {"out": "elsewhere"},
-        {"plan": [{"kind": "quantize"}]},
         {"weights": "w.safetensors"},
         {"n": 500},
         {"seed": 1},

@@ -210,6 +210,6 @@ def test_another_recipe_or_a_given_model_does_not_take_the_place_of_a_training(p
     with pytest.raises(CallError, match="holds a finished training, and data"):
         train(other, out=place / "run")
     model = load(place / "run")
-    with pytest.raises(CallError, match="holds a training of its own; choose another --out"):
+    with pytest.raises(CallError, match="trained itself; choose another --out"):
         compress(model, data=load_recipe(place / "run").data, out=place / "run")
     assert state_of(place / "run") == before

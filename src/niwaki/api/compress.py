@@ -9,7 +9,7 @@ from typing import Any
 from niwaki.api.progress import with_progress
 from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, GenerativeModel
-from niwaki.recipe import Override, Overrides, Recipe, parse_overrides, read_plan
+from niwaki.recipe import Override, Overrides, Recipe, checked_plan, parse_overrides, read_plan
 from niwaki.workflow.context import context_for
 from niwaki.workflow.given_model import open_given
 from niwaki.workflow.own_tokenizer import cut_with_own
@@ -128,7 +128,7 @@ def _refuse(what: Any, **given: Any) -> None:
 def _of_run(what: Any, overrides: Overrides, plan: Any, reporter: Reporter) -> dict[str, Any]:
     context = open_run(what, overrides, None, reporter)
     if plan is not None:
-        checked = plan if isinstance(plan, CompressConfig) else CompressConfig(steps=tuple(plan))
+        checked = plan if isinstance(plan, CompressConfig) else checked_plan({"steps": list(plan)})
         recipe = context.recipe.model_copy(update={"compress": checked})
         context = RunContext(RunDirectory.create(recipe, context.run.path), reporter)
     if context.recipe.compress is None:

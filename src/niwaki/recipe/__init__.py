@@ -15,7 +15,7 @@ from niwaki.recipe.overrides import (
     parse_overrides,
     value_at,
 )
-from niwaki.recipe.plan_file import read_plan
+from niwaki.recipe.plan_file import checked_plan, read_plan
 from niwaki.recipe.reading import dump_recipe, find_recipe, is_recipe, load_recipe, recipe_from
 from niwaki.recipe.schema import ExportConfig, Recipe
 from niwaki.recipe.strict_yaml import parse_yaml
@@ -30,6 +30,7 @@ __all__ = [
     "TuneConfig",
     "apply_overrides",
     "check_data",
+    "checked_plan",
     "dump_recipe",
     "find_recipe",
     "is_recipe",

@@ -84,7 +84,8 @@ def seconds_of_training(make: Callable[[], Trainable], split: Split, config: Tra
     for at, stage in enumerate(config.all_stages):
         if stage.steps <= _STEPS:
             continue  # they are over before they are timed
-        model = make()
+        with torch.random.fork_rng():
+            model = make()
         watch = Watch(after=at, cycle=math.lcm(*(p.every for p in model.phases() if p.in_stage(stage.name))))
         with _undisturbed():
             fit(model, split, _as_far_as(config, at), seed=0, progress=watch)
