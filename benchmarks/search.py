@@ -107,9 +107,7 @@ def tpe(found: Search, prices: Prices, weights: Weights, wider: Sequence[float])
         evaluations = int(trial.suggest_categorical("evaluations", few))
         choices = Choices(ratios, bits, found.template.inputs, evaluations, origin=f"TPE's plan {k}")
         made = Candidate(choices, prices.predict(units.profile(choices)))
-        damage = [weights.cut(n, r) for n, r in ratios.items()]
-        damage += [weights.rounded(n, b) for n, b in bits.items()]
-        lost = max(sum(f for f, _ in damage), sum(d for _, d in damage))
+        lost = max(weights.whole(choices))
         over = excess(made, found.limits, prices.room)
         study.tell(trial, lost + 1e3 * max(over, 0.0))
         plans.append((over > 0, lost, choices))

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 from niwaki.core.contract import GenerativeModel
 from niwaki.surgery.quantized import Quantizer
 
-__all__ = ["LayerCost", "layer_costs", "macs", "parameters", "passes", "sampling_graphs"]
+__all__ = ["LayerCost", "layer_costs", "macs", "parameters", "passes", "sampling_graphs", "watch_pass"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def sampling_graphs(model: GenerativeModel) -> dict[str, Any]:
 def parameters(model: GenerativeModel) -> int:
     """Parameters that one forward of every sampling graph uses, each counted once."""
     used: dict[int, int] = {}
-    _watch(
+    watch_pass(
         model,
         lambda module, seen, out: used.update(
             (id(p), p.numel())
@@ -64,7 +64,7 @@ def macs(model: GenerativeModel) -> int:
         nonlocal total
         total += _macs_of(module, seen, out)
 
-    _watch(model, count)
+    watch_pass(model, count)
     return total * passes(model)
 
 
@@ -93,7 +93,7 @@ def layer_costs(model: GenerativeModel) -> dict[str, LayerCost]:
             1 + (before.calls if before else 0),
         )
 
-    _watch(model, see)
+    watch_pass(model, see)
     return found
 
 
@@ -109,7 +109,7 @@ def _macs_of(module: nn.Module, seen: Any, out: Any) -> int:
 
 
 @torch.no_grad()
-def _watch(model: GenerativeModel, see: Any) -> None:
+def watch_pass(model: GenerativeModel, see: Any) -> None:
     """`see(module, first input, output)` for every module that runs in one pass of the sampling graphs."""
 
     def hook(module: nn.Module, inputs: Any, out: Any) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
-from niwaki.compression.arithmetic import sampling_graphs
+from niwaki.compression.arithmetic import watch_pass
 from niwaki.core.contract import CallError, GenerativeModel, nearest
 from niwaki.training.stages import under
 
@@ -64,17 +63,7 @@ def slots(model: GenerativeModel, exclude: tuple[str, ...] = ()) -> tuple[dict[s
 def ran(model: GenerativeModel) -> list[nn.Module]:
     """The modules that one pass of the sampling graphs runs, each once, in the order of first use."""
     seen: dict[nn.Module, None] = {}
-    handles = [m.register_forward_hook(lambda m, *_: seen.setdefault(m)) for m in model.modules()]
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            for graph in sampling_graphs(model).values():
-                graph(*graph.example(1))
-    finally:
-        model.train(was_training)
-        for handle in handles:
-            handle.remove()
+    watch_pass(model, lambda module, *_: seen.setdefault(module))
     return list(seen)
 
 

@@ -113,9 +113,7 @@ class _Asked:
 
     def damage(self, choices: Choices) -> float:
         """Of all its parts together, the worse axis: which is tried first."""
-        parts = [self.weights.cut(n, r) for n, r in choices.ratios.items()]
-        parts += [self.weights.rounded(n, b) for n, b in choices.bits.items()]
-        return max(sum(f for f, _ in parts), sum(d for _, d in parts), 0.0)
+        return max(*self.weights.whole(choices), 0.0)
 
 
 def propose(

@@ -29,7 +29,7 @@ def ranking_text(candidates: Iterable[Candidate], weights: Weights, *, seed: int
         rows = [c for c in tried if axis in c.losses]
         if len(rows) < _FEWEST:
             continue
-        expected = [_expected(c, weights)[place] for c in rows]
+        expected = [weights.whole(c.choices)[place] for c in rows]
         one = rank_correlation(expected, [c.losses[axis].value for c in rows], seed)
         found.append(f"{axis} {one.rho:.2f} [{one.lower:.2f}]")
     if not found:
@@ -38,10 +38,3 @@ def ranking_text(candidates: Iterable[Candidate], weights: Weights, *, seed: int
         f"what single groups cost ranks the {len(tried)} trained plans with Spearman's ρ {', '.join(found)} "
         "(in brackets the lower 95 % bound)"
     )
-
-
-def _expected(candidate: Candidate, weights: Weights) -> tuple[float, float]:
-    """By axis, what its groups cost alone, added up."""
-    parts = [weights.cut(n, r) for n, r in candidate.choices.ratios.items()]
-    parts += [weights.rounded(n, b) for n, b in candidate.choices.bits.items()]
-    return sum(f for f, _ in parts), sum(d for _, d in parts)

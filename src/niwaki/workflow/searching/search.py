@@ -270,7 +270,7 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
 
 def _safe(found: Search) -> Candidate:
     """What is nearly always lossless: 8 bits, nothing cut, not trained."""
-    return found.known([found.units.uniform(0.0, 8, origin="int8, nothing cut")])[0]
+    return found.known(found.units.uniform(0.0, 8, origin="int8, nothing cut"))
 
 
 def _line(candidate: Candidate, keys: tuple[str, ...]) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from niwaki.compression.search.budget import Budget
-from niwaki.compression.search.choices import Template
+from niwaki.compression.search.choices import Choices, Template
 from niwaki.compression.search.units import Units
 from niwaki.core.store import hash_json, hash_tensors, read_json, write_json
 from niwaki.deployment import machine
@@ -75,10 +73,7 @@ class Search:
             found = Candidate.from_json(read_json(file))
             self.candidates[found.name] = found
 
-    def known(self, choices: Iterable[Any]) -> list[Candidate]:
-        """Candidates with these choices, those of earlier calls as they are."""
-        out: dict[str, Candidate] = {}
-        for one in choices:
-            fresh = Candidate(one)
-            out.setdefault(fresh.name, self.candidates.get(fresh.name, fresh))
-        return list(out.values())
+    def known(self, choices: Choices) -> Candidate:
+        """The candidate with these choices: that of earlier calls as it is, or a new one."""
+        fresh = Candidate(choices)
+        return self.candidates.get(fresh.name, fresh)

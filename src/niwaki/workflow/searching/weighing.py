@@ -14,7 +14,7 @@ from functools import partial
 import numpy as np
 
 from niwaki.compression.pruning.channels import pruned
-from niwaki.compression.search.choices import FLOAT
+from niwaki.compression.search.choices import FLOAT, Choices
 from niwaki.compression.sensitivity.config import SensitivityConfig
 from niwaki.compression.sensitivity.trials import trials
 from niwaki.core.contract import GenerativeModel, NiwakiError
@@ -52,6 +52,12 @@ class Weights:
         f, d = self._of("weights", layer, _BITS, [_BITS])
         factor = 4.0 ** (_BITS - bits)
         return f * factor, d * factor
+
+    def whole(self, choices: Choices) -> tuple[float, float]:
+        """By axis, what the groups of a plan cost alone, added up."""
+        parts = [self.cut(name, ratio) for name, ratio in choices.ratios.items()]
+        parts += [self.rounded(name, bits) for name, bits in choices.bits.items()]
+        return sum(f for f, _ in parts), sum(d for _, d in parts)
 
     def _of(self, technique: str, name: str, strength: float, tried: list[float]) -> tuple[float, float]:
         known = {s: self.rows[technique, name, s] for s in tried if (technique, name, s) in self.rows}
