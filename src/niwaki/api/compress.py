@@ -6,16 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from niwaki.api.no_run import belongs_to_no_run, open_model, refuse_for_runs
 from niwaki.api.progress import with_progress
 from niwaki.compression import CompressConfig
 from niwaki.core.contract import CallError, GenerativeModel
-from niwaki.recipe import Override, Overrides, Recipe, checked_plan, parse_overrides, read_plan
-from niwaki.workflow.context import context_for
-from niwaki.workflow.given_model import open_given
-from niwaki.workflow.own_tokenizer import cut_with_own
+from niwaki.recipe import Overrides, Recipe, checked_plan, read_plan
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import RunContext, open_run
-from niwaki.workflow.run_directory import RunDirectory, is_run
+from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.stages.compress import CompressStage
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage
@@ -23,8 +21,6 @@ from niwaki.workflow.stages.report import ReportStage
 from niwaki.workflow.stages.train import TrainStage, as_trained
 from niwaki.workflow.stages.verdict import VerdictStage
 from niwaki.workflow.stages.way import carry_out
-from niwaki.workflow.subjects.external import is_external, split
-from niwaki.workflow.subjects.subject import is_model, open_subject
 from niwaki.workflow.sufficiency import tell_lacking
 from niwaki.workflow.summary import summary
 
@@ -73,56 +69,21 @@ def compress(
     """
     reporter = reporter or Quiet()
     plan = read_plan(plan) if isinstance(plan, str | Path) else plan
-    loose = isinstance(what, GenerativeModel) or (
-        isinstance(what, str | Path) and not is_run(what) and (is_external(what) or is_model(what))
-    )
     figures = {"engine": engine, "memory_limit": memory, "threads": threads, "torch_compile": torch_compile}
     export = {name: value for name, value in {**figures, "repeats": rounds}.items() if value is not None}
-    if not loose:
-        _refuse(what, data=data, out=out, weights=weights, n=n, seed=seed, features=features, **export)
+    if not belongs_to_no_run(what):
+        refuse_for_runs(
+            what, data=data, out=out, weights=weights, n=n, seed=seed, features=features, **export
+        )
         return _of_run(what, overrides, plan, reporter)
-    if data is None:
-        raise CallError(f"{_name(what)} belongs to no run; name the data that it answers to: data=digits …")
-    options, rest = (
-        ({}, parse_overrides(overrides)) if isinstance(what, GenerativeModel) else split(overrides)
-    )
-    _check_sections(rest)
-    judged = [change for change in rest if change.section in ("data", "evaluate")]
-    context = context_for(data, judged, reporter=reporter)
-    spec = context.dataset.spec if not isinstance(what, GenerativeModel) and is_external(what) else None
-    reporter.stage("model", _name(what))
-    subject = open_subject(what, device="cpu", weights=weights, options=options, spec=spec)
-    assert isinstance(subject.runner, GenerativeModel)
-    cut_with_own(context, subject.runner)
-    seed = seed or 0
-    chosen: dict[str, Any] = {"seed": seed, **({} if n is None else {"n": n})}
-    left: Any = [change for change in rest if change.section != "data"]
-    run = open_given(
-        subject.runner,
-        context,
-        out or "compressed",
-        plan=plan,
-        evaluate=chosen | ({} if features is None else {"features": tuple(features)}),
-        export=export,
-        seed=seed,
-        overrides=left,
-        reporter=reporter,
-    )
+    run = open_model(
+        what, overrides, data=data, out=out or "compressed", plan=plan, weights=weights, n=n, seed=seed,
+        features=features, export=export, reporter=reporter,
+    )  # fmt: skip
     tell_lacking(run)
     with run.run.hold():
         TrainStage().run(run)
         return _to_the_end(run)
-
-
-def _refuse(what: Any, **given: Any) -> None:
-    """Raises CallError for what only a model of no run takes: the recipe of a run says it all."""
-    for name, value in given.items():
-        if value is not None:
-            where = what if isinstance(what, str | Path) else "the run"
-            raise CallError(
-                f"{name}={value!r} is for a model of no run; {where} has a recipe, which is changed by "
-                "section.key=value"
-            )
 
 
 def _of_run(what: Any, overrides: Overrides, plan: Any, reporter: Reporter) -> dict[str, Any]:
@@ -141,16 +102,3 @@ def _of_run(what: Any, overrides: Overrides, plan: Any, reporter: Reporter) -> d
 def _to_the_end(context: RunContext) -> dict[str, Any]:
     carry_out(context, (EvaluateStage(), CompressStage(), ExportStage(), VerdictStage(), ReportStage()))
     return summary(context.run)
-
-
-def _name(what: Any) -> str:
-    return what.name if isinstance(what, GenerativeModel) else str(what)
-
-
-def _check_sections(overrides: Sequence[Override]) -> None:
-    known = ("compress", "data", "evaluate", "export")
-    for change in overrides:
-        if change.section not in known:
-            raise CallError(
-                f"'{change}': a model of no run has the sections 'model', {', '.join(map(repr, known))} only"
-            )

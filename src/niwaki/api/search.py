@@ -6,21 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from niwaki.api.no_run import belongs_to_no_run, open_model, refuse_for_runs
 from niwaki.api.progress import with_progress
 from niwaki.compression.search.budget import Budget
-from niwaki.core.contract import CallError, GenerativeModel
-from niwaki.recipe import Overrides, Recipe, parse_overrides
-from niwaki.workflow.context import context_for
+from niwaki.core.contract import GenerativeModel
+from niwaki.recipe import Overrides, Recipe
 from niwaki.workflow.estimates.span import seconds_in
 from niwaki.workflow.given_model import open_given
-from niwaki.workflow.own_tokenizer import cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import RunContext, open_run
-from niwaki.workflow.run_directory import is_run
 from niwaki.workflow.searching.record import SearchRecord
 from niwaki.workflow.searching.search import search as carry_out
-from niwaki.workflow.subjects.external import is_external, split
-from niwaki.workflow.subjects.subject import is_model, open_subject
 
 __all__ = ["context_of_run", "search"]
 
@@ -63,21 +59,13 @@ def search(
     reporter = reporter or Quiet()
     asked = budget if isinstance(budget, Budget) else Budget.parse(budget)
     seconds = seconds_in(time)
-    loose = isinstance(what, GenerativeModel) or (
-        isinstance(what, str | Path) and not is_run(what) and (is_external(what) or is_model(what))
-    )
-    if loose:
-        run = _of_model(what, overrides, data, out, weights, n, seed, features, reporter)
+    if belongs_to_no_run(what):
+        run = open_model(
+            what, overrides, data=data, out=out or "searched", weights=weights, n=n, seed=seed,
+            features=features, reporter=reporter,
+        )  # fmt: skip
     else:
-        for name, value in {
-            "data": data,
-            "weights": weights,
-            "n": n,
-            "seed": seed,
-            "features": features,
-        }.items():
-            if value is not None:
-                raise CallError(f"{name}={value!r} is for a model of no run; a run's recipe says it")
+        refuse_for_runs(what, data=data, weights=weights, n=n, seed=seed, features=features)
         run = context_of_run(what, overrides, out, reporter)
     return carry_out(run, asked, seconds, apply=apply, sizes=sizes)
 
@@ -99,38 +87,3 @@ def context_of_run(what: Any, overrides: Overrides, out: str | Path | None, repo
     )
     made.cache = context.cache  # the same extractors look
     return made
-
-
-def _of_model(
-    what: Any,
-    overrides: Overrides,
-    data: Any,
-    out: str | Path | None,
-    weights: str | Path | None,
-    n: int | None,
-    seed: int | None,
-    features: Sequence[str] | None,
-    reporter: Reporter,
-) -> RunContext:
-    if data is None:
-        raise CallError("a model of no run is judged by data that are named: data=digits …")
-    options, rest = (
-        ({}, parse_overrides(overrides)) if isinstance(what, GenerativeModel) else split(overrides)
-    )
-    judged = [change for change in rest if change.section in ("data", "evaluate")]
-    context = context_for(data, judged, reporter=reporter)
-    spec = context.dataset.spec if not isinstance(what, GenerativeModel) and is_external(what) else None
-    subject = open_subject(what, device="cpu", weights=weights, options=options, spec=spec)
-    assert isinstance(subject.runner, GenerativeModel)
-    cut_with_own(context, subject.runner)
-    chosen: dict[str, Any] = {"seed": seed or 0, **({} if n is None else {"n": n})}
-    left: Any = [change for change in rest if change.section != "data"]
-    return open_given(
-        subject.runner,
-        context,
-        out or "searched",
-        evaluate=chosen | ({} if features is None else {"features": tuple(features)}),
-        seed=seed or 0,
-        overrides=left,
-        reporter=reporter,
-    )
