@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from niwaki.core.errors import CallError
-from niwaki.data.text_conditions import as_tokens
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki_runtime.programs import SAMPLING, Runner
 from niwaki_runtime.specs import resolve
+from niwaki_runtime.text_conditions import as_tokens
 
 __all__ = ["Draw", "DrawOptions"]
 
