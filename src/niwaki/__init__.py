@@ -39,6 +39,7 @@ _WHERE = {
     "run": "niwaki.api.run",
     "sample": "niwaki.api.sample",
     "search": "niwaki.api.search",
+    "serve": "niwaki.api.serve",
     "train": "niwaki.api.train",
     "tune": "niwaki.api.tune",
     "use": "niwaki.api.use",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from niwaki.api.run import run as run
     from niwaki.api.sample import sample as sample
     from niwaki.api.search import search as search
+    from niwaki.api.serve import serve as serve
     from niwaki.api.train import train as train
     from niwaki.api.tune import tune as tune
     from niwaki.api.use import use as use

@@ -28,6 +28,7 @@ VERBS = (
     "search",
     "export",
     "use",
+    "serve",
     "tune",
     "report",
     "models",
