@@ -73,25 +73,20 @@ class Batcher:
         self._last = 1  # items of the batch before
         self._rate = 0.0  # items a second, lately
         self._busy = False
+        self._calls = 0
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     @property
     def queued(self) -> int:
-        """Items that wait, without those that nobody waits for."""
-        return sum(not item.abandoned for line in self._waiting.values() for item in line)
+        """Items and calls that wait, without those that nobody waits for."""
+        return self._calls + sum(not item.abandoned for line in self._waiting.values() for item in line)
 
     def submit(self, work: Sequence[tuple[Kind, Any]]) -> list[Item]:
         """Queue what belongs to one request, each with its kind.
 
         Raises Problem 429 where there is no room for all of it, and 503 while the server ends.
         """
-        if self._closing:
-            raise Problem(503, "stopping", "the server is stopping", after=5)
-        queued = self.queued
-        if queued + len(work) > self._most:
-            rate = self._rate or 1.0
-            after = min(_LATE, max(1, math.ceil(queued / rate)))
-            raise Problem(429, "queue_full", f"{queued} samples wait already; try again in {after} s", after)
+        self._make_sure_of_room(len(work))
         loop, now = asyncio.get_running_loop(), time.monotonic()
         items = [Item(kind, what, now, loop.create_future()) for kind, what in work]
         for item in items:
@@ -101,8 +96,22 @@ class Batcher:
 
     async def call(self, function: Callable[[], Any]) -> Any:
         """What a function gives, called on the thread of the batches, between two of them."""
-        (item,) = self.submit([(_Alone(function), None)])
-        return await item.answer
+        self._make_sure_of_room(1)
+        self._calls += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, function)
+        finally:
+            self._calls -= 1
+
+    def _make_sure_of_room(self, n: int) -> None:
+        """Raises Problem as `submit` does."""
+        if self._closing:
+            raise Problem(503, "stopping", "the server is stopping", after=5)
+        queued = self.queued
+        if queued + n > self._most:
+            rate = self._rate or 1.0
+            after = min(_LATE, max(1, math.ceil(queued / rate)))
+            raise Problem(429, "queue_full", f"{queued} samples wait already; try again in {after} s", after)
 
     async def close(self) -> None:
         """Work off what waits, and end."""
@@ -166,15 +175,3 @@ class Batcher:
                     item.answer.set_exception(result)
                 else:
                     item.answer.set_result(result)
-
-
-class _Alone:
-    """A kind of its own, for what is worked on alone."""
-
-    most = 1
-
-    def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-
-    def work(self, items: Sequence[Item]) -> Sequence[Any]:
-        return [self._function()]
