@@ -138,3 +138,28 @@ def texts(path: Path) -> Path:
     (path / CHAT).write_text(json.dumps(template.to_json()))
     write_manifest(path, Manifest("letters", "0.1.0", programs, {"decode": entry}))
     return path
+
+
+def autoencoder(path: Path) -> Path:
+    """Vectors of 6 values, and codes of 4: encode, decode and sample."""
+    code, vector = ValueSpec("vector", (LATENT,), "C", Real(-np.inf, np.inf)), ValueSpec("vector", (6,), "C")
+
+    def product(name: str, sizes: tuple[int, int]) -> onnx.ModelProto:
+        return graph(
+            [helper.make_node("MatMul", ["x", "w"], ["output"])],
+            {"x": (TensorProto.FLOAT, ["n", sizes[0]])},
+            {"output": ["n", sizes[1]]},
+            {"w": weight(name, *sizes)},
+        )
+
+    programs = {
+        "sample": Program(OneShot(latent=(LATENT,), graph="decoder"), {}, vector),
+        "encode": Program(OneShot(graph="encoder", conditions=("x",)), {"x": ConditionSpec(vector)}, code),
+        "decode": Program(OneShot(graph="decoder", conditions=("z",)), {"z": ConditionSpec(code)}, vector),
+    }
+    graphs = {
+        "encoder": GraphEntry("e.onnx", "encoder", (InputEntry("x", (1, 6)),)),
+        "decoder": GraphEntry("d.onnx", "decoder", (InputEntry("x", (1, LATENT)),)),
+    }
+    models = {"e.onnx": product("e", (6, LATENT)), "d.onnx": product("d", (LATENT, 6))}
+    return _save(path, Manifest("codes", "0.1.0", programs, graphs), models)
