@@ -37,6 +37,7 @@ _WHERE = {
     "load": "niwaki.workflow.load",
     "load_recipe": "niwaki.recipe",
     "run": "niwaki.api.run",
+    "runs": "niwaki.api.runs",
     "sample": "niwaki.api.sample",
     "search": "niwaki.api.search",
     "train": "niwaki.api.train",
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
     from niwaki.api.evaluate import evaluate as evaluate
     from niwaki.api.export import export as export
     from niwaki.api.run import run as run
+    from niwaki.api.runs import runs as runs
     from niwaki.api.sample import sample as sample
     from niwaki.api.search import search as search
     from niwaki.api.train import train as train

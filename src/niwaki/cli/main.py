@@ -30,6 +30,7 @@ VERBS = (
     "use",
     "tune",
     "report",
+    "runs",
     "models",
     "doctor",
 )
