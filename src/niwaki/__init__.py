@@ -34,11 +34,14 @@ _WHERE = {
     "estimate": "niwaki.api.estimate",
     "evaluate": "niwaki.api.evaluate",
     "export": "niwaki.api.export",
+    "from_pretrained": "niwaki.api.hub",
     "load": "niwaki.workflow.load",
     "load_recipe": "niwaki.recipe",
+    "push_to_hub": "niwaki.api.hub",
     "run": "niwaki.api.run",
     "runs": "niwaki.api.runs",
     "sample": "niwaki.api.sample",
+    "save_pretrained": "niwaki.api.hub",
     "search": "niwaki.api.search",
     "train": "niwaki.api.train",
     "tune": "niwaki.api.tune",
@@ -56,6 +59,9 @@ if TYPE_CHECKING:
     from niwaki.api.estimate import estimate as estimate
     from niwaki.api.evaluate import evaluate as evaluate
     from niwaki.api.export import export as export
+    from niwaki.api.hub import from_pretrained as from_pretrained
+    from niwaki.api.hub import push_to_hub as push_to_hub
+    from niwaki.api.hub import save_pretrained as save_pretrained
     from niwaki.api.run import run as run
     from niwaki.api.runs import runs as runs
     from niwaki.api.sample import sample as sample
