@@ -29,6 +29,7 @@ VERBS = (
     "export",
     "use",
     "tune",
+    "watch",
     "report",
     "runs",
     "models",

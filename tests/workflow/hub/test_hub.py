@@ -108,6 +108,8 @@ def test_what_is_no_name_of_the_hub_is_refused(name, bundle):
 
 def test_a_run_without_a_bundle_says_what_to_do(tmp_path):
     (tmp_path / "run.json").write_text('{"format": 2}')
-    (tmp_path / "recipe.yaml").write_text("name: x\ndata: {source: digits}\nmodel: {name: dcgan}\ntrain: {steps: 1, batch: 8, lr: 0.001}\n")
+    (tmp_path / "recipe.yaml").write_text(
+        "name: x\ndata: {source: digits}\nmodel: {name: dcgan}\ntrain: {steps: 1, batch: 8, lr: 0.001}\n"
+    )
     with pytest.raises(CallError, match="holds no bundle yet"):
         niwaki.save_pretrained(tmp_path, tmp_path / "hub")
