@@ -22,7 +22,7 @@ from rich.table import Table
 from scipy.stats import mannwhitneyu
 
 from niwaki.evaluation.drift.channel import Reference
-from niwaki.evaluation.drift.nearest import distances
+from niwaki.evaluation.pairwise.nearest import distances
 from niwaki.evaluation.drift.watch import LEVEL, MARGIN, Watch
 
 D, BLOCKS, BLOCK, CHANGE = 12, 40, 50, 10
