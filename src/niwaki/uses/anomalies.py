@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -23,6 +23,7 @@ class AnomalyOptions(UseOptions):
     against: a folder or an array of usual samples: how well the scores tell the given ones from them
     """
 
+    files: ClassVar[tuple[str, ...]] = ("against",)
     by: Literal["auto", "likelihood", "reconstruction"] = "auto"
     against: str = ""
 
