@@ -3,8 +3,8 @@
     python benchmarks/early_in_search.py RUN
     python benchmarks/early_in_search.py runs/digits-ddpm -n 1000 --json early.json
 
-Plans are not trained: rounded to 8 and to 4 bits, some channels cut, fewer evaluations of the network. Each is
-judged twice by the same judges, margins and seed (`niwaki.workflow.searching.rehearsal`): on n samples, as
+Plans are not trained: rounded to 8 and to 4 bits, some channels cut, fewer evaluations of the network. Each
+is judged twice by the same judges, margins and seed (`niwaki.workflow.searching.rehearsal`): on n samples, as
 `niwaki search` does where samples are cheap, and in blocks of 100 until the early test is decided.
 """
 

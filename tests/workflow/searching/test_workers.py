@@ -20,12 +20,13 @@ from niwaki.core.store import hash_tensors, read_json, read_tensors
 from niwaki.recipe import recipe_from
 from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.searching import attempt as attempt_module
+from niwaki.workflow.searching import rehearsal as rehearsal_module
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.holding import drop_what_waits_for_nothing, held_bytes
 from niwaki.workflow.searching.search import begin
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.trying import try_all, try_candidate
+from niwaki.workflow.searching.trying import carry_out, try_all, try_candidate
 from niwaki.workflow.searching.workers import Workers
 from niwaki.workflow.stages.train import TrainStage
 
@@ -145,6 +146,25 @@ def test_only_what_goes_on_keeps_its_weights(search: Search) -> None:
     assert left == {tried[0].name, tried[1].name}
     assert held_bytes(search.path) < before
     assert all((search.directory(c) / "candidate.json").exists() for c in tried)
+
+
+def test_blocks_end_as_soon_as_enough_is_known(search: Search, monkeypatch: pytest.MonkeyPatch) -> None:
+    n, rehearsal, model = 1000, search.rehearsal, search.run.model
+    same, drawn = rehearsal.losses_of(model, n=n, blocks=True)
+    assert drawn < n
+    assert {loss.outcome for loss in same.values()} == {"no loss"}
+    ruined = carry_out(search, Candidate(search.units.uniform(0.9, 4)), exports=False).model
+    lost, drawn = rehearsal.losses_of(ruined, n=n, blocks=True)
+    assert drawn < n
+    assert "loss" in {loss.outcome for loss in lost.values()}
+    assert rehearsal.losses_of(ruined, n=n)[1] == n
+    monkeypatch.setattr(rehearsal_module.EarlyTest, "look", lambda self, *values: "go on")
+    every, drawn = rehearsal.losses_of(ruined, n=n, blocks=True)  # undecided: the verdict's own test
+    whole = rehearsal.losses(ruined, n=n)
+    assert drawn == n
+    for axis, loss in whole.items():
+        assert every[axis].value == pytest.approx(loss.value, abs=1e-3)
+        assert every[axis].outcome == loss.outcome
 
 
 def test_a_full_disk_ends_the_search_and_gives_no_candidate_up(
