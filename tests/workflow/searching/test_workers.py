@@ -15,7 +15,7 @@ import pytest
 from niwaki.api.search import context_of_run
 from niwaki.api.train import train
 from niwaki.compression.search.budget import Budget
-from niwaki.core.contract import NiwakiError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import hash_tensors, read_json, read_tensors
 from niwaki.recipe import recipe_from
 from niwaki.workflow.reporter import Quiet
@@ -47,8 +47,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(recipe_from(RECIPE), out=tmp_path_factory.mktemp("workers") / "run").path
 
 
-def begun(trained: Path, out: Path) -> Search:
-    run = context_of_run(trained, (), out, Quiet())
+def begun(trained: Path, out: Path, *overrides: str) -> Search:
+    run = context_of_run(trained, overrides, out, Quiet())
     with run.run.hold():
         TrainStage().run(run)
         return begin(run, Budget.parse("size=/3"), Clock(600.0), None)
@@ -165,6 +165,20 @@ def test_blocks_end_as_soon_as_enough_is_known(search: Search, monkeypatch: pyte
     for axis, loss in whole.items():
         assert every[axis].value == pytest.approx(loss.value, abs=1e-3)
         assert every[axis].outcome == loss.outcome
+
+
+def test_another_seed_has_a_study_of_its_own_and_other_data_are_refused(
+    search: Search, trained: Path
+) -> None:
+    out = search.run.run.path
+    other = begun(trained, out, "seed=1")
+    assert other.path != search.path
+    assert other.candidates == {}
+    again = begun(trained, out)
+    assert again.path == search.path
+    assert set(again.candidates) == set(search.candidates)
+    with pytest.raises(CallError, match=r"trained by another recipe, for .*data\.seed"):
+        begun(trained, out, "data.seed=5")
 
 
 def test_a_full_disk_ends_the_search_and_gives_no_candidate_up(
