@@ -2,9 +2,10 @@
 
     python benchmarks/early_in_search.py RUN
     python benchmarks/early_in_search.py runs/digits-ddpm -n 1000 --json early.json
+    python benchmarks/early_in_search.py runs/digits-vae --slow 20
 
-Plans are not trained: rounded to 8 and to 4 bits, some channels cut, fewer evaluations of the network. Each is
-judged twice by the same judges, margins and seed (`niwaki.workflow.searching.rehearsal`): on n samples, as
+Plans are not trained: rounded to 8 and to 4 bits, some channels cut, fewer evaluations of the network. Each
+is judged twice by the same judges, margins and seed (`niwaki.workflow.searching.rehearsal`): on n samples, as
 `niwaki search` does where samples are cheap, and in blocks of 100 until the early test is decided.
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +38,24 @@ from niwaki.workflow.searching.trying import carry_out
 def plans(units: Units, few: tuple[int, ...]) -> list[Choices]:
     out = [units.uniform(0.0, 8, origin="int8"), units.uniform(0.0, 4, origin="4 bits")]
     if units.couplings:
-        out += [units.uniform(r, FLOAT, origin=f"{r:.0%} cut") for r in (0.125, 0.25, 0.5)]
+        out += [units.uniform(r, FLOAT, origin=f"{r:.0%} cut") for r in (0.125, 0.25, 0.375, 0.5, 0.75)]
+        out += [units.uniform(r, 4, origin=f"{r:.0%} cut, 4 bits") for r in (0.125, 0.25, 0.5)]
     return out + [units.uniform(0.0, FLOAT, evaluations=k, origin=f"{k} evaluations") for k in few]
 
 
-def judged(search: Search, choices: Choices, n: int) -> dict[str, Any]:
+def slowed(run: Callable[..., Any], ms: float) -> Callable[..., Any]:
+    """The same, as dear a model as one whose samples take so many milliseconds more each."""
+
+    def slow(program: Any, n: int, **options: Any) -> Any:
+        time.sleep(n * ms / 1e3)
+        return run(program, n, **options)
+
+    return slow
+
+
+def judged(search: Search, choices: Choices, n: int, slow: float) -> dict[str, Any]:
     made = carry_out(search, Candidate(choices), exports=False).model
+    made.run = slowed(made.run, slow)  # type: ignore[method-assign]
     row: dict[str, Any] = {"plan": choices.origin, "n": n}
     for name, blocks in (("all", False), ("blocks", True)):
         began = time.monotonic()
@@ -61,6 +75,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("-n", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slow", type=float, default=0.0, help="milliseconds that a sample takes more")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     rows = []
@@ -72,7 +87,7 @@ def main() -> None:
         search = Search(run, Budget.parse("size=/2"), Clock(1e6), template, units, rehearsal)
         rehearsal.losses(run.model)  # margins, and the samples before
         for choices in plans(units, template.evaluations):
-            rows.append(judged(search, choices, args.n))
+            rows.append(judged(search, choices, args.n, args.slow))
             print(rows[-1], flush=True)
             if args.json:
                 write_json(args.json, rows)

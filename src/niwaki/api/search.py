@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import RunContext, open_run
 from niwaki.workflow.searching.record import SearchRecord
 from niwaki.workflow.searching.search import search as carry_out
+from niwaki.workflow.stages.train import as_trained, draws_otherwise
 
 __all__ = ["context_of_run", "search"]
 
@@ -78,8 +80,14 @@ def search(
 
 
 def context_of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: Reporter) -> RunContext:
-    """The run that a search of a run's model leaves its result in."""
+    """The run that a search of a run's model leaves its result in.
+
+    Raises CallError where the overrides, or other data, are not what the model was trained by: the test split
+    would be another one.
+    """
     context = open_run(what, overrides, None, reporter)
+    with context.run.hold() if draws_otherwise(context) else nullcontext():
+        as_trained(context, free=("seed",))  # the search draws by a seed of its own
     recipe, model = context.recipe, context.model
     place = Path(out) if out is not None else context.run.path / "search"
     made = open_given(

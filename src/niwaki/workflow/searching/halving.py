@@ -59,8 +59,8 @@ def halve(
         return
     overhead = _probed(search, alive[: search.width], on_tried)
     many = search.width * int(search.clock.left / _ETA / (2.0 * overhead))
-    first = max(1, min(_MOST, len(alive), many))
-    rungs = 1 + max(0, math.floor(math.log(first, _ETA) + 1e-9))
+    first = min(len(alive), max(search.width, min(_MOST, many)))
+    rungs = 1 + max(0, math.floor(math.log(first / min(first, search.width), _ETA) + 1e-9))
     alive = alive[:first]
     for rung in range(rungs):
         last = rung + 1 == rungs
@@ -79,7 +79,7 @@ def halve(
             for candidate in _further(search, some, each - overhead):
                 on_tried(candidate)
         alive = [c for c in alive if c.losses]
-        alive = _better(search, alive, max(1, len(alive) // _ETA))
+        alive = _better(search, alive, max(search.width, len(alive) // _ETA))
         if not alive:
             return
         drop_what_waits_for_nothing(search, [*alive, *_waiting(search, pool, alive)[:_WAIT]])
@@ -164,6 +164,8 @@ def _to_the_end(
     assert finetune is not None
     piece = first = max(2.0 * overhead, 0.1 * search.clock.left)
     while alive and search.clock.left > overhead:
+        while waiting and len(alive) < search.width:
+            alive.append(waiting.pop(0))
         for candidate in _in_turns(search, list(alive), piece, overhead):
             on_tried(candidate)
             if candidate.lossless and _inside(search, candidate) and found(candidate):
