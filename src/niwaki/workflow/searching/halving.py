@@ -16,8 +16,10 @@ __all__ = ["halve"]
 
 _ETA = 3
 _MOST = 27
-_PROBE = 20
+_PROBE = 3
 """Steps of the first training, which tells how fast training is."""
+_LEAST = 20
+"""Steps of a training, where there is time for them."""
 _GROWS = 2.0
 """The last candidate is trained in pieces, each longer by this factor, and judged after each."""
 _HELPS = 0.9
@@ -91,8 +93,9 @@ def _further(search: Search, candidate: Candidate, seconds: float) -> None:
     each = candidate.each or _rate(search)
     finetune = search.template.finetune
     assert finetune is not None
-    steps = max(_PROBE, int(seconds / max(each, 1e-4)))
-    steps = min(steps, _ENOUGH * finetune.steps)
+    each = max(each, 1e-4)
+    steps = max(_LEAST, int(seconds / each))
+    steps = min(steps, _ENOUGH * finetune.steps, max(1, int(search.clock.left / each)))
     candidate.trained = (*candidate.trained, steps)
     try_candidate(search, candidate)
 
@@ -134,7 +137,7 @@ def _to_the_end(
     piece = first = max(2.0 * overhead, 0.1 * search.clock.left)
     while alive and search.clock.left > overhead:
         for candidate in list(alive):
-            if search.clock.left < overhead + _PROBE * candidate.each:
+            if search.clock.left < overhead + min(_LEAST * candidate.each, 0.1 * search.clock.seconds):
                 return
             search.run.reporter.stage("search", f"the best of them is trained on: {_words(candidate)}")
             _further(search, candidate, min(piece, search.clock.left - overhead))
