@@ -28,7 +28,9 @@ class Passed(nn.Module):
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
         x: Tensor = inputs[int(self.source)] if self.source.isdigit() else named[self.source]
-        return x if self.fill == "input" else torch.zeros_like(x)
+        # Contiguous: torch 2.13 on the CPU breaks down on the way back through a GroupNorm that is given
+        # channels_last values which need no gradient.
+        return x if self.fill == "input" else torch.zeros_like(x, memory_format=torch.contiguous_format)
 
     def extra_repr(self) -> str:
         return f"{self.source}, {self.fill}"

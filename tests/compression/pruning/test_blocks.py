@@ -199,3 +199,14 @@ def test_named_blocks_go_whatever_they_do() -> None:
         drop_blocks(tower(), blocks(blocks=("generator.start",)))
     with pytest.raises(CallError, match="no 'count' beside it"):
         blocks(blocks=("generator.branch",), count=2)
+
+
+def test_zeros_are_contiguous_for_what_follows_them() -> None:
+    """torch breaks down on the way back through a GroupNorm of channels_last values without a gradient."""
+    x = torch.randn(2, 8, 4, 4).contiguous(memory_format=torch.channels_last)
+    out = Passed("0", "zeros")(x)
+    assert out.is_contiguous()
+    assert not out.any()
+    norm = nn.GroupNorm(2, 8)
+    norm(out).sum().backward()
+    assert norm.bias.grad is not None

@@ -115,18 +115,20 @@ def _named(model: GenerativeModel, config: PruneConfig, size: int) -> Dropped:
 
 
 def droppable(
-    model: GenerativeModel, exclude: tuple[str, ...] = (), *, only: tuple[str, ...] = ()
+    model: GenerativeModel, exclude: tuple[str, ...] = (), *, only: tuple[str, ...] = (), layers: int = 1
 ) -> tuple[dict[str, Drop], dict[str, str]]:
     """(blocks that can be left out, by name, of their two ways the one that moves the outputs of the graphs
     less; those that cannot → why). Nothing is sampled.
 
-    only: names of those that are asked for; empty for all
+    only:   names of those that are asked for; empty for all
+    layers: with weights, that a block holds at least
     """
     found, skipped = candidates(model, exclude)
     expected, trains, reference = shapes(model), _trains(model), outputs(model, state=False)
     best: dict[str, tuple[float, Drop]] = {}
     for drop in found:
-        if only and drop.module not in only:
+        held = sum(_has_slots(m) for m in model.get_submodule(drop.module).modules())
+        if held < layers or (only and drop.module not in only):
             continue
         try:
             trial = _without(model, drop, expected, trains)

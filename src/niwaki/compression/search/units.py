@@ -65,7 +65,9 @@ class Units:
             if layers and layers[0] in order:
                 self._free[layers[0]] = coupling
         self.couplings = {name: coupling.units for name, coupling in self._free.items()}
-        self._drops = {} if quantized_layers(model) else self._worth(droppable(plain, self.frozen)[0])
+        self._drops = (
+            {} if quantized_layers(model) else self._worth(droppable(plain, self.frozen, layers=2)[0])
+        )
         self.blocks = tuple(self._drops)
         self._expected = shapes(plain)
         self._known_passes: dict[tuple[int, str | None], int] = {}
