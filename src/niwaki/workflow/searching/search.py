@@ -60,6 +60,8 @@ _SEED = 9 << 40
 """Of validation samples: apart from all that is evaluated, calibrated, checked and weighed with."""
 _PROCESSES, _PROCESS = 9, 4.0
 """Processes that measure peak memory, and seconds of each, about."""
+_BEGINNINGS = 4
+"""Times as long as its beginning that a search needs at least, about."""
 _REPORT = 6.0
 """Seconds of what is quick, about."""
 
@@ -91,6 +93,7 @@ def search(
         EvaluateStage().run(run)
         found = begin(run, budget, clock, plan)
         _tell(found)
+        _in_time(clock)
         further = 0.0
         stopped, prices, weights, explained = False, None, Weights(), Explained()
         try:
@@ -178,6 +181,16 @@ def affordable(rehearsal: Rehearsal) -> int:
                 "more data"
             )
         n = min(2 * n, _MOST_N)
+
+
+def _in_time(clock: Clock) -> None:
+    """Raises NiwakiError where the time is over before the first plan: nothing is begun that cannot end."""
+    if clock.left <= 0:
+        raise NiwakiError(
+            f"judging the model and measuring what it costs has taken {clock.spent:.0f} s of the "
+            f"{clock.seconds:.0f} s that were given, and no plan was tried: give at least --time "
+            f"{_BEGINNINGS * clock.spent:.0f}s; a second call goes on from there"
+        )
 
 
 def _tell(found: Search) -> None:
