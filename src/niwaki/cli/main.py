@@ -29,7 +29,9 @@ VERBS = (
     "export",
     "use",
     "tune",
+    "watch",
     "report",
+    "runs",
     "models",
     "doctor",
 )
