@@ -91,8 +91,12 @@ def measure_together(
     batches: Sequence[int] = BATCHES,
     rounds: int = 30,
     progress: Callable[[int, int], None] | None = None,
+    **limits: Any,
 ) -> dict[str, dict[int, Latency]]:
-    """Latencies of several ways to make n samples (`{name: n → samples}`), by name and n, in turns."""
+    """Latencies of several ways to make n samples (`{name: n → samples}`), by name and n, in turns.
+
+    limits: `seconds` for each n, and the `fewest` rounds (`niwaki.deployment.timing.interleave`)
+    """
     found: dict[str, dict[int, Latency]] = {name: {} for name in ways}
     for k, n in enumerate(batches):
 
@@ -101,7 +105,7 @@ def measure_together(
                 progress(k * total + done, len(batches) * total)
 
         calls = {name: partial(way, n) for name, way in ways.items()}
-        for name, latency in interleave(calls, rounds=rounds, progress=step).items():
+        for name, latency in interleave(calls, rounds=rounds, progress=step, **limits).items():
             found[name][n] = latency
     return found
 

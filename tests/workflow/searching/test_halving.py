@@ -110,9 +110,9 @@ def test_where_judging_takes_much_of_the_time_samples_come_in_blocks(
 
 def test_a_training_that_a_killed_call_has_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     world, seen = World(monkeypatch, 200.0), []
-    world.search.begun = lambda c: 777 if c.trained == (20,) else None
+    world.search.begun = lambda c: 777 if c.trained == (halving._PROBE,) else None
     halving.halve(world.search, [candidate(3.0)], lambda c: seen.append(c.trained), lambda c: True)
-    assert seen[1] == (20, 777)
+    assert seen[1] == (halving._PROBE, 777)
 
 
 def test_training_goes_on_and_is_never_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:

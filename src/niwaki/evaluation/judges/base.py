@@ -29,6 +29,7 @@ class Tools:
     on_progress:     called with (done, total)
     fitness:         by data set, which of the extractors are fit for it, as far as it was tried
     announce:        called with (name, steps, about how many seconds) before a network is trained
+    axes_alone:      whether only what verdicts are tested on is wanted, and no figures beside it
     """
 
     make_extractors: Callable[[], Sequence[Any]]
@@ -37,6 +38,7 @@ class Tools:
     on_progress: Callable[[int, int], None] = lambda done, total: None
     fitness: dict[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     announce: Callable[[str, int, float], None] = lambda name, steps, seconds: None
+    axes_alone: bool = False
 
     @cached_property
     def extractors(self) -> Sequence[Any]:

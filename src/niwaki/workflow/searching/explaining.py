@@ -18,6 +18,7 @@ from niwaki.compression.reload import load_step
 from niwaki.compression.search.choices import FLOAT, Choices, steps_of
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.data.inputs import split_inputs
+from niwaki.workflow.judging import AXES
 from niwaki.workflow.searching.attempt import carried_out
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.rehearsal import Loss
@@ -37,9 +38,9 @@ _NAMED = 5
 class Undone:
     """One group as it was before.
 
-    what:    `rounded` or `cut`
-    name:    layer, or first layer of the coupling
-    losses:  by axis, of the candidate without it; of a cut what it cost when it alone was cut
+    what:    `rounded`, `cut` or `dropped`
+    name:    layer, first layer of the coupling, or block
+    losses:  by axis, of the candidate without it; of a cut or a block what it cost when it alone was gone
     fewer:   margins of the worse axis that it takes away
     choices: the candidate's with this one undone
     """
@@ -89,7 +90,11 @@ class Explanation:
             ends = " → ".join(f"{kind} {worst:.2f}" for _, kind, worst in jumps)
             said.append(f"Margins lost on the worse axis after each step: {ends}.")
         most = [one for one in self.undone if one.fewer > 0.05][:_NAMED]
-        for what, words in (("rounded", "left unrounded, "), ("cut", "alone cut (and not trained on), ")):
+        for what, words in (
+            ("rounded", "left unrounded, "),
+            ("cut", "alone cut (and not trained on), "),
+            ("dropped", "alone left out (and not trained on), "),
+        ):
             named = [f"'{one.name}' {one.fewer:.2f}" for one in most if one.what == what]
             if named:
                 takes = "takes away margins" if what == "rounded" else "costs margins"
@@ -124,7 +129,7 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
     if rounded is not None and steps:
         now = max(loss.value for loss in steps[-1][1].values())
         layers = sorted(
-            (n for n, bits in candidate.choices.bits.items() if bits < FLOAT),
+            (n for n, bits in candidate.choices.left(candidate.choices.bits).items() if bits < FLOAT),
             key=lambda n: -max(weights.rounded(n, candidate.choices.bits[n])),
         )
         for k, name in enumerate(layers):
@@ -170,12 +175,17 @@ def _without(
 
 def _cuts(candidate: Candidate, weights: Weights) -> list[Undone]:
     out = []
-    for name, ratio in candidate.choices.ratios.items():
+    for name, ratio in candidate.choices.left(candidate.choices.ratios).items():
         if ratio > 0:
             fidelity, diversity = weights.cut(name, ratio)
             choices = candidate.choices.without(ratios={**candidate.choices.ratios, name: 0.0})
             losses = {"fidelity": fidelity, "diversity": diversity}
             out.append(Undone("cut", name, losses, max(losses.values()), choices))
+    for name in candidate.choices.dropped:
+        losses = dict(zip(AXES, weights.without(name), strict=True))
+        left = tuple(n for n in candidate.choices.dropped if n != name)
+        choices = candidate.choices.without(dropped=left)
+        out.append(Undone("dropped", name, losses, max(losses.values()), choices))
     return out
 
 

@@ -17,8 +17,10 @@ __all__ = ["halve"]
 
 _ETA = 3
 _MOST = 27
-_PROBE = 20
+_PROBE = 3
 """Steps of the first training, which tells how fast training is."""
+_LEAST = 20
+"""Steps of a training, where there is time for them."""
 _GROWS = 2.0
 """The last candidate is trained in pieces, each longer by this factor, and judged after each."""
 _HELPS = 0.9
@@ -119,8 +121,9 @@ def _steps(search: Search, candidate: Candidate, seconds: float) -> int:
     """Of a training that takes about so long."""
     finetune = search.template.finetune
     assert finetune is not None
-    steps = max(_PROBE, int(seconds / max(candidate.each or _rate(search), 1e-4)))
-    return min(steps, _ENOUGH * finetune.steps)
+    each = max(candidate.each or _rate(search), 1e-4)
+    steps = max(_LEAST, int(seconds / each))
+    return min(steps, _ENOUGH * finetune.steps, max(1, int(search.clock.left / each)))
 
 
 def _judging(search: Search, candidate: Candidate) -> float:
@@ -177,7 +180,7 @@ def _to_the_end(
                 if waiting:
                     alive.append(waiting.pop(0))
                     piece = first
-        if search.clock.left <= overhead + _PROBE * max((c.each for c in alive), default=0.0):
+        if search.clock.left <= overhead + _worth_it(search, alive):
             return
         piece *= _GROWS
 
@@ -187,10 +190,15 @@ def _in_turns(
 ) -> Iterator[Candidate]:
     """All of them, side by side as far as there are workers, as long as there is time."""
     for some in _side_by_side(alive, search.width):
-        if search.clock.left < overhead + _PROBE * max(c.each for c in some):
+        if search.clock.left < overhead + _worth_it(search, some):
             return
         search.run.reporter.stage("search", f"the best of them is trained on: {_words(some)}")
         yield from _further(search, some, min(piece, search.clock.left - overhead))
+
+
+def _worth_it(search: Search, some: Sequence[Candidate]) -> float:
+    """Seconds of training that must be left, so that one more is worth it."""
+    return min(_LEAST * max((c.each for c in some), default=0.0), 0.1 * search.clock.seconds)
 
 
 def _stands(candidate: Candidate) -> bool:

@@ -1,7 +1,10 @@
 """Costs of bundles on the engine, and of the model before: timed in turns in one process.
 
 What else the machine does changes from minute to minute, so the model itself is timed beside the bundles
-every time: their milliseconds are told as they would have been when it was timed first.
+every time: their milliseconds are told as they would have been when it was timed first. On cores that others
+use too, torch's threads wait for each other, and a call on two of them may last twenty times as long as on
+one: the model is timed on one thread and, unless a single pass of the network shows that they wait, on those
+of the export in turns, and the faster way counts.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 
+from niwaki.compression.arithmetic import sampling_graphs
+from niwaki.core.contract import GenerativeModel
 from niwaki.core.store import read_json, write_json
 from niwaki.data.inputs import make_inputs
 from niwaki.deployment import Measurement, bundle_bytes
@@ -28,12 +33,13 @@ from niwaki.workflow.stages.verdict import provenance_of
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.unfinished import scratch_directory
 
-__all__ = ["latency_key", "measure_before", "measure_bundles"]
+__all__ = ["latency_key", "measure_before", "measure_bundles", "worthwhile_threads"]
 
 _ROUNDS = 40
 _FEWEST = 3
 _SHARE = 0.03
 """Of the whole time, in which the model itself is timed."""
+_PASSES, _WAITS = 3, 1.5
 _MODEL = "the model in torch"
 
 Ways = dict[str, Callable[[int], Any]]
@@ -55,13 +61,16 @@ def measure_before(search: Search) -> dict[str, float]:
         return known
     run = search.run
     run.reporter.stage("before", "the model in torch, eager float32")
-    ways: Ways = {_MODEL: eager_float32(run.model, inputs=_inputs(search))}
     found = {"size": float(weight_bytes(run.model)), "evaluations": float(search.units.passes)}
-    began = time.monotonic()
-    ways[_MODEL](max(batches))
-    each = len(batches) * max(time.monotonic() - began, 1e-4)
-    rounds = int(np.clip(_SHARE * search.clock.seconds / each, _FEWEST, _ROUNDS))
-    found |= {key: of[_MODEL] for key, of in _timed(search, ways, rounds).items()}
+    taken = _timed(search, {}, _SHARE * search.clock.seconds)
+    for key, of in taken.items():
+        found[key] = of[_MODEL].low_ms
+        if of[_MODEL].uncertain:
+            run.reporter.note(
+                f"the {key} of the model is uncertain, for others use this machine: half of its "
+                f"{of[_MODEL].runs} calls took {of[_MODEL].low_ms:.3g} to {of[_MODEL].high_ms:.3g} ms; "
+                f"{found[key]:.3g} ms is what parts of it are taken of"
+            )
     if memory:
         threads = run.recipe.export.threads
         found["memory"] = float(model_memory(run.run.model, threads=threads, n=max(batches)))
@@ -81,16 +90,11 @@ def measure_bundles(
         str(k): bundle_way(path, inputs=inputs, engine=engine_of(export, path), **options)
         for k, path in enumerate(paths)
     }
-    ways[_MODEL] = eager_float32(search.run.model, inputs=inputs)
-    began = time.monotonic()
-    for way in ways.values():
-        way(max(batches))
-    a_round = 2.0 * (time.monotonic() - began) + 0.03 * len(ways)
     search.run.reporter.stage("timing", f"{len(paths)} bundles in turns")
-    taken = _timed(search, ways, int(np.clip(seconds / (a_round * len(batches)), _FEWEST, _ROUNDS)))
+    taken = _timed(search, ways, seconds)
     out = []
     for k, path in enumerate(paths):
-        costs = {key: of[str(k)] * before[key] / of[_MODEL] for key, of in taken.items()}
+        costs = {key: of[str(k)].low_ms * before[key] / of[_MODEL].low_ms for key, of in taken.items()}
         costs["size"] = float(_shipped_bytes(search, path))
         if memory:
             used = bundle_memory(path, n=max(batches), engine=engine_of(export, path), **options)
@@ -117,10 +121,45 @@ def _inputs(search: Search) -> Callable[[int], Any]:
     return lambda n: make_inputs(model, SAMPLING, n, rows)
 
 
-def _timed(search: Search, ways: Ways, rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds by key of a budget and way: the lower quartile, which others' work disturbs least."""
-    with torch_threads(search.run.recipe.export.threads):
-        taken = measure_together(
-            ways, batches=search.budget.batches, rounds=rounds, progress=search.run.reporter.update
-        )
-    return {latency_key(n): {name: of[n].low_ms for name, of in taken.items()} for n in search.budget.batches}
+def _timed(search: Search, ways: Ways, seconds: float) -> dict[str, dict[str, Latency]]:
+    """By key of a budget and way, timed in about so many seconds, beside the model in torch. What counts is
+    the lower quartile, which others' work disturbs least."""
+    batches = search.budget.batches
+    eager = eager_float32(search.run.model, inputs=_inputs(search))
+    threads = worthwhile_threads(search.run.model, search.run.recipe.export.threads)
+    every = {**ways, **{f"{_MODEL}, threads: {k}": _on_threads(eager, k) for k in threads}}
+    taken = measure_together(
+        every, batches=batches, rounds=_ROUNDS, progress=search.run.reporter.update,
+        seconds=seconds / len(batches), fewest=_FEWEST,
+    )  # fmt: skip
+    out: dict[str, dict[str, Latency]] = {}
+    for n in batches:
+        out[latency_key(n)] = {name: taken[name][n] for name in ways}
+        model = (taken[name][n] for name in every if name not in ways)
+        out[latency_key(n)][_MODEL] = min(model, key=lambda one: one.low_ms)
+    return out
+
+
+def worthwhile_threads(model: GenerativeModel, most: int) -> list[int]:
+    """1 and `most`, but for those on which a pass of the network takes longer by `_WAITS` than on one."""
+
+    def a_pass() -> float:
+        began = time.perf_counter()
+        with torch.no_grad():
+            for graph in sampling_graphs(model).values():
+                graph(*graph.example(1))
+        return time.perf_counter() - began
+
+    took: dict[int, float] = {}
+    for threads in sorted({1, most}):
+        with torch_threads(threads):
+            took[threads] = min(a_pass() for _ in range(_PASSES))
+    return [k for k, seconds in took.items() if seconds <= _WAITS * took[1]]
+
+
+def _on_threads(way: Callable[[int], Any], threads: int) -> Callable[[int], Any]:
+    def call(n: int) -> Any:
+        with torch_threads(threads):
+            return way(n)
+
+    return call

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.choices import FLOAT, HALF, Choices
 from niwaki.compression.search.cost_models import CostModel, fit_bytes, fit_latency
 from niwaki.compression.search.profile import Profile
 from niwaki.core.contract import NiwakiError
@@ -145,13 +145,16 @@ def _plans(search: Search) -> list[Choices]:
         plans += [units.uniform(0.5, 4, origin="half of the channels, 4 bits")]
     else:
         plans += [units.uniform(0.0, 4, origin="4 bits")]
+    plans += [
+        units.uniform(0.0, 8, dropped=(name,), origin=f"int8, without {name}") for name in units.blocks[-1:]
+    ]
     if few:
         plans += [units.uniform(0.0, 8, evaluations=few[len(few) // 2], origin="int8, fewer evaluations")]
     while len(plans) < 2 * _MOST:
         base = rng.choice([0.0, 0.25, 0.5, 0.75])
         ratios = {n: float(np.clip(base + rng.normal(0, 0.25), 0, 0.9)) for n in units.couplings}
         bits = rng.choice([8, 4]) if rng.random() < 0.8 else FLOAT
-        mixed = {n: int(bits if rng.random() < 0.75 else rng.choice([8, 4, FLOAT])) for n in units.layers}
+        mixed = {n: int(bits if rng.random() < 0.75 else rng.choice([8, 4, HALF])) for n in units.layers}
         again = int(rng.choice([0, *few])) if few else 0
         origin = f"random plan {len(plans)}"
         plans.append(Choices(ratios, mixed, search.template.inputs, again, origin=origin))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from niwaki.compression.search.allocation import Limits, Option, allocate
-from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.choices import FLOAT, HALF, Choices
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.measuring import latency_key
 from niwaki.workflow.searching.pricing import Prices
@@ -47,12 +47,12 @@ class _Asked:
         """Logarithm of the worst share of a limit, with the room that predictions need."""
         return excess(Candidate(choices, dict(self.costs(choices))), self.limits, self.prices.room)
 
-    def uniform(self, bits: int, evaluations: int) -> Choices | None:
+    def uniform(self, bits: int, evaluations: int, dropped: tuple[str, ...] = ()) -> Choices | None:
         """The widest that keeps the limits; None where even the narrowest does not."""
         units = self.search.units
         for ratio in _finer() if units.couplings else [0.0]:
-            words = _words(ratio, bits, evaluations)
-            made = units.uniform(ratio, bits, evaluations=evaluations, origin=words)
+            words = _words(ratio, bits, evaluations, dropped)
+            made = units.uniform(ratio, bits, evaluations=evaluations, dropped=dropped, origin=words)
             if self.over(made) <= 0:
                 return made
         return None
@@ -60,7 +60,7 @@ class _Asked:
     def allocated(self, bits: tuple[int, ...], evaluations: int, anchor: Choices) -> Choices | None:
         """Of least damage, by the costs of changing one group of a plan that keeps the limits."""
         units, now = self.search.units, self.costs(anchor)
-        couplings, layers = list(units.couplings), list(units.layers)
+        couplings, layers = list(anchor.left(units.couplings)), list(anchor.left(dict.fromkeys(units.layers)))
         options: list[list[Option]] = []
         ratios: list[list[float]] = []
         for name in couplings:
@@ -89,7 +89,8 @@ class _Asked:
                 {n: bits[picked[len(couplings) + i]] for i, n in enumerate(layers)},
                 self.search.template.inputs,
                 evaluations,
-                origin=f"least damage by what single layers cost{_with(evaluations)}",
+                dropped=anchor.dropped,
+                origin=f"least damage by what single layers cost{_with(evaluations, anchor.dropped)}",
             )
             over = self.over(made)
             if over <= 0:
@@ -143,17 +144,27 @@ def propose(
 
 
 def _choices(asked: _Asked) -> Iterator[Choices]:
-    for evaluations in (0, *asked.search.template.evaluations):
-        wide = asked.uniform(8, evaluations)
+    """For every number of evaluations, and for every depth: half precision where all of it fits, 8 bits, and
+    4 where 8 do not leave the widths."""
+    units, weights = asked.search.units, asked.weights
+    depths = units.nested({name: max(weights.without(name)) for name in units.blocks})
+    outer: list[tuple[int, tuple[str, ...]]] = [
+        (evaluations, ()) for evaluations in (0, *asked.search.template.evaluations)
+    ]
+    for evaluations, dropped in (*outer, *((0, blocks) for blocks in depths)):
+        half = asked.uniform(HALF, evaluations, dropped)
+        if half is not None and not half.cuts:
+            yield half
+        wide = asked.uniform(8, evaluations, dropped)
         if wide is not None:
             yield wide
-            yield from _allocated(asked, (8,), evaluations, wide)
+            yield from _allocated(asked, (HALF, 8), evaluations, wide)
             if not wide.cuts:
                 continue  # all of it fits at 8 bits: fewer would gain nothing
-        narrow = asked.uniform(4, evaluations)
+        narrow = asked.uniform(4, evaluations, dropped)
         if narrow is not None and (wide is None or _share(narrow) < _share(wide)):
             yield narrow
-            yield from _allocated(asked, (8, 4), evaluations, narrow)
+            yield from _allocated(asked, (HALF, 8, 4), evaluations, narrow)
 
 
 def _allocated(asked: _Asked, bits: tuple[int, ...], evaluations: int, anchor: Choices) -> Iterator[Choices]:
@@ -170,10 +181,11 @@ def _finer() -> list[float]:
     return [0.0, *(k / 32 for k in range(2, 31))]
 
 
-def _with(evaluations: int) -> str:
-    return f", {evaluations} evaluations" if evaluations else ""
+def _with(evaluations: int, dropped: tuple[str, ...] = ()) -> str:
+    words = f", {evaluations} evaluations" if evaluations else ""
+    return words + (f", without {', '.join(dropped)}" if dropped else "")
 
 
-def _words(ratio: float, bits: int, evaluations: int) -> str:
+def _words(ratio: float, bits: int, evaluations: int, dropped: tuple[str, ...] = ()) -> str:
     cut = "no channels cut" if not ratio else f"{ratio:.0%} of all channels cut"
-    return f"{cut}, {'float' if bits >= FLOAT else f'{bits} bits'}{_with(evaluations)}"
+    return f"{cut}, {'float' if bits >= FLOAT else f'{bits} bits'}{_with(evaluations, dropped)}"

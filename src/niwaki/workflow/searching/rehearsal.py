@@ -121,6 +121,7 @@ class Rehearsal:
         )
         self._context.extractors = context.extractors
         self._context.dataset = self.dataset
+        self._context.tools.axes_alone = True
         self.said: dict[str, Any] = {}
         self.particulars: Mapping[str, Any] = {}
         self.unmeasured: tuple[str, ...] = ()

@@ -54,12 +54,16 @@ _FURTHER = 0.25
 """Share of what is left then, for the further sizes of a family."""
 _REPAIRS = 0.15
 """Share of what is left then, for undoing one group at a time."""
+_GENTLE = 2
+"""Plans beside the int8 one that are tried untrained at first."""
 _N, _MOST_N = 400, 2000
 """Samples that a choice rests on: as many as are judged in a second."""
 _SEED = 9 << 40
 """Of validation samples: apart from all that is evaluated, calibrated, checked and weighed with."""
 _PROCESSES, _PROCESS = 9, 4.0
 """Processes that measure peak memory, and seconds of each, about."""
+_BEGINNINGS = 4
+"""Times as long as its beginning that a search needs at least, about."""
 _REPORT = 6.0
 """Seconds of what is quick, about."""
 
@@ -97,6 +101,7 @@ def search(
         EvaluateStage().run(run)
         found = begin(run, budget, clock, plan)
         _tell(found)
+        _in_time(clock)
         further = 0.0
         several = workers > 1 or on != PLACES[0]
         stopped, prices, weights, explained = False, None, Weights(), Explained()
@@ -157,12 +162,12 @@ def _as_left(run: RunContext) -> RunContext:
 def begin(run: RunContext, budget: Budget, clock: Clock, plan: CompressConfig | None) -> Search:
     """plan: the recipe's own, which says how candidates are ranked, trained and rounded"""
     run.reporter.stage("search", "what can be chosen")
-    template = template_of(run.model, plan)
+    template = template_of(run.model, plan, run.recipe.train)
     units = Units(run.model, template, seed=run.seed)
-    if not units.layers and not units.couplings:
+    if not units.layers and not units.couplings and not units.blocks:
         raise NiwakiError(
-            f"nothing of '{run.model.name}' can be chosen: no layer can be cut, and none can be rounded (it "
-            "is quantized already, or holds no layers that engines compute on integers)"
+            f"nothing of '{run.model.name}' can be chosen: no layer can be cut or left out, and none can be "
+            "rounded (it is quantized already, or holds no layers that engines compute on integers)"
         )
     rehearsal = Rehearsal(run, run.model, n=_N, seed=_SEED + run.seed)
     found = Search(run, budget, clock, template, units, rehearsal)
@@ -196,6 +201,16 @@ def affordable(rehearsal: Rehearsal) -> int:
         n = min(2 * n, _MOST_N)
 
 
+def _in_time(clock: Clock) -> None:
+    """Raises NiwakiError where the time is over before the first plan: nothing is begun that cannot end."""
+    if clock.left <= 0:
+        raise NiwakiError(
+            f"judging the model and measuring what it costs has taken {clock.spent:.0f} s of the "
+            f"{clock.seconds:.0f} s that were given, and no plan was tried: give at least --time "
+            f"{_BEGINNINGS * clock.spent:.0f}s; a second call goes on from there"
+        )
+
+
 def _tell(found: Search) -> None:
     """The budget in units, and what there is to choose."""
     before = measure_before(found)
@@ -206,6 +221,8 @@ def _tell(found: Search) -> None:
     found.run.reporter.note(f"budget: {told}")
     units, few = found.units, found.template.evaluations
     words = f"the width of {len(units.couplings)} groups of layers, the bits of {len(units.layers)} layers"
+    if units.blocks:
+        words += f", which of {len(units.blocks)} blocks are left out"
     if few:
         words += f", {', '.join(map(str, few))} network evaluations"
     found.run.reporter.note(f"to choose: {words}")
@@ -258,10 +275,11 @@ def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
     for candidate in known_inside:
         if candidate.worst < 1.0 and not candidate.reason and certain(candidate):
             return
-    if not safe.losses:
-        tried(try_candidate(found, safe))
-    if safe.lossless and safe.fits(found.limits) and certain(safe):
-        return
+    for candidate in (safe, *[c for c in inside if _gentle(c, safe)][:_GENTLE]):
+        if not candidate.losses:
+            tried(try_candidate(found, candidate))
+        if candidate.lossless and candidate.fits(found.limits) and certain(candidate):
+            return
     halve(found, pool, tried, certain)
 
 
@@ -284,6 +302,14 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
             if mended.lossless:
                 break
     return Explained(explanation, tuple(known))
+
+
+def _gentle(candidate: Candidate, safe: Candidate) -> bool:
+    """Whether nothing but weights is changed, to 8 bits at least: it may have lost nothing untrained."""
+    choices = candidate.choices
+    gone = choices.cuts or choices.dropped or choices.evaluations or choices.solver
+    few = any(bits < 8 for bits in choices.bits.values())
+    return not gone and not few and candidate.name != safe.name
 
 
 def _safe(found: Search) -> Candidate:

@@ -1,4 +1,5 @@
-"""What each part of a model costs when it alone is cut or rounded: on both axes, in margins of the verdict.
+"""What each part of a model costs when it alone is cut, rounded or left out: on both axes, in margins of the
+verdict.
 
 What used the channels of a cut is solved again by least squares first. Even so this says which parts matter
 most; how much is lost in the end, training decides.
@@ -27,6 +28,8 @@ __all__ = ["Weights", "weigh"]
 
 _RATIOS = (0.5, 0.75, 0.25)
 _BITS = 4
+_FEWEST = 64
+"""Samples that a change is judged by, at least."""
 _LEAST = 1e-3
 """Margins of half a coupling, or of a layer at 4 bits, at least: what does not show is not free."""
 _STEEP = 1.5
@@ -35,7 +38,8 @@ _STEEP = 1.5
 
 @dataclass
 class Weights:
-    """rows: (`prune` or `weights`, layer, strength) → (fidelity, diversity) in margins, as far as measured"""
+    """rows: (`prune`, `weights` or `drop`, layer or block, strength) → (fidelity, diversity) in margins, as
+    far as measured"""
 
     rows: dict[tuple[str, str, float], tuple[float, float]] = field(default_factory=dict)
 
@@ -53,10 +57,15 @@ class Weights:
         factor = 4.0 ** (_BITS - bits)
         return f * factor, d * factor
 
+    def without(self, block: str) -> tuple[float, float]:
+        """Of leaving one block out."""
+        return self._of("drop", block, 1.0, [1.0])
+
     def whole(self, choices: Choices) -> tuple[float, float]:
         """By axis, what the groups of a plan cost alone, added up."""
-        parts = [self.cut(name, ratio) for name, ratio in choices.ratios.items()]
-        parts += [self.rounded(name, bits) for name, bits in choices.bits.items()]
+        parts = [self.cut(name, ratio) for name, ratio in choices.left(choices.ratios).items()]
+        parts += [self.rounded(name, bits) for name, bits in choices.left(choices.bits).items()]
+        parts += [self.without(name) for name in choices.dropped]
         return sum(f for f, _ in parts), sum(d for _, d in parts)
 
     def _of(self, technique: str, name: str, strength: float, tried: list[float]) -> tuple[float, float]:
@@ -89,7 +98,7 @@ def weigh(search: Search, seconds: float) -> Weights:
     if file.exists():
         found.rows = {(t, n, float(s)): (float(f), float(d)) for t, n, s, f, d in read_json(file)}
     todo = [t for t in _trials(search) if t.key not in found.rows]
-    began, report = time.monotonic(), search.run.reporter
+    began, report, n = time.monotonic(), search.run.reporter, search.rehearsal.n
     if todo:
         report.stage("layers", "what each of them costs when it alone is cut or rounded")
     for k, trial in enumerate(todo):
@@ -102,13 +111,33 @@ def weigh(search: Search, seconds: float) -> Weights:
             break
         report.update(k, len(todo), {"layer": trial.layer, trial.technique: f"{trial.strength:g}"})
         try:
-            losses = search.rehearsal.losses(trial.make())
+            losses = search.rehearsal.losses(trial.make(), n=n)
         except NiwakiError:
             continue
+        if k == 0:
+            n = _enough(search, time.monotonic() - began, len(todo), seconds)
         pair = tuple(losses[axis].value if axis in losses else 0.0 for axis in AXES)
         found.rows[trial.key] = (pair[0], pair[1])
         write_json(file, [[*key, *value] for key, value in found.rows.items()])
     return found
+
+
+def _enough(search: Search, each: float, many: int, seconds: float) -> int:
+    """Samples that a change is judged by, so that as many changes can be tried: fewer than a choice rests on
+    where judging is dear, if both axes have margins with fewer.
+
+    each: seconds of a change judged by all of them
+    """
+    rehearsal = search.rehearsal
+    n = int(rehearsal.n * min(1.0, seconds / max(each * many, 1e-9)))
+    if n >= rehearsal.n or rehearsal.n <= _FEWEST:
+        return rehearsal.n
+    n = max(n, _FEWEST)
+    rehearsal.losses(rehearsal.before, n=n)
+    if rehearsal.unmeasured:
+        return rehearsal.n
+    search.run.reporter.note(f"judging is dear here: single changes are judged by {n} samples")
+    return n
 
 
 @dataclass(frozen=True)
@@ -126,7 +155,7 @@ class _Trial:
 
 
 def _trials(search: Search) -> list[_Trial]:
-    """Half of every coupling, 4 bits of every layer, then the other shares."""
+    """Half of every coupling, every block left out, 4 bits of every layer, then the other shares."""
     units = search.units
     config = SensitivityConfig(ratios=(), bits=(_BITS,), activations=False)
     rounded = trials(search.run.model, config, seed=search.run.seed) if units.layers else []
@@ -134,8 +163,9 @@ def _trials(search: Search) -> list[_Trial]:
         _Trial("prune", name, r, partial(_cut, search, name, r)) for r in _RATIOS for name in units.couplings
     ]
     bits = [_Trial("weights", t.layer, float(_BITS), t.make) for t in rounded if t.layer in units.layers]
+    drops = [_Trial("drop", name, 1.0, partial(units.cut, {}, (name,))) for name in units.blocks]
     many = len(units.couplings)
-    return [*cuts[:many], *bits, *cuts[many:]]
+    return [*cuts[:many], *drops, *bits, *cuts[many:]]
 
 
 def _cut(search: Search, name: str, ratio: float) -> GenerativeModel:
