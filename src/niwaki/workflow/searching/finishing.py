@@ -116,7 +116,7 @@ def finish(
         "weights": len(weights.rows),
         "seconds": found.clock.seconds,
         "stopped": stopped,
-        "workers": found.width,
+        "workers": found.asked,
     }
     if prices is not None:
         values["prices"] = {f"latency of {n}": m.quality.text for n, m in prices.latency.items()}

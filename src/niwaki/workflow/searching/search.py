@@ -113,6 +113,7 @@ def search(
             run.reporter.note(f"predicted size: {prices.size.quality.text}")
             weights = weigh(found, clock.share(_WEIGHTS, 0.4))
             if several:
+                found.asked = workers
                 found.workers = Workers.begin(found.path, found.run, found.rehearsal, on, workers)
             repairs = _REPAIRS * clock.left
             further = _FURTHER * clock.left * (sizes > 1)

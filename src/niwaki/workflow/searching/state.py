@@ -35,6 +35,7 @@ class Search:
     limits:     the budget in units, by key
     candidates: tried ones, by name
     workers:    further processes that candidates are tried in; None tries them here
+    asked:      how many of them the call has asked for
     """
 
     run: RunContext
@@ -46,6 +47,7 @@ class Search:
     limits: dict[str, float] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
     workers: Workers | None = None
+    asked: int = 1
 
     @cached_property
     def key(self) -> str:
