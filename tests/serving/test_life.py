@@ -198,6 +198,15 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
             server_of([pictures(tmp_path / "a.niwaki")], port=taken.getsockname()[1])
 
 
+def test_small_answers_are_sent_at_once(tmp_path: Path) -> None:
+    """asyncio sets TCP_NODELAY only where a socket names its protocol; without it an answer waits 40 ms."""
+    from niwaki.api.serve import server_of
+
+    server = server_of([pictures(tmp_path / "a.niwaki")], port=0)
+    assert server._socket.proto == socket.IPPROTO_TCP
+    server._socket.close()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_after_a_signal_running_requests_are_answered(tmp_path: Path, number: int) -> None:
     """And nothing that serving imports is torch."""

@@ -58,6 +58,7 @@ def test_who_calls_brings_a_key(server: Any, headers: dict[str, str], status: in
         (b"{", JSON, 400, "invalid_json"),
         (b"[1]", JSON, 400, "invalid_json"),
         (b'{"n": NaN}', JSON, 400, "invalid_json"),
+        (b'{"n": 1e400}', JSON, 400, "invalid_json"),
         (b"[" * 1900, JSON, 400, "invalid_json"),
         (b"\xff\xfe", JSON, 400, "invalid_json"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "no_json"),

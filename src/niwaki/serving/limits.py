@@ -44,5 +44,5 @@ def check_work(program: Program, options: Mapping[str, Any], limits: Limits) -> 
             f"a sample would take {sampler.evaluations()} evaluations of the network; {most} are allowed"
         )
     for name, bound in (("beams", limits.beams), ("length", getattr(program.sampler, "length", 0))):
-        if name in options and not 0 < options[name] <= bound:
+        if name in options and name in known and not 0 < options[name] <= bound:
             raise CallError(f"'{name}' must be 1 … {bound}, not {options[name]}")

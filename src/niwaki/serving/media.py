@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
 import mimetypes
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 from niwaki.modalities import modality_of
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["as_file", "as_numbers", "described", "encoded", "media_type"]
+__all__ = ["answers", "as_file", "as_numbers", "described", "encoded", "media_type"]
+
+
+T = TypeVar("T")
+_LARGE = 1 << 15
+"""Values; the files of more are made beside the loop, which has others to answer meanwhile."""
+
+
+async def answers(found: Sequence[Any], entry: Callable[[Any], T]) -> list[T]:
+    """The entries of an answer, one for each result."""
+    if sum(getattr(one, "size", 0) for one in found) > _LARGE:
+        return await asyncio.to_thread(lambda: [entry(one) for one in found])
+    return [entry(one) for one in found]
 
 
 def as_file(x: np.ndarray, spec: ValueSpec) -> tuple[str, bytes]:

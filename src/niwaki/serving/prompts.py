@@ -11,6 +11,9 @@ from niwaki_runtime.text_conditions import as_tokens
 
 __all__ = ["asked_by"]
 
+_LONGEST = 4000
+"""Characters of a caption; longer ones are refused before they are read."""
+
 
 def asked_by(runner: Runner, program: Program, words: Any, conditions: Any) -> dict[str, Any] | None:
     """Inputs by name; None asks for the defaults.
@@ -28,8 +31,8 @@ def asked_by(runner: Runner, program: Program, words: Any, conditions: Any) -> d
     asked = {name: as_tokens(runner, specs.get(name), value) for name, value in (conditions or {}).items()}
     if words in (None, ""):
         return asked or None
-    if not isinstance(words, str | int) or isinstance(words, bool):
-        raise CallError(f"a prompt is a text, not {words!r:.60}")
+    if not isinstance(words, str | int) or isinstance(words, bool) or len(str(words)) > _LONGEST:
+        raise CallError(f"a prompt is a text of at most {_LONGEST} characters, not {words!r:.60}")
     free = {name: spec for name, spec in specs.items() if name not in asked and spec.integer}
     captions = [name for name, spec in free.items() if spec.value.axes == "T"]
     labels = [name for name, spec in free.items() if spec.is_label]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import secrets
 from collections.abc import Awaitable, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -40,7 +41,7 @@ async def body_of(request: Request, limits: Limits) -> dict[str, Any]:
             raise Problem(413, "too_large", f"a request has at most {limits.body:,} bytes")
         parts.append(part)
     try:
-        body = json.loads(b"".join(parts), parse_constant=_no_number)
+        body = json.loads(b"".join(parts), parse_constant=_no_number, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Problem(400, "invalid_json", f"the body is no JSON: {error}") from None
     if not isinstance(body, dict):
@@ -50,6 +51,12 @@ async def body_of(request: Request, limits: Limits) -> dict[str, Any]:
 
 def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number in JSON")
+
+
+def _finite(text: str) -> float:
+    """1e400 is a number in JSON, and none here."""
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
 
 
 def number_of(body: dict[str, Any], *names: str, default: Any = None) -> Any:

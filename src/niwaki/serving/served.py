@@ -22,7 +22,7 @@ from niwaki.serving.sizes import agreement
 from niwaki_runtime import Bundle, load
 from niwaki_runtime.batches import alike, run_batch
 from niwaki_runtime.errors import CallError, NiwakiError
-from niwaki_runtime.programs import SAMPLING
+from niwaki_runtime.programs import SAMPLING, check_numbers
 from niwaki_runtime.specs import ConditionSpec, resolve
 from niwaki_runtime.steering.registry import STEERING
 
@@ -96,6 +96,7 @@ class Served:
         limits, generation = self._settings.limits, self.generation
         if not 0 < n <= limits.samples:
             raise CallError(f"n must be 1 … {limits.samples}, not {n}")
+        check_numbers(n, start, seed)
         asked = generation.bundle.program(program)
         settings = {**check_options(options or {}, limits), **(trusted or {})}
         check_work(asked, settings, limits)

@@ -18,6 +18,7 @@ class Limits:
     evaluations: of the networks for one sample (a step of a diffusion, a token)
     beams:       of one text
     pattern:     characters of a regular expression or a schema
+    prompt:      characters of a prompt, or of all messages together
     body:        bytes of a request
     pixels:      of a picture in a request, before it is unpacked
     queue:       samples that wait for one model; beyond them requests are answered with 429
@@ -28,6 +29,7 @@ class Limits:
     evaluations: int = 4096
     beams: int = 4
     pattern: int = 2000
+    prompt: int = 1 << 16
     body: int = 8 << 20
     pixels: int = 16 << 20
     queue: int = 256

@@ -14,13 +14,24 @@ from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import abandon, count_of, number_of
 from niwaki.serving.sampling import Reader
 from niwaki.serving.served import Served
+from niwaki.serving.settings import Limits
 from niwaki_runtime.chat import CONTINUE
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.streaming import Pieces
 from niwaki_runtime.tokenizer import FILE, Tokenizer
 
-__all__ = ["Prompt", "Said", "begin", "prompt_in", "read_along", "said_by", "text_options", "tokenizer_for"]
+__all__ = [
+    "Prompt",
+    "Said",
+    "begin",
+    "check_length",
+    "prompt_in",
+    "read_along",
+    "said_by",
+    "text_options",
+    "tokenizer_for",
+]
 
 _NUMBERS = ("temperature", "top_p", "min_p")
 _COUNTS = ("top_k",)
@@ -61,6 +72,13 @@ def tokenizer_for(model: Served) -> Tokenizer:
     return Tokenizer(model.bundle.files[FILE])
 
 
+def check_length(texts: Sequence[Any], limits: Limits) -> None:
+    """Raises CallError for more than a prompt may have, before anything reads it."""
+    size = sum(len(text) for text in texts if isinstance(text, str | list))
+    if size > limits.prompt:
+        raise CallError(f"a prompt has at most {limits.prompt:,} characters, not {size:,}")
+
+
 def prompt_in(tokenizer: Tokenizer, value: Any) -> Prompt:
     """A prompt of a request: a text, or tokens. Raises CallError for anything else."""
     if value is None or isinstance(value, str):
@@ -90,12 +108,11 @@ def text_options(body: dict[str, Any]) -> dict[str, Any]:
     if body.get("stop"):
         options["stop"] = body["stop"]
     form = body.get("response_format") or {"type": "text"}
-    if not isinstance(form, dict) or form.get("type") not in ("text", "json_object", "json_schema", "regex"):
-        raise CallError("response_format must have the type text, json_object, json_schema or regex")
-    if form["type"] == "json_object":
-        options["schema"] = {"type": "object"}
-    elif form["type"] == "json_schema":
-        options["schema"] = (form.get("json_schema") or {}).get("schema")
+    if not isinstance(form, dict) or form.get("type") not in ("text", "json_schema", "regex"):
+        raise CallError("response_format must have the type text, json_schema (with its schema) or regex")
+    if form["type"] == "json_schema":
+        asked = form.get("json_schema")
+        options["schema"] = asked.get("schema") if isinstance(asked, dict) else asked
     elif form["type"] == "regex":
         options["regex"] = form.get("regex")
     return options

@@ -16,8 +16,9 @@ from niwaki.serving.requests import body_of, count_of, gathered, seed_of
 from niwaki.serving.served import Served
 from niwaki.serving.service import service_of
 from niwaki.serving.sse import stream
-from niwaki.serving.texts import Prompt, begin, read_along, said_by, text_options, tokenizer_for
+from niwaki.serving.texts import Prompt, begin, check_length, read_along, said_by, text_options, tokenizer_for
 from niwaki_runtime.chat import prompt_of
+from niwaki_runtime.chat_template import check_messages
 
 __all__ = ["ROUTES"]
 
@@ -27,7 +28,9 @@ async def chat(request: Request) -> Response:
     body = await body_of(request, service.limits)
     model = service.models.find(body.get("model"))
     tokenizer = tokenizer_for(model)
-    row, length, end = prompt_of(model.bundle, _messages(body.get("messages")))
+    messages = check_messages(_messages(body.get("messages")))
+    check_length([one["content"] for one in messages], service.limits)
+    row, length, end = prompt_of(model.bundle, messages)
     prompt = Prompt(row[:length].tolist(), end, body.get("conditions"))
     seed, n, options = seed_of(body), count_of(body, "n", default=1), text_options(body)
     most = count_of(body, "max_completion_tokens", "max_tokens")

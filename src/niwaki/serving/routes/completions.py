@@ -19,6 +19,7 @@ from niwaki.serving.sse import stream
 from niwaki.serving.texts import (
     Prompt,
     begin,
+    check_length,
     prompt_in,
     read_along,
     said_by,
@@ -36,6 +37,7 @@ async def completions(request: Request) -> Response:
     model = service.models.find(body.get("model"))
     tokenizer = tokenizer_for(model)
     asked = body.get("conditions")
+    check_length(_prompts(body), service.limits)
     prompts = [Prompt(one.tokens, asked=asked) for one in (prompt_in(tokenizer, p) for p in _prompts(body))]
     seed, n, options = seed_of(body), count_of(body, "n", default=1), text_options(body)
     most = count_of(body, "max_tokens", "max_completion_tokens")

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from niwaki.serving.media import as_file, encoded
+from niwaki.serving.media import answers, as_file, encoded
 from niwaki.serving.problems import Problem
 from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import body_of, count_of, gathered, number_of, seed_of
@@ -40,7 +40,7 @@ async def generations(request: Request) -> Response:
         inputs=asked_by(model.bundle, program, body.get("prompt"), conditions),
     )  # fmt: skip
     found = await gathered(request, items, service.limits)
-    data = [_entry(one, program.output) for one in found]
+    data = await answers(found, lambda one: _entry(one, program.output))
     return JSONResponse({"created": int(time.time()), "model": model.name, "seed": seed, "data": data})
 
 

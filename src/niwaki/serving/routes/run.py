@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from niwaki.serving.media import as_file, as_numbers, described, encoded
+from niwaki.serving.media import answers, as_file, as_numbers, described, encoded
 from niwaki.serving.problems import Problem
 from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import body_of, count_of, gathered, seed_of
@@ -44,7 +44,7 @@ async def run(request: Request) -> Response:
             "program": name,
             "seed": seed,
             "output": described(program.output),
-            "data": [_entry(one, program.output, form) for one in found],
+            "data": await answers(found, lambda one: _entry(one, program.output, form)),
         }
     )
 
