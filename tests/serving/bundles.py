@@ -34,7 +34,7 @@ def _save(path: Path, manifest: Manifest, graphs: dict[str, onnx.ModelProto]) ->
     return path
 
 
-def _generator(size: int, shape: list[int], salt: str = "") -> onnx.ModelProto:
+def _generator(size: int, shape: list[int], salt: str = "", classes: int = CLASSES) -> onnx.ModelProto:
     """output = tanh(z W + table[label]), in the shape of a sample"""
     nodes = [
         helper.make_node("MatMul", ["z", "w"], ["h"]),
@@ -49,20 +49,20 @@ def _generator(size: int, shape: list[int], salt: str = "") -> onnx.ModelProto:
         {"output": ["n", *shape]},
         {
             "w": weight(f"w{salt}", LATENT, size),
-            "table": weight(f"table{salt}", CLASSES, size),
+            "table": weight(f"table{salt}", classes, size),
             "shape": np.array([-1, *shape], np.int64),
         },
     )
 
 
-def pictures(path: Path, salt: str = "") -> Path:
-    """A generator of 6×6 pictures of an ant, a bee or a cat."""
-    program = Program(OneShot(latent=(LATENT,), conditions=("class",)), {"class": LABEL}, PICTURE)
+def pictures(path: Path, salt: str = "", label: ConditionSpec = LABEL) -> Path:
+    """A generator of 6×6 pictures, of an ant, a bee or a cat."""
+    program = Program(OneShot(latent=(LATENT,), conditions=("class",)), {"class": label}, PICTURE)
     entry = GraphEntry(
         "g.onnx", "generator", (InputEntry("z", (1, LATENT)), InputEntry("label", (1,), "int64"))
     )
     manifest = Manifest(f"insects{salt}", "0.1.0", {"sample": program}, {"generator": entry})
-    return _save(path, manifest, {"g.onnx": _generator(SIDE * SIDE, [1, SIDE, SIDE], salt)})
+    return _save(path, manifest, {"g.onnx": _generator(SIDE * SIDE, [1, SIDE, SIDE], salt, label.size)})
 
 
 def sounds(path: Path) -> Path:
