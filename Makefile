@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -69,6 +69,10 @@ bench-diffusion: install
 
 bench-search: install
 	$(BIN)/python benchmarks/search.py
+
+# what it compares with is installed by hand: the file's head says how
+bench-serve: dev
+	$(BIN)/python benchmarks/serve.py runs/digits-gan
 
 bench-couplings: install
 	$(BIN)/python benchmarks/couplings.py

@@ -60,7 +60,10 @@ class ConditionSpec:
 
         Raises CallError for a wrong shape, a non-integer, or a label outside the classes.
         """
-        array = np.asarray(self._numbered(name, value))
+        try:
+            array = np.asarray(self._numbered(name, value))
+        except ValueError as error:  # lists of unequal lengths
+            raise CallError(f"condition '{name}' must be lists of equal lengths: {error}") from None
         shape = self.value.shape
         if array.dtype.kind not in "biuf":
             raise CallError(f"condition '{name}' must be numbers, not {array.dtype}")

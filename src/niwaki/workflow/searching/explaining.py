@@ -7,21 +7,25 @@ training: what a group of channels cost when it alone was cut stands for it, and
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from niwaki.compression.config import QuantizeConfig
+from niwaki.compression.config import QuantizeConfig, StepConfig
+from niwaki.compression.finished import directory_of, has_weights
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.reload import load_step
 from niwaki.compression.search.choices import FLOAT, Choices, steps_of
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.data.inputs import split_inputs
 from niwaki.workflow.judging import AXES
+from niwaki.workflow.searching.attempt import carried_out
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.rehearsal import Loss
 from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.trying import carry_out, plan_of
 from niwaki.workflow.searching.weighing import Weights
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["Explanation", "Undone", "explain"]
 
@@ -111,16 +115,14 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
     model = search.run.model
     classes: tuple[tuple[str, float, float], ...] = ()
     plan = steps_of(candidate.choices.without(packed=False), search.template, candidate.trained)
+    carry_out(search, candidate, exports=False)  # of what was tried, only the trained state is on disk
     for k, step in enumerate(plan):
-        directory = search.directory(candidate) / "steps" / f"{k + 1}-{step.kind}"
-        if not (directory / "record.json").exists():
-            break
         if isinstance(step, QuantizeConfig):
             rounded = (model, step)
-        model = load_step(directory, search.run.model)
         following = plan[k + 1].kind if k + 1 < len(plan) else ""
         if step.kind == following:
             continue  # of a training in pieces, the last one counts
+        model = _after(search, candidate, plan, k)
         steps.append((step.kind, search.rehearsal.losses(model)))
         classes = _classes(search.rehearsal.particulars)
     undone = list(_cuts(candidate, weights))
@@ -137,6 +139,17 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
             undone.append(_without(search, candidate, name, *rounded, now=now))
     undone.sort(key=lambda one: -one.fewer)
     return Explanation(candidate.name, tuple(steps), tuple(undone), classes)
+
+
+def _after(search: Search, candidate: Candidate, plan: Sequence[StepConfig], k: int) -> GenerativeModel:
+    """The model after step k: from disk, or where its weights are gone, as those before a training are,
+    carried out again."""
+    directory = directory_of(search.directory(candidate), plan, k)
+    if has_weights(directory):
+        return load_step(directory, search.run.model)
+    begun = plan_of(search, candidate, exports=False).model_copy(update={"steps": tuple(plan[: k + 1])})
+    with scratch_directory() as scratch:
+        return carried_out(search.run, begun, scratch, exports=False).model
 
 
 def _without(

@@ -20,6 +20,7 @@ from niwaki.compression.search.cost_models import CostModel, fit_bytes, fit_late
 from niwaki.compression.search.profile import Profile
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import copy_file, read_json, write_json
+from niwaki.workflow.reasons import refuse_full_disk
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.measuring import latency_key, measure_bundles
 from niwaki.workflow.searching.state import Search
@@ -88,6 +89,7 @@ def price(search: Search, seconds: float) -> Prices:
             carry_out(search, Candidate(choices), exports=True, workdir=directory, values=False)
             made.append((choices, _kept(directory)))
         except NiwakiError as error:
+            refuse_full_disk(error)
             report.note(f"{choices.origin} cannot be exported: {error}")
     spent = time.monotonic() - began
     if made:

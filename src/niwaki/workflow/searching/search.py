@@ -21,6 +21,7 @@ from niwaki.core.store import kept_json
 from niwaki.deployment.timing import seconds_of_rounds
 from niwaki.recipe import read_plan
 from niwaki.training import Interrupted
+from niwaki.workflow.executors import PLACES, need
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.searching.candidate import Candidate, excess
@@ -41,6 +42,7 @@ from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.template import template_of
 from niwaki.workflow.searching.trying import try_candidate
 from niwaki.workflow.searching.weighing import Weights, weigh
+from niwaki.workflow.searching.workers import Workers
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import TrainStage
 
@@ -74,6 +76,8 @@ def search(
     apply: bool = False,
     sizes: int = 1,
     proposals: Proposals = propose,
+    workers: int = 1,
+    on: str = PLACES[0],
 ) -> SearchRecord:
     """Find a plan that meets the budget and loses nothing, and leave its bundle, verdict and report in the
     run.
@@ -83,9 +87,13 @@ def search(
     sizes: of the family: beside the plan of the budget those of budgets twice, four times … as wide
     proposals: (search, prices, weights, by how much the budget may be wider) → candidates, the most promising
                first
+    workers: candidates that are tried side by side, each in a process of one thread; 1 tries them here, one
+             after another
+    on:    where these processes are (`niwaki.workflow.executors`)
     Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
     """
     names(sizes)  # refused before anything is done
+    need(on, workers)
     clock, plan = Clock(seconds), run.recipe.compress
     run = _as_left(run)
     with run.run.hold():
@@ -95,6 +103,7 @@ def search(
         _tell(found)
         _in_time(clock)
         further = 0.0
+        several = workers > 1 or on != PLACES[0]
         stopped, prices, weights, explained = False, None, Weights(), Explained()
         try:
             prices = price(found, clock.share(_PRICES))
@@ -103,6 +112,9 @@ def search(
                 run.reporter.note(f"predicted latency of {k}: {model.quality.text}")
             run.reporter.note(f"predicted size: {prices.size.quality.text}")
             weights = weigh(found, clock.share(_WEIGHTS, 0.4))
+            if several:
+                found.asked = workers
+                found.workers = Workers.begin(found.path, found.run, found.rehearsal, on, workers)
             repairs = _REPAIRS * clock.left
             further = _FURTHER * clock.left * (sizes > 1)
             clock.reserve += repairs + further
@@ -115,16 +127,23 @@ def search(
             explained = _explain(found, prices, weights, apply=apply)
         except (Interrupted, KeyboardInterrupt):
             stopped, further = True, 0.0
+            found.close_workers()
             run.reporter.note("stopped; the best that was found until now is finished")
             if not any(c.lossless for c in found.candidates.values()):
                 try_candidate(found, _safe(found))
-        chosen = choose(found, beyond=stopped or apply)
-        clock.reserve = 0.0
+        except BaseException:
+            found.close_workers()
+            raise
 
         def further_sizes() -> list[Member]:
             return [] if prices is None else grow(found, prices, weights, sizes, seconds=further)
 
-        return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
+        try:
+            chosen = choose(found, beyond=stopped or apply)
+            clock.reserve = 0.0
+            return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
+        finally:
+            found.close_workers()
 
 
 def _as_left(run: RunContext) -> RunContext:
