@@ -60,7 +60,7 @@ def template_of(
     cut = PruneConfig(importance=prune.importance, round_to=prune.round_to, min_width=min(8, prune.min_width))
     return Template(
         cut.model_copy(update={"refit": _refits(model, cut)}),
-        finetune or _usual(model, train),
+        _usual(model, train) if finetune in (None, FinetuneConfig()) else finetune,
         QuantizeConfig(backend="niwaki", **kept),
         has_temperature(model),
         fewer_evaluations(model),

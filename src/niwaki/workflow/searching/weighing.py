@@ -10,11 +10,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
 from niwaki.compression.pruning.channels import pruned
+from niwaki.compression.quantization.calibrate import calibration_inputs
+from niwaki.compression.quantization.ranges import Items
 from niwaki.compression.search.choices import FLOAT, Choices
 from niwaki.compression.sensitivity.config import SensitivityConfig
 from niwaki.compression.sensitivity.trials import trials
@@ -30,6 +32,8 @@ _RATIOS = (0.5, 0.75, 0.25)
 _BITS = 4
 _FEWEST = 64
 """Samples that a change is judged by, at least."""
+_CALIBRATED = 128
+"""Samples on whose inputs layers are solved again."""
 _LEAST = 1e-3
 """Margins of half a coupling, or of a layer at 4 bits, at least: what does not show is not free."""
 _STEEP = 1.5
@@ -158,9 +162,14 @@ def _trials(search: Search) -> list[_Trial]:
     """Half of every coupling, every block left out, 4 bits of every layer, then the other shares."""
     units = search.units
     config = SensitivityConfig(ratios=(), bits=(_BITS,), activations=False)
+    # Made once for all cuts: of a model that samples token by token they are dear.
+    model, rows = search.run.model, search.run.dataset.train
+    inputs = cache(lambda: calibration_inputs(model, _CALIBRATED, condition=split_inputs(model, rows)))
     rounded = trials(search.run.model, config, seed=search.run.seed) if units.layers else []
     cuts = [
-        _Trial("prune", name, r, partial(_cut, search, name, r)) for r in _RATIOS for name in units.couplings
+        _Trial("prune", name, r, partial(_cut, search, name, r, inputs))
+        for r in _RATIOS
+        for name in units.couplings
     ]
     bits = [_Trial("weights", t.layer, float(_BITS), t.make) for t in rounded if t.layer in units.layers]
     drops = [_Trial("drop", name, 1.0, partial(units.cut, {}, (name,))) for name in units.blocks]
@@ -168,10 +177,10 @@ def _trials(search: Search) -> list[_Trial]:
     return [*cuts[:many], *drops, *bits, *cuts[many:]]
 
 
-def _cut(search: Search, name: str, ratio: float) -> GenerativeModel:
+def _cut(search: Search, name: str, ratio: float, inputs: Callable[[], Items]) -> GenerativeModel:
     """One coupling cut, as a plan cuts it: what used its channels is solved again where that can be done."""
     units, model = search.units, search.run.model
     ratios = {**dict.fromkeys(units.couplings, 0.0), name: ratio}
     config = search.template.prune.model_copy(update={"ratios": ratios, "exclude": units.frozen})
-    condition = split_inputs(model, search.run.dataset.train)
-    return pruned(model, config, seed=search.run.seed, condition=condition).model
+    given = inputs() if config.refit else None
+    return pruned(model, config, seed=search.run.seed, inputs=given).model
