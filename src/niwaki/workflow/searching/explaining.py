@@ -116,6 +116,8 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
         following = plan[k + 1].kind if k + 1 < len(plan) else ""
         if step.kind == following:
             continue  # of a training in pieces, the last one counts
+        if steps and following and time.monotonic() - began > 0.5 * seconds:
+            continue
         steps.append((step.kind, search.rehearsal.losses(model)))
         classes = _classes(search.rehearsal.particulars)
     undone = list(_cuts(candidate, weights))

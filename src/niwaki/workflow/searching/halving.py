@@ -53,6 +53,7 @@ def halve(
     first = max(1, min(_MOST, len(alive), int(search.clock.left / _ETA / (2.0 * overhead))))
     rungs = 1 + max(0, math.floor(math.log(first, _ETA) + 1e-9))
     alive = alive[:first]
+    search.run.reporter.note(_bought(search, alive, rungs, overhead))
     for rung in range(rungs):
         last = rung + 1 == rungs
         if last:
@@ -74,6 +75,16 @@ def halve(
         alive = _better(search, alive, max(1, len(alive) // _ETA))
         if not alive:
             return
+
+
+def _bought(search: Search, alive: Sequence[Candidate], rungs: int, overhead: float) -> str:
+    """What the time that is left will be spent on."""
+    tried = sum(max(1, len(alive) // _ETA**rung) for rung in range(rungs))
+    steps = max(0.0, search.clock.left - tried * overhead) / max(_rate(search), 1e-4)
+    return (
+        f"{max(search.clock.left, 0.0):.0f} s are left for training: {len(alive)} plans in {rungs} rounds, "
+        f"about {steps:,.0f} steps in all ({_rate(search):.2g} s a step, {overhead:.2g} s for judging a plan)"
+    )
 
 
 def _probed(search: Search, candidate: Candidate, on_tried: OnTried) -> float:

@@ -136,7 +136,8 @@ class Rehearsal:
             except CallError as error:  # left out, as of a verdict; a candidate's own errors are raised
                 silent = silent or str(error)
                 continue
-            after = judge.evidence(runner, self.dataset, "test", n, seed)
+            again = runner is not self.before
+            after = judge.evidence(runner, self.dataset, "test", n, seed) if again else before
             found = judge.compare(before, after, margins, self.dataset)
             verdicts.append(found)
             for axis, verdict in found.axes.items():

@@ -5,15 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from niwaki.compression.plan import reference_samples
 from niwaki.compression.search.budget import Budget
 from niwaki.compression.search.choices import Choices, Template
 from niwaki.compression.search.units import Units
 from niwaki.core.store import hash_json, hash_tensors, read_json, write_json
+from niwaki.data.inputs import split_inputs
 from niwaki.deployment import machine
 from niwaki.models.io import model_record
 from niwaki.workflow.engine_choice import engine_beforehand
 from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.searching.affording import Afforded, afford
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.rehearsal import Rehearsal
@@ -21,7 +27,9 @@ from niwaki.workflow.searching.rehearsal import Rehearsal
 __all__ = ["Search"]
 
 
-_FORM = 2
+_CHECKED = 64
+"""Samples that those of every step are compared with."""
+_FORM = 3
 """Of what is kept; what another form has kept is not read."""
 
 
@@ -32,6 +40,8 @@ class Search:
     run:        where the result goes: the run of the model that is given
     limits:     the budget in units, by key
     candidates: tried ones, by name
+    afforded:   how many samples of the model there is time for
+    ways:       to sample with fewer evaluations: choices of that alone
     """
 
     run: RunContext
@@ -42,6 +52,14 @@ class Search:
     rehearsal: Rehearsal
     limits: dict[str, float] = field(default_factory=dict)
     candidates: dict[str, Candidate] = field(default_factory=dict)
+    afforded: Afforded = field(default_factory=lambda: afford(0.0, 0, 0.0))
+    ways: tuple[Choices, ...] = ()
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Samples of the model, which those of every step are compared with."""
+        few = min(_CHECKED, self.afforded.most // 4)
+        return reference_samples(self.run.model, split_inputs(self.run.model, self.run.dataset.train), few)
 
     @cached_property
     def key(self) -> str:
@@ -50,8 +68,13 @@ class Search:
         engine = [engine_beforehand(export), export.precision, export.threads]
         return hash_json(
             [_FORM, model_record(model), hash_tensors(model.state_dict()), self.run.dataset.fingerprint]
-            + [engine, machine()["cpu"], self.run.seed, self.run.config, self.template]
+            + [engine, machine()["cpu"], self.run.seed, self._judged_by, self.template]
         )
+
+    @property
+    def _judged_by(self) -> dict[str, Any]:
+        """But for how many pairs the verdict rests on, which nothing that is kept depends on."""
+        return self.run.config.model_dump(mode="json", exclude={"n"})
 
     @property
     def path(self) -> Path:

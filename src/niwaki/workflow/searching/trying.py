@@ -3,13 +3,15 @@ samples."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
 from pathlib import Path
 
 from niwaki.compression import CompressConfig, compress
 from niwaki.compression.config import PruneConfig, QuantizeConfig, StepConfig
 from niwaki.compression.plan import Compressed
-from niwaki.compression.search.choices import steps_of
+from niwaki.compression.search.choices import Choices, steps_of
 from niwaki.core.contract import NiwakiError, Runner
 from niwaki.data.inputs import split_inputs
 from niwaki.workflow.engine_choice import engine_beforehand, engine_of
@@ -18,7 +20,7 @@ from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.state import Search
 from niwaki_runtime import load as load_bundle
 
-__all__ = ["bundle_of", "carry_out", "plan_of", "shapes_alone", "try_candidate"]
+__all__ = ["bundle_of", "carry_out", "learnt_directory", "plan_of", "shapes_alone", "try_candidate"]
 
 _FEW = 32
 """Samples that ranges of activations are taken from where nothing depends on them."""
@@ -59,6 +61,8 @@ def carry_out(
     plan = plan_of(search, candidate, exports=exports)
     if not values:
         plan = plan.model_copy(update={"steps": tuple(map(shapes_alone, plan.steps))})
+    workdir = workdir or search.directory(candidate)
+    _take_learnt(search, candidate.choices, workdir)
     extractor = None
     if any(step.needs_extractor for step in plan.steps):
         extractor = run.extractors[0]
@@ -66,14 +70,40 @@ def carry_out(
         run.model,
         run.dataset,
         plan,
-        workdir=workdir or search.directory(candidate),
+        workdir=workdir,
         seed=run.recipe.seed,
         condition=split_inputs(run.model, run.dataset.train),
         engine=engine_beforehand(run.recipe.export),
         extractor=extractor,
         progress=counter(run.reporter),
         bundle=exports,
+        reference=search.reference,
     )
+
+
+def learnt_directory(search: Search, choices: Choices) -> Path:
+    """Where fewer evaluations are learnt that all candidates with them share: halvings, which go on from each
+    other, in one place."""
+    config = search.template.distill
+    method = config.method if config is not None else ""
+    return search.path / "learnt" / (method if method == "progressive" else f"{method}-{choices.evaluations}")
+
+
+def _take_learnt(search: Search, choices: Choices, workdir: Path) -> None:
+    """The steps that a candidate begins with as those that are carried out already. Files of a finished step
+    are never written to, so that they need not lie there twice."""
+    for k in range(len(choices.distilled)):
+        name = f"{k + 1}-distill"
+        known, here = learnt_directory(search, choices) / "steps" / name, workdir / "steps" / name
+        if (known / "record.json").exists() and not here.exists():
+            shutil.copytree(known, here, copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def try_candidate(search: Search, candidate: Candidate, *, n: int | None = None) -> Candidate:
