@@ -22,8 +22,8 @@ from rich.table import Table
 from scipy.stats import mannwhitneyu
 
 from niwaki.evaluation.drift.channel import Reference
-from niwaki.evaluation.drift.nearest import distances
 from niwaki.evaluation.drift.watch import LEVEL, MARGIN, Watch
+from niwaki.evaluation.pairwise.nearest import distances
 
 D, BLOCKS, BLOCK, CHANGE = 12, 40, 50, 10
 CENTRES = np.random.default_rng(99).normal(size=(10, D)) * 2

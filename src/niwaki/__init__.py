@@ -44,6 +44,7 @@ _WHERE = {
     "sample": "niwaki.api.sample",
     "save_pretrained": "niwaki.api.hub",
     "search": "niwaki.api.search",
+    "serve": "niwaki.api.serve",
     "train": "niwaki.api.train",
     "tune": "niwaki.api.tune",
     "use": "niwaki.api.use",
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     from niwaki.api.runs import runs as runs
     from niwaki.api.sample import sample as sample
     from niwaki.api.search import search as search
+    from niwaki.api.serve import serve as serve
     from niwaki.api.train import train as train
     from niwaki.api.tune import tune as tune
     from niwaki.api.use import use as use

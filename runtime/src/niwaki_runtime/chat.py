@@ -14,7 +14,7 @@ from niwaki_runtime.streaming import TextStream
 if TYPE_CHECKING:
     from niwaki_runtime.programs import Runner
 
-__all__ = ["CONTINUE", "answer", "stream_answer"]
+__all__ = ["CONTINUE", "answer", "prompt_of", "stream_answer"]
 
 CONTINUE = "continue"
 """The program that begins with a prompt."""
@@ -37,10 +37,20 @@ def stream_answer(
     Raises CallError where the model was not trained on chats, for messages that are none, and for a
     conversation that is longer than the model's sequences.
     """
+    row, length, end = prompt_of(runner, messages, chats)
+    return TextStream(runner, CONTINUE, seed=seed, inputs={"prompt": row}, skip=length, **{**end, **options})
+
+
+def prompt_of(
+    runner: Runner, messages: Sequence[Message], chats: Chats | None = None
+) -> tuple[np.ndarray, int, dict[str, Any]]:
+    """A conversation as the prompt of `continue`, filled up with −1, the number of its tokens, and the option
+    that lets the answer end with its turn, where the model does not end it by itself.
+
+    Raises CallError as `stream_answer` does.
+    """
     chats, program = chats or Chats.of(runner.files), runner.program(CONTINUE)
     spec = program.inputs["prompt"]
-    if getattr(program.sampler, "stop", -1) < 0:
-        options.setdefault("stop", chats.end)
     prompt = chats.prompt(check_messages(messages))
     room = spec.shape[0]
     if len(prompt) > room:
@@ -49,7 +59,7 @@ def stream_answer(
         )
     row = np.full(spec.shape, -1, dtype=np.int64)
     row[: len(prompt)] = prompt
-    return TextStream(runner, CONTINUE, seed=seed, inputs={"prompt": row}, skip=len(prompt), **options)
+    return row, len(prompt), {} if getattr(program.sampler, "stop", -1) >= 0 else {"stop": chats.end}
 
 
 def answer(runner: Runner, messages: Sequence[Message], *, seed: int = 0, **options: Any) -> str:

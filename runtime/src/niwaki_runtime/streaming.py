@@ -16,15 +16,39 @@ from niwaki_runtime.tokenizer import FILE, Tokenizer
 
 if TYPE_CHECKING:
     from niwaki_runtime.programs import Runner
+    from niwaki_runtime.samplers.decoding import Decoded
 
-__all__ = ["TextStream"]
+__all__ = ["Pieces", "TextStream"]
 
 
-class TextStream(Iterator[str]):
-    """One sample's text, in pieces that joined are the text of the same sample made at once.
+class Pieces:
+    """The text of one sample of a batch, piece by piece, as the batch grows.
 
     A piece comes as soon as it stays whatever follows: a character when all of its bytes are there, what may
     be the beginning of a stop string when it is none.
+
+    tokenizer: the model's
+    skip:      tokens at the beginning (those of a prompt) that are not said
+    """
+
+    def __init__(self, tokenizer: Tokenizer, skip: int = 0) -> None:
+        self._tokenizer, self._skip, self._said = tokenizer, skip, ""
+
+    def piece(self, now: Decoded, row: int = 0) -> str:
+        """What has come to the sample of that row since the last call; often nothing."""
+        if now.whole:
+            text = self._tokenizer.decode(now.layout.samples()[row][self._skip :])
+        else:
+            settled = self._tokenizer.settled(now.tokens(row)[self._skip :])
+            text = _without(settled, now.held(row))
+        piece = text[len(self._said) :]
+        if piece:
+            self._said = text
+        return piece
+
+
+class TextStream(Iterator[str]):
+    """One sample's text, in `Pieces` that joined are the text of the same sample made at once.
 
     tokens: the sample `(length,)` int64, once the last piece has come; None before
     """
@@ -55,9 +79,8 @@ class TextStream(Iterator[str]):
         rows = {k: backend.asarray(v) for k, v in resolve(asked.inputs, inputs, start, 1).items()}
         noise = Noise(backend, seed, start, 1)
         self.tokens: np.ndarray | None = None
-        self._runner, self._tokenizer = runner, Tokenizer(runner.files[FILE])
+        self._runner, self._pieces = runner, Pieces(Tokenizer(runner.files[FILE]), skip)
         self._grown = sampler.growing(runner.callable_graphs(), noise, rows, steer)
-        self._said, self._skip = "", skip
 
     def __next__(self) -> str:
         while self.tokens is None:
@@ -65,12 +88,8 @@ class TextStream(Iterator[str]):
                 now = next(self._grown)
             if now.whole:
                 self.tokens = now.layout.samples()[0]
-                text = self._tokenizer.decode(self.tokens[self._skip :])
-            else:
-                text = _without(self._tokenizer.settled(now.tokens(0)[self._skip :]), now.held(0))
-            piece = text[len(self._said) :]
+            piece = self._pieces.piece(now)
             if piece:
-                self._said = text
                 return piece
         raise StopIteration
 

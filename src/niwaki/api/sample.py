@@ -14,7 +14,6 @@ from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError, ConditionSpec, Runner, ValueSpec
 from niwaki.core.store import write_bytes
 from niwaki.data.inputs import make_inputs, with_defaults
-from niwaki.data.text_conditions import as_tokens
 from niwaki.modalities import modality_of
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
@@ -22,6 +21,7 @@ from niwaki.workflow.sharing.shared import serve_where_not_first, shared
 from niwaki.workflow.subjects.subject import Subject, open_subject
 from niwaki_runtime.programs import SAMPLING, check_numbers
 from niwaki_runtime.specs import resolve
+from niwaki_runtime.text_conditions import as_tokens
 
 __all__ = ["Samples", "sample"]
 

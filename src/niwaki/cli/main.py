@@ -28,6 +28,7 @@ VERBS = (
     "search",
     "export",
     "use",
+    "serve",
     "tune",
     "watch",
     "report",

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from niwaki.core.contract import CallError, first_line, nearest
+from niwaki.core.errors import CallError, first_line, nearest
 
 __all__ = ["BROKEN", "Registry", "import_modules", "unknown"]
 

@@ -14,15 +14,16 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
 from niwaki_runtime.errors import NiwakiError
 from niwaki_runtime.unfinished import partial_directory, partial_file
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 __all__ = [
     "append_jsonl",
@@ -148,6 +149,8 @@ def write_tensors(
     path: Path | str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """A safetensors file; tensors that share memory are written once each, views become contiguous copies."""
+    from safetensors.torch import save  # here, so that what only writes JSON and pictures needs no torch
+
     plain = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
     write_bytes(path, save(plain, metadata=dict(metadata or {})))
 
@@ -242,6 +245,8 @@ def hash_json(value: Any) -> str:
 
 def hash_tensors(tensors: Mapping[str, Tensor]) -> str:
     """SHA-256 over names, types, shapes and bytes, in the order of the names."""
+    import torch
+
     digest = hashlib.sha256()
     for name in sorted(tensors):
         t = tensors[name].detach().cpu().contiguous()

@@ -24,7 +24,12 @@ Kind = TypeVar("Kind", bound=type["Use"])
 
 
 class UseOptions(BaseConfig):
-    """Base of the settings of one use."""
+    """Base of the settings of one use.
+
+    files: names of those that name a file
+    """
+
+    files: ClassVar[tuple[str, ...]] = ()
 
 
 @dataclass
@@ -40,6 +45,7 @@ class Call:
     dataset:  gives the data that the subject answers to, where there are any
     progress: called with (samples done, samples in all)
     say:      called with the pieces of a text as they are made, where somebody reads along
+    local:    whether words may name files of this machine: not so where they come from elsewhere
     """
 
     runner: Runner | None
@@ -51,6 +57,7 @@ class Call:
     dataset: Callable[[], Dataset | None] = lambda: None
     progress: Callable[[int, int], None] | None = None
     say: Callable[[str], None] | None = None
+    local: bool = True
 
     @property
     def model(self) -> Runner:

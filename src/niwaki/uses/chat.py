@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import Field
 
@@ -25,6 +25,7 @@ class ChatOptions(UseOptions):
     stop:        a text that ends an answer, beside the end of its turn
     """
 
+    files: ClassVar[tuple[str, ...]] = ("system",)
     system: str = ""
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)
@@ -67,7 +68,9 @@ def _conversation(call: Call, system: str) -> list[dict[str, str]]:
     messages: list[dict[str, str]] = []
     words = []
     for word, place in zip(call.words, call.files, strict=True):
-        if place.suffix == ".json" and is_file(place):
+        if not call.local:
+            words.append(word)
+        elif place.suffix == ".json" and is_file(place):
             messages += _read(place)
         elif place.suffix == ".json" and len(word.split()) == 1:
             raise CallError(f"{place} does not exist")

@@ -8,12 +8,12 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from niwaki.core.errors import CallError
-from niwaki.data.text_conditions import as_tokens
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki.uses.latents import in_turn
 from niwaki.uses.settings import listed
 from niwaki_runtime.compose import compose
 from niwaki_runtime.programs import SAMPLING
+from niwaki_runtime.text_conditions import as_tokens
 
 __all__ = ["Compose", "ComposeOptions"]
 

@@ -12,7 +12,6 @@ from pydantic import Field
 from niwaki.core.errors import CallError
 from niwaki.data.derived import derivation_names, find_derivation
 from niwaki.data.inputs import make_inputs
-from niwaki.data.text_conditions import as_tokens
 from niwaki.evaluation.statistics.result import mean_interval
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki.uses.latents import in_turn
@@ -20,6 +19,7 @@ from niwaki.uses.reading import read_samples
 from niwaki.uses.truth import side_by_side
 from niwaki_runtime.programs import SAMPLING, Program
 from niwaki_runtime.specs import SAMPLE, ValueSpec, resolve
+from niwaki_runtime.text_conditions import as_tokens
 
 __all__ = ["Control", "ControlOptions", "correlations"]
 

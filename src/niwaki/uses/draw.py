@@ -10,10 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from niwaki.core.errors import CallError
-from niwaki.data.text_conditions import as_tokens
 from niwaki.uses.base import Call, Outcome, Use, UseOptions, register_use
 from niwaki_runtime.programs import SAMPLING, Runner
 from niwaki_runtime.specs import resolve
+from niwaki_runtime.text_conditions import as_tokens
 
 __all__ = ["Draw", "DrawOptions"]
 
@@ -41,7 +41,7 @@ class Draw(Use):
 
     def apply(self, call: Call, options: DrawOptions) -> Outcome:
         name = _caption(call.model)
-        captions = _captions(call.words)
+        captions = _captions(call.words, call.local)
         n = len(captions) * options.n
         texts = [caption for caption in captions for _ in range(options.n)]
         inputs = call.model.program(SAMPLING).inputs
@@ -83,11 +83,11 @@ def _caption(runner: Runner) -> str:
     return texts[0]
 
 
-def _captions(words: Any) -> list[str]:
+def _captions(words: Any, local: bool) -> list[str]:
     found: list[str] = []
     for word in words:
         file = Path(word)
-        if len(word) < 256 and file.is_file():
+        if local and len(word) < 256 and file.is_file():
             try:
                 lines = file.read_text("utf-8").splitlines()
             except (OSError, UnicodeDecodeError) as error:

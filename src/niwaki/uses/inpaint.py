@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -29,6 +30,7 @@ class InpaintOptions(UseOptions):
     steps:   of the sampler; 0 for its own number
     """
 
+    files: ClassVar[tuple[str, ...]] = ("mask",)
     mask: str = ""
     hole: float = Field(0.5, gt=0, le=1)
     n: int = Field(64, ge=1)

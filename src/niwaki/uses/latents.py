@@ -9,10 +9,10 @@ import numpy as np
 
 from niwaki.core.errors import CallError
 from niwaki.data.dataset import Split
-from niwaki.data.text_conditions import as_tokens
 from niwaki.uses.base import Call
 from niwaki_runtime.programs import Runner
 from niwaki_runtime.specs import resolve
+from niwaki_runtime.text_conditions import as_tokens
 
 __all__ = ["check_latents", "conditions_of", "decode", "encode", "in_turn", "labels_of"]
 

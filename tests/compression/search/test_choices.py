@@ -11,7 +11,7 @@ from niwaki.compression.config import (
     PruneConfig,
     QuantizeConfig,
 )
-from niwaki.compression.search.choices import FLOAT, Choices, Template, steps_of
+from niwaki.compression.search.choices import FLOAT, HALF, Choices, Template, steps_of
 from niwaki.core.store import jsonable
 
 TEMPLATE = Template(PruneConfig(), FinetuneConfig(), QuantizeConfig(), matched=True)
@@ -67,3 +67,27 @@ def test_choices_are_equal_where_their_plans_are() -> None:
     assert one.key == other.key
     assert one.key != other.without(packed=False).key
     assert Choices.from_json(jsonable(one.to_json())) == one
+
+
+def test_a_block_that_is_left_out_takes_its_layers_along() -> None:
+    choices = Choices(
+        {"b.0.up": 0.5, "b.1.up": 0.5}, {"b.0.up": 4, "b.1.up": 8, "b.10.up": 8}, dropped=("b.1",)
+    )
+    drop, prune, *_, quantize, _ = steps_of(choices, TEMPLATE)
+    assert isinstance(drop, PruneConfig)
+    assert isinstance(prune, PruneConfig)
+    assert isinstance(quantize, QuantizeConfig)
+    assert (drop.what, drop.blocks) == ("blocks", ("b.1",))
+    assert prune.ratios == {"b.0.up": 0.5}
+    assert quantize.of("b.1.up") == quantize.of("nothing")  # nothing is said of it
+    other = choices.without(ratios={**choices.ratios, "b.1.up": 0.0})
+    assert other.key == choices.key != choices.without(dropped=()).key
+    assert Choices.from_json(jsonable(choices.to_json())) == choices
+
+
+def test_sixteen_bits_are_floats_in_a_plan_of_integers() -> None:
+    quantize = steps_of(Choices({}, {"a": 8, "b": 8, "c": HALF}), TEMPLATE)[0]
+    assert isinstance(quantize, QuantizeConfig)
+    found = quantize.of("c")
+    assert found is not None
+    assert (found.bits, found.activations) == (HALF, "float")

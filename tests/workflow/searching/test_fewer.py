@@ -113,9 +113,9 @@ def test_what_is_learnt_is_found_by_every_candidate_without_lying_there_twice(tm
         step.mkdir(parents=True)
         (step / "record.json").write_text(f"step {k}")
     here = tmp_path / "candidate"
-    trying._take_learnt(search, choices.without(distilled=(20,)), here)
+    trying.take_learnt(search, choices.without(distilled=(20,)), here)
     assert [p.name for p in (here / "steps").iterdir()] == ["1-distill"]
-    trying._take_learnt(search, choices, here)
+    trying.take_learnt(search, choices, here)
     found = here / "steps" / "2-distill" / "record.json"
     assert found.read_text() == "step 2"
     assert found.stat().st_nlink == 2

@@ -58,7 +58,7 @@ class Fake:
         self.name, self.axes, self.margin, self.silent = name, axes, margin, silent
 
     def evidence(self, runner: Any, dataset: Any, split: str, n: int, seed: int) -> Any:
-        return SimpleNamespace(n=n)
+        return SimpleNamespace(n=n, judge=self.name)
 
     def margins(self, evidence: Any, dataset: Any, n: int) -> Any:
         if self.silent:

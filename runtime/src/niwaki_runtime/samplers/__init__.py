@@ -4,6 +4,7 @@ from niwaki_runtime.samplers.autoregressive import Autoregressive
 from niwaki_runtime.samplers.autoregressive_flow import AutoregressiveFlow
 from niwaki_runtime.samplers.base import (
     Backend,
+    MixedNoise,
     Noise,
     NumpyBackend,
     Runner,
@@ -51,6 +52,7 @@ __all__ = [
     "Masked",
     "MaskedBound",
     "MeanFlow",
+    "MixedNoise",
     "Mixture",
     "NextScale",
     "Noise",

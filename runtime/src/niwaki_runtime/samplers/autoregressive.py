@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -14,6 +14,7 @@ from niwaki_runtime.samplers.asking import Asks
 from niwaki_runtime.samplers.base import Array, Backend, Noise, Runner, Sampler, register
 from niwaki_runtime.samplers.beams import search
 from niwaki_runtime.samplers.decoding import Decoded, decode, made_of
+from niwaki_runtime.samplers.prompts import ABSENT
 from niwaki_runtime.samplers.reading import teacher_forced
 from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.samplers.tokens import Chooses, penalize
@@ -160,6 +161,12 @@ class Autoregressive(Asks, Chooses, Sampler):
             return
         layout = search(self, graphs, noise.backend, noise.n, conditions, steer=steer, progress=progress)
         yield Decoded(layout, layout.read.shape[1], whole=True)
+
+    def alike(self, noise: Noise, conditions: Mapping[str, np.ndarray]) -> list[Hashable]:
+        """How long a prompt is: the tokens that all have are read in strides, and the others one by one."""
+        if self.prompt not in conditions:
+            return [()] * noise.n
+        return [int(k) for k in (np.asarray(conditions[self.prompt]) != ABSENT).sum(axis=1)]
 
     @property
     def forceable(self) -> bool:

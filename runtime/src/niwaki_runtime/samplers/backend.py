@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
 
 from niwaki_runtime import noise
 
-__all__ = ["Array", "Backend", "Noise", "NumpyBackend", "Runner", "State", "outputs"]
+__all__ = ["Array", "Backend", "MixedNoise", "Noise", "NumpyBackend", "Runner", "State", "outputs"]
 
 Array = Any  # a numpy array or a torch tensor: whatever the backend makes
 
@@ -102,3 +103,43 @@ class Noise:
     def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
         """Uniforms in (0, 1) `(n, size)`, float64, always on the host."""
         return noise.uniform(self.seed, self.start, self.n, size, stream=stream, draw=self.base + draw)
+
+    def of(self, i: int) -> Noise:
+        """That of the i-th of its samples alone."""
+        return replace(self, start=self.start + i, n=1)
+
+
+@dataclass(frozen=True)
+class MixedNoise(Noise):
+    """The randomness of any samples, each with a seed and a number: one batch holds what several callers ask
+    for, and each sample draws what it draws alone.
+
+    samples: (seed, number) of each; `seed` and `start` of the base class are those of the first
+    """
+
+    samples: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def mixed(cls, backend: Backend, samples: tuple[tuple[int, int], ...]) -> MixedNoise:
+        seed, start = samples[0]
+        return cls(backend, seed, start, len(samples), samples=samples)
+
+    def normal(self, shape: tuple[int, ...], *, stream: str = "latent", draw: int = 0) -> Array:
+        parts = [one.normal(shape, stream=stream, draw=draw) for one in self._runs()]
+        return parts[0] if len(parts) == 1 else self.backend.namespace(parts[0]).concat(parts, axis=0)
+
+    def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
+        return np.concatenate([one.uniform(size, stream=stream, draw=draw) for one in self._runs()])
+
+    def of(self, i: int) -> Noise:
+        seed, start = self.samples[i]
+        return Noise(self.backend, seed, start, 1, self.base)
+
+    def _runs(self) -> Iterator[Noise]:
+        """Samples that follow each other, together: one draw makes them all."""
+        begin, samples = 0, self.samples
+        for end in range(1, len(samples) + 1):
+            seed, start = samples[begin]
+            if end == len(samples) or samples[end] != (seed, start + end - begin):
+                yield Noise(self.backend, seed, start, end - begin, self.base)
+                begin = end

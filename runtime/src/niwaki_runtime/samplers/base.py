@@ -10,7 +10,7 @@ dtype are the backend's business.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
@@ -18,7 +18,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError, nearest
 from niwaki_runtime.field_types import as_table, check_fields
-from niwaki_runtime.samplers.backend import Array, Backend, Noise, NumpyBackend, Runner, State
+from niwaki_runtime.samplers.backend import Array, Backend, MixedNoise, Noise, NumpyBackend, Runner, State
 
 if TYPE_CHECKING:
     from niwaki_runtime.samplers.decoding import Decoded
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Array",
     "Backend",
+    "MixedNoise",
     "Noise",
     "NumpyBackend",
     "Runner",
@@ -101,6 +102,11 @@ class Sampler:
             f"the sampler '{self.kind}' does not make token after token: "
             "it cannot be steered, and nothing grows"
         )
+
+    def alike(self, noise: Noise, conditions: Mapping[str, np.ndarray]) -> list[Hashable]:
+        """A key for each sample of `noise`: those of equal keys may be made in one batch without one
+        depending on the others. All may, unless a sampler says otherwise."""
+        return [()] * noise.n
 
     def options(self) -> set[str]:
         """Names of what `override` may change."""

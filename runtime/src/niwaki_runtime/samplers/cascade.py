@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
+
+import numpy as np
 
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.samplers.base import (
@@ -60,6 +62,11 @@ class Cascade(Sampler):
             done += leg.evaluations()
             base += _spans(leg) * _LEG
         return out
+
+    def alike(self, noise: Noise, conditions: Mapping[str, np.ndarray]) -> list[Hashable]:
+        """What those legs say whose conditions no other leg makes."""
+        first = [leg for leg in self.legs if set(leg.conditions_used()) <= set(conditions)]
+        return list(zip(*[leg.alike(noise, conditions) for leg in first], strict=True)) or [()] * noise.n
 
     def override(self, **changes: Any) -> Self:
         """A copy with options changed in each leg that has them; raises CallError for one that no leg has."""

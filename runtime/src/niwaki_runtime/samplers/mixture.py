@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -37,6 +37,10 @@ class _Rows(Noise):
     def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
         assert self.whole is not None
         return replace(self.whole, base=self.base).uniform(size, stream=stream, draw=draw)[self.rows]
+
+    def of(self, i: int) -> Noise:
+        assert self.whole is not None
+        return replace(self.whole, base=self.base).of(int(self.rows[i]))
 
 
 @register
@@ -86,6 +90,12 @@ class Mixture(Sampler):
         """Which member makes each sample `(n,)` int64."""
         u = noise.uniform(1, stream="member")[:, 0]
         return np.minimum((u * len(self.members)).astype(np.int64), len(self.members) - 1)
+
+    def alike(self, noise: Noise, conditions: Mapping[str, np.ndarray]) -> list[Hashable]:
+        """The member, and what that one says: how many samples a member is called with changes its
+        rounding."""
+        said = [member.alike(noise, conditions) for member in self.members]
+        return [(int(k), said[k][i]) for i, k in enumerate(self.chosen(noise))]
 
     def override(self, **changes: Any) -> Self:
         """A copy with options changed in each member that has them; raises CallError for one that none

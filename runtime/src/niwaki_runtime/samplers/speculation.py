@@ -53,7 +53,7 @@ class Draws:
     """
 
     def __init__(self, noise: Noise, layout: Layout, i: int) -> None:
-        self._noise, self._before = Noise(noise.backend, noise.seed, noise.start + i, 1), int(layout.led[i])
+        self._noise, self._before = noise.of(i), int(layout.led[i])
 
     def _at(self, at: int) -> np.ndarray:
         return self._noise.uniform(3, draw=at - self._before)[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from niwaki.compression.config import (
     DistillConfig,
@@ -16,11 +16,16 @@ from niwaki.compression.config import (
     SamplingConfig,
     StepConfig,
 )
+from niwaki.training.stages import under
 
-__all__ = ["FLOAT", "Choices", "Template", "learning", "steps_of"]
+__all__ = ["FLOAT", "HALF", "Choices", "Template", "learning", "steps_of"]
+
+T = TypeVar("T")
 
 FLOAT = 32
 """Bits of weights that stay as they are."""
+HALF = 16
+"""Bits of weights that are stored as half-precision floats; products are of floats."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Choices:
                  they are only sampled
     packed:      whether weights are entropy-coded
     retrained:   steps of training with rounded weights
+    dropped:     blocks that are left out, by name
     origin:      how it was found, in words
     """
 
@@ -48,25 +54,31 @@ class Choices:
     solver: str | None = None
     packed: bool = True
     retrained: int = 0
+    dropped: tuple[str, ...] = ()
     origin: str = ""
     distilled: tuple[int, ...] = ()
 
     @property
     def cuts(self) -> bool:
-        return any(ratio > 0 for ratio in self.ratios.values())
+        return any(ratio > 0 for ratio in self.left(self.ratios).values())
 
     @property
     def rounds(self) -> bool:
-        return any(bits < FLOAT for bits in self.bits.values())
+        return any(bits < FLOAT for bits in self.left(self.bits).values())
+
+    def left(self, by_layer: Mapping[str, T]) -> dict[str, T]:
+        """Without layers of the blocks that are left out."""
+        return {name: value for name, value in by_layer.items() if not under(name, self.dropped)}
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for equal plans."""
         return (
-            tuple(sorted((k, round(v, 4)) for k, v in self.ratios.items() if v > 0)),
-            tuple(sorted((k, v) for k, v in self.bits.items() if v < FLOAT)),
+            tuple(sorted((k, round(v, 4)) for k, v in self.left(self.ratios).items() if v > 0)),
+            tuple(sorted((k, v) for k, v in self.left(self.bits).items() if v < FLOAT)),
             self.inputs, self.evaluations, self.solver, self.packed, self.retrained,
             *((("distilled", self.distilled),) if self.distilled else ()),
+            *sorted(self.dropped),
         )  # fmt: skip
 
     def without(self, **changes: Any) -> Choices:
@@ -78,8 +90,10 @@ class Choices:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Choices:
         bits = {str(k): int(v) for k, v in record["bits"].items()}
-        distilled = tuple(map(int, record.get("distilled", ())))
-        return cls(**{**record, "ratios": dict(record["ratios"]), "bits": bits, "distilled": distilled})
+        values = {**record, "ratios": dict(record["ratios"]), "bits": bits}
+        values["dropped"] = tuple(map(str, record.get("dropped", ())))
+        values["distilled"] = tuple(map(int, record.get("distilled", ())))
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -118,8 +132,11 @@ def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) 
         steps += learning(choices, template.distill)
     elif choices.evaluations or choices.solver:
         steps.append(SamplingConfig(evaluations=choices.evaluations, solver=choices.solver))
+    if choices.dropped:
+        blocks = tuple(sorted(choices.dropped))
+        steps.append(PruneConfig(what="blocks", blocks=blocks, exclude=template.prune.exclude))
     if choices.cuts:
-        ratios = {name: round(float(ratio), 4) for name, ratio in choices.ratios.items()}
+        ratios = {n: round(float(ratio), 4) for n, ratio in choices.left(choices.ratios).items()}
         steps.append(template.prune.model_copy(update={"ratios": ratios}))
     if template.finetune is not None:
         steps += [template.finetune.model_copy(update={"steps": n}) for n in trained if n > 0]
@@ -144,9 +161,10 @@ def learning(choices: Choices, distill: DistillConfig) -> list[DistillConfig]:
 
 def _quantize(choices: Choices, base: QuantizeConfig) -> QuantizeConfig:
     """The commonest number of bits for all, and what is different for some layers."""
-    common = Counter(b for b in choices.bits.values() if b < FLOAT).most_common(1)[0][0]
+    every = choices.left(choices.bits)
+    common = Counter(b for b in every.values() if b < FLOAT).most_common(1)[0][0]
     layers: dict[str, Any] = {}
-    for name, bits in choices.bits.items():
+    for name, bits in every.items():
         if bits != common:
             layers[name] = "float" if bits >= FLOAT else {"bits": bits}
     values = base.model_dump(exclude_defaults=True)

@@ -14,7 +14,7 @@ from niwaki.evaluation.drift.channel import (
     rank_allowance,
     register_channel,
 )
-from niwaki.evaluation.drift.nearest import distances
+from niwaki.evaluation.pairwise.nearest import distances
 
 __all__ = ["Farther"]
 

@@ -91,12 +91,12 @@ def begin(
 ) -> Search:
     """plan: the recipe's own, which says how candidates are ranked, trained and rounded"""
     run.reporter.stage("search", "what can be chosen")
-    template = template_of(run.model, plan)
+    template = template_of(run.model, plan, run.recipe.train)
     units = Units(run.model, template, seed=run.seed)
-    if not units.layers and not units.couplings:
+    if not units.layers and not units.couplings and not units.blocks:
         raise NiwakiError(
-            f"nothing of '{run.model.name}' can be chosen: no layer can be cut, and none can be rounded (it "
-            "is quantized already, or holds no layers that engines compute on integers)"
+            f"nothing of '{run.model.name}' can be chosen: no layer can be cut or left out, and none can be "
+            "rounded (it is quantized already, or holds no layers that engines compute on integers)"
         )
     rehearsal = Rehearsal(run, run.model, n=LEAST, seed=_SEED + run.seed)
     found = Search(run, budget, clock, template, units, rehearsal, afforded=afforded)

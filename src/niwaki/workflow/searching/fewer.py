@@ -112,7 +112,7 @@ def _carried_out(search: Search, way: Choices, config: DistillConfig) -> tuple[f
         condition=split_inputs(run.model, run.dataset.train),
         progress=counter(run.reporter),
         bundle=False,
-        reference=search.reference,
+        reference=search.rehearsal.reference,
     )
     return loss_of(search, made.model)
 

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from niwaki.core.contract import NiwakiError
+from niwaki.workflow.reasons import refuse_full_disk
 from niwaki.workflow.searching.candidate import Candidate
+from niwaki.workflow.searching.holding import keep_bundle
 from niwaki.workflow.searching.measuring import measure_bundles
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import bundle_of, carry_out
@@ -31,6 +33,7 @@ def confirm(search: Search, candidates: Sequence[Candidate], *, seconds: float) 
         try:
             exported.append((candidate, carry_out(search, candidate, exports=True).bundle))
         except NiwakiError as error:
+            refuse_full_disk(error)
             candidate.reason = str(error)
             search.enter(candidate)
     if not exported:
@@ -41,8 +44,10 @@ def confirm(search: Search, candidates: Sequence[Candidate], *, seconds: float) 
         try:
             _judge(search, candidate, path)
         except NiwakiError as error:
+            refuse_full_disk(error)
             candidate.reason = str(error)
         search.enter(candidate)
+        keep_bundle(search, candidate)
     return [candidate for candidate, _ in exported]
 
 

@@ -22,6 +22,7 @@ from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.explaining import Explanation
 from niwaki.workflow.searching.finals import confirm
+from niwaki.workflow.searching.holding import drop_what_waits_for_nothing, held_bytes
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.ranking import ranking_text
@@ -67,8 +68,7 @@ def choose(found: Search, *, beyond: bool) -> Candidate | None:
     """
     if (best := ready(found)) is not None:
         return best
-    near = [c for c in found.candidates.values() if c.losses and not c.bundled and c.fits(found.limits)]
-    finalists = sorted(near, key=lambda c: c.worst)[:_FINALISTS]
+    finalists = _near(found)[:_FINALISTS]
     with suppress(Interrupted, KeyboardInterrupt):
         if finalists and finalists[0].worst < _NEAR:
             confirm(found, finalists, seconds=5.0)
@@ -76,6 +76,12 @@ def choose(found: Search, *, beyond: bool) -> Candidate | None:
         return best
     lossless = [c for c in found.candidates.values() if c.lossless]
     return min(lossless, key=lambda c: excess(c, found.limits), default=None)
+
+
+def _near(found: Search) -> list[Candidate]:
+    """Those within the budget that were not exported yet, the best first."""
+    near = [c for c in found.candidates.values() if c.losses and not c.bundled and c.fits(found.limits)]
+    return sorted(near, key=lambda c: c.worst)
 
 
 def ready(found: Search) -> Candidate | None:
@@ -113,6 +119,7 @@ def finish(
         "weights": len(weights.rows),
         "seconds": found.clock.seconds,
         "stopped": stopped,
+        "workers": found.width,
     }
     if prices is not None:
         values["prices"] = {f"latency of {n}": m.quality.text for n, m in prices.latency.items()}
@@ -142,8 +149,10 @@ def finish(
 
 def _written(found: Search, run: RunContext, values: dict[str, Any]) -> SearchRecord:
     """The record and the report, which shows it."""
+    drop_what_waits_for_nothing(found, _near(found)[:_FINALISTS])
+    held = held_bytes(found.run.run.path / "study")
     spent = round(found.clock.spent, 1)
-    record = SearchRecord(**values, report=str(run.run.report), spent=spent)
+    record = SearchRecord(**values, report=str(run.run.report), spent=spent, held=held)
     record.write(run.run.path)
     ReportStage().run(run, again=True)
     run.run.adopt()

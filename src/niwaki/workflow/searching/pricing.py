@@ -16,12 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.choices import FLOAT, HALF, Choices
 from niwaki.compression.search.cost_models import CostModel, fit_bytes, fit_latency
 from niwaki.compression.search.evaluations import steps_for
 from niwaki.compression.search.profile import Profile
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import copy_file, read_json, write_json
+from niwaki.workflow.reasons import refuse_full_disk
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.measuring import latency_key, measure_bundles
 from niwaki.workflow.searching.state import Search
@@ -98,6 +99,7 @@ def price(search: Search, seconds: float) -> Prices:
             carry_out(search, Candidate(choices), exports=True, workdir=directory, values=False)
             made.append((choices, _kept(directory)))
         except NiwakiError as error:
+            refuse_full_disk(error)
             report.note(f"{choices.origin} cannot be exported: {error}")
     spent = time.monotonic() - began
     if made:
@@ -177,12 +179,16 @@ def _plans(search: Search) -> list[Choices]:
         plans += [units.uniform(0.5, 4, evaluations=few[0], origin="half of the channels, 4 bits")]
     else:
         plans += [units.uniform(0.0, 4, evaluations=few[0], origin="4 bits")]
+    plans += [
+        units.uniform(0.0, 8, evaluations=few[0], dropped=(name,), origin=f"int8, without {name}")
+        for name in units.blocks[-1:]
+    ]
     plans += [units.uniform(0.0, FLOAT, evaluations=few[0], origin="float32")]
     while len(plans) < 2 * _MOST:
         base = rng.choice([0.0, 0.25, 0.5, 0.75])
         ratios = {n: float(np.clip(base + rng.normal(0, 0.25), 0, 0.9)) for n in units.couplings}
         bits = rng.choice([8, 4]) if rng.random() < 0.8 else FLOAT
-        mixed = {n: int(bits if rng.random() < 0.75 else rng.choice([8, 4, FLOAT])) for n in units.layers}
+        mixed = {n: int(bits if rng.random() < 0.75 else rng.choice([8, 4, HALF])) for n in units.layers}
         origin = f"random plan {len(plans)}"
         plans.append(Choices(ratios, mixed, search.template.inputs, few[0], origin=origin))
     return plans

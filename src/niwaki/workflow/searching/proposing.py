@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from niwaki.compression.search.allocation import Limits, Option, allocate
-from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.choices import FLOAT, HALF, Choices
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.measuring import latency_key
 from niwaki.workflow.searching.pricing import Prices
@@ -62,7 +62,7 @@ class _Asked:
     def allocated(self, bits: tuple[int, ...], way: Choices, anchor: Choices) -> Choices | None:
         """Of least damage, by the costs of changing one group of a plan that keeps the limits."""
         units, now = self.search.units, self.costs(anchor)
-        couplings, layers = list(units.couplings), list(units.layers)
+        couplings, layers = list(anchor.left(units.couplings)), list(anchor.left(dict.fromkeys(units.layers)))
         options: list[list[Option]] = []
         ratios: list[list[float]] = []
         for name in couplings:
@@ -125,7 +125,8 @@ def propose(
 
     widths: what the limits are multiplied with
     """
-    ways = [AS_IT_IS, *search.ways]
+    depths = search.units.nested({name: max(weights.without(name)) for name in search.units.blocks})
+    ways = [AS_IT_IS, *search.ways, *(Choices(dropped=blocks) for blocks in depths)]
     # A number of evaluations that ruins the whole model by itself is no start where another one does not.
     alone = {way.key: max(*weights.sampled(way), 0.0) for way in ways}
     out: dict[str, Candidate] = {}
@@ -150,17 +151,22 @@ def propose(
 
 
 def _choices(asked: _Asked, ways: Sequence[Choices]) -> Iterator[Choices]:
+    """For every way to sample, and for every depth: half precision where all of it fits, 8 bits, and 4 where
+    8 do not leave the widths."""
     for way in ways:
+        half = asked.uniform(HALF, way)
+        if half is not None and not half.cuts:
+            yield half
         wide = asked.uniform(8, way)
         if wide is not None:
             yield wide
-            yield from _allocated(asked, (8,), way, wide)
+            yield from _allocated(asked, (HALF, 8), way, wide)
             if not wide.cuts:
                 continue  # all of it fits at 8 bits: fewer would gain nothing
         narrow = asked.uniform(4, way)
         if narrow is not None and (wide is None or _share(narrow) < _share(wide)):
             yield narrow
-            yield from _allocated(asked, (8, 4), way, narrow)
+            yield from _allocated(asked, (HALF, 8, 4), way, narrow)
 
 
 def _allocated(asked: _Asked, bits: tuple[int, ...], way: Choices, anchor: Choices) -> Iterator[Choices]:
@@ -178,7 +184,10 @@ def _finer() -> list[float]:
 
 
 def _sampling(choices: Choices, way: Choices) -> Choices:
-    return choices.without(evaluations=way.evaluations, solver=way.solver, distilled=way.distilled)
+    """The same, sampled in that way and as deep."""
+    return choices.without(
+        evaluations=way.evaluations, solver=way.solver, distilled=way.distilled, dropped=way.dropped
+    )
 
 
 def _way(choices: Choices) -> Choices:
@@ -186,10 +195,9 @@ def _way(choices: Choices) -> Choices:
 
 
 def _with(way: Choices) -> str:
-    if not way.evaluations:
-        return ""
     how = " learnt" if way.distilled else f" of {way.solver}" if way.solver else ""
-    return f", {way.evaluations} evaluations{how}"
+    words = f", {way.evaluations} evaluations{how}" if way.evaluations else ""
+    return words + (f", without {', '.join(way.dropped)}" if way.dropped else "")
 
 
 def _words(ratio: float, bits: int, way: Choices) -> str:

@@ -13,8 +13,10 @@
 from __future__ import annotations
 
 from niwaki.compression.search.budget import Budget, cost_text
+from niwaki.core.contract import NiwakiError
 from niwaki.deployment.timing import seconds_of_rounds
 from niwaki.training import Interrupted
+from niwaki.workflow.executors import PLACES, need
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.searching.beginning import as_left, begin, within_time
 from niwaki.workflow.searching.candidate import Candidate, excess
@@ -34,6 +36,7 @@ from niwaki.workflow.searching.repairing import remedies, repair
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import try_candidate
 from niwaki.workflow.searching.weighing import Weights, weigh
+from niwaki.workflow.searching.workers import Workers
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import TrainStage
 
@@ -47,10 +50,14 @@ _REPAIRS = 0.15
 """Share of what is left then, for undoing one group at a time."""
 _LEARN = 0.35
 """Share of what is left after them, for learning fewer evaluations."""
-_MODEL_SHARE = 0.02
-"""Share of the whole time that judging the untrained int8 model may take where it exceeds the budget."""
+_DEAR = 0.02
+"""Share of the whole time that judging an untrained plan may take where it exceeds the budget."""
+_GENTLE = 2
+"""Plans beside the int8 one that are tried untrained at first."""
 _PROCESSES, _PROCESS = 9, 4.0
 """Processes that measure peak memory, and seconds of each, about."""
+_BEGINNINGS = 4
+"""Times as long as its beginning that a search needs at least, about."""
 _REPORT = 6.0
 """Seconds of what is quick, about."""
 
@@ -63,6 +70,8 @@ def search(
     apply: bool = False,
     sizes: int = 1,
     proposals: Proposals = propose,
+    workers: int = 1,
+    on: str = PLACES[0],
 ) -> SearchRecord:
     """Find a plan that meets the budget and loses nothing, and leave its bundle, verdict and report in the
     run.
@@ -72,9 +81,13 @@ def search(
     sizes: of the family: beside the plan of the budget those of budgets twice, four times … as wide
     proposals: (search, prices, weights, by how much the budget may be wider) → candidates, the most promising
                first
+    workers: candidates that are tried side by side, each in a process of one thread; 1 tries them here, one
+             after another
+    on:    where these processes are (`niwaki.workflow.executors`)
     Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
     """
     names(sizes)  # refused before anything is done
+    need(on, workers)
     clock, plan = Clock(seconds), run.recipe.compress
     run = as_left(run)
     with run.run.hold():
@@ -83,7 +96,9 @@ def search(
         EvaluateStage().run(run)
         found = begin(run, budget, clock, plan, afforded)
         _tell(found)
+        _in_time(clock)
         further = 0.0
+        several = workers > 1 or on != PLACES[0]
         stopped, prices, weights, explained = False, None, Weights(), Explained()
         try:
             prices = price(found, clock.share(_PRICES))
@@ -95,6 +110,8 @@ def search(
             sampled = sampled_ways(found)
             weights = weigh(found, weighing, sampled)
             found.ways = (*sampled, *learn(found, weights, _LEARN * max(clock.left, 0.0)))
+            if several:
+                found.workers = Workers.begin(found.path, found.run, found.rehearsal, on, workers)
             repairs = _REPAIRS * clock.left
             further = _FURTHER * clock.left * (sizes > 1)
             clock.reserve += repairs + further
@@ -107,16 +124,33 @@ def search(
             explained = _explain(found, prices, weights, apply=apply)
         except (Interrupted, KeyboardInterrupt):
             stopped, further = True, 0.0
+            found.close_workers()
             run.reporter.note("stopped; the best that was found until now is finished")
             if not any(c.lossless for c in found.candidates.values()):
                 try_candidate(found, _safe(found))
-        chosen = choose(found, beyond=stopped or apply)
-        clock.reserve = 0.0
+        except BaseException:
+            found.close_workers()
+            raise
 
         def further_sizes() -> list[Member]:
             return [] if prices is None else grow(found, prices, weights, sizes, seconds=further)
 
-        return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
+        try:
+            chosen = choose(found, beyond=stopped or apply)
+            clock.reserve = 0.0
+            return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
+        finally:
+            found.close_workers()
+
+
+def _in_time(clock: Clock) -> None:
+    """Raises NiwakiError where the time is over before the first plan: nothing is begun that cannot end."""
+    if clock.left <= 0:
+        raise NiwakiError(
+            f"judging the model and measuring what it costs has taken {clock.spent:.0f} s of the "
+            f"{clock.seconds:.0f} s that were given, and no plan was tried: give at least --time "
+            f"{_BEGINNINGS * clock.spent:.0f}s; a second call goes on from there"
+        )
 
 
 def _tell(found: Search) -> None:
@@ -129,6 +163,8 @@ def _tell(found: Search) -> None:
     found.run.reporter.note(f"budget: {told}")
     units, few = found.units, found.template.evaluations
     words = f"the width of {len(units.couplings)} groups of layers, the bits of {len(units.layers)} layers"
+    if units.blocks:
+        words += f", which of {len(units.blocks)} blocks are left out"
     if few:
         words += f", {', '.join(map(str, few))} network evaluations"
     found.run.reporter.note(f"to choose: {words}")
@@ -186,11 +222,12 @@ def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
     for candidate in known_inside:
         if candidate.worst < 1.0 and not candidate.reason and certain(candidate):
             return
-    dear = found.rehearsal.n * found.afforded.each > _MODEL_SHARE * found.clock.seconds
-    if not safe.losses and (safe.fits(found.limits) or not dear):
-        tried(try_candidate(found, safe))
-    if safe.lossless and safe.fits(found.limits) and certain(safe):
-        return
+    dear = found.rehearsal.n * found.afforded.each > _DEAR * found.clock.seconds
+    for candidate in (safe, *[c for c in inside if _gentle(c, safe)][:_GENTLE]):
+        if not candidate.losses and (candidate.fits(found.limits) or not dear):
+            tried(try_candidate(found, candidate))
+        if candidate.lossless and candidate.fits(found.limits) and certain(candidate):
+            return
     halve(found, pool, tried, certain)
 
 
@@ -213,6 +250,14 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
             if mended.lossless:
                 break
     return Explained(explanation, tuple(known))
+
+
+def _gentle(candidate: Candidate, safe: Candidate) -> bool:
+    """Whether nothing but weights is changed, to 8 bits at least: it may have lost nothing untrained."""
+    choices = candidate.choices
+    gone = choices.cuts or choices.dropped or choices.evaluations or choices.solver
+    few = any(bits < 8 for bits in choices.bits.values())
+    return not gone and not few and candidate.name != safe.name
 
 
 def _safe(found: Search) -> Candidate:

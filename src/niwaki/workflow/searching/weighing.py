@@ -1,4 +1,5 @@
-"""What each part of a model costs when it alone is cut or rounded: on both axes, in margins of the verdict.
+"""What each part of a model costs when it alone is cut, rounded or left out: on both axes, in margins of the
+verdict.
 
 What used the channels of a cut is solved again by least squares first. Even so this says which parts matter
 most; how much is lost in the end, training decides. A diffusion is changed and sampled with the fewest
@@ -30,6 +31,8 @@ __all__ = ["RUINED", "Weights", "loss_of", "sampling_key", "weigh"]
 
 _RATIOS = (0.5, 0.75, 0.25)
 _BITS = 4
+_FEWEST = 64
+"""Samples that a change is judged by, at least."""
 _LEAST = 1e-3
 """Margins of half a coupling, or of a layer at 4 bits, at least: what does not show is not free."""
 RUINED = 3.0
@@ -40,9 +43,9 @@ _STEEP = 1.5
 
 @dataclass
 class Weights:
-    """rows: (`prune` or `weights`, layer, strength) → (fidelity, diversity) in margins, as far as measured;
-    of (`sampling`, solver, evaluations) and (`distill`, steps of its trainings, evaluations) what the whole
-    model loses so"""
+    """rows: (`prune`, `weights` or `drop`, layer or block, strength) → (fidelity, diversity) in margins, as
+    far as measured; of (`sampling`, solver, evaluations) and (`distill`, steps of its trainings, evaluations)
+    what the whole model loses so"""
 
     rows: dict[tuple[str, str, float], tuple[float, float]] = field(default_factory=dict)
 
@@ -60,14 +63,19 @@ class Weights:
         factor = 4.0 ** (_BITS - bits)
         return f * factor, d * factor
 
+    def without(self, block: str) -> tuple[float, float]:
+        """Of leaving one block out."""
+        return self._of("drop", block, 1.0, [1.0])
+
     def sampled(self, choices: Choices) -> tuple[float, float]:
         """Of its number of evaluations; 0 where they were not tried."""
         return self.rows.get(sampling_key(choices), (0.0, 0.0))
 
     def whole(self, choices: Choices) -> tuple[float, float]:
         """By axis, what the groups of a plan cost alone, added up."""
-        parts = [self.cut(name, ratio) for name, ratio in choices.ratios.items()]
-        parts += [self.rounded(name, bits) for name, bits in choices.bits.items()]
+        parts = [self.cut(name, ratio) for name, ratio in choices.left(choices.ratios).items()]
+        parts += [self.rounded(name, bits) for name, bits in choices.left(choices.bits).items()]
+        parts += [self.without(name) for name in choices.dropped]
         parts += [self.sampled(choices)]
         return sum(f for f, _ in parts), sum(d for _, d in parts)
 
@@ -103,26 +111,25 @@ def weigh(search: Search, seconds: float, ways: Sequence[Choices] = ()) -> Weigh
     found = Weights()
     if file.exists():
         found.rows = {(t, n, float(s)): (float(f), float(d)) for t, n, s, f, d in read_json(file)}
-    began, report = time.monotonic(), search.run.reporter
+    began, report, n = time.monotonic(), search.run.reporter, search.rehearsal.n
     base, before = search.run.model, (0.0, 0.0)
-    fewest = [c for c in ways if c.evaluations]
-    if fewest:
+    fewer = sorted((c for c in ways if c.evaluations), key=lambda c: c.evaluations)
+    if fewer:
         report.stage("samplings", "what fewer evaluations lose by themselves")
-        for choices in sorted(fewest, key=lambda c: c.evaluations):
-            key = sampling_key(choices)
-            due = time.monotonic() - began < 0.5 * seconds or choices is fewest[-1]
-            if key not in found.rows and due:
+        for k, choices in enumerate(fewer):
+            due = k == 0 or time.monotonic() - began < 0.5 * seconds
+            if sampling_key(choices) not in found.rows and due:
                 made = sampled(search.run.model, choices.evaluations, choices.solver)
-                found.rows[key] = loss_of(search, made)
+                found.rows[sampling_key(choices)] = loss_of(search, made)
                 _write(file, found)
-        last = min(fewest, key=lambda c: c.evaluations)
-        base, before = sampled(base, last.evaluations, last.solver), found.sampled(last)
+        base, before = sampled(base, fewer[0].evaluations, fewer[0].solver), found.sampled(fewer[0])
     todo = [t for t in _trials(search, base) if t.key not in found.rows]
     if todo:
         report.stage("layers", "what each of them costs when it alone is cut or rounded")
+    tried = time.monotonic()
     for k, trial in enumerate(todo):
-        spent = time.monotonic() - began
-        if spent + (spent / k if k else 0.0) > seconds:
+        now = time.monotonic()
+        if now - began + ((now - tried) / k if k else 0.0) > seconds:
             left = len(todo) - k
             report.note(
                 f"no time to try {left} of {len(todo)} changes of single layers: they count as the others do"
@@ -130,9 +137,12 @@ def weigh(search: Search, seconds: float, ways: Sequence[Choices] = ()) -> Weigh
             break
         report.update(k, len(todo), {"layer": trial.layer, trial.technique: f"{trial.strength:g}"})
         try:
-            f, d = loss_of(search, trial.make())
+            trying = time.monotonic()
+            f, d = loss_of(search, trial.make(), n)
         except NiwakiError:
             continue
+        if k == 0:
+            n = _enough(search, time.monotonic() - trying, len(todo), seconds)
         found.rows[trial.key] = (f - before[0], d - before[1])
         _write(file, found)
     return found
@@ -145,15 +155,33 @@ def sampling_key(choices: Choices) -> tuple[str, str, float]:
     return "sampling", choices.solver or "", float(choices.evaluations)
 
 
-def loss_of(search: Search, model: GenerativeModel) -> tuple[float, float]:
-    """(fidelity, diversity) in margins."""
-    losses = search.rehearsal.losses(model)
+def loss_of(search: Search, model: GenerativeModel, n: int | None = None) -> tuple[float, float]:
+    """(fidelity, diversity) in margins; n: samples, as many as choices rest on where it is None."""
+    losses = search.rehearsal.losses(model, n=n)
     f, d = (losses[axis].value if axis in losses else 0.0 for axis in AXES)
     return f, d
 
 
 def _write(file: Path, found: Weights) -> None:
     write_json(file, [[*key, *value] for key, value in found.rows.items()])
+
+
+def _enough(search: Search, each: float, many: int, seconds: float) -> int:
+    """Samples that a change is judged by, so that as many changes can be tried: fewer than a choice rests on
+    where judging is dear, if both axes have margins with fewer.
+
+    each: seconds of a change judged by all of them
+    """
+    rehearsal = search.rehearsal
+    n = int(rehearsal.n * min(1.0, seconds / max(each * many, 1e-9)))
+    if n >= rehearsal.n or rehearsal.n <= _FEWEST:
+        return rehearsal.n
+    n = max(n, _FEWEST)
+    rehearsal.losses(rehearsal.before, n=n)
+    if rehearsal.unmeasured:
+        return rehearsal.n
+    search.run.reporter.note(f"judging is dear here: single changes are judged by {n} samples")
+    return n
 
 
 @dataclass(frozen=True)
@@ -171,7 +199,10 @@ class _Trial:
 
 
 def _trials(search: Search, base: GenerativeModel) -> list[_Trial]:
-    """Half of every coupling, 4 bits of every layer, then the other shares."""
+    """Half of every coupling, every block left out, 4 bits of every layer, then the other shares.
+
+    base: the model as it is sampled in them
+    """
     units = search.units
     config = SensitivityConfig(ratios=(), bits=(_BITS,), activations=False)
     rounded = trials(base, config, seed=search.run.seed) if units.layers else []
@@ -181,8 +212,9 @@ def _trials(search: Search, base: GenerativeModel) -> list[_Trial]:
         for name in units.couplings
     ]
     bits = [_Trial("weights", t.layer, float(_BITS), t.make) for t in rounded if t.layer in units.layers]
+    drops = [_Trial("drop", name, 1.0, partial(_left_out, search, base, name)) for name in units.blocks]
     many = len(units.couplings)
-    return [*cuts[:many], *bits, *cuts[many:]]
+    return [*cuts[:many], *drops, *bits, *cuts[many:]]
 
 
 def _cut(search: Search, model: GenerativeModel, name: str, ratio: float) -> GenerativeModel:
@@ -192,3 +224,10 @@ def _cut(search: Search, model: GenerativeModel, name: str, ratio: float) -> Gen
     config = search.template.prune.model_copy(update={"ratios": ratios, "exclude": units.frozen})
     condition = split_inputs(model, search.run.dataset.train)
     return pruned(model, config, seed=search.run.seed, condition=condition).model
+
+
+def _left_out(search: Search, model: GenerativeModel, name: str) -> GenerativeModel:
+    """One block left out, sampled as the model is."""
+    made = search.units.cut({}, (name,))
+    made.config = model.config
+    return made

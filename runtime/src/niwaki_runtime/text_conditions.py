@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from niwaki.core.contract import ConditionSpec, Runner
+from niwaki_runtime.specs import ConditionSpec
 from niwaki_runtime.tokenizer import FILE, Tokenizer
+
+if TYPE_CHECKING:
+    from niwaki_runtime.programs import Runner
 
 __all__ = ["as_tokens"]
 
