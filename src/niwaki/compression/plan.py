@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ from niwaki.deployment.fast_path import OffPath
 from niwaki.features import Extractor
 from niwaki.models.io import model_record, save_model
 
-__all__ = ["Compressed", "compress"]
+__all__ = ["Compressed", "compress", "reference_samples"]
 
 _CHECKED = 64  # samples of the forward check
 Progress = Callable[[int, int, Mapping[str, Any]], None]
@@ -76,18 +77,24 @@ class _Run:
     """What is passed from step to step.
 
     teacher: whom fine-tuning imitates: the original, or what a step made that may not be led back to it
+    given:   samples of the original (`reference_samples`), where they are known
     """
 
     original: GenerativeModel
     teacher: GenerativeModel
     config: CompressConfig
     workdir: Path
-    reference: np.ndarray
+    given: np.ndarray | None
     condition: Any
     shapes: list[tuple[int, ...]]
     extractor: Extractor | None
     bundle: bool
     records: list[Record] = field(default_factory=list)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Made when a step is carried out: a plan whose steps are all known needs no samples."""
+        return reference_samples(self.original, self.condition) if self.given is None else self.given
 
 
 def compress(
@@ -104,6 +111,7 @@ def compress(
     warn: Callable[[tuple[OffPath, ...]], None] | None = None,
     extractor: Extractor | None = None,
     bundle: bool = True,
+    reference: np.ndarray | None = None,
 ) -> Compressed:
     """Carry out the plan `config` on `model`, which stays as it is.
 
@@ -120,6 +128,7 @@ def compress(
     extractor: as which samples are compared by steps that match them (`sampling` with a matched temperature);
                None compares their values
     bundle:    off, nothing is exported: the model alone is asked for, and the plan does not end with `pack`
+    reference: what `reference_samples` makes of the model, where many plans of one model are carried out
     A step that finds nothing to do leaves the model as it is, says why in its notes, and the plan goes on.
     Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step would
     leave a broken model.
@@ -129,7 +138,6 @@ def compress(
         raise CallError("this pruning trains in between, so compress() needs a dataset")
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
-    reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
     run = _Run(original, original, config, workdir, reference, condition, shapes(original), extractor, bundle)
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
@@ -155,6 +163,11 @@ def compress(
     result = Compressed(current, made, run.records, warnings)
     write_json(workdir / "compression.json", result)
     return result
+
+
+def reference_samples(model: GenerativeModel, condition: Any = None, n: int = _CHECKED) -> np.ndarray:
+    """Samples `(n, …)` of the uncompressed model, which those of every step are compared with."""
+    return model.sample(n, seed=CHECK, condition=condition).float().numpy()
 
 
 def _quietly(done: int, total: int, info: Mapping[str, Any]) -> None: ...
@@ -281,11 +294,12 @@ def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:
     The samples are the bundle's on its engine where there is a bundle. Raises NiwakiError where they are not
     finite.
     """
+    n = len(run.reference)
     if bundle is None:
-        made = model.sample(_CHECKED, seed=CHECK, condition=run.condition).float().numpy()
+        made = model.sample(n, seed=CHECK, condition=run.condition).float().numpy()
     else:
         loaded = niwaki_runtime.load(bundle, precision="exact")
-        made = loaded.sample(_CHECKED, seed=CHECK, condition=run.condition)
+        made = loaded.sample(n, seed=CHECK, condition=run.condition)
     if not np.isfinite(made).all():
         raise NiwakiError("the step's model makes samples that are not finite")
     spread = float(run.reference.std()) or 1.0

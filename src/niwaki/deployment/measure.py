@@ -149,11 +149,15 @@ def bundle_way(
     seed: int = 0,
     program: str = SAMPLING,
     inputs: Inputs | None = None,
+    **overrides: Any,
 ) -> Callable[[int], Any]:
-    """n → n results of a bundle's program, in one batch; asked for `inputs`, or for its own examples."""
+    """n → n results of a bundle's program, in one batch; asked for `inputs`, or for its own examples.
+
+    overrides: fields of the sampler
+    """
     loaded = niwaki_runtime.load(path, engine=engine, precision=precision, threads=threads)
     made = made_once(inputs or (lambda n: loaded.example_inputs(program, n)))
-    return lambda n: loaded.run(program, n, seed=seed, inputs=made(n), batch=n)
+    return lambda n: loaded.run(program, n, seed=seed, inputs=made(n), batch=n, **overrides)
 
 
 def measure_bundle(

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from niwaki.compression.config import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig
+from dataclasses import replace
+
+from niwaki.compression.config import (
+    CompressConfig,
+    DistillConfig,
+    FinetuneConfig,
+    PruneConfig,
+    QuantizeConfig,
+)
 from niwaki.compression.search.choices import FLOAT, HALF, Choices, Template, steps_of
 from niwaki.core.store import jsonable
 
@@ -32,6 +40,19 @@ def test_each_choice_is_a_step_in_an_order_that_makes_sense() -> None:
 def test_what_changes_nothing_is_no_step() -> None:
     assert [s.kind for s in steps_of(Choices({"a": 0.0}, {}), TEMPLATE)] == ["pack"]
     assert steps_of(Choices({"a": 0.0}, {}, packed=False), TEMPLATE) == ()
+
+
+def test_evaluations_are_learnt_first_by_halvings_that_fewer_of_them_begin_with() -> None:
+    template = replace(TEMPLATE, matched=False, distill=DistillConfig(evaluations=4, lr=5e-4))
+    four = Choices({"a": 0.5}, {}, evaluations=4, distilled=(60, 30), packed=False)
+    two = Choices({"a": 0.5}, {}, evaluations=2, distilled=(60, 30, 20), packed=False)
+    plans = [CompressConfig(steps=steps_of(c, template, (10,))).steps for c in (four, two)]
+    assert [s.kind for s in plans[0]] == ["distill", "distill", "prune", "finetune"]
+    learnt = [s for s in plans[1] if isinstance(s, DistillConfig)]
+    assert [(s.evaluations, s.steps, s.lr) for s in learnt] == [(8, 60, 5e-4), (4, 30, 5e-4), (2, 20, 5e-4)]
+    assert plans[0][:2] == plans[1][:2]
+    assert four.key != four.without(distilled=()).key
+    assert Choices.from_json(jsonable(two.to_json())) == two
 
 
 def test_weights_alone_are_rounded_where_inputs_are_not_asked_for() -> None:

@@ -42,11 +42,14 @@ def search(place: Path, monkeypatch: pytest.MonkeyPatch, taken: dict[str, Latenc
         recipe=SimpleNamespace(export=export),
     )
     units = SimpleNamespace(passes=1)
-    template = SimpleNamespace(evaluations=())
     return SimpleNamespace(
-        run=run, path=place, units=units, clock=Clock(60.0), budget=Budget.parse("latency=/4"),
-        template=template,
-    )  # fmt: skip
+        run=run,
+        path=place,
+        units=units,
+        clock=Clock(60.0),
+        template=SimpleNamespace(evaluations=()),
+        budget=Budget.parse("latency=/4"),
+    )
 
 
 def test_threads_that_wait_for_each_other_do_not_make_the_model_look_slow(

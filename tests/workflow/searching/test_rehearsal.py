@@ -15,9 +15,9 @@ from niwaki.evaluation import EvaluateConfig
 from niwaki.evaluation.equivalence.paired import Change
 from niwaki.evaluation.equivalence.verdict import Axis, Verdict, decide
 from niwaki.evaluation.judges import Verdicts
+from niwaki.workflow.searching.affording import affordable
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.rehearsal import Rehearsal, rehearsed
-from niwaki.workflow.searching.search import affordable
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from niwaki.compression.config import (
+    DistillConfig,
     FinetuneConfig,
     PackConfig,
     PruneConfig,
@@ -17,7 +18,7 @@ from niwaki.compression.config import (
 )
 from niwaki.training.stages import under
 
-__all__ = ["FLOAT", "HALF", "Choices", "Template", "steps_of"]
+__all__ = ["FLOAT", "HALF", "Choices", "Template", "learning", "steps_of"]
 
 T = TypeVar("T")
 
@@ -37,6 +38,9 @@ class Choices:
     inputs:      whether products are of integers; else weights alone are rounded
     evaluations: of the network for one sample; 0 keeps them
     solver:      with which; None keeps it
+    distilled:   steps of each training that the few evaluations are learnt in, one after another: of halvings
+                 (`progressive`) the last of which ends at `evaluations`, else of one training; empty where
+                 they are only sampled
     packed:      whether weights are entropy-coded
     retrained:   steps of training with rounded weights
     dropped:     blocks that are left out, by name
@@ -52,6 +56,7 @@ class Choices:
     retrained: int = 0
     dropped: tuple[str, ...] = ()
     origin: str = ""
+    distilled: tuple[int, ...] = ()
 
     @property
     def cuts(self) -> bool:
@@ -72,6 +77,7 @@ class Choices:
             tuple(sorted((k, round(v, 4)) for k, v in self.left(self.ratios).items() if v > 0)),
             tuple(sorted((k, v) for k, v in self.left(self.bits).items() if v < FLOAT)),
             self.inputs, self.evaluations, self.solver, self.packed, self.retrained,
+            *((("distilled", self.distilled),) if self.distilled else ()),
             *sorted(self.dropped),
         )  # fmt: skip
 
@@ -84,8 +90,10 @@ class Choices:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Choices:
         bits = {str(k): int(v) for k, v in record["bits"].items()}
-        dropped = tuple(map(str, record.get("dropped", ())))
-        return cls(**{**record, "ratios": dict(record["ratios"]), "bits": bits, "dropped": dropped})
+        values = {**record, "ratios": dict(record["ratios"]), "bits": bits}
+        values["dropped"] = tuple(map(str, record.get("dropped", ())))
+        values["distilled"] = tuple(map(int, record.get("distilled", ())))
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,9 @@ class Template:
     matched:  whether a generator's temperature is matched at the end
     evaluations: how many network evaluations are tried instead of the model's own, from most to fewest
     inputs:   whether products are of integers, or weights alone are rounded
+    solvers:  with which fewer evaluations may be sampled; empty where only the model's own can
+    distill:  how fewer evaluations are learnt; None where they cannot be
+    distilled: how many evaluations are learnt, from most to fewest
     """
 
     prune: PruneConfig
@@ -105,6 +116,9 @@ class Template:
     matched: bool = False
     evaluations: tuple[int, ...] = ()
     inputs: bool = True
+    solvers: tuple[str, ...] = ()
+    distill: DistillConfig | None = None
+    distilled: tuple[int, ...] = ()
 
 
 def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) -> tuple[StepConfig, ...]:
@@ -114,7 +128,9 @@ def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) 
              training goes on from where it was
     """
     steps: list[StepConfig] = []
-    if choices.evaluations or choices.solver:
+    if choices.distilled and template.distill is not None:
+        steps += learning(choices, template.distill)
+    elif choices.evaluations or choices.solver:
         steps.append(SamplingConfig(evaluations=choices.evaluations, solver=choices.solver))
     if choices.dropped:
         blocks = tuple(sorted(choices.dropped))
@@ -131,6 +147,16 @@ def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) 
     if choices.packed:
         steps.append(PackConfig())
     return tuple(steps)
+
+
+def learning(choices: Choices, distill: DistillConfig) -> list[DistillConfig]:
+    """The steps that a candidate learns its few evaluations in. They come first, and those of a halving are
+    the first ones of the next: what is learnt for 8 evaluations is where 4 go on from."""
+    many = len(choices.distilled)
+    return [
+        distill.model_copy(update={"evaluations": choices.evaluations * 2 ** (many - 1 - k), "steps": n})
+        for k, n in enumerate(choices.distilled)
+    ]
 
 
 def _quantize(choices: Choices, base: QuantizeConfig) -> QuantizeConfig:

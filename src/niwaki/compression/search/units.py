@@ -20,7 +20,7 @@ from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.shares import Removed, Shares, makers
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.search.choices import FLOAT, Choices, Template
-from niwaki.compression.search.evaluations import sampled
+from niwaki.compression.search.evaluations import learnt, sampled
 from niwaki.compression.search.profile import Profile, profile_of
 from niwaki.compression.sensitivity.trials import layers_in_order
 from niwaki.core.contract import GenerativeModel
@@ -125,15 +125,17 @@ class Units:
         costs = self.costs
         if choices.cuts or choices.dropped:
             costs = layer_costs(self.cut(choices.left(choices.ratios), choices.dropped))
-        return profile_of(costs, choices, passes=self._passes(choices.evaluations, choices.solver))
+        return profile_of(costs, choices, passes=self._passes(choices))
 
-    def _passes(self, evaluations: int, solver: str | None) -> int:
+    def _passes(self, choices: Choices) -> int:
         """Of the network for one sample, sampled so."""
+        evaluations, solver = choices.evaluations, choices.solver
         if not (evaluations or solver):
             return self.passes
-        key = (evaluations, solver)
+        key = (evaluations, "learnt" if choices.distilled else solver)
         if key not in self._known_passes:
-            self._known_passes[key] = passes(sampled(self._plain, evaluations, solver))
+            made = learnt(self._plain, evaluations) if choices.distilled else None
+            self._known_passes[key] = passes(made or sampled(self._plain, evaluations, solver))
         return self._known_passes[key]
 
     def nested(self, damage: Mapping[str, float]) -> list[tuple[str, ...]]:

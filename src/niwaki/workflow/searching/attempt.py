@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from niwaki.compression import CompressConfig, compress
 from niwaki.compression.finished import drop_superseded
 from niwaki.compression.plan import Compressed
@@ -92,7 +94,7 @@ def attempt(run: RunContext, rehearsal: Rehearsal, asked: Attempt) -> Attempted:
     try:
         model, each = run.model, 0.0
         if asked.plan is not None:
-            made = carried_out(run, asked.plan, asked.directory, exports=False)
+            made = carried_out(run, asked.plan, asked.directory, exports=False, reference=rehearsal.reference)
             model, each = made.model, _each(made)
             last = continuation(asked.plan)
             drop_superseded(asked.directory, asked.plan.steps, () if last is None else (last,))
@@ -117,8 +119,18 @@ def _full(error: Exception) -> str:
     return reason(error)
 
 
-def carried_out(run: RunContext, plan: CompressConfig, directory: Path, *, exports: bool) -> Compressed:
-    """A plan, of which finished steps are found again. Raises NiwakiError where a step fails."""
+def carried_out(
+    run: RunContext,
+    plan: CompressConfig,
+    directory: Path,
+    *,
+    exports: bool,
+    reference: np.ndarray | None = None,
+) -> Compressed:
+    """A plan, of which finished steps are found again. Raises NiwakiError where a step fails.
+
+    reference: samples of the model (`niwaki.compression.plan.reference_samples`), where they are made already
+    """
     needed = any(step.needs_extractor for step in plan.steps)
     return compress(
         run.model,
@@ -131,6 +143,7 @@ def carried_out(run: RunContext, plan: CompressConfig, directory: Path, *, expor
         extractor=run.extractors[0] if needed else None,
         progress=counter(run.reporter),
         bundle=exports,
+        reference=reference,
     )
 
 

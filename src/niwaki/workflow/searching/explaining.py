@@ -23,7 +23,7 @@ from niwaki.workflow.searching.attempt import carried_out
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.rehearsal import Loss
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.trying import carry_out, plan_of
+from niwaki.workflow.searching.trying import carry_out, plan_of, take_learnt
 from niwaki.workflow.searching.weighing import Weights
 from niwaki_runtime.unfinished import scratch_directory
 
@@ -122,6 +122,8 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
         following = plan[k + 1].kind if k + 1 < len(plan) else ""
         if step.kind == following:
             continue  # of a training in pieces, the last one counts
+        if steps and following and time.monotonic() - began > 0.5 * seconds:
+            continue
         model = _after(search, candidate, plan, k)
         steps.append((step.kind, search.rehearsal.losses(model)))
         classes = _classes(search.rehearsal.particulars)
@@ -149,6 +151,7 @@ def _after(search: Search, candidate: Candidate, plan: Sequence[StepConfig], k: 
         return load_step(directory, search.run.model)
     begun = plan_of(search, candidate, exports=False).model_copy(update={"steps": tuple(plan[: k + 1])})
     with scratch_directory() as scratch:
+        take_learnt(search, candidate.choices, scratch)
         return carried_out(search.run, begun, scratch, exports=False).model
 
 

@@ -46,6 +46,9 @@ _COMFORTABLE = 0.7
 """Margins that the interval of the worse axis ends below, for the search to end before its time."""
 _REPEATS = 15
 """Timed calls of what ships, at most."""
+_FEWEST, _TIMING = 5, 0.02
+"""Timed calls of what ships at least; share of the whole time beyond which so many calls of the model make it
+be timed at the batch sizes of the budget alone."""
 _NEAR = 2.0
 """Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
@@ -111,7 +114,7 @@ def finish(
         "run": str(found.run.run.path),
         "budget": str(found.budget),
         "limits": dict(found.limits),
-        "before": measure_before(found),
+        "before": {key: cost for key, cost in measure_before(found).items() if "," not in key},
         "candidates": rows_of(found.candidates, found.limits, tuple(found.limits)),
         "weights": len(weights.rows),
         "seconds": found.clock.seconds,
@@ -166,7 +169,10 @@ def shipped_export(found: Search) -> ExportConfig:
     """How the run of the result takes its figures: peak memory only where the budget asks for it."""
     export = found.run.recipe.export
     memory = export.memory and any(one.cost == "memory" for one in found.budget.limits)
-    return export.model_copy(update={"memory": memory, "repeats": min(_REPEATS, export.repeats)})
+    dear = found.afforded.each * sum(export.batches) * _FEWEST > _TIMING * found.clock.seconds
+    batches = found.budget.batches if dear else export.batches
+    repeats = min(_FEWEST if dear else _REPEATS, export.repeats)
+    return export.model_copy(update={"memory": memory, "repeats": repeats, "batches": batches})
 
 
 def ship(found: Search, chosen: Candidate, plan: CompressConfig, place: Path) -> RunContext:

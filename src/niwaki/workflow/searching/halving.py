@@ -64,6 +64,7 @@ def halve(
     first = min(len(alive), max(search.width, min(_MOST, many)))
     rungs = 1 + max(0, math.floor(math.log(first / min(first, search.width), _ETA) + 1e-9))
     alive = alive[:first]
+    search.run.reporter.note(_bought(search, alive, rungs, overhead))
     for rung in range(rungs):
         last = rung + 1 == rungs
         if last:
@@ -85,6 +86,16 @@ def halve(
         if not alive:
             return
         drop_what_waits_for_nothing(search, [*alive, *_waiting(search, pool, alive)[:_WAIT]])
+
+
+def _bought(search: Search, alive: Sequence[Candidate], rungs: int, overhead: float) -> str:
+    """What the time that is left will be spent on."""
+    tried = sum(max(1, len(alive) // _ETA**rung) for rung in range(rungs))
+    steps = max(0.0, search.clock.left - tried * overhead) / max(_rate(search), 1e-4)
+    return (
+        f"{max(search.clock.left, 0.0):.0f} s are left for training: {len(alive)} plans in {rungs} rounds, "
+        f"about {steps:,.0f} steps in all ({_rate(search):.2g} s a step, {overhead:.2g} s for judging a plan)"
+    )
 
 
 def _waiting(search: Search, pool: Sequence[Candidate], alive: Sequence[Candidate]) -> list[Candidate]:

@@ -11,11 +11,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
+from niwaki.compression.plan import reference_samples
 from niwaki.compression.search.rejection import EarlyTest
-from niwaki.core.contract import CallError, NiwakiError, Runner
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, Runner
 from niwaki.data import Dataset, Split
+from niwaki.data.inputs import split_inputs
 from niwaki.evaluation.equivalence.margins import Margin
 from niwaki.evaluation.equivalence.verdict import Verdict
 from niwaki.evaluation.judges import Blocks, Evidence, Judge, Margins, Verdicts
@@ -25,6 +28,8 @@ from niwaki.workflow.reporter import Quiet
 
 __all__ = ["Loss", "Rehearsal", "rehearsed"]
 
+_CHECKED = 32
+"""Samples of the model that those of steps are compared with."""
 _BLOCK, _FEWEST = 100, 4
 """Samples of a block; blocks before which an early test decides nothing."""
 _REAL = 360
@@ -121,12 +126,19 @@ class Rehearsal:
         )
         self._context.extractors = context.extractors
         self._context.dataset = self.dataset
+        self._train = context.dataset.train
         self._context.tools.axes_alone = True
         self.said: dict[str, Any] = {}
         self.particulars: Mapping[str, Any] = {}
         self.unmeasured: tuple[str, ...] = ()
         self._evidence: dict[tuple[str, int, int], Evidence] = {}
         self._margins: dict[tuple[str, int, int], Margins] = {}
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Samples of the model, which those of every step of a plan are compared with."""
+        assert isinstance(self.before, GenerativeModel)
+        return reference_samples(self.before, split_inputs(self.before, self._train), _CHECKED)
 
     @cached_property
     def judges(self) -> list[Judge]:
@@ -160,7 +172,9 @@ class Rehearsal:
             except CallError as error:  # left out, as of a verdict; a candidate's own errors are raised
                 silent = silent or str(error)
                 continue
-            if after is None or after.judge != judge.name:
+            if runner is self.before:
+                after = before
+            elif after is None or after.judge != judge.name:
                 after = judge.evidence(runner, self.dataset, "test", n, seed)
             found = judge.compare(before, after, margins, self.dataset)
             verdicts.append(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from niwaki.compression.search.budget import Budget
 from niwaki.compression.search.choices import Choices, Template
@@ -14,6 +15,7 @@ from niwaki.deployment import machine
 from niwaki.models.io import model_record
 from niwaki.workflow.engine_choice import engine_beforehand
 from niwaki.workflow.run_context import RunContext
+from niwaki.workflow.searching.affording import Afforded, afford
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.rehearsal import Rehearsal
@@ -23,7 +25,7 @@ __all__ = ["Search"]
 
 
 _BEGUN = "begun.json"
-_FORM = 2
+_FORM = 3
 """Of what is kept; what another form has kept is not read."""
 
 
@@ -36,6 +38,8 @@ class Search:
     candidates: tried ones, by name
     workers:    further processes that candidates are tried in; None tries them here
     asked:      how many of them the call has asked for
+    afforded:   how many samples of the model there is time for
+    ways:       to sample with fewer evaluations: choices of that alone
     """
 
     run: RunContext
@@ -48,6 +52,8 @@ class Search:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     workers: Workers | None = None
     asked: int = 1
+    afforded: Afforded = field(default_factory=lambda: afford(0.0, 0, 0.0))
+    ways: tuple[Choices, ...] = ()
 
     @cached_property
     def key(self) -> str:
@@ -56,8 +62,13 @@ class Search:
         engine = [engine_beforehand(export), export.precision, export.threads]
         return hash_json(
             [_FORM, model_record(model), hash_tensors(model.state_dict()), self.run.dataset.fingerprint]
-            + [engine, machine()["cpu"], self.run.seed, self.run.config, self.template]
+            + [engine, machine()["cpu"], self.run.seed, self._judged_by, self.template]
         )
+
+    @property
+    def _judged_by(self) -> dict[str, Any]:
+        """But for how many pairs the verdict rests on, which nothing that is kept depends on."""
+        return self.run.config.model_dump(mode="json", exclude={"n"})
 
     @property
     def path(self) -> Path:

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 
-from niwaki.compression.config import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig
+from niwaki.compression.config import (
+    CompressConfig,
+    DistillConfig,
+    FinetuneConfig,
+    PruneConfig,
+    QuantizeConfig,
+)
 from niwaki.compression.distillation.temperature import has_temperature
 from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.pruning.frozen import frozen_parts
 from niwaki.compression.search.choices import Template
-from niwaki.compression.search.evaluations import fewer_evaluations
+from niwaki.compression.search.evaluations import LEARNT, fewer_evaluations, learnt_evaluations, solvers_of
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.training import TrainConfig
 
@@ -53,6 +59,9 @@ def template_of(
     prune = next((s for s in steps if isinstance(s, PruneConfig) and s.what == "channels"), PruneConfig())
     finetune = next((s for s in steps if s.kind == "finetune" and isinstance(s, FinetuneConfig)), None)
     quantize = next((s for s in steps if isinstance(s, QuantizeConfig)), QuantizeConfig())
+    fewer = [s for s in steps if isinstance(s, DistillConfig) and s.evaluations]
+    distill = fewer[0] if fewer else DistillConfig(evaluations=LEARNT)
+    learnt = learnt_evaluations(model, distill)
     kept = {
         name: getattr(quantize, name)
         for name in ("granularity", "observer", "equalize", "smooth", "correct", "calibration", "ignored")
@@ -65,4 +74,7 @@ def template_of(
         has_temperature(model),
         fewer_evaluations(model),
         quantize.mode == "static",
+        solvers_of(model),
+        distill if learnt else None,
+        learnt,
     )

@@ -4,13 +4,15 @@ samples.
 
 from __future__ import annotations
 
+import os
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from niwaki.compression import CompressConfig
 from niwaki.compression.config import PruneConfig, QuantizeConfig, StepConfig
 from niwaki.compression.plan import Compressed
-from niwaki.compression.search.choices import steps_of
+from niwaki.compression.search.choices import Choices, steps_of
 from niwaki.core.contract import NiwakiError, Runner
 from niwaki.workflow.engine_choice import engine_of
 from niwaki.workflow.searching.attempt import Attempt, Attempted, attempt, carried_out
@@ -18,7 +20,16 @@ from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.state import Search
 from niwaki_runtime import load as load_bundle
 
-__all__ = ["bundle_of", "carry_out", "plan_of", "shapes_alone", "try_all", "try_candidate"]
+__all__ = [
+    "bundle_of",
+    "carry_out",
+    "learnt_directory",
+    "plan_of",
+    "shapes_alone",
+    "take_learnt",
+    "try_all",
+    "try_candidate",
+]
 
 _FEW = 32
 """Samples that ranges of activations are taken from where nothing depends on them."""
@@ -58,7 +69,34 @@ def carry_out(
     plan = plan_of(search, candidate, exports=exports)
     if not values:
         plan = plan.model_copy(update={"steps": tuple(map(shapes_alone, plan.steps))})
-    return carried_out(search.run, plan, workdir or search.directory(candidate), exports=exports)
+    workdir = workdir or search.directory(candidate)
+    take_learnt(search, candidate.choices, workdir)
+    return carried_out(search.run, plan, workdir, exports=exports, reference=search.rehearsal.reference)
+
+
+def learnt_directory(search: Search, choices: Choices) -> Path:
+    """Where fewer evaluations are learnt that all candidates with them share: halvings, which go on from each
+    other, in one place."""
+    config = search.template.distill
+    method = config.method if config is not None else ""
+    return search.path / "learnt" / (method if method == "progressive" else f"{method}-{choices.evaluations}")
+
+
+def take_learnt(search: Search, choices: Choices, workdir: Path) -> None:
+    """The steps that a candidate begins with as those that are carried out already. Files of a finished step
+    are never written to, so that they need not lie there twice."""
+    for k in range(len(choices.distilled)):
+        name = f"{k + 1}-distill"
+        known, here = learnt_directory(search, choices) / "steps" / name, workdir / "steps" / name
+        if (known / "record.json").exists() and not here.exists():
+            shutil.copytree(known, here, copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def try_candidate(search: Search, candidate: Candidate, *, n: int | None = None) -> Candidate:
@@ -80,6 +118,7 @@ def try_all(
     asked = []
     for candidate in candidates:
         search.begin(candidate)
+        take_learnt(search, candidate.choices, search.directory(candidate))
         steps = steps_of(candidate.choices.without(packed=False), search.template, candidate.trained)
         plan = plan_of(search, candidate, exports=False) if steps else None
         asked.append(Attempt(plan, search.directory(candidate), n or search.rehearsal.n, blocks))
