@@ -44,7 +44,7 @@ from niwaki.evaluation.judges.reading import bytes_of
 from niwaki.models.registry import build
 from niwaki.recipe import Recipe, load_recipe
 from niwaki.training import fit
-from niwaki.training.hardware import has_bf16
+from niwaki.training.bf16 import has_bf16
 
 OUT = Path("benchmarks/results/text.json")
 TRIED = 16  # steps that are timed beforehand

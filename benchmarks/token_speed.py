@@ -39,7 +39,7 @@ from niwaki.core.store import write_json
 from niwaki.data import Dataset, Feeder, load
 from niwaki.deployment import machine
 from niwaki.recipe import Recipe, load_recipe
-from niwaki.training.hardware import has_bf16
+from niwaki.training.bf16 import has_bf16
 from niwaki.workflow.run_directory import RunDirectory
 
 FEW = 4  # steps that are timed and taken off, so that the start does not count

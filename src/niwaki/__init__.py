@@ -34,15 +34,21 @@ _WHERE = {
     "estimate": "niwaki.api.estimate",
     "evaluate": "niwaki.api.evaluate",
     "export": "niwaki.api.export",
+    "from_pretrained": "niwaki.api.hub",
     "load": "niwaki.workflow.load",
     "load_recipe": "niwaki.recipe",
+    "push_to_hub": "niwaki.api.hub",
+    "retrain": "niwaki.api.retrain",
     "run": "niwaki.api.run",
+    "runs": "niwaki.api.runs",
     "sample": "niwaki.api.sample",
+    "save_pretrained": "niwaki.api.hub",
     "search": "niwaki.api.search",
     "serve": "niwaki.api.serve",
     "train": "niwaki.api.train",
     "tune": "niwaki.api.tune",
     "use": "niwaki.api.use",
+    "watch": "niwaki.api.watch",
 }
 
 __all__ = ["__version__", *_WHERE]
@@ -56,13 +62,19 @@ if TYPE_CHECKING:
     from niwaki.api.estimate import estimate as estimate
     from niwaki.api.evaluate import evaluate as evaluate
     from niwaki.api.export import export as export
+    from niwaki.api.hub import from_pretrained as from_pretrained
+    from niwaki.api.hub import push_to_hub as push_to_hub
+    from niwaki.api.hub import save_pretrained as save_pretrained
+    from niwaki.api.retrain import retrain as retrain
     from niwaki.api.run import run as run
+    from niwaki.api.runs import runs as runs
     from niwaki.api.sample import sample as sample
     from niwaki.api.search import search as search
     from niwaki.api.serve import serve as serve
     from niwaki.api.train import train as train
     from niwaki.api.tune import tune as tune
     from niwaki.api.use import use as use
+    from niwaki.api.watch import watch as watch
     from niwaki.compression import CompressConfig as CompressConfig
     from niwaki.data import DataConfig as DataConfig
     from niwaki.evaluation import EvaluateConfig as EvaluateConfig

@@ -229,3 +229,13 @@ def test_help_names_the_samplers_options_and_where_samples_go(niwaki) -> None:
     said = " ".join(niwaki("sample", "--help").out.replace("│", " ").split())
     assert "temperature=0.8" in said
     assert "in the working directory" in said
+
+
+def test_runs_are_listed_with_what_is_due(niwaki, trained):
+    said = niwaki("runs", trained)
+    assert said.status == 0
+    assert "dcgan" in said.out
+    assert "next: evaluate" in said.out
+    (line,) = niwaki("runs", trained, "--json").json["runs"]
+    assert line["steps"] == 6
+    assert niwaki("runs", trained / "nowhere").status == 2

@@ -20,6 +20,7 @@ from niwaki.adapters import adapt
 from niwaki.compression import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig, compress, prune
 from niwaki.compression import steps as steps_module
 from niwaki.compression.arithmetic import macs, parameters
+from niwaki.compression.finished import drop_superseded
 from niwaki.compression.record import Record
 from niwaki.compression.steps import Outcome, Step, StepContext, step_of
 from niwaki.core.contract import CallError, NiwakiError
@@ -101,6 +102,27 @@ def test_finished_steps_are_found_again_and_only_the_rest_is_redone(tmp_path: Pa
     second = marks()
     compress(model, data(), plan(PRUNE, changed), workdir=tmp_path, seed=0)
     assert not {k for k, v in marks().items() if v == second[k]}
+
+
+def test_a_plan_goes_on_from_its_last_state_where_superseded_ones_are_gone(tmp_path: Path) -> None:
+    """Their records stay; a call with a longer plan has the same bits as one that found everything."""
+    more = TUNE.model_copy(update={"steps": 3})
+    whole = compress(
+        small_models.gan(), data(), plan(PRUNE, TUNE, more), workdir=tmp_path / "whole", seed=0, bundle=False
+    )
+    thin, short = tmp_path / "thin", plan(PRUNE, TUNE)
+    compress(small_models.gan(), data(), short, workdir=thin, seed=0, bundle=False)
+    drop_superseded(thin, short.steps, {1})
+    left = sorted(str(p.relative_to(thin / "steps")) for p in thin.glob("steps/*/*.safetensors"))
+    assert left == ["2-finetune/model.safetensors"]
+    marks = (thin / "steps/2-finetune/record.json").stat().st_mtime_ns
+    made = compress(small_models.gan(), data(), plan(PRUNE, TUNE, more), workdir=thin, seed=0, bundle=False)
+    assert (thin / "steps/2-finetune/record.json").stat().st_mtime_ns == marks
+    assert [r.kind for r in made.records] == ["prune", "finetune", "finetune"]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, made.model.state_dict()[name])
+    other = compress(small_models.gan(), data(), plan(PRUNE), workdir=thin, seed=0, bundle=False)
+    assert [r.kind for r in other.records] == ["prune"]  # its weights were gone: it is carried out again
 
 
 def test_what_counts_is_what_was_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

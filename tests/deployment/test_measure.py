@@ -151,6 +151,8 @@ def test_long_calls_are_timed_for_a_minute_and_five_times_at_least(monkeypatch: 
     assert told[-1] == (30, 30)
     assert interleave({"a": lasting(40.0)})["a"].runs == 5
     assert interleave({"a": lasting(0.01)})["a"].runs == 30
+    assert interleave({"a": lasting(4.0)}, seconds=9.0, fewest=2)["a"].runs == 3
+    assert interleave({"a": lasting(40.0)}, seconds=9.0, fewest=2)["a"].runs == 2
 
 
 @pytest.mark.parametrize(

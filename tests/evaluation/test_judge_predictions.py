@@ -81,6 +81,19 @@ def test_samples_of_the_chain_are_as_varied_as_real_windows(dataset: Dataset) ->
     assert varied.value == pytest.approx(varied.reference, abs=0.06)
 
 
+def test_where_axes_alone_are_asked_for_nothing_is_sampled_and_both_are_the_same(dataset: Dataset) -> None:
+    alone = Predictions(Tools(list, axes_alone=True))
+    before, after = chain(CHAIN), chain(0.9 * CHAIN + 0.1 / LEVELS)
+    found = []
+    for one in (judge(), alone):
+        a, b = (one.evidence(runner, dataset, "test", 200, 0) for runner in (before, after))
+        margins = one.margins(one.evidence(before, dataset, "validation", 200, 0), dataset, 200)
+        assert ("samples" in a.arrays) == (one is not alone)
+        found.append(one.compare(a, b, margins, dataset).axes)
+    assert found[0] == found[1]
+    assert alone.samples_made(200) == 0
+
+
 def test_margins_are_those_of_all_distributions_at_once(dataset: Dataset) -> None:
     one = judge()
     evidence = one.evidence(chain(CHAIN), dataset, "validation", 1000, 0)

@@ -139,6 +139,20 @@ def test_orthogonalized_matrices_have_singular_values_near_one(shape):
     assert float(cosine) > 0.97
 
 
+@pytest.mark.parametrize("fast, off", [(False, 1e-4), (True, 0.1)])
+def test_matrices_are_orthogonalized_in_bfloat16_only_where_that_is_fast(monkeypatch, fast, off):
+    """Emulated bfloat16 took six times as long as float32, and most of a training's time."""
+    monkeypatch.setattr("niwaki.training.muon.has_bf16", lambda device: fast)
+    g = torch.randn(12, 30, generator=torch.Generator().manual_seed(0))
+    exact = g.double() / g.double().norm()
+    for _ in range(5):
+        gram = exact @ exact.mT
+        exact = 3.4445 * exact + (-4.7750 * gram + 2.0315 * gram @ gram) @ exact
+    error = float((orthogonalize(g) - exact).abs().max())
+    assert (error > 1e-4) == fast
+    assert error < off
+
+
 def test_muon_turns_matrices_between_layers_and_leaves_the_rest_to_adamw():
     """Its first step of a matrix has the size of Adam's, lr · 0.2 √max(rows, columns) per singular direction;
     what `others` names and what has one dimension takes the steps of torch's AdamW."""

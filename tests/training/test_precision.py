@@ -8,7 +8,8 @@ from training_toys import Adversaries, Images, Regression
 
 from niwaki.core.contract import Batch
 from niwaki.training import TrainConfig, fit
-from niwaki.training.hardware import choose_precision, has_bf16
+from niwaki.training.bf16 import has_bf16
+from niwaki.training.hardware import choose_precision
 from niwaki.training.optimizers import build_optimizer, optimizer_class
 
 

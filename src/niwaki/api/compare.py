@@ -11,7 +11,7 @@ from niwaki.recipe import Override, Overrides, parse_overrides
 from niwaki.workflow.comparing import SIDES, compare_subjects
 from niwaki.workflow.context import EvaluationContext, as_overrides
 from niwaki.workflow.notebook.answers import Comparison
-from niwaki.workflow.own_tokenizer import cut_with_own
+from niwaki.workflow.own_tokenizer import answering, cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.subjects.data import context_of
 from niwaki.workflow.subjects.external import is_external, split
@@ -76,7 +76,7 @@ def _opened(
         if kind_of(what) == "bundle":
             how = {"engine": engine, "memory": memory}
         elif is_external(what):
-            how = {"options": options, "spec": context.dataset.spec}
+            how = dict(zip(("options", "spec"), answering(what, context, options), strict=True))
         subject = open_subject(what, weights=given, named=f"{side}_weights", **how)
         cut_with_own(context, subject.runner)
         subjects.append(subject)

@@ -14,7 +14,7 @@ from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.context import EvaluationContext, as_overrides
 from niwaki.workflow.judging import Judgement, section_parts
 from niwaki.workflow.notebook.answers import Evaluation
-from niwaki.workflow.own_tokenizer import cut_with_own
+from niwaki.workflow.own_tokenizer import answering, cut_with_own
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import open_run
 from niwaki.workflow.sharing.shared import serve_where_not_first, shared
@@ -106,10 +106,8 @@ def evaluate(
         options, rest = split(changes)
     place = None if cache is None else Path(cache)
     context_ = context_of([what], where, rest, reporter, place)
-    subject = open_subject(
-        what, engine=engine, memory=memory, weights=weights, options=options,
-        spec=context_.dataset.spec if is_external(what) else None,
-    )  # fmt: skip
+    options, spec = answering(what, context_, options)
+    subject = open_subject(what, engine=engine, memory=memory, weights=weights, options=options, spec=spec)
     cut_with_own(context_, subject.runner)
     if subject.runner is None:
         judgements, origin = judge_subject(subject, context_, resize=resize)

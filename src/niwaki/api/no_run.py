@@ -11,7 +11,7 @@ from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.recipe import Override, Overrides, parse_overrides
 from niwaki.workflow.context import context_for
 from niwaki.workflow.given_model import open_given
-from niwaki.workflow.own_tokenizer import cut_with_own
+from niwaki.workflow.own_tokenizer import answering, cut_with_own
 from niwaki.workflow.reporter import Reporter
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import is_run
@@ -65,7 +65,7 @@ def open_model(
     _check_sections(rest)
     judged = [change for change in rest if change.section in ("data", "evaluate")]
     context = context_for(data, judged, reporter=reporter)
-    spec = context.dataset.spec if not isinstance(what, GenerativeModel) and is_external(what) else None
+    options, spec = ({}, None) if isinstance(what, GenerativeModel) else answering(what, context, options)
     reporter.stage("model", _name(what))
     subject = open_subject(what, device="cpu", weights=weights, options=options, spec=spec)
     assert isinstance(subject.runner, GenerativeModel)

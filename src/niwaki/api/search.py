@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from niwaki.compression.search.budget import Budget
 from niwaki.core.contract import GenerativeModel
 from niwaki.recipe import Overrides, Recipe
 from niwaki.workflow.estimates.span import seconds_in
+from niwaki.workflow.executors import need
 from niwaki.workflow.given_model import open_given
 from niwaki.workflow.reporter import Quiet, Reporter
 from niwaki.workflow.run_context import RunContext, open_run
 from niwaki.workflow.searching.record import SearchRecord
 from niwaki.workflow.searching.search import search as carry_out
+from niwaki.workflow.stages.train import as_trained, draws_otherwise
 
 __all__ = ["context_of_run", "search"]
 
@@ -38,6 +41,8 @@ def search(
     features: Sequence[str] | None = None,
     apply: bool = False,
     sizes: int = 1,
+    workers: int = 1,
+    on: str = "processes",
     reporter: Reporter | None = None,
 ) -> SearchRecord:
     """Find a compression plan within a budget that loses nothing, and prove it on the exported bundle.
@@ -51,6 +56,9 @@ def search(
             call goes on with what was measured and trained there, also for another budget
     apply:  where no plan of the budget loses nothing, try the cheapest remedy though it exceeds the budget
     sizes:  3 gives a family, small, medium and large, whose budgets are once, twice and four times as wide
+    workers: candidates that are tried side by side, each by a process with one thread; 1 tries them here, one
+            after another
+    on:     where these processes are: `processes` of this machine, `slurm`, `ray`
     data, weights, n, seed, features: as in `niwaki.compress`, for models of no run
     Everything is chosen by validation samples; the bundle that was chosen is judged on the test split once.
     Raises CallError for a budget that cannot be read and where no data are named; NiwakiError where nothing
@@ -59,6 +67,7 @@ def search(
     reporter = reporter or Quiet()
     asked = budget if isinstance(budget, Budget) else Budget.parse(budget)
     seconds = seconds_in(time)
+    need(on, workers)
     if belongs_to_no_run(what):
         run = open_model(
             what, overrides, data=data, out=out or "searched", weights=weights, n=n, seed=seed,
@@ -67,12 +76,18 @@ def search(
     else:
         refuse_for_runs(what, data=data, weights=weights, n=n, seed=seed, features=features)
         run = context_of_run(what, overrides, out, reporter)
-    return carry_out(run, asked, seconds, apply=apply, sizes=sizes)
+    return carry_out(run, asked, seconds, apply=apply, sizes=sizes, workers=workers, on=on)
 
 
 def context_of_run(what: Any, overrides: Overrides, out: str | Path | None, reporter: Reporter) -> RunContext:
-    """The run that a search of a run's model leaves its result in."""
+    """The run that a search of a run's model leaves its result in.
+
+    Raises CallError where the overrides, or other data, are not what the model was trained by: the test split
+    would be another one.
+    """
     context = open_run(what, overrides, None, reporter)
+    with context.run.hold() if draws_otherwise(context) else nullcontext():
+        as_trained(context, free=("seed",))  # the search draws by a seed of its own
     recipe, model = context.recipe, context.model
     place = Path(out) if out is not None else context.run.path / "search"
     made = open_given(

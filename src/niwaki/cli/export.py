@@ -26,6 +26,16 @@ def export(
         Path | None,
         typer.Option("--out", "-o", help="For a model directory: the bundle. [dim]default: <name>.niwaki[/]"),
     ] = None,
+    hub: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the bundle as a folder of the Hugging Face hub, too."),
+    ] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="USER/NAME", help="Upload it to the hub, with its card.")
+    ] = None,
+    license: Annotated[
+        str | None, typer.Option(metavar="NAME", help="For the hub's card: mit, cc-by-4.0, other …")
+    ] = None,
     weights: Weights = None,
     lora: Loras = None,
     as_json: Json = False,
@@ -36,12 +46,22 @@ def export(
         source, rest = opened(what, overrides or (), weights, lora)
         found = export(source, rest, out=out, reporter=work.reporter)
 
+        from niwaki.api.hub import push_to_hub, save_pretrained
+
+        if hub is not None:
+            found["hub"] = save_pretrained(found["bundle"], hub, license=license)
+        if push is not None:
+            found["pushed"] = push_to_hub(found["bundle"], push, license=license)
+
         def draw(console: Any) -> None:
             from niwaki.report.words import bytes_text
 
             console.print(f"[bold]{found['bundle']}[/]  {bytes_text(found['bytes'])}")
             for engine, error in found.get("parity", {}).items():
                 console.print(f"  [dim]largest difference from torch on {engine}: {error:.2g}[/]")
+            for place in (found.get("hub"), found.get("pushed")):
+                if place is not None:
+                    console.print(f"  [dim]for the hub: {place}[/]")
 
         work.answer(found, draw)
 

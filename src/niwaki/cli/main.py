@@ -30,7 +30,9 @@ VERBS = (
     "use",
     "serve",
     "tune",
+    "watch",
     "report",
+    "runs",
     "models",
     "doctor",
 )

@@ -24,7 +24,10 @@ __all__ = [
     "with_loras",
 ]
 
-OUTSIDE = "package.module:function, which makes it, or the folder of a diffusers pipeline"
+OUTSIDE = (
+    "package.module:function, which makes it, or the folder of a diffusers pipeline or of a causal language "
+    "model of transformers"
+)
 
 WEIGHTS = (
     "the weights for what package.module:function makes, by name; 'random' goes on with those that it draws."

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from niwaki.cli.ahead import Estimate, Price, Time, answer_estimate
-from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, Track, adder, at_work, with_trackers
+from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, Track, Work, adder, at_work, with_trackers
 
 __all__ = ["enter"]
 
@@ -27,12 +28,22 @@ def run(
     estimate: Estimate = False,
     price: Price = None,
     track: Track = None,
+    retrain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="NPZ",
+            help="Train a challenger on the run's data and these samples; judge it against the run.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     overrides = with_trackers(overrides, track)
     with at_work(as_json) as work:
         if estimate:
             answer_estimate(work, what, overrides, out, price)
+            return
+        if retrain is not None:
+            _answer_challenge(work, what, retrain, overrides, time)
             return
         from niwaki.api.run import run
         from niwaki.workflow.summary import summary
@@ -53,6 +64,26 @@ def run(
 
         found = summary(made)
         work.answer(found, draw)
+
+
+def _answer_challenge(
+    work: Work, champion: str, additions: Path, overrides: list[str] | None, time: str | None
+) -> None:
+    from niwaki.api.retrain import retrain
+
+    found = retrain(champion, additions, overrides or (), time=time, reporter=work.reporter)
+
+    def draw(console: Any) -> None:
+        from rich.markup import escape
+
+        for verdict in found["verdict"].values():
+            if verdict.get("text"):
+                console.print(escape(str(verdict["text"])))
+        tone = "bold green" if found["promoted"] else "bold yellow"
+        console.print(f"[{tone}]{escape(found['text'])}[/]")
+        console.print(f"[dim]challenger[/]  {escape(str(found['challenger']))}")
+
+    work.answer(found, draw)
 
 
 enter = run

@@ -40,6 +40,13 @@ def search(
     sizes: Annotated[
         int, typer.Option(metavar="N", help="A family: also of budgets twice, four times … as wide.")
     ] = 1,
+    workers: Annotated[
+        int,
+        typer.Option(metavar="N", help="Candidates that are tried side by side, a process for each."),
+    ] = 1,
+    on: Annotated[
+        str, typer.Option(metavar="PLACE", help="Where these are: processes (of this machine), slurm, ray.")
+    ] = "processes",
     data: Annotated[
         str | None,
         typer.Option(
@@ -65,7 +72,7 @@ def search(
 
         found = search(
             what, overrides or (), budget=budget, time=time, data=data, weights=weights, n=n, out=out,
-            apply=apply, sizes=sizes, reporter=work.reporter,
+            apply=apply, sizes=sizes, workers=workers, on=on, reporter=work.reporter,
         )  # fmt: skip
         work.answer(found.to_json(), lambda console: _draw(found, console))
     if found.chosen is None:

@@ -28,6 +28,7 @@ __all__ = [
     "ShareConfig",
     "StepConfig",
     "check_order",
+    "recovery_of",
 ]
 
 
@@ -73,3 +74,8 @@ def check_order(steps: Sequence[Step]) -> None:
             reason = "comes after 'pack', which stores the bundle as it then is; put 'pack' last"
         if reason:
             raise CallError(f"step {at + 1} ('{step.kind}') {reason}")
+
+
+def recovery_of(steps: Sequence[StepConfig], k: int) -> StepConfig | None:
+    """The fine-tuning that follows a pruning step, step k, says how to train between its rounds."""
+    return next((step for step in steps[k + 1 :] if step.kind == "finetune"), None)

@@ -13,12 +13,16 @@ __all__ = ["check", "example_batch", "losses", "outputs", "shapes"]
 
 
 @torch.no_grad()
-def outputs(model: GenerativeModel, n: int = 3, seed: int = 1) -> list[Tensor]:
-    """Every output of every graph, on its example inputs."""
+def outputs(model: GenerativeModel, n: int = 3, seed: int = 1, *, state: bool = True) -> list[Tensor]:
+    """Every output of every graph, on its example inputs.
+
+    state: whether what graphs carry to their next call is among them, which may be of any shape
+    """
     found: list[Tensor] = []
     for graph in model.shipped_graphs().values():
         out = graph(*graph.example(n, seed))
-        found += list(out) if isinstance(out, tuple | list) else [out]
+        parts = list(out) if isinstance(out, tuple | list) else [out]
+        found += parts if state else parts[: len(graph.outputs)]
     return found
 
 

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,18 @@ import numpy as np
 import niwaki_runtime
 from niwaki.compression.arithmetic import macs, parameters
 from niwaki.compression.changes import quantized_of, refuse_nothing, sparsity_of
-from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order
+from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order, recovery_of
+from niwaki.compression.finished import (
+    BUNDLE,
+    RECORD,
+    directory_of,
+    finished_record,
+    finished_records,
+    has_weights,
+    keys_of,
+    last_whole,
+    tidy,
+)
 from niwaki.compression.forewarned import forewarned_once
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.record import Record
@@ -31,10 +43,9 @@ from niwaki.deployment.fast_path import OffPath
 from niwaki.features import Extractor
 from niwaki.models.io import model_record, save_model
 
-__all__ = ["Compressed", "compress"]
+__all__ = ["Compressed", "compress", "reference_samples"]
 
 _CHECKED = 64  # samples of the forward check
-
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
@@ -66,18 +77,24 @@ class _Run:
     """What is passed from step to step.
 
     teacher: whom fine-tuning imitates: the original, or what a step made that may not be led back to it
+    given:   samples of the original (`reference_samples`), where they are known
     """
 
     original: GenerativeModel
     teacher: GenerativeModel
     config: CompressConfig
     workdir: Path
-    reference: np.ndarray
+    given: np.ndarray | None
     condition: Any
     shapes: list[tuple[int, ...]]
     extractor: Extractor | None
     bundle: bool
     records: list[Record] = field(default_factory=list)
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Made when a step is carried out: a plan whose steps are all known needs no samples."""
+        return reference_samples(self.original, self.condition) if self.given is None else self.given
 
 
 def compress(
@@ -94,6 +111,7 @@ def compress(
     warn: Callable[[tuple[OffPath, ...]], None] | None = None,
     extractor: Extractor | None = None,
     bundle: bool = True,
+    reference: np.ndarray | None = None,
 ) -> Compressed:
     """Carry out the plan `config` on `model`, which stays as it is.
 
@@ -110,6 +128,7 @@ def compress(
     extractor: as which samples are compared by steps that match them (`sampling` with a matched temperature);
                None compares their values
     bundle:    off, nothing is exported: the model alone is asked for, and the plan does not end with `pack`
+    reference: what `reference_samples` makes of the model, where many plans of one model are carried out
     A step that finds nothing to do leaves the model as it is, says why in its notes, and the plan goes on.
     Raises CallError for an order that makes no sense, before anything is done; NiwakiError where a step would
     leave a broken model.
@@ -119,7 +138,6 @@ def compress(
         raise CallError("this pruning trains in between, so compress() needs a dataset")
     workdir = Path(workdir)
     original = copy.deepcopy(model).cpu().eval()
-    reference = original.sample(_CHECKED, seed=CHECK, condition=condition).float().numpy()
     run = _Run(original, original, config, workdir, reference, condition, shapes(original), extractor, bundle)
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
@@ -127,33 +145,52 @@ def compress(
     warnings = forewarned_once(original, config.steps, engine, workdir / "warnings.json", key)
     if warn and warnings:
         warn(warnings)
-    current = original
-    for k, step in enumerate(config.steps):
-        key = hash_json([key, step, config.batches, config.measure])
-        if extractor is not None and step.needs_extractor:
-            key = hash_json([key, extractor.fingerprint])
+    keys = keys_of(config, key, extractor)
+    done, current = _gone_on_from(run, keys)
+    for k, step in list(enumerate(config.steps))[done:]:
         directory = _directory(run, k)
-        found = _finished(run, k, directory, key)
+        found = _finished(run, k, directory, keys[k])
         if found is not None:
             current = found
             continue
         if on_step:
             on_step(k + 1, step.kind)
-        current = _carried_out(run, step, current, directory, key, k, seed, dataset, progress or _quietly)
-    made = workdir / "model.niwaki"
+        current = _carried_out(run, step, current, directory, keys[k], k, seed, dataset, progress or _quietly)
+    made = workdir / BUNDLE
     if bundle:
-        write_bytes(made, (_directory(run, len(config.steps) - 1) / "model.niwaki").read_bytes())
+        write_bytes(made, (_directory(run, len(config.steps) - 1) / BUNDLE).read_bytes())
     save_model(current, workdir)
     result = Compressed(current, made, run.records, warnings)
     write_json(workdir / "compression.json", result)
     return result
 
 
+def reference_samples(model: GenerativeModel, condition: Any = None, n: int = _CHECKED) -> np.ndarray:
+    """Samples `(n, …)` of the uncompressed model, which those of every step are compared with."""
+    return model.sample(n, seed=CHECK, condition=condition).float().numpy()
+
+
 def _quietly(done: int, total: int, info: Mapping[str, Any]) -> None: ...
 
 
 def _directory(run: _Run, k: int) -> Path:
-    return run.workdir / "steps" / f"{k + 1}-{run.config.steps[k].kind}"
+    return directory_of(run.workdir, run.config.steps, k)
+
+
+def _gone_on_from(run: _Run, keys: list[str]) -> tuple[int, GenerativeModel]:
+    """How many steps need not be looked at any more, and the model that they have made."""
+    places = [_directory(run, k) for k in range(len(keys))]
+    records = finished_records(places, keys)
+    found = last_whole(places, records, [_wants_bundle(run, k) for k in range(len(records))])
+    if found is None:
+        return 0, run.original
+    last, teacher = found
+    for place, record in zip(places[: last + 1], records, strict=False):
+        tidy(place)
+        run.records.append(Record.from_json(record["record"]))
+    if teacher is not None:
+        run.teacher = load_step(places[teacher], run.original)
+    return last + 1, load_step(places[last], run.original)
 
 
 def _wants_bundle(run: _Run, k: int) -> bool:
@@ -166,12 +203,11 @@ def _wants_bundle(run: _Run, k: int) -> bool:
 
 def _finished(run: _Run, k: int, directory: Path, key: str) -> GenerativeModel | None:
     """The model of a step that was carried out before, from the same weights and settings."""
-    if not (directory / "record.json").exists():
+    kept = finished_record(directory, key)
+    lacks = _wants_bundle(run, k) and not (directory / BUNDLE).exists()
+    if kept is None or lacks or not has_weights(directory):
         return None
-    kept = read_json(directory / "record.json")
-    if kept.get("key") != key or (_wants_bundle(run, k) and not (directory / "model.niwaki").exists()):
-        return None
-    _tidy(directory)
+    tidy(directory)
     run.records.append(Record.from_json(kept["record"]))
     found = load_step(directory, run.original)
     if kept.get("teaches"):
@@ -196,11 +232,11 @@ def _carried_out(
     directory.mkdir(parents=True, exist_ok=True)
     write_json(begun, {"key": key})
     before, started = (parameters(model), macs(model)), time.perf_counter()
-    previous = _directory(run, k - 1) / "model.niwaki" if k else None
-    recovery, condition = _recovery(run.config, k), run.condition
+    previous = _directory(run, k - 1) / BUNDLE if k else None
+    recovery = recovery_of(run.config.steps, k)
     context = StepContext(
-        run.teacher, dataset, seed + k, directory, condition, on_progress, recovery, previous, run.extractor,
-        run.bundle,
+        run.teacher, dataset, seed + k, directory, run.condition, on_progress, recovery, previous,
+        run.extractor, run.bundle,
     )  # fmt: skip
     try:
         outcome = step_of(step.kind).carry_out(model, step, context)
@@ -228,33 +264,19 @@ def _carried_out(
         idle=outcome.idle,
         sparsity=sparsity_of(step, again, run.original),
     )
-    write_json(directory / "record.json", {"key": key, "record": record, "teaches": outcome.teaches})
+    write_json(directory / RECORD, {"key": key, "record": record, "teaches": outcome.teaches})
     run.records.append(record)
     if outcome.teaches:
         run.teacher = again
-    _tidy(directory)
+    tidy(directory)
     return again
-
-
-def _tidy(directory: Path) -> None:
-    """Remove what only the work on a step needed. The record is written before: what goes on from a kill in
-    between must find the step finished."""
-    shutil.rmtree(directory / "graphs", ignore_errors=True)
-    if (directory / "training" / "metrics.jsonl").exists():
-        (directory / "training" / "metrics.jsonl").replace(directory / "metrics.jsonl")
-    shutil.rmtree(directory / "training", ignore_errors=True)
-
-
-def _recovery(config: CompressConfig, k: int) -> StepConfig | None:
-    """The fine-tuning that follows a pruning step says how to train between its rounds."""
-    return next((s for s in config.steps[k + 1 :] if s.kind == "finetune"), None)
 
 
 def _idle(model: GenerativeModel, previous: Path | None, directory: Path, reason: str) -> Outcome:
     """Of a step that finds nothing to do: the model, and the bundle of the step before, as they are."""
     bundle = None
     if previous is not None and previous.exists():
-        bundle = directory / "model.niwaki"
+        bundle = directory / BUNDLE
         write_bytes(bundle, previous.read_bytes())
     return Outcome(copy.deepcopy(model), bundle=bundle, notes=(f"nothing to do: {reason}",), idle=True)
 
@@ -263,7 +285,7 @@ def _bundle(run: _Run, model: GenerativeModel, outcome: Outcome, directory: Path
     if not outcome.graphs:
         outcome.graphs = export_graphs(model, directory / "graphs")
     examples = examples_of(model, run.condition)
-    return package(model, outcome.graphs, directory / "model.niwaki", examples=examples)
+    return package(model, outcome.graphs, directory / BUNDLE, examples=examples)
 
 
 def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:
@@ -272,11 +294,12 @@ def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:
     The samples are the bundle's on its engine where there is a bundle. Raises NiwakiError where they are not
     finite.
     """
+    n = len(run.reference)
     if bundle is None:
-        made = model.sample(_CHECKED, seed=CHECK, condition=run.condition).float().numpy()
+        made = model.sample(n, seed=CHECK, condition=run.condition).float().numpy()
     else:
         loaded = niwaki_runtime.load(bundle, precision="exact")
-        made = loaded.sample(_CHECKED, seed=CHECK, condition=run.condition)
+        made = loaded.sample(n, seed=CHECK, condition=run.condition)
     if not np.isfinite(made).all():
         raise NiwakiError("the step's model makes samples that are not finite")
     spread = float(run.reference.std()) or 1.0

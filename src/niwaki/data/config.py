@@ -127,6 +127,8 @@ class DataConfig(BaseConfig):
     columns:   names that the model knows columns by, and the data's own: `{condition: caption}`
     derive:    columns that are computed from the samples, by name (`edges`), and are called so
     remedies:  what is done about findings of the audit: `{impute: median, duplicates: remove}`
+    additions: `.npz` files with samples that came later (`niwaki watch` writes them): `x` as a model sees
+               them, other columns by their names
     unseen_classes: those (numbers or names) that only a split of their own holds, `ood`: oddities to find
     seed:      of the division and of all that a source draws
     fractions: shares of train, validation and test
@@ -143,6 +145,7 @@ class DataConfig(BaseConfig):
     columns: dict[str, str] = Field({})
     derive: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
     remedies: Remedies | None = Field(None, exclude_if=lambda value: value is None)
+    additions: tuple[str, ...] = Field((), exclude_if=lambda value: not value)
     unseen_classes: tuple[int | str, ...] = ()
     seed: int = Field(default=0, ge=0)
     fractions: tuple[float, float, float] = (0.7, 0.1, 0.2)

@@ -13,6 +13,7 @@ from torch import Tensor
 from niwaki.core.contract import CallError, nearest
 from niwaki.core.store import hash_bytes, hash_json, hash_tensors
 from niwaki.data import audit
+from niwaki.data.additions import append_additions
 from niwaki.data.audit import Audit, Finding
 from niwaki.data.config import DataConfig, Pool, Progress, registered
 from niwaki.data.dataset import Dataset, Split
@@ -34,6 +35,7 @@ def load(config: DataConfig, progress: Progress | None = None) -> Dataset:
     samples for three splits.
     """
     pool = registered(config.source).read(config, config.options(), progress)
+    append_additions(pool, config.additions, config.fractions, config.seed)
     _labels(config, pool)
     pool.columns |= derived_columns(config.derive, pool.columns)
     _rename(config, pool)
@@ -115,7 +117,7 @@ def _remedy(
     return split[~gone], [h for h, g in zip(hashes, gone, strict=True) if not g]
 
 
-_UNSAID = {"path", "tokenizer"}
+_UNSAID = {"path", "tokenizer", "additions"}
 """Settings that say nothing of the data themselves: moved files are the same."""
 
 

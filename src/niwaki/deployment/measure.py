@@ -91,8 +91,12 @@ def measure_together(
     batches: Sequence[int] = BATCHES,
     rounds: int = 30,
     progress: Callable[[int, int], None] | None = None,
+    **limits: Any,
 ) -> dict[str, dict[int, Latency]]:
-    """Latencies of several ways to make n samples (`{name: n → samples}`), by name and n, in turns."""
+    """Latencies of several ways to make n samples (`{name: n → samples}`), by name and n, in turns.
+
+    limits: `seconds` for each n, and the `fewest` rounds (`niwaki.deployment.timing.interleave`)
+    """
     found: dict[str, dict[int, Latency]] = {name: {} for name in ways}
     for k, n in enumerate(batches):
 
@@ -101,7 +105,7 @@ def measure_together(
                 progress(k * total + done, len(batches) * total)
 
         calls = {name: partial(way, n) for name, way in ways.items()}
-        for name, latency in interleave(calls, rounds=rounds, progress=step).items():
+        for name, latency in interleave(calls, rounds=rounds, progress=step, **limits).items():
             found[name][n] = latency
     return found
 
@@ -145,11 +149,15 @@ def bundle_way(
     seed: int = 0,
     program: str = SAMPLING,
     inputs: Inputs | None = None,
+    **overrides: Any,
 ) -> Callable[[int], Any]:
-    """n → n results of a bundle's program, in one batch; asked for `inputs`, or for its own examples."""
+    """n → n results of a bundle's program, in one batch; asked for `inputs`, or for its own examples.
+
+    overrides: fields of the sampler
+    """
     loaded = niwaki_runtime.load(path, engine=engine, precision=precision, threads=threads)
     made = made_once(inputs or (lambda n: loaded.example_inputs(program, n)))
-    return lambda n: loaded.run(program, n, seed=seed, inputs=made(n), batch=n)
+    return lambda n: loaded.run(program, n, seed=seed, inputs=made(n), batch=n, **overrides)
 
 
 def measure_bundle(

@@ -56,6 +56,8 @@ def interleave(
     rounds: int = 30,
     warm: int = 5,
     pause: float = _PAUSE,
+    seconds: float = _BUDGET,
+    fewest: int = _FEWEST,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Latency]:
     """Time each call once per round, all in turns: what the machine does meanwhile hits all of them alike.
@@ -63,28 +65,28 @@ def interleave(
     Every timed call follows a pause and an untimed call of its own: it finds its code and weights in the
     cache, and no other library's threads spinning on its cores. The order rotates from round to round. Calls
     that last 0.2 s and more are warmed up twice instead of `warm` times, and then go without the untimed one.
-    After a minute no further round begins, if five are done: `Latency.runs` says how many there were.
+    After `seconds` no further round begins, if `fewest` are done: `Latency.runs` says how many there were.
     """
     if rounds < 1 or not calls:
         raise CallError("timing needs something to time and at least one round")
     names = list(calls)
     long = {name for name in names if _warmed_up(calls[name], warm) >= _LONG}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
+    taken: dict[str, list[float]] = {name: [] for name in names}
     began = time.perf_counter()
     for k in range(rounds):
-        if k >= _FEWEST and time.perf_counter() - began > _BUDGET:
+        if k >= fewest and time.perf_counter() - began > seconds:
             break
         for name in names[k % len(names) :] + names[: k % len(names)]:
             call = calls[name]
             time.sleep(pause)
             if name not in long:
                 call()
-            seconds[name].append(_duration(call))
+            taken[name].append(_duration(call))
         if progress:
             progress(k + 1, rounds)
     if progress and k + 1 < rounds:
         progress(rounds, rounds)
-    return {name: Latency.of(values) for name, values in seconds.items()}
+    return {name: Latency.of(values) for name, values in taken.items()}
 
 
 def seconds_of_rounds(each: Sequence[float], *, rounds: int = 30, warm: int = 5) -> float:

@@ -1,4 +1,5 @@
-"""A block that is left out, as data: what it is given passes through, or nothing comes out of it."""
+"""A block that is left out, as data: what it is given passes through, nothing comes out of it, or the list
+that it was in is shorter."""
 
 from __future__ import annotations
 
@@ -27,7 +28,9 @@ class Passed(nn.Module):
 
     def forward(self, *inputs: Any, **named: Any) -> Tensor:
         x: Tensor = inputs[int(self.source)] if self.source.isdigit() else named[self.source]
-        return x if self.fill == "input" else torch.zeros_like(x)
+        # Contiguous: torch 2.13 on the CPU breaks down on the way back through a GroupNorm that is given
+        # channels_last values which need no gradient.
+        return x if self.fill == "input" else torch.zeros_like(x, memory_format=torch.contiguous_format)
 
     def extra_repr(self) -> str:
         return f"{self.source}, {self.fill}"
@@ -38,12 +41,14 @@ class Drop:
     """Leave a submodule out.
 
     module: dotted name, as in `named_modules()`; the name stays, so that other edits find their layers
-    source, fill: as in `Passed`
+    source, fill: as in `Passed`; fill `absent` takes it out of its `nn.ModuleList`, of which the others keep
+            their names: where a network goes through a list by other methods than `forward` (a transformer
+            that reads beside a cache)
     """
 
     module: str
     source: str = "0"
-    fill: Literal["input", "zeros"] = "input"
+    fill: Literal["input", "zeros", "absent"] = "input"
 
     kind: ClassVar[str] = "drop"
 
@@ -55,11 +60,23 @@ class Drop:
             )
         # Several names may lead to one module (a view, a tied block): all of them lose it.
         gone = names[self.module]
+        if self.fill == "absent":
+            self._shorten(model, gone)
+            return
         passed = Passed(self.source, self.fill).train(gone.training)
         for holder in list(model.modules()):
             for name, child in holder._modules.items():
                 if child is gone:
                     holder._modules[name] = passed
+
+    def _shorten(self, model: nn.Module, gone: nn.Module) -> None:
+        """The lists that hold it without it. Raises NiwakiError where no list does."""
+        lists = [m for m in model.modules() if isinstance(m, nn.ModuleList) and gone in set(m)]
+        if not lists:
+            raise NiwakiError(f"'{self.module}' is in no list that it could be taken out of")
+        for one in lists:
+            for name in [n for n, child in one._modules.items() if child is gone]:
+                del one._modules[name]
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.kind, "module": self.module, "source": self.source, "fill": self.fill}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import Trainable
+from niwaki.training.bf16 import has_bf16
 from niwaki.training.config import TrainConfig
 from niwaki.training.launching import launch, machines
 from niwaki_runtime.errors import CallError
@@ -19,7 +20,6 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "compile_networks",
-    "has_bf16",
     "make_fabric",
     "seed_generators",
     "set_layout",
@@ -46,17 +46,6 @@ def choose_device(name: str) -> torch.device:
     if device.type not in ("cpu", "cuda", "mps"):
         raise CallError(f"train.device is '{name}'; it must be auto, cpu, cuda, cuda:N or mps")
     return device
-
-
-def has_bf16(device: torch.device) -> bool:
-    """Whether the hardware multiplies bf16 matrices itself; emulated bf16 is slower than float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        names = ("avx512_bf16", "amx_bf16", "amx_tile", "arm_bf16", "bf16")
-        return any(bool(able.get(n)) for n in names)
-    return False
 
 
 def choose_precision(

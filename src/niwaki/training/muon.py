@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from niwaki.training.bf16 import has_bf16
+
 __all__ = ["Muon", "orthogonalize"]
 
 _QUINTIC = (3.4445, -4.7750, 2.0315)
@@ -20,10 +22,11 @@ _MATCHED = 0.2  # root mean square of AdamW's update
 def orthogonalize(matrix: Tensor, steps: int = 5) -> Tensor:
     """About U Vᵀ of `matrix` = U S Vᵀ, singular values between 0.7 and 1.2: X ← aX + b(XXᵀ)X + c(XXᵀ)²X.
 
-    In bfloat16 where the matrix is on a device that multiplies it fast; the iteration heals its own rounding.
+    In bfloat16 where the matrix is on a device that multiplies it fast (a processor without such instructions
+    takes six times as long as for float32); the iteration heals its own rounding.
     """
     a, b, c = _QUINTIC
-    x = matrix.flatten(1).bfloat16()
+    x = matrix.flatten(1).to(torch.bfloat16 if has_bf16(matrix.device) else torch.float32)
     tall = x.shape[0] > x.shape[1]
     x = x.mT if tall else x
     x = x / (x.norm() + 1e-7)

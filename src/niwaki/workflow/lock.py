@@ -7,6 +7,7 @@ a killed process never stands in the way, nor does a new process that was given 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ try:
 except ImportError:  # not a POSIX system: work without the lock
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["InUse", "locked"]
+__all__ = ["InUse", "locked", "waiting_lock"]
 
 
 class InUse(NiwakiError):
@@ -42,6 +43,23 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         file.close()
+
+
+@contextmanager
+def waiting_lock(directory: Path) -> Iterator[None]:
+    """Hold `directory` for this process, as soon as no other one does."""
+    directory.mkdir(parents=True, exist_ok=True)
+    while True:
+        try:
+            lock = locked(directory)
+            lock.__enter__()
+            break
+        except InUse:
+            time.sleep(0.05)
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
 
 
 def _take(handle: int, path: Path) -> None:

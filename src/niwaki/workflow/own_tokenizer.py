@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from niwaki.core.contract import CallError, Runner
+from niwaki.adapters.language.files import is_language_model
+from niwaki.core.contract import CallError, DataSpec, Runner
 from niwaki.core.store import write_text
-from niwaki.data import DataConfig, load
+from niwaki.data import DataConfig, Dataset, load
 from niwaki.data.reading.tokens import BYTES, byte_tokenizer, end_of_passages, token_count
 from niwaki.workflow.context import EvaluationContext
+from niwaki.workflow.subjects.external import is_external, is_factory
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.tokenizer import FILE
 
-__all__ = ["cut_with_own", "with_file", "write_tokenizer"]
+__all__ = ["answering", "cut_with_own", "with_file", "write_tokenizer"]
+
+
+def answering(
+    what: Any, context: EvaluationContext, options: Mapping[str, Any]
+) -> tuple[dict[str, Any], DataSpec | None]:
+    """What a model of no run is adapted with so that it answers to the data: its options, and their spec. A
+    language model cuts raw text itself (`cut_with_own`): it is given the length of the data's windows, and
+    they are not read before."""
+    if not is_external(what):
+        return dict(options), None
+    if is_factory(what) or not is_language_model(what):
+        return dict(options), context.dataset.spec
+    data = context.data
+    length = data.spec.shape[0] if isinstance(data, Dataset) else getattr(data, "length", None)
+    return {**({} if length is None else {"length": length}), **options}, None
 
 
 def cut_with_own(context: EvaluationContext, runner: Any) -> None:

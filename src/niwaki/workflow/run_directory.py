@@ -20,8 +20,10 @@ from typing import Any
 from niwaki.core.differences import differences
 from niwaki.core.errors import CallError, NiwakiError
 from niwaki.core.store import hash_json, read_json, write_json, write_text
+from niwaki.core.version import __version__
 from niwaki.recipe import Overrides, Recipe, dump_recipe, load_recipe
-from niwaki.report.records import FailureRecord
+from niwaki.report.records import DataRecord, FailureRecord
+from niwaki.workflow.code_version import code_version
 from niwaki.workflow.lock import locked
 from niwaki_runtime.unfinished import clear_below, is_unfinished
 
@@ -113,7 +115,13 @@ class RunDirectory:
             return
         self._adopted = True
         # The record first: it is what makes the directory a run, and it alone is no harm.
-        self.save(name=self.recipe.name, seed=self.recipe.seed, versions=versions(), machine=_machine())
+        self.save(
+            name=self.recipe.name,
+            seed=self.recipe.seed,
+            versions=versions(),
+            code=code_version(),
+            machine=_machine(),
+        )
         write_text(self.path / "recipe.yaml", dump_recipe(self.recipe))
         for write in self._waiting:
             write()
@@ -220,9 +228,17 @@ class RunDirectory:
             "seconds": round(time.monotonic() - began, 3),
             "finished": _now(),
             "outputs": outputs,
+            "versions": self._versions(name, str(given.get("result", ""))),
         }
         (self.path / FailureRecord.file).unlink(missing_ok=True)
         write_json(self._stage_file(name), state)
+
+    def _versions(self, name: str, result: str) -> dict[str, Any]:
+        """Of what a stage's record rests on: code, data and model."""
+        data = DataRecord.read(self.path) or DataRecord()
+        model = result if name == "train" else self.result("train")
+        code = {"niwaki": __version__, **code_version()}
+        return {"code": code, "data": data.fingerprint, "model": model}
 
     def result(self, name: str) -> str:
         """What later stages depend on: the hash of a finished stage's result."""

@@ -14,10 +14,10 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from niwaki.core.errors import NiwakiError
 from niwaki.training.launching import processes
+from niwaki.workflow.processes import end, last_words, start
 from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["READY", "helpers", "launched_outside", "place_among_processes", "workers"]
@@ -63,7 +63,10 @@ def helpers(module: Sequence[str], devices: int, what: str) -> Iterator[None]:
         logs = [folder / f"{k}.txt" for k in range(1, devices)]
         begun: list[subprocess.Popen[str]] = []
         try:
-            begun += [_start(module, k, shared, log) for k, log in enumerate(logs, 1)]
+            begun += [
+                start(module, log, environment={**shared, "LOCAL_RANK": str(k)}, stdout=subprocess.PIPE)
+                for k, log in enumerate(logs, 1)
+            ]
             for process, log in zip(begun, logs, strict=True):
                 _await_ready(process, log, what)
             with _environment({**shared, "LOCAL_RANK": "0"}):
@@ -76,25 +79,11 @@ def helpers(module: Sequence[str], devices: int, what: str) -> Iterator[None]:
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(5)
                 if process.poll() not in (None, 0):
-                    raise NiwakiError(f"a process of the {what} failed: {_last_words(log)}") from error
+                    raise NiwakiError(f"a process of the {what} failed: {last_words(log)}") from error
             raise
         finally:
             _leave_group()
-            _end(begun, patient=sys.exc_info()[0] is None)
-
-
-def _start(module: Sequence[str], rank: int, shared: dict[str, str], log: Path) -> subprocess.Popen[str]:
-    paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
-    environment = {**os.environ, **shared, "LOCAL_RANK": str(rank), "PYTHONPATH": paths}
-    with log.open("w") as errors:
-        return subprocess.Popen(
-            [sys.executable, "-m", *module],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
+            end(begun, _WAIT if sys.exc_info()[0] is None else 2, ask=False)
 
 
 def _await_ready(process: subprocess.Popen[str], log: Path, what: str) -> None:
@@ -103,12 +92,7 @@ def _await_ready(process: subprocess.Popen[str], log: Path, what: str) -> None:
         if line.strip() == READY:
             return
     process.wait()
-    raise NiwakiError(f"a process of the {what} could not be started: {_last_words(log)}")
-
-
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").strip().splitlines()
-    return lines[-1].removeprefix("niwaki: ") if lines else "it ended without a word"
+    raise NiwakiError(f"a process of the {what} could not be started: {last_words(log)}")
 
 
 @contextmanager
@@ -131,17 +115,6 @@ def _leave_group() -> None:
 
     if group.is_available() and group.is_initialized():
         group.destroy_process_group()
-
-
-def _end(begun: list[subprocess.Popen[Any]], *, patient: bool) -> None:
-    for process in begun:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_WAIT if patient else 2)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
 
 
 def _free_port() -> int:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 import niwaki_runtime
 from niwaki.compression import CompressConfig, PruneConfig, compress
 from niwaki.compression.arithmetic import parameters
-from niwaki.compression.pruning.blocks import candidates, damage, drop_blocks
+from niwaki.compression.pruning.blocks import candidates, damage, drop_blocks, droppable
 from niwaki.compression.pruning.channels import pruned
-from niwaki.core.contract import NiwakiError
+from niwaki.core.contract import CallError, DataSpec, NiwakiError
 from niwaki.models import load_model, save_model
+from niwaki.models.autoregressive.transformer import Transformer, TransformerConfig
 from niwaki.surgery.drop import Drop, Passed
 
 
@@ -160,3 +161,52 @@ def test_a_plan_drops_exports_and_runs_without_the_block(tmp_path: Path) -> None
     assert {r["layer"] for r in record.sparsity if r["pattern"] == "dropped"} == {name}
     engine = niwaki_runtime.load(made.bundle, precision="exact").sample(3, seed=2)
     np.testing.assert_allclose(engine, made.model.sample(3, seed=2).numpy(), atol=1e-4)
+
+
+def writer() -> Transformer:
+    torch.manual_seed(0)
+    config = TransformerConfig(width=16, depth=3, heads=2, stride=4, dropout=0.0)
+    return Transformer(config, DataSpec.of("text", (8,), levels=20)).eval()
+
+
+def test_a_block_of_a_list_that_no_forward_call_goes_through_is_taken_out_with_its_state(
+    tmp_path: Path,
+) -> None:
+    model = writer()
+    options, _ = droppable(model)
+    assert {n for n, drop in options.items() if drop.fill == "absent"} == {f"blocks.{k}" for k in range(3)}
+    done = drop_blocks(model, blocks(blocks=("blocks.1",))).model
+    assert [name for name, _ in done.blocks.named_children()] == ["0", "2"]
+    assert len(done.carried()) == len(model.carried()) - 2
+    by_hand = writer()
+    by_hand.blocks = nn.ModuleList([by_hand.blocks[0], by_hand.blocks[2]])
+    assert torch.equal(done.sample(5, seed=3), by_hand.sample(5, seed=3))
+    save_model(done, tmp_path)
+    again = load_model(tmp_path)
+    assert again.surgery == done.surgery
+    assert torch.equal(again.sample(5, seed=3), done.sample(5, seed=3))
+
+
+def test_named_blocks_go_whatever_they_do() -> None:
+    done = drop_blocks(tower(), blocks(blocks=("generator.blocks.0", "generator.branch")))
+    assert {e.module: e.fill for e in done.model.surgery} == {
+        "generator.blocks.0": "input", "generator.branch": "zeros",
+    }  # fmt: skip
+    by_hand = tower()
+    by_hand.generator.skipped = {"blocks.0", "branch"}
+    assert torch.equal(done.model.sample(9, seed=3), by_hand.sample(9, seed=3))
+    with pytest.raises(NiwakiError, match=r"'generator\.start' cannot be dropped"):
+        drop_blocks(tower(), blocks(blocks=("generator.start",)))
+    with pytest.raises(CallError, match="no 'count' beside it"):
+        blocks(blocks=("generator.branch",), count=2)
+
+
+def test_zeros_are_contiguous_for_what_follows_them() -> None:
+    """torch breaks down on the way back through a GroupNorm of channels_last values without a gradient."""
+    x = torch.randn(2, 8, 4, 4).contiguous(memory_format=torch.channels_last)
+    out = Passed("0", "zeros")(x)
+    assert out.is_contiguous()
+    assert not out.any()
+    norm = nn.GroupNorm(2, 8)
+    norm(out).sum().backward()
+    assert norm.bias.grad is not None

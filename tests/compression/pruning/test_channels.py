@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from compression import small_models
@@ -19,6 +21,8 @@ from niwaki.compression.pruning.importance.channels import importance_of
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiError
+from niwaki.models import load_model, save_model
+from niwaki.models.autoregressive.transformer import Transformer, TransformerConfig
 from niwaki.models.registry import build
 from niwaki.surgery.cuts import find, scale, width
 from niwaki.surgery.edits import apply_edits
@@ -316,3 +320,24 @@ def test_attention_heads_lose_as_many_channels_each() -> None:
     done = prune(model, ratio=0.5, round_to=1, min_width=2)
     q = [m for n, m in done.named_modules() if n.endswith(".q")]
     assert {m.out_channels for m in q} == {16}
+
+
+@pytest.mark.parametrize("shared", [None, 2])
+def test_heads_beside_a_cache_are_cut_with_it(shared: int | None, tmp_path: Path) -> None:
+    """Keys and values that are carried from token to token are as wide as what is left."""
+    torch.manual_seed(0)
+    config = TransformerConfig(width=32, depth=2, heads=4, kv_heads=shared, stride=4, dropout=0.0)
+    model = Transformer(config, DataSpec.of("text", (8,), levels=20)).eval()
+    done = pruned(model, PruneConfig(ratio=0.5, heads="only", min_width=1)).model
+    heads = [(block.attention.heads, block.attention.kv_heads) for block in done._blocks()]
+    assert heads == [(2, (shared or 4) // 2)] * 2
+    assert [s.shape[1] for s in done.carried()] == [(shared or 4) // 2] * 4
+    x = torch.randint(0, 20, (3, 8))
+    whole = done.logits(x).log_softmax(-1)  # nothing is read from the cache here
+    sampler, graphs = done.sampler(), done.graphs()
+    found = sampler.forced(graphs, x.numpy(), done.backend(), {})
+    taken = np.exp(found) / np.exp(found).sum(-1, keepdims=True)
+    wanted = whole.exp().detach().numpy()[..., : taken.shape[-1]]
+    np.testing.assert_allclose(taken, wanted / wanted.sum(-1, keepdims=True), atol=1e-5)
+    save_model(done, tmp_path)
+    assert torch.equal(load_model(tmp_path).sample(4, seed=1), done.sample(4, seed=1))

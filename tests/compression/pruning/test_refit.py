@@ -21,9 +21,10 @@ from niwaki.compression.pruning.refit import Moments, refit
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.design import input_rows, weight_rows
-from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError, DataSpec, NiwakiError
 from niwaki.core.errors import NothingToDo
 from niwaki.deployment import export_graphs, package, parity
+from niwaki.models.autoregressive.transformer import Transformer, TransformerConfig
 from niwaki.surgery.cuts import find, reorder, width
 from niwaki.surgery.edits import apply_edits
 from niwaki.surgery.sparse import Sparse
@@ -175,3 +176,18 @@ def test_what_cannot_be_solved_is_refused_or_named() -> None:
 def test_records_of_plans_without_it_stay_as_they_were() -> None:
     assert "refit" not in PruneConfig().model_dump()
     assert PruneConfig(refit=True).model_dump()["refit"] is True
+
+
+def test_layers_after_heads_that_went_with_their_cache_are_solved_again() -> None:
+    """Recorded keys and values are as wide as the model was: only calls that remember nothing fit both."""
+    torch.manual_seed(0)
+    config = TransformerConfig(width=32, depth=2, heads=4, stride=8, dropout=0.0)
+    model = Transformer(config, DataSpec.of("text", (16,), levels=20)).eval()
+    settings = PruneConfig(ratio=0.5, heads="only", min_width=1)
+    x = torch.randint(0, 20, (64, 16), generator=torch.Generator().manual_seed(1))
+    wanted, lost = model.logits(x), {}
+    for solved in (False, True):
+        made = pruned(model, settings.model_copy(update={"refit": solved}), samples=128)
+        lost[solved] = (made.model.logits(x) - wanted).square().mean().item()
+    assert made.refitted
+    assert lost[True] < 0.9 * lost[False]

@@ -48,6 +48,27 @@ def test_a_latency_that_adds_up_over_layers_is_found_exactly() -> None:
         assert sum(model.parts(profile).values()) == pytest.approx(model.predict(profile))
 
 
+def test_two_bundles_timed_with_two_numbers_of_passes_tell_what_any_number_takes() -> None:
+    costs = [{"a": LayerCost("Conv2d", macs, 1000, 10, 0)} for macs in (1_000_000, 300_000)]
+    plans = [profile_of(c, Choices({}, {"a": 8}), passes=p) for c in costs for p in (7, 2)]
+    model = fit_latency(plans, [milliseconds(p) for p in plans], ["whole", "whole", "cut", "cut"])
+    assert model.quality.plans == 2
+    wanted = profile_of(costs[0], Choices({}, {"a": 8}), passes=30)
+    assert model.predict(wanted) == pytest.approx(milliseconds(wanted), rel=1e-3)
+    # Nothing was timed in float: it counts as integers do, and not as nothing.
+    in_float = profile_of(costs[0], Choices({}, {}), passes=30)
+    assert model.predict(in_float) == pytest.approx(model.predict(wanted))
+
+
+def test_a_plan_is_left_out_with_all_that_was_timed_of_its_bundle() -> None:
+    rng = np.random.default_rng(1)
+    known = [profile for profile in profiles(6) for _ in range(2)]
+    noisy = [milliseconds(p) * float(rng.uniform(0.5, 2.0)) for p in known]
+    alone, together = (fit_latency(known, noisy, plans) for plans in (None, [str(k // 2) for k in range(12)]))
+    assert together.quality.plans == 6
+    assert together.quality.error != alone.quality.error
+
+
 def test_a_group_of_its_own_speed_has_its_own_factor() -> None:
     known = profiles(30)
     slow = [milliseconds(p, factor=5.0) for p in known]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -26,21 +27,32 @@ LIMITS = {"size": 100.0}
 class World:
     """A clock that training moves, and losses that fall with the steps: floor + start / steps."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-        self.now = 0.0
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float, width: int = 1) -> None:
+        self.now, self.judging = 0.0, 0.0
         self.search: Any = SimpleNamespace(
             clock=Clock(seconds, now=lambda: self.now),
             template=Template(PruneConfig(), FinetuneConfig(), QuantizeConfig()),
             limits=LIMITS,
             candidates={},
             run=SimpleNamespace(reporter=Quiet()),
+            rehearsal=SimpleNamespace(n=1000),
+            width=width,
+            begun=lambda candidate: None,
         )
-        monkeypatch.setattr(halving, "try_candidate", self.tried)
+        self.blocks: list[bool] = []
+        monkeypatch.setattr(halving, "try_all", self.tried_all)
+        monkeypatch.setattr(halving, "drop_what_waits_for_nothing", lambda search, alive: None)
         monkeypatch.setattr(halving.time, "monotonic", lambda: self.now)
 
+    def tried_all(self, search: Any, some: Sequence[Candidate], blocks: bool = False) -> Iterator[Candidate]:
+        """Side by side: it takes as long as the longest one."""
+        assert len(some) <= search.width
+        self.blocks.append(blocks)
+        self.now += 1.0 + 0.01 * max(c.trained[-1] for c in some)  # beside the training, and a step
+        return iter([self.tried(search, candidate) for candidate in some])
+
     def tried(self, search: Any, candidate: Candidate) -> Candidate:
-        self.now += 1.0 + 0.01 * candidate.trained[-1]  # what trying costs beside the training, and a step
-        candidate.each = 0.01
+        candidate.each, candidate.judging, candidate.drawn = 0.01, self.judging, 1000
         steps, floor = sum(candidate.trained), candidate.choices.ratios["floor"]
         value = floor + 20.0 / steps
         outcome = "no loss" if value < 0.9 else "loss"
@@ -71,6 +83,36 @@ def test_time_is_kept_where_nothing_is_found(monkeypatch: pytest.MonkeyPatch) ->
         halving.halve(world.search, pool, lambda c: None, lambda c: True)
         assert world.now <= seconds + 1.5  # the probe alone may be over it
         assert world.now >= 0.5 * seconds or all(sum(c.trained) > 1000 for c in pool[:1])
+
+
+def test_workers_train_more_in_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = [3.0, 0.95, 2.0, 5.0, 0.99, 4.0, 6.0, 7.0, 8.0]
+    steps = {}
+    for width in (1, 3):
+        world = World(monkeypatch, 200.0, width)
+        made = [candidate(floor) for floor in pool]
+        halving.halve(world.search, made, lambda c: None, lambda c: True)
+        assert world.now <= 201.5
+        steps[width] = sum(sum(c.trained) for c in made)
+    assert steps[3] > 1.5 * steps[1]
+
+
+@pytest.mark.parametrize(("judging", "blocks"), [(0.01, False), (50.0, True)])
+def test_where_judging_takes_much_of_the_time_samples_come_in_blocks(
+    judging: float, blocks: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(monkeypatch, 200.0)
+    world.judging = judging
+    halving.halve(world.search, [candidate(3.0 + k) for k in range(4)], lambda c: None, lambda c: True)
+    assert world.blocks[0] is False  # how long it takes is not known yet
+    assert set(world.blocks[1:]) >= {blocks}
+
+
+def test_a_training_that_a_killed_call_has_begun_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, seen = World(monkeypatch, 200.0), []
+    world.search.begun = lambda c: 777 if c.trained == (halving._PROBE,) else None
+    halving.halve(world.search, [candidate(3.0)], lambda c: seen.append(c.trained), lambda c: True)
+    assert seen[1] == (halving._PROBE, 777)
 
 
 def test_training_goes_on_and_is_never_begun_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,9 +15,9 @@ from niwaki.evaluation import EvaluateConfig
 from niwaki.evaluation.equivalence.paired import Change
 from niwaki.evaluation.equivalence.verdict import Axis, Verdict, decide
 from niwaki.evaluation.judges import Verdicts
+from niwaki.workflow.searching.affording import affordable
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.rehearsal import Rehearsal, rehearsed
-from niwaki.workflow.searching.search import affordable
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ class Fake:
         self.name, self.axes, self.margin, self.silent = name, axes, margin, silent
 
     def evidence(self, runner: Any, dataset: Any, split: str, n: int, seed: int) -> Any:
-        return SimpleNamespace(n=n)
+        return SimpleNamespace(n=n, judge=self.name)
 
     def margins(self, evidence: Any, dataset: Any, n: int) -> Any:
         if self.silent:

@@ -16,7 +16,7 @@ from niwaki.core.contract import CallError, NiwakiError, first_line
 from niwaki.core.store import read_json
 from niwaki.core.weights import refuse_adapters, refuse_quantized, stored_types
 
-__all__ = ["fetch", "load_network", "package", "quiet"]
+__all__ = ["fetch", "is_language_model", "load_network", "package", "quiet"]
 
 _FILES = (
     *("config.json", "generation_config.json", "model*.safetensors", "model.safetensors.index.json"),
@@ -25,6 +25,18 @@ _FILES = (
 )
 """What is fetched from the hub."""
 _WHO = "language models are read"
+
+
+def is_language_model(path: str | Path) -> bool:
+    """A folder as `save_pretrained` of transformers writes it: a `config.json` that names a type of model."""
+    file = Path(path) / "config.json"
+    if not file.is_file() or (Path(path) / "model.json").is_file():
+        return False
+    try:
+        record = read_json(file)
+    except NiwakiError:
+        return False
+    return isinstance(record, dict) and "model_type" in record
 
 
 def load_network(source: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.compression.arithmetic import parameters, sampling_graphs
-from niwaki.compression.forward import check, losses, shapes
+from niwaki.compression.forward import check, losses, outputs, shapes
 from niwaki.compression.pruning.channels import Recover
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.slots import slots_of
@@ -20,7 +21,7 @@ from niwaki.core.errors import NothingToDo
 from niwaki.surgery.drop import Drop
 from niwaki.training.stages import under
 
-__all__ = ["Dropped", "candidates", "damage", "drop_blocks"]
+__all__ = ["Dropped", "candidates", "damage", "drop_blocks", "droppable"]
 
 _SAMPLES = 32
 _FAILURES = (RuntimeError, ValueError, IndexError, TypeError, AssertionError, KeyError, AttributeError)
@@ -51,7 +52,8 @@ def drop_blocks(
 ) -> Dropped:
     """Leave `config.count` blocks (or `config.ratio` of those that can be, at least one) out of a copy.
 
-    Greedy: the one whose absence moves the samples least, again after each.
+    Greedy: the one whose absence moves the samples least, again after each. Of `config.blocks` those, in that
+    order, whatever they do.
     condition: what the samples that are compared are asked for; None is the classes in turn
     recover:   training on, after each block but the last
     Raises NiwakiError where not as many blocks can be dropped.
@@ -59,6 +61,8 @@ def drop_blocks(
     model = copy.deepcopy(model).eval()
     whole, expected, trains = model, shapes(model), _trains(model)
     size = parameters(model)
+    if config.blocks:
+        return _named(model, config, size)
     reference = _samples(whole, condition)
     lost: dict[str, float] = {}
     found, skipped = candidates(model, config.exclude)
@@ -91,13 +95,78 @@ def drop_blocks(
     return Dropped(model, lost, kept, skipped)
 
 
+def _named(model: GenerativeModel, config: PruneConfig, size: int) -> Dropped:
+    """The blocks of `config.blocks` left out of this model. Raises NiwakiError where one cannot be."""
+    lost: dict[str, float] = {}
+    for name in config.blocks:
+        options, skipped = droppable(model, config.exclude, only=(name,))
+        if name not in options:
+            why = skipped.get(name)
+            raise NiwakiError(
+                f"the block '{name}' cannot be dropped: {why or 'the model has no block of that name'}"
+            )
+        before = outputs(model, state=False)
+        options[name].apply(model)
+        model.surgery = (*model.surgery, options[name])
+        lost[name] = _moved(before, outputs(model, state=False))
+    if parameters(model) >= size:
+        raise NothingToDo("the dropped blocks held no weights that sampling uses: nothing became smaller")
+    return Dropped(model, lost, {}, {})
+
+
+def droppable(
+    model: GenerativeModel, exclude: tuple[str, ...] = (), *, only: tuple[str, ...] = (), layers: int = 1
+) -> tuple[dict[str, Drop], dict[str, str]]:
+    """(blocks that can be left out, by name, of their two ways the one that moves the outputs of the graphs
+    less; those that cannot → why). Nothing is sampled.
+
+    only:   names of those that are asked for; empty for all
+    layers: with weights, that a block holds at least
+    """
+    found, skipped = candidates(model, exclude)
+    expected, trains, reference = shapes(model), _trains(model), outputs(model, state=False)
+    best: dict[str, tuple[float, Drop]] = {}
+    for drop in found:
+        held = sum(_has_slots(m) for m in model.get_submodule(drop.module).modules())
+        if held < layers or (only and drop.module not in only):
+            continue
+        try:
+            trial = _without(model, drop, expected, trains)
+            moved = _moved(reference, outputs(trial, state=False))
+        except (NiwakiError, *_FAILURES) as error:
+            skipped[drop.module] = f"without it the model fails: {first_line(error)}"
+            continue
+        if drop.module not in best or moved < best[drop.module][0]:
+            best[drop.module] = moved, drop
+    return {n: drop for n, (_, drop) in best.items()}, {n: w for n, w in skipped.items() if n not in best}
+
+
+def _without(
+    model: GenerativeModel, drop: Drop, expected: list[tuple[int, ...]], trains: bool
+) -> GenerativeModel:
+    """A copy without that block. Raises where it is no whole model any more."""
+    trial = copy.deepcopy(model)
+    drop.apply(trial)
+    check(trial, expected)
+    if trains:
+        losses(trial)
+    return trial
+
+
+def _moved(reference: list[Tensor], made: list[Tensor]) -> float:
+    """How far the outputs of the graphs moved, the most of them all."""
+    return max((damage(a, b) for a, b in zip(reference, made, strict=True) if a.numel() > 1), default=0.0)
+
+
 def candidates(model: GenerativeModel, exclude: tuple[str, ...] = ()) -> tuple[list[Drop], dict[str, str]]:
     """(submodules that sampling calls with a tensor of the shape that they return, each as it may be dropped;
     those that may not → why).
 
-    Blocks of several layers, the innermost such; single layers where no such block is around them.
+    Blocks of several layers, the innermost such; single layers where no such block is around them; blocks of
+    several layers that lists hold.
     """
     seen: dict[nn.Module, str | None] = {}  # the argument with the output's shape; None where there is none
+    paths = {m: n for n, m in model.named_modules()}
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], out: Any) -> None:
         source = _source(inputs, named, out)
@@ -112,26 +181,44 @@ def candidates(model: GenerativeModel, exclude: tuple[str, ...] = ()) -> tuple[l
     finally:
         for handle in handles:
             handle.remove()
-    paths = {m: n for n, m in model.named_modules()}
-    layers = {m: sum(1 for inner in m.modules() if any(True for _ in slots_of(inner))) for m in seen}
+    layers = {m: sum(_has_slots(inner) for inner in m.modules()) for m in seen}
     fits = {m for m, source in seen.items() if source is not None and layers[m] and id(m) not in roots}
     blocks = {m for m in fits if layers[m] > 1}
     blocks = {m for m in blocks if not any(inner in blocks for inner in m.modules() if inner is not m)}
+    listed = [m for m in _listed(model, seen) if m not in blocks and id(m) not in roots]
     inside = {inner for m in blocks for inner in m.modules()}
     single = {m for m in fits if layers[m] == 1 and m not in inside}
     single = {m for m in single if not any(o is not m and m in set(o.modules()) for o in single)}
     found: list[Drop] = []
     skipped: dict[str, str] = {}
-    for module in (m for m in seen if m in blocks | single):
+    for module in (*(m for m in seen if m in blocks | single), *listed):
         path = paths.get(module)
         if path is None:
             continue
         if under(path, exclude):
             skipped[path] = f"'{path}' is excluded"
             continue
+        if module in listed:
+            found.append(Drop(path, fill="absent"))
+            continue
         source = str(seen[module])
         found += [Drop(path, source, "input"), Drop(path, source, "zeros")]
     return found, skipped
+
+
+def _listed(model: nn.Module, called: Mapping[nn.Module, Any]) -> list[nn.Module]:
+    """Blocks of several layers that sampling calls, of lists that hold more than one of them: a list may be
+    gone through by other methods than `forward`, which no hook sees."""
+    found: dict[nn.Module, None] = {}
+    for one in (m for m in model.modules() if isinstance(m, nn.ModuleList)):
+        blocks = [m for m in one if sum(_has_slots(i) for i in m.modules() if i in called) > 1]
+        if len(blocks) > 1:
+            found |= dict.fromkeys(blocks)
+    return list(found)
+
+
+def _has_slots(module: nn.Module) -> bool:
+    return any(True for _ in slots_of(module))
 
 
 def _source(inputs: tuple[Any, ...], named: dict[str, Any], out: Any) -> str | None:
@@ -157,12 +244,8 @@ def _tried(
     `skipped`."""
     options: list[tuple[float, Drop]] = []
     for drop in found:
-        trial = copy.deepcopy(model)
         try:
-            drop.apply(trial)
-            check(trial, expected)
-            if trains:
-                losses(trial)
+            trial = _without(model, drop, expected, trains)
             options.append((damage(reference, _samples(trial, condition)), drop))
         except (NiwakiError, *_FAILURES) as error:
             skipped[drop.module] = f"without it the model fails: {first_line(error)}"

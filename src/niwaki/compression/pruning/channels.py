@@ -22,6 +22,7 @@ from niwaki.compression.pruning.shares import Removed, Shares, makers
 from niwaki.compression.pruning.slots import check_ratios
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.quantization.calibrate import calibration_inputs
+from niwaki.compression.quantization.ranges import Items
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.core.errors import NothingToDo
 from niwaki.surgery.edits import apply_edits
@@ -65,6 +66,7 @@ def pruned(
     learn: Learn | None = None,
     condition: Any = None,
     samples: int = SAMPLES,
+    inputs: Items | None = None,
 ) -> Pruned:
     """Cut `config.ratio` of the channels of a copy of `model`, in `config.rounds` rounds.
 
@@ -73,6 +75,7 @@ def pruned(
     learn:    says which channels stay, instead of a criterion; in one round
     condition: what samples are asked for whose inputs layers are refitted on; None is the classes in turn
     samples:  how many of them
+    inputs:   of the graphs, instead of theirs, where they are known
     Raises CallError for `ratios` of layers that are not there, NiwakiError where nothing could be cut, where
     a cut would leave a broken model, or where no layer can be refitted that should be.
     """
@@ -91,7 +94,8 @@ def pruned(
         model, learned, left = learn(model, free)
     chosen = {c.key: c for c in free if learn is None or c.key in learned}
     plan, told = Shares(config, before, left), []
-    inputs = calibration_inputs(model, samples, condition=condition) if config.refit else {}
+    if config.refit and inputs is None:
+        inputs = calibration_inputs(model, samples, condition=condition)
     for k in range(1, config.rounds + 1):
         found = list(chosen.values()) if k == 1 else again(model, chosen)
         if learn is None:
@@ -107,7 +111,7 @@ def pruned(
         apply_edits(model, cuts)
         model.surgery = (*model.surgery, *cuts)
         if whole is not None:
-            told.append(refit(model, whole, cuts, inputs).told())
+            told.append(refit(model, whole, cuts, inputs or {}).told())
         check(model, expected)
         if recover is not None and k < config.rounds:
             model = recover(model, k)

@@ -24,7 +24,7 @@ _TAKES = {
     ("weights", "score"): {"ratio", "ratios", "rounds", "recover", "schedule", "importance", "ranking"}
     | {"pattern", "train"},
     ("weights", "l0"): {"ratio", "method", "train", "weight", "tolerance"},
-    ("blocks", "score"): {"ratio", "count", "recover"},
+    ("blocks", "score"): {"ratio", "count", "blocks", "recover"},
 }
 """(what, method) → the fields that it looks at; any other is refused rather than silently ignored."""
 
@@ -38,6 +38,7 @@ _WHY = {
     "heads": "only channels ranked by scores belong to heads",
     "pattern": "patterns n:m are of single weights: what: weights, without a method",
     "count": "blocks alone are counted: what: blocks",
+    "blocks": "blocks alone are named: what: blocks",
     "train": "nothing is learned before the cut",
     "weight": "nothing is learned before the cut",
     "tolerance": "nothing is learned before the cut",
@@ -77,6 +78,7 @@ class PruneConfig(Step):
                 weights `lamp` and `erk`
     pattern:    `n:m`: at most n of every m neighbouring weights along the inputs stay; the ratio is 1 − n/m
     count:      blocks to drop; 0 goes by the ratio
+    blocks:     names of those that are dropped, instead of as many as matter least
     train:      steps of `l0` and `group_lasso`, and of `movement` before each round
     weight:     of the penalty: λ of `l0`, the first shrinkage of `group_lasso` in thousandths of a norm
     tolerance:  how far from the ratio what was learned may end
@@ -101,6 +103,7 @@ class PruneConfig(Step):
     ranking: Literal["layer", "global", "adaptive", "lamp", "erk"] = "layer"
     pattern: str = ""
     count: int = Field(default=0, ge=0)
+    blocks: tuple[str, ...] = Field(default=(), exclude_if=lambda value: not value)
     train: int = Field(default=0, ge=0)
     weight: float = Field(default=1.0, gt=0)
     tolerance: float = Field(default=0.05, gt=0, lt=1)
@@ -146,6 +149,8 @@ class PruneConfig(Step):
                 reason = _WHY.get(name, "it has no say there")
                 raise CallError(f"'{name}' means nothing for pruning {way}: {reason}")
         self._scores()
+        if self.blocks and self.count:
+            raise CallError("'blocks' names what is dropped, so there is no 'count' beside it")
         if self.recover and self.rounds == 1 and self.what != "blocks":
             raise CallError(
                 "'recover' trains between rounds, and there is only one; put a 'finetune' after it"

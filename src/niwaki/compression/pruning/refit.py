@@ -81,13 +81,14 @@ def refit(
     made = [c for c in cuts if isinstance(c, Cut)]
     stay = {c.module: list(c.keep) for c in made if c.side == "out"}
     wanted, skipped = _solvable(model, whole, dict.fromkeys(c.module for c in made if c.side == "in"))
-    one = sum(y.numel() for y in _outputs(whole, as_batches(whole, items, 1), wanted)[0].values())
-    graphs = as_batches(model, items, max(1, min(SAMPLES, _VALUES // max(one, 1))))
-    targets, counts = _outputs(whole, graphs, wanted)
-    every = list(_every(model, items))
-    passes = [
-        n for n in _order(whole, every, wanted) if counts[n] != 1 or len(graphs) < len({g for g, _ in every})
-    ]
+    before, items = _alike(model, whole, items)
+    one = sum(y.numel() for y in _outputs(whole, as_batches(whole, before, 1), wanted)[0].values())
+    most = max(1, min(SAMPLES, _VALUES // max(one, 1)))
+    graphs = as_batches(model, items, most)
+    targets, counts = _outputs(whole, as_batches(whole, before, most), wanted)
+    every = list(zip(_every(model, items), _every(whole, before), strict=True))
+    many = len({name for (name, _), _ in every})
+    passes = [n for n in _order(whole, [b for _, b in every], wanted) if counts[n] != 1 or len(graphs) < many]
     errors: dict[str, tuple[float, float]] = {}
 
     def hook(name: str) -> Any:
@@ -108,8 +109,8 @@ def refit(
             handle.remove()
     for name in passes:
         sums = Moments(wanted[name])
-        for graph, given in every:
-            xs, ys = _met(model, name, graph, given, False), _met(whole, name, graph, given, True)
+        for (graph, given), (_, given_whole) in every:
+            xs, ys = _met(model, name, graph, given, False), _met(whole, name, graph, given_whole, True)
             for x, y in zip(xs, ys, strict=True):
                 sums.add(x, y, stay.get(name))
         errors[name] = sums.solve(share)
@@ -120,6 +121,21 @@ def refit(
             f"refit: no layer that uses the cut channels can be solved again{why}; set it to false"
         )
     return Refitted(errors, skipped)
+
+
+def _alike(model: GenerativeModel, whole: GenerativeModel, items: Items) -> tuple[Items, Items]:
+    """Inputs of the whole model and of the cut one. A state that the cut has narrowed (the keys and values of
+    heads) is not one that the cut model would have made: of such a graph the first calls alone are taken, in
+    which nothing is remembered yet."""
+    before, after = dict(items), dict(items)
+    for name, graph in model.shipped_graphs().items():
+        old = whole.shipped_graphs()[name].state
+        if name not in items or [s.shape for s in graph.state] == [s.shape for s in old]:
+            continue
+        before[name] = [item for item in items[name] if not any(item[s.input].any() for s in old)]
+        zeros = {s.input: s.zeros(1) for s in graph.state}
+        after[name] = [{**item, **zeros} for item in before[name]]
+    return before, after
 
 
 def _every(model: GenerativeModel, items: Items) -> Iterator[tuple[str, tuple[Tensor, ...]]]:

@@ -44,7 +44,7 @@ class Trial:
         self.rng = torch.Generator().manual_seed(seed)
         for size in (1.0, 0.5, 0.2, 0.05):
             self.model = _randomized(copy.deepcopy(model).eval(), self.rng, size)
-            self.reference = outputs(self.model)
+            self.reference = outputs(self.model, state=False)
             if all(torch.isfinite(o).all() for o in self.reference):
                 break
         else:
@@ -77,15 +77,15 @@ class Trial:
         same as cutting them out."""
         self.exact = False
         try:
-            whole = outputs(self.model)
+            whole = outputs(self.model, state=False)
             touched = {m.module for coupling, _ in removed for m in coupling.members}
             with _undone(self.model, touched):
                 for coupling, units in removed:
                     _silence(self.model, coupling, units)
-                silenced = outputs(self.model)
+                silenced = outputs(self.model, state=False)
             with _undone(self.model, touched):
                 apply_edits(self.model, cuts_of(self.model, removed))
-                cut = outputs(self.model)
+                cut = outputs(self.model, state=False)
                 if self.trains:
                     losses(self.model)
             for a, b in zip(whole, cut, strict=True):
@@ -99,7 +99,7 @@ class Trial:
             with _undone(self.model, touched):
                 for coupling, _ in removed:
                     self._shuffle(coupling)
-                if _same(whole, outputs(self.model)):
+                if _same(whole, outputs(self.model, state=False)):
                     return ""
         except _FAILURES as error:
             return f"a trial cut fails: {first_line(error)}"

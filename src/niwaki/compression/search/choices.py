@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from niwaki.compression.config import (
+    DistillConfig,
     FinetuneConfig,
     PackConfig,
     PruneConfig,
@@ -15,11 +16,16 @@ from niwaki.compression.config import (
     SamplingConfig,
     StepConfig,
 )
+from niwaki.training.stages import under
 
-__all__ = ["FLOAT", "Choices", "Template", "steps_of"]
+__all__ = ["FLOAT", "HALF", "Choices", "Template", "learning", "steps_of"]
+
+T = TypeVar("T")
 
 FLOAT = 32
 """Bits of weights that stay as they are."""
+HALF = 16
+"""Bits of weights that are stored as half-precision floats; products are of floats."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +38,12 @@ class Choices:
     inputs:      whether products are of integers; else weights alone are rounded
     evaluations: of the network for one sample; 0 keeps them
     solver:      with which; None keeps it
+    distilled:   steps of each training that the few evaluations are learnt in, one after another: of halvings
+                 (`progressive`) the last of which ends at `evaluations`, else of one training; empty where
+                 they are only sampled
     packed:      whether weights are entropy-coded
     retrained:   steps of training with rounded weights
+    dropped:     blocks that are left out, by name
     origin:      how it was found, in words
     """
 
@@ -44,23 +54,31 @@ class Choices:
     solver: str | None = None
     packed: bool = True
     retrained: int = 0
+    dropped: tuple[str, ...] = ()
     origin: str = ""
+    distilled: tuple[int, ...] = ()
 
     @property
     def cuts(self) -> bool:
-        return any(ratio > 0 for ratio in self.ratios.values())
+        return any(ratio > 0 for ratio in self.left(self.ratios).values())
 
     @property
     def rounds(self) -> bool:
-        return any(bits < FLOAT for bits in self.bits.values())
+        return any(bits < FLOAT for bits in self.left(self.bits).values())
+
+    def left(self, by_layer: Mapping[str, T]) -> dict[str, T]:
+        """Without layers of the blocks that are left out."""
+        return {name: value for name, value in by_layer.items() if not under(name, self.dropped)}
 
     @property
     def key(self) -> tuple[Any, ...]:
         """Equal for equal plans."""
         return (
-            tuple(sorted((k, round(v, 4)) for k, v in self.ratios.items() if v > 0)),
-            tuple(sorted((k, v) for k, v in self.bits.items() if v < FLOAT)),
+            tuple(sorted((k, round(v, 4)) for k, v in self.left(self.ratios).items() if v > 0)),
+            tuple(sorted((k, v) for k, v in self.left(self.bits).items() if v < FLOAT)),
             self.inputs, self.evaluations, self.solver, self.packed, self.retrained,
+            *((("distilled", self.distilled),) if self.distilled else ()),
+            *sorted(self.dropped),
         )  # fmt: skip
 
     def without(self, **changes: Any) -> Choices:
@@ -72,7 +90,10 @@ class Choices:
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Choices:
         bits = {str(k): int(v) for k, v in record["bits"].items()}
-        return cls(**{**record, "ratios": dict(record["ratios"]), "bits": bits})
+        values = {**record, "ratios": dict(record["ratios"]), "bits": bits}
+        values["dropped"] = tuple(map(str, record.get("dropped", ())))
+        values["distilled"] = tuple(map(int, record.get("distilled", ())))
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -84,6 +105,9 @@ class Template:
     matched:  whether a generator's temperature is matched at the end
     evaluations: how many network evaluations are tried instead of the model's own, from most to fewest
     inputs:   whether products are of integers, or weights alone are rounded
+    solvers:  with which fewer evaluations may be sampled; empty where only the model's own can
+    distill:  how fewer evaluations are learnt; None where they cannot be
+    distilled: how many evaluations are learnt, from most to fewest
     """
 
     prune: PruneConfig
@@ -92,6 +116,9 @@ class Template:
     matched: bool = False
     evaluations: tuple[int, ...] = ()
     inputs: bool = True
+    solvers: tuple[str, ...] = ()
+    distill: DistillConfig | None = None
+    distilled: tuple[int, ...] = ()
 
 
 def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) -> tuple[StepConfig, ...]:
@@ -101,10 +128,15 @@ def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) 
              training goes on from where it was
     """
     steps: list[StepConfig] = []
-    if choices.evaluations or choices.solver:
+    if choices.distilled and template.distill is not None:
+        steps += learning(choices, template.distill)
+    elif choices.evaluations or choices.solver:
         steps.append(SamplingConfig(evaluations=choices.evaluations, solver=choices.solver))
+    if choices.dropped:
+        blocks = tuple(sorted(choices.dropped))
+        steps.append(PruneConfig(what="blocks", blocks=blocks, exclude=template.prune.exclude))
     if choices.cuts:
-        ratios = {name: round(float(ratio), 4) for name, ratio in choices.ratios.items()}
+        ratios = {n: round(float(ratio), 4) for n, ratio in choices.left(choices.ratios).items()}
         steps.append(template.prune.model_copy(update={"ratios": ratios}))
     if template.finetune is not None:
         steps += [template.finetune.model_copy(update={"steps": n}) for n in trained if n > 0]
@@ -117,11 +149,22 @@ def steps_of(choices: Choices, template: Template, trained: Sequence[int] = ()) 
     return tuple(steps)
 
 
+def learning(choices: Choices, distill: DistillConfig) -> list[DistillConfig]:
+    """The steps that a candidate learns its few evaluations in. They come first, and those of a halving are
+    the first ones of the next: what is learnt for 8 evaluations is where 4 go on from."""
+    many = len(choices.distilled)
+    return [
+        distill.model_copy(update={"evaluations": choices.evaluations * 2 ** (many - 1 - k), "steps": n})
+        for k, n in enumerate(choices.distilled)
+    ]
+
+
 def _quantize(choices: Choices, base: QuantizeConfig) -> QuantizeConfig:
     """The commonest number of bits for all, and what is different for some layers."""
-    common = Counter(b for b in choices.bits.values() if b < FLOAT).most_common(1)[0][0]
+    every = choices.left(choices.bits)
+    common = Counter(b for b in every.values() if b < FLOAT).most_common(1)[0][0]
     layers: dict[str, Any] = {}
-    for name, bits in choices.bits.items():
+    for name, bits in every.items():
         if bits != common:
             layers[name] = "float" if bits >= FLOAT else {"bits": bits}
     values = base.model_dump(exclude_defaults=True)

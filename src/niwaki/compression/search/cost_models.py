@@ -103,12 +103,31 @@ def _bytes_row(profile: Profile) -> Row:
 _ROWS = {"latency": _latency_row, "bytes": _bytes_row}
 
 
-def fit_latency(profiles: Sequence[Profile], ms: Sequence[float]) -> CostModel:
+def fit_latency(
+    profiles: Sequence[Profile], ms: Sequence[float], plans: Sequence[str] | None = None
+) -> CostModel:
     """From timed plans; whether groups have factors of their own is decided by the error on plans left out.
 
+    plans: of each, which ones are of one bundle: they are left out together; None where each has its own
     Raises NiwakiError for fewer than three.
     """
-    return min((_fit("latency", profiles, ms, trust) for trust in _TRUST), key=lambda m: m.quality.error)
+    found = min(
+        (_fit("latency", profiles, ms, trust, plans) for trust in _TRUST), key=lambda m: m.quality.error
+    )
+    known = dict(zip(found.columns, found.rates, strict=True))
+    # A precision that no timed plan has is as fast as the other one.
+    unseen = {
+        other: rate
+        for column, rate in known.items()
+        if (other := _other_precision(column)) is not None and other not in known
+    }
+    rates = np.append(found.rates, list(unseen.values()))
+    return replace(found, columns=(*found.columns, *unseen), rates=rates)
+
+
+def _other_precision(column: tuple[str, ...]) -> tuple[str, ...] | None:
+    other = {"integer": "float", "float": "integer"}.get(column[-1])
+    return None if other is None else (*column[:-1], other)
 
 
 def fit_bytes(profiles: Sequence[Profile], sizes: Sequence[float]) -> CostModel:
@@ -126,16 +145,24 @@ def _stored(bits: int) -> str:
     return f"weights of {bits} bits"
 
 
-def _fit(what: str, profiles: Sequence[Profile], values: Sequence[float], trust: float) -> CostModel:
+def _fit(
+    what: str,
+    profiles: Sequence[Profile],
+    values: Sequence[float],
+    trust: float,
+    plans: Sequence[str] | None = None,
+) -> CostModel:
     if len(profiles) < 3:
         raise NiwakiError(f"a model of {what} needs at least three measured plans, not {len(profiles)}")
     rows = [_ROWS[what](profile) for profile in profiles]
     y = np.asarray(values, dtype=np.float64)
-    left_out, tested = [], [i for i in range(len(rows)) if _told_by_others(rows, i)]
+    of = list(plans) if plans is not None else list(map(str, range(len(rows))))
+    others = [[j for j in range(len(rows)) if of[j] != of[i]] for i in range(len(rows))]
+    left_out, tested = [], [i for i in range(len(rows)) if _told_by(rows, i, others[i])]
     if len(tested) < 2:
         tested = list(range(len(rows)))
     for i in tested:
-        some = [j for j in range(len(rows)) if j != i]
+        some = others[i] or [j for j in range(len(rows)) if j != i]
         columns, rates, factors = _solve([rows[j] for j in some], y[some], trust)
         known = dict(zip(columns, rates, strict=True))
         left_out.append(
@@ -148,17 +175,17 @@ def _fit(what: str, profiles: Sequence[Profile], values: Sequence[float], trust:
     under = real / predicted - 1.0
     tau = float(kendalltau(predicted, real).statistic)
     quality = Quality(
-        len(tested), float(np.median(np.abs(predicted / real - 1.0))), tau, float(under.max()),
-        max(0.0, float(np.quantile(under, _SLACK))),
+        len({of[i] for i in tested}), float(np.median(np.abs(predicted / real - 1.0))), tau,
+        float(under.max()), max(0.0, float(np.quantile(under, _SLACK))),
     )  # fmt: skip
     columns, rates, factors = _solve(rows, y, trust)
     return CostModel(columns, rates, factors, quality, what)
 
 
-def _told_by_others(rows: Sequence[Row], i: int) -> bool:
+def _told_by(rows: Sequence[Row], i: int, others: Sequence[int]) -> bool:
     """Whether every column of a plan also occurs in another one: else its rate is of this plan alone."""
-    others = {key[:-1] for j, row in enumerate(rows) if j != i for key, amount in row.items() if amount}
-    return all(key[:-1] in others for key, amount in rows[i].items() if amount)
+    known = {key[:-1] for j in others for key, amount in rows[j].items() if amount}
+    return all(key[:-1] in known for key, amount in rows[i].items() if amount)
 
 
 def _solve(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from torch import Tensor, nn
 
 from niwaki.compression.arithmetic import LayerCost, layer_costs, passes
 from niwaki.compression.forward import check, shapes
+from niwaki.compression.pruning.blocks import droppable
 from niwaki.compression.pruning.choice import chosen_couplings
 from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, cuts_of
 from niwaki.compression.pruning.frozen import frozen_parts
@@ -19,15 +20,19 @@ from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.shares import Removed, Shares, makers
 from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.search.choices import FLOAT, Choices, Template
-from niwaki.compression.search.evaluations import sampled
+from niwaki.compression.search.evaluations import learnt, sampled
 from niwaki.compression.search.profile import Profile, profile_of
 from niwaki.compression.sensitivity.trials import layers_in_order
 from niwaki.core.contract import GenerativeModel
+from niwaki.surgery.drop import Drop
 from niwaki.surgery.edits import apply_edits
 from niwaki.surgery.quantized import quantized_layers
+from niwaki.training.stages import under
 
 __all__ = ["Units"]
 
+_WORTH = 0.01
+"""Share of the model's weights that a block holds at least for leaving it out to be tried."""
 _SMALL = 4096
 """Values below which a table of embeddings stays as it is (`niwaki.compression.quantization.convert`)."""
 
@@ -37,6 +42,7 @@ class Units:
 
     couplings: by name of the first layer that makes its channels, how many there are
     layers:    those that can be rounded, in order of their first call
+    blocks:    those that can be left out, and hold a part of the model that is worth it
     frozen:    parts that no phase trains, or that the template leaves out: they stay as they are
     """
 
@@ -59,6 +65,10 @@ class Units:
             if layers and layers[0] in order:
                 self._free[layers[0]] = coupling
         self.couplings = {name: coupling.units for name, coupling in self._free.items()}
+        self._drops = (
+            {} if quantized_layers(model) else self._worth(droppable(plain, self.frozen, layers=2)[0])
+        )
+        self.blocks = tuple(self._drops)
         self._expected = shapes(plain)
         self._known_passes: dict[tuple[int, str | None], int] = {}
 
@@ -89,29 +99,58 @@ class Units:
         found = list(self._free.values())
         return shares.removed(found, [self.scores[n] for n in self._free], config.ratio)
 
-    def cut(self, ratios: Mapping[str, float]) -> GenerativeModel:
-        """A copy without those channels, not recovered."""
+    def _worth(self, drops: Mapping[str, Drop]) -> dict[str, Drop]:
+        """Blocks of several layers, with some share of the model's weights."""
+        whole = sum(cost.weights for cost in self.costs.values())
+        held = {n: [c.weights for layer, c in self.costs.items() if under(layer, (n,))] for n in drops}
+        return {n: drop for n, drop in drops.items() if len(held[n]) > 1 and sum(held[n]) >= _WORTH * whole}
+
+    def cut(self, ratios: Mapping[str, float], dropped: Sequence[str] = ()) -> GenerativeModel:
+        """A copy without those channels and blocks, not recovered."""
         made = copy.deepcopy(self._plain)
-        if removed := self.removed(ratios):
+        removed = self.removed(ratios)
+        if removed:
             cuts = cuts_of(made, removed)
             apply_edits(made, cuts)
             made.surgery = (*made.surgery, *cuts)
+        for name in dropped:
+            self._drops[name].apply(made)
+            made.surgery = (*made.surgery, self._drops[name])
+        if removed or dropped:
             check(made, self._expected)
         return made
 
     def profile(self, choices: Choices) -> Profile:
         """What latency and bytes of a candidate depend on."""
-        costs = layer_costs(self.cut(choices.ratios)) if choices.cuts else self.costs
-        return profile_of(costs, choices, passes=self._passes(choices.evaluations, choices.solver))
+        costs = self.costs
+        if choices.cuts or choices.dropped:
+            costs = layer_costs(self.cut(choices.left(choices.ratios), choices.dropped))
+        return profile_of(costs, choices, passes=self._passes(choices))
 
-    def _passes(self, evaluations: int, solver: str | None) -> int:
+    def _passes(self, choices: Choices) -> int:
         """Of the network for one sample, sampled so."""
+        evaluations, solver = choices.evaluations, choices.solver
         if not (evaluations or solver):
             return self.passes
-        key = (evaluations, solver)
+        key = (evaluations, "learnt" if choices.distilled else solver)
         if key not in self._known_passes:
-            self._known_passes[key] = passes(sampled(self._plain, evaluations, solver))
+            made = learnt(self._plain, evaluations) if choices.distilled else None
+            self._known_passes[key] = passes(made or sampled(self._plain, evaluations, solver))
         return self._known_passes[key]
+
+    def nested(self, damage: Mapping[str, float]) -> list[tuple[str, ...]]:
+        """Sets of blocks to leave out: the one of least damage, the two, four … of least, up to half of them,
+        none inside another."""
+        order: list[str] = []
+        for name in sorted(self.blocks, key=lambda n: damage[n]):
+            if not any(under(name, (n,)) or under(n, (name,)) for n in order):
+                order.append(name)
+        sizes, most = [1], max(1, len(order) // 2)
+        while 2 * sizes[-1] <= most:
+            sizes.append(2 * sizes[-1])
+        if sizes[-1] < most:
+            sizes.append(most)
+        return [tuple(order[:k]) for k in sizes if order]
 
     def uniform(self, ratio: float, bits: int, **others: object) -> Choices:
         """The same for all."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Tools, Verdicts
+from niwaki.evaluation.judges.base import Blocks, Evidence, Figure, Judge, Margins, Section, Tools, Verdicts
 from niwaki.evaluation.judges.registry import judge_named, judge_names, judges_for, register_judge
 
 __all__ = [
+    "Blocks",
     "Evidence",
     "Figure",
     "Judge",

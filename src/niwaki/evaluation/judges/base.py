@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from niwaki.data import Dataset
 from niwaki.evaluation.equivalence.verdict import Verdict
 from niwaki.evaluation.measures import DEFAULT
 
-__all__ = ["Evidence", "Figure", "Judge", "Margins", "Section", "Tools", "Verdicts"]
+__all__ = ["Blocks", "Evidence", "Figure", "Judge", "Margins", "Section", "Tools", "Verdicts"]
 
 
 @dataclass
@@ -29,6 +29,7 @@ class Tools:
     on_progress:     called with (done, total)
     fitness:         by data set, which of the extractors are fit for it, as far as it was tried
     announce:        called with (name, steps, about how many seconds) before a network is trained
+    axes_alone:      whether only what verdicts are tested on is wanted, and no figures beside it
     """
 
     make_extractors: Callable[[], Sequence[Any]]
@@ -37,6 +38,7 @@ class Tools:
     on_progress: Callable[[int, int], None] = lambda done, total: None
     fitness: dict[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
     announce: Callable[[str, int, float], None] = lambda name, steps, seconds: None
+    axes_alone: bool = False
 
     @cached_property
     def extractors(self) -> Sequence[Any]:
@@ -148,6 +150,23 @@ class Verdicts:
         return {"judge": self.judge, "n": self.n, "axes": axes, "details": dict(self.details)}
 
 
+class Blocks(Protocol):
+    """A model after, asked for some items at a time."""
+
+    @property
+    def drawn(self) -> int:
+        """Items until now."""
+
+    def draw(self, many: int) -> None:
+        """Ask for so many more."""
+
+    def evidence(self) -> Evidence:
+        """Of all that was asked for until now."""
+
+    def values(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """(fidelity, diversity) that each block has lost `(k,)`, in margins; None where they are too few."""
+
+
 class Judge(ABC):
     """One way to judge models. A new one is one file with `@register_judge`.
 
@@ -196,6 +215,13 @@ class Judge(ABC):
         """Of what margins for verdicts on this evidence are measured on: margins of another key do not hold.
         Empty where margins are always measured anew."""
         return ""
+
+    def in_blocks(
+        self, runner: Runner, before: Evidence, margins: Margins, dataset: Dataset
+    ) -> Blocks | None:
+        """For a model after that is asked for few items first, and for more where they do not tell enough.
+        None where this judge needs them all."""
+        return None
 
     @abstractmethod
     def compare(self, before: Evidence, after: Evidence, margins: Margins, dataset: Dataset) -> Verdicts:

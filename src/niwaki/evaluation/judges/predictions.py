@@ -56,7 +56,7 @@ class Predictions(Judge):
 
     evidence: `log_p` `(n, length)` in nats; on the validation split also `share`, `left` and `scale`
               (`niwaki.evaluation.equivalence.text_margins.damaged_windows`), elsewhere `samples`
-              `(m, *shape)`; facts: `bytes_per_token`
+              `(m, *shape)`, on which no verdict rests: `axes_alone` leaves them out; facts: `bytes_per_token`
     """
 
     title = "Predictions"
@@ -92,17 +92,15 @@ class Predictions(Judge):
             arrays = damaged_windows(blocks, share, seed=seed)
         else:
             taken = [np.take_along_axis(p, x[..., None], -1)[..., 0] for x, p in blocks]
-            m = min(n, _SAMPLES)
-            inputs = make_inputs(runner, SAMPLING, m, dataset.split(split))
-            arrays = {
-                "log_p": np.concatenate(taken),
-                "samples": results(runner, SAMPLING, m, seed, inputs),
-            }
+            arrays = {"log_p": np.concatenate(taken)}
+            if m := self.samples_made(n):
+                inputs = make_inputs(runner, SAMPLING, m, dataset.split(split))
+                arrays["samples"] = results(runner, SAMPLING, m, seed, inputs)
         facts = {**where(runner), "bytes_per_token": bytes_per_token(dataset, split, len(tokens))}
         return Evidence(self.name, split, len(tokens), seed, arrays, facts)
 
     def samples_made(self, n: int) -> int:
-        return min(n, _SAMPLES)
+        return 0 if self.tools.axes_alone else min(n, _SAMPLES)
 
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
         log_p, size = evidence.arrays["log_p"], evidence.facts["bytes_per_token"]

@@ -42,10 +42,13 @@ def results(
     seed: int,
     inputs: Mapping[str, np.ndarray],
     on_progress: Callable[[int, int], None] | None = None,
+    *,
+    start: int = 0,
 ) -> np.ndarray:
-    """What a program makes of n rows, on the host: float32, or int64 where they are tokens."""
+    """What a program makes of the n rows from `start` on, on the host: float32, or int64 where they are
+    tokens."""
     with exactly():
-        made = runner.run(program, n, seed=seed, inputs=dict(inputs), progress=on_progress)
+        made = runner.run(program, n, seed=seed, inputs=dict(inputs), start=start, progress=on_progress)
     array = np.asarray(runner.backend().numpy(made))
     return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array.astype(np.int64)
 

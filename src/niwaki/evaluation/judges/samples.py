@@ -13,13 +13,14 @@ from niwaki.core.contract import CallError, Program, Runner
 from niwaki.core.store import jsonable
 from niwaki.data import Dataset
 from niwaki.data.inputs import make_inputs
+from niwaki.evaluation.equivalence.blocks import BlockDamage
 from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
 from niwaki.evaluation.equivalence.compare import compare
 from niwaki.evaluation.equivalence.margins import real_size
 from niwaki.evaluation.equivalence.verdict import Verdict
 from niwaki.evaluation.evaluate import Evaluation, evaluate
 from niwaki.evaluation.extractor_checks.unfit import hint_alone, unfit_alone
-from niwaki.evaluation.judges.base import Evidence, Figure, Judge, Margins, Section, Verdicts
+from niwaki.evaluation.judges.base import Blocks, Evidence, Figure, Judge, Margins, Section, Verdicts
 from niwaki.evaluation.judges.findings import findings, fitness
 from niwaki.evaluation.judges.read_back import EXTRA, read_back, told_columns
 from niwaki.evaluation.judges.registry import register_judge
@@ -189,6 +190,15 @@ class Samples(Judge):
         arrays = {"damage": found.damage} if paired else {}
         return Verdicts(self.name, found.n, axes, jsonable(found), arrays)
 
+    def in_blocks(
+        self, runner: Runner, before: Evidence, margins: Margins, dataset: Dataset
+    ) -> Blocks | None:
+        """Where samples are paired by their noise and both axes have a margin."""
+        if not before.facts.get("paired", True) or before.facts.get("told"):
+            return None
+        made = _PairedBlocks(self, runner, before, margins, dataset)
+        return made if made.damage.measurable else None
+
     def _fitness(self, view: Dataset) -> Mapping[str, Mapping[str, Any]]:
         """Whether the extractors are fit for these data, tried once."""
         known = self.tools.fitness
@@ -217,6 +227,41 @@ class Samples(Judge):
             result.value, result.interval, "both", "higher", result.floor, "trained on real samples",
         )  # fmt: skip
         return [figure], {"features": first.name, **jsonable(found)}
+
+
+class _PairedBlocks:
+    """Samples after, block by block, beside those before of the same seed: sample i follows from the seed and
+    i alone, so that no two blocks share noise."""
+
+    def __init__(
+        self, judge: Samples, runner: Runner, before: Evidence, margins: Margins, dataset: Dataset
+    ) -> None:
+        self._runner, self._before, self._dataset = runner, before, dataset
+        self._made: list[np.ndarray] = []
+        self.damage = BlockDamage(
+            before.arrays[_SAMPLES], _view(before, dataset), judge.tools.extractors,
+            Calibration.from_json(margins.axes), seed=before.seed,
+        )  # fmt: skip
+
+    @property
+    def drawn(self) -> int:
+        return self.damage.drawn
+
+    def draw(self, many: int) -> None:
+        at, split = self.drawn, self._dataset.split(self._before.split)
+        inputs = make_inputs(self._runner, SAMPLING, many, split, start=at)
+        self._made.append(results(self._runner, SAMPLING, many, self._before.seed, inputs, start=at))
+        self.damage.add(self._made[-1])
+
+    def evidence(self) -> Evidence:
+        before = self._before  # the same was asked for
+        arrays = {name: rows[: self.drawn] for name, rows in before.arrays.items()}
+        arrays[_SAMPLES] = np.concatenate(self._made)
+        facts = {**before.facts, **where(self._runner)}
+        return replace(before, n=self.drawn, arrays=arrays, facts=facts)
+
+    def values(self) -> tuple[np.ndarray, np.ndarray] | None:
+        return self.damage.values() if self.damage.enough else None
 
 
 def _classes_of_rows(

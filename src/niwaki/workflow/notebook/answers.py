@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Comparison", "Evaluation", "Summary"]
+__all__ = ["Comparison", "Evaluation", "Runs", "Summary"]
 
 
 class Evaluation(dict[str, Any]):
@@ -33,3 +33,12 @@ class Summary(dict[str, Any]):
         from niwaki.workflow.notebook.views import run_view
 
         return run_view(Path(self["run"]))
+
+
+class Runs(dict[str, Any]):
+    """Many runs beside each other."""
+
+    def _repr_html_(self) -> str:
+        from niwaki.workflow.notebook.views import runs_view
+
+        return runs_view(self)

@@ -15,13 +15,14 @@ from niwaki.modalities import modality_of
 from niwaki.report.gains import headline, lead, other_verdicts
 from niwaki.report.pictures import spread
 from niwaki.report.record import RunRecord, measures, read_run
+from niwaki.report.run_table import run_table, value_text
 from niwaki.report.sections import figure_rows
 from niwaki.report.verdict_words import badge_text, tone_of
 from niwaki.report.words import interval_text, metric_words, number_text, seconds_text
 from niwaki.workflow.notebook.html import block, grey, media_strip, table, title
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["comparison_view", "evaluation_view", "run_view", "samples_view"]
+__all__ = ["comparison_view", "evaluation_view", "run_view", "runs_view", "samples_view"]
 
 _SHOWN = 20
 """Samples; or as many classes as there are, up to this."""
@@ -35,6 +36,18 @@ def run_view(path: Path) -> str:
         return _run(read_run(path))
     except NiwakiError as error:  # nothing is there yet, or a file is broken
         return block([title(path.name, str(path)), grey(str(error))])
+
+
+def runs_view(found: Mapping[str, Any]) -> str:
+    """A line per run, and what tells their recipes apart."""
+    titles, rows = run_table(found["runs"])
+    parts = [title(f"{len(rows)} runs", ""), table(titles, rows)]
+    settings = found["settings"]
+    if settings["values"]:
+        names = [Path(path).name for path in settings["runs"]]
+        cells = [(key, *map(value_text, values)) for key, values in settings["values"].items()]
+        parts.append(table(("setting", *names), cells))
+    return block(parts)
 
 
 def _run(record: RunRecord) -> str:

@@ -27,6 +27,7 @@ class Candidate:
     history:   (steps of training in all, worse loss) of each time it was judged
     seconds:   that it took in all
     each:      seconds of a step of its training; 0 where it was not trained
+    judging:   seconds of measuring its losses; drawn: samples that they were measured on
     at:        seconds of the search that were spent when it was judged last
     """
 
@@ -40,6 +41,8 @@ class Candidate:
     history: tuple[tuple[int, float], ...] = ()
     seconds: float = 0.0
     each: float = 0.0
+    judging: float = 0.0
+    drawn: int = 0
     at: float = 0.0
 
     @property

@@ -7,20 +7,25 @@ training: what a group of channels cost when it alone was cut stands for it, and
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from niwaki.compression.config import QuantizeConfig
+from niwaki.compression.config import QuantizeConfig, StepConfig
+from niwaki.compression.finished import directory_of, has_weights
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.reload import load_step
 from niwaki.compression.search.choices import FLOAT, Choices, steps_of
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.data.inputs import split_inputs
+from niwaki.workflow.judging import AXES
+from niwaki.workflow.searching.attempt import carried_out
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.rehearsal import Loss
 from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.trying import carry_out, plan_of, take_learnt
 from niwaki.workflow.searching.weighing import Weights
+from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["Explanation", "Undone", "explain"]
 
@@ -33,9 +38,9 @@ _NAMED = 5
 class Undone:
     """One group as it was before.
 
-    what:    `rounded` or `cut`
-    name:    layer, or first layer of the coupling
-    losses:  by axis, of the candidate without it; of a cut what it cost when it alone was cut
+    what:    `rounded`, `cut` or `dropped`
+    name:    layer, first layer of the coupling, or block
+    losses:  by axis, of the candidate without it; of a cut or a block what it cost when it alone was gone
     fewer:   margins of the worse axis that it takes away
     choices: the candidate's with this one undone
     """
@@ -85,7 +90,11 @@ class Explanation:
             ends = " → ".join(f"{kind} {worst:.2f}" for _, kind, worst in jumps)
             said.append(f"Margins lost on the worse axis after each step: {ends}.")
         most = [one for one in self.undone if one.fewer > 0.05][:_NAMED]
-        for what, words in (("rounded", "left unrounded, "), ("cut", "alone cut (and not trained on), ")):
+        for what, words in (
+            ("rounded", "left unrounded, "),
+            ("cut", "alone cut (and not trained on), "),
+            ("dropped", "alone left out (and not trained on), "),
+        ):
             named = [f"'{one.name}' {one.fewer:.2f}" for one in most if one.what == what]
             if named:
                 takes = "takes away margins" if what == "rounded" else "costs margins"
@@ -106,23 +115,23 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
     model = search.run.model
     classes: tuple[tuple[str, float, float], ...] = ()
     plan = steps_of(candidate.choices.without(packed=False), search.template, candidate.trained)
+    carry_out(search, candidate, exports=False)  # of what was tried, only the trained state is on disk
     for k, step in enumerate(plan):
-        directory = search.directory(candidate) / "steps" / f"{k + 1}-{step.kind}"
-        if not (directory / "record.json").exists():
-            break
         if isinstance(step, QuantizeConfig):
             rounded = (model, step)
-        model = load_step(directory, search.run.model)
         following = plan[k + 1].kind if k + 1 < len(plan) else ""
         if step.kind == following:
             continue  # of a training in pieces, the last one counts
+        if steps and following and time.monotonic() - began > 0.5 * seconds:
+            continue
+        model = _after(search, candidate, plan, k)
         steps.append((step.kind, search.rehearsal.losses(model)))
         classes = _classes(search.rehearsal.particulars)
     undone = list(_cuts(candidate, weights))
     if rounded is not None and steps:
         now = max(loss.value for loss in steps[-1][1].values())
         layers = sorted(
-            (n for n, bits in candidate.choices.bits.items() if bits < FLOAT),
+            (n for n, bits in candidate.choices.left(candidate.choices.bits).items() if bits < FLOAT),
             key=lambda n: -max(weights.rounded(n, candidate.choices.bits[n])),
         )
         for k, name in enumerate(layers):
@@ -132,6 +141,18 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
             undone.append(_without(search, candidate, name, *rounded, now=now))
     undone.sort(key=lambda one: -one.fewer)
     return Explanation(candidate.name, tuple(steps), tuple(undone), classes)
+
+
+def _after(search: Search, candidate: Candidate, plan: Sequence[StepConfig], k: int) -> GenerativeModel:
+    """The model after step k: from disk, or where its weights are gone, as those before a training are,
+    carried out again."""
+    directory = directory_of(search.directory(candidate), plan, k)
+    if has_weights(directory):
+        return load_step(directory, search.run.model)
+    begun = plan_of(search, candidate, exports=False).model_copy(update={"steps": tuple(plan[: k + 1])})
+    with scratch_directory() as scratch:
+        take_learnt(search, candidate.choices, scratch)
+        return carried_out(search.run, begun, scratch, exports=False).model
 
 
 def _without(
@@ -157,12 +178,17 @@ def _without(
 
 def _cuts(candidate: Candidate, weights: Weights) -> list[Undone]:
     out = []
-    for name, ratio in candidate.choices.ratios.items():
+    for name, ratio in candidate.choices.left(candidate.choices.ratios).items():
         if ratio > 0:
             fidelity, diversity = weights.cut(name, ratio)
             choices = candidate.choices.without(ratios={**candidate.choices.ratios, name: 0.0})
             losses = {"fidelity": fidelity, "diversity": diversity}
             out.append(Undone("cut", name, losses, max(losses.values()), choices))
+    for name in candidate.choices.dropped:
+        losses = dict(zip(AXES, weights.without(name), strict=True))
+        left = tuple(n for n in candidate.choices.dropped if n != name)
+        choices = candidate.choices.without(dropped=left)
+        out.append(Undone("dropped", name, losses, max(losses.values()), choices))
     return out
 
 

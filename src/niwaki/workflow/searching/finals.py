@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from niwaki.core.contract import NiwakiError
+from niwaki.workflow.reasons import refuse_full_disk
 from niwaki.workflow.searching.candidate import Candidate
+from niwaki.workflow.searching.holding import keep_bundle
 from niwaki.workflow.searching.measuring import measure_bundles
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import bundle_of, carry_out
@@ -15,8 +17,6 @@ __all__ = ["confirm"]
 
 _FRESH = 1 << 20
 """Added to the rehearsal's seed: samples that no choice has looked at."""
-_MORE = 3
-"""Times as many of them as the choices rested on."""
 _MOST = 5
 """Times as many again, where they would settle it."""
 
@@ -33,6 +33,7 @@ def confirm(search: Search, candidates: Sequence[Candidate], *, seconds: float) 
         try:
             exported.append((candidate, carry_out(search, candidate, exports=True).bundle))
         except NiwakiError as error:
+            refuse_full_disk(error)
             candidate.reason = str(error)
             search.enter(candidate)
     if not exported:
@@ -43,21 +44,29 @@ def confirm(search: Search, candidates: Sequence[Candidate], *, seconds: float) 
         try:
             _judge(search, candidate, path)
         except NiwakiError as error:
+            refuse_full_disk(error)
             candidate.reason = str(error)
         search.enter(candidate)
+        keep_bundle(search, candidate)
     return [candidate for candidate, _ in exported]
 
 
 def _judge(search: Search, candidate: Candidate, path: Path) -> None:
     """On fresh samples; where these leave an axis open and some times as many would settle it, on those."""
-    rehearsal, n = search.rehearsal, _MORE * search.rehearsal.n
+    rehearsal, n = search.rehearsal, search.afforded.few(search.rehearsal.n)
+    fresh = search.afforded.renews(rehearsal.n)
     for again in range(2):
-        words = f"{n:,} fresh samples of the bundle: {candidate.choices.origin}"
+        words = f"{n:,} {'fresh ' if fresh else ''}samples of the bundle: {candidate.choices.origin}"
         search.run.reporter.stage("finals", words)
-        seed = rehearsal.seed + _FRESH * (1 + again)
+        seed = rehearsal.seed + _FRESH * (1 + again) * fresh
         candidate.losses = rehearsal.losses(bundle_of(search, path), n=n, seed=seed)
         candidate.bundled = True
         needed = max((loss.needed or 0 for loss in candidate.losses.values()), default=0)
-        if not n < needed <= _MOST * n or any(loss.outcome == "loss" for loss in candidate.losses.values()):
+        late = needed * search.afforded.each > max(search.clock.left, 0.0)
+        if (
+            late
+            or not n < needed <= _MOST * n
+            or any(loss.outcome == "loss" for loss in candidate.losses.values())
+        ):
             return
         n = needed

@@ -22,6 +22,7 @@ from niwaki.workflow.run_directory import RunDirectory
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.explaining import Explanation
 from niwaki.workflow.searching.finals import confirm
+from niwaki.workflow.searching.holding import drop_what_waits_for_nothing, held_bytes
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.ranking import ranking_text
@@ -45,6 +46,9 @@ _COMFORTABLE = 0.7
 """Margins that the interval of the worse axis ends below, for the search to end before its time."""
 _REPEATS = 15
 """Timed calls of what ships, at most."""
+_FEWEST, _TIMING = 5, 0.02
+"""Timed calls of what ships at least; share of the whole time beyond which so many calls of the model make it
+be timed at the batch sizes of the budget alone."""
 _NEAR = 2.0
 """Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
@@ -64,8 +68,7 @@ def choose(found: Search, *, beyond: bool) -> Candidate | None:
     """
     if (best := ready(found)) is not None:
         return best
-    near = [c for c in found.candidates.values() if c.losses and not c.bundled and c.fits(found.limits)]
-    finalists = sorted(near, key=lambda c: c.worst)[:_FINALISTS]
+    finalists = _near(found)[:_FINALISTS]
     with suppress(Interrupted, KeyboardInterrupt):
         if finalists and finalists[0].worst < _NEAR:
             confirm(found, finalists, seconds=5.0)
@@ -73,6 +76,12 @@ def choose(found: Search, *, beyond: bool) -> Candidate | None:
         return best
     lossless = [c for c in found.candidates.values() if c.lossless]
     return min(lossless, key=lambda c: excess(c, found.limits), default=None)
+
+
+def _near(found: Search) -> list[Candidate]:
+    """Those within the budget that were not exported yet, the best first."""
+    near = [c for c in found.candidates.values() if c.losses and not c.bundled and c.fits(found.limits)]
+    return sorted(near, key=lambda c: c.worst)
 
 
 def ready(found: Search) -> Candidate | None:
@@ -105,11 +114,12 @@ def finish(
         "run": str(found.run.run.path),
         "budget": str(found.budget),
         "limits": dict(found.limits),
-        "before": measure_before(found),
+        "before": {key: cost for key, cost in measure_before(found).items() if "," not in key},
         "candidates": rows_of(found.candidates, found.limits, tuple(found.limits)),
         "weights": len(weights.rows),
         "seconds": found.clock.seconds,
         "stopped": stopped,
+        "workers": found.asked,
     }
     if prices is not None:
         values["prices"] = {f"latency of {n}": m.quality.text for n, m in prices.latency.items()}
@@ -139,8 +149,10 @@ def finish(
 
 def _written(found: Search, run: RunContext, values: dict[str, Any]) -> SearchRecord:
     """The record and the report, which shows it."""
+    drop_what_waits_for_nothing(found, _near(found)[:_FINALISTS])
+    held = held_bytes(found.run.run.path / "study")
     spent = round(found.clock.spent, 1)
-    record = SearchRecord(**values, report=str(run.run.report), spent=spent)
+    record = SearchRecord(**values, report=str(run.run.report), spent=spent, held=held)
     record.write(run.run.path)
     ReportStage().run(run, again=True)
     run.run.adopt()
@@ -157,7 +169,10 @@ def shipped_export(found: Search) -> ExportConfig:
     """How the run of the result takes its figures: peak memory only where the budget asks for it."""
     export = found.run.recipe.export
     memory = export.memory and any(one.cost == "memory" for one in found.budget.limits)
-    return export.model_copy(update={"memory": memory, "repeats": min(_REPEATS, export.repeats)})
+    dear = found.afforded.each * sum(export.batches) * _FEWEST > _TIMING * found.clock.seconds
+    batches = found.budget.batches if dear else export.batches
+    repeats = min(_FEWEST if dear else _REPEATS, export.repeats)
+    return export.model_copy(update={"memory": memory, "repeats": repeats, "batches": batches})
 
 
 def ship(found: Search, chosen: Candidate, plan: CompressConfig, place: Path) -> RunContext:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from niwaki.compression.search.allocation import Limits, Option, allocate
-from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.choices import FLOAT, HALF, Choices
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.measuring import latency_key
 from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weighing import RUINED, Weights
 
 __all__ = ["RELAXED", "Proposals", "propose"]
 
@@ -23,6 +23,9 @@ RELAXED = (1.0, 1.5, 3.0)
 _AGAIN = 4
 """Allocations until the predicted costs keep the limits: those of single groups do not quite add up."""
 
+
+AS_IT_IS = Choices()
+"""The model's own sampling."""
 
 Proposals = Callable[[Search, Prices, Weights, Sequence[float]], list[Candidate]]
 
@@ -47,20 +50,19 @@ class _Asked:
         """Logarithm of the worst share of a limit, with the room that predictions need."""
         return excess(Candidate(choices, dict(self.costs(choices))), self.limits, self.prices.room)
 
-    def uniform(self, bits: int, evaluations: int) -> Choices | None:
+    def uniform(self, bits: int, way: Choices) -> Choices | None:
         """The widest that keeps the limits; None where even the narrowest does not."""
         units = self.search.units
         for ratio in _finer() if units.couplings else [0.0]:
-            words = _words(ratio, bits, evaluations)
-            made = units.uniform(ratio, bits, evaluations=evaluations, origin=words)
+            made = _sampling(units.uniform(ratio, bits, origin=_words(ratio, bits, way)), way)
             if self.over(made) <= 0:
                 return made
         return None
 
-    def allocated(self, bits: tuple[int, ...], evaluations: int, anchor: Choices) -> Choices | None:
+    def allocated(self, bits: tuple[int, ...], way: Choices, anchor: Choices) -> Choices | None:
         """Of least damage, by the costs of changing one group of a plan that keeps the limits."""
         units, now = self.search.units, self.costs(anchor)
-        couplings, layers = list(units.couplings), list(units.layers)
+        couplings, layers = list(anchor.left(units.couplings)), list(anchor.left(dict.fromkeys(units.layers)))
         options: list[list[Option]] = []
         ratios: list[list[float]] = []
         for name in couplings:
@@ -88,9 +90,9 @@ class _Asked:
                 {n: ratios[i][picked[i]] for i, n in enumerate(couplings)},
                 {n: bits[picked[len(couplings) + i]] for i, n in enumerate(layers)},
                 self.search.template.inputs,
-                evaluations,
-                origin=f"least damage by what single layers cost{_with(evaluations)}",
+                origin=f"least damage by what single layers cost{_with(way)}",
             )
+            made = _sampling(made, way)
             over = self.over(made)
             if over <= 0:
                 return made
@@ -123,11 +125,17 @@ def propose(
 
     widths: what the limits are multiplied with
     """
+    depths = search.units.nested({name: max(weights.without(name)) for name in search.units.blocks})
+    ways = [AS_IT_IS, *search.ways, *(Choices(dropped=blocks) for blocks in depths)]
+    # A number of evaluations that ruins the whole model by itself is no start where another one does not.
+    alone = {way.key: max(*weights.sampled(way), 0.0) for way in ways}
     out: dict[str, Candidate] = {}
     for wider in widths:
         limits = {key: limit * wider for key, limit in search.limits.items()}
         asked = _Asked(search, prices, weights, limits)
-        found = {Candidate(c).name: c for c in _choices(asked)}
+        found = {Candidate(c).name: c for c in _choices(asked, ways)}
+        if least := [c for c in found.values() if alone[_way(c).key] <= RUINED]:
+            found = {Candidate(c).name: c for c in least}
         for name, choices in sorted(found.items(), key=lambda item: asked.damage(item[1])):
             known = search.candidates.get(name, Candidate(choices))
             known.predicted = asked.costs(choices)
@@ -136,28 +144,33 @@ def propose(
         # What the limits leave room for by prediction may be more than nothing.
         asked = _Asked(search, prices, weights, search.limits)
         for bits in (4, 8):
-            made = search.units.uniform(_NARROWEST, bits, origin=_words(_NARROWEST, bits, 0))
+            made = search.units.uniform(_NARROWEST, bits, origin=_words(_NARROWEST, bits, AS_IT_IS))
             extreme = Candidate(made, asked.costs(made))
             out = {extreme.name: search.candidates.get(extreme.name, extreme), **out}
     return list(out.values())
 
 
-def _choices(asked: _Asked) -> Iterator[Choices]:
-    for evaluations in (0, *asked.search.template.evaluations):
-        wide = asked.uniform(8, evaluations)
+def _choices(asked: _Asked, ways: Sequence[Choices]) -> Iterator[Choices]:
+    """For every way to sample, and for every depth: half precision where all of it fits, 8 bits, and 4 where
+    8 do not leave the widths."""
+    for way in ways:
+        half = asked.uniform(HALF, way)
+        if half is not None and not half.cuts:
+            yield half
+        wide = asked.uniform(8, way)
         if wide is not None:
             yield wide
-            yield from _allocated(asked, (8,), evaluations, wide)
+            yield from _allocated(asked, (HALF, 8), way, wide)
             if not wide.cuts:
                 continue  # all of it fits at 8 bits: fewer would gain nothing
-        narrow = asked.uniform(4, evaluations)
+        narrow = asked.uniform(4, way)
         if narrow is not None and (wide is None or _share(narrow) < _share(wide)):
             yield narrow
-            yield from _allocated(asked, (8, 4), evaluations, narrow)
+            yield from _allocated(asked, (HALF, 8, 4), way, narrow)
 
 
-def _allocated(asked: _Asked, bits: tuple[int, ...], evaluations: int, anchor: Choices) -> Iterator[Choices]:
-    found = asked.allocated(bits, evaluations, anchor)
+def _allocated(asked: _Asked, bits: tuple[int, ...], way: Choices, anchor: Choices) -> Iterator[Choices]:
+    found = asked.allocated(bits, way, anchor)
     if found is not None:
         yield found
 
@@ -170,10 +183,23 @@ def _finer() -> list[float]:
     return [0.0, *(k / 32 for k in range(2, 31))]
 
 
-def _with(evaluations: int) -> str:
-    return f", {evaluations} evaluations" if evaluations else ""
+def _sampling(choices: Choices, way: Choices) -> Choices:
+    """The same, sampled in that way and as deep."""
+    return choices.without(
+        evaluations=way.evaluations, solver=way.solver, distilled=way.distilled, dropped=way.dropped
+    )
 
 
-def _words(ratio: float, bits: int, evaluations: int) -> str:
+def _way(choices: Choices) -> Choices:
+    return _sampling(AS_IT_IS, choices)
+
+
+def _with(way: Choices) -> str:
+    how = " learnt" if way.distilled else f" of {way.solver}" if way.solver else ""
+    words = f", {way.evaluations} evaluations{how}" if way.evaluations else ""
+    return words + (f", without {', '.join(way.dropped)}" if way.dropped else "")
+
+
+def _words(ratio: float, bits: int, way: Choices) -> str:
     cut = "no channels cut" if not ratio else f"{ratio:.0%} of all channels cut"
-    return f"{cut}, {'float' if bits >= FLOAT else f'{bits} bits'}{_with(evaluations)}"
+    return f"{cut}, {'float' if bits >= FLOAT else f'{bits} bits'}{_with(way)}"

@@ -36,6 +36,8 @@ class SearchRecord(Record):
     weights:    how many single changes were tried
     seconds:    that were given; spent: that it took
     stopped:    whether it was ended by hand
+    workers:    candidates that were tried side by side
+    held:       bytes of `study/`, which a second call goes on from
     """
 
     file: ClassVar[str] = "search.json"
@@ -61,6 +63,8 @@ class SearchRecord(Record):
     seconds: float = 0.0
     spent: float = 0.0
     stopped: bool = False
+    workers: int = 1
+    held: int = 0
 
 
 def front_of(candidates: Mapping[str, Candidate], keys: tuple[str, ...]) -> set[str]:
@@ -95,6 +99,7 @@ def rows_of(
             "inside": excess(c, limits) <= 0,
             "front": c.name in front,
             "trained": sum(c.trained),
+            "drawn": c.drawn,
             "bundled": c.bundled,
             "at": round(c.at, 1),
             "history": [list(pair) for pair in c.history],

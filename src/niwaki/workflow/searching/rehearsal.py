@@ -11,19 +11,27 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
-from niwaki.core.contract import CallError, NiwakiError, Runner
+from niwaki.compression.plan import reference_samples
+from niwaki.compression.search.rejection import EarlyTest
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, Runner
 from niwaki.data import Dataset, Split
+from niwaki.data.inputs import split_inputs
 from niwaki.evaluation.equivalence.margins import Margin
 from niwaki.evaluation.equivalence.verdict import Verdict
-from niwaki.evaluation.judges import Evidence, Judge, Margins, Verdicts
+from niwaki.evaluation.judges import Blocks, Evidence, Judge, Margins, Verdicts
 from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.judging import AXES, headline
 from niwaki.workflow.reporter import Quiet
 
 __all__ = ["Loss", "Rehearsal", "rehearsed"]
 
+_CHECKED = 32
+"""Samples of the model that those of steps are compared with."""
+_BLOCK, _FEWEST = 100, 4
+"""Samples of a block; blocks before which an early test decides nothing."""
 _REAL = 360
 """Rows that are judged by at least, where there are so many: fewer leave the diversity of most plans open."""
 
@@ -60,6 +68,15 @@ def _in_margins(verdict: Verdict) -> Loss:
     scale = 1.0 / verdict.margin if verdict.margin > 0 else 0.0
     low, high = (float(end) * scale for end in verdict.interval)
     return Loss(float(verdict.delta) * scale, (low, high), verdict.outcome, verdict.n_needed)
+
+
+def _at_all_times(test: EarlyTest) -> dict[str, Loss]:
+    """What an early test has found. An axis that the decision is not about stays open."""
+    out = {}
+    for axis, (low, high) in test.bounds().items():
+        outcome = "no loss" if high < test.limit else "loss" if low > test.limit else "inconclusive"
+        out[axis] = Loss(float(test.values[axis].mean()), (low, high), outcome)
+    return out
 
 
 def rehearsed(dataset: Dataset) -> Dataset:
@@ -109,11 +126,19 @@ class Rehearsal:
         )
         self._context.extractors = context.extractors
         self._context.dataset = self.dataset
+        self._train = context.dataset.train
+        self._context.tools.axes_alone = True
         self.said: dict[str, Any] = {}
         self.particulars: Mapping[str, Any] = {}
         self.unmeasured: tuple[str, ...] = ()
         self._evidence: dict[tuple[str, int, int], Evidence] = {}
         self._margins: dict[tuple[str, int, int], Margins] = {}
+
+    @cached_property
+    def reference(self) -> np.ndarray:
+        """Samples of the model, which those of every step of a plan are compared with."""
+        assert isinstance(self.before, GenerativeModel)
+        return reference_samples(self.before, split_inputs(self.before, self._train), _CHECKED)
 
     @cached_property
     def judges(self) -> list[Judge]:
@@ -123,8 +148,19 @@ class Rehearsal:
             raise NiwakiError("no judge has anything to say of this model on these data")
         return found
 
-    def losses(self, runner: Runner, *, n: int | None = None, seed: int | None = None) -> dict[str, Loss]:
-        """By axis, in margins. Raises NiwakiError where the model's samples cannot be judged."""
+    def losses(
+        self,
+        runner: Runner,
+        *,
+        n: int | None = None,
+        seed: int | None = None,
+        after: Evidence | None = None,
+    ) -> dict[str, Loss]:
+        """By axis, in margins.
+
+        after: what the judge that speaks first has asked of it, where that is known
+        Raises NiwakiError where the model's samples cannot be judged.
+        """
         n, seed = n or self.n, self.seed if seed is None else seed
         out: dict[str, Loss] = {}
         verdicts: list[Verdicts] = []
@@ -136,7 +172,10 @@ class Rehearsal:
             except CallError as error:  # left out, as of a verdict; a candidate's own errors are raised
                 silent = silent or str(error)
                 continue
-            after = judge.evidence(runner, self.dataset, "test", n, seed)
+            if runner is self.before:
+                after = before
+            elif after is None or after.judge != judge.name:
+                after = judge.evidence(runner, self.dataset, "test", n, seed)
             found = judge.compare(before, after, margins, self.dataset)
             verdicts.append(found)
             for axis, verdict in found.axes.items():
@@ -151,6 +190,35 @@ class Rehearsal:
         self.said, self.particulars = headline(verdicts), verdicts[0].details
         self.unmeasured = tuple(unmeasured)
         return out
+
+    def losses_of(
+        self, runner: Runner, *, n: int | None = None, blocks: bool = False
+    ) -> tuple[dict[str, Loss], int]:
+        """The same, and how many samples they rest on.
+
+        blocks: drawn in blocks until an early test is decided: then the interval is that of its bounds, which
+                hold whenever one looks. Where it does not decide, all are drawn and tested as a verdict
+                tests; so they are where the judge needs them all.
+        """
+        n = n or self.n
+        drawing = self._drawing(runner, n) if blocks and n > _BLOCK * _FEWEST else None
+        if drawing is None:
+            return self.losses(runner, n=n), n
+        test = EarlyTest()
+        while drawing.drawn < n:
+            drawing.draw(min(_BLOCK, n - drawing.drawn))
+            values = drawing.values()
+            if values is not None and test.look(*values) != "go on":
+                return _at_all_times(test), drawing.drawn
+        return self.losses(runner, n=n, after=drawing.evidence()), n
+
+    def _drawing(self, runner: Runner, n: int) -> Blocks | None:
+        judge = self.judges[0]
+        try:
+            before, margins = self._known(judge, n, self.seed)
+        except CallError:
+            return None
+        return judge.in_blocks(runner, before, margins, self.dataset)
 
     def _known(self, judge: Judge, n: int, seed: int) -> tuple[Evidence, Margins]:
         key = (judge.name, n, seed)

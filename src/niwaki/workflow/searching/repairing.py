@@ -60,7 +60,7 @@ def remedies(search: Search, prices: Prices, candidate: Candidate, found: Explan
 def _changes(candidate: Candidate, found: Explanation) -> Iterator[tuple[str, Choices, float]]:
     """In words, the choices, and the margins that it should take away."""
     choices = candidate.choices
-    cut = sum(one.fewer for one in found.undone if one.what == "cut") or 1.0
+    cut = sum(one.fewer for one in found.undone if one.what != "rounded") or 1.0
     before_rounding = [
         max(loss.value for loss in losses.values()) for kind, losses in found.steps if kind != "quantize"
     ]
@@ -75,6 +75,9 @@ def _changes(candidate: Candidate, found: Explanation) -> Iterator[tuple[str, Ch
             bits = 8 if choices.bits[one.name] < 8 else FLOAT
             words = f"'{one.name}' with {'8 bits' if bits == 8 else 'float weights'}"
             yield words, choices.without(bits={**choices.bits, one.name: bits}, origin=words), one.fewer
+        elif one.what == "dropped":
+            words = f"the block '{one.name}' back"
+            yield words, one.choices.without(origin=words), left * one.fewer / cut
         else:
             ratio = max(0.0, choices.ratios[one.name] - _NOTCH)
             words = f"{_NOTCH:.0%} more channels in '{one.name}'"
@@ -89,7 +92,8 @@ def repair(search: Search, candidate: Candidate, remedy: Remedy) -> Candidate:
     if made.name in search.candidates:
         return search.candidates[made.name]
     made.trained = candidate.trained
-    if dict(made.choices.ratios) == dict(candidate.choices.ratios):
+    same = made.choices.dropped == candidate.choices.dropped
+    if same and dict(made.choices.ratios) == dict(candidate.choices.ratios):
         before, here = search.directory(candidate) / "steps", search.directory(made) / "steps"
         if before.is_dir() and not here.exists():
             shutil.copytree(before, here)

@@ -5,28 +5,25 @@
 | first | the model's own costs, margins on validation samples, the test split's evidence of the model |
 | up to 15 % | plans are exported untrained and measured: prices of all others |
 | up to 15 % | every layer alone is cut or rounded: weights of the allocation |
+| up to 35 % of the rest | fewer evaluations of a diffusion are learnt, once for all candidates |
 | the rest | candidates of the budget are trained and judged, by successive halving |
 | the end | bundles of the best ones, timed in turns, judged on fresh samples; then the test split, once |
 """
 
 from __future__ import annotations
 
-import time
-
-from niwaki.compression import CompressConfig
 from niwaki.compression.search.budget import Budget, cost_text
-from niwaki.compression.search.units import Units
 from niwaki.core.contract import NiwakiError
-from niwaki.core.store import kept_json
 from niwaki.deployment.timing import seconds_of_rounds
-from niwaki.recipe import read_plan
 from niwaki.training import Interrupted
+from niwaki.workflow.executors import PLACES, need
 from niwaki.workflow.run_context import RunContext
-from niwaki.workflow.run_directory import RunDirectory
+from niwaki.workflow.searching.beginning import as_left, begin, within_time
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.explaining import explain
 from niwaki.workflow.searching.family import Member, grow, names, widths
+from niwaki.workflow.searching.fewer import learn, sampled_ways
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready, shipped_export
 from niwaki.workflow.searching.halving import halve
@@ -35,16 +32,15 @@ from niwaki.workflow.searching.pricing import Prices, price
 from niwaki.workflow.searching.proposing import RELAXED, Proposals, propose
 from niwaki.workflow.searching.ranking import ranking_text
 from niwaki.workflow.searching.record import SearchRecord, front_of
-from niwaki.workflow.searching.rehearsal import Rehearsal
 from niwaki.workflow.searching.repairing import remedies, repair
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.template import template_of
 from niwaki.workflow.searching.trying import try_candidate
 from niwaki.workflow.searching.weighing import Weights, weigh
+from niwaki.workflow.searching.workers import Workers
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import TrainStage
 
-__all__ = ["affordable", "begin", "search"]
+__all__ = ["search"]
 
 _PRICES, _WEIGHTS = 0.15, 0.15
 """Shares of the whole time."""
@@ -52,12 +48,16 @@ _FURTHER = 0.25
 """Share of what is left then, for the further sizes of a family."""
 _REPAIRS = 0.15
 """Share of what is left then, for undoing one group at a time."""
-_N, _MOST_N = 400, 2000
-"""Samples that a choice rests on: as many as are judged in a second."""
-_SEED = 9 << 40
-"""Of validation samples: apart from all that is evaluated, calibrated, checked and weighed with."""
+_LEARN = 0.35
+"""Share of what is left after them, for learning fewer evaluations."""
+_DEAR = 0.02
+"""Share of the whole time that judging an untrained plan may take where it exceeds the budget."""
+_GENTLE = 2
+"""Plans beside the int8 one that are tried untrained at first."""
 _PROCESSES, _PROCESS = 9, 4.0
 """Processes that measure peak memory, and seconds of each, about."""
+_BEGINNINGS = 4
+"""Times as long as its beginning that a search needs at least, about."""
 _REPORT = 6.0
 """Seconds of what is quick, about."""
 
@@ -70,6 +70,8 @@ def search(
     apply: bool = False,
     sizes: int = 1,
     proposals: Proposals = propose,
+    workers: int = 1,
+    on: str = PLACES[0],
 ) -> SearchRecord:
     """Find a plan that meets the budget and loses nothing, and leave its bundle, verdict and report in the
     run.
@@ -79,17 +81,24 @@ def search(
     sizes: of the family: beside the plan of the budget those of budgets twice, four times … as wide
     proposals: (search, prices, weights, by how much the budget may be wider) → candidates, the most promising
                first
+    workers: candidates that are tried side by side, each in a process of one thread; 1 tries them here, one
+             after another
+    on:    where these processes are (`niwaki.workflow.executors`)
     Raises NiwakiError where nothing of the model can be chosen, or no judge can tell a loss.
     """
     names(sizes)  # refused before anything is done
+    need(on, workers)
     clock, plan = Clock(seconds), run.recipe.compress
-    run = _as_left(run)
+    run = as_left(run)
     with run.run.hold():
         TrainStage().run(run)
+        run, afforded = within_time(run, clock)
         EvaluateStage().run(run)
-        found = begin(run, budget, clock, plan)
+        found = begin(run, budget, clock, plan, afforded)
         _tell(found)
+        _in_time(clock)
         further = 0.0
+        several = workers > 1 or on != PLACES[0]
         stopped, prices, weights, explained = False, None, Weights(), Explained()
         try:
             prices = price(found, clock.share(_PRICES))
@@ -97,7 +106,13 @@ def search(
             for k, model in prices.latency.items():
                 run.reporter.note(f"predicted latency of {k}: {model.quality.text}")
             run.reporter.note(f"predicted size: {prices.size.quality.text}")
-            weights = weigh(found, clock.share(_WEIGHTS, 0.4))
+            weighing = clock.share(_WEIGHTS, 0.4)
+            sampled = sampled_ways(found)
+            weights = weigh(found, weighing, sampled)
+            found.ways = (*sampled, *learn(found, weights, _LEARN * max(clock.left, 0.0)))
+            if several:
+                found.asked = workers
+                found.workers = Workers.begin(found.path, found.run, found.rehearsal, on, workers)
             repairs = _REPAIRS * clock.left
             further = _FURTHER * clock.left * (sizes > 1)
             clock.reserve += repairs + further
@@ -110,72 +125,33 @@ def search(
             explained = _explain(found, prices, weights, apply=apply)
         except (Interrupted, KeyboardInterrupt):
             stopped, further = True, 0.0
+            found.close_workers()
             run.reporter.note("stopped; the best that was found until now is finished")
             if not any(c.lossless for c in found.candidates.values()):
                 try_candidate(found, _safe(found))
-        chosen = choose(found, beyond=stopped or apply)
-        clock.reserve = 0.0
+        except BaseException:
+            found.close_workers()
+            raise
 
         def further_sizes() -> list[Member]:
             return [] if prices is None else grow(found, prices, weights, sizes, seconds=further)
 
-        return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
+        try:
+            chosen = choose(found, beyond=stopped or apply)
+            clock.reserve = 0.0
+            return finish(found, chosen, prices, weights, explained, stopped=stopped, grow=further_sizes)
+        finally:
+            found.close_workers()
 
 
-def _as_left(run: RunContext) -> RunContext:
-    """The same, its recipe with the plan that an earlier search has left there: where this one finds nothing,
-    recipe and bundle still belong together."""
-    file = run.run.path / "plan.yaml"
-    if not file.exists():
-        return run
-    recipe = run.recipe.model_copy(update={"compress": read_plan(file)})
-    made = RunContext(
-        RunDirectory.create(recipe, run.run.path), run.reporter, given=run.given, data=run.dataset
-    )
-    made.cache = run.cache
-    return made
-
-
-def begin(run: RunContext, budget: Budget, clock: Clock, plan: CompressConfig | None) -> Search:
-    """plan: the recipe's own, which says how candidates are ranked, trained and rounded"""
-    run.reporter.stage("search", "what can be chosen")
-    template = template_of(run.model, plan)
-    units = Units(run.model, template, seed=run.seed)
-    if not units.layers and not units.couplings:
+def _in_time(clock: Clock) -> None:
+    """Raises NiwakiError where the time is over before the first plan: nothing is begun that cannot end."""
+    if clock.left <= 0:
         raise NiwakiError(
-            f"nothing of '{run.model.name}' can be chosen: no layer can be cut, and none can be rounded (it "
-            "is quantized already, or holds no layers that engines compute on integers)"
+            f"judging the model and measuring what it costs has taken {clock.spent:.0f} s of the "
+            f"{clock.seconds:.0f} s that were given, and no plan was tried: give at least --time "
+            f"{_BEGINNINGS * clock.spent:.0f}s; a second call goes on from there"
         )
-    rehearsal = Rehearsal(run, run.model, n=_N, seed=_SEED + run.seed)
-    found = Search(run, budget, clock, template, units, rehearsal)
-    found.reopen()
-    found.limits = budget.resolved(measure_before(found))
-    rehearsal.n = kept_json(found.path / "samples.json", lambda: affordable(rehearsal))
-    return found
-
-
-def affordable(rehearsal: Rehearsal) -> int:
-    """How many samples are judged in about a second; more where both axes have no margin with fewer.
-
-    Raises NiwakiError where an axis has none with the most: no plan could be shown to lose nothing on it.
-    """
-    rehearsal.losses(rehearsal.before)  # margins, and what the judges see of the model
-    began = time.monotonic()
-    rehearsal.losses(rehearsal.before)
-    took = max(time.monotonic() - began, 1e-3)
-    n = int(min(max(_N, round(_N / took, -2)), _MOST_N))
-    while True:
-        rehearsal.losses(rehearsal.before, n=n)
-        if not rehearsal.unmeasured:
-            return n
-        if n >= _MOST_N:
-            raise NiwakiError(
-                f"no margin of {' and '.join(rehearsal.unmeasured)} can be measured on {n:,} samples of the "
-                f"model and {len(rehearsal.dataset.test)} real ones (validation, filled up with training "
-                "samples), so that no plan could be shown to lose nothing: train the model longer, or give "
-                "more data"
-            )
-        n = min(2 * n, _MOST_N)
 
 
 def _tell(found: Search) -> None:
@@ -188,6 +164,8 @@ def _tell(found: Search) -> None:
     found.run.reporter.note(f"budget: {told}")
     units, few = found.units, found.template.evaluations
     words = f"the width of {len(units.couplings)} groups of layers, the bits of {len(units.layers)} layers"
+    if units.blocks:
+        words += f", which of {len(units.blocks)} blocks are left out"
     if few:
         words += f", {', '.join(map(str, few))} network evaluations"
     found.run.reporter.note(f"to choose: {words}")
@@ -200,6 +178,11 @@ def _end(found: Search, prices: Prices) -> float:
     three ways, and the report."""
     run, now = found.run, measure_before(found)
     judging = float(run.run.stage("evaluate").get("seconds") or 0.0)
+    n, each = found.rehearsal.n, found.afforded.each
+    made, again = run.n * each, found.afforded.few(n) * each * found.afforded.renews(n)
+    # The model's samples are there by then; a bundle's take as many passes as are tried at least.
+    passes = min([found.units.passes, *found.template.evaluations]) / found.units.passes
+    judging = max(judging - made, 0.0) + passes * (made + again) + again
     first = min(found.budget.batches)
     call = now[latency_key(first)] / 1e3
     calls = [3 * [call * max(1.0, batch / first / 4)] for batch in shipped_export(found).batches]
@@ -240,10 +223,12 @@ def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
     for candidate in known_inside:
         if candidate.worst < 1.0 and not candidate.reason and certain(candidate):
             return
-    if not safe.losses:
-        tried(try_candidate(found, safe))
-    if safe.lossless and safe.fits(found.limits) and certain(safe):
-        return
+    dear = found.rehearsal.n * found.afforded.each > _DEAR * found.clock.seconds
+    for candidate in (safe, *[c for c in inside if _gentle(c, safe)][:_GENTLE]):
+        if not candidate.losses and (candidate.fits(found.limits) or not dear):
+            tried(try_candidate(found, candidate))
+        if candidate.lossless and candidate.fits(found.limits) and certain(candidate):
+            return
     halve(found, pool, tried, certain)
 
 
@@ -266,6 +251,14 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
             if mended.lossless:
                 break
     return Explained(explanation, tuple(known))
+
+
+def _gentle(candidate: Candidate, safe: Candidate) -> bool:
+    """Whether nothing but weights is changed, to 8 bits at least: it may have lost nothing untrained."""
+    choices = candidate.choices
+    gone = choices.cuts or choices.dropped or choices.evaluations or choices.solver
+    few = any(bits < 8 for bits in choices.bits.values())
+    return not gone and not few and candidate.name != safe.name
 
 
 def _safe(found: Search) -> Candidate:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from niwaki.compression.config import CompressConfig, FinetuneConfig, PruneConfig, QuantizeConfig
+import math
+
+from niwaki.compression.config import (
+    CompressConfig,
+    DistillConfig,
+    FinetuneConfig,
+    PruneConfig,
+    QuantizeConfig,
+)
 from niwaki.compression.distillation.temperature import has_temperature
 from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.pruning.frozen import frozen_parts
 from niwaki.compression.search.choices import Template
-from niwaki.compression.search.evaluations import fewer_evaluations
+from niwaki.compression.search.evaluations import LEARNT, fewer_evaluations, learnt_evaluations, solvers_of
 from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.training import TrainConfig
 
 __all__ = ["template_of"]
 
+_TOKENS = 1 << 13
+"""Predictions in a batch of sequences."""
 _FEW = 8
 """Samples that tell whether layers can be solved again, however badly."""
 
@@ -27,12 +38,30 @@ def _refits(model: GenerativeModel, prune: PruneConfig) -> bool:
     return True
 
 
-def template_of(model: GenerativeModel, plan: CompressConfig | None) -> Template:
-    """How to rank channels, how to fine-tune, how to round: as the plan does, else as by default."""
+def _usual(model: GenerativeModel, train: TrainConfig | None) -> FinetuneConfig:
+    """As by default, but in batches no larger than the model was trained in; of sequences of tokens, each of
+    which is a prediction, no more than hold `_TOKENS`."""
+    usual = FinetuneConfig()
+    most = usual.batch if train is None else train.batch
+    if model.spec.is_tokens:
+        most = min(most, max(8, _TOKENS // math.prod(model.spec.shape)))
+    return usual.model_copy(update={"batch": min(usual.batch, most)})
+
+
+def template_of(
+    model: GenerativeModel, plan: CompressConfig | None, train: TrainConfig | None = None
+) -> Template:
+    """How to rank channels, how to fine-tune, how to round: as the plan does, else as by default.
+
+    train: how the model was trained, which says how many samples it learns from at once
+    """
     steps = plan.steps if plan is not None else ()
     prune = next((s for s in steps if isinstance(s, PruneConfig) and s.what == "channels"), PruneConfig())
     finetune = next((s for s in steps if s.kind == "finetune" and isinstance(s, FinetuneConfig)), None)
     quantize = next((s for s in steps if isinstance(s, QuantizeConfig)), QuantizeConfig())
+    fewer = [s for s in steps if isinstance(s, DistillConfig) and s.evaluations]
+    distill = fewer[0] if fewer else DistillConfig(evaluations=LEARNT)
+    learnt = learnt_evaluations(model, distill)
     kept = {
         name: getattr(quantize, name)
         for name in ("granularity", "observer", "equalize", "smooth", "correct", "calibration", "ignored")
@@ -40,9 +69,12 @@ def template_of(model: GenerativeModel, plan: CompressConfig | None) -> Template
     cut = PruneConfig(importance=prune.importance, round_to=prune.round_to, min_width=min(8, prune.min_width))
     return Template(
         cut.model_copy(update={"refit": _refits(model, cut)}),
-        finetune or FinetuneConfig(),
+        _usual(model, train) if finetune in (None, FinetuneConfig()) else finetune,
         QuantizeConfig(backend="niwaki", **kept),
         has_temperature(model),
         fewer_evaluations(model),
         quantize.mode == "static",
+        solvers_of(model),
+        distill if learnt else None,
+        learnt,
     )

@@ -1,24 +1,35 @@
-"""Trying a candidate: its plan is carried out as far as it is to be trained, and judged by validation
-samples."""
+"""Trying candidates: their plans are carried out as far as they are to be trained, and judged by validation
+samples.
+"""
 
 from __future__ import annotations
 
-import time
+import os
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from niwaki.compression import CompressConfig, compress
+from niwaki.compression import CompressConfig
 from niwaki.compression.config import PruneConfig, QuantizeConfig, StepConfig
 from niwaki.compression.plan import Compressed
-from niwaki.compression.search.choices import steps_of
+from niwaki.compression.search.choices import Choices, steps_of
 from niwaki.core.contract import NiwakiError, Runner
-from niwaki.data.inputs import split_inputs
-from niwaki.workflow.engine_choice import engine_beforehand, engine_of
-from niwaki.workflow.reporter import counter
+from niwaki.workflow.engine_choice import engine_of
+from niwaki.workflow.searching.attempt import Attempt, Attempted, attempt, carried_out
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.state import Search
 from niwaki_runtime import load as load_bundle
 
-__all__ = ["bundle_of", "carry_out", "plan_of", "shapes_alone", "try_candidate"]
+__all__ = [
+    "bundle_of",
+    "carry_out",
+    "learnt_directory",
+    "plan_of",
+    "shapes_alone",
+    "take_learnt",
+    "try_all",
+    "try_candidate",
+]
 
 _FEW = 32
 """Samples that ranges of activations are taken from where nothing depends on them."""
@@ -55,50 +66,87 @@ def carry_out(
 
     values: whether the weights matter; where they do not, nothing is spent on them
     """
-    run = search.run
     plan = plan_of(search, candidate, exports=exports)
     if not values:
         plan = plan.model_copy(update={"steps": tuple(map(shapes_alone, plan.steps))})
-    extractor = None
-    if any(step.needs_extractor for step in plan.steps):
-        extractor = run.extractors[0]
-    return compress(
-        run.model,
-        run.dataset,
-        plan,
-        workdir=workdir or search.directory(candidate),
-        seed=run.recipe.seed,
-        condition=split_inputs(run.model, run.dataset.train),
-        engine=engine_beforehand(run.recipe.export),
-        extractor=extractor,
-        progress=counter(run.reporter),
-        bundle=exports,
-    )
+    workdir = workdir or search.directory(candidate)
+    take_learnt(search, candidate.choices, workdir)
+    return carried_out(search.run, plan, workdir, exports=exports, reference=search.rehearsal.reference)
+
+
+def learnt_directory(search: Search, choices: Choices) -> Path:
+    """Where fewer evaluations are learnt that all candidates with them share: halvings, which go on from each
+    other, in one place."""
+    config = search.template.distill
+    method = config.method if config is not None else ""
+    return search.path / "learnt" / (method if method == "progressive" else f"{method}-{choices.evaluations}")
+
+
+def take_learnt(search: Search, choices: Choices, workdir: Path) -> None:
+    """The steps that a candidate begins with as those that are carried out already. Files of a finished step
+    are never written to, so that they need not lie there twice."""
+    for k in range(len(choices.distilled)):
+        name = f"{k + 1}-distill"
+        known, here = learnt_directory(search, choices) / "steps" / name, workdir / "steps" / name
+        if (known / "record.json").exists() and not here.exists():
+            shutil.copytree(known, here, copy_function=_linked)
+
+
+def _linked(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def try_candidate(search: Search, candidate: Candidate, *, n: int | None = None) -> Candidate:
     """Carry it out and measure what it loses; where that fails it says why. It is kept either way."""
-    began = time.monotonic()
-    try:
-        model = search.run.model
-        if steps_of(candidate.choices.without(packed=False), search.template, candidate.trained):
-            made = carry_out(search, candidate, exports=False)
-            model, candidate.each = made.model, _each(made, candidate.each)
-        candidate.losses = search.rehearsal.losses(model, n=n)
+    (tried,) = try_all(search, [candidate], n=n)
+    return tried
+
+
+def try_all(
+    search: Search, candidates: Sequence[Candidate], *, n: int | None = None, blocks: bool = False
+) -> Iterator[Candidate]:
+    """Each as soon as it was tried; with workers all of them side by side, and nothing is under way any more
+    when the first one is there.
+
+    n:      samples that losses are measured on
+    blocks: whether these may be fewer, where blocks of them tell enough
+    Raises NiwakiError where the disk is full: what was tried until then is kept.
+    """
+    asked = []
+    for candidate in candidates:
+        search.begin(candidate)
+        take_learnt(search, candidate.choices, search.directory(candidate))
+        steps = steps_of(candidate.choices.without(packed=False), search.template, candidate.trained)
+        plan = plan_of(search, candidate, exports=False) if steps else None
+        asked.append(Attempt(plan, search.directory(candidate), n or search.rehearsal.n, blocks))
+    if search.workers is not None:
+        found = iter(search.workers.attempts(asked))
+    else:
+        found = (attempt(search.run, search.rehearsal, one) for one in asked)
+    full = ""
+    for candidate, result in zip(candidates, found, strict=True):
+        if result.full:
+            full = result.full
+            continue
+        _enter(search, candidate, result)
+        yield candidate
+    if full:
+        raise NiwakiError(full)
+
+
+def _enter(search: Search, candidate: Candidate, result: Attempted) -> None:
+    candidate.losses, candidate.reason = dict(result.losses), result.reason
+    candidate.each, candidate.drawn = result.each or candidate.each, result.drawn
+    candidate.judging = result.judging
+    if result.losses:
         candidate.bundled = False
         candidate.history = (*candidate.history, (sum(candidate.trained), candidate.worst))
-    except NiwakiError as error:
-        candidate.reason, candidate.losses = str(error), {}
-    candidate.seconds += time.monotonic() - began
+    candidate.seconds += result.seconds
     candidate.at = search.clock.spent
     search.enter(candidate)
-    return candidate
-
-
-def _each(made: Compressed, before: float) -> float:
-    """Seconds of a step of the last fine-tuning; the same as before where there was none."""
-    taught = [r for r in made.records if r.kind == "finetune" and not r.idle]
-    return taught[-1].seconds / max(taught[-1].settings["steps"], 1) if taught else before
 
 
 def bundle_of(search: Search, path: Path) -> Runner:

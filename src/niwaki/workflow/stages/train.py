@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -249,10 +249,11 @@ def fresh_model(recipe: Recipe, dataset: Dataset) -> GenerativeModel | Encoder:
     return made
 
 
-def as_trained(context: RunContext) -> None:
+def as_trained(context: RunContext, *, free: Collection[str] = ()) -> None:
     """For verbs that do not train: the run's recipe is that of its weights, or differs by how they are
     sampled, which is then written into the model.
 
+    free: what may be another one, for the verb has a use of its own for it
     Raises CallError that names what else differs: figures would be told of a model that nobody trained.
     """
     run, stage = context.run, TrainStage()
@@ -260,7 +261,9 @@ def as_trained(context: RunContext) -> None:
         return
     if draws_otherwise(context):
         stage.run(context)
-    elif other := differences(run.stage("train").get("made_from", {}), stage.inputs(context)):
+        return
+    other = differences(run.stage("train").get("made_from", {}), stage.inputs(context))
+    if other := [one for one in other if one.key not in free]:
         raise CallError(
             f"the model in {run.path} was trained by another recipe, for {joined(other)}; change it back, or "
             "train again (niwaki train, which says what that gives up)"

@@ -1,5 +1,5 @@
 """Models that niwaki did not train, named on the command line: `package.module:factory` with weights, or the
-folder of a diffusers pipeline."""
+folder of a diffusers pipeline or of a causal language model of transformers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 from torch import nn
 
-from niwaki.adapters import adapt, adapt_pipeline
+from niwaki.adapters import adapt, adapt_language_model, adapt_pipeline
 from niwaki.adapters.diffusers.folder import is_pipeline
+from niwaki.adapters.language.files import is_language_model
 from niwaki.adapters.module import call_factory
 from niwaki.adapters.random_weights import random_weights
 from niwaki.core.contract import CallError, DataSpec, GenerativeModel, NiwakiError, nearest
@@ -34,8 +35,10 @@ def is_factory(what: Any) -> bool:
 
 
 def is_external(what: Any) -> bool:
-    """A factory, or a pipeline's folder."""
-    return is_factory(what) or (isinstance(what, str | Path) and is_pipeline(what))
+    """A factory, or the folder of a pipeline or of a language model."""
+    return is_factory(what) or (
+        isinstance(what, str | Path) and (is_pipeline(what) or is_language_model(what))
+    )
 
 
 def load_external(
@@ -46,11 +49,12 @@ def load_external(
     spec: DataSpec | None = None,
     named: str = "weights",
 ) -> GenerativeModel:
-    """The model that a factory makes, or that lies in a pipeline's folder.
+    """The model that a factory makes, or that lies in the folder of a pipeline or of a language model.
 
     weights: a safetensors file with the factory's weights by name; None keeps those that it made, which must
              be trained ones; `RANDOM` keeps them whatever they are
-    options: keywords of `adapt` (of `adapt_pipeline` for a folder): `latent`, `classes`, `steps` …
+    options: keywords of `adapt` (of `adapt_pipeline` and `adapt_language_model` for their folders): `latent`,
+             `classes`, `steps`, `length` …
     spec:    of the data that its samples answer to
     named:   how the verb calls `weights`, in sentences
     Raises CallError for pickled weights, unknown keywords and weights that were forgotten, NiwakiError for a
@@ -60,6 +64,9 @@ def load_external(
     if not is_factory(what):
         if weights is not None:
             raise CallError(f"{what} has its weights inside; {option_of(named)} is for a factory")
+        if is_language_model(what):
+            _known(options, adapt_language_model, "a language model")
+            return _adapted(adapt_language_model, options, what)
         _known(options, adapt_pipeline, "a pipeline")
         return _adapted(adapt_pipeline, options, what, spec=spec)
     arguments = dict(options.pop("arguments", None) or {})

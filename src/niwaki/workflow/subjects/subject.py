@@ -68,7 +68,7 @@ def is_bundle(path: str | Path) -> bool:
 
 
 def is_model(path: str | Path) -> bool:
-    """A directory that `save_model` wrote, a pipeline's folder, or a factory."""
+    """A directory that `save_model` wrote, the folder of a pipeline or of a language model, or a factory."""
     return (Path(path) / "model.json").is_file() or is_external(path)
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+from niwaki.workflow.processes import end, last_words, start
 from niwaki.workflow.reporter import Reporter
 from niwaki_runtime.unfinished import scratch_directory
 
@@ -31,40 +31,18 @@ def further_workers(
         yield
         return
     threads = max(1, (os.cpu_count() or 1) // (count + 1))
-    paths = os.pathsep.join(path for path in (os.getcwd(), *sys.path) if path)
-    environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": str(threads)}
-    call = [sys.executable, "-m", "niwaki.workflow.tuning.worker", str(study), str(trials), str(until or 0.0)]
+    call = ["niwaki.workflow.tuning.worker", str(study), str(trials), str(until or 0.0)]
     begun: list[tuple[subprocess.Popen[str], Path]] = []
     with scratch_directory() as folder:
         try:
             for k in range(count):
                 log = folder / f"{k}.txt"
-                with log.open("w") as errors:
-                    process = subprocess.Popen(
-                        call, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                        stderr=errors, text=True,
-                    )  # fmt: skip
-                begun.append((process, log))
+                begun.append((start(call, log, environment={"OMP_NUM_THREADS": str(threads)}), log))
             yield
             if any(process.poll() is None for process, _ in begun):
                 reporter.stage("waiting", "for the trials of the other processes")
             for process, log in begun:
                 if process.wait():
-                    lines = log.read_text(errors="replace").strip().splitlines()
-                    reporter.note(
-                        f"a process of the study failed: {lines[-1] if lines else 'without a word'}"
-                    )
+                    reporter.note(f"a process of the study failed: {last_words(log)}")
         finally:
-            _end([process for process, _ in begun])
-
-
-def _end(begun: list[subprocess.Popen[str]]) -> None:
-    for process in begun:
-        if process.poll() is None:
-            process.terminate()
-    for process in begun:
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(_WAIT)
-        if process.poll() is None:
-            process.kill()
-            process.wait()
+            end([process for process, _ in begun], _WAIT)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from niwaki.core.contract import CallError
 from niwaki.core.store import hash_bytes
-from niwaki.workflow.lock import InUse, locked
+from niwaki.workflow.lock import waiting_lock
 
-__all__ = ["fixed", "make_pruner", "need_optuna", "open_storage", "sampler", "waiting_lock"]
+__all__ = ["fixed", "make_pruner", "need_optuna", "open_storage", "sampler"]
 
 _NAME = "niwaki"
 
@@ -29,23 +26,6 @@ def need_optuna() -> Any:
     logging.getLogger("optuna").setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="optuna")
     return optuna
-
-
-@contextmanager
-def waiting_lock(directory: Path) -> Iterator[None]:
-    """Hold `directory` for this process, as soon as no other one does."""
-    directory.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            lock = locked(directory)
-            lock.__enter__()
-            break
-        except InUse:
-            time.sleep(0.05)
-    try:
-        yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 class _JournalLock:

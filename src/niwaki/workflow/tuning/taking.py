@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from niwaki.workflow.lock import InUse, locked
-from niwaki.workflow.tuning.storage import fixed, need_optuna, sampler, waiting_lock
+from niwaki.workflow.lock import InUse, locked, waiting_lock
+from niwaki.workflow.tuning.storage import fixed, need_optuna, sampler
 from niwaki.workflow.tuning.study import Study
 
 __all__ = ["Taken", "states", "take"]

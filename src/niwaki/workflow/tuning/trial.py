@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.contract import CallError
 from niwaki.core.store import read_jsonl
 from niwaki.data import Dataset
 from niwaki.evaluation.judges import Figure
@@ -30,7 +30,7 @@ from niwaki.workflow.stages.train import TrainStage
 from niwaki.workflow.tuning.study import Study
 from niwaki.workflow.tuning.targets import wanted_metrics
 
-__all__ = ["Outcome", "Pruned", "carry_out", "judging_context", "reason", "recipe_of"]
+__all__ = ["Outcome", "Pruned", "carry_out", "judging_context", "recipe_of"]
 
 
 class Pruned(Exception):
@@ -166,13 +166,3 @@ def _check_data(mine: Dataset, judged: Dataset) -> None:
         raise CallError(
             "these settings of 'data' change the validation split, by which all trials are judged"
         )
-
-
-def reason(error: BaseException) -> str:
-    """Why a trial failed, in one sentence."""
-    if isinstance(error, NiwakiError | Pruned):
-        return " ".join(str(error).split())
-    text = str(error).strip().splitlines()
-    if isinstance(error, MemoryError) or "memory" in str(error).lower():
-        return "there was not enough memory"
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

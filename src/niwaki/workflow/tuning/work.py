@@ -12,13 +12,14 @@ from typing import Any
 from niwaki.core.contract import NiwakiError
 from niwaki.training import Interrupted
 from niwaki.workflow.context import EvaluationContext
+from niwaki.workflow.lock import waiting_lock
 from niwaki.workflow.progress import figures
+from niwaki.workflow.reasons import is_disk_full, reason
 from niwaki.workflow.tuning.results import best_numbers
-from niwaki.workflow.tuning.storage import need_optuna, waiting_lock
+from niwaki.workflow.tuning.storage import need_optuna
 from niwaki.workflow.tuning.study import Study
 from niwaki.workflow.tuning.taking import Taken, states, take
-from niwaki.workflow.tuning.trial import Outcome, Pruned, carry_out, reason
-from niwaki_runtime.errors import is_full
+from niwaki.workflow.tuning.trial import Outcome, Pruned, carry_out
 
 __all__ = ["SECONDS", "WHY", "work"]
 
@@ -109,14 +110,9 @@ def _finish(study: Study, taken: Taken, context: EvaluationContext) -> None:
     except Interrupted:
         raise
     except Pruned as pruned:
-        state, why = State.PRUNED, reason(pruned)
-    except OSError as error:
-        if is_full(error):
-            raise
-        state, why = State.FAIL, reason(error)
+        state, why = State.PRUNED, " ".join(str(pruned).split())
     except Exception as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError) and is_full(cause):
+        if is_disk_full(error):
             raise
         state, why = State.FAIL, reason(error)
     else:

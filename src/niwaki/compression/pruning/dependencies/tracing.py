@@ -148,7 +148,8 @@ def _on_axis(nodes: Tensor, ndim: int, axis: int) -> Tensor:
 
 
 def trace(model: GenerativeModel) -> Traced:
-    """Run every graph of `model` on its example. What meets an input, a state or an output must stay.
+    """Run every graph of `model` on its example. What meets an input or an output must stay; a state is as
+    wide as what is written into it.
 
     model: a copy on the CPU in eval mode, which is not used afterwards (hooks stay on it)
     Raises whatever the model raises.
@@ -159,7 +160,7 @@ def trace(model: GenerativeModel) -> Traced:
         stack.enter_context(_plain())
         for graph in model.shipped_graphs().values():
             inputs = graph.example(2)
-            for value in inputs:
+            for k, value in enumerate(inputs):
                 if value.is_floating_point():
                     fields = [
                         _on_axis(traced.dependencies.new(s), value.ndim, i)
@@ -167,10 +168,11 @@ def trace(model: GenerativeModel) -> Traced:
                         if s > 1
                     ]
                     traced.note(value, Labels(fields[1:] if value.shape[0] == 2 else fields))
-                    traced.dependencies.keep(traced.of(value), "it meets an input of a graph")
+                    if k < len(graph.inputs):
+                        traced.dependencies.keep(traced.of(value), "it meets an input of a graph")
             with traced:
                 out = graph(*inputs)
-            for value in _flat(out):
+            for value in [*_flat(out)][: len(graph.outputs)]:
                 traced.dependencies.keep(traced.of(value), "it makes an output of a graph")
     return traced
 
