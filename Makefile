@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve lint format docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make bench     the figures of the README, measured on this machine"
 	@echo "make lint      ruff, mypy and the layers of the packages"
 	@echo "make docs      the pictures in docs/"
+	@echo "make site      the pages in docs/ as a site, in site/"
 
 install: .venv/.installed
 dev: .venv/.dev
@@ -101,3 +102,6 @@ docs: install
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+
+site: dev
+	$(BIN)/mkdocs build

@@ -1,0 +1,68 @@
+"""The pages as a site: every page has its place, every picture its gallery, every verb its reference."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import niwaki
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+def pages(nav) -> set[str]:
+    if isinstance(nav, str):
+        return {nav}
+    values = nav.values() if isinstance(nav, dict) else nav
+    return {page for value in values for page in pages(value)}
+
+
+def test_every_page_is_in_the_navigation_and_every_entry_is_a_page():
+    config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+    assert pages(config["nav"]) == {path.name for path in DOCS.glob("*.md")}
+
+
+def test_the_gallery_shows_every_picture_of_a_run():
+    shown = set(re.findall(r"\(img/(run-[\w-]+\.png)\)", (DOCS / "gallery.md").read_text()))
+    assert shown == {path.name for path in (DOCS / "img").glob("run-*.png")}
+
+
+def test_the_reference_lists_every_function_of_the_package():
+    listed = re.findall(r"heading: niwaki\.(\w+)", (DOCS / "api.md").read_text())
+    functions = [name for name in niwaki.__all__ if inspect.isfunction(getattr(niwaki, name))]
+    assert sorted(set(functions) - set(listed)) in ([], ["load_recipe"])
+
+
+def test_fields_of_docstrings_become_a_list():
+    spec = importlib.util.spec_from_file_location("docstring_lists", DOCS / "docstring_lists.py")
+    assert spec
+    assert spec.loader
+    pytest.importorskip("griffe")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = "Does it.\n\nwhat: a run,\n      or a model\nn, seed: numbers\nReturns a thing.\nRaises it.\n"
+    lines = [line for line in module.as_markdown(text).splitlines() if line]
+    assert lines[1:3] == ["- **what**: a run, or a model", "- **n, seed**: numbers"]
+    assert module.as_markdown(text).endswith("\n\nReturns a thing.\n\nRaises it.")
+
+
+@pytest.mark.slow
+def test_the_site_is_built_without_a_warning(tmp_path):
+    pytest.importorskip("mkdocs")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path / "site")],
+        cwd=ROOT, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    missing = set(re.findall(r"but the target '?(\S*?)'? is not found", done.stderr))
+    missing |= set(re.findall(r"a link '(\S+)', but the target is not found", done.stderr))
+    assert {Path(name).name.partition("#")[0] for name in missing} <= {"PROTOCOL.md", "CONTRIBUTING.md"}
+    assert (tmp_path / "site" / "api.html").stat().st_size > 50_000
