@@ -80,7 +80,7 @@ def test_the_runtime_alone_samples_without_torch_and_without_niwaki(wheels, tmp_
     pip("install", "-q", "--no-deps", "--no-index", "--target", tmp_path / "alone", wheels["niwaki_runtime"])
     code = (
         "import sys, niwaki_runtime; from importlib.util import find_spec; spec = find_spec('niwaki'); "
-        "assert spec is None or spec.origin is None; assert 'torch' not in sys.modules; "  # a folder of recipes
+        "assert spec is None or spec.origin is None; assert 'torch' not in sys.modules; "
         "print(niwaki_runtime.__file__)"
     )
     assert Path(python(code, tmp_path / "alone", cwd=tmp_path)).is_relative_to(tmp_path / "alone")
