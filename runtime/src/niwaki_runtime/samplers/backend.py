@@ -99,7 +99,7 @@ class Noise:
     start: int
     n: int
     base: int = 0
-    mark: TokenMark | None = field(default=None, repr=False)
+    mark: TokenMark | None = field(default=None, repr=False, kw_only=True)
     """What chooses tokens in the place of these numbers; None: they do."""
 
     def normal(self, shape: tuple[int, ...], *, stream: str = "latent", draw: int = 0) -> Array:

@@ -1,4 +1,4 @@
-"""Watermarks: keyed marks in what a model makes, and the test whether a key's mark is in a file. numpy alone."""
+"""Watermarks: keyed marks in what a model makes, and the test for them, with numpy alone."""
 
 from niwaki_runtime.watermark import pictures, sounds, tokens  # noqa: F401  (they enter their kinds)
 from niwaki_runtime.watermark.base import Evidence, Mark, TokenMark, carries_mark, mark_of

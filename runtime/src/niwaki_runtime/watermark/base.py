@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, TypeVar
+from typing import ClassVar, Protocol, TypeVar
 
 import numpy as np
 
@@ -43,7 +43,7 @@ def of_set(each: Sequence[Evidence], together: Evidence) -> Evidence:
     return replace(together, p=of_sum) if of_sum <= of_best else replace(best, p=of_best)
 
 
-class TokenMark(ABC):
+class TokenMark(Protocol):
     """Chooses tokens in the place of a sampler's own draw."""
 
     def choose(
@@ -55,7 +55,7 @@ class TokenMark(ABC):
         before: the tokens of each sample so far
         nonces: uniforms `(n,)`, one for each sample, the same at all its tokens
         """
-        raise NotImplementedError(f"{type(self).__name__} does not say how it chooses")
+        ...
 
 
 class Mark(ABC):
@@ -72,11 +72,11 @@ class Mark(ABC):
         """What marks samples while they are drawn; None where they are marked afterwards."""
         return None
 
+    @abstractmethod
     def evidence(
         self, samples: Sequence[np.ndarray], spec: ValueSpec, keys: Sequence[Key]
     ) -> list[tuple[list[Evidence], Evidence]]:
         """For each key, of each sample `(*shape)`, and of all together."""
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is detected")
 
 
 _MARKS: dict[str, Mark] = {}

@@ -83,8 +83,8 @@ def _contrast(x: np.ndarray) -> np.ndarray:
 
 
 def _folded(x: np.ndarray) -> np.ndarray:
-    """What a picture `(C, H, W)`, or the frames of a film `(T, C, H, W)`, leave of their surroundings, in units
-    of their contrast, on one tile."""
+    """What a picture `(C, H, W)`, or the frames of a film `(T, C, H, W)`, leave of their surroundings,
+    in units of their contrast, on one tile."""
     grey = np.asarray(_colours(x, x.ndim - 3), dtype=np.float64).mean(-3)
     grey = grey.reshape(-1, *grey.shape[-2:])
     left = grey - local_mean(grey, 1, (1, 2))

@@ -1,4 +1,4 @@
-"""Sounds: the same in time, one pattern of many frequencies as loud as a share of what is heard at the moment.
+"""Sounds: the same in time, one pattern of many frequencies, as loud as a share of the moment's sound.
 
 What is above the band, and may be taken away by a coder, carries nothing that matters.
 """
@@ -22,7 +22,7 @@ _REACH = 64
 
 @register_mark("audio")
 class SoundMark(Mark):
-    """strength: of the pattern's deviation, beside the loudness (root of the mean square) of 129 steps around."""
+    """strength: of the pattern's deviation, beside the root of the mean square of 129 steps around."""
 
     strength = 0.05
 

@@ -64,8 +64,8 @@ class Tile:
         return np.asarray(padded.reshape(split).sum(axis=tuple(range(0, 2 * x.ndim, 2))))
 
     def agreement(self, folded: np.ndarray, key: Key, variant: int, variants: int, n: int) -> Evidence:
-        """Of a folded residual with the key's patterns: with the one that is expected, in place, and with all,
-        over all cyclic shifts (a file that was cut); the better of both by Bonferroni."""
+        """Of a folded residual with the key's patterns: with the one that is expected, in place, and with
+        all, over all cyclic shifts (a file that was cut); the better of both by Bonferroni."""
         z = np.stack([self._scores(folded, key, v) for v in range(variants)])
         aligned, shifted = float(z[variant].flat[0]), float(z.max())
         of_aligned = at_least_one(normal_tail(aligned), 2)

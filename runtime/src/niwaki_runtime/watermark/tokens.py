@@ -1,8 +1,8 @@
-"""Tokens: drawn as ever, by chance that the key repeats (Aaronson 2022: "watermarking by exponential races").
+"""Tokens: drawn as ever, by chance that the key repeats (Aaronson 2022).
 
-Of tokens with probabilities p, argmax r^(1/p) is one drawn by p where r is uniform. Here r is a function of the
-key and the four tokens before, so whoever has the key can tell that the r of a text's tokens lie near 1: each
-−ln(1 − r) is exponential by chance, and their sum Gamma(n).
+Of tokens with probabilities p, argmax r^(1/p) is one drawn by p where r is uniform. Here r is a function of
+the key and the four tokens before, so whoever has the key can tell that the r of a text's tokens lie near 1:
+each −ln(1 − r) is exponential by chance, and their sum Gamma(n).
 
 A context that a sample had already, and its first four places, are drawn by the sampler's own noise: else a
 text runs in circles, and all samples of one beginning are the same. For the same reason a sample has one of
