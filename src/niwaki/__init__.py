@@ -31,6 +31,7 @@ _WHERE = {
     "adapt_pipeline": "niwaki.api.adapt",
     "compare": "niwaki.api.compare",
     "compress": "niwaki.api.compress",
+    "detect": "niwaki.api.detect",
     "estimate": "niwaki.api.estimate",
     "evaluate": "niwaki.api.evaluate",
     "export": "niwaki.api.export",
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from niwaki.api.adapt import adapt_pipeline as adapt_pipeline
     from niwaki.api.compare import compare as compare
     from niwaki.api.compress import compress as compress
+    from niwaki.api.detect import detect as detect
     from niwaki.api.estimate import estimate as estimate
     from niwaki.api.evaluate import evaluate as evaluate
     from niwaki.api.export import export as export

@@ -12,6 +12,7 @@ from niwaki_runtime.programs import Runner, _rows
 from niwaki_runtime.samplers import MixedNoise
 from niwaki_runtime.samplers.decoding import Decoded, made_of
 from niwaki_runtime.steering import steer_from
+from niwaki_runtime.watermark.marking import Watermark
 
 __all__ = ["alike", "run_batch"]
 
@@ -25,6 +26,7 @@ def run_batch(
     size: int = 0,
     watch: Callable[[Decoded], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    watermark: Watermark | None = None,
     **overrides: Any,
 ) -> np.ndarray:
     """The samples `(n, *output.shape)`, in one batch. Sample (s, i) is sample i of seed s of `Runner.run`, up
@@ -36,6 +38,7 @@ def run_batch(
                there are samples
     watch:     called after every token with what is made, where tokens are made one after another
     progress:  called with (calls done, calls in all)
+    watermark: the mark that samples carry
     overrides: as of `Runner.run`
     Raises CallError as that does, and where there are more samples than rows.
     """
@@ -47,7 +50,9 @@ def run_batch(
     sampler = runner.program(program).sampler.override(**overrides)
     backend, graphs = runner.backend(), runner.callable_graphs()
     rows = {name: backend.asarray(_rows(values, 0, size)) for name, values in inputs.items()}
-    noise = MixedNoise.mixed(backend, (*samples, *[samples[-1]] * (size - n)))
+    spec = runner.program(program).output
+    mark = watermark.drawing(sampler, spec) if watermark else None
+    noise = MixedNoise.mixed(backend, (*samples, *[samples[-1]] * (size - n)), mark)
     with runner.running():
         if steer is None and watch is None:
             made = sampler(graphs, noise, rows, progress=progress)
@@ -56,6 +61,7 @@ def run_batch(
             keep = 0 if steer is not None else int(getattr(sampler, "keep", 0))
             made = made_of(grown if watch is None else _watched(grown, watch), backend, keep)
     out = np.asarray(backend.numpy(made))[:n]
+    out = watermark.embed(out, spec) if watermark else out
     return out.astype(np.float32, copy=False) if out.dtype.kind == "f" else out
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 __all__ = ["STREAMS", "blocks", "normal", "raw", "uniform"]
 
-STREAMS = {"latent": 0, "step": 1, "token": 2, "condition": 3, "project": 4, "member": 5}
+STREAMS = {"latent": 0, "step": 1, "token": 2, "condition": 3, "project": 4, "member": 5, "watermark": 6}
 """What a draw is for. Different streams never share a number."""
 
 _WORD = (1 << 64) - 1

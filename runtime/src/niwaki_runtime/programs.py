@@ -18,6 +18,7 @@ from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.specs import ConditionSpec, Real, ValueSpec, resolve
 from niwaki_runtime.steering import steer_from
 from niwaki_runtime.streaming import TextStream
+from niwaki_runtime.watermark.marking import Watermark
 
 __all__ = [
     "BITS",
@@ -120,6 +121,7 @@ class Runner(ABC):
         project: Callable[[Array, float, int], Array] | None = None,
         progress: Callable[[int, int], None] | None = None,
         steer: Steer | None = None,
+        watermark: Watermark | None = None,
         **overrides: Any,
     ) -> Array:
         """Results start … start+n−1 of a program and a seed: `(n, *output.shape)`.
@@ -132,6 +134,7 @@ class Runner(ABC):
         project:   `(x, t, draw) → x` after each solver step of an iterative sampler
         progress:  called with (samples done, samples in all)
         steer:     what allows tokens one after another, and ends samples
+        watermark: the mark that samples carry; each has its own whatever the batch
         overrides: fields of the sampler (`steps=10`, `guidance=2.0`, `temperature=0.8` …), or an option that
                    steers texts (`niwaki_runtime.steering`: `stop=["\\n\\n"]`, `regex=…`, `schema=…`)
         Raises CallError for an unknown program, input or option, and for an input that must be given.
@@ -141,18 +144,21 @@ class Runner(ABC):
         overrides, steer = steer_from(overrides, steer, self.files)
         sampler = asked.sampler.override(**overrides)
         rows = resolve(asked.inputs, inputs, start, n)
+        mark = watermark.drawing(sampler, asked.output) if watermark else None
         graphs, backend, size = self.callable_graphs(), self.backend(), self.batch_size(n, batch)
         parts = []
         with self.running():
             for at in range(0, n, size or 1):
                 m = size if self.even_batches else min(size, n - at)
                 part = {k: backend.asarray(_rows(v, at, m)) for k, v in rows.items()}
-                noise = Noise(backend, seed, start + at, m)
+                noise = Noise(backend, seed, start + at, m, mark=mark)
                 told = _part(progress, at, m, n) if progress else None
                 if steer is not None:
                     made = made_of(sampler.growing(graphs, noise, part, steer, progress=told), backend)
                 else:
                     made = sampler(graphs, noise, part, project=project, progress=told)
+                if watermark is not None:
+                    made = backend.asarray(watermark.embed(backend.numpy(made), asked.output))
                 parts.append(made[: n - at])
         if not parts:
             return backend.asarray(np.empty((0, *asked.output.shape), asked.output.dtype))

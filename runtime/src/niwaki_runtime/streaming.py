@@ -13,6 +13,7 @@ from niwaki_runtime.samplers.steer import Steer
 from niwaki_runtime.specs import resolve
 from niwaki_runtime.steering import steer_from
 from niwaki_runtime.tokenizer import FILE, Tokenizer
+from niwaki_runtime.watermark.marking import Watermark
 
 if TYPE_CHECKING:
     from niwaki_runtime.programs import Runner
@@ -63,6 +64,7 @@ class TextStream(Iterator[str]):
         start: int = 0,
         steer: Steer | None = None,
         skip: int = 0,
+        watermark: Watermark | None = None,
         **overrides: Any,
     ) -> None:
         """Of sample `start` of a program and a seed; the rest as of `Runner.run`.
@@ -77,7 +79,8 @@ class TextStream(Iterator[str]):
         overrides, steer = steer_from(overrides, steer, runner.files)
         sampler, backend = asked.sampler.override(**overrides), runner.backend()
         rows = {k: backend.asarray(v) for k, v in resolve(asked.inputs, inputs, start, 1).items()}
-        noise = Noise(backend, seed, start, 1)
+        mark = watermark.drawing(sampler, asked.output) if watermark else None
+        noise = Noise(backend, seed, start, 1, mark=mark)
         self.tokens: np.ndarray | None = None
         self._runner, self._pieces = runner, Pieces(Tokenizer(runner.files[FILE]), skip)
         self._grown = sampler.growing(runner.callable_graphs(), noise, rows, steer)

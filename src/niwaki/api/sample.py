@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 
 from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError, ConditionSpec, Runner, ValueSpec
-from niwaki.core.store import write_bytes
+from niwaki.core.store import hash_directory, write_bytes
 from niwaki.data.inputs import make_inputs, with_defaults
 from niwaki.modalities import modality_of
+from niwaki.modalities.base import put
+from niwaki.modalities.provenance import Provenance
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.sharing.shared import serve_where_not_first, shared
@@ -22,6 +25,7 @@ from niwaki.workflow.subjects.subject import Subject, open_subject
 from niwaki_runtime.programs import SAMPLING, check_numbers
 from niwaki_runtime.specs import resolve
 from niwaki_runtime.text_conditions import as_tokens
+from niwaki_runtime.watermark import Watermark, read_key
 
 __all__ = ["Samples", "sample"]
 
@@ -36,6 +40,7 @@ class Samples:
     start:     index of the first one in the stream of `seed`
     files:     what the model ships (`tokenizer.json`)
     asked:     what each input means, by its name
+    source:    what files say of where they come from; None: nothing
     """
 
     x: np.ndarray
@@ -45,20 +50,39 @@ class Samples:
     start: int = 0
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     asked: Mapping[str, ConditionSpec] = field(default_factory=dict, repr=False)
+    source: Provenance | None = field(default=None, repr=False)
 
     def write(self, path: str | Path) -> Path:
         """Arrays (`.npz`, `.npy`), or as the modality is written: a picture (`.png`), text (`.txt`), sound
-        (`.wav`), a table (`.csv`), a clip (`.gif`, `.mp4`). Raises CallError for another ending."""
+        (`.wav`), a table (`.csv`), a clip (`.gif`, `.mp4`); without an ending, a folder with a file for each.
+        Files say where they come from. Raises CallError for another ending."""
         path = Path(path)
-        if path.suffix == ".npy":
-            write_bytes(path, _bytes(np.save, self.x))
+        if not path.suffix:
+            self._write_folder(path)
+        elif path.suffix == ".npy":
+            put(path, _bytes(np.save, self.x), self.source)
         elif path.suffix == ".npz":
             source = {"seed": np.int64(self.seed), "start": np.int64(self.start)}
             named = {k: v for k, v in self.condition.items() if k != "x"}
+            if self.source is not None:
+                source |= {"provenance": np.array(self.source.text())}
+            source |= {"spec": np.array(json.dumps(self.spec.to_json()))}
             write_bytes(path, _bytes(np.savez_compressed, x=self.x, **source, **named))
         else:
-            modality_of(self.spec).write(path, self.x, self.spec, self.files)
+            modality_of(self.spec).write(path, self.x, self.spec, self.files, self.source)
         return path
+
+    def _write_folder(self, folder: Path) -> None:
+        """`00000.png` …: each sample as it is, not enlarged, named by its index."""
+        modality = modality_of(self.spec)
+        ending = next((e for e in (".wav", ".txt") if e in modality.writers(self.spec)), None)
+        for i, one in enumerate(self.x, self.start):
+            own = None if self.source is None else replace(self.source, start=i, n=1)
+            if ending is None:
+                suffix, data = modality.file_of(one, self.spec)
+                put(folder / f"{i:05d}{suffix}", data, own)
+            else:
+                modality.write(folder / f"{i:05d}{ending}", one[None], self.spec, self.files, own)
 
     def _repr_html_(self) -> str:
         from niwaki.workflow.notebook.views import samples_view
@@ -98,6 +122,7 @@ def sample(
     devices: int = 1,
     out: str | Path | Sequence[str | Path] = (),
     stream: Callable[[str], Any] | None = None,
+    watermark: str | Path | Watermark | None = None,
     reporter: Reporter | None = None,
     **overrides: Any,
 ) -> Samples:
@@ -116,6 +141,7 @@ def sample(
     devices:   processes that share the batches, one device each; the samples have the bits of one process
     out:       files to write (`Samples.write`)
     stream:    is told each piece of a text as it is made, sample after sample; "\\n\\n" comes between two
+    watermark: a key's file (`niwaki detect --new-key`): the samples carry its mark, each whatever the batch
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`), and what steers texts (`stop="\\n\\n"`);
                inputs of the program by name, too (`caption="a red A"`), as in `condition`
     Raises CallError for a wrong path, program, condition, option or ending.
@@ -123,6 +149,10 @@ def sample(
     if n < 1:
         raise CallError(f"-n must be at least 1, not {n}")
     reporter = reporter or Quiet()
+    mark = Watermark(read_key(watermark)) if isinstance(watermark, str | Path) else watermark
+    if mark is not None and devices != 1:
+        raise CallError("a watermark's key stays in one process; leave out devices")
+    marking: dict[str, Any] = {} if mark is None else {"watermark": mark}
     opening: dict[str, Any] = {"engine": engine, "memory": memory, "weights": weights, "device": device}
     serve_where_not_first(what, **opening)
     subject = open_subject(what, **opening)
@@ -140,7 +170,7 @@ def sample(
     reporter.stage("sample", f"{n} of seed {seed}")
     rows = resolve(asked.inputs, inputs, start, n)
     if stream is not None:
-        x = _streamed(runner, program, n, stream, seed=seed, start=start, rows=rows, **overrides)
+        x = _streamed(runner, program, n, stream, seed=seed, start=start, rows=rows, **marking, **overrides)
     else:
         with shared(runner, what, devices, **opening):
             made = runner.run(
@@ -151,13 +181,24 @@ def sample(
                 start=start,
                 batch=batch,
                 progress=counter(reporter),
+                **marking,
                 **overrides,
             )
         x = runner.backend().numpy(made)
-    samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files, asked.inputs)
+    source = Provenance(*_identity(what), program, seed, start, n, mark is not None)
+    samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files, asked.inputs, source)
     for place in places:
         samples.write(place)
     return samples
+
+
+def _identity(what: Any) -> tuple[str, str]:
+    """A model's name, and the hash of its files: of a run, those of its weights."""
+    if not isinstance(what, str | Path) or not Path(what).exists():
+        return (str(what) if isinstance(what, str | Path) else type(what).__name__), ""
+    place = Path(what)
+    weights = place / "model" if (place / "model").is_dir() else place
+    return place.stem if place.is_file() else place.name, hash_directory(weights)
 
 
 def _streamed(
@@ -185,7 +226,7 @@ def _streamed(
 
 def _check_ending(place: Path, spec: ValueSpec) -> None:
     endings = (*modality_of(spec).writers(spec), ".npz", ".npy")
-    if place.suffix not in endings:
+    if place.suffix and place.suffix not in endings:
         raise CallError(f"samples are written as {', '.join(endings)}, not as '{place}'")
 
 

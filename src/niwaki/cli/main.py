@@ -31,6 +31,7 @@ VERBS = (
     "serve",
     "tune",
     "watch",
+    "detect",
     "report",
     "runs",
     "models",

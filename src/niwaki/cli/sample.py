@@ -61,13 +61,19 @@ def sample(
         typer.Option(
             "--out",
             "-o",
-            help="File to write; may be given twice. "
+            help="File to write, or a folder for a file each; may be given twice. "
             "[dim]default: samples.png, .txt … in the working directory[/]",
         ),
     ] = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Write texts as they are made, one sample after another.")
     ] = False,
+    watermark: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEYFILE", help="Mark the samples by this key; `niwaki detect` makes one, and finds it."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
@@ -79,8 +85,8 @@ def sample(
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=read_condition(condition),
             data=data, engine=engine, memory=memory, device=device, devices=devices, batch=batch,
-            out=out or (), stream=work.say if stream else None, reporter=work.reporter,
-            **overrides,
+            out=out or (), stream=work.say if stream else None, watermark=watermark,
+            reporter=work.reporter, **overrides,
         )  # fmt: skip
         places = out or [made.write(default_place(made))]
 

@@ -13,10 +13,11 @@ import numpy as np
 
 from niwaki.core.errors import CallError
 from niwaki.core.registry import import_modules
-from niwaki.core.store import write_bytes
+from niwaki.core.store import write_bytes, write_json
+from niwaki.modalities.provenance import Provenance, stamped
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["Media", "Modality", "modality_of", "register_modality"]
+__all__ = ["Media", "Modality", "modality_of", "put", "register_modality"]
 
 Kind = TypeVar("Kind", bound=type["Modality"])
 
@@ -81,17 +82,34 @@ class Modality(ABC):
         """Samples `(n, *shape)` damaged beyond recognition: what margins and ladders plant."""
 
     def write(
-        self, path: Path, x: np.ndarray, spec: ValueSpec, files: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        x: np.ndarray,
+        spec: ValueSpec,
+        files: Mapping[str, str] | None = None,
+        source: Provenance | None = None,
     ) -> Path:
-        """All samples into one file; its ending says how. Raises CallError for another ending."""
+        """All samples into one file; its ending says how. Raises CallError for another ending.
+
+        source: where they come from: in the file, or beside it where it has no place for that (`put`)
+        """
         known = self.writers(spec)
         if path.suffix not in known:
             endings = ", ".join((*known, ".npz"))
             raise CallError(f"{self.name} samples are written as {endings} or .npy, not as '{path.name}'")
         if not len(x):
             raise CallError("there are no samples to write; ask for at least one with -n")
-        write_bytes(path, known[path.suffix](x, spec, files or {}))
+        put(path, known[path.suffix](x, spec, files or {}), source)
         return path
+
+
+def put(path: Path, data: bytes, source: Provenance | None) -> None:
+    """Write a file that says where it comes from; texts and tables, whose readers would stumble over it, and
+    arrays, have `NAME.provenance.json` beside them."""
+    said = data if source is None else stamped(path.suffix, data, source)
+    write_bytes(path, data if said is None else said)
+    if said is None and source is not None:
+        write_json(path.with_name(f"{path.name}.provenance.json"), source.record())
 
 
 _MODALITIES: dict[str, Modality] = {}

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from niwaki.core.errors import CallError
 from niwaki.modalities.base import Media, Modality, register_modality
 from niwaki_runtime.chat_template import FILE as CHAT
 from niwaki_runtime.chat_template import Chats
@@ -13,7 +14,7 @@ from niwaki_runtime.specs import Tokens, ValueSpec
 from niwaki_runtime.tokenizer import FILE as TOKENIZER
 from niwaki_runtime.tokenizer import Tokenizer
 
-__all__ = ["Text", "decode"]
+__all__ = ["Text", "decode", "samples_in"]
 
 _BETWEEN = "\n\n" + "─" * 40 + "\n\n"
 
@@ -51,3 +52,11 @@ class Text(Modality):
 
 def _all(x: np.ndarray, spec: ValueSpec, files: Mapping[str, str]) -> bytes:
     return _BETWEEN.join(decode(sample, spec, files) for sample in x).encode()
+
+
+def samples_in(text: str, files: Mapping[str, str]) -> list[np.ndarray]:
+    """The tokens of each text of a file that was written here. Raises CallError without a tokenizer."""
+    if TOKENIZER not in files:
+        raise CallError("texts are read by their model's tokenizer; name the run or bundle with --bundle")
+    tokenizer = Tokenizer(files[TOKENIZER])
+    return [np.array(tokenizer.encode(part), dtype=np.int64) for part in text.split(_BETWEEN)]

@@ -169,6 +169,10 @@ class Autoregressive(Asks, Chooses, Sampler):
         return [int(k) for k in (np.asarray(conditions[self.prompt]) != ABSENT).sum(axis=1)]
 
     @property
+    def draws_tokens(self) -> bool:
+        return self.beams == 1 and self.temperature > 0.0
+
+    @property
     def forceable(self) -> bool:
         return True
 

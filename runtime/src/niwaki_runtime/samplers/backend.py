@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from niwaki_runtime import noise
+
+if TYPE_CHECKING:
+    from niwaki_runtime.samplers.tokens import Choice
+    from niwaki_runtime.watermark.base import TokenMark
 
 __all__ = ["Array", "Backend", "MixedNoise", "Noise", "NumpyBackend", "Runner", "State", "outputs"]
 
@@ -95,6 +99,8 @@ class Noise:
     start: int
     n: int
     base: int = 0
+    mark: TokenMark | None = field(default=None, repr=False, kw_only=True)
+    """What chooses tokens in the place of these numbers; None: they do."""
 
     def normal(self, shape: tuple[int, ...], *, stream: str = "latent", draw: int = 0) -> Array:
         """Standard normals `(n, *shape)`, float32."""
@@ -103,6 +109,16 @@ class Noise:
     def uniform(self, size: int = 1, *, stream: str = "token", draw: int = 0) -> np.ndarray:
         """Uniforms in (0, 1) `(n, size)`, float64, always on the host."""
         return noise.uniform(self.seed, self.start, self.n, size, stream=stream, draw=self.base + draw)
+
+    def token(self, choice: Choice, logits: np.ndarray, u: np.ndarray, read: np.ndarray) -> np.ndarray:
+        """One token for each sample `(n,)` int64, by its logits `(n, V)` and uniforms `(n, 1)`; read: what
+        stands before it `(n, t)`, −1 where nothing does."""
+        if self.mark is None or choice.temperature == 0.0:
+            return choice(logits, u)
+        before = [row[row >= 0].tolist() for row in read]
+        return self.mark.choose(
+            choice.probabilities(logits), u, before, self.uniform(stream="watermark")[:, 0]
+        )
 
     def of(self, i: int) -> Noise:
         """That of the i-th of its samples alone."""
@@ -120,9 +136,11 @@ class MixedNoise(Noise):
     samples: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def mixed(cls, backend: Backend, samples: tuple[tuple[int, int], ...]) -> MixedNoise:
+    def mixed(
+        cls, backend: Backend, samples: tuple[tuple[int, int], ...], mark: TokenMark | None = None
+    ) -> MixedNoise:
         seed, start = samples[0]
-        return cls(backend, seed, start, len(samples), samples=samples)
+        return cls(backend, seed, start, len(samples), mark=mark, samples=samples)
 
     def normal(self, shape: tuple[int, ...], *, stream: str = "latent", draw: int = 0) -> Array:
         parts = [one.normal(shape, stream=stream, draw=draw) for one in self._runs()]

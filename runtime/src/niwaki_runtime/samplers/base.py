@@ -142,6 +142,11 @@ class Sampler:
         return 1
 
     @property
+    def draws_tokens(self) -> bool:
+        """Whether tokens are drawn one after another, so that a watermark can choose them."""
+        return any(part.draws_tokens for part in self.parts() if part is not self)
+
+    @property
     def feeds_back(self) -> bool:
         """Whether a network is given the amounts that were drawn before: a difference by rounding then grows
         from step to step, and two engines are compared call by call."""

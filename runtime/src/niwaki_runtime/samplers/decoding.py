@@ -69,7 +69,7 @@ def decode(
     yield now
     logits = reader.last(read[:, :begun]) if sampler.prefill and not done.all() else None
     free = int((layout.lengths + led).max(initial=0))  # from here on nobody is in the prompt
-    many = sampler.unroll if sampler.draws_ahead and not steered else 0
+    many = sampler.unroll if sampler.draws_ahead and not steered and noise.mark is None else 0
     at, width = begun, read.shape[1]
     while at < width:
         if done.all():
@@ -88,7 +88,7 @@ def decode(
             said = sampler.adjusted(logits, read[:, :at])
             if steered:
                 said = steered.masked(said, at, done | (at - led < layout.lengths))
-            drawn = choice(said, layout.uniform(noise, at))[:, None]
+            drawn = noise.token(choice, said, layout.uniform(noise, at), read[:, :at])[:, None]
         if drawn.shape[1] > 1 and not len(ends):  # no column depends on those before it
             read[:, at : at + many] = drawn
         else:

@@ -1,0 +1,137 @@
+"""Where a file comes from, written into the file: that a trained model made it, which one, and how to make it
+again. IPTC's `DigitalSourceType` in XMP for whoever sorts files, the rest as JSON.
+
+No time is written, so that the same samples are the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from xml.sax.saxutils import escape
+
+from niwaki.core.version import __version__
+
+__all__ = ["SOURCE_TYPE", "Provenance", "stamped"]
+
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+"""IPTC's name for media that a trained model has made."""
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+"""Names XMP's box in MP4 (XMP specification, part 3)."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """
+    model:       its name
+    sha256:      of its files; empty for one in memory
+    program:     what it did
+    seed, start: sample `start` of `seed` is the first in the file; n: how many are
+    watermarked: whether they carry a mark; whose is not said
+    """
+
+    model: str
+    sha256: str = ""
+    program: str = "sample"
+    seed: int = 0
+    start: int = 0
+    n: int = 1
+    watermarked: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """As JSON."""
+        return {
+            "digital_source_type": SOURCE_TYPE,
+            "software": f"niwaki {__version__}",
+            "model": self.model,
+            **({"model_sha256": self.sha256} if self.sha256 else {}),
+            "program": self.program,
+            "seed": self.seed,
+            "index": self.start,
+            "samples": self.n,
+            "watermarked": self.watermarked,
+        }
+
+    def text(self) -> str:
+        """The record in one line of ASCII."""
+        return json.dumps(self.record())
+
+    def xmp(self) -> str:
+        """The XMP packet."""
+        return (
+            '<?xpacket begin="" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
+            '<rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"><rdf:Description rdf:about="" '
+            'xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
+            'xmlns:xmp="http://ns.adobe.com/xap/1.0/" xmlns:dc="http://purl.org/dc/elements/1.1/">'
+            f"<Iptc4xmpExt:DigitalSourceType>{SOURCE_TYPE}</Iptc4xmpExt:DigitalSourceType>"
+            f"<xmp:CreatorTool>niwaki {__version__}</xmp:CreatorTool><dc:description><rdf:Alt>"
+            f'<rdf:li xml:lang="x-default">{escape(self.text())}</rdf:li></rdf:Alt></dc:description>'
+            '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
+        )
+
+
+def stamped(ending: str, data: bytes, source: Provenance) -> bytes | None:
+    """The bytes of a file with the statement; None for endings that have no place for one."""
+    stamp = _STAMPS.get(ending)
+    return None if stamp is None else stamp(data, source)
+
+
+def _png(data: bytes, source: Provenance) -> bytes:
+    """Text chunks after the head (ISO/IEC 15948, 11.3.4)."""
+    head = 8 + 12 + struct.unpack(">I", data[8:12])[0]
+    texts = {
+        "Software": f"niwaki {__version__}",
+        "Source": SOURCE_TYPE,
+        "Comment": source.text(),
+        "XML:com.adobe.xmp": source.xmp(),
+    }
+    chunks = b"".join(
+        _chunk(b"iTXt", key.encode() + b"\0\0\0\0\0" + text.encode()) for key, text in texts.items()
+    )
+    return data[:head] + chunks + data[head:]
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _wav(data: bytes, source: Provenance) -> bytes:
+    """A LIST of INFO at the end (RIFF 1.0): software, title, comment."""
+    fields = {b"ISFT": f"niwaki {__version__}", b"INAM": source.model, b"ICMT": source.text()}
+    body = b"INFO"
+    for key, text in fields.items():
+        value = text.encode() + b"\0"
+        body += key + struct.pack("<I", len(value)) + value + b"\0" * (len(value) % 2)
+    whole = data + b"\0" * (len(data) % 2) + b"LIST" + struct.pack("<I", len(body)) + body
+    return whole[:4] + struct.pack("<I", len(whole) - 8) + whole[8:]
+
+
+def _gif(data: bytes, source: Provenance) -> bytes:
+    """A comment after the common palette (GIF89a, 24)."""
+    palette = 3 * (2 << (data[10] & 7)) if data[10] & 128 else 0
+    text = source.text().encode()
+    blocks = b"".join(bytes([len(part)]) + part for part in _parts(text, 255))
+    at = 13 + palette
+    return b"GIF89a" + data[6:at] + b"\x21\xfe" + blocks + b"\0" + data[at:]
+
+
+def _parts(data: bytes, size: int) -> list[bytes]:
+    return [data[i : i + size] for i in range(0, len(data), size)]
+
+
+def _mp4(data: bytes, source: Provenance) -> bytes:
+    """XMP's box at the end, which players pass over."""
+    body = _XMP_BOX + source.xmp().encode()
+    return data + struct.pack(">I", 8 + len(body)) + b"uuid" + body
+
+
+_STAMPS: dict[str, Callable[[bytes, Provenance], bytes]] = {
+    ".png": _png,
+    ".wav": _wav,
+    ".gif": _gif,
+    ".mp4": _mp4,
+}
