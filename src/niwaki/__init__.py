@@ -38,6 +38,7 @@ _WHERE = {
     "from_pretrained": "niwaki.api.hub",
     "load": "niwaki.workflow.load",
     "load_recipe": "niwaki.recipe",
+    "preferences": "niwaki.api.preferences",
     "push_to_hub": "niwaki.api.hub",
     "retrain": "niwaki.api.retrain",
     "run": "niwaki.api.run",
@@ -46,7 +47,9 @@ _WHERE = {
     "save_pretrained": "niwaki.api.hub",
     "search": "niwaki.api.search",
     "serve": "niwaki.api.serve",
+    "studio": "niwaki.api.studio",
     "train": "niwaki.api.train",
+    "trial": "niwaki.api.trial",
     "tune": "niwaki.api.tune",
     "use": "niwaki.api.use",
     "watch": "niwaki.api.watch",
@@ -67,13 +70,16 @@ if TYPE_CHECKING:
     from niwaki.api.hub import from_pretrained as from_pretrained
     from niwaki.api.hub import push_to_hub as push_to_hub
     from niwaki.api.hub import save_pretrained as save_pretrained
+    from niwaki.api.preferences import preferences as preferences
     from niwaki.api.retrain import retrain as retrain
     from niwaki.api.run import run as run
     from niwaki.api.runs import runs as runs
     from niwaki.api.sample import sample as sample
     from niwaki.api.search import search as search
     from niwaki.api.serve import serve as serve
+    from niwaki.api.studio import studio as studio
     from niwaki.api.train import train as train
+    from niwaki.api.trial import trial as trial
     from niwaki.api.tune import tune as tune
     from niwaki.api.use import use as use
     from niwaki.api.watch import watch as watch

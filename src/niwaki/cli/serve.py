@@ -55,6 +55,22 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Samples that may wait for a model; beyond: 429.")] = 256,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 120.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds for running requests after a signal.")] = 30.0,
+    ab: Annotated[
+        str | None,
+        typer.Option("--ab", metavar="A:B:SHARE", help="A trial: which share of users is given B."),
+    ] = None,
+    ab_log: Annotated[
+        Path, typer.Option("--ab-log", metavar="FILE", help="Requests and outcomes of the trial.")
+    ] = Path("ab.jsonl"),
+    ab_margin: Annotated[
+        float, typer.Option("--ab-margin", help="Difference that counts as none in the trial.")
+    ] = 0.0,
+    ab_level: Annotated[
+        float, typer.Option("--ab-level", help="Chance that the trial's bounds ever miss the difference.")
+    ] = 0.05,
+    ab_slow: Annotated[
+        float, typer.Option("--ab-slow", help="Seconds beyond which an answer counts as slow.")
+    ] = 1.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every request.")] = False,
 ) -> None:
     from niwaki.api.serve import serve
@@ -65,7 +81,8 @@ def serve(
     serve(
         bundles, engine=engine, host=host, port=port, keys=read_keys(keys), unlocked=unlocked,
         threads=threads, precision=precision, batch=batch, wait=wait / 1000, warm=warm, watch=watch,
-        grace=grace,
+        grace=grace, ab=ab, ab_log=ab_log,
+        ab_settings={"margin": ab_margin, "level": ab_level, "slow": ab_slow},
         limits={
             "samples": samples, "evaluations": evaluations, "body": memory_bytes(body), "queue": queue,
             "seconds": timeout,

@@ -17,6 +17,7 @@ from niwaki.serving.metrics import Metrics
 from niwaki.serving.problems import handlers
 from niwaki.serving.routes import ROUTES
 from niwaki.serving.service import Service
+from niwaki.serving.trial.recording import Recording
 
 __all__ = ["application"]
 
@@ -33,12 +34,15 @@ def application(service: Service) -> Starlette:
             yield
         finally:
             await service.models.close()
+            if service.trial is not None:
+                service.trial.close()
 
     app = Starlette(
         routes=ROUTES,
         middleware=[
             Middleware(Counted, metrics=service.metrics),
             Middleware(KeyCheck, keys=service.settings.keys),
+            Middleware(Recording, trial=service.trial),
         ],
         exception_handlers=handlers,
         lifespan=life,

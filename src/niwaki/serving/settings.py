@@ -8,7 +8,7 @@ from pathlib import Path
 
 from niwaki_runtime.errors import CallError
 
-__all__ = ["BundlePlace", "Limits", "ServeSettings"]
+__all__ = ["BundlePlace", "Limits", "ServeSettings", "is_loopback"]
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,15 @@ class ServeSettings:
             raise CallError(f"a port is 0 … 65535, not {self.port}")
         if self.batch < 1 or min(self.wait, self.warm, self.watch, self.grace) < 0:
             raise CallError("batch must be at least 1, and wait, warm, watch and grace not negative")
-        if not self.keys and not self.unlocked and not _is_loopback(self.host):
+        if not self.keys and not self.unlocked and not is_loopback(self.host):
             raise CallError(
                 f"{self.host} is open to other machines, and no keys are set: give --keys FILE, or "
                 "--unlocked where something else keeps strangers out"
             )
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches it."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

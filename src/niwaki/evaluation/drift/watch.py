@@ -10,7 +10,7 @@ import numpy as np
 
 from niwaki.core.errors import CallError
 from niwaki.evaluation.drift.channel import Channel, Reference, Stream, channels_of
-from niwaki.evaluation.sequential.change import find_rise
+from niwaki.sequential.change import find_rise
 
 __all__ = ["LEVEL", "MARGIN", "Reading", "Standing", "Watch"]
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
-from niwaki.serving.routes import chat, completions, images, models, run, speech, state, uses
+from niwaki.serving.routes import (
+    chat,
+    completions,
+    images,
+    models,
+    outcomes,
+    run,
+    speech,
+    state,
+    uses,
+)
 
 __all__ = ["ROUTES"]
 
@@ -17,4 +27,5 @@ ROUTES: list[Route] = [
     *speech.ROUTES,
     *run.ROUTES,
     *uses.ROUTES,
+    *outcomes.ROUTES,
 ]

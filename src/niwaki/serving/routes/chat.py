@@ -26,7 +26,7 @@ __all__ = ["ROUTES"]
 async def chat(request: Request) -> Response:
     service = service_of(request)
     body = await body_of(request, service.limits)
-    model = service.models.find(body.get("model"))
+    model = service.model_for(request, body)
     tokenizer = tokenizer_for(model)
     messages = check_messages(_messages(body.get("messages")))
     check_length([one["content"] for one in messages], service.limits)

@@ -34,7 +34,7 @@ __all__ = ["ROUTES"]
 async def completions(request: Request) -> Response:
     service = service_of(request)
     body = await body_of(request, service.limits)
-    model = service.models.find(body.get("model"))
+    model = service.model_for(request, body)
     tokenizer = tokenizer_for(model)
     asked = body.get("conditions")
     check_length(_prompts(body), service.limits)

@@ -25,7 +25,7 @@ async def generations(request: Request) -> Response:
     """Pictures as PNG in base64. Sample i of a seed is picture i, whoever else asks meanwhile."""
     service = service_of(request)
     body = await body_of(request, service.limits)
-    model = service.models.find(body.get("model"))
+    model = service.model_for(request, body)
     program = model.bundle.program(SAMPLING)
     _check(body, program.output)
     seed, n = seed_of(body), count_of(body, "n", default=1)

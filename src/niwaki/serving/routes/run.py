@@ -26,7 +26,7 @@ async def run(request: Request) -> Response:
     sample; `form` is `json` (nested lists) or `file` (as the modality writes it, in base64)."""
     service = service_of(request)
     body = await body_of(request, service.limits)
-    model = service.models.find(body.get("model"))
+    model = service.model_for(request, body)
     name = request.path_params["program"]
     program = model.bundle.program(name)
     form = body.get("form", "json")

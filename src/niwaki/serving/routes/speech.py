@@ -22,7 +22,7 @@ async def speech(request: Request) -> Response:
     of a model that has both."""
     service = service_of(request)
     body = await body_of(request, service.limits)
-    model = service.models.find(body.get("model"))
+    model = service.model_for(request, body)
     program = model.bundle.program(SAMPLING)
     if ".wav" not in modality_of(program.output).writers(program.output):
         raise CallError(f"this model makes {program.output.modality}, no sounds")

@@ -42,7 +42,7 @@ async def apply(request: Request) -> Response:
     samples are; `settings`: of the use; `form`: `json` or `file`, for samples that come of it."""
     service = service_of(request)
     body = await body_of(request, service.limits)
-    model, name = service.models.find(body.get("model")), request.path_params["use"]
+    model, name = service.model_for(request, body), request.path_params["use"]
     seed = seed_of(body)
     work = model.call(lambda: _outcome(model, name, body, seed, service.limits))
     return JSONResponse(

@@ -28,7 +28,8 @@ def read_pairs(
     """Chosen and rejected samples `(n, *shape)` and what they were asked for, as the model sees them.
 
     A sample is a text or a list of tokens (`prompt`, where there is one, stands before both), the path of a
-    picture beside the file, or a whole number: the seed that the reference makes it from.
+    picture or of an array (`.npy`, as the model sees samples) beside the file, or a whole number: the seed
+    that the reference makes it from.
     Raises NiwakiError where there is no such file, CallError for a line that is no pair.
     """
     if not path.is_file():
@@ -94,6 +95,8 @@ def _sample(
         made: Tensor = reference.run("sample", 1, seed=value, inputs=inputs or None)[0].cpu()
         return made
     read: Callable[..., Tensor] = _tokens if spec.is_tokens and spec.axes == "T" else _picture
+    if isinstance(value, str) and value.endswith(".npy") and read is _picture:
+        read = _array
     prompt = line.get("prompt", "") if read is _tokens else ""
     return read(value, spec, where=f"{where}, '{side}'", folder=folder, prompt=prompt, model=reference)
 
@@ -119,12 +122,25 @@ def _tokens(
     return torch.tensor(tokens + [end or 0] * (most - len(tokens)))
 
 
+def _array(
+    value: str, spec: ValueSpec, *, where: str, prompt: Any, model: GenerativeModel, folder: Path
+) -> Tensor:
+    """One sample of any modality."""
+    try:
+        x = np.load(folder / value, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise CallError(f"{where}: {value} cannot be read: {error}") from None
+    if x.shape != tuple(spec.shape) or x.dtype.kind not in "iuf" or not np.isfinite(x).all():
+        raise CallError(f"{where}: {value} must hold finite numbers of shape {spec.shape}, not {x.shape}")
+    return torch.from_numpy(np.ascontiguousarray(x, dtype=spec.dtype))
+
+
 def _picture(
     value: Any, spec: ValueSpec, *, where: str, prompt: Any, model: GenerativeModel, folder: Path
 ) -> Tensor:
     if spec.axes != "CHW" or spec.shape[1] != spec.shape[2] or not isinstance(value, str):
         raise CallError(
-            f"{where} must be the seed of a sample, a whole number, or the path of a square picture"
+            f"{where} must be the seed of a sample, a whole number, the path of a square picture or an .npy"
         )
     pixels, reason = read_picture(folder / value, spec.shape[1], spec.shape[0], 0)
     if pixels is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from niwaki.evaluation.sequential.bounded_mean import bounds_of_mean
+from niwaki.sequential.bounded_mean import bounds_of_mean
 
 __all__ = ["Rise", "beginnings", "find_rise"]
 

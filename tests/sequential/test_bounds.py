@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from niwaki.evaluation.sequential.bounded_mean import bounds_of_mean
-from niwaki.evaluation.sequential.change import beginnings, find_rise
+from niwaki.sequential.bounded_mean import bounds_of_mean
+from niwaki.sequential.change import beginnings, find_rise
 from niwaki_runtime.errors import CallError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from niwaki.evaluation.sequential.difference import compare_arms
+from niwaki.sequential.difference import compare_arms
 from niwaki_runtime.errors import CallError
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from niwaki.core.errors import CallError
-from niwaki.evaluation.sequential.bounded_mean import bounds_of_mean
+from niwaki.sequential.bounded_mean import bounds_of_mean
 
 __all__ = ["Comparison", "Decision", "compare_arms"]
 

@@ -1,0 +1,1 @@
+"""The pages: of each a module with its routes and an HTML file beside it."""
