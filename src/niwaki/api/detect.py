@@ -28,7 +28,7 @@ def detect(
     key: str | Path | Key,
     *,
     bundle: str | Path | None = None,
-    decoys: int = 99,
+    decoys: int = 19,
 ) -> dict[str, Any]:
     """Look for a key's mark in pictures, sounds, texts or arrays: files, or folders of them.
 
