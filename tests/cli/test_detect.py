@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,6 @@ from niwaki.core.errors import CallError
 from niwaki.modalities.provenance import Provenance
 from niwaki_runtime.specs import ValueSpec
 from niwaki_runtime.watermark import Watermark, new_key, read_key
-from tests.cli.conftest import Call
 
 SPEC = ValueSpec("image", (3, 96, 96))
 
@@ -28,20 +29,22 @@ def marked(key: Path) -> Samples:
     return Samples(x, {}, 0, SPEC, 5, source=Provenance("photographs", start=5, n=len(x), watermarked=True))
 
 
-def test_a_folder_and_an_array_file_are_found_by_their_key(call: Call, tmp_path: Path) -> None:
+def test_a_folder_and_an_array_file_are_found_by_their_key(
+    niwaki: Callable[..., Any], tmp_path: Path
+) -> None:
     key, other = tmp_path / "my.key", tmp_path / "other.key"
     secret = new_key(key).secret.hex()
-    assert call("detect", "--new-key", str(other), "--json").status == 0
+    assert niwaki("detect", "--new-key", str(other), "--json").status == 0
     made = marked(key)
     made.write(tmp_path / "pictures")
     made.write(tmp_path / "all.npz")
     for place in ("pictures", "all.npz"):
-        said = call("detect", str(tmp_path / place), "--key", str(key), "--json", "--decoys", "9")
+        said = niwaki("detect", str(tmp_path / place), "--key", str(key), "--json", "--decoys", "9")
         assert said.status == 0
         assert said.json["n"] == 12
         assert said.json["p"] < 1e-6
         assert said.json["p_rank"] == 0.1
-        assert call("detect", str(tmp_path / place), "--key", str(other), "--json").json["p"] > 1e-4
+        assert niwaki("detect", str(tmp_path / place), "--key", str(other), "--json").json["p"] > 1e-4
         assert secret not in said.out + said.err
     with Image.open(tmp_path / "pictures" / "00005.png") as picture:
         assert json.loads(picture.text["Comment"])["index"] == 5  # type: ignore[attr-defined]
@@ -50,15 +53,15 @@ def test_a_folder_and_an_array_file_are_found_by_their_key(call: Call, tmp_path:
         assert secret.encode() not in file.read_bytes()
 
 
-def test_what_is_wrong_with_a_call_is_said(call: Call, tmp_path: Path) -> None:
+def test_what_is_wrong_with_a_call_is_said(niwaki: Callable[..., Any], tmp_path: Path) -> None:
     key = tmp_path / "my.key"
     new_key(key)
-    assert call("detect", str(tmp_path)).status == 2
-    assert "does not exist" in call("detect", str(tmp_path / "none.png"), "--key", str(key)).err
+    assert niwaki("detect", str(tmp_path)).status == 2
+    assert "does not exist" in niwaki("detect", str(tmp_path / "none.png"), "--key", str(key)).err
     (tmp_path / "broken.png").write_bytes(b"nothing")
-    assert call("detect", str(tmp_path / "broken.png"), "--key", str(key)).status == 2
+    assert niwaki("detect", str(tmp_path / "broken.png"), "--key", str(key)).status == 2
     (tmp_path / "a.txt").write_text("words")
-    assert "--bundle" in call("detect", str(tmp_path / "a.txt"), "--key", str(key)).err
+    assert "--bundle" in niwaki("detect", str(tmp_path / "a.txt"), "--key", str(key)).err
     with pytest.raises(CallError, match="stays in one process"):
         sample(tmp_path, 1, watermark=key, devices=2)
     with pytest.raises(CallError, match="no samples"):

@@ -11,7 +11,7 @@ import numpy as np
 
 from niwaki.core.errors import CallError
 from niwaki.modalities.text import samples_in
-from niwaki_runtime.specs import Tokens, ValueSpec
+from niwaki_runtime.specs import Real, Tokens, ValueSpec
 from niwaki_runtime.watermark import Key, new_key, read_key
 from niwaki_runtime.watermark import detect as detect_in
 
@@ -28,7 +28,7 @@ def detect(
     key: str | Path | Key,
     *,
     bundle: str | Path | None = None,
-    decoys: int = 99,
+    decoys: int = 19,
 ) -> dict[str, Any]:
     """Look for a key's mark in pictures, sounds, texts or arrays: files, or folders of them.
 
@@ -129,6 +129,6 @@ def _arrays(place: Path, spec: ValueSpec | None) -> list[tuple[str, np.ndarray, 
     if spec is None:
         if held.ndim not in _BY_RANK:
             raise CallError(f"{place} does not say what its arrays are; name the model with --bundle")
-        tokens = {"values": Tokens(1 << 20)} if held.ndim == 2 else {}
-        spec = ValueSpec(_BY_RANK[held.ndim], held.shape[1:], **tokens)
+        values = Tokens(1 << 20) if held.ndim == 2 else Real()
+        spec = ValueSpec(_BY_RANK[held.ndim], held.shape[1:], values=values)
     return [(f"{place}[{i}]", one, spec) for i, one in enumerate(held)]

@@ -62,7 +62,7 @@ class Samples:
         elif path.suffix == ".npy":
             put(path, _bytes(np.save, self.x), self.source)
         elif path.suffix == ".npz":
-            source = {"seed": np.int64(self.seed), "start": np.int64(self.start)}
+            source: dict[str, Any] = {"seed": np.int64(self.seed), "start": np.int64(self.start)}
             named = {k: v for k, v in self.condition.items() if k != "x"}
             if self.source is not None:
                 source |= {"provenance": np.array(self.source.text())}

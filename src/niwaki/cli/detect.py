@@ -34,7 +34,7 @@ def detect(
         str | None,
         typer.Option(metavar="RUN|BUNDLE", help="Whose tokenizer texts are read by; what arrays hold."),
     ] = None,
-    decoys: Annotated[int, typer.Option(min=0, help="Keys that marked nothing, to compare with.")] = 99,
+    decoys: Annotated[int, typer.Option(min=0, help="Keys that marked nothing, to compare with.")] = 19,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:

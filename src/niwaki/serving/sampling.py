@@ -16,6 +16,7 @@ from niwaki_runtime import Bundle
 from niwaki_runtime.batches import run_batch
 from niwaki_runtime.samplers.decoding import Decoded
 from niwaki_runtime.streaming import Pieces
+from niwaki_runtime.watermark import Watermark, carries_mark
 
 __all__ = ["Generation", "Reader", "Sample", "Samples"]
 
@@ -27,10 +28,16 @@ class Generation:
     """A bundle as it was loaded once. When its file is replaced, what was asked of it is still made by it.
 
     agreements: by program; one that has none is made one at a time
+    watermark:  of all that can carry one
     """
 
     bundle: Bundle
     agreements: dict[str, Agreement] = field(default_factory=dict)
+    watermark: Watermark | None = field(default=None, repr=False)
+
+    def mark(self, program: str) -> Watermark | None:
+        """What marks the samples of a program; None for what carries no mark, as codes and numbers."""
+        return self.watermark if carries_mark(self.bundle.program(program).output) else None
 
     def agreement(self, program: str) -> Agreement:
         return self.agreements.get(program, Agreement())
@@ -107,6 +114,7 @@ class Samples:
             size=self.generation.agreement(self.program).size_for(len(items)),
             watch=_told(items) if self.read else None,
             progress=_stopping(items),
+            watermark=self.generation.mark(self.program),
             **json.loads(self.options),
         )
 

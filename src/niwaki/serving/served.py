@@ -157,7 +157,8 @@ class Served:
                 engine=self.place.engine,
                 precision=self._settings.precision,
                 threads=self._settings.threads,
-            )
+            ),
+            watermark=self._settings.watermark,
         )
 
     def _warm(self, generation: Generation) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from niwaki_runtime.errors import CallError
+from niwaki_runtime.watermark import Watermark
 
 __all__ = ["BundlePlace", "Limits", "ServeSettings", "is_loopback"]
 
@@ -79,6 +80,7 @@ class ServeSettings:
     threads:    CPU threads of each engine
     precision:  as of `niwaki_runtime.load`
     grace:      seconds in which running requests may end after a signal
+    watermark:  the mark that the samples of all bundles carry, of those programs that can
     """
 
     host: str = "127.0.0.1"
@@ -93,6 +95,7 @@ class ServeSettings:
     precision: str = "fast"
     grace: float = 30.0
     limits: Limits = field(default_factory=Limits)
+    watermark: Watermark | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:

@@ -66,7 +66,7 @@ class Tile:
     def agreement(self, folded: np.ndarray, key: Key, variant: int, variants: int, n: int) -> Evidence:
         """Of a folded residual with the key's patterns: with the one that is expected, in place, and with
         all, over all cyclic shifts (a file that was cut); the better of both by Bonferroni."""
-        z = np.stack([self._scores(folded, key, v) for v in range(variants)])
+        z = self._scores(folded, key, range(variants))
         aligned, shifted = float(z[variant].flat[0]), float(z.max())
         of_aligned = at_least_one(normal_tail(aligned), 2)
         of_shifted = at_least_one(normal_tail(shifted), 2 * z.size)
@@ -80,22 +80,23 @@ class Tile:
             folded = _whitened(folded)
         of = np.asarray(variants)
         used = sorted(set(variants))
-        z = [float(self._scores(folded[of == v].sum(axis=0), key, v).flat[0]) for v in used]
+        z = [float(self._scores(folded[of == v].sum(axis=0), key, [v]).flat[0]) for v in used]
         whole = sum(z) / math.sqrt(len(z))
         return Evidence(normal_tail(whole), whole, n)
 
-    def _scores(self, folded: np.ndarray, key: Key, variant: int) -> np.ndarray:
-        """Standard normal over keys, at every cyclic shift: <F, h∗W> = <h∗F, W> has the variance |h∗F|² over
-        white fields W."""
+    def _scores(self, folded: np.ndarray, key: Key, variants: Sequence[int]) -> np.ndarray:
+        """Standard normal over keys, of each pattern at every cyclic shift `(v, *shape)`: <F, h∗W> = <h∗F, W>
+        has the variance |h∗F|² over white fields W."""
         spectrum = np.fft.fftn(folded)
         magnitude = np.abs(spectrum)
         # Only the phase is compared: else the few frequencies in which the content lies outweigh the mark.
         spectrum = np.divide(spectrum, magnitude, out=np.zeros_like(spectrum), where=magnitude > 1e-9)
         deviation = math.sqrt(float(np.sum(np.abs(spectrum * self.filter) ** 2)) / spectrum.size)
         if deviation < 1e-12:
-            return np.zeros(self.shape)
-        pattern = np.conj(np.fft.fftn(self.pattern(key, variant)))
-        return np.asarray(np.fft.ifftn(spectrum * pattern).real / deviation)
+            return np.zeros((len(variants), *self.shape))
+        patterns = np.stack([_conjugate(self, key, v) for v in variants])
+        z = np.fft.ifftn(spectrum * patterns, axes=tuple(range(1, patterns.ndim)))
+        return np.asarray(z.real / deviation)
 
 
 def _whitened(folded: np.ndarray) -> np.ndarray:
@@ -114,6 +115,11 @@ def _pattern(tile: Tile, key: Key, variant: int) -> np.ndarray:
     made = np.fft.ifftn(np.fft.fftn(white) * tile.filter).real
     made.setflags(write=False)
     return np.asarray(made)
+
+
+@lru_cache(maxsize=1024)
+def _conjugate(tile: Tile, key: Key, variant: int) -> np.ndarray:
+    return np.conj(np.fft.fftn(_pattern(tile, key, variant)))
 
 
 def local_mean(x: np.ndarray, reach: int, axes: tuple[int, ...]) -> np.ndarray:
