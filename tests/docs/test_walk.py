@@ -1,5 +1,5 @@
-"""The walk from nothing to a served, watched, watermarked model, as it stands on its page; the demo is trained
-for a few steps only."""
+"""The walk from nothing to a served, watched, watermarked model, as it stands on its page; the demo is
+trained for a few steps only."""
 
 from __future__ import annotations
 

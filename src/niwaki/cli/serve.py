@@ -55,7 +55,6 @@ def serve(
     queue: Annotated[int, typer.Option(min=1, help="Samples that may wait for a model; beyond: 429.")] = 256,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 120.0,
     grace: Annotated[float, typer.Option(min=0, help="Seconds for running requests after a signal.")] = 30.0,
-<<<<<<< HEAD
     ab: Annotated[
         str | None,
         typer.Option("--ab", metavar="A:B:SHARE", help="A trial: which share of users is given B."),
@@ -72,12 +71,10 @@ def serve(
     ab_slow: Annotated[
         float, typer.Option("--ab-slow", help="Seconds beyond which an answer counts as slow.")
     ] = 1.0,
-=======
     watermark: Annotated[
         Path | None,
         typer.Option(metavar="KEYFILE", help="Mark pictures, sounds and texts by this key (niwaki detect)."),
     ] = None,
->>>>>>> watermark
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every request.")] = False,
 ) -> None:
     from niwaki.api.serve import serve
@@ -89,12 +86,9 @@ def serve(
     serve(
         bundles, engine=engine, host=host, port=port, keys=read_keys(keys), unlocked=unlocked,
         threads=threads, precision=precision, batch=batch, wait=wait / 1000, warm=warm, watch=watch,
-<<<<<<< HEAD
         grace=grace, ab=ab, ab_log=ab_log,
         ab_settings={"margin": ab_margin, "level": ab_level, "slow": ab_slow},
-=======
-        grace=grace, watermark=None if watermark is None else Watermark(read_key(watermark)),
->>>>>>> watermark
+        watermark=None if watermark is None else Watermark(read_key(watermark)),
         limits={
             "samples": samples, "evaluations": evaluations, "body": memory_bytes(body), "queue": queue,
             "seconds": timeout,
