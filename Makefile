@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve lint format docs clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve bench-ab lint format docs clean
 .DEFAULT_GOAL := help
 
 help:
@@ -73,6 +73,9 @@ bench-search: install
 # what it compares with is installed by hand: the file's head says how
 bench-serve: dev
 	$(BIN)/python benchmarks/serve.py runs/digits-gan
+
+bench-ab: install
+	$(BIN)/python benchmarks/ab.py
 
 bench-couplings: install
 	$(BIN)/python benchmarks/couplings.py
