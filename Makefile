@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve lint format docs site clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve bench-ab lint format docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -74,6 +74,9 @@ bench-search: install
 # what it compares with is installed by hand: the file's head says how
 bench-serve: dev
 	$(BIN)/python benchmarks/serve.py runs/digits-gan
+
+bench-ab: install
+	$(BIN)/python benchmarks/ab.py
 
 bench-couplings: install
 	$(BIN)/python benchmarks/couplings.py

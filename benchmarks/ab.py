@@ -1,12 +1,13 @@
-"""Error rates of A/B decisions that are looked at while they run: t tests beside bounds that hold at all times.
+"""Error rates of A/B decisions that are looked at while they run: t tests beside bounds at all times.
 
     python benchmarks/ab.py                # 1000 trials a row
     python benchmarks/ab.py --quick        # 100
 
-A trial are 4000 users with outcomes 0 or 1, a half of them given B, which succeeds more often by `effect`. Both are looked
-at after every 100 users and stop where they decide at level 0.05: a two-sided t test as it is (`t, peeking`), the
-same once at the end (`t, once`), and `compare_arms`. With an effect of 0 `decides` is the rate of wrong
-decisions; else `right` are decisions for the better one and `users` the median number until then.
+A trial are 4000 users with outcomes 0 or 1, a half of them given B, which succeeds more often by `effect`.
+Both are looked at after every 100 users and stop where they decide at level 0.05: a two-sided t test as it is
+(`t, peeking`), the same once at the end (`t, once`), and `compare_arms` (`all times`). With an effect of 0
+every decision is wrong; else `right` are decisions for the better one and `users` the median number until a
+decision.
 """
 
 from __future__ import annotations

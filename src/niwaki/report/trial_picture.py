@@ -25,10 +25,11 @@ def draw_trial(plan: TrialPlan, outcomes: Sequence[tuple[Arm, float]], out: Path
 
     values = np.array([value for _, value in outcomes], np.float64)
     given_b = np.array([arm == "b" for arm, _ in outcomes], bool)
-    ends = np.unique(np.geomspace(2, max(2, len(values)), _POINTS).astype(int)) if len(values) > 1 else []
+    n = len(values)
+    ends = np.unique(np.geomspace(2, max(2, n), _POINTS).astype(int)) if n > 1 else np.zeros(0, int)
     course = [
-        compare_arms(values[:n], given_b[:n], share=plan.share, level=plan.level, margin=plan.margin)
-        for n in ends
+        compare_arms(values[:end], given_b[:end], share=plan.share, level=plan.level, margin=plan.margin)
+        for end in ends
     ]
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     FigureCanvasAgg(figure)

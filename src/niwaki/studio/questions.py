@@ -42,7 +42,7 @@ def question_of(models: Sequence[str], rater: str, k: int, *, seed: int = 0, che
     checks: share of planted questions: the same sample on both sides, or an earlier question with the sides
             changed, in turn by chance
     """
-    rng = _drawn(seed, rater, k)
+    models, rng = sorted(models), _drawn(seed, rater, k)
     if k > _BETWEEN and rng.random() < checks:
         earlier = question_of(models, rater, int(rng.integers(k - _BETWEEN)), seed=seed, checks=checks)
         if not earlier.check and rng.random() < 0.5:
@@ -50,7 +50,7 @@ def question_of(models: Sequence[str], rater: str, k: int, *, seed: int = 0, che
         one, number = models[int(rng.integers(len(models)))], int(rng.integers(_NUMBERS))
         return Question(f"{one}={one}:{number}", one, one, number, "identical")
     whose, at = ("", k // _COMMON) if k % _COMMON == _COMMON - 1 else (rater, k)
-    pairs = list(combinations(sorted(models), 2))
+    pairs = list(combinations(models, 2))
     block, place = divmod(at, len(pairs))
     a, b = pairs[int(_drawn(seed, f"order/{whose}", block).permutation(len(pairs))[place])]
     number = int(_drawn(seed, f"sample/{whose}", at).integers(_NUMBERS))
