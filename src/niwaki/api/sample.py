@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from niwaki.api.progress import with_progress
-from niwaki.core.contract import CallError, ConditionSpec, Runner, ValueSpec
+from niwaki.core.contract import CallError, ConditionSpec, NiwakiError, Runner, ValueSpec
 from niwaki.core.store import write_bytes
 from niwaki.data.inputs import make_inputs, with_defaults
+from niwaki.evaluation.judges.recognising import Recogniser
 from niwaki.modalities import modality_of
+from niwaki.workflow.choosing import Choosing
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.sharing.shared import serve_where_not_first, shared
@@ -36,6 +38,9 @@ class Samples:
     start:     index of the first one in the stream of `seed`
     files:     what the model ships (`tokenizer.json`)
     asked:     what each input means, by its name
+    index:     which samples of the seed they are `(n,)`, where they do not follow one another from `start`
+    screening: what a filter said of them, and of those that it withheld
+    balance:   what they were balanced by, and how many candidates that took
     """
 
     x: np.ndarray
@@ -45,6 +50,14 @@ class Samples:
     start: int = 0
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     asked: Mapping[str, ConditionSpec] = field(default_factory=dict, repr=False)
+    index: np.ndarray | None = field(default=None, repr=False)
+    screening: Mapping[str, Any] | None = field(default=None, repr=False)
+    balance: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def further(self) -> dict[str, Any]:
+        """What is to be said beside the samples, ready for JSON: `index`, `filter`, `balance`."""
+        said = {"index": self.index, "filter": self.screening, "balance": self.balance}
+        return {name: value for name, value in said.items() if value is not None}
 
     def write(self, path: str | Path) -> Path:
         """Arrays (`.npz`, `.npy`), or as the modality is written: a picture (`.png`), text (`.txt`), sound
@@ -55,6 +68,10 @@ class Samples:
         elif path.suffix == ".npz":
             source = {"seed": np.int64(self.seed), "start": np.int64(self.start)}
             named = {k: v for k, v in self.condition.items() if k != "x"}
+            if self.index is not None:
+                named["index"] = self.index
+            if self.screening is not None and self.screening["action"] == "mark":
+                named["filter_score"] = np.asarray(self.screening["scores"])
             write_bytes(path, _bytes(np.savez_compressed, x=self.x, **source, **named))
         else:
             modality_of(self.spec).write(path, self.x, self.spec, self.files)
@@ -98,6 +115,9 @@ def sample(
     devices: int = 1,
     out: str | Path | Sequence[str | Path] = (),
     stream: Callable[[str], Any] | None = None,
+    filter: Any = None,
+    filter_action: str = "withhold",
+    balance: str | None = None,
     reporter: Reporter | None = None,
     **overrides: Any,
 ) -> Samples:
@@ -116,9 +136,16 @@ def sample(
     devices:   processes that share the batches, one device each; the samples have the bits of one process
     out:       files to write (`Samples.write`)
     stream:    is told each piece of a text as it is made, sample after sample; "\\n\\n" comes between two
+    filter:    a filter's file, or a path with settings (`niwaki.filters.FilterPlace`): what it flags is left
+               out and named in `screening`; where all is, nothing is written
+    filter_action: `mark` leaves nothing out, and says the scores
+    balance:   an attribute (`class`, another one, `class+font`) of which every value is to be equally often,
+               as the extractors of `data` recognise it; `index` says which samples of the seed they are
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`), and what steers texts (`stop="\\n\\n"`);
                inputs of the program by name, too (`caption="a red A"`), as in `condition`
-    Raises CallError for a wrong path, program, condition, option or ending.
+    Raises CallError for a wrong path, program, condition, option or ending, a filter of other samples, an
+    attribute that nothing recognises; NiwakiError where a filter withholds all of the samples that are to be
+    written, and where a value of `balance` does not come often enough.
     """
     if n < 1:
         raise CallError(f"-n must be at least 1, not {n}")
@@ -136,12 +163,20 @@ def sample(
     check_numbers(n, start, seed, batch)
     by_name = {k for k in overrides if k in asked.inputs and not hasattr(asked.sampler, k)}
     condition = _with_named(condition, {k: overrides.pop(k) for k in by_name})
-    inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
-    reporter.stage("sample", f"{n} of seed {seed}")
-    rows = resolve(asked.inputs, inputs, start, n)
-    if stream is not None:
-        x = _streamed(runner, program, n, stream, seed=seed, start=start, rows=rows, **overrides)
-    else:
+    choosing = Choosing.read(filter, filter_action, balance, asked.output, engine, stream is not None)
+    recogniser = None
+    if balance is not None:
+        where = data if data is not None else subject.home
+        if where is None:
+            raise CallError(f"{what} belongs to no run; say with data whose '{balance}' is to be balanced")
+        context = context_for(where, reporter=reporter)
+        recogniser = Recogniser(context.dataset, context.extractors)
+
+    def make(start: int, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
+        rows = resolve(asked.inputs, inputs, start, n)
+        if stream is not None:
+            return _streamed(runner, program, n, stream, seed=seed, start=start, rows=rows, **overrides), rows
         with shared(runner, what, devices, **opening):
             made = runner.run(
                 program,
@@ -153,8 +188,16 @@ def sample(
                 progress=counter(reporter),
                 **overrides,
             )
-        x = runner.backend().numpy(made)
-    samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files, asked.inputs)
+        return np.asarray(runner.backend().numpy(made)), rows
+
+    reporter.stage("sample", f"{n} of seed {seed}")
+    chosen = choosing.choose(make, n, seed, start, recogniser)
+    samples = Samples(
+        chosen.x, chosen.rows, seed, asked.output, start, runner.files, asked.inputs, chosen.index,
+        chosen.screening, chosen.balance,
+    )  # fmt: skip
+    if places and not len(samples.x):
+        raise NiwakiError(choosing.all_withheld(chosen))
     for place in places:
         samples.write(place)
     return samples
