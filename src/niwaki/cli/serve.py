@@ -54,6 +54,13 @@ def serve(
     body: Annotated[str, typer.Option(help="Bytes of a request at most.")] = "8MiB",
     queue: Annotated[int, typer.Option(min=1, help="Samples that may wait for a model; beyond: 429.")] = 256,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 120.0,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="FILTER", help="Looks at every sample; also FILTER,threshold=0.9."),
+    ] = None,
+    filter_action: Annotated[
+        str, typer.Option("--filter-action", help="withhold, or mark: answer all, with their scores.")
+    ] = "withhold",
     grace: Annotated[float, typer.Option(min=0, help="Seconds for running requests after a signal.")] = 30.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every request.")] = False,
 ) -> None:
@@ -65,7 +72,7 @@ def serve(
     serve(
         bundles, engine=engine, host=host, port=port, keys=read_keys(keys), unlocked=unlocked,
         threads=threads, precision=precision, batch=batch, wait=wait / 1000, warm=warm, watch=watch,
-        grace=grace,
+        grace=grace, filter=filter, action=filter_action,
         limits={
             "samples": samples, "evaluations": evaluations, "body": memory_bytes(body), "queue": queue,
             "seconds": timeout,
