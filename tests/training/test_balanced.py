@@ -71,3 +71,14 @@ def test_what_cannot_be_balanced_is_refused(skewed):
         BalancedFeeder(skewed, 4, "clas", seed=0)
     with pytest.raises(CallError, match="'balance' and 'curriculum'"):
         TrainConfig(balance="class", curriculum={"by": "novelty"})
+
+
+def test_attributes_and_their_meetings_are_balanced_too():
+    rng = torch.Generator().manual_seed(0)
+    y, font = (torch.rand(400, generator=rng) < 0.1).long(), (torch.rand(400, generator=rng) < 0.2).long()
+    spec = DataSpec.of("image", (1, 2, 2), levels=4, classes=2)
+    split = Split.of(spec, torch.zeros(400, 1, 2, 2, dtype=torch.uint8), y, {"font": font})
+    for by, cells in (("font", font), ("class+font", 2 * y + font)):
+        feeder = BalancedFeeder(split, 40, by, seed=0)
+        counts = torch.bincount(cells[torch.cat([feeder.index(k) for k in range(4)])])
+        assert counts.min() == counts.max() == 160 // len(cells.unique())

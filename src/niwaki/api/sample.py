@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from niwaki.api.progress import with_progress
-from niwaki.core.contract import CallError, ConditionSpec, Runner, ValueSpec
+from niwaki.core.contract import CallError, ConditionSpec, NiwakiError, Runner, ValueSpec
 from niwaki.core.store import hash_directory, write_bytes
 from niwaki.data.inputs import make_inputs, with_defaults
+from niwaki.evaluation.judges.recognising import Recogniser
 from niwaki.modalities import modality_of
 from niwaki.modalities.base import put
 from niwaki.modalities.provenance import Provenance
+from niwaki.workflow.choosing import Choosing
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
 from niwaki.workflow.sharing.shared import serve_where_not_first, shared
@@ -41,6 +43,9 @@ class Samples:
     files:     what the model ships (`tokenizer.json`)
     asked:     what each input means, by its name
     source:    what files say of where they come from; None: nothing
+    index:     which samples of the seed they are `(n,)`, where they do not follow one another from `start`
+    screening: what a filter said of them, and of those that it withheld
+    balance:   what they were balanced by, and how many candidates that took
     """
 
     x: np.ndarray
@@ -51,6 +56,14 @@ class Samples:
     files: Mapping[str, str] = field(default_factory=dict, repr=False)
     asked: Mapping[str, ConditionSpec] = field(default_factory=dict, repr=False)
     source: Provenance | None = field(default=None, repr=False)
+    index: np.ndarray | None = field(default=None, repr=False)
+    screening: Mapping[str, Any] | None = field(default=None, repr=False)
+    balance: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def further(self) -> dict[str, Any]:
+        """What is to be said beside the samples, ready for JSON: `index`, `filter`, `balance`."""
+        said = {"index": self.index, "filter": self.screening, "balance": self.balance}
+        return {name: value for name, value in said.items() if value is not None}
 
     def write(self, path: str | Path) -> Path:
         """Arrays (`.npz`, `.npy`), or as the modality is written: a picture (`.png`), text (`.txt`), sound
@@ -67,6 +80,10 @@ class Samples:
             if self.source is not None:
                 source |= {"provenance": np.array(self.source.text())}
             source |= {"spec": np.array(json.dumps(self.spec.to_json()))}
+            if self.index is not None:
+                named["index"] = self.index
+            if self.screening is not None and self.screening["action"] == "mark":
+                named["filter_score"] = np.asarray(self.screening["scores"])
             write_bytes(path, _bytes(np.savez_compressed, x=self.x, **source, **named))
         else:
             modality_of(self.spec).write(path, self.x, self.spec, self.files, self.source)
@@ -76,7 +93,8 @@ class Samples:
         """`00000.png` …: each sample as it is, not enlarged, named by its index."""
         modality = modality_of(self.spec)
         ending = next((e for e in (".wav", ".txt") if e in modality.writers(self.spec)), None)
-        for i, one in enumerate(self.x, self.start):
+        numbers = range(self.start, self.start + len(self.x)) if self.index is None else self.index.tolist()
+        for i, one in zip(numbers, self.x, strict=True):
             own = None if self.source is None else replace(self.source, start=i, n=1)
             if ending is None:
                 suffix, data = modality.file_of(one, self.spec)
@@ -123,6 +141,9 @@ def sample(
     out: str | Path | Sequence[str | Path] = (),
     stream: Callable[[str], Any] | None = None,
     watermark: str | Path | Watermark | None = None,
+    filter: Any = None,
+    filter_action: str = "withhold",
+    balance: str | None = None,
     reporter: Reporter | None = None,
     **overrides: Any,
 ) -> Samples:
@@ -142,9 +163,16 @@ def sample(
     out:       files to write (`Samples.write`)
     stream:    is told each piece of a text as it is made, sample after sample; "\\n\\n" comes between two
     watermark: a key's file (`niwaki detect --new-key`): the samples carry its mark, each whatever the batch
+    filter:    a filter's file, or a path with settings (`niwaki.filters.FilterPlace`): what it flags is left
+               out and named in `screening`; where all is, nothing is written
+    filter_action: `mark` leaves nothing out, and says the scores
+    balance:   an attribute (`class`, another one, `class+font`) of which every value is to be equally often,
+               as the extractors of `data` recognise it; `index` says which samples of the seed they are
     overrides: fields of the sampler (`steps=10`, `guidance=2.0`), and what steers texts (`stop="\\n\\n"`);
                inputs of the program by name, too (`caption="a red A"`), as in `condition`
-    Raises CallError for a wrong path, program, condition, option or ending.
+    Raises CallError for a wrong path, program, condition, option or ending, a filter of other samples, an
+    attribute that nothing recognises; NiwakiError where a filter withholds all of the samples that are to be
+    written, and where a value of `balance` does not come often enough.
     """
     if n < 1:
         raise CallError(f"-n must be at least 1, not {n}")
@@ -166,12 +194,23 @@ def sample(
     check_numbers(n, start, seed, batch)
     by_name = {k for k in overrides if k in asked.inputs and not hasattr(asked.sampler, k)}
     condition = _with_named(condition, {k: overrides.pop(k) for k in by_name})
-    inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
-    reporter.stage("sample", f"{n} of seed {seed}")
-    rows = resolve(asked.inputs, inputs, start, n)
-    if stream is not None:
-        x = _streamed(runner, program, n, stream, seed=seed, start=start, rows=rows, **marking, **overrides)
-    else:
+    choosing = Choosing.read(filter, filter_action, balance, asked.output, engine, stream is not None)
+    recogniser = None
+    if balance is not None:
+        where = data if data is not None else subject.home
+        if where is None:
+            raise CallError(f"{what} belongs to no run; say with data whose '{balance}' is to be balanced")
+        context = context_for(where, reporter=reporter)
+        recogniser = Recogniser(context.dataset, context.extractors)
+
+    def make(start: int, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        inputs = _inputs(subject, runner, program, n, start, condition, data, reporter)
+        rows = resolve(asked.inputs, inputs, start, n)
+        if stream is not None:
+            x = _streamed(
+                runner, program, n, stream, seed=seed, start=start, rows=rows, **marking, **overrides
+            )
+            return x, rows
         with shared(runner, what, devices, **opening):
             made = runner.run(
                 program,
@@ -184,9 +223,17 @@ def sample(
                 **marking,
                 **overrides,
             )
-        x = runner.backend().numpy(made)
+        return np.asarray(runner.backend().numpy(made)), rows
+
+    reporter.stage("sample", f"{n} of seed {seed}")
+    chosen = choosing.choose(make, n, seed, start, recogniser)
     source = Provenance(*_identity(what), program, seed, start, n, mark is not None)
-    samples = Samples(np.asarray(x), rows, seed, asked.output, start, runner.files, asked.inputs, source)
+    samples = Samples(
+        chosen.x, chosen.rows, seed, asked.output, start, runner.files, asked.inputs, source, chosen.index,
+        chosen.screening, chosen.balance,
+    )  # fmt: skip
+    if places and not len(samples.x):
+        raise NiwakiError(choosing.all_withheld(chosen))
     for place in places:
         samples.write(place)
     return samples

@@ -27,8 +27,21 @@ def doctor(
             "all, or none. Unless named, all but batch.",
         ),
     ] = None,
+    plant: Annotated[
+        int | None,
+        typer.Option(
+            "--plant-duplicates",
+            min=1,
+            metavar="K",
+            help="Train on data in which K samples are repeated; which of them does the model give out?",
+        ),
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=2, help="How often each planted sample is there.")] = 50,
     as_json: Json = False,
 ) -> None:
+    if plant is not None:
+        _answer_planted(what, overrides or (), plant, repeats, as_json)
+        return
     with at_work(as_json) as work:
         from niwaki.workflow.doctor import doctor
 
@@ -54,6 +67,30 @@ def doctor(
             draw_findings(console, found["findings"])
             if not any(f["level"] != "note" for f in found["findings"]):
                 console.print("[green]✓[/] nothing to worry about")
+
+        work.answer(found, draw)
+
+
+def _answer_planted(
+    what: str | None, overrides: Sequence[str], planted: int, repeats: int, as_json: bool
+) -> None:
+    with at_work(as_json) as work:
+        from niwaki.core.contract import CallError
+        from niwaki.workflow.planting import plant_duplicates
+
+        if what is None:
+            raise CallError(
+                "duplicates are planted in a recipe's data: niwaki doctor RECIPE --plant-duplicates 20"
+            )
+        found = plant_duplicates(what, overrides, planted=planted, repeats=repeats, reporter=work.reporter)
+
+        def draw(console: Any) -> None:
+            given, controls = found["given_out"], found["controls"]
+            for text, part in (("planted", given), ("controls", controls)):
+                low, high = part["interval"]
+                console.print(f"{text}: {part['count']} of {planted} given out (95 % {low:.0%} … {high:.0%})")
+            for name, measure in found["measures"].items():
+                console.print(f"{name}: {'alarm' if measure['alarm'] else 'no alarm'}")
 
         work.answer(found, draw)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from niwaki.cli.common import Json, Overrides, adder, at_work
+from niwaki.cli.gate import Gated, GateLimit, pass_gate
 from niwaki.cli.outside import OUTSIDE, Loras, Weights, refuse_for_runs, with_loras
 
 __all__ = [
@@ -79,8 +80,10 @@ def evaluate(
     engine: Engine = "auto",
     memory: Memory = None,
     devices: Devices = 1,
+    gate: Gated = False,
+    gate_limit: GateLimit = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     with at_work(as_json) as work:
         from niwaki.api.evaluate import evaluate
         from niwaki.workflow.subjects.external import is_external
@@ -107,6 +110,7 @@ def evaluate(
             draw_unfit(console, found)
 
         work.answer(found, draw)
+    return pass_gate(found.get("gate") or {}, gate, gate_limit)
 
 
 enter = evaluate

@@ -28,6 +28,7 @@ VERBS = (
     "search",
     "export",
     "use",
+    "filter",
     "serve",
     "studio",
     "tune",

@@ -9,6 +9,7 @@ import typer
 
 from niwaki.cli.ahead import Estimate, Price, Time, answer_estimate
 from niwaki.cli.common import Fresh, Json, Out, Overrides, Resume, Track, Work, adder, at_work, with_trackers
+from niwaki.cli.gate import Gated, GateLimit, pass_gate
 
 __all__ = ["enter"]
 
@@ -35,16 +36,18 @@ def run(
             help="Train a challenger on the run's data and these samples; judge it against the run.",
         ),
     ] = None,
+    gate: Gated = False,
+    gate_limit: GateLimit = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     overrides = with_trackers(overrides, track)
     with at_work(as_json) as work:
         if estimate:
             answer_estimate(work, what, overrides, out, price)
-            return
+            return 0
         if retrain is not None:
             _answer_challenge(work, what, retrain, overrides, time)
-            return
+            return 0
         from niwaki.api.run import run
         from niwaki.workflow.summary import summary
 
@@ -64,6 +67,13 @@ def run(
 
         found = summary(made)
         work.answer(found, draw)
+    if not gate and gate_limit is None:
+        return 0
+    from niwaki.report.records import EvaluationRecord, VerdictRecord
+
+    records = [kind.read(made.path) for kind in (EvaluationRecord, VerdictRecord)]
+    gates = {side: one for record in records if record is not None for side, one in record.gate.items()}
+    return pass_gate(gates, gate, gate_limit)
 
 
 def _answer_challenge(

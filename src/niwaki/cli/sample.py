@@ -74,10 +74,22 @@ def sample(
             metavar="KEYFILE", help="Mark the samples by this key; `niwaki detect` makes one, and finds it."
         ),
     ] = None,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="FILTER", help="Withhold what it flags; FILTER,threshold=0.9 sets another one."),
+    ] = None,
+    filter_action: Annotated[
+        str, typer.Option("--filter-action", help="withhold, or mark: write all, with their scores.")
+    ] = "withhold",
+    balance: Annotated[
+        str | None,
+        typer.Option(help="Make every value equally often: class, an attribute, or class+attribute."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
         from niwaki.api.sample import sample
+        from niwaki.core.contract import NiwakiError
         from niwaki.recipe import parse_overrides
 
         source, rest = opened(what, options or (), weights, lora, device=device)
@@ -85,9 +97,11 @@ def sample(
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=read_condition(condition),
             data=data, engine=engine, memory=memory, device=device, devices=devices, batch=batch,
-            out=out or (), stream=work.say if stream else None, watermark=watermark,
-            reporter=work.reporter, **overrides,
+            out=out or (), stream=work.say if stream else None, watermark=watermark, filter=filter,
+            filter_action=filter_action, balance=balance, reporter=work.reporter, **overrides,
         )  # fmt: skip
+        if not out and not len(made.x):
+            raise NiwakiError(f"all {n} samples were withheld by the filter; nothing is written")
         places = out or [made.write(default_place(made))]
 
         def draw(console: Any) -> None:
@@ -95,20 +109,46 @@ def sample(
                 console.print(text, markup=False, highlight=False)
                 console.print()
             for place in places:
-                console.print(f"[bold]{place}[/]  {n} samples of seed {seed}")
+                console.print(f"[bold]{place}[/]  {len(made.x)} samples of seed {seed}")
+            for line in _further(made):
+                console.print(line, markup=False)
 
         work.answer(
             {
                 "files": places,
-                "n": n,
+                "n": len(made.x),
                 "seed": seed,
                 "start": start,
                 "program": program,
                 "shape": made.spec.shape,
                 "condition": {k: v for k, v in made.condition.items() if v.ndim <= 2},
+                **made.further(),
             },
             draw,
         )
+
+
+_NAMED = 8
+
+
+def _further(made: Any) -> list[str]:
+    """What was withheld and why, and how many candidates a balance took."""
+    found, lines = made.further(), []
+    if "filter" in found:
+        screened = found["filter"]
+        flagged, named = screened["flagged"], screened["flagged"][:_NAMED]
+        done = "withheld" if screened["action"] == "withhold" else "marked"
+        each = ", ".join(f"{one['index']} ({one['score']:.3f})" for one in named)
+        more = f" and {len(flagged) - len(named)} more" if len(flagged) > len(named) else ""
+        text = f"filter {screened['name']}: {len(flagged)} of {screened['samples']} samples {done}"
+        lines.append(f"{text}, above {screened['threshold']:.3f}" + (f": {each}{more}" if named else ""))
+    if "balance" in found:
+        balance = found["balance"]
+        lines.append(
+            f"balance of {balance['by']}: {len(made.x)} of {balance['candidates']} candidates, "
+            f"as {balance['recognised_by']} sees them"
+        )
+    return lines
 
 
 def default_place(made: Any) -> Path:

@@ -54,6 +54,13 @@ def serve(
     body: Annotated[str, typer.Option(help="Bytes of a request at most.")] = "8MiB",
     queue: Annotated[int, typer.Option(min=1, help="Samples that may wait for a model; beyond: 429.")] = 256,
     timeout: Annotated[float, typer.Option(help="Seconds that a request may take.")] = 120.0,
+    filter: Annotated[
+        str | None,
+        typer.Option(metavar="FILTER", help="Looks at every sample; also FILTER,threshold=0.9."),
+    ] = None,
+    filter_action: Annotated[
+        str, typer.Option("--filter-action", help="withhold, or mark: answer all, with their scores.")
+    ] = "withhold",
     grace: Annotated[float, typer.Option(min=0, help="Seconds for running requests after a signal.")] = 30.0,
     ab: Annotated[
         str | None,
@@ -89,6 +96,7 @@ def serve(
         grace=grace, ab=ab, ab_log=ab_log,
         ab_settings={"margin": ab_margin, "level": ab_level, "slow": ab_slow},
         watermark=None if watermark is None else Watermark(read_key(watermark)),
+        filter=filter, action=filter_action,
         limits={
             "samples": samples, "evaluations": evaluations, "body": memory_bytes(body), "queue": queue,
             "seconds": timeout,

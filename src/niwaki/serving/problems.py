@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -19,14 +20,24 @@ class Problem(NiwakiError):
     status: of HTTP
     code:   a word that programs go by
     after:  seconds after which asking again makes sense
+    details: what a filter said of the sample
     """
 
-    def __init__(self, status: int, code: str, message: str, after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        after: int | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__(message)
-        self.status, self.code, self.after = status, code, after
+        self.status, self.code, self.after, self.details = status, code, after, dict(details or {})
 
     def to_json(self) -> dict[str, Any]:
-        return {"message": str(self), "type": _kind(self.status), "param": None, "code": self.code}
+        return {"message": str(self), "type": _kind(self.status), "param": None, "code": self.code} | (
+            {"filter": self.details} if self.details else {}
+        )
 
     def response(self) -> JSONResponse:
         headers = {} if self.after is None else {"Retry-After": str(self.after)}

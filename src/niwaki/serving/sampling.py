@@ -10,10 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.filters import Filter
 from niwaki.serving.batcher import Item
+from niwaki.serving.screening import screened
 from niwaki.serving.sizes import Agreement
 from niwaki_runtime import Bundle
 from niwaki_runtime.batches import run_batch
+from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.samplers.decoding import Decoded
 from niwaki_runtime.streaming import Pieces
 from niwaki_runtime.watermark import Watermark, carries_mark
@@ -29,11 +32,14 @@ class Generation:
 
     agreements: by program; one that has none is made one at a time
     watermark:  of all that can carry one
+    filter:     looks at every sample of what it is for; action: what becomes of those that it flags
     """
 
     bundle: Bundle
     agreements: dict[str, Agreement] = field(default_factory=dict)
     watermark: Watermark | None = field(default=None, repr=False)
+    filter: Filter | None = None
+    action: str = "withhold"
 
     def mark(self, program: str) -> Watermark | None:
         """What marks the samples of a program; None for what carries no mark, as codes and numbers."""
@@ -59,12 +65,14 @@ class Sample:
     """
     seed, number: which one
     inputs:       checked, a row of each
+    screening:    what a filter said of it, once it is made
     """
 
     seed: int
     number: int
     inputs: Mapping[str, np.ndarray]
     reader: Reader | None = None
+    screening: dict[str, Any] | None = None
 
 
 class _Abandoned(Exception):
@@ -93,7 +101,7 @@ class Samples:
     def work(self, items: Sequence[Item]) -> Sequence[Any]:
         """The samples; where a batch fails, its halves are tried, so that only what is at fault fails."""
         try:
-            return list(self._made(items))
+            return self._screened(items, self._made(items))
         except _Abandoned as gone:
             return [gone] * len(items)
         except Exception as error:
@@ -102,6 +110,12 @@ class Samples:
                 return [error]
         half = len(items) // 2
         return [*self.work(items[:half]), *self.work(items[half:])]
+
+    def _screened(self, items: Sequence[Item], results: np.ndarray) -> list[Any]:
+        by, spec = self.generation.filter, self.generation.bundle.program(self.program).output
+        if by is None or spec != self.generation.bundle.program(SAMPLING).output:
+            return list(results)
+        return screened(by, self.generation.action, results, spec, [item.what for item in items])
 
     def _made(self, items: Sequence[Item]) -> np.ndarray:
         samples: list[Sample] = [item.what for item in items]

@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.filters import open_filter
 from niwaki.serving.batcher import Batcher, Item
 from niwaki.serving.limits import check_options, check_work
 from niwaki.serving.metrics import Metrics
 from niwaki.serving.problems import Problem
 from niwaki.serving.sampling import Generation, Reader, Sample, Samples
+from niwaki.serving.screening import check_filter
 from niwaki.serving.settings import BundlePlace, ServeSettings
 from niwaki.serving.sizes import agreement
 from niwaki_runtime import Bundle, load
@@ -94,6 +96,8 @@ class Served:
         Raises CallError for what the model cannot do, Problem where there are too many samples.
         """
         limits, generation = self._settings.limits, self.generation
+        if readers and generation.filter is not None:
+            raise CallError("what is read while it is made cannot be withheld; ask for it without 'stream'")
         if not 0 < n <= limits.samples:
             raise CallError(f"n must be 1 … {limits.samples}, not {n}")
         check_numbers(n, start, seed)
@@ -151,15 +155,18 @@ class Served:
         return self._batcher
 
     def _load(self) -> Generation:
-        return Generation(
-            load(
-                self.place.path,
-                engine=self.place.engine,
-                precision=self._settings.precision,
-                threads=self._settings.threads,
-            ),
-            watermark=self._settings.watermark,
+        bundle = load(
+            self.place.path,
+            engine=self.place.engine,
+            precision=self._settings.precision,
+            threads=self._settings.threads,
         )
+        mark = self._settings.watermark
+        if self._settings.filter is None:
+            return Generation(bundle, watermark=mark)
+        by = open_filter(self._settings.filter, self.place.engine)
+        check_filter(by, bundle)
+        return Generation(bundle, filter=by, action=self._settings.action, watermark=mark)
 
     def _warm(self, generation: Generation) -> None:
         """Make the first batches of every program, `sample` first, as long as there is time; they show which

@@ -6,6 +6,8 @@ import ipaddress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from niwaki.filters import Filter
+from niwaki.filters.screening import check_action
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.watermark import Watermark
 
@@ -79,6 +81,8 @@ class ServeSettings:
     watch:      seconds between looks at the bundles' files; 0 never looks
     threads:    CPU threads of each engine
     precision:  as of `niwaki_runtime.load`
+    filter:     a filter's path (`niwaki.filters.FilterPlace`) for every sample of every bundle
+    action:     `withhold` answers what it flags with an error, `mark` with the sample and its score
     grace:      seconds in which running requests may end after a signal
     watermark:  the mark that the samples of all bundles carry, of those programs that can
     """
@@ -93,6 +97,8 @@ class ServeSettings:
     watch: float = 2.0
     threads: int | None = None
     precision: str = "fast"
+    filter: str | Filter | None = None
+    action: str = "withhold"
     grace: float = 30.0
     limits: Limits = field(default_factory=Limits)
     watermark: Watermark | None = field(default=None, repr=False)
@@ -102,6 +108,7 @@ class ServeSettings:
             raise CallError(f"a port is 0 … 65535, not {self.port}")
         if self.batch < 1 or min(self.wait, self.warm, self.watch, self.grace) < 0:
             raise CallError("batch must be at least 1, and wait, warm, watch and grace not negative")
+        check_action(self.action)
         if not self.keys and not self.unlocked and not is_loopback(self.host):
             raise CallError(
                 f"{self.host} is open to other machines, and no keys are set: give --keys FILE, or "

@@ -25,16 +25,14 @@ _KEPT = 256
 class BalancedFeeder(Feeder):
     """A feeder in whose stream every C positions hold each of the C classes once, in an order of their own.
 
-    by: a column of labels; classes without a sample are left out
-    Raises CallError for a column that is none.
+    by: a column of labels or an attribute, or several joined by `+`, whose meetings are then the classes
+        (`class+font`); classes without a sample are left out
+    Raises CallError for one that is neither.
     """
 
     def __init__(self, split: Split, batch_size: int, by: str, **options: Any) -> None:
         super().__init__(split, batch_size, **options)
-        labels = [n for n, c in split.columns.items() if c.spec.is_tokens and not c.spec.shape and c.paired]
-        if by not in labels:
-            raise CallError(f"train.balance: '{by}' is no column of labels; {nearest(by, labels)}")
-        y = split.columns[by].data.cpu().long()
+        y = _labels(split, by)
         self.rows = [(y == label).nonzero().flatten() for label in y.unique()]
         if len(self.rows) >= STREAM - 1:
             raise CallError(f"train.balance: '{by}' has {len(self.rows)} classes, more than {STREAM - 2}")
@@ -58,3 +56,17 @@ class BalancedFeeder(Feeder):
             epoch, at = divmod(block, len(rows))  # each block holds the class once
             found.append(rows[self._order(len(rows), STREAM + 1 + label, epoch)[at]])
         return torch.stack(found).to(self.split.x.device)
+
+
+def _labels(split: Split, by: str) -> Tensor:
+    """The class of each sample, or which classes meet in it: (n,) int64."""
+    columns = {
+        n: c.data for n, c in split.columns.items() if c.spec.is_tokens and not c.spec.shape and c.paired
+    }
+    known, joined = {**split.attributes, **columns}, torch.zeros(len(split), dtype=torch.int64)
+    for name in by.split("+"):
+        if name not in known:
+            raise CallError(f"train.balance: '{name}' is no column of labels; {nearest(name, known)}")
+        values = known[name].cpu().long()
+        joined = joined * (int(values.max()) + 1) + values
+    return joined

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from niwaki.core.contract import CallError
 from niwaki.core.store import hash_json, jsonable, kept_json
@@ -21,8 +20,6 @@ from niwaki.evaluation.judges.lost_modes import lost_modes
 __all__ = ["FINDINGS", "findings", "fitness"]
 
 FINDINGS = ("clusters", "bias", "gate", "modes")
-K = 5
-"""Training neighbours that say which attribute a sample has."""
 CLUSTERS, ENOUGH = 20, 25
 """At most so many clusters, each of so many samples on average: of a smaller one nothing would be certain."""
 
@@ -50,7 +47,7 @@ def findings(
     generated = first(samples)
     made = {
         "clusters": lambda: _clusters(generated, dataset, first, evaluation.split, seed),
-        "bias": lambda: _bias(samples, generated, labels, dataset, extractors, evaluation.split, seed),
+        "bias": lambda: _bias(samples, labels, dataset, extractors, evaluation.split, seed),
         "gate": lambda: _gate(evaluation, dataset, first),
     }
     found = {name: _or_reason(make) for name, make in made.items()}
@@ -94,7 +91,6 @@ def _clusters(
 
 def _bias(
     samples: np.ndarray,
-    generated: np.ndarray,
     labels: np.ndarray | None,
     dataset: Dataset,
     extractors: Sequence[Any],
@@ -103,54 +99,29 @@ def _bias(
 ) -> dict[str, Any] | None:
     """The class as the classifier recognises it, on both sides, so that its errors are the same on both;
     without one the class that was asked for. Further attributes by a vote of the nearest training samples, on
-    both sides too: how often that is right on the split is part of the record."""
-    from niwaki.evaluation.metrics.accuracy import find_classifier
+    both sides too: how often that is right on the split is part of the record. `pairs` are two attributes at
+    once: each may be as often as it should while their meetings are not."""
+    from niwaki.evaluation.judges.recognising import Recogniser, crossed
     from niwaki.evaluation.metrics.bias import attribute_shift
-    from niwaki.evaluation.statistics.samples import split_features
 
-    real: dict[str, np.ndarray] = {}
-    made: dict[str, np.ndarray] = {}
-    names: dict[str, Sequence[str]] = {}
-    told: dict[str, Any] = {}
-    place = find_classifier(extractors)
-    rows, spec = dataset.split(split), dataset.spec
-    if place is not None:
-        judge = extractors[place]
-        of_real = split_features(judge, dataset, split)
-        real["class"] = judge.probabilities_of(of_real).argmax(1)
-        made["class"] = judge.probabilities_of(generated if place == 0 else judge(samples)).argmax(1)
-        told["class"] = {"by": judge.name, "accuracy": judge.accuracy.get(split)}
-    elif labels is not None and rows.y is not None:
-        real["class"], made["class"] = rows.y.cpu().numpy(), labels
+    by = Recogniser(dataset, extractors)
+    real, made = by.of_split(split), by.of_samples(samples)
+    names: dict[str, Sequence[str]] = {name: by.names(name) for name in by.attributes}
+    told = {name: {"by": by.means(name), "accuracy": by.accuracy(name, split)} for name in by.attributes}
+    y = dataset.split(split).y
+    if "class" not in real and labels is not None and y is not None:
+        real["class"], made["class"] = y.cpu().numpy(), labels
+        names["class"] = dataset.spec.class_names or tuple(map(str, range(dataset.spec.classes)))
         told["class"] = {"by": "what was asked for", "accuracy": None}
-    if "class" in real:
-        names["class"] = spec.class_names or tuple(map(str, range(spec.classes)))
-    for attribute, known in dataset.train.attributes.items():
-        first = extractors[0]
-        train = split_features(first, dataset, "train")
-        of_real = split_features(first, dataset, split)
-        real[attribute] = _vote(of_real, train, known)
-        made[attribute] = _vote(generated, train, known)
-        right = real[attribute] == rows.attributes[attribute].cpu().numpy()
-        told[attribute] = {"by": f"{K} nearest training samples", "accuracy": float(right.mean())}
-        if attribute in dataset.attribute_names:
-            names[attribute] = dataset.attribute_names[attribute]
     if not real:
         return None
-    return {"recognised": told, **jsonable(attribute_shift(real, made, names=names, seed=seed))}
-
-
-def _vote(of: np.ndarray, train: np.ndarray, known: torch.Tensor) -> np.ndarray:
-    """The commonest value among the nearest training samples, the smallest of equally common ones."""
-    from niwaki.evaluation.pairwise.sweep import Pairs
-    from niwaki.evaluation.statistics.arrays import pair
-
-    near = Pairs(*pair(of, train)).nearest(K).index.cpu().numpy()
-    values = known.cpu().numpy()[near]
-    votes = np.zeros((len(of), int(known.max()) + 1), np.int64)
-    for column in values.T:
-        votes[np.arange(len(of)), column] += 1
-    return votes.argmax(1)
+    found = {"recognised": told, **jsonable(attribute_shift(real, made, names=names, seed=seed))}
+    pairs = crossed(by.attributes)
+    if pairs:
+        sides = [{pair: by.joint(side, pair) for pair in pairs} for side in (real, made)]
+        joint = {pair: by.value_names(pair) for pair in pairs}
+        found["pairs"] = jsonable(attribute_shift(*sides, names=joint, seed=seed))
+    return found
 
 
 def _gate(evaluation: Evaluation, dataset: Dataset, extractor: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from niwaki.serving.media import answers, as_file, encoded
 from niwaki.serving.problems import Problem
 from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import body_of, count_of, gathered, number_of, seed_of
+from niwaki.serving.screening import with_screening
 from niwaki.serving.service import service_of
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.programs import SAMPLING
@@ -40,7 +41,8 @@ async def generations(request: Request) -> Response:
         inputs=asked_by(model.bundle, program, body.get("prompt"), conditions),
     )  # fmt: skip
     found = await gathered(request, items, service.limits)
-    data = await answers(found, lambda one: _entry(one, program.output))
+    made = await answers(found, lambda one: _entry(one, program.output))
+    data = [with_screening(entry, item) for entry, item in zip(made, items, strict=True)]
     return JSONResponse({"created": int(time.time()), "model": model.name, "seed": seed, "data": data})
 
 

@@ -12,6 +12,7 @@ from niwaki.serving.media import answers, as_file, as_numbers, described, encode
 from niwaki.serving.problems import Problem
 from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import body_of, count_of, gathered, seed_of
+from niwaki.serving.screening import screenings
 from niwaki.serving.service import service_of
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.specs import ValueSpec
@@ -38,13 +39,15 @@ async def run(request: Request) -> Response:
         inputs=asked_by(model.bundle, program, None, body.get("inputs")), options=body.get("options"),
     )  # fmt: skip
     found = await gathered(request, items, service.limits)
+    entries = await answers(found, lambda one: _entry(one, program.output, form))
     return JSONResponse(
         {
             "model": model.name,
             "program": name,
             "seed": seed,
             "output": described(program.output),
-            "data": await answers(found, lambda one: _entry(one, program.output, form)),
+            "data": entries,
+            **screenings(items),
         }
     )
 

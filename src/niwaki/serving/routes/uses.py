@@ -43,6 +43,8 @@ async def apply(request: Request) -> Response:
     service = service_of(request)
     body = await body_of(request, service.limits)
     model, name = service.model_for(request, body), request.path_params["use"]
+    if model.generation.filter is not None:
+        raise Problem(403, "unfiltered", "no filter looks at what uses make; this server gives samples alone")
     seed = seed_of(body)
     work = model.call(lambda: _outcome(model, name, body, seed, service.limits))
     return JSONResponse(

@@ -1,0 +1,1 @@
+"""Kinds of filters: one file each."""
