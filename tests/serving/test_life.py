@@ -203,8 +203,8 @@ def test_small_answers_are_sent_at_once(tmp_path: Path) -> None:
     from niwaki.api.serve import server_of
 
     server = server_of([pictures(tmp_path / "a.niwaki")], port=0)
-    assert server._socket.proto == socket.IPPROTO_TCP
-    server._socket.close()
+    assert server._listener._socket.proto == socket.IPPROTO_TCP
+    server._listener.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -196,7 +196,7 @@ def test_calls_that_are_wrong_end_before_anything_is_served(
     from niwaki.serving.server import Server
 
     place = pictures(tmp_path / "a.niwaki")
-    monkeypatch.setattr(Server, "run", lambda self, told: self._socket.close())
+    monkeypatch.setattr(Server, "run", lambda self, told: self._listener.close())
     texts_told: list[str] = []
     monkeypatch.setattr("sys.stderr.write", texts_told.append, raising=False)
     named = [word.replace("A", str(place)) if not word.startswith("-") else word for word in words]
