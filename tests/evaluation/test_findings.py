@@ -12,7 +12,8 @@ import torch
 from evaluation.vectors import Identity, vector_dataset
 
 from niwaki.evaluation import evaluate
-from niwaki.evaluation.judges import findings as room
+from niwaki.evaluation.judges import findings as findings_module
+from niwaki.evaluation.judges import recognising
 from niwaki.evaluation.judges.findings import findings, fitness
 
 RNG = np.random.default_rng(0)
@@ -129,7 +130,7 @@ def test_distances_to_originals_have_a_scale(dataset: Any) -> None:
 def test_fitness_is_found_out_once(dataset: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fitness(dataset, [Identity()], cache=tmp_path)
     assert first["identity"]["fit"] is True, first["identity"]["text"]
-    monkeypatch.setattr(room, "_check", lambda *_: pytest.fail("it was known"))
+    monkeypatch.setattr(findings_module, "_check", lambda *_: pytest.fail("it was known"))
     assert fitness(dataset, [Identity()], cache=tmp_path) == first
     monkeypatch.undo()
     file = next((tmp_path / "fitness").iterdir())
@@ -147,7 +148,7 @@ def test_too_few_samples_for_ladders_are_no_error() -> None:
 def test_votes_are_of_the_nearest_training_samples() -> None:
     train = np.array([[0.0], [0.1], [0.2], [0.3], [0.4], [5.0], [5.1], [5.2], [5.3], [5.4]])
     known = torch.tensor([2, 2, 2, 0, 0, 1, 1, 0, 0, 1])
-    assert room._vote(np.array([[0.2], [5.2]]), train, known).tolist() == [2, 1]
+    assert recognising._vote(np.array([[0.2], [5.2]]), train, known).tolist() == [2, 1]
 
 
 def test_findings_are_about_the_split_that_is_judged_by(dataset: Any) -> None:

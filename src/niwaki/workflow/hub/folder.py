@@ -8,6 +8,7 @@ from pathlib import Path
 
 from niwaki.core.errors import CallError
 from niwaki.core.store import atomic_directory, write_bytes, write_json, write_text
+from niwaki.workflow.hub.measured_risks import measured_risks
 from niwaki.workflow.hub.model_card import PICTURE, model_card
 from niwaki.workflow.run_directory import RunDirectory, is_run
 from niwaki.workflow.runs.listing import line_of
@@ -53,7 +54,10 @@ def write_folder(
     manifest = inspect(bundle)
     figures = line_of(Path(what)).figures if is_run(what) else {}
     results = [{"name": name, **figure} for name, figure in figures.items()]
-    text = model_card(manifest, results=results, license=license, picture=picture is not None)
+    risks = measured_risks(Path(what)) if is_run(what) else []
+    text = model_card(
+        manifest, results=results, license=license, picture=picture is not None, risks=risks
+    )  # fmt: skip
     with atomic_directory(folder) as made:
         if bundle.is_dir():
             for name in (MANIFEST, *manifest.files):

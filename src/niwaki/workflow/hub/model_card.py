@@ -37,12 +37,14 @@ def model_card(
     results: Sequence[Mapping[str, Any]] = (),
     license: str | None = None,
     picture: bool = False,
+    risks: Sequence[str] = (),
 ) -> str:
     """Markdown with a YAML head.
 
     results: figures of the evaluation: `name`, `value`, `better`, `judge`
     license: an identifier of the hub (`mit`, `cc-by-4.0`, `other` …)
     picture: whether `samples.png` lies beside it
+    risks:   what was measured of memorisation and bias, as list items
     Raises CallError where huggingface_hub is not installed.
     """
     try:
@@ -73,7 +75,7 @@ def model_card(
         tags=["niwaki", "generative", spec.modality, manifest.sampler.kind],
         eval_results=rows or None,
     )
-    return f"---\n{head.to_yaml()}\n---\n\n" + "\n".join(_body(manifest, license, picture)) + "\n"
+    return f"---\n{head.to_yaml()}\n---\n\n" + "\n".join(_body(manifest, license, picture, risks)) + "\n"
 
 
 def _losses(manifest: Manifest) -> Iterator[dict[str, Any]]:
@@ -84,7 +86,7 @@ def _losses(manifest: Manifest) -> Iterator[dict[str, Any]]:
             yield {"name": name, "value": found["delta"]}
 
 
-def _body(manifest: Manifest, license: str | None, picture: bool) -> Iterator[str]:
+def _body(manifest: Manifest, license: str | None, picture: bool, risks: Sequence[str]) -> Iterator[str]:
     text = card(manifest)
     title, _, rest = text.partition("\n\n")
     rest = rest.replace('niwaki_runtime.load("PATH.niwaki").sample', 'niwaki_runtime.load("FOLDER").sample')
@@ -98,3 +100,6 @@ def _body(manifest: Manifest, license: str | None, picture: bool) -> Iterator[st
     yield rest.rstrip()
     yield ""
     yield _LIMITS
+    if risks:
+        yield "\n## Measured: copies and bias\n"
+        yield from risks
