@@ -153,7 +153,10 @@ def test_stages_of_equal_names_are_told_apart(two, tmp_path):
 
 def test_the_code_is_the_commit_of_the_checkout_and_whether_it_changed(tmp_path):
     git = lambda *words: subprocess.run(  # noqa: E731
-        ["git", "-c", "user.name=x", "-c", "user.email=x@y", *words], cwd=tmp_path, check=True, capture_output=True
+        ["git", "-c", "user.name=x", "-c", "user.email=x@y", *words],
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
     )
     assert code_version(tmp_path) == {}
     git("init", "-q")
