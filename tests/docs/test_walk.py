@@ -26,7 +26,7 @@ DEMO = [
 
 
 def words_of(command: str, port: int) -> list[str]:
-    words = [word.replace("8000", str(port)) for word in shlex.split(command)]
+    words = [word.replace("8000", str(port)) for word in shlex.split(command, comments=True)]
     if words[:2] == ["make", "demo"]:
         words = DEMO
     return [sys.executable, "-m", "niwaki.cli", *words[1:]] if words[0] == "niwaki" else words

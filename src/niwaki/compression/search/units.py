@@ -71,6 +71,7 @@ class Units:
         self.blocks = tuple(self._drops)
         self._expected = shapes(plain)
         self._known_passes: dict[tuple[int, str | None], int] = {}
+        self._known_costs: dict[tuple[object, ...], Mapping[str, LayerCost]] = {}
 
     @cached_property
     def costs(self) -> dict[str, LayerCost]:
@@ -124,7 +125,11 @@ class Units:
         """What latency and bytes of a candidate depend on."""
         costs = self.costs
         if choices.cuts or choices.dropped:
-            costs = layer_costs(self.cut(choices.left(choices.ratios), choices.dropped))
+            # Bits and the number of evaluations change nothing of the shapes, and cutting takes long.
+            key = (choices.without(bits={}, evaluations=0, solver=None).key, choices.dropped)
+            if key not in self._known_costs:
+                self._known_costs[key] = layer_costs(self.cut(choices.left(choices.ratios), choices.dropped))
+            costs = self._known_costs[key]
         return profile_of(costs, choices, passes=self._passes(choices))
 
     def _passes(self, choices: Choices) -> int:

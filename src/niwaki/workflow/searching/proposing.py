@@ -20,6 +20,8 @@ _NARROWEST = 0.9375
 _GRID = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875, _NARROWEST)
 RELAXED = (1.0, 1.5, 3.0)
 """By how much the budget is widened: where it cannot be met, what is nearest is found so."""
+_ALLOCATING = 0.1
+"""Share of the whole time."""
 _AGAIN = 4
 """Allocations until the predicted costs keep the limits: those of single groups do not quite add up."""
 
@@ -38,6 +40,9 @@ class _Asked:
     prices: Prices
     weights: Weights
     limits: Mapping[str, float]
+    until: float = math.inf
+    """Seconds of the search after which no plan of least damage is begun or ended: each cuts every group in
+    several ways to know what that saves."""
     _known: dict[tuple[object, ...], dict[str, float]] = field(default_factory=dict)
 
     def costs(self, choices: Choices) -> dict[str, float]:
@@ -68,6 +73,8 @@ class _Asked:
         for name in couplings:
             tried = sorted({*_GRID, round(anchor.ratios.get(name, 0.0), 4)})
             ratios.append(tried)
+            if self.search.clock.spent > self.until:
+                return None
             options.append([self._option(anchor, now, name, ratio, None) for ratio in tried])
         for name in layers:
             options.append([self._option(anchor, now, name, None, b) for b in bits])
@@ -130,9 +137,10 @@ def propose(
     # A number of evaluations that ruins the whole model by itself is no start where another one does not.
     alone = {way.key: max(*weights.sampled(way), 0.0) for way in ways}
     out: dict[str, Candidate] = {}
+    until = search.clock.spent + search.clock.share(_ALLOCATING, 0.25)
     for wider in widths:
         limits = {key: limit * wider for key, limit in search.limits.items()}
-        asked = _Asked(search, prices, weights, limits)
+        asked = _Asked(search, prices, weights, limits, until)
         found = {Candidate(c).name: c for c in _choices(asked, ways)}
         if least := [c for c in found.values() if alone[_way(c).key] <= RUINED]:
             found = {Candidate(c).name: c for c in least}
