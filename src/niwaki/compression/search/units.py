@@ -71,7 +71,7 @@ class Units:
         self.blocks = tuple(self._drops)
         self._expected = shapes(plain)
         self._known_passes: dict[tuple[int, str | None], int] = {}
-        self._known_costs: dict[tuple[object, ...], Mapping[str, LayerCost]] = {}
+        self._known_costs: dict[tuple[object, ...], dict[str, LayerCost]] = {}
 
     @cached_property
     def costs(self) -> dict[str, LayerCost]:
