@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve bench-ab lint format docs site clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve bench-ab bench-watermark lint format docs site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -67,6 +67,9 @@ bench-forecasts: dev
 bench-diffusion: install
 	$(BIN)/python benchmarks/families.py --families diffusion --json benchmarks/results/diffusion.json
 	$(BIN)/python benchmarks/peers_families.py diffusion
+
+bench-watermark: install
+	$(BIN)/python benchmarks/watermark.py runs/digits-gan
 
 bench-search: install
 	$(BIN)/python benchmarks/search.py

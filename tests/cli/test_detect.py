@@ -66,3 +66,13 @@ def test_what_is_wrong_with_a_call_is_said(niwaki: Callable[..., Any], tmp_path:
         sample(tmp_path, 1, watermark=key, devices=2)
     with pytest.raises(CallError, match="no samples"):
         detect([], key)
+
+
+def test_a_damaged_array_file_is_one_sentence(niwaki, tmp_path):
+    (tmp_path / "x.npz").write_bytes(b"PK\x03\x04 and then nothing")
+    (tmp_path / "my.key").unlink(missing_ok=True)
+    assert niwaki("detect", "--new-key", tmp_path / "my.key").status == 0
+    said = niwaki("detect", tmp_path / "x.npz", "--key", tmp_path / "my.key")
+    assert said.status == 2
+    assert "x.npz" in said.err
+    assert "defect" not in said.err

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.array_files import read_array_file
 from niwaki.core.errors import CallError
 from niwaki.modalities.text import samples_in
 from niwaki_runtime.specs import Real, Tokens, ValueSpec
@@ -118,14 +119,13 @@ def _read(
 
 
 def _arrays(place: Path, spec: ValueSpec | None) -> list[tuple[str, np.ndarray, ValueSpec]]:
-    held = np.load(place, allow_pickle=False)
-    if place.suffix.lower() == ".npz":
-        name = next((n for n in ("x", "samples") if n in held), None)
-        if name is None:
-            raise CallError(f"{place} holds neither 'x' nor 'samples'")
-        if "spec" in held:
-            spec = ValueSpec.from_json(json.loads(str(held["spec"])))
-        held = held[name]
+    arrays = read_array_file(place)
+    name = next((n for n in ("x", "samples") if n in arrays), None)
+    if name is None:
+        raise CallError(f"{place} holds neither 'x' nor 'samples'")
+    if "spec" in arrays:
+        spec = ValueSpec.from_json(json.loads(str(arrays["spec"])))
+    held = arrays[name]
     if spec is None:
         if held.ndim not in _BY_RANK:
             raise CallError(f"{place} does not say what its arrays are; name the model with --bundle")
