@@ -5,10 +5,10 @@
     python benchmarks/watermark.py                                # real photographs alone
 
 A row is one carrier under one condition: of each picture the key's p, marked and unmarked. `AUC` is of
-−log p, `found` the share of marked pictures with p below 1 % and 0.1 %, `false` that of unmarked ones below
-1 %, `of 16` the share of sets of 16 pictures that are found at 0.1 %. The cost is the verdict's own comparison
-of unmarked with marked samples of the same seeds. Photographs are crops of scikit-learn's two, in the place of a
-model that makes such pictures.
+−log p, `found` the share of marked pictures with p below 1 % and 0.1 %, `false` that of unmarked ones
+below 1 %, `of 16` the share of sets of 16 pictures that are found at 0.1 %. The cost is the verdict's own
+comparison of unmarked with marked samples of the same seeds. Photographs are crops of scikit-learn's two,
+in the place of a model that makes such pictures.
 """
 
 from __future__ import annotations
