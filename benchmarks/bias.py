@@ -10,6 +10,7 @@ training split recognises both; `rare` is the share of the classes 5 … 9.
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from typing import Any
 
@@ -40,6 +41,9 @@ def skewed(dataset: Dataset) -> Dataset:
 
 
 def main() -> None:
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    ).parse_args()
     recipe = load_recipe("digits-gan", SMALL)
     assert recipe.train is not None
     whole = load(recipe.data)

@@ -21,11 +21,11 @@ from niwaki import data
 from niwaki.core.contract import GenerativeModel
 from niwaki.data.derivations.edges import edges
 from niwaki.data.reading.page_words import COLOURS, page_caption
-from niwaki.data.text_conditions import as_tokens
 from niwaki.evaluation.statistics.result import mean_interval, wilson
 from niwaki.models import load_model
 from niwaki.recipe import load_recipe
 from niwaki.uses.control import correlations
+from niwaki_runtime.text_conditions import as_tokens
 
 NAMES = list(COLOURS)
 
