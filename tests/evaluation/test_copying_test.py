@@ -8,7 +8,8 @@ from scipy.stats import mannwhitneyu
 from sklearn.cluster import KMeans
 
 from niwaki.core.contract import CallError
-from niwaki.evaluation.memorization.copying_test import _share_below, _z, copying_test
+from niwaki.evaluation.memorization.copying_test import _z, copying_test
+from niwaki.evaluation.statistics.ranks import mid_ranks
 
 
 def sets(seed: int = 0, n: int = 400, m: int = 300, d: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -61,7 +62,7 @@ def test_z_has_mean_0_and_variance_1_over_all_exchanges_also_with_ties(values: l
     for chosen in itertools.combinations(range(8), 3):
         inside = np.isin(np.arange(8), chosen)
         a, b = pool[~inside], pool[inside]
-        z.append(_z(a, b, _share_below(a, b), False)[0])
+        z.append(_z(a, b, mid_ranks(b, a), False)[0])
     assert np.mean(z) == pytest.approx(0, abs=1e-12)
     assert np.var(z) == pytest.approx(1, rel=1e-12)
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from niwaki_runtime.errors import NiwakiError
+from niwaki.api.extras import needing
 
 if TYPE_CHECKING:
     from niwaki.serving.server import Server
@@ -59,15 +59,11 @@ def server_of(
     **settings: Any,
 ) -> Server:
     """The same, made and not yet running: `run` in a thread, and `stop`, for tests and notebooks."""
-    try:
+    with needing("serving needs", "serve", "starlette", "uvicorn", "prometheus_client"):
         from niwaki.serving.server import Server
         from niwaki.serving.settings import BundlePlace, Limits, ServeSettings
         from niwaki.serving.trial.plan import TrialPlan
         from niwaki.serving.trial.trial import Trial
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn", "prometheus_client"):
-            raise
-        raise NiwakiError(f"serving needs {error.name}; pip install 'niwaki[serve]'") from None
     several = [bundles] if isinstance(bundles, str | Path) else list(bundles)
     places = [BundlePlace.read(str(bundle), engine) for bundle in several]
     trial = None

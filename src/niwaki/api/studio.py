@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from niwaki.core.errors import NiwakiError
+from niwaki.api.extras import needing
 
 if TYPE_CHECKING:
     from niwaki.studio.studio import Studio
@@ -50,14 +50,10 @@ def studio_of(
     goal: int = 0,
 ) -> Studio:
     """The same, made and not yet running: `run` in a thread, and `stop`."""
-    try:
+    with needing("the studio needs", "serve", "starlette", "uvicorn"):
         from niwaki.studio.contestants import open_contestants
         from niwaki.studio.pages.rate import Rate
         from niwaki.studio.studio import Studio
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("starlette", "uvicorn"):
-            raise
-        raise NiwakiError(f"the studio needs {error.name}; pip install 'niwaki[serve]'") from None
     folder = Path(out)
     contestants = open_contestants(models, folder, seed=seed)
     return Studio([Rate(contestants, folder, checks=checks, goal=goal)], host, port)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from niwaki.core.store import write_bytes
+from niwaki.report.picture_file import write_picture
 
 __all__ = ["draw_preferences"]
 
@@ -16,12 +15,10 @@ _INK, _LEAF = "#1f2421", "#2f6b4f"
 
 def draw_preferences(record: Mapping[str, Any], out: Path) -> Path:
     """record: as of `niwaki.preferences`"""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     models, n = record["models"], len(record["models"])
     figure = Figure(figsize=(9.0, 1.6 + 0.5 * n), layout="constrained")
-    FigureCanvasAgg(figure)
     axes, table = figure.subplots(1, 2, width_ratios=(3, 2))
     for row, one in enumerate(models):
         low, high = one["interval"]
@@ -45,7 +42,4 @@ def draw_preferences(record: Mapping[str, Any], out: Path) -> Path:
     table.set_yticks(range(n), [""] * n)
     table.tick_params(length=0)
     table.set_title("preferred to the column", fontsize=10, loc="left")
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=120)
-    write_bytes(out, data.getvalue())
-    return out
+    return write_picture(figure, out)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from niwaki.core.errors import CallError, NiwakiError
-from niwaki.core.store import write_bytes
+from niwaki.report.picture_file import write_picture
 
 __all__ = ["FORMATS", "draw_courses", "names_of"]
 
@@ -53,18 +52,16 @@ def draw_courses(
     if unknown := [n for n in names or () if n not in known]:
         raise CallError(f"no run has a figure '{unknown[0]}'; there are {', '.join(known)}")
     shown = list(names or known[:_PANELS])
-    write_bytes(out, _picture(courses, shown, out.suffix.lower()[1:]))
+    write_picture(_picture(courses, shown), out, dpi=130)
     return shown
 
 
-def _picture(courses: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str], form: str) -> bytes:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+def _picture(courses: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence[str]) -> Any:
     from matplotlib.figure import Figure
 
     columns = min(_COLUMNS, len(names))
     rows = math.ceil(len(names) / columns)
     figure = Figure(figsize=(4.2 * columns, 2.7 * rows + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
     lines: dict[str, Any] = {}
     for k, name in enumerate(names):
         axes = figure.add_subplot(rows, columns, k + 1)
@@ -98,9 +95,7 @@ def _picture(courses: Mapping[str, Sequence[Mapping[str, Any]]], names: Sequence
         fontsize=8,
         frameon=False,
     )
-    data = io.BytesIO()
-    figure.savefig(data, format=form, dpi=130, metadata={"Date": None} if form == "svg" else None)
-    return data.getvalue()
+    return figure
 
 
 def _is_number(value: Any) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from niwaki.core.store import write_bytes
+from niwaki.report.picture_file import write_picture
 from niwaki.sequential.difference import compare_arms
 from niwaki.serving.trial.plan import Arm, TrialPlan
 
@@ -20,7 +19,6 @@ _TONES = {"better": "#2e8b57", "worse": "#c0392b", "alike": "#2b6cb0", "go on": 
 
 def draw_trial(plan: TrialPlan, outcomes: Sequence[tuple[Arm, float]], out: Path) -> Path:
     """outcomes: (arm, value) of users in the order of their coming"""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     values = np.array([value for _, value in outcomes], np.float64)
@@ -32,7 +30,6 @@ def draw_trial(plan: TrialPlan, outcomes: Sequence[tuple[Arm, float]], out: Path
         for end in ends
     ]
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if course:
         tone = _TONES[course[-1].decision]
@@ -51,7 +48,4 @@ def draw_trial(plan: TrialPlan, outcomes: Sequence[tuple[Arm, float]], out: Path
     axes.set_xlabel("users with an outcome", fontsize=9)
     axes.set_ylabel("difference of outcomes", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=120)
-    write_bytes(out, data.getvalue())
-    return out
+    return write_picture(figure, out)

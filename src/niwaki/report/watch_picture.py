@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from niwaki.core.store import write_bytes
+from niwaki.report.picture_file import write_picture
 
 __all__ = ["draw_watch"]
 
@@ -16,12 +15,10 @@ _TONES = {"alarm": "#c0392b", "calm": "#2e8b57", "open": "#6b7280"}
 
 def draw_watch(history: Sequence[Sequence[Mapping[str, Any]]], margin: float, title: str, out: Path) -> Path:
     """Write a picture. history: the readings after each block."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     channels = [row["channel"] for row in history[-1]]
     figure = Figure(figsize=(3.6 * len(channels), 2.9), layout="constrained")
-    FigureCanvasAgg(figure)
     blocks = range(1, 1 + len(history))
     for k, name in enumerate(channels):
         rows = [next(row for row in said if row["channel"] == name) for said in history]
@@ -40,7 +37,4 @@ def draw_watch(history: Sequence[Sequence[Mapping[str, Any]]], margin: float, ti
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title, fontsize=10, x=0.01, ha="left")
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=120)
-    write_bytes(out, data.getvalue())
-    return out
+    return write_picture(figure, out)

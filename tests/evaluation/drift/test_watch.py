@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from niwaki.evaluation.drift.channel import Reference, channels_of, mid_ranks, rank_allowance
+from niwaki.evaluation.drift.channel import Reference, channels_of, rank_allowance
 from niwaki.evaluation.drift.watch import Reading, Watch
+from niwaki.evaluation.statistics.ranks import mid_ranks
 from niwaki_runtime.errors import CallError
 
 D = 12

@@ -12,7 +12,7 @@ import numpy as np
 
 from niwaki.core.registry import Registry
 
-__all__ = ["Channel", "Reference", "Stream", "channels_of", "mid_ranks", "rank_allowance", "register_channel"]
+__all__ = ["Channel", "Reference", "Stream", "channels_of", "rank_allowance", "register_channel"]
 
 Stream = Literal["inputs", "outputs"]
 """What comes in: real samples that the world sends, or what a model has made."""
@@ -89,13 +89,6 @@ def channels_of(stream: Stream, reference: Reference, seed: int = 0) -> list[Cha
     """All that can watch a stream, by name."""
     kinds = [_CHANNELS[name] for name in _CHANNELS.names()]
     return [kind(reference, seed) for kind in kinds if stream in kind.streams]
-
-
-def mid_ranks(values: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """The share of `among` below each value, equal ones by half `(len(values),)`."""
-    among = np.sort(among)
-    below, within = np.searchsorted(among, values, "left"), np.searchsorted(among, values, "right")
-    return (below + within) / (2.0 * len(among))
 
 
 def rank_allowance(n: int, level: float) -> float:

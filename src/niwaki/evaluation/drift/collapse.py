@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from niwaki.evaluation.drift.channel import Channel, Reference, mid_ranks, register_channel
+from niwaki.evaluation.drift.channel import Channel, Reference, register_channel
+from niwaki.evaluation.statistics.ranks import mid_ranks
 
 __all__ = ["Collapse"]
 

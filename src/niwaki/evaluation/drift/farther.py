@@ -10,11 +10,11 @@ from niwaki.evaluation.drift.channel import (
     Channel,
     Reference,
     Stream,
-    mid_ranks,
     rank_allowance,
     register_channel,
 )
 from niwaki.evaluation.pairwise.nearest import distances
+from niwaki.evaluation.statistics.ranks import mid_ranks
 
 __all__ = ["Farther"]
 

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from niwaki.evaluation.drift.channel import Channel, Reference, mid_ranks, rank_allowance, register_channel
+from niwaki.evaluation.drift.channel import Channel, Reference, rank_allowance, register_channel
+from niwaki.evaluation.statistics.ranks import mid_ranks
 
 __all__ = ["Separable"]
 

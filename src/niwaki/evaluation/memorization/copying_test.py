@@ -18,6 +18,7 @@ from torch import Tensor
 from niwaki.core.contract import CallError, nearest
 from niwaki.evaluation.pairwise.sweep import Pairs
 from niwaki.evaluation.statistics.arrays import beside, features
+from niwaki.evaluation.statistics.ranks import mid_ranks
 from niwaki.evaluation.statistics.result import Result, normal_interval, signature
 
 __all__ = ["Cell", "CopyingTest", "copying_test"]
@@ -110,7 +111,7 @@ def copying_test(
     parts, errors = [], []
     for cell in range(cells):
         a, b = far_t[label_t == cell], far_y[label_y == cell]
-        nearer = _share_below(a if len(a) else far_t, b)
+        nearer = mid_ranks(b, a if len(a) else far_t)
         rank[label_y == cell] = nearer
         z, error = _z(a, b, nearer, own) if len(a) and len(b) else (0.0, 1.0)
         counted = len(b) / len(y) > share and len(a) > 0
@@ -171,12 +172,6 @@ def _to_train(
     return d2, index
 
 
-def _share_below(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of each b the share of a below it, equal ones by half `(len(b),)`."""
-    a = np.sort(a)
-    return (np.searchsorted(a, b, "left") + np.searchsorted(a, b, "right")) / (2.0 * len(a))
-
-
 def _z(a: np.ndarray, b: np.ndarray, nearer: np.ndarray, theirs: bool) -> tuple[float, float]:
     """z = (U − nm/2)/σ with U the number of pairs a < b (equal ones by half), and its standard error."""
     n, m = len(a), len(b)
@@ -192,5 +187,5 @@ def _z(a: np.ndarray, b: np.ndarray, nearer: np.ndarray, theirs: bool) -> tuple[
         return 0.0, 1.0
     # Var(U/nm) from the placements of each sample among the others (DeLong et al., Biometrics 1988); at
     # complete separation it is 0, hence the lower bound of 1 on the error of z.
-    spread = sum(float(p.var(ddof=1)) / len(p) for p in (nearer, _share_below(b, a)) if len(p) > 1)
+    spread = sum(float(p.var(ddof=1)) / len(p) for p in (nearer, mid_ranks(a, b)) if len(p) > 1)
     return excess / math.sqrt(variance), max(1.0, math.sqrt(spread / variance) * n * m)

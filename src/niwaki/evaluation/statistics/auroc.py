@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from niwaki.core.contract import CallError
+from niwaki.evaluation.statistics.ranks import mid_ranks
 from niwaki.evaluation.statistics.result import Z95
 
 __all__ = ["auroc"]
@@ -21,14 +22,7 @@ def auroc(high: np.ndarray, low: np.ndarray) -> tuple[float, tuple[float, float]
     a, b = np.asarray(high, np.float64), np.asarray(low, np.float64)
     if min(len(a), len(b)) < 2:
         raise CallError(f"two scores of each kind are needed to tell them apart, not {len(a)} and {len(b)}")
-    of_high, of_low = _placements(a, b), 1.0 - _placements(b, a)
+    of_high, of_low = mid_ranks(a, b), 1.0 - mid_ranks(b, a)
     value = float(of_high.mean())
     error = float(np.sqrt(of_high.var(ddof=1) / len(a) + of_low.var(ddof=1) / len(b)))
     return value, (max(0.0, value - Z95 * error), min(1.0, value + Z95 * error))
-
-
-def _placements(of: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Share of `among` that each of `of` is above, equal ones counted half."""
-    order = np.sort(among)
-    below, up_to = np.searchsorted(order, of, "left"), np.searchsorted(order, of, "right")
-    return (below + up_to) / (2.0 * len(among))
