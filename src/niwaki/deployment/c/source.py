@@ -34,7 +34,7 @@ static int32_t niwaki_quantize(float v, float scale, int32_t zero, int32_t low, 
 _WORDS = {
     "class", "new", "delete", "this", "int", "float", "double", "char", "short", "long", "signed",
     "unsigned", "void", "const", "static", "if", "for", "while", "do", "switch", "case", "return",
-    "template", "namespace", "operator", "private", "public", "union", "struct", "enum", "seed", "index",
+    "template", "namespace", "operator", "private", "public", "union", "struct", "enum", "seed", "memory", "main", "index",
     "out",
 }  # fmt: skip
 """Names that C or C++ keep for themselves, or that the written file uses."""
