@@ -13,7 +13,7 @@ import pytest
 
 from niwaki.api.export import export
 from niwaki.core.contract import CallError, NiwakiError
-from niwaki.deployment import package
+from niwaki.deployment import package, quantize_onnx
 from niwaki.deployment.c.compiling import FLAGS, build, compiler, run_samples
 from niwaki.deployment.targets import c as target
 
@@ -39,6 +39,28 @@ def test_the_file_makes_what_the_bundle_makes(name: str, n: int, exported: Calla
     assert found["least_arena_bytes"] <= found["arena_bytes"] < 100_000
     record = json.loads((tmp_path / "c" / "export.json").read_text())
     assert record["check"] == found["check"]
+
+
+@needs_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["conv", "transposed", "flow"])
+def test_bytes_make_what_bytes_make_in_the_engines(name: str, exported: Callable, tmp_path: Path) -> None:
+    """64 samples: at most one step of the coarsest quantizer, on a mean a hundredth of that."""
+    model, paths = exported(name)
+    small, whole = {}, written(exported, name, tmp_path)
+    for graph, path in paths.items():
+        ports = model.graphs()[graph].inputs
+        items = [{p.name: p.example(16, i).numpy() for p in ports} for i in range(4)]
+        small[graph] = tmp_path / f"{graph}.onnx"
+        quantize_onnx(path, small[graph], items)
+    bundle = package(model, small, tmp_path / "small.niwaki")
+    found = export(bundle, out=tmp_path / "small", target="c", progress=False)
+    step, errors = found["quantizer_step"], found["check"]["engines"].values()
+    assert step > 0.0
+    assert min(e["max"] for e in errors) <= step
+    assert min(e["mean"] for e in errors) <= step / 100
+    assert found["const_bytes"] < 0.4 * whole["const_bytes"]
+    assert found["arena_bytes"] < 0.5 * whole["arena_bytes"]
 
 
 @needs_compiler
