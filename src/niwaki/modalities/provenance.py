@@ -18,7 +18,7 @@ from xml.sax.saxutils import escape
 from niwaki.core.store import hash_unchanged
 from niwaki.core.version import __version__
 
-__all__ = ["EDITED_TYPE", "SOURCE_TYPE", "Provenance", "provenance_of", "stamped"]
+__all__ = ["EDITED_TYPE", "SOURCE_TYPE", "Provenance", "files_of_model", "provenance_of", "stamped"]
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 """IPTC's name for media that a trained model has made."""
@@ -97,9 +97,13 @@ def provenance_of(what: Any, program: str, **said: Any) -> Provenance:
         name = str(what) if isinstance(what, str | Path) else type(what).__name__
         return Provenance(name, program=program, **said)
     place = Path(what)
-    weights = place / "model" if (place / "model").is_dir() else place
     name = place.stem if place.is_file() else place.name
-    return Provenance(name, program=program, files=weights, **said)
+    return Provenance(name, program=program, files=files_of_model(place), **said)
+
+
+def files_of_model(place: Path) -> Path:
+    """By which a model is known: of a run, those of its weights alone."""
+    return place / "model" if (place / "model").is_dir() else place
 
 
 def stamped(ending: str, data: bytes, source: Provenance) -> bytes | None:
