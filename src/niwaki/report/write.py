@@ -41,7 +41,9 @@ __all__ = ["write_report"]
 HERE = Path(__file__).parent
 SCRIPT = "".join((HERE / name).read_text(encoding="utf-8") for name in ("slider.js", "page.js"))
 """Put into the page whole; its security policy lets this script run and no other."""
-STYLE = "".join((HERE / name).read_text(encoding="utf-8") for name in ("palette.css", "slider.css", "style.css"))
+STYLE = "".join(
+    (HERE / name).read_text(encoding="utf-8") for name in ("palette.css", "slider.css", "style.css")
+)
 
 
 def write_report(run: Path) -> Path:
