@@ -50,9 +50,10 @@ def field_of(name: str, spec: ConditionSpec, runner: Runner) -> dict[str, Any]:
         low, high = spec.value.low, spec.value.high
         bounds = {"low": low, "high": high} if math.isfinite(low) and math.isfinite(high) else {}
         usual = 0.0 if spec.null is None else spec.null
-        names = spec.value.names if len(spec.value.names) == size else [str(i + 1) for i in range(size)]
+        named = len(spec.value.names) == size
+        titles = list(spec.value.names) if named else [str(i + 1) for i in range(size)]
         usual = float(np.clip(usual, low, high))
-        return {**field, "kind": "numbers", "names": list(names), "usual": usual, **bounds}
+        return {**field, "kind": "numbers", "names": titles, "usual": usual, **bounds}
     return {**field, "kind": "example"}
 
 
@@ -113,8 +114,8 @@ def _example(model: Model, program: str, name: str, number: Any, n: int = 0) -> 
     """One row, or n rows from it on, in turn."""
     if not isinstance(number, int) or isinstance(number, bool) or number < 0:
         raise CallError(f"'{name}' is the number of an example, 0, 1 …, not {number!r:.40}")
-    rows = model.examples(program, 64).get(name, ())
-    if not len(rows):
+    rows = model.examples(program, 64).get(name)
+    if rows is None or not len(rows):
         raise CallError(f"'{name}' must be given, and no examples come with '{model.name}'")
     places = [(number + i) % len(rows) for i in range(n or 1)]
     return np.asarray(rows[places] if n else rows[places[0]])

@@ -1,4 +1,4 @@
-"""What a studio was called with: models, runs, folders of runs, searches; looked at anew at every question, since
+"""What a studio was called with: models, runs, folders of runs, searches; read anew at every question, since
 runs and searches grow while they are watched."""
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from niwaki.workflow.runs.listing import find_runs
 from niwaki.workflow.searching.standing import find_searches
 from niwaki.workflow.subjects.subject import is_bundle, is_model, kind_of
 
-__all__ = ["Sources", "Source", "open_sources"]
+__all__ = ["Source", "Sources", "open_sources"]
 
 
 @dataclass(frozen=True)
