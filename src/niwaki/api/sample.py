@@ -15,6 +15,7 @@ from niwaki.data.inputs import make_inputs, with_defaults
 from niwaki.evaluation.judges.recognising import Recogniser
 from niwaki.modalities import modality_of
 from niwaki.modalities.provenance import provenance_of
+from niwaki.modalities.signing import Certificate, certificate_for
 from niwaki.workflow.choosing import Choosing
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
@@ -47,6 +48,7 @@ def sample(
     out: str | Path | Sequence[str | Path] = (),
     stream: Callable[[str], Any] | None = None,
     watermark: str | Path | Watermark | None = None,
+    sign: str | Path | Certificate | None = None,
     filter: Any = None,
     filter_action: str = "withhold",
     balance: str | None = None,
@@ -69,6 +71,7 @@ def sample(
     out:       files to write (`Samples.write`)
     stream:    is told each piece of a text as it is made, sample after sample; "\\n\\n" comes between two
     watermark: a key's file (`niwaki detect --new-key`): the samples carry its mark, each whatever the batch
+    sign:      a certificate's folder (`niwaki detect --new-certificate`): files are signed by it (C2PA)
     filter:    a filter's file, or a path with settings (`niwaki.filters.FilterPlace`): what it flags is left
                out and named in `screening`; where all is, nothing is written
     filter_action: `mark` leaves nothing out, and says the scores
@@ -95,6 +98,7 @@ def sample(
         raise CallError(f"{what} holds samples already; give a run, a model or a bundle")
     asked = runner.program(program)
     places = [Path(out)] if isinstance(out, str | Path) else [Path(p) for p in out]
+    certificate = certificate_for(sign, places)
     for place in places:
         _check_ending(place, asked.output)
     check_numbers(n, start, seed, batch)
@@ -134,7 +138,9 @@ def sample(
     reporter.stage("sample", f"{n} of seed {seed}")
     chosen = choosing.choose(make, n, seed, start, recogniser)
     marked = mark is not None
-    source = provenance_of(what, program, seed=seed, start=start, n=n, watermarked=marked)
+    source = provenance_of(
+        what, program, seed=seed, start=start, n=n, watermarked=marked, certificate=certificate
+    )
     samples = Samples(
         chosen.x, chosen.rows, seed, asked.output, start, runner.files, asked.inputs, source, chosen.index,
         chosen.screening, chosen.balance,

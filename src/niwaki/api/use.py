@@ -10,6 +10,7 @@ from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError
 from niwaki.data.dataset import Dataset
 from niwaki.modalities.provenance import provenance_of
+from niwaki.modalities.signing import Certificate, certificate_for
 from niwaki.uses import Call, Outcome, find_use
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
@@ -33,6 +34,7 @@ def use(
     weights: str | Path | None = None,
     device: str = "auto",
     out: str | Path | None = None,
+    sign: str | Path | Certificate | None = None,
     reporter: Reporter | None = None,
     say: Callable[[str], None] | None = None,
     **options: Any,
@@ -45,12 +47,14 @@ def use(
                turn, or a mapping of names to these
     data:      where samples come from if no files are given; default: the data of the run that `what` is of
     out:       a file, or a directory for a file each; nothing is written without
+    sign:      a certificate's folder, as for `niwaki.sample`
     say:       called with the pieces of an answer as they are made (`chat`)
     options:   the use's own settings
     Raises CallError for an unknown use or setting, and where the model lacks what the use needs.
     """
     found = find_use(name)
     settings = found.options(options)
+    certificate = certificate_for(sign, [Path(out)] if out is not None else ())
     reporter = reporter or Quiet()
     words = _named(files)
     places = [Path(word) for word in words]
@@ -70,7 +74,8 @@ def use(
     outcome.given = [*places, *([path] if path.is_file() else ())]
     if found.makes:
         n = 0 if outcome.x is None else len(outcome.x)
-        outcome.source = provenance_of(what, name, seed=seed, n=n, edited=found.edits and bool(words))
+        edited = found.edits and bool(words)
+        outcome.source = provenance_of(what, name, seed=seed, n=n, edited=edited, certificate=certificate)
     if out is not None:
         outcome.write(Path(out))
     return outcome

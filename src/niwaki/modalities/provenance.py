@@ -17,6 +17,7 @@ from xml.sax.saxutils import escape
 
 from niwaki.core.store import hash_unchanged
 from niwaki.core.version import __version__
+from niwaki.modalities.signing import Certificate
 
 __all__ = ["EDITED_TYPE", "SOURCE_TYPE", "Provenance", "files_of_model", "provenance_of", "stamped"]
 
@@ -38,6 +39,7 @@ class Provenance:
     seed, start: sample `start` of `seed` is the first in the file; n: how many are
     watermarked: whether they carry a mark; whose is not said
     edited:      whether the model changed what it was given, and did not make all of it
+    certificate: by which files are signed (C2PA), where they have a place for that
     """
 
     model: str
@@ -49,6 +51,7 @@ class Provenance:
     watermarked: bool = False
     edited: bool = False
     files: Path | None = field(default=None, repr=False)
+    certificate: Certificate | None = field(default=None, repr=False)
 
     @property
     def source_type(self) -> str:
@@ -109,7 +112,11 @@ def files_of_model(place: Path) -> Path:
 def stamped(ending: str, data: bytes, source: Provenance) -> bytes | None:
     """The bytes of a file with the statement; None for endings that have no place for one."""
     stamp = _STAMPS.get(ending)
-    return None if stamp is None else stamp(data, source)
+    if stamp is None:
+        return None
+    made = stamp(data, source)
+    signed = None if source.certificate is None else source.certificate.sign(ending, made, source.record())
+    return made if signed is None else signed
 
 
 def _png(data: bytes, source: Provenance) -> bytes:

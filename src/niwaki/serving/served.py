@@ -164,7 +164,13 @@ class Served:
             threads=self._settings.threads,
         )
         mark = self._settings.watermark
-        generation = Generation(bundle, self.name, hash_directory(self.place.path), watermark=mark)
+        generation = Generation(
+            bundle,
+            self.name,
+            hash_directory(self.place.path),
+            watermark=mark,
+            certificate=self._settings.certificate,
+        )
         if self._settings.filter is None:
             return generation
         by = open_filter(self._settings.filter, self.place.engine)

@@ -87,7 +87,10 @@ def _outcome(model: Served, name: str, body: dict[str, Any], seed: int, limits: 
             ) from None
     made_by = model.generation
     edited = use.edits and bool(given)
-    found.source = Provenance(made_by.name, made_by.sha256, name, seed, edited=edited) if use.makes else None
+    if use.makes:
+        found.source = Provenance(
+            made_by.name, made_by.sha256, name, seed, edited=edited, certificate=made_by.certificate
+        )
     return _record(found, body.get("form", "json"))
 
 
