@@ -25,8 +25,8 @@ def studio(
     goal: int = 0,
     told: Callable[[str], None] = print,
 ) -> None:
-    """Serve pages about models and runs to a browser, until SIGTERM or SIGINT: samples, ways through the noise,
-    coverage and damage, blind pairs, runs beside each other, searches.
+    """Serve pages about models and runs to a browser, until SIGTERM or SIGINT: samples, ways through the
+    noise, coverage and damage, blind pairs, runs beside each other, searches.
 
     models: runs, folders of runs, bundles or models, as PATH or NAME=PATH; blind pairs need two
     out:    folder of raters' answers (`answers.jsonl`) and of the samples that were shown to them

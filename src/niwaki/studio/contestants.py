@@ -104,8 +104,8 @@ class Contestants:
 
 
 def contestants_of(sources: Sources) -> Contestants:
-    """Of what a studio was called with: of a run its bundle, where it has one. Raises CallError where they are
-    fewer than two or make different things, NiwakiError where one is broken."""
+    """Of what a studio was called with: of a run its bundle, where it has one. Raises CallError where they
+    are fewer than two or make different things, NiwakiError where one is broken."""
     found = [
         Contestant(name, model.runner, hash_directory(model.path) if model.path.exists() else "")
         for name, model in sources.contestants().items()

@@ -52,8 +52,8 @@ def document(
         )
     code = "\n".join(codes)
     bar = "".join(
-        f'<a href="{escape(link.address)}"{" aria-current=page" if link.here else ""}>{escape(link.title)}</a>'
-        for link in links
+        f'<a href="{escape(one.address)}"{" aria-current=page" if one.here else ""}>{escape(one.title)}</a>'
+        for one in links
     )
     text = f"""<!doctype html>
 <html lang="en">

@@ -59,7 +59,7 @@ class Rate(Page):
 
     @cached_property
     def _models(self) -> Contestants:
-        """Raises CallError for models that cannot be compared, and where the folder holds answers to others."""
+        """Raises CallError for models that cannot be compared, and for a folder of answers to others."""
         with self._lock:
             models = contestants_of(self.sources)
             file, record = self.sources.folder / ANSWERS, models.record()

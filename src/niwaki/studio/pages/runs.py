@@ -63,18 +63,17 @@ class Runs(Page):
         lines = [line_of(path) for path in self.sources.runs()]
         titles, rows = run_table([{**line.to_json(), "path": line.name} for line in lines])
         places = [str(line.path) for line in lines]
-        named = {place: name for place, name in zip(places, _apart(lines), strict=True)}
         return {
             "titles": titles[1:],
             "runs": [
                 {
                     "path": place,
-                    "name": named[place],
+                    "name": name,
                     "cells": row[1:],
                     "going": is_locked(line.path),
                     "done": line.status == "done",
                 }
-                for line, place, row in zip(lines, places, rows, strict=True)
+                for line, place, name, row in zip(lines, places, _apart(lines), rows, strict=True)
             ],
         }
 
