@@ -16,8 +16,8 @@ __all__ = ["fairness_frame"]
 def fairness_frame(
     real: Mapping[str, np.ndarray], generated: Mapping[str, np.ndarray], names: Mapping[str, Sequence[str]]
 ) -> Any:
-    """A `fairlearn.metrics.MetricFrame` over the groups that samples show, of one attribute or of the meetings
-    of several.
+    """A `fairlearn.metrics.MetricFrame` over the groups that samples show, of one attribute or of the
+    meetings of several.
 
     real, generated: integers `(n,)` by attribute, of samples as one recogniser sees them
     names:           of the values, by attribute, in the order in which groups are to be shown

@@ -239,6 +239,8 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
     if ready(found) is not None or not tried:
         return Explained()
     best = min(tried, key=lambda c: (excess(c, found.limits) > 0, c.worst))
+    if best.worst < 1.0 and best.fits(found.limits):
+        return Explained()  # nothing to undo: with more samples it may be shown to have lost nothing
     explanation = explain(found, best, weights, seconds=0.5 * max(found.clock.left, 0.0))
     found.run.reporter.note(explanation.text)
     known = remedies(found, prices, best, explanation)

@@ -18,6 +18,7 @@ from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
 
+from niwaki.compression.arithmetic import passes
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.ranges import Items
 from niwaki.compression.search.choices import Choices
@@ -34,8 +35,8 @@ from niwaki.workflow.searching.weights import Weights, sampling_key
 
 __all__ = ["loss_of", "weigh"]
 
-_FEWEST = 64
-"""Samples that a change is judged by, at least."""
+_FEWEST = 200
+"""Samples that a change is judged by, at least: with fewer, chance is larger than what single layers cost."""
 _CALIBRATED = 128
 """Samples on whose inputs layers are solved again, and errors of outputs are measured."""
 _ERRORS = 0.4
@@ -61,30 +62,27 @@ def weigh(search: Search, seconds: float, ways: Sequence[Choices] = ()) -> Weigh
     todo = [t for t in part_trials(search, base, inputs) if t.key not in found.rows]
     if not todo:
         return found
-    report, n = search.run.reporter, search.rehearsal.n
+    report = search.run.reporter
     report.stage("layers", "what each of them costs when it alone is cut or rounded")
-    began, each = time.monotonic(), 0.0
-    for k in range(len(todo)):
-        if time.monotonic() + each > end:
+    sample = search.afforded.each * passes(base) / search.units.passes
+    if sample * search.rehearsal.n * len(todo) > end - time.monotonic():
+        found.errors = _errors(base, todo, inputs, _ERRORS * (end - time.monotonic()))
+        todo = _most_telling(todo, found.errors)
+    n = _enough(search, sample * search.rehearsal.n, len(todo), end - time.monotonic())
+    began = time.monotonic()
+    for k, trial in enumerate(todo):
+        now = time.monotonic()
+        each = (now - began) / k if k else sample * n
+        if now + each > end:
             _tell(search, found, len(todo) - k, len(todo))
             break
-        trial = todo[k]
         report.update(k, len(todo), {"layer": trial.layer, trial.technique: f"{trial.strength:g}"})
         try:
-            trying = time.monotonic()
             f, d = loss_of(search, trial.make(), n)
         except NiwakiError:
             continue
         found.rows[trial.key] = (f - before[0], d - before[1])
         _write(file, found)
-        if k == 0:
-            took = time.monotonic() - trying
-            if took * len(todo) > end - time.monotonic():
-                found.errors = _errors(base, todo, inputs, _ERRORS * (end - time.monotonic()))
-                todo = [trial, *_most_telling(todo[1:], found.errors)]
-            n = _enough(search, took, len(todo), end - time.monotonic())
-            began = time.monotonic()
-        each = (time.monotonic() - began) / k if k else 0.0
     return found
 
 
@@ -109,9 +107,10 @@ def _sampled(
 def _errors(
     base: GenerativeModel, todo: Sequence[PartTrial], inputs: Callable[[], Items], seconds: float
 ) -> dict[tuple[str, str, float], float]:
-    """What changes do to the outputs of the network, in the order of the trials, as far as there is time."""
+    """What changes do to the outputs of the network, as far as there is time: cuts, after which layers are
+    solved again, come last."""
     error, until, found = OutputError(base, inputs()), time.monotonic() + seconds, {}
-    for trial in todo:
+    for trial in sorted(todo, key=lambda one: one.technique == "prune"):
         if time.monotonic() > until:
             break
         try:
