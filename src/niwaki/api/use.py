@@ -9,6 +9,7 @@ from typing import Any
 from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError
 from niwaki.data.dataset import Dataset
+from niwaki.modalities.provenance import provenance_of
 from niwaki.uses import Call, Outcome, find_use
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
@@ -67,6 +68,9 @@ def use(
     call = Call(runner, path, places, words, condition, seed, dataset, counter(reporter), say)
     outcome = found.apply(call, settings)
     outcome.given = [*places, *([path] if path.is_file() else ())]
+    if found.makes:
+        n = 0 if outcome.x is None else len(outcome.x)
+        outcome.source = provenance_of(what, name, seed=seed, n=n, edited=found.edits and bool(words))
     if out is not None:
         outcome.write(Path(out))
     return outcome

@@ -19,7 +19,7 @@ from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.ranking import ranking_text
 from niwaki.workflow.searching.refusal import more_training, refusal
 from niwaki.workflow.searching.rehearsal import Loss
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 
 LIMITS = {"size": 100.0}
 

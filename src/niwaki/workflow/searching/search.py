@@ -35,7 +35,8 @@ from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.repairing import remedies, repair
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import try_candidate
-from niwaki.workflow.searching.weighing import Weights, weigh
+from niwaki.workflow.searching.weighing import weigh
+from niwaki.workflow.searching.weights import Weights
 from niwaki.workflow.searching.workers import Workers
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import TrainStage
