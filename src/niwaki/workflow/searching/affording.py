@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from niwaki.core.contract import NiwakiError
 from niwaki.workflow.searching.rehearsal import Rehearsal
 
-__all__ = ["LEAST", "Afforded", "afford", "affordable"]
+__all__ = ["FRESH", "LEAST", "Afforded", "afford", "affordable"]
 
 LEAST = 400
 """Samples that any choice and the verdict rest on: with fewer, diversity mostly has no margin
 (`niwaki.evaluation.equivalence.margins`)."""
 _N, _MOST_N = LEAST, 2000
 """Samples that a choice rests on where they are cheap: as many as are judged in a second."""
-_VERDICT, _TRIED, _FRESH = 0.12, 0.06, 0.08
+_VERDICT, _TRIED, FRESH = 0.12, 0.06, 0.08
 """Shares of the whole time in which the model makes its samples: for the verdict, for the choices, for the
 last word before it."""
 _MORE = 3
@@ -54,7 +54,7 @@ def afford(each: float, asked: int, seconds: float) -> Afforded:
         return int(share * seconds / max(each, 1e-9)) // 10 * 10
 
     verdict = min(asked, max(LEAST, within(_VERDICT)))
-    return Afforded(each, verdict, max(LEAST, within(_TRIED)), within(_FRESH))
+    return Afforded(each, verdict, max(LEAST, within(_TRIED)), within(FRESH))
 
 
 def affordable(rehearsal: Rehearsal, most: int = _MOST_N) -> int:
