@@ -51,7 +51,7 @@ def commands(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name
 )
 def test_commands_of_the_pages_are_verbs_with_these_options(page: Path) -> None:
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -66,7 +66,7 @@ def test_commands_of_the_pages_are_verbs_with_these_options(page: Path) -> None:
 
 
 def test_every_recipe_that_the_pages_run_is_there() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for command in commands(page):
             _, verb, *rest = command.split()
             if verb in ("run", "train") and rest and re.fullmatch(r"[a-z]+-[a-z]+|recipes/\S+", rest[0]):

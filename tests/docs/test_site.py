@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 import subprocess
@@ -11,11 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from docs.doc_scripts import DOCS, ROOT, script
 
 import niwaki
-
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
 
 
 def pages(nav) -> set[str]:
@@ -27,7 +24,7 @@ def pages(nav) -> set[str]:
 
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page():
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-    assert pages(config["nav"]) == {path.name for path in DOCS.glob("*.md")}
+    assert pages(config["nav"]) == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
 
 def test_the_gallery_shows_every_picture_of_a_run():
@@ -42,12 +39,8 @@ def test_the_reference_lists_every_function_of_the_package():
 
 
 def test_fields_of_docstrings_become_a_list():
-    spec = importlib.util.spec_from_file_location("docstring_lists", DOCS / "docstring_lists.py")
-    assert spec
-    assert spec.loader
     pytest.importorskip("griffe")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("docstring_lists")
     text = "Does it.\n\nwhat: a run,\n      or a model\nn, seed: numbers\nReturns a thing.\nRaises it.\n"
     lines = [line for line in module.as_markdown(text).splitlines() if line]
     assert lines[1:3] == ["- **what**: a run, or a model", "- **n, seed**: numbers"]

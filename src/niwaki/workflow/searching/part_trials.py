@@ -11,6 +11,7 @@ from niwaki.compression.quantization.ranges import Items
 from niwaki.compression.sensitivity.config import SensitivityConfig
 from niwaki.compression.sensitivity.trials import trials
 from niwaki.core.contract import GenerativeModel
+from niwaki.data.inputs import split_inputs
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.weights import BITS, RATIOS
 
@@ -40,7 +41,8 @@ def part_trials(search: Search, base: GenerativeModel, inputs: Callable[[], Item
     """
     units = search.units
     config = SensitivityConfig(ratios=(), bits=(BITS,), activations=search.template.inputs)
-    rounded = trials(base, config, seed=search.run.seed) if units.layers else []
+    asked = split_inputs(base, search.run.dataset.train)
+    rounded = trials(base, config, seed=search.run.seed, condition=asked) if units.layers else []
     cuts = [
         PartTrial("prune", name, r, partial(_cut, search, base, name, r, inputs))
         for r in RATIOS
