@@ -18,6 +18,7 @@ from niwaki.deployment.c.network import Network
 from niwaki.deployment.c.reading import read_network
 from niwaki.deployment.executorch.module import GraphModule
 from niwaki.deployment.executorch.moves import round_beside_products
+from niwaki.deployment.executorch.operators import OPERATORS
 from niwaki.deployment.executorch.program import Lowered, PteGraph, installed, lower
 from niwaki.deployment.targets.target import Target, register_target
 from niwaki_runtime import Bundle
@@ -102,7 +103,10 @@ class ExecutorchTarget(Target):
 
 def _lowered(directory: Path, manifest: Manifest, name: str) -> tuple[Lowered, PteGraph, dict[str, Any]]:
     entry = manifest.graphs[name]
-    network = read_network(directory / entry.file, name, list(entry.input_names), list(entry.output_names))
+    network = read_network(
+        directory / entry.file, name, list(entry.input_names), list(entry.output_names),
+        known=OPERATORS, form="executorch",
+    )  # fmt: skip
     round_beside_products(network)
     kinds = [np.dtype(network.arrays[i].dtype) for i in network.inputs]
     example = [
