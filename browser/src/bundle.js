@@ -123,6 +123,11 @@ export class Bundle {
     return file ? readNpz(this.#files[file]) : {};
   }
 
+  /** Open the graphs of a program, so that its first run takes no longer than others. */
+  async prepare(program = SAMPLING) {
+    await this.#callable(this.sampler(program).graphsUsed());
+  }
+
   /** Samples start … start+n−1 of a seed: `run("sample", …)`. */
   sample(n, options) {
     return this.run(SAMPLING, n, options);

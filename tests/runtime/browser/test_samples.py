@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
-from runtime.browser.node import library, needs_library, refusal, run
+from runtime.browser.node import BROWSER, library, needs_library, refusal, run
 from runtime.small_graphs import PARTS, graph, manifest, weight
 
 import niwaki_runtime
@@ -296,3 +296,9 @@ def test_a_library_that_is_not_there_is_said(of_kind: Callable[..., Path]) -> No
     assert (name, message) == (
         "NiwakiError", "onnxruntime-web does not lie at file:///nowhere.mjs; npm install onnxruntime-web"
     )  # fmt: skip
+
+
+def test_every_sampler_is_a_file_of_its_kind() -> None:
+    """`niwaki export --target browser` looks there."""
+    kinds = run('const { samplerKinds } = await from("index.js"); answer(samplerKinds())')
+    assert kinds == sorted(path.stem for path in (BROWSER / "src" / "samplers").glob("*.js"))
