@@ -97,6 +97,13 @@ class Model:
                 return make_inputs(runner, program, min(n, len(split)), split)
             return runner.example_inputs(program, n) if isinstance(runner, Bundle) else {}
 
+    def real(self, n: int) -> np.ndarray:
+        """The first n samples of the validation split `(n, *shape)`; none where nothing says which data
+        belong to it."""
+        if self.home is None:
+            return np.empty((0, *self.output.shape), self.output.dtype)
+        return np.asarray(self.dataset.validation.values()[:n].cpu().numpy())
+
     @cached_property
     def dataset(self) -> Any:
         """The data of its run. Raises CallError where it is of none."""

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from niwaki.core.contract import CallError, NiwakiError
+from niwaki.core.store import read_json
 from niwaki.studio.models import Model
-from niwaki.workflow.run_directory import RunDirectory, is_run
+from niwaki.workflow.run_directory import is_run
 from niwaki.workflow.runs.listing import find_runs
 from niwaki.workflow.searching.standing import find_searches
 from niwaki.workflow.subjects.subject import is_bundle, is_model, kind_of
@@ -131,9 +132,10 @@ def _of(name: str, part: str) -> str:
 def _bundle(run: Path) -> Path:
     """Where it lies, or would."""
     try:
-        return RunDirectory.open(run).bundle
-    except NiwakiError:  # its recipe is of another edition, or broken: the page of runs tells
-        return run / f"{run.name}.niwaki"
+        name = read_json(run / "run.json").get("name")
+    except (NiwakiError, AttributeError):  # it is broken: the page of runs tells
+        name = None
+    return run / f"{name or run.name}.niwaki"
 
 
 def _changed(path: Path) -> int:

@@ -26,10 +26,11 @@ function problem(error) {
 // While something is worked on its button rests; what fails is said in the page.
 async function working(button, work) {
   button.disabled = true;
+  button.setAttribute("aria-busy", true);
   problem("");
   try { return await work(); }
   catch (error) { problem(error); return undefined; }
-  finally { button.disabled = false; }
+  finally { button.disabled = false; button.removeAttribute("aria-busy"); }
 }
 
 const TINY = 200;

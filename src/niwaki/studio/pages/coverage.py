@@ -1,5 +1,5 @@
-"""What a model covers and what compression damaged most, from the records of a run: coverage of each class, lost
-modes, and the pairs of samples that moved furthest."""
+"""What a model covers and what compression damaged most, from the records of a run: coverage of each class,
+lost modes, and the pairs of samples that moved furthest."""
 
 from __future__ import annotations
 

@@ -8,8 +8,8 @@ function numeric(value, whole, properties = {}) {
 
 // name → element, and how its value is read; undefined leaves it as it is by default.
 const FIELDS = {
-  class: (field) => {
-    const options = [new Option("in turn", ""), ...field.names.map((name, i) => new Option(name, i))];
+  class: (field, usual) => {
+    const options = [new Option(usual, ""), ...field.names.map((name, i) => new Option(name, i))];
     if (field.null) options.push(new Option("anything", "null"));
     const select = make("select", {}, ...options);
     return [labelled(field.name, select), () => (select.value === "" ? undefined : JSON.parse(select.value))];
@@ -31,10 +31,11 @@ const FIELDS = {
 };
 
 // Fill two places with the fields of a description; gives a function that reads { asked, settings }.
-function fields(description, place) {
+// usual: what it means to say nothing of a class.
+function fields(description, place, usual = "in turn") {
   const read = [], told = [];
   const elements = description.fields.map((field) => {
-    const [element, value] = FIELDS[field.kind](field);
+    const [element, value] = FIELDS[field.kind](field, usual);
     read.push([field.name, value]);
     return element;
   });
