@@ -10,6 +10,7 @@ only shown. Port 8000 stands for a free one.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import re
 import socket
@@ -73,6 +74,7 @@ def carry_out(page: str, changes: Mapping[str, str] | None = None) -> None:
         started = time.monotonic()
         if block.file:
             Path(block.file).write_text(code, encoding="utf-8")
+            importlib.invalidate_caches()
         elif block.language == "sh":
             subprocess.run(["bash", "-euo", "pipefail", "-c", code], check=True)
         else:
