@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
-from niwaki.compression.search.choices import FLOAT, HALF
+from niwaki.compression.search.choices import FLOAT, HALF, Choices
+from niwaki.workflow.reporter import Quiet
+from niwaki.workflow.searching import foreseeing
+from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.part_trials import PartTrial
 from niwaki.workflow.searching.weighing import _most_telling
 from niwaki.workflow.searching.weights import Weights
@@ -42,3 +48,21 @@ def test_changes_of_the_largest_errors_are_judged_first_in_turns_of_the_techniqu
     todo = [trial("weights", "a"), trial("weights", "b"), trial("drop", "c"), trial("prune", "d")]
     errors = {("weights", "a", 1.0): 0.1, ("weights", "b", 1.0): 0.9, ("drop", "c", 1.0): 0.5}
     assert [t.layer for t in _most_telling(todo, errors)] == ["b", "c", "a", "d"]
+
+
+def test_whole_plans_are_ordered_by_what_they_do_to_the_outputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = {"gentle": 0.1, "harsh": 0.4, "fewer": 0.05}
+    probe: Any = SimpleNamespace(error=SimpleNamespace(of=lambda made: error[made]))
+    rows = {("prune", "a", 0.5): (1.0, 0.0), ("sampling", "", 4.0): (3.0, 0.0)}
+    weights = Weights(rows, {("prune", "a", 0.5): 0.2}, probe)  # 5 margins of fidelity for an error of 1
+    monkeypatch.setattr(foreseeing, "_cut", lambda search, choices, weights: choices.origin)
+    pool = [
+        Candidate(Choices({"a": 0.9}, origin="harsh"), {"size": 1.0}),
+        Candidate(Choices({"a": 0.2}, evaluations=4, origin="fewer"), {"size": 1.0}),
+        Candidate(Choices({"a": 0.1}, origin="outside"), {"size": 9.0}),
+        Candidate(Choices({"a": 0.5}, origin="gentle"), {"size": 1.0}),
+    ]
+    search: Any = SimpleNamespace(limits={"size": 5.0}, run=SimpleNamespace(reporter=Quiet()))
+    found = foreseeing.foreseen(search, pool, weights, 10.0)
+    assert [c.choices.origin for c in found] == ["gentle", "harsh", "fewer", "outside"]  # 0.5, 2, 0.25 + 3
+    assert foreseeing.foreseen(search, pool, Weights(rows), 10.0) == pool  # all was judged

@@ -136,7 +136,7 @@ def _softmax(given: Given) -> Callable[..., Tensor]:
 def _reduce(given: Given) -> Callable[..., Tensor]:
     axes = [int(v) for v in given.attributes.get("axes", [])] or given.ints(1)
     kept = bool(given.attributes.get("keepdims", 1))
-    function = {
+    function: Callable[..., Tensor] = {
         "ReduceSum": torch.sum, "ReduceMean": torch.mean, "ReduceMax": torch.amax, "ReduceMin": torch.amin,
     }[given.op]  # fmt: skip
     return lambda x, *_: function(x, axes or list(range(x.ndim)), keepdim=kept)

@@ -26,6 +26,7 @@ from niwaki.workflow.searching.family import Member, grow, names, widths
 from niwaki.workflow.searching.fewer import learn, sampled_ways
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready, shipped_export
+from niwaki.workflow.searching.foreseeing import foreseen
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import latency_key, measure_before
 from niwaki.workflow.searching.pricing import Prices, price
@@ -51,6 +52,8 @@ _REPAIRS = 0.15
 """Share of what is left then, for undoing one group at a time."""
 _LEARN = 0.35
 """Share of what is left after them, for learning fewer evaluations."""
+_FORESEEING = 0.1
+"""Share of what is left then, for cutting plans untrained where judging them is dear."""
 _DEAR = 0.02
 """Share of the whole time that judging an untrained plan may take where it exceeds the budget."""
 _GENTLE = 2
@@ -119,7 +122,9 @@ def search(
             clock.reserve += repairs + further
             run.reporter.stage("search", "plans within the budget")
             wider = widths(sizes) if sizes > 1 else RELAXED
-            _candidates(found, prices, proposals(found, prices, weights, wider))
+            pool = proposals(found, prices, weights, wider)
+            pool = foreseen(found, pool, weights, _FORESEEING * max(clock.left, 0.0))
+            _candidates(found, prices, pool)
             clock.reserve -= repairs
             if text := ranking_text(found.candidates.values(), weights, seed=run.seed):
                 run.reporter.note(text)

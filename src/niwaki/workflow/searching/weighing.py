@@ -13,14 +13,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
 
 from niwaki.compression.arithmetic import passes
 from niwaki.compression.quantization.calibrate import calibration_inputs
-from niwaki.compression.quantization.ranges import Items
 from niwaki.compression.search.choices import Choices
 from niwaki.compression.search.evaluations import sampled
 from niwaki.compression.search.output_error import OutputError
@@ -31,7 +30,7 @@ from niwaki.data.inputs import split_inputs
 from niwaki.workflow.judging import AXES
 from niwaki.workflow.searching.part_trials import PartTrial, part_trials
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.weights import Weights, sampling_key
+from niwaki.workflow.searching.weights import Probe, Weights, sampling_key
 
 __all__ = ["loss_of", "weigh"]
 
@@ -66,7 +65,8 @@ def weigh(search: Search, seconds: float, ways: Sequence[Choices] = ()) -> Weigh
     report.stage("layers", "what each of them costs when it alone is cut or rounded")
     sample = search.afforded.each * passes(base) / search.units.passes
     if sample * search.rehearsal.n * len(todo) > end - time.monotonic():
-        found.errors = _errors(base, todo, inputs, _ERRORS * (end - time.monotonic()))
+        found.probe = Probe(base, inputs(), OutputError(base, inputs()))
+        found.errors = _errors(found.probe, todo, _ERRORS * (end - time.monotonic()))
         todo = _most_telling(todo, found.errors)
     n = _enough(search, sample * search.rehearsal.n, len(todo), end - time.monotonic())
     began = time.monotonic()
@@ -104,17 +104,15 @@ def _sampled(
     return base, found.sampled(fewer[0])
 
 
-def _errors(
-    base: GenerativeModel, todo: Sequence[PartTrial], inputs: Callable[[], Items], seconds: float
-) -> dict[tuple[str, str, float], float]:
+def _errors(probe: Probe, todo: Sequence[PartTrial], seconds: float) -> dict[tuple[str, str, float], float]:
     """What changes do to the outputs of the network, as far as there is time: cuts, after which layers are
     solved again, come last."""
-    error, until, found = OutputError(base, inputs()), time.monotonic() + seconds, {}
+    until, found = time.monotonic() + seconds, {}
     for trial in sorted(todo, key=lambda one: one.technique == "prune"):
         if time.monotonic() > until:
             break
         try:
-            value = error.of(trial.make())
+            value = probe.error.of(trial.make())
         except NiwakiError:
             continue
         if math.isfinite(value):

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from niwaki.compression.quantization.ranges import Items
 from niwaki.compression.search.choices import FLOAT, HALF, Choices
+from niwaki.compression.search.output_error import OutputError
+from niwaki.core.contract import GenerativeModel
 
-__all__ = ["BITS", "RATIOS", "RUINED", "Key", "Weights", "sampling_key"]
+__all__ = ["BITS", "RATIOS", "RUINED", "Key", "Probe", "Weights", "sampling_key"]
 
 RATIOS = (0.5, 0.75, 0.25)
 """Shares of channels that are tried, the first one first."""
@@ -26,6 +29,18 @@ Key = tuple[str, str, float]
 """Technique, layer or block, strength."""
 
 
+@dataclass(frozen=True)
+class Probe:
+    """Where errors are measured.
+
+    base: the model as it is sampled there; inputs: of its graphs; error: of copies of it
+    """
+
+    base: GenerativeModel
+    inputs: Items
+    error: OutputError
+
+
 @dataclass
 class Weights:
     """
@@ -34,10 +49,12 @@ class Weights:
             its trainings, evaluations) what the whole model loses
     errors: of parts, what they do to the outputs of the network (`OutputError`): what was not measured costs
             as much for its error as what was
+    probe:  with which errors of whole plans can be measured; None where every change was judged
     """
 
     rows: dict[Key, tuple[float, float]] = field(default_factory=dict)
     errors: dict[Key, float] = field(default_factory=dict)
+    probe: Probe | None = field(default=None, repr=False)
 
     def cut(self, coupling: str, ratio: float) -> tuple[float, float]:
         """Of losing that share of one coupling's channels."""
@@ -104,13 +121,18 @@ class Weights:
         known = {s: self.errors[technique, name, s] for s in tried if (technique, name, s) in self.errors}
         if not known:
             return {}
-        both = [key for key in self.rows if key in self.errors]
-        alike = [key for key in both if key[0] == technique] or both
-        spent = sum(self.errors[key] for key in alike)
-        if not alike or spent <= 0:
-            return {}
-        rates = [sum(self.rows[key][axis] for key in alike) / spent for axis in (0, 1)]
-        return {s: (rates[0] * error, rates[1] * error) for s, error in known.items()}
+        rates = self.rate(technique) or self.rate()
+        return {} if rates is None else {s: (rates[0] * e, rates[1] * e) for s, e in known.items()}
+
+    def rate(self, technique: str | None = None) -> tuple[float, float] | None:
+        """Margins by axis that measured changes (of one technique, or all) have cost for their errors, at
+        least 0; None where there are none."""
+        both = [key for key in self.rows if key in self.errors and technique in (None, key[0])]
+        spent = sum(self.errors[key] for key in both)
+        if spent <= 0:
+            return None
+        f, d = (max(0.0, sum(self.rows[key][axis] for key in both) / spent) for axis in (0, 1))
+        return f, d
 
 
 def sampling_key(choices: Choices) -> tuple[str, str, float]:
