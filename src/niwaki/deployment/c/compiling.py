@@ -99,10 +99,8 @@ def run_samples(
         fed += b"".join(np.ascontiguousarray(c[k]).tobytes() for c in conditions)
     done = subprocess.run([program], input=fed, capture_output=True, check=False)
     if done.returncode:
-        said = (
-            done.stderr.decode(errors="replace").strip()[:300] if done.stderr else f"exit {done.returncode}"
-        )
-        raise NiwakiError(f"the compiled C file fails: {said}")
+        said = done.stderr.decode(errors="replace").strip()[:300]
+        raise NiwakiError(f"the compiled C file fails with status {done.returncode}: {said}")
     values, spent = done.stdout[:-8], done.stdout[-8:]
     return np.frombuffer(values, np.float32).reshape(len(samples), size), float(np.frombuffer(spent)[0])
 

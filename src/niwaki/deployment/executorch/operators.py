@@ -132,13 +132,16 @@ def _softmax(given: Given) -> Callable[..., Tensor]:
     return lambda x: function(x, axis)
 
 
-@operator("ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin")
+_REDUCTIONS: dict[str, Callable[..., Tensor]] = {
+    "ReduceSum": torch.sum, "ReduceMean": torch.mean, "ReduceMax": torch.amax, "ReduceMin": torch.amin,
+}  # fmt: skip
+
+
+@operator(*_REDUCTIONS)
 def _reduce(given: Given) -> Callable[..., Tensor]:
     axes = [int(v) for v in given.attributes.get("axes", [])] or given.ints(1)
     kept = bool(given.attributes.get("keepdims", 1))
-    function: Callable[..., Tensor] = {
-        "ReduceSum": torch.sum, "ReduceMean": torch.mean, "ReduceMax": torch.amax, "ReduceMin": torch.amin,
-    }[given.op]  # fmt: skip
+    function = _REDUCTIONS[given.op]
     return lambda x, *_: function(x, axes or list(range(x.ndim)), keepdim=kept)
 
 

@@ -12,7 +12,7 @@ from niwaki.deployment.c.operators.loops import collapsed, index_text, loop_text
 from niwaki.deployment.c.operators.movement import constant
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, attribute, kernel
 
-__all__ = ["pooled", "reduced", "softmax"]
+__all__ = ["cumulated", "pooled", "reduced", "softmax"]
 
 _REDUCTIONS = {
     "ReduceSum": ("0.0f", "sum += {x};", "sum"),
@@ -77,6 +77,24 @@ def softmax(step: Step, network: Network) -> Kernel:
         f"{loop}    {last.format(place)}\n}}"
     )
     return Kernel(step.op.lower(), loop_text((outer, inner), body), _pointers(step))
+
+
+@kernel("CumSum", overwrites=True)
+def cumulated(step: Step, network: Network) -> Kernel:
+    """Sums of what comes before along an axis, the value itself among it or (`exclusive`) not."""
+    shape = network.arrays[step.inputs[0]].shape
+    axis = int(np.ravel(constant(step, network, 1))[0]) % len(shape)
+    outer, n, inner = math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+    at = f"(i0 * {n} + i) * {inner} + i1"
+    order = f"int32_t i = 0; i < {n}; i++"
+    if attribute(step, "reverse", 0):
+        order = f"int32_t i = {n - 1}; i >= 0; i--"
+    sums = [f"const float value = x0[{at}];", f"y0[{at}] = sum;", "sum += value;"]
+    if not attribute(step, "exclusive", 0):
+        sums = [f"sum += x0[{at}];", f"y0[{at}] = sum;"]
+    each = "".join(f"    {line}\n" for line in sums)
+    body = f"float sum = 0.0f;\nfor ({order}) {{\n{each}}}"
+    return Kernel("cumsum", loop_text((outer, inner), body), _pointers(step))
 
 
 @kernel("AveragePool", "MaxPool")
