@@ -101,12 +101,12 @@ def test_pairs_are_rated_by_keys_and_by_touch(
 def studio(opened: Callable[..., Any], tmp_path: Path) -> tuple[Any, Path, Path]:
     """A studio with something for every page but that of raters; a run, and the study of its search."""
     run = evaluated(tmp_path / "runs" / "one")
-    _, study = searched(tmp_path / "others")
+    _, study = searched(tmp_path / "others", "other")
     for size, value, outcome in ((12e3, 1.6, "loss"), (18e3, 0.3, "no loss")):
         enter(study, candidate(size / 24e3, size, value, outcome))
     server = opened(
         f"a={pictures(tmp_path / 'a.niwaki')}", f"b={pictures(tmp_path / 'b.niwaki', '2')}", run,
-        tmp_path / "others" / "one", painter(tmp_path / "p.niwaki"), texts(tmp_path / "t.niwaki"),
+        tmp_path / "others" / "other", painter(tmp_path / "p.niwaki"), texts(tmp_path / "t.niwaki"),
         forecaster(tmp_path / "f.niwaki"), out=tmp_path / "study",
     )  # fmt: skip
     return server, run, study

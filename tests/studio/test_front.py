@@ -31,9 +31,9 @@ def candidate(ratio: float, size: float, value: float, outcome: str) -> Candidat
     return made
 
 
-def searched(runs: Path) -> tuple[Path, Path]:
+def searched(runs: Path, name: str = "one") -> tuple[Path, Path]:
     """A run with a search that goes on, and the search's study."""
-    search = run(run(runs / "one") / "search")
+    search = run(run(runs / name) / "search")
     study = search / "study" / "0123"
     study.mkdir(parents=True)
     (study / ASKED).write_text(

@@ -36,7 +36,7 @@ async function working(button, work) {
 const TINY = 200;
 function picture(address, alt, className = "") {
   const image = make("img", { alt, className });
-  image.addEventListener("load", () => image.classList.toggle("tiny", !className && Math.max(image.naturalWidth, image.naturalHeight) < TINY));
+  if (!className) image.addEventListener("load", () => image.classList.toggle("tiny", Math.max(image.naturalWidth, image.naturalHeight) < TINY));
   image.src = address;
   return image;
 }
