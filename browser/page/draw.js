@@ -1,17 +1,20 @@
 /** How one sample is shown, by modality: an element of the page. */
 
+import { textDecoder } from "./niwaki/index.js";
+
 const DRAWINGS = {};
 
 /**
  * Enter a way of showing. layout: the class of the grid ("" for tiles, `curves`, `words`)
- * draw: (values of one sample, its spec, { text }) → an element; text: file of the bundle → its text
+ * draw: (values of one sample, its spec, bundle) → an element
  */
 export function registerDrawing(modality, layout, draw) {
   DRAWINGS[modality] = { layout, draw };
 }
 
-/** That of a modality; numbers where there is none. */
-export const drawingOf = (modality) => DRAWINGS[modality] ?? DRAWINGS.vector;
+/** That of a spec; numbers or curves where its modality has none. */
+export const drawingOf = ({ modality, values }) =>
+  DRAWINGS[modality] ?? (values.kind === "tokens" ? DRAWINGS.text : DRAWINGS.vector);
 
 const SMALL = 64; // pixels; smaller pictures are enlarged without being smoothed
 
@@ -84,18 +87,29 @@ for (const modality of ["series", "vector"]) {
   registerDrawing(modality, "curves", (values, spec) => curves(values, channelsOf(spec), spec.values));
 }
 
+const LEAST_RATE = 8000, MOST_RATE = 96000; // steps per second that every browser plays; others by playing faster
+
 registerDrawing("audio", "curves", (values, spec) => {
   const channels = channelsOf(spec), canvas = curves(values, channels, spec.values);
   const button = Object.assign(document.createElement("button"), { type: "button", textContent: "Play" });
   button.addEventListener("click", () => {
-    const context = new AudioContext(), length = values.length / channels;
-    const buffer = context.createBuffer(channels, length, spec.rate || 8000);
+    const context = new AudioContext(), length = values.length / channels, rate = spec.rate || 8000;
+    const buffer = context.createBuffer(channels, length, Math.min(Math.max(rate, LEAST_RATE), MOST_RATE));
     for (let c = 0; c < channels; c++) buffer.copyToChannel(values.subarray(c * length, (c + 1) * length), c);
     const source = Object.assign(context.createBufferSource(), { buffer, onended: () => context.close() });
+    source.playbackRate.value = rate / buffer.sampleRate;
     source.connect(context.destination);
     source.start();
   });
   const both = document.createElement("div");
   both.append(canvas, button);
   return both;
+});
+
+/** By the tokenizer of the bundle, where it has one of a kind that is read here; numbers else. */
+registerDrawing("text", "words", (tokens, { values }, bundle) => {
+  const file = values.tokenizer && bundle.text(values.tokenizer), decode = file && textDecoder(file);
+  const element = document.createElement("pre");
+  element.textContent = decode ? decode(tokens) : tokens.join(" ");
+  return element;
 });

@@ -112,7 +112,7 @@ function refused(error) {
 }
 
 function show(made, chosen) {
-  const { layout, draw } = drawingOf(bundle.spec.modality);
+  const { layout, draw } = drawingOf(bundle.spec);
   $("samples").className = layout;
   $("samples").replaceChildren(...Array.from({ length: made.shape[0] }, (_, i) => {
     const figure = document.createElement("figure"), caption = document.createElement("figcaption");
@@ -150,7 +150,7 @@ async function compare() {
   const equal = within === made.data.length, whole = bundle.spec.values.kind === "tokens";
   const of = `the ${n} reference samples of seed ${reference.seed} (${reference.made_by})`;
   const share = ((100 * within) / made.data.length).toFixed(2);
-  const gap = whole ? "" : `, largest difference ${largest.toPrecision(2)}`;
+  const gap = whole ? "" : `, largest difference ${largest.toExponential(1)}`;
   line.textContent = equal
     ? `Equal to ${of}${gap || ", token by token"}.`
     : `Not equal to ${of}: ${share} % of the values are within ${reference.tolerance}${gap}.`;

@@ -8,6 +8,7 @@
  */
 
 import "./engines/onnxruntime_web.js";
+import "./samplers/autoregressive.js";
 import "./samplers/cascade.js";
 import "./samplers/diffusion.js";
 import "./samplers/mean_flow.js";
@@ -21,3 +22,4 @@ export { Noise, normal, raw, uniform } from "./noise.js";
 export { readNpz } from "./npy.js";
 export { registerSampler, Sampler, samplerKinds } from "./sampler.js";
 export { Tensor } from "./tensor.js";
+export { textDecoder } from "./text.js";

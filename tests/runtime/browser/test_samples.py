@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 from runtime.browser.node import BROWSER, library, needs_library, refusal, run
 from runtime.small_graphs import PARTS, graph, manifest, weight
+from serving.bundles import texts
 
 import niwaki_runtime
 from niwaki.deployment import pack_bundle
@@ -21,8 +22,9 @@ from niwaki_runtime.archive import pack
 from niwaki_runtime.manifest import GraphEntry, InputEntry, Manifest, write_manifest
 from niwaki_runtime.process import Karras, LinearPath, VariancePreserving
 from niwaki_runtime.programs import Program
-from niwaki_runtime.samplers import Cascade, MeanFlow, OneShot, StyleBased
-from niwaki_runtime.specs import ConditionSpec, ValueSpec
+from niwaki_runtime.samplers import Autoregressive, Cascade, MeanFlow, OneShot, State, StyleBased
+from niwaki_runtime.specs import ConditionSpec, Tokens, ValueSpec
+from niwaki_runtime.tokenizer import tokenizer_of
 
 pytestmark = needs_library
 
@@ -145,6 +147,96 @@ def test_every_process(of_kind: Callable[..., Path], process: Any, prediction: s
         PARTS["diffusion"][2].sampler, process=process, prediction=prediction, solver=solver, steps=4
     )
     compare(of_kind("diffusion", sampler), ("sample", 3, {"seed": 2}), within=2e-5)
+
+
+TEXTS: list[tuple[str, int, dict[str, Any]]] = [
+    ("sample", 4, {}),
+    ("sample", 3, {"seed": 5, "temperature": 0.7, "top_k": 5}),
+    ("sample", 3, {"top_p": 0.5}),
+    ("sample", 3, {"min_p": 0.2, "start": 9}),
+    ("sample", 2, {"temperature": 0.0, "penalty": 1.3}),
+    ("sample", 2, {"bias": [[97, 3.0]], "keep": 10}),
+    ("continue", 3, {"inputs": {"prompt": [[104, 105, *[-1] * 45], [-1] * 47, [65, *[-1] * 46]]}}),
+    ("continue", 2, {"inputs": {"prompt": [[104, 105, *[-1] * 45], [-1] * 47]}, "alone": True}),
+]
+
+
+def test_token_after_token_and_the_text_of_them(tmp_path: Path) -> None:
+    path = pack(texts(tmp_path / "t"), tmp_path / "t.niwaki")
+    wanted = in_python(path, *TEXTS)
+    for made, known in zip(in_javascript(path, *TEXTS), wanted, strict=True):
+        np.testing.assert_array_equal(made, known)
+    code = """
+    const { textDecoder } = await from("index.js");
+    answer(given[2].map(textDecoder(bundle.text("tokenizer.json"))));
+    """
+    rows = [*wanted[0].tolist(), [104, 195, 169, 240, 10, 258, 259]]
+    tokenizer = tokenizer_of(niwaki_runtime.load(path))
+    assert run(LOAD + code, str(path), at(), rows) == [tokenizer.decode(row) for row in rows]
+
+
+def test_state_is_carried_whole_and_in_new_rows(of_kind: Callable[..., Path], tmp_path: Path) -> None:
+    calls = [("sample", 5, {"seed": 1}), ("sample", 2, {"temperature": 1.5})]
+    for path in (of_kind("autoregressive"), prefilled(tmp_path / "p")):
+        for made, known in zip(in_javascript(path, *calls), in_python(path, *calls), strict=True):
+            np.testing.assert_array_equal(made, known)
+    calls = [("continue", 3, {"seed": 4, "inputs": [[1, 2, 3, 4, 0], [2, 2, 2, -1, -1], [4, 3, 2, 1, -1]]})]
+    path = tmp_path / "p.niwaki"
+    for options in ({}, {"guidance": 1.5}):
+        calls[0][2].update(options)
+        np.testing.assert_array_equal(in_javascript(path, *calls)[0], in_python(path, *calls)[0])
+
+
+def prefilled(folder: Path) -> Path:
+    """A language model that remembers the embedding of each token, in rows of its state, and reads three
+    tokens at once; a prompt is a question."""
+    size, width, length = 5, 4, 8
+    state = (State("memory", "rows", (1, length, width)),)
+
+    def model(stride: int) -> onnx.ModelProto:
+        single = stride == 1
+        nodes = [
+            helper.make_node("Gather", ["table", "tokens"], ["e"]),
+            helper.make_node("Unsqueeze", ["e", "one"], ["rows"])
+            if single
+            else helper.make_node("Identity", ["e"], ["rows"]),
+            helper.make_node("ReduceMean", ["memory", "one"], ["known"], keepdims=0 if single else 1),
+            helper.make_node("Add", ["e", "known"], ["h"]),
+            helper.make_node("Cast", ["position"], ["p"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["h", "p"], ["g"]),
+            helper.make_node("MatMul", ["g", "w"], ["logits"]),
+        ]
+        free: list[str | int] = [] if single else [stride]
+        return graph(
+            nodes,
+            {
+                "tokens": (TensorProto.INT64, ["n", *free]),
+                "position": (TensorProto.INT64, [1]),
+                "memory": (TensorProto.FLOAT, ["n", length, width]),
+            },
+            {"logits": ["n", *free, size], "rows": ["n", stride, width]},
+            {
+                "table": weight("t", size, width),
+                "w": weight("w", width, size),
+                "one": np.array([1], np.int64),
+            },
+        )
+
+    def entry(file: str, shape: tuple[int, ...]) -> GraphEntry:
+        inputs = (InputEntry("tokens", shape, "int64"), InputEntry("position", (1,), "int64", None))
+        return GraphEntry(file, "prior", inputs, ("logits",), state)
+
+    text = ValueSpec("text", (length,), "T", Tokens(size))
+    prompt = ConditionSpec(ValueSpec("text", (5,), "T", Tokens(size)), -1)
+    common: dict[str, Any] = {"length": length, "graph": "step", "prefill": "many", "stride": 3}
+    programs = {
+        "sample": Program(Autoregressive(**common), {}, text),
+        "continue": Program(
+            Autoregressive(**common, prompt="prompt", null={"prompt": 0}), {"prompt": prompt}, text
+        ),
+    }
+    graphs = {"step": entry("s.onnx", (1,)), "many": entry("m.onnx", (1, 3))}
+    return saved(folder, Manifest("memory", "0", programs, graphs), {"s.onnx": model(1), "m.onnx": model(3)})
 
 
 def vectors(nodes: list[Any], inputs: dict[str, int], weights: dict[str, np.ndarray]) -> onnx.ModelProto:
