@@ -18,6 +18,9 @@ __all__ = ["FLAGS", "build", "compiler", "run_samples", "stack_bytes"]
 FLAGS = ("-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror", "-O2")
 """What the file is compiled with, without a warning. Standard C contracts no product and sum into one."""
 
+HELPERS = ("niwaki_quantize", "niwaki_normal", "niwaki_words", "niwaki_philox", "niwaki_high")
+"""What the file's functions share: the quantizer, and what noise is drawn by, each calling the next."""
+
 _MAIN = """\
 #include "{prefix}.c"
 #include <stdio.h>
@@ -119,12 +122,14 @@ def stack_bytes(directory: Path, prefix: str) -> int | None:
         return None
     frames = dict[str, int]()
     for line in found[0].read_text().splitlines():
-        seen = re.match(r".*:(\w+)\t(\d+)\t", line)
+        seen = re.match(r".*:(\w+)(?:\.\w+)*\t(\d+)\t", line)
         if seen:
-            frames[seen[1]] = int(seen[2])
-    networks = [v for k, v in frames.items() if k.startswith("network_")]
-    shared = [v for k, v in frames.items() if k.startswith("niwaki_")]
-    entry = max((v for k, v in frames.items() if k.startswith(f"{prefix}_")), default=0)
-    kernels = [v for k, v in frames.items() if re.search(r"_\d+$", k)]
-    deepest = max(max(networks, default=0) + max(kernels, default=0), sum(shared))
-    return entry + frames.get("run_steps", 0) + deepest
+            frames[seen[1]] = max(frames.get(seen[1], 0), int(seen[2]))
+    helpers = {name: frames.pop(name, 0) for name in HELPERS}
+    largest = [
+        max((size for name, size in frames.items() if re.search(kind, name)), default=0)
+        for kind in (rf"^{prefix}_", r"^run_steps$", r"^network_", r"_\d+$")
+    ]
+    entry, sampler, network, operator = largest
+    drawn = sum(size for name, size in helpers.items() if name != "niwaki_quantize")
+    return entry + sampler + max(network + operator + helpers["niwaki_quantize"], drawn)
