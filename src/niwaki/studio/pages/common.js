@@ -3,6 +3,8 @@
 const { make, slider, cut, stacked } = pieces;
 const $ = (selector) => document.querySelector(selector);
 
+document.querySelector(".bar [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+
 async function ask(path, body) {
   const asked = body === undefined
     ? {}
