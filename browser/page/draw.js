@@ -26,15 +26,22 @@ function canvasOf(width, height) {
 }
 
 /** low … high as 0 … 255. */
-const shade = (value, { low = -1, high = 1 }) => Math.min(Math.max((value - low) / (high - low), 0), 1) * 255;
+const shade = (value, [low, high]) => Math.min(Math.max((value - low) / (high - low || 1), 0), 1) * 255;
+
+/** Between what values lie: the bounds of the spec, where there are any (JSON has infinite ones as text). */
+function boundsOf(values, { low, high }) {
+  const extreme = (bound, of) => (Number.isFinite(bound) ? bound : values.reduce((a, b) => of(a, b)));
+  return [extreme(low, Math.min), extreme(high, Math.max)];
+}
 
 /** One picture (C, H, W): grey of one channel, else its first three as red, green and blue. */
 function paint(canvas, values, [channels, height, width], range) {
   const area = height * width, context = canvas.getContext("2d");
   const pixels = context.createImageData(width, height);
+  const bounds = boundsOf(values, range);
   for (let i = 0; i < area; i++) {
     for (let c = 0; c < 3; c++) {
-      pixels.data[4 * i + c] = Math.floor(shade(values[i + area * (channels < 3 ? 0 : c)], range) + 0.5);
+      pixels.data[4 * i + c] = Math.floor(shade(values[i + area * (channels < 3 ? 0 : c)], bounds) + 0.5);
     }
     pixels.data[4 * i + 3] = 255;
   }
@@ -63,9 +70,9 @@ registerDrawing("video", "", (values, { shape: [frames, ...picture], values: ran
 });
 
 /** Lines over time, a channel each. */
-function curves(values, channels, { low, high }) {
+function curves(values, channels, range) {
   const canvas = canvasOf(480, 200), context = canvas.getContext("2d"), length = values.length / channels;
-  const least = Number.isFinite(low) ? low : Math.min(...values), most = Number.isFinite(high) ? high : Math.max(...values);
+  const [least, most] = boundsOf(values, range);
   const style = getComputedStyle(document.documentElement);
   const colors = ["--leaf", "--focus", "--soft", "--ink"].map((name) => style.getPropertyValue(name));
   context.lineWidth = 2;

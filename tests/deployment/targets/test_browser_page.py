@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from deployment.test_quantize import calibration
 from runtime.browser.node import library
-from serving.bundles import pictures, sounds
+from serving.bundles import pictures, sounds, texts
 
 import niwaki_runtime
 from niwaki.api.export import export
 from niwaki.deployment import package, quantize_onnx
+from niwaki_runtime.tokenizer import tokenizer_of
 
 playwright = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -134,6 +135,14 @@ def test_sounds_are_drawn_and_can_be_played_and_a_wrong_option_is_a_sentence(
     page.get_by_role("button", name="Sample", exact=True).click()
     playwright.expect(page.locator("#status")).to_have_class("error")
     playwright.expect(page.locator("#status")).to_contain_text("n and start must not be negative")
+
+
+def test_texts_are_written_out(served: Callable, opened: Callable, tmp_path: Path) -> None:
+    page = opened(served(texts(tmp_path / "t.niwaki")))
+    assert page.inner_text("#parity").endswith("token by token.")
+    bundle = niwaki_runtime.load(tmp_path / "t.niwaki", engine="onnxruntime")
+    wanted = map(tokenizer_of(bundle).decode, bundle.sample(16, seed=0))
+    assert page.locator("figure pre").all_text_contents() == list(wanted)
 
 
 def test_changed_reference_samples_are_not_called_equal(
