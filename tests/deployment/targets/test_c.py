@@ -102,5 +102,15 @@ def test_programs_and_prefixes_are_checked(exported: Callable, tmp_path: Path) -
         written(exported, "flow", tmp_path, program="smaple")
     with pytest.raises(CallError, match="no prefix of names in C"):
         written(exported, "flow", tmp_path, prefix="a-b")
+    with pytest.raises(CallError, match="'main' is no prefix"):
+        written(exported, "flow", tmp_path, prefix="main")
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "main.c").write_text("mine")
+    with pytest.raises(CallError, match="holds other things"):
+        written(exported, "flow", tmp_path)
+    assert (tmp_path / "c" / "main.c").read_text() == "mine"
+    (tmp_path / "c" / "export.json").write_text('{"version": 2}')  # a run's
+    with pytest.raises(CallError, match="holds other things"):
+        written(exported, "flow", tmp_path)
     with pytest.raises(CallError, match="'n' of the target 'c' is of type int"):
         written(exported, "flow", tmp_path, n="x")

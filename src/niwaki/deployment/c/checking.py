@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from niwaki.deployment.c.network import C_TYPES
 from niwaki.deployment.c.source import Source, c_name
 from niwaki_runtime.engines import available
 from niwaki_runtime.manifest import Manifest
-from niwaki_runtime.specs import resolve
+from niwaki_runtime.specs import ConditionSpec, resolve
 
 __all__ = ["LEAST", "STEPS", "TOLERANCE", "check_source"]
 
@@ -47,7 +48,7 @@ def check_source(
     engines = [name for name in available() if name not in manifest.refused]
     asked = manifest.programs[program]
     first = niwaki_runtime.load(bundle, engine=engines[0], precision="exact", threads=1)
-    given = first.example_inputs(program, n)
+    given = {**_drawn(asked.inputs, n), **first.example_inputs(program, n)}
     rows = resolve(asked.inputs, given, 0, n)
     used = [k for k in asked.sampler.conditions_used() if k in rows]
     conditions, declared = [], []
@@ -87,6 +88,19 @@ def check_source(
             f"more than {tolerance:.2g}; nothing was written, please report the model"
         )
     return report
+
+
+def _drawn(specs: Mapping[str, ConditionSpec], n: int) -> dict[str, np.ndarray]:
+    """Inputs that have no default, drawn: tokens evenly, amounts from a normal distribution within their
+    bounds."""
+    rng, found = np.random.default_rng(0), {}
+    for name, spec in specs.items():
+        if spec.default(0, n) is None and spec.integer:
+            found[name] = rng.integers(0, spec.size, (n, *spec.shape))
+        elif spec.default(0, n) is None:
+            values = rng.standard_normal((n, *spec.shape)).astype(np.float32)
+            found[name] = values.clip(spec.value.low, spec.value.high)
+    return found
 
 
 def _difference(wanted: np.ndarray, found: np.ndarray) -> dict[str, float]:

@@ -75,12 +75,12 @@ def build(
     text = _MAIN.format(
         prefix=prefix, upper=prefix.upper(), declared=declared, read=reads, call=f"{call}({asked})"
     )
-    (directory / "check.c").write_text(text)
+    (directory / "niwaki_check.c").write_text(text)
     cc = compiler()
     if cc is None:
         raise NiwakiError("there is no C compiler here; install gcc or clang, or set CC")
     made = directory / "check"
-    command = [cc, *FLAGS, *flags, "check.c", "-o", "check", "-lm"]
+    command = [cc, *FLAGS, *flags, "niwaki_check.c", "-o", "check", "-lm"]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     if done.returncode:
         said = next((x for x in done.stderr.splitlines() if "error" in x), done.stderr)

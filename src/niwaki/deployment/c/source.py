@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,8 +35,8 @@ static int32_t niwaki_quantize(float v, float scale, int32_t zero, int32_t low, 
 _WORDS = {
     "class", "new", "delete", "this", "int", "float", "double", "char", "short", "long", "signed",
     "unsigned", "void", "const", "static", "if", "for", "while", "do", "switch", "case", "return",
-    "template", "namespace", "operator", "private", "public", "union", "struct", "enum", "seed", "index",
-    "out",
+    "template", "namespace", "operator", "private", "public", "union", "struct", "enum", "seed",
+    "index", "out", "memory", "main",
 }  # fmt: skip
 """Names that C or C++ keep for themselves, or that the written file uses."""
 
@@ -91,7 +92,7 @@ def write_source(directory: Path, manifest: Manifest, program: str, prefix: str)
     plans_of = [plan, *plans.values()]
     size = max(8, *(p.bytes for p in plans_of))
     declared = _declarations(asked.inputs, sampler, networks, program, prefix)
-    header = _header(manifest, prefix, declared, sampler.arrays[sampler.outputs[0]].size, size)
+    header = _header(manifest, prefix, declared, asked.output.shape, size)
     entries = _entries(declared, sampler, networks, called, asked.inputs)
     body = functions.kernels() + "\n" + "\n".join(parts)
     pieces = [
@@ -182,13 +183,13 @@ def _declarations(
     return _Declared(sample, runs, labels)
 
 
-def _header(manifest: Manifest, prefix: str, declared: _Declared, size: int, arena: int) -> str:
+def _header(manifest: Manifest, prefix: str, declared: _Declared, shape: tuple[int, ...], arena: int) -> str:
     upper = prefix.upper()
     runs = "".join(f"{line};\n" for line in declared.networks.values())
     return (
         f"/* {manifest.name}, by niwaki {manifest.niwaki}. One thread at a time: the memory is shared. */\n"
         f"#ifndef {upper}_H\n#define {upper}_H\n\n#include <stdint.h>\n\n"
-        f"#define {upper}_SIZE {size} /* values of one result, shape {list(manifest.spec.shape)} */\n"
+        f"#define {upper}_SIZE {math.prod(shape)} /* values of one result, shape {list(shape)} */\n"
         f"#define {upper}_ARENA_BYTES {arena}\n\n"
         '#ifdef __cplusplus\nextern "C" {\n#endif\n\n'
         "/* Result `index` of `seed` into `out`, as the runtime makes it. 0, or 1 for an unknown label. */\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from niwaki.core.contract import CallError, nearest
-from niwaki.core.store import atomic_directory, write_json, write_text
+from niwaki.core.store import read_json, write_json, write_text
 from niwaki.deployment.c.checking import check_source
 from niwaki.deployment.c.example import example
 from niwaki.deployment.c.source import c_name, write_source
@@ -34,9 +34,13 @@ class CTarget(Target):
     def write(self, bundle: Path, out: Path, **options: Any) -> dict[str, Any]:
         """`out`, `arena_bytes`, `const_bytes`, `check` and the like, as export.json has them.
 
-        Raises CallError for a program that the bundle does not have, and NiwakiError as `Target.write` says.
+        A folder that was written before is written again, file by file, what it records at the end.
+        Raises CallError for a program that the bundle does not have and for a folder with other things in it,
+        and NiwakiError as `Target.write` says.
         """
         program, prefix = options["program"], options["prefix"]
+        if out.exists() and not self._written_before(out):
+            raise CallError(f"{out} holds other things; name a folder that is empty or not there")
         if c_name(prefix) != prefix:
             raise CallError(f"'{prefix}' is no prefix of names in C; choose letters, digits and _")
         if options["n"] < 1:
@@ -61,25 +65,43 @@ class CTarget(Target):
                 "check": check,
                 "verdict": dict(manifest.verdict),
             }
-            with atomic_directory(out) as place:
-                write_text(place / f"{prefix}.c", source.text)
-                write_text(place / f"{prefix}.h", source.header)
-                write_text(place / "main.c", example(manifest, program, prefix))
-                write_json(place / "export.json", record)
+            out.mkdir(parents=True, exist_ok=True)
+            write_text(out / f"{prefix}.c", source.text)
+            write_text(out / f"{prefix}.h", source.header)
+            write_text(out / "main.c", example(manifest, program, prefix))
+            write_json(out / "export.json", record)
             return {"out": out, **record}
 
         found: dict[str, Any] = open_files(bundle, written)
         return found
 
+    def _written_before(self, out: Path) -> bool:
+        """Whether `out` is empty or what this target wrote."""
+        if out.is_file() or not any(out.iterdir()):
+            return out.is_dir()
+        record = read_json(out / "export.json") if (out / "export.json").is_file() else {}
+        return isinstance(record, dict) and record.get("target") == self.name
+
     def lines(self, written: Mapping[str, Any]) -> list[str]:
         check = written["check"]
+        verdict = [
+            f"the bundle's verdict: {axis} {dict(said).get('outcome', '?')}"
+            for axis, said in written["verdict"].items()
+            if isinstance(said, Mapping)
+        ]
         sizes = f"{written['const_bytes']} bytes constant, {written['arena_bytes']} bytes of memory"
         if check["passed"] is None:
-            return [f"{written['out']}", sizes, "not compared with the bundle: there is no C compiler here"]
+            return [
+                f"{written['out']}",
+                sizes,
+                "not compared with the bundle: there is no C compiler here",
+                *verdict,
+            ]
         step = written["quantizer_step"]
         steps = f"; the quantizer's step is {step:.2g}" if step else ""
         return [
             f"{written['out']}",
             f"{sizes}, at most {check['stack_bytes']} of stack, {check['microseconds']:.0f} µs here",
             f"largest difference from the bundle in {check['n']} results: {check['worst']:.2g}{steps}",
+            *verdict,
         ]
