@@ -169,7 +169,7 @@ def painted_over(page: Any, run: Path) -> None:
     page.keyboard.press("Space")
     page.get_by_role("button", name="Make it anew").click()
     playwright.expect(page.locator("#results figure")).to_have_count(4)
-    playwright.expect(page.get_by_role("alert")).to_have_text("")
+    playwright.expect(page.locator("#problem")).to_have_text("")
 
 
 def said_in_words(page: Any, run: Path) -> None:
