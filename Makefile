@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install -q -c constraints.txt
 
-.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve bench-ab bench-watermark lint format docs site clean
+.PHONY: install dev demo test test-all bench bench-training bench-compression bench-quality bench-couplings bench-diffusion bench-families bench-peers bench-sequences bench-forecasts bench-evaluation bench-sanity bench-search bench-serve bench-ab bench-watermark lint format docs notebooks site clean
 .DEFAULT_GOAL := help
 
 help:
@@ -12,6 +12,7 @@ help:
 	@echo "make bench     the figures of the README, measured on this machine"
 	@echo "make lint      ruff, mypy and the layers of the packages"
 	@echo "make docs      the pictures in docs/"
+	@echo "make notebooks the notebooks of the tutorials, run from the first cell on, in notebooks/"
 	@echo "make site      the pages in docs/ as a site, in site/"
 
 install: .venv/.installed
@@ -105,6 +106,9 @@ format: dev
 
 docs: install
 	$(BIN)/python docs/pictures.py
+
+notebooks: dev
+	OMP_NUM_THREADS=2 $(BIN)/python docs/notebooks.py
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

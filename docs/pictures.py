@@ -11,6 +11,7 @@ import io
 import itertools
 from pathlib import Path
 
+import mathematics
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -257,6 +258,9 @@ def main() -> None:
         picture = draw(data).quantize(256)  # a palette keeps the files small
         picture.save(HERE / f"data-{source}.png", optimize=True)
         print(HERE.name, f"data-{source}.png", picture.size)
+    for name in () if options.names else mathematics.FIGURES:
+        mathematics.draw(name).save(HERE / f"math-{name}.png", optimize=True)
+        print(HERE.name, f"math-{name}.png")
 
 
 if __name__ == "__main__":

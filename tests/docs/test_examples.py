@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 import typer
+from docs.doc_scripts import script
 
 from niwaki.cli.main import app
 from niwaki.models import registry
 from niwaki.recipe import find_recipe, load_recipe
 
 ROOT = Path(__file__).parents[2]
+blocks = script("blocks")
 SOURCES = {"niwaki": ROOT / "src", "niwaki_runtime": ROOT / "runtime" / "src"}
 
 
@@ -39,8 +41,8 @@ def test_examples_of_docstrings_run(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 def commands(path: Path) -> list[str]:
     """`niwaki …` lines in the code blocks of a page; what stands behind a gap is a remark."""
-    blocks = re.findall(r"^```(?:sh|bash)?\n(.*?)^```", path.read_text(), re.M | re.S)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    shown = [block for block in blocks.blocks(path.read_text()) if block.language in ("", "sh", "bash")]
+    lines = [line.strip() for block in shown for line in block.code.replace("\\\n", " ").splitlines()]
     return [
         part.strip()
         for line in lines
@@ -51,7 +53,7 @@ def commands(path: Path) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda p: p.name
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda p: p.name
 )
 def test_commands_of_the_pages_are_verbs_with_these_options(page: Path) -> None:
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
@@ -66,7 +68,7 @@ def test_commands_of_the_pages_are_verbs_with_these_options(page: Path) -> None:
 
 
 def test_every_recipe_that_the_pages_run_is_there() -> None:
-    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
         for command in commands(page):
             _, verb, *rest = command.split()
             if verb in ("run", "train") and rest and re.fullmatch(r"[a-z]+-[a-z]+|recipes/\S+", rest[0]):

@@ -14,7 +14,7 @@ from niwaki.models import registry
 from niwaki.models.registry import presets
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PLACEHOLDER = re.compile(r"@@|\b(?:TODO|FIXME|TBD|XXX)\b|lorem ipsum", re.IGNORECASE)
 RUNS = re.compile(r"<!-- runs -->\n+```python\n(.*?)^```", re.M | re.S)
 """Code that stands by itself."""

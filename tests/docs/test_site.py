@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from docs.doc_scripts import DOCS, ROOT, script
 
 import niwaki
-
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+from niwaki import models
+from niwaki.models.registry import presets
+from niwaki.recipe import load_recipe
 
 
 def pages(nav) -> set[str]:
@@ -27,12 +26,28 @@ def pages(nav) -> set[str]:
 
 def test_every_page_is_in_the_navigation_and_every_entry_is_a_page():
     config = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
-    assert pages(config["nav"]) == {path.name for path in DOCS.glob("*.md")}
+    assert pages(config["nav"]) == {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
 
 
 def test_the_gallery_shows_every_picture_of_a_run():
     shown = set(re.findall(r"\(img/(run-[\w-]+\.png)\)", (DOCS / "gallery.md").read_text()))
     assert shown == {path.name for path in (DOCS / "img").glob("run-*.png")}
+
+
+def test_the_gallery_shows_or_names_every_model_and_preset():
+    text = (DOCS / "gallery.md").read_text()
+    shown, _, missing = text.partition("\n## Every model\n")[2].partition("\n### Without a picture here\n")
+    lines = re.findall(r"^\| `([\w-]+)` \| (.*)$", shown, re.M)
+    rows = {name: re.findall(r"\(#([\w-]+)\)", row) for name, row in lines}
+    without = set(re.findall(r"`([\w-]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", missing, re.M))))
+    assert not rows.keys() & without
+    assert rows.keys() | without == {*models.built_in(), *presets()}
+    recipes = {path.stem: load_recipe(path).model["name"] for path in (ROOT / "recipes").glob("*.yaml")}
+    for name, runs in rows.items():
+        assert {recipes[run] for run in runs} == {name}
+        assert all((DOCS / "img" / f"run-{run}.png").is_file() for run in runs)
+    pictured = {path.stem.removeprefix("run-") for path in (DOCS / "img").glob("run-*.png")}
+    assert not without & {recipes[run] for run in pictured & recipes.keys()}
 
 
 def test_the_reference_lists_every_function_of_the_package():
@@ -42,12 +57,8 @@ def test_the_reference_lists_every_function_of_the_package():
 
 
 def test_fields_of_docstrings_become_a_list():
-    spec = importlib.util.spec_from_file_location("docstring_lists", DOCS / "docstring_lists.py")
-    assert spec
-    assert spec.loader
     pytest.importorskip("griffe")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = script("docstring_lists")
     text = "Does it.\n\nwhat: a run,\n      or a model\nn, seed: numbers\nReturns a thing.\nRaises it.\n"
     lines = [line for line in module.as_markdown(text).splitlines() if line]
     assert lines[1:3] == ["- **what**: a run, or a model", "- **n, seed**: numbers"]
@@ -64,5 +75,6 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     assert done.returncode == 0, done.stderr
     missing = set(re.findall(r"but the target '?(\S*?)'? is not found", done.stderr))
     missing |= set(re.findall(r"a link '(\S+)', but the target is not found", done.stderr))
-    assert {Path(name).name.partition("#")[0] for name in missing} <= {"PROTOCOL.md", "CONTRIBUTING.md"}
+    for name in missing:  # a file of the repository: the site lies beside them
+        assert (DOCS / name.partition("#")[0]).resolve().exists(), name
     assert (tmp_path / "site" / "api.html").stat().st_size > 50_000

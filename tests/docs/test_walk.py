@@ -4,21 +4,18 @@ trained for a few steps only."""
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
+from docs.doc_scripts import DOCS, ROOT, script
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "walk.md").read_text(encoding="utf-8")
-COMMANDS = [
-    line.partition("  #")[0].strip() for line in re.findall(r"```\n(.*?)```", PAGE, re.DOTALL)[0].splitlines()
-]
+blocks = script("blocks")
+PAGE = (DOCS / "walk.md").read_text(encoding="utf-8")
+COMMANDS = [line.partition("  #")[0].strip() for line in blocks.blocks(PAGE)[0].code.splitlines()]
 DEMO = [
     "niwaki", "run", str(ROOT / "recipes" / "digits-gan.yaml"), "train.steps=60", "evaluate.n=200",
     "compress.steps=[{kind: quantize, backend: niwaki}]", "evaluate.features=[random]",
@@ -26,7 +23,7 @@ DEMO = [
 
 
 def words_of(command: str, port: int) -> list[str]:
-    words = [word.replace("8000", str(port)) for word in shlex.split(command, comments=True)]
+    words = [word.replace(blocks.PORT, str(port)) for word in shlex.split(command, comments=True)]
     if words[:2] == ["make", "demo"]:
         words = DEMO
     return [sys.executable, "-m", "niwaki.cli", *words[1:]] if words[0] == "niwaki" else words
@@ -77,8 +74,4 @@ def _answers(port: int) -> None:
 
 @pytest.fixture
 def free_port() -> int:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    return int(blocks.free_port())

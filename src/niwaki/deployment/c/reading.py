@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +19,35 @@ __all__ = ["read_network"]
 _VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 
 
-def read_network(path: Path, name: str, inputs: list[str], outputs: list[str]) -> Network:
+def read_network(
+    path: Path,
+    name: str,
+    inputs: list[str],
+    outputs: list[str],
+    *,
+    known: Collection[str] | None = None,
+    form: str = "C",
+) -> Network:
     """The graph of an ONNX file with a batch axis of one.
 
+    known: operators that are carried, in which form; those of C where it is None
     Raises NiwakiError, which names the operator and those that are carried, for one that C cannot be written
     of, and for a type of values that it has no form for.
     """
     model = onnx.load(path)
     nodes = [n for n in model.graph.node if n.op_type != "Constant"]
-    unknown = sorted({n.op_type for n in nodes} - set(operators()) - {*_VIEWS, "Shape", "DequantizeLinear"})
+    has = set(operators() if known is None else known)
+    unknown = sorted({n.op_type for n in nodes} - has - {*_VIEWS, "Shape", "DequantizeLinear"})
     stored = {i.name: numpy_helper.to_array(i, str(path.parent)) for i in model.graph.initializer}
     stored |= {n.output[0]: _constant(n) for n in model.graph.node if n.op_type == "Constant"}
-    known = _known(nodes, set(stored))
-    seen = _values(model, nodes, known)
-    free = {n.op_type for n in nodes if not all(o in known for o in n.output)}
+    fixed = _known(nodes, set(stored))
+    seen = _values(model, nodes, fixed)
+    free = {n.op_type for n in nodes if not all(o in fixed for o in n.output)}
     if [op for op in unknown if op in free]:
         op = next(op for op in unknown if op in free)
         raise NiwakiError(
-            f"the graph '{name}' has the operator {op}, which has no form in C; carried are {carried()}"
+            f"the graph '{name}' has the operator {op}, which has no form in {form}; carried are "
+            f"{carried() if known is None else ', '.join(sorted(known))}"
         )
     constants = {k: _narrow(v) for k, v in stored.items()}
     quantized: dict[str, Quantized] = {}
@@ -47,7 +59,7 @@ def read_network(path: Path, name: str, inputs: list[str], outputs: list[str]) -
         for output in filter(None, node.output):
             if output in seen:
                 arrays[output] = _array(_narrow(seen[output]))
-        if all(o in known for o in node.output if o):
+        if all(o in fixed for o in node.output if o):
             constants |= {o: _narrow(seen[o]) for o in node.output if o in seen}
             if node.op_type == "DequantizeLinear":
                 quantized |= _quantized(node, stored, attributes)
@@ -61,7 +73,7 @@ def read_network(path: Path, name: str, inputs: list[str], outputs: list[str]) -
         arrays[i.name] = _array(_narrow(seen[i.name]))
     for key, array in arrays.items():
         if array.dtype not in C_TYPES and key not in constants:
-            raise NiwakiError(f"'{key}' of the graph '{name}' is {array.dtype}, which has no form in C")
+            raise NiwakiError(f"'{key}' of the graph '{name}' is {array.dtype}, which has no form in {form}")
     network = Network(name, tuple(inputs), tuple(outputs), arrays, constants, quantized, steps, views)
     _copy_passed(network)
     network.remove_unused()
