@@ -11,7 +11,7 @@ import pytest
 from serving.bundles import pictures, texts
 from studio.bundles import forecaster, painter
 from studio.test_coverage import evaluated
-from studio.test_front import candidate, enter, searched
+from workflow.searching.searches import candidate, enter, searched
 
 from niwaki.evaluation.preferences.ratings import read_ratings
 

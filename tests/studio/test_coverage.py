@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from studio.test_runs import run
+from workflow.searching.searches import run
 
 from niwaki.core.contract import DataSpec
 

@@ -2,54 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from studio.test_runs import run
+from workflow.searching.searches import LIMITS, candidate, enter, searched
 
-from niwaki.compression.search.choices import Choices
-from niwaki.core.store import write_json
 from niwaki.workflow.lock import locked
-from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.record import SearchRecord, rows_of
-from niwaki.workflow.searching.rehearsal import Loss
-from niwaki.workflow.searching.standing import find_searches, standing_of
-from niwaki.workflow.searching.state import ASKED
-
-LIMITS = {"size": 20e3, "latency": 0.5}
-
-
-def candidate(ratio: float, size: float, value: float, outcome: str) -> Candidate:
-    losses = {"fidelity": Loss(value, (value - 0.2, value + 0.2), outcome)}
-    made = Candidate(Choices({"stem": ratio}, {"stem": 8}, origin=f"{ratio:g} of the width"))
-    made.predicted, made.losses = {"latency": size / 50e3}, losses
-    made.measured = {"size": size}
-    return made
-
-
-def searched(runs: Path, name: str = "one") -> tuple[Path, Path]:
-    """A run with a search that goes on, and the search's study."""
-    search = run(run(runs / name) / "search")
-    study = search / "study" / "0123"
-    study.mkdir(parents=True)
-    (study / ASKED).write_text(
-        json.dumps({"budget": "size=20kB", "limits": LIMITS, "seconds": 60, "began": 0})
-    )
-    return search, study
-
-
-def enter(study: Path, made: Candidate) -> None:
-    write_json(study / "candidates" / made.name / "candidate.json", made)
 
 
 def test_the_front_grows_while_the_search_goes_on(opened: Callable[..., Any], tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     search, study = searched(runs)
-    assert find_searches([runs / "one"]) == [search]
     server = opened(runs)
     assert server.client.get("/front/searches").json() == {"searches": [str(search)]}
     with locked(search):
@@ -87,18 +53,8 @@ def test_a_search_that_has_ended_says_what_it_chose(opened: Callable[..., Any], 
     assert not found["going"]
     assert found["told"] == "1 plan tried in 41.0 s of 60.0 s; one was chosen"
     assert found["candidates"][0]["chosen"]
-    assert standing_of(search).chosen == best.name
 
 
-def test_a_broken_candidate_is_left_out_and_other_directories_are_not_read(
-    opened: Callable[..., Any], tmp_path: Path
-) -> None:
-    runs = tmp_path / "runs"
-    search, study = searched(runs)
-    enter(study, candidate(0.5, 12e3, 0.1, "no loss"))
-    (study / "candidates" / "broken").mkdir()
-    (study / "candidates" / "broken" / "candidate.json").write_text('{"choices": 3}')
-    found = standing_of(search)
-    assert [row["origin"] for row in found.candidates] == ["0.5 of the width"]
-    assert asdict(found)["seconds"] == 60
-    assert opened(runs).post("/front/state", search=str(tmp_path)).status_code == 400
+def test_other_directories_are_not_read(opened: Callable[..., Any], tmp_path: Path) -> None:
+    searched(tmp_path / "runs")
+    assert opened(tmp_path / "runs").post("/front/state", search=str(tmp_path)).status_code == 400

@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
+from workflow.searching.searches import run
 
 from niwaki.workflow.lock import is_locked, locked
-
-
-def run(path: Path, rate: float = 0.001, steps: int = 3) -> Path:
-    (path / "stages").mkdir(parents=True)
-    (path / "run.json").write_text(json.dumps({"format": 2, "name": path.name, "created": "2026"}))
-    recipe = {"name": path.name, "data": {"source": "digits"}, "model": {"name": "mlp-gan"}}
-    recipe["train"] = {"optimizers": {"default": {"name": "adamw", "lr": rate}}}
-    (path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    rows = [{"step": i, "stage": "main", "loss": 1.0 / i, "nan": float("nan")} for i in range(1, steps + 1)]
-    (path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def test_a_folder_of_runs_begins_with_their_page_and_shows_those_that_come(
