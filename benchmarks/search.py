@@ -43,7 +43,7 @@ from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.proposing import propose
 from niwaki.workflow.searching.search import search
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 
 SUBJECTS = {
     "digits-gan": "size=/40, latency=/4",

@@ -174,3 +174,16 @@ def test_a_plan_says_it_before_the_first_step_and_keeps_it(tmp_path: Path) -> No
     assert said[0] == made.warnings
     assert said[1] == "at work"
     assert read_json(tmp_path / "compression.json")["warnings"] == [made.warnings[0].to_json()]
+
+
+def test_many_plans_of_one_model_are_spared_the_warning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: object, **named: object) -> None:
+        raise AssertionError("an export that nobody asked for")
+
+    monkeypatch.setattr("niwaki.compression.plan.forewarned_once", never)
+    config = CompressConfig(steps=(QuantizeConfig(calibration=16),), measure=False)
+    model = small_models.gan().eval()
+    made = compress(model, None, config, workdir=tmp_path, seed=0, bundle=False, forewarn=False)
+    assert made.warnings == ()

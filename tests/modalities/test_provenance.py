@@ -12,8 +12,9 @@ import pytest
 import soundfile
 from PIL import Image
 
+from niwaki.core.store import hash_file
 from niwaki.modalities import modality_of
-from niwaki.modalities.provenance import SOURCE_TYPE, Provenance
+from niwaki.modalities.provenance import EDITED_TYPE, SOURCE_TYPE, Provenance, provenance_of
 from niwaki_runtime.specs import Real, Tokens, ValueSpec
 
 SOURCE = Provenance("a <model>", "ab" * 32, seed=7, start=3, n=2, watermarked=True)
@@ -75,3 +76,21 @@ def test_texts_have_it_beside_them(tmp_path: Path) -> None:
     assert path.read_text() == "1 1 1 1"
     assert json.loads((tmp_path / "a.txt.provenance.json").read_text()) == SOURCE.record()
     assert "time" not in SOURCE.text()
+
+
+def test_what_was_changed_is_not_called_made() -> None:
+    edited = Provenance("a", edited=True)
+    assert edited.record()["digital_source_type"] == EDITED_TYPE
+    assert f">{EDITED_TYPE}<" in edited.xmp()
+    assert SOURCE_TYPE not in edited.xmp()
+
+
+def test_files_of_a_model_are_hashed_when_it_is_said_and_anew_once_they_change(tmp_path: Path) -> None:
+    path = tmp_path / "one.niwaki"
+    path.write_bytes(b"first")
+    source = provenance_of(path, "sample", seed=3)
+    assert (source.model, source.sha256) == ("one", "")
+    assert source.record()["model_sha256"] == hash_file(path)
+    path.write_bytes(b"other things")
+    assert source.record()["model_sha256"] == hash_file(path)
+    assert "model_sha256" not in provenance_of(object(), "sample").record()

@@ -71,6 +71,15 @@ def test_all_that_is_no_code_is_in_the_wheel(installed):
         assert missing == []
 
 
+def test_the_browser_runtime_and_its_page_are_in_the_wheel_and_no_library(installed):
+    """`niwaki export --target browser` copies them from there."""
+    for part in ("src", "page"):
+        files = {p.relative_to(ROOT / "browser") for p in (ROOT / "browser" / part).rglob("*") if p.is_file()}
+        assert Path("src/index.js") in files or Path("page/index.html") in files
+        assert [f for f in files if not (installed / "niwaki" / "browser" / f).is_file()] == []
+    assert {p.name for p in (installed / "niwaki" / "browser").iterdir()} == {"src", "page"}
+
+
 def test_the_command_line_answers(installed, tmp_path):
     said = python("from niwaki.cli import main; main(['--version'])", installed, cwd=tmp_path)
     assert said.startswith("niwaki ")

@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from serving.bundles import LENGTH, pictures, sounds, texts
 
 import niwaki_runtime
+from niwaki.core.store import hash_directory
+from niwaki.modalities.provenance import SOURCE_TYPE
 from niwaki_runtime.chat import answer
 
 QUESTION = [{"role": "user", "content": "hm?"}]
@@ -53,11 +56,30 @@ def test_pictures_as_openai_asks_for_them(server: Any, folder: Path) -> None:
     bundle = niwaki_runtime.load(folder / "insects.niwaki")
     wanted = bundle.spec.to_uint8(bundle.sample(2, seed=5, condition="bee"))
     for entry, one in zip(found["data"], wanted, strict=True):
-        shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(entry["b64_json"]))))
-        np.testing.assert_array_equal(shown, one[0])
+        np.testing.assert_array_equal(_picture(entry["b64_json"]), one[0])
     assert found["seed"] == 5
-    again = server.post("/v1/images/generations", prompt="1", n=2, rng_seed=5, model="other").json()
+    again = server.post("/v1/images/generations", prompt="1", n=2, rng_seed=5).json()
     assert [e["b64_json"] for e in again["data"]] == [e["b64_json"] for e in found["data"]]
+    others = server.post("/v1/images/generations", prompt="1", n=2, rng_seed=5, model="other").json()
+    for entry, one in zip(others["data"], wanted, strict=True):
+        np.testing.assert_array_equal(_picture(entry["b64_json"]), one[0])
+
+
+def _picture(data: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+
+
+def test_served_files_say_where_they_come_from(server: Any, folder: Path) -> None:
+    digest = hash_directory(folder / "insects.niwaki")
+    asked = server.post("/v1/images/generations", n=2, seed=5, start=3).json()["data"][1]["b64_json"]
+    ran = server.post("/v1/run/sample", n=1, seed=5, start=4, form="file").json()["data"][0]["data"]
+    for data in (asked, ran):
+        said = json.loads(Image.open(io.BytesIO(base64.b64decode(data))).text["Comment"])  # type: ignore[attr-defined]
+        assert (said["model"], said["model_sha256"], said["seed"], said["index"]) == ("insects", digest, 5, 4)
+        assert said["digital_source_type"] == SOURCE_TYPE
+    speech = server.post("/v1/audio/speech", model="calls", input="cat", seed=2).content
+    with soundfile.SoundFile(io.BytesIO(speech)) as sound:
+        assert json.loads(sound.comment)["model"] == "calls"
 
 
 def test_without_a_seed_one_is_drawn_and_named(server: Any) -> None:

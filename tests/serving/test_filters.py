@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import niwaki_runtime
 from niwaki.core.contract import CallError
 from niwaki.filters import Filter
 from niwaki.filters.base import FilterPlace
+from niwaki.serving.trial.log import read_log
 from niwaki_runtime.specs import ValueSpec
 
 N = 24
@@ -106,3 +108,20 @@ def test_a_bundle_that_the_filter_cannot_look_at_is_not_served(
 ) -> None:
     with pytest.raises(CallError, match="pictures alone"):
         serving(texts(tmp_path / "t.niwaki"), filter=Bright())
+
+
+def test_a_trial_counts_what_was_withheld(
+    serving: Callable[..., Any], bundle: Path, expected: Any, tmp_path: Path
+) -> None:
+    log = tmp_path / "ab.jsonl"
+    two = [f"a={bundle}", f"b={bundle}"]
+    server = serving(two, ab="a:b:0.5", ab_log=log, filter=Bright())
+    server.post("/v1/run/sample", n=N, seed=3, user="one")
+    bare = serving(two, ab="a:b:0.5", ab_log=tmp_path / "bare.jsonl")
+    bare.post("/v1/run/sample", n=N, seed=3, user="one")
+    for path, share in ((log, expected[1].mean()), (tmp_path / "bare.jsonl", 0.0)):
+        end = time.monotonic() + 20  # it is written once the answer is on its way
+        while not (rows := read_log(path).tally.request) and time.monotonic() < end:
+            time.sleep(0.02)
+        ((_, figures),) = rows.values()
+        assert figures["withheld"] == pytest.approx(share)

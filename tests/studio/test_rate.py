@@ -92,7 +92,7 @@ def test_what_is_no_question_and_no_answer_is_refused(
 ) -> None:
     server = opened(*two(tmp_path), out=tmp_path / "study")
     assert server.post(f"/rate/{path}", **body).status_code == 400
-    assert not read_ratings(tmp_path / "study").answers
+    assert not (tmp_path / "study" / "answers.jsonl").exists()
 
 
 def test_a_studio_for_other_machines_asks_for_its_invitation(
@@ -107,14 +107,44 @@ def test_a_studio_for_other_machines_asks_for_its_invitation(
     assert server.client.get(f"{place}rate").status_code == 200  # by its cookie
 
 
-def test_models_that_make_different_things_are_refused(tmp_path: Path) -> None:
-    for words in (
-        [str(pictures(tmp_path / "p.niwaki"))],
-        [str(tmp_path / "p.niwaki"), str(sounds(tmp_path / "s.niwaki"))],
-        [f"x={tmp_path / 'p.niwaki'}", f"x={tmp_path / 's.niwaki'}"],
-    ):
-        ran = CliRunner().invoke(app, ["studio", *words, "--port", "0", "-o", str(tmp_path / "study")])
-        assert isinstance(ran.exception, CallError)
+def test_raters_see_the_pairs_and_nothing_that_tells_who_made_them(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    server = opened(*two(tmp_path), out=tmp_path / "study", host="0.0.0.0")
+    address = server.studio.raters.replace("0.0.0.0", "127.0.0.1")
+    place, _, query = address.partition("/rate?")
+    page = server.client.get(address)
+    assert page.status_code == 200
+    assert "<a href" not in page.text.replace('<a class="skip" href', "")
+    assert server.client.post(f"{place}/rate/begin", json={"rater": "ann"}).status_code == 200
+    for path in ("/", "/sample", "/sample/models", "/rates"):
+        assert server.client.get(f"{place}{path}").status_code == 403, path
+        assert server.client.get(f"{place}{path}?{query}").status_code == 403, path
+
+
+def test_models_that_make_different_things_are_not_compared_in_pairs(
+    opened: Callable[..., Any], tmp_path: Path
+) -> None:
+    one, other = pictures(tmp_path / "p.niwaki"), sounds(tmp_path / "s.niwaki")
+    server = opened(one, other, out=tmp_path / "study")
+    assert "make different things" in server.client.get("/rate").text
+    assert server.post("/rate/begin", rater="ann").json()["error"]["code"] == "invalid_value"
+    assert "Blind pairs" not in server.client.get("/sample").text, "no link to it"
+    assert not (tmp_path / "study").exists()
+
+
+def test_a_folder_of_answers_to_other_models_is_refused(opened: Callable[..., Any], tmp_path: Path) -> None:
+    study = tmp_path / "study"
+    opened(*two(tmp_path), out=study).post("/rate/answer", rater="ann", k=0, winner="left", ms=5)
+    again = opened(*two(tmp_path / "again"), out=study, seed=3)
+    assert "holds answers to other models or another seed" in again.client.get("/rate").text
+    assert len(read_ratings(study).answers) == 1
+
+
+def test_two_models_of_one_name_are_refused(tmp_path: Path) -> None:
+    words = [f"x={pictures(tmp_path / 'p.niwaki')}", f"x={sounds(tmp_path / 's.niwaki')}"]
+    ran = CliRunner().invoke(app, ["studio", *words, "--port", "0", "-o", str(tmp_path / "study")])
+    assert isinstance(ran.exception, CallError)
 
 
 @pytest.mark.parametrize(("make", "kind"), [(sounds, "sound"), (texts, "text")])

@@ -223,3 +223,22 @@ def test_tables(ending: str, tmp_path: Path) -> None:
     assert json.loads(text) == outcome.rows if ending == ".json" else text.splitlines()[2] == '2,"y, z"'
     with pytest.raises(CallError, match="a table"):
         outcome.write(tmp_path / "t.png")
+
+
+# ------------------------------------------------------------------------------------------------ provenance
+
+
+def test_files_of_uses_say_that_a_model_made_or_changed_them(pictures: Path, tmp_path: Path) -> None:
+    model, files = small("vae"), sorted(pictures.iterdir())
+    drawn = niwaki.use("interpolate", model, condition=3, steps=3, out=tmp_path / "drawn.png")
+    changed = niwaki.use("reconstruct", model, files, condition=[0, 1, 2, 3, 4], out=tmp_path / "changed")
+    found = niwaki.use("anomalies", model, files, condition=[0, 1, 2, 3, 4], out=tmp_path / "found.png")
+    assert drawn.source is not None
+    assert not drawn.source.edited
+    assert changed.source is not None
+    assert changed.source.edited
+    assert found.source is None  # pictures that were given, in an order
+    for path in (tmp_path / "drawn.png", next((tmp_path / "changed").glob("*.png"))):
+        said = json.loads(Image.open(path).text["Comment"])  # type: ignore[attr-defined]
+        assert said["program"] in ("interpolate", "reconstruct")
+    assert "Comment" not in Image.open(tmp_path / "found.png").text  # type: ignore[attr-defined]

@@ -11,12 +11,14 @@ import numpy as np
 
 from niwaki.core.array_files import read_array_file
 from niwaki.core.errors import CallError
+from niwaki.modalities.certificates import new_certificate
+from niwaki.modalities.signing import ENDINGS, signature_in
 from niwaki.modalities.text import samples_in
 from niwaki_runtime.specs import Real, Tokens, ValueSpec
 from niwaki_runtime.watermark import Key, new_key, read_key
 from niwaki_runtime.watermark import detect as detect_in
 
-__all__ = ["detect", "new_key"]
+__all__ = ["detect", "new_certificate", "new_key", "signatures"]
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SOUNDS = (".wav", ".flac", ".ogg")
@@ -65,6 +67,29 @@ def detect(
     }
 
 
+def signatures(
+    files: str | Path | Sequence[str | Path], *, trust: str | Path | None = None
+) -> dict[str, Any]:
+    """Who signed files (C2PA), and whether they are as they were then: PNG, GIF, WAV and MP4, or folders.
+
+    trust: a file of certificates (PEM) of those whose signature counts
+    Returns `files`: `name`, `signed`, and of those that are `whole`, `trusted`, `by`, `wrong`, `provenance`
+    (as niwaki wrote it). Raises CallError for other files, NiwakiError without c2pa.
+    """
+    places = [Path(files)] if isinstance(files, str | Path) else [Path(f) for f in files]
+    anchors = Path(trust).read_text("ascii") if trust is not None else ""
+    unsigned = {"signed": False, "whole": False, "trusted": False, "by": "", "wrong": [], "provenance": None}
+    found = [(path, signature_in(path, anchors)) for path in _files(places, ENDINGS)]
+    if not found:
+        raise CallError(f"there are no {', '.join(ENDINGS)} files to look for signatures in")
+    return {
+        "files": [
+            {"name": str(path), **(unsigned if one is None else {**unsigned, "signed": True, **one})}
+            for path, one in found
+        ]
+    }
+
+
 def _shipped(bundle: str | Path | None) -> tuple[dict[str, str], ValueSpec | None]:
     """A model's texts (its tokenizer), and what its samples are."""
     if bundle is None:
@@ -77,8 +102,9 @@ def _shipped(bundle: str | Path | None) -> tuple[dict[str, str], ValueSpec | Non
     return dict(runner.files), runner.program("sample").output
 
 
-def _files(places: Sequence[Path]) -> list[Path]:
-    known = (*_PICTURES, *_SOUNDS, ".txt", ".npz", ".npy")
+def _files(
+    places: Sequence[Path], known: Sequence[str] = (*_PICTURES, *_SOUNDS, ".txt", ".npz", ".npy")
+) -> list[Path]:
     found: list[Path] = []
     for place in places:
         if not place.exists():

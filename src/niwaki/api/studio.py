@@ -25,16 +25,17 @@ def studio(
     goal: int = 0,
     told: Callable[[str], None] = print,
 ) -> None:
-    """Ask people which of two samples is better, until SIGTERM or SIGINT.
+    """Serve pages about models and runs to a browser, until SIGTERM or SIGINT: samples, ways through the
+    noise, coverage and damage, blind pairs, runs beside each other, searches.
 
-    models: two or more runs, bundles or models, as PATH or NAME=PATH
-    out:    folder of the answers (`answers.jsonl`) and of the samples that were shown
+    models: runs, folders of runs, bundles or models, as PATH or NAME=PATH; blind pairs need two
+    out:    folder of raters' answers (`answers.jsonl`) and of the samples that were shown to them
     host:   another than this machine's own address lets others in who have the whole address
-    seed:   of the samples and of the order of questions
+    seed:   of the samples that raters see and of the order of questions
     checks: share of planted questions, by which raters' reliability is measured
     goal:   answers that each rater is asked for; 0: as many as they like
-    told:   called with the address
-    Raises CallError for models that cannot be compared, NiwakiError for a taken port.
+    told:   called with the address, and with that for raters where other machines reach the pages
+    Raises CallError for what is no model and no run, NiwakiError for a broken one and a taken port.
     """
     studio_of(models, out=out, host=host, port=port, seed=seed, checks=checks, goal=goal).run(told)
 
@@ -51,9 +52,7 @@ def studio_of(
 ) -> Studio:
     """The same, made and not yet running: `run` in a thread, and `stop`."""
     with needing("the studio needs", "serve", "starlette", "uvicorn"):
-        from niwaki.studio.contestants import open_contestants
-        from niwaki.studio.pages.rate import Rate
+        from niwaki.studio.sources import open_sources
         from niwaki.studio.studio import Studio
-    folder = Path(out)
-    contestants = open_contestants(models, folder, seed=seed)
-    return Studio([Rate(contestants, folder, checks=checks, goal=goal)], host, port)
+    sources = open_sources(models, Path(out), seed=seed, checks=checks, goal=goal)
+    return Studio(sources, host, port)

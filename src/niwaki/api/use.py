@@ -9,6 +9,8 @@ from typing import Any
 from niwaki.api.progress import with_progress
 from niwaki.core.contract import CallError
 from niwaki.data.dataset import Dataset
+from niwaki.modalities.provenance import provenance_of
+from niwaki.modalities.signing import Certificate, certificate_for
 from niwaki.uses import Call, Outcome, find_use
 from niwaki.workflow.context import context_for
 from niwaki.workflow.reporter import Quiet, Reporter, counter
@@ -32,6 +34,7 @@ def use(
     weights: str | Path | None = None,
     device: str = "auto",
     out: str | Path | None = None,
+    sign: str | Path | Certificate | None = None,
     reporter: Reporter | None = None,
     say: Callable[[str], None] | None = None,
     **options: Any,
@@ -44,12 +47,14 @@ def use(
                turn, or a mapping of names to these
     data:      where samples come from if no files are given; default: the data of the run that `what` is of
     out:       a file, or a directory for a file each; nothing is written without
+    sign:      a certificate's folder, as for `niwaki.sample`
     say:       called with the pieces of an answer as they are made (`chat`)
     options:   the use's own settings
     Raises CallError for an unknown use or setting, and where the model lacks what the use needs.
     """
     found = find_use(name)
     settings = found.options(options)
+    certificate = certificate_for(sign, [Path(out)] if out is not None else ())
     reporter = reporter or Quiet()
     words = _named(files)
     places = [Path(word) for word in words]
@@ -67,6 +72,10 @@ def use(
     call = Call(runner, path, places, words, condition, seed, dataset, counter(reporter), say)
     outcome = found.apply(call, settings)
     outcome.given = [*places, *([path] if path.is_file() else ())]
+    if found.makes:
+        n = 0 if outcome.x is None else len(outcome.x)
+        edited = found.edits and bool(words)
+        outcome.source = provenance_of(what, name, seed=seed, n=n, edited=edited, certificate=certificate)
     if out is not None:
         outcome.write(Path(out))
     return outcome

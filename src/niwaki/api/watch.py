@@ -65,12 +65,13 @@ def watch(
         places["inputs"] = Path(inputs)
     if outputs is not None:
         places["outputs"] = _made(outputs)
-    runner = open_subject(_served(Path(what)), device="cpu").runner if "outputs" in places else None
+    model = _served(Path(what))
+    runner = open_subject(model, device="cpu").runner if "outputs" in places else None
     with locked(folder):
         states = {
             stream: open_stream(
                 context, stream, folder,
-                runner=runner, margin=margin, level=level, block=block, fresh=fresh,
+                runner=runner, model=model, margin=margin, level=level, block=block, fresh=fresh,
             )
             for stream in places
         }  # fmt: skip

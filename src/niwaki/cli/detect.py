@@ -34,6 +34,18 @@ def detect(
         str | None,
         typer.Option(metavar="RUN|BUNDLE", help="Whose tokenizer texts are read by; what arrays hold."),
     ] = None,
+    signatures: Annotated[
+        bool, typer.Option("--signatures", help="Say who signed the files, and whether they were changed.")
+    ] = False,
+    trust: Annotated[
+        Path | None, typer.Option(metavar="PEM", help="Certificates of those whose signature counts.")
+    ] = None,
+    new_certificate: Annotated[
+        Path | None,
+        typer.Option(
+            "--new-certificate", metavar="FOLDER", help="Write a certificate to try signing with (--sign)."
+        ),
+    ] = None,
     decoys: Annotated[int, typer.Option(min=0, help="Keys that marked nothing, to compare with.")] = 19,
     as_json: Json = False,
 ) -> None:
@@ -48,8 +60,17 @@ def detect(
                 lambda console: console.print(f"[bold]{new_key}[/]  key {name}: keep it, and keep it secret"),
             )
             return
+        if new_certificate is not None:
+            made = api.new_certificate(new_certificate)
+            words = "chain.pem, key.pem; nobody vouches for it but you (authority.pem)"
+            work.answer({"folder": made}, lambda console: console.print(f"[bold]{made}[/]  {words}"))
+            return
+        if signatures and files:
+            signed = api.signatures(files, trust=trust)
+            work.answer(signed, lambda console: _draw_signatures(console, signed))
+            return
         if key is None or not files:
-            raise CallError("name files and --key KEYFILE; --new-key KEYFILE makes a key")
+            raise CallError("name files and --key KEYFILE, or --signatures; --new-key KEYFILE makes a key")
         found = api.detect(files, key, bundle=bundle, decoys=decoys)
 
         def draw(console: Any) -> None:
@@ -65,6 +86,20 @@ def detect(
             )
 
         work.answer(found, draw)
+
+
+def _draw_signatures(console: Any, found: dict[str, Any]) -> None:
+    for one in found["files"]:
+        said = one["provenance"] or {}
+        if not one["signed"]:
+            words = "not signed"
+        elif not one["whole"]:
+            words = f"CHANGED since {one['by'] or 'somebody'} signed it ({', '.join(one['wrong'])})"
+        else:
+            vouched = "" if one["trusted"] else ", whom nobody vouches for here"
+            words = f"signed by {one['by']}{vouched}"
+            words += f": {said['model']}, seed {said['seed']}, {said['index']}" if said else ""
+        console.print(f"{one['name']}  {words}", markup=False, highlight=False)
 
 
 enter = detect

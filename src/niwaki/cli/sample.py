@@ -74,6 +74,12 @@ def sample(
             metavar="KEYFILE", help="Mark the samples by this key; `niwaki detect` makes one, and finds it."
         ),
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CERTIFICATE", help="Sign files by the certificate in this folder (C2PA, niwaki detect)."
+        ),
+    ] = None,
     filter: Annotated[
         str | None,
         typer.Option(metavar="FILTER", help="Withhold what it flags; FILTER,threshold=0.9 sets another one."),
@@ -97,7 +103,7 @@ def sample(
         made = sample(
             source, n, program=program, seed=seed, start=start, condition=read_condition(condition),
             data=data, engine=engine, memory=memory, device=device, devices=devices, batch=batch,
-            out=out or (), stream=work.say if stream else None, watermark=watermark, filter=filter,
+            out=out or (), stream=work.say if stream else None, watermark=watermark, sign=sign, filter=filter,
             filter_action=filter_action, balance=balance, reporter=work.reporter, **overrides,
         )  # fmt: skip
         if not out and not len(made.x):

@@ -82,9 +82,16 @@ def serve(
         Path | None,
         typer.Option(metavar="KEYFILE", help="Mark pictures, sounds and texts by this key (niwaki detect)."),
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CERTIFICATE", help="Sign files by the certificate in this folder (C2PA, niwaki detect)."
+        ),
+    ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="A line for every request.")] = False,
 ) -> None:
     from niwaki.api.serve import serve
+    from niwaki.modalities.signing import certificate_for
     from niwaki.serving.keys import read_keys
     from niwaki_runtime.choice import memory_bytes
     from niwaki_runtime.watermark import Watermark, read_key
@@ -96,6 +103,7 @@ def serve(
         grace=grace, ab=ab, ab_log=ab_log,
         ab_settings={"margin": ab_margin, "level": ab_level, "slow": ab_slow},
         watermark=None if watermark is None else Watermark(read_key(watermark)),
+        certificate=certificate_for(sign, ()),
         filter=filter, action=filter_action,
         limits={
             "samples": samples, "evaluations": evaluations, "body": memory_bytes(body), "queue": queue,

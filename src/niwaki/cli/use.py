@@ -61,6 +61,12 @@ def use(
         Path | None,
         typer.Option("--out", "-o", help="A file, or a directory for a file each."),
     ] = None,
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CERTIFICATE", help="Sign files by the certificate in this folder (C2PA, niwaki detect)."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     with at_work(as_json) as work:
@@ -82,7 +88,7 @@ def use(
         options = beside_parameters(parse_overrides(rest), use)
         made = use(
             name, source, files, condition=read_condition(condition), seed=seed, data=data, engine=engine,
-            memory=memory, device=device, reporter=work.reporter,
+            memory=memory, device=device, reporter=work.reporter, sign=sign,
             say=None if as_json else work.say, **options,
         )  # fmt: skip
         place = out or (Path(f"{name}{made.ending}") if made.ending else None)  # "decode/" is a folder

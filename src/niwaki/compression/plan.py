@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-import niwaki_runtime
 from niwaki.compression.arithmetic import macs, parameters
 from niwaki.compression.changes import quantized_of, refuse_nothing, sparsity_of
 from niwaki.compression.config import CompressConfig, PruneConfig, StepConfig, check_order, recovery_of
@@ -32,9 +31,9 @@ from niwaki.compression.forewarned import forewarned_once
 from niwaki.compression.forward import check, shapes
 from niwaki.compression.record import Record
 from niwaki.compression.reload import load_step, save_step
-from niwaki.compression.seeds import CHECK
+from niwaki.compression.sample_error import reference_samples, sample_error
 from niwaki.compression.steps import Outcome, StepContext, step_of
-from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel
 from niwaki.core.errors import NothingToDo
 from niwaki.core.store import hash_json, hash_tensors, read_json, write_bytes, write_json
 from niwaki.data.inputs import examples_of
@@ -43,9 +42,8 @@ from niwaki.deployment.fast_path import OffPath
 from niwaki.features import Extractor
 from niwaki.models.io import model_record, save_model
 
-__all__ = ["Compressed", "compress", "reference_samples"]
+__all__ = ["Compressed", "compress"]
 
-_CHECKED = 64  # samples of the forward check
 Progress = Callable[[int, int, Mapping[str, Any]], None]
 
 
@@ -108,6 +106,7 @@ def compress(
     progress: Progress | None = None,
     on_step: Callable[[int, str], None] | None = None,
     engine: str = "openvino",
+    forewarn: bool = True,
     warn: Callable[[tuple[OffPath, ...]], None] | None = None,
     extractor: Extractor | None = None,
     bundle: bool = True,
@@ -123,6 +122,8 @@ def compress(
     progress:  called with (done, in all, figures) of the step under way
     on_step:   called with its number from 1 and its kind when a step begins to work
     engine:    which one the plan is for: `openvino`, `onnxruntime`
+    forewarn:  whether operators that leave the engine's fast path are looked for, which takes an export;
+               where many plans of one model are carried out, that is spared
     warn:      called once, before the first step, with every operator that will leave that engine's fast
                path; not where there are none
     extractor: as which samples are compared by steps that match them (`sampling` with a matched temperature);
@@ -142,7 +143,8 @@ def compress(
     key = hash_json([model_record(original), hash_tensors(original.state_dict()), seed])
     if dataset is not None:
         key = hash_json([key, dataset.fingerprint])
-    warnings = forewarned_once(original, config.steps, engine, workdir / "warnings.json", key)
+    place = workdir / "warnings.json"
+    warnings = forewarned_once(original, config.steps, engine, place, key) if forewarn else ()
     if warn and warnings:
         warn(warnings)
     keys = keys_of(config, key, extractor)
@@ -163,11 +165,6 @@ def compress(
     result = Compressed(current, made, run.records, warnings)
     write_json(workdir / "compression.json", result)
     return result
-
-
-def reference_samples(model: GenerativeModel, condition: Any = None, n: int = _CHECKED) -> np.ndarray:
-    """Samples `(n, …)` of the uncompressed model, which those of every step are compared with."""
-    return model.sample(n, seed=CHECK, condition=condition).float().numpy()
 
 
 def _quietly(done: int, total: int, info: Mapping[str, Any]) -> None: ...
@@ -255,7 +252,7 @@ def _carried_out(
         macs=(before[1], macs(again)),
         bytes=bundle_bytes(bundle) if bundle else None,
         latency=_latency(run.config, bundle) if bundle else {},
-        error=_error(run, again, bundle),
+        error=sample_error(run.reference, again, bundle, run.condition),
         quantized=quantized_of(outcome),
         seconds=seconds,
         widths=outcome.widths,
@@ -286,24 +283,6 @@ def _bundle(run: _Run, model: GenerativeModel, outcome: Outcome, directory: Path
         outcome.graphs = export_graphs(model, directory / "graphs")
     examples = examples_of(model, run.condition)
     return package(model, outcome.graphs, directory / BUNDLE, examples=examples)
-
-
-def _error(run: _Run, model: GenerativeModel, bundle: Path | None) -> float:
-    """Mean |difference| of samples from the uncompressed model's, in the latter's standard deviations.
-
-    The samples are the bundle's on its engine where there is a bundle. Raises NiwakiError where they are not
-    finite.
-    """
-    n = len(run.reference)
-    if bundle is None:
-        made = model.sample(n, seed=CHECK, condition=run.condition).float().numpy()
-    else:
-        loaded = niwaki_runtime.load(bundle, precision="exact")
-        made = loaded.sample(n, seed=CHECK, condition=run.condition)
-    if not np.isfinite(made).all():
-        raise NiwakiError("the step's model makes samples that are not finite")
-    spread = float(run.reference.std()) or 1.0
-    return float(np.abs(made.astype(np.float64) - run.reference).mean()) / spread
 
 
 def _latency(config: CompressConfig, bundle: Path) -> dict[str, float]:

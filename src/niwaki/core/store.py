@@ -13,6 +13,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ __all__ = [
     "hash_file",
     "hash_json",
     "hash_tensors",
+    "hash_unchanged",
     "jsonable",
     "keep_tensors",
     "kept_json",
@@ -236,6 +238,18 @@ def hash_directory(path: Path) -> str:
     files = sorted(p for p in path.rglob("*") if p.is_file())
     listed = "\n".join(f"{p.relative_to(path)} {hash_file(p)}" for p in files)
     return hash_bytes(listed.encode("utf-8", "surrogateescape"))
+
+
+def hash_unchanged(path: Path) -> str:
+    """`hash_directory`, worked out once for as long as no file under `path` changes its size or its time."""
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    states = [(str(p), found.st_ino, found.st_size, found.st_mtime_ns) for p in files if (found := p.stat())]
+    return _hash_in_state(path, tuple(states))
+
+
+@lru_cache(maxsize=64)
+def _hash_in_state(path: Path, states: tuple[tuple[str, int, int, int], ...]) -> str:
+    return hash_directory(path)
 
 
 def hash_json(value: Any) -> str:

@@ -15,6 +15,7 @@ from niwaki.core.errors import CallError
 from niwaki.core.registry import import_modules
 from niwaki.core.store import write_bytes, write_json
 from niwaki.modalities.provenance import Provenance, stamped
+from niwaki.modalities.signing import check_signable
 from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["Media", "Modality", "modality_of", "put", "register_modality"]
@@ -105,7 +106,9 @@ class Modality(ABC):
 
 def put(path: Path, data: bytes, source: Provenance | None) -> None:
     """Write a file that says where it comes from; texts and tables, whose readers would stumble over it, and
-    arrays, have `NAME.provenance.json` beside them."""
+    arrays, have `NAME.provenance.json` beside them. Raises CallError where these are to be signed."""
+    if source is not None and source.certificate is not None:
+        check_signable(path)
     said = data if source is None else stamped(path.suffix, data, source)
     write_bytes(path, data if said is None else said)
     if said is None and source is not None:

@@ -2,13 +2,8 @@
 (() => {
   "use strict";
 
+  const { make, slider, cut, stacked } = pieces;
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
-
-  function make(tag, properties = {}, ...children) {
-    const element = Object.assign(document.createElement(tag), properties);
-    element.append(...children);
-    return element;
-  }
 
   // Folding: all parts at once, the part that an address names, and every part on paper.
   const parts = all("details.part");
@@ -56,26 +51,11 @@
     group.prepend(make("label", { className: "control" }, "Class ", choice));
   }
 
-  // Before and after in one picture: the line between them moves.
-  function slider(move) {
-    const range = make("input", { type: "range", min: 0, max: 100, value: 50 });
-    range.setAttribute("aria-label", "Where the picture changes from before to after");
-    range.addEventListener("input", () => move(range.value));
-    move(range.value);
-    return make("label", { className: "control slider" }, "before ", range, " after");
-  }
-
-  const cut = (element) => (value) => element.style.setProperty("--cut", `${value}%`);
-
   const caption = (figure) =>
     [...(figure.querySelector("figcaption")?.childNodes ?? [])]
       .map((node) => node.textContent.trim())
       .filter(Boolean)
       .join(" \u00b7 ");
-
-  function stacked(before, after) {
-    return make("span", { className: "stack" }, before.cloneNode(), after.cloneNode());
-  }
 
   for (const group of all(".pairs[data-slide]")) {
     for (const row of all(".three", group)) {

@@ -39,8 +39,11 @@ from niwaki.report.record import RunRecord, read_run
 __all__ = ["write_report"]
 
 HERE = Path(__file__).parent
-SCRIPT = (HERE / "page.js").read_text(encoding="utf-8")
+SCRIPT = "".join((HERE / name).read_text(encoding="utf-8") for name in ("slider.js", "page.js"))
 """Put into the page whole; its security policy lets this script run and no other."""
+STYLE = "".join(
+    (HERE / name).read_text(encoding="utf-8") for name in ("palette.css", "slider.css", "style.css")
+)
 
 
 def write_report(run: Path) -> Path:
@@ -69,7 +72,7 @@ def write_report(run: Path) -> Path:
 def context(record: RunRecord) -> dict[str, Any]:
     """All values that the template shows."""
     return {
-        "style": (HERE / "style.css").read_text(encoding="utf-8"),
+        "style": STYLE,
         "script": SCRIPT,
         "script_hash": f"sha256-{b64encode(sha256(SCRIPT.encode()).digest()).decode()}",
         "name": record.name,

@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from niwaki.modalities import modality_of
+from niwaki.modalities.provenance import Provenance, stamped
+from niwaki.serving.batcher import Item
 from niwaki_runtime.specs import ValueSpec
 
-__all__ = ["answers", "as_file", "as_numbers", "described", "encoded", "media_type"]
+__all__ = ["answers", "as_file", "as_numbers", "described", "encoded", "media_type", "source_of"]
 
 
 T = TypeVar("T")
@@ -22,22 +24,34 @@ _LARGE = 1 << 15
 """Values; the files of more are made beside the loop, which has others to answer meanwhile."""
 
 
-async def answers(found: Sequence[Any], entry: Callable[[Any], T]) -> list[T]:
-    """The entries of an answer, one for each result."""
-    if sum(getattr(one, "size", 0) for one in found) > _LARGE:
-        return await asyncio.to_thread(lambda: [entry(one) for one in found])
-    return [entry(one) for one in found]
+async def answers(found: Sequence[Any], items: Sequence[Item], entry: Callable[[Any, Item], T]) -> list[T]:
+    """The entries of an answer, one for each result and what it was made for."""
+
+    def made() -> list[T]:
+        return [entry(one, item) for one, item in zip(found, items, strict=True)]
+
+    return await asyncio.to_thread(made) if sum(getattr(one, "size", 0) for one in found) > _LARGE else made()
 
 
-def as_file(x: np.ndarray, spec: ValueSpec) -> tuple[str, bytes]:
+def as_file(x: np.ndarray, spec: ValueSpec, source: Provenance | None = None) -> tuple[str, bytes]:
     """One sample `(*shape)` as a file: its media type and bytes. A sound is a recording; all else is the file
-    that the modality makes of it without changing a value."""
+    that the modality makes of it without changing a value. It says where it comes from, where such files have
+    a place for that."""
     modality = modality_of(spec)
     writers = modality.writers(spec)
     if ".wav" in writers:
-        return "audio/wav", writers[".wav"](x[None], spec, {})
-    ending, data = modality.file_of(x, spec)
-    return media_type(ending), data
+        ending, data = ".wav", writers[".wav"](x[None], spec, {})
+    else:
+        ending, data = modality.file_of(x, spec)
+    said = None if source is None else stamped(ending, data, source)
+    return media_type(ending), data if said is None else said
+
+
+def source_of(item: Item) -> Provenance:
+    """What a file of an item's sample says of where it comes from."""
+    made_by: Any = item.kind
+    source: Provenance = made_by.source(item.what)
+    return source
 
 
 def media_type(ending: str) -> str:
@@ -46,7 +60,8 @@ def media_type(ending: str) -> str:
     >>> media_type(".png"), media_type(".npy")
     ('image/png', 'application/octet-stream')
     """
-    return mimetypes.guess_type(f"x{ending}")[0] or "application/octet-stream"
+    known = mimetypes.guess_type(f"x{ending}")[0] or "application/octet-stream"
+    return known.replace("/x-wav", "/wav")  # as OpenAI's clients are answered
 
 
 def encoded(data: bytes) -> str:

@@ -11,7 +11,12 @@ from starlette.responses import JSONResponse
 
 from niwaki_runtime.errors import CallError, NiwakiError
 
-__all__ = ["Problem", "as_problem", "handlers"]
+__all__ = ["WITHHELD", "Problem", "as_problem", "handlers"]
+
+
+WITHHELD = "withheld"
+"""The code of a sample that a filter does not let out; and of a request's scope the share of its samples that
+were, for whoever counts them."""
 
 
 class Problem(NiwakiError):

@@ -12,7 +12,7 @@ from typing import Any, NoReturn, TypeVar
 from starlette.requests import Request
 
 from niwaki.serving.batcher import Item
-from niwaki.serving.problems import Problem, as_problem
+from niwaki.serving.problems import WITHHELD, Problem, as_problem
 from niwaki.serving.settings import Limits
 from niwaki_runtime.errors import CallError
 
@@ -118,6 +118,8 @@ async def gathered(request: Request, items: Sequence[Item], limits: Limits) -> l
     finally:
         abandon(items)
     found = [_result(item) for item in items]
+    withheld = sum(isinstance(one, Problem) and one.code == WITHHELD for one in found)
+    request.scope[WITHHELD] = withheld / len(found)
     if all(isinstance(one, Problem) for one in found):
         raise found[0]
     return found

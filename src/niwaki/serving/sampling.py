@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from niwaki.filters import Filter
+from niwaki.modalities.provenance import Provenance
+from niwaki.modalities.signing import Certificate
 from niwaki.serving.batcher import Item
 from niwaki.serving.screening import screened
 from niwaki.serving.sizes import Agreement
@@ -30,14 +32,19 @@ _log = logging.getLogger("niwaki.serving")
 class Generation:
     """A bundle as it was loaded once. When its file is replaced, what was asked of it is still made by it.
 
+    name:       of the model; sha256: of the bundle's file
     agreements: by program; one that has none is made one at a time
     watermark:  of all that can carry one
+    certificate: by which files are signed
     filter:     looks at every sample of what it is for; action: what becomes of those that it flags
     """
 
     bundle: Bundle
+    name: str = ""
+    sha256: str = ""
     agreements: dict[str, Agreement] = field(default_factory=dict)
     watermark: Watermark | None = field(default=None, repr=False)
+    certificate: Certificate | None = field(default=None, repr=False)
     filter: Filter | None = None
     action: str = "withhold"
 
@@ -97,6 +104,15 @@ class Samples:
     @property
     def most(self) -> int:
         return self.generation.agreement(self.program).most
+
+    def source(self, sample: Sample) -> Provenance:
+        """What a file of the sample says of where it comes from."""
+        made_by = self.generation
+        marked = made_by.mark(self.program) is not None
+        return Provenance(
+            made_by.name, made_by.sha256, self.program, sample.seed, sample.number, watermarked=marked,
+            certificate=made_by.certificate,
+        )  # fmt: skip
 
     def work(self, items: Sequence[Item]) -> Sequence[Any]:
         """The samples; where a batch fails, its halves are tried, so that only what is at fault fails."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from niwaki.filters import Filter, screen
-from niwaki.serving.problems import Problem
+from niwaki.serving.problems import WITHHELD, Problem
 from niwaki_runtime import Bundle
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.specs import ValueSpec
@@ -38,7 +38,7 @@ def screened(
             f"{said['score']:.3f} is above {by.threshold:.3f}"
         )
         out.append(
-            Problem(403, "withheld", text, details={**said, "index": sample.number, "seed": sample.seed})
+            Problem(403, WITHHELD, text, details={**said, "index": sample.number, "seed": sample.seed})
         )
     return out
 

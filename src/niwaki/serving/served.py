@@ -7,11 +7,13 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from niwaki.core.store import hash_directory
 from niwaki.filters import open_filter
 from niwaki.serving.batcher import Batcher, Item
 from niwaki.serving.limits import check_options, check_work
@@ -162,11 +164,18 @@ class Served:
             threads=self._settings.threads,
         )
         mark = self._settings.watermark
+        generation = Generation(
+            bundle,
+            self.name,
+            hash_directory(self.place.path),
+            watermark=mark,
+            certificate=self._settings.certificate,
+        )
         if self._settings.filter is None:
-            return Generation(bundle, watermark=mark)
+            return generation
         by = open_filter(self._settings.filter, self.place.engine)
         check_filter(by, bundle)
-        return Generation(bundle, filter=by, action=self._settings.action, watermark=mark)
+        return replace(generation, filter=by, action=self._settings.action)
 
     def _warm(self, generation: Generation) -> None:
         """Make the first batches of every program, `sample` first, as long as there is time; they show which

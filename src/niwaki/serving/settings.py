@@ -8,6 +8,7 @@ from pathlib import Path
 
 from niwaki.filters import Filter
 from niwaki.filters.screening import check_action
+from niwaki.modalities.signing import Certificate
 from niwaki_runtime.errors import CallError
 from niwaki_runtime.watermark import Watermark
 
@@ -84,6 +85,7 @@ class ServeSettings:
     filter:     a filter's path (`niwaki.filters.FilterPlace`) for every sample of every bundle
     action:     `withhold` answers what it flags with an error, `mark` with the sample and its score
     grace:      seconds in which running requests may end after a signal
+    certificate: by which files are signed, where they have a place for that
     watermark:  the mark that the samples of all bundles carry, of those programs that can
     """
 
@@ -102,6 +104,7 @@ class ServeSettings:
     grace: float = 30.0
     limits: Limits = field(default_factory=Limits)
     watermark: Watermark | None = field(default=None, repr=False)
+    certificate: Certificate | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:

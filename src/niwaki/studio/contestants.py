@@ -15,13 +15,13 @@ from niwaki.core.contract import CallError, Runner
 from niwaki.core.store import hash_directory, jsonable, write_bytes
 from niwaki.evaluation.preferences.ratings import SAMPLES
 from niwaki.modalities import Media, modality_of
-from niwaki.workflow.run_directory import RunDirectory, is_run
-from niwaki.workflow.subjects.subject import open_subject
+from niwaki.studio.forms import words_of
+from niwaki.studio.sources import Sources
 from niwaki_runtime import Bundle
 from niwaki_runtime.programs import SAMPLING
-from niwaki_runtime.specs import ConditionSpec, resolve
+from niwaki_runtime.specs import resolve
 
-__all__ = ["Contestant", "Contestants", "open_contestants"]
+__all__ = ["Contestant", "Contestants", "contestants_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +39,10 @@ class Contestants:
     """They make one sample at a time, each on a lock of its own, and keep it beside the answers."""
 
     def __init__(self, models: Sequence[Contestant], folder: Path, *, seed: int = 0) -> None:
-        """Raises CallError where there are fewer than two, two of one name, or two that make different
-        things."""
+        """Raises CallError where there are fewer than two, or two that make different things."""
         if len(models) < 2:
             raise CallError("blind pairs need two models: niwaki studio A B")
         names = [one.name for one in models]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise CallError(f"two models are called '{twice}'; name them, as small={twice}.niwaki")
         programs = [one.runner.program(SAMPLING) for one in models]
         for one, program in zip(models[1:], programs[1:], strict=True):
             if program.output != programs[0].output or program.inputs != programs[0].inputs:
@@ -82,12 +78,7 @@ class Contestants:
 
     def words(self, asked: Mapping[str, np.ndarray]) -> str:
         """What the samples were asked to be, for people; empty where that cannot be said in words."""
-        said = [
-            modality_of(self.inputs[name].value).say(row[0], self.inputs[name].value, self._first.files)
-            for name, row in asked.items()
-            if self.inputs[name].integer and not _nothing(self.inputs[name], row)
-        ]
-        return ", ".join(word for word in said if word)
+        return words_of(self._first, self._first.program(SAMPLING), asked, 0)
 
     def condition(self, asked: Mapping[str, np.ndarray]) -> dict[str, Any]:
         """For the file of answers, by name."""
@@ -112,23 +103,11 @@ class Contestants:
         return modality_of(self.spec).show(x, self.spec, self._first.files)
 
 
-def _nothing(spec: ConditionSpec, row: np.ndarray) -> bool:
-    return spec.null is not None and bool((row == spec.null).all())
-
-
-def open_contestants(what: Sequence[str | Path], folder: Path, *, seed: int = 0) -> Contestants:
-    """what: runs (their bundle, where they have one), bundles and models, as PATH or NAME=PATH"""
-    found = []
-    for word in map(str, what):
-        name, equals, path = word.partition("=")
-        place = Path(path if equals else word)
-        name = name if equals else place.stem
-        if is_run(place) and (bundle := RunDirectory.open(place).bundle).exists():
-            place = bundle
-        runner = open_subject(place, device="cpu").runner
-        if runner is None:
-            raise CallError(f"{place} is no model that makes samples")
-        if not name or "/" in name or name.startswith("."):
-            raise CallError(f"'{name}' is no name of a model; letters, figures and - will do")
-        found.append(Contestant(name, runner, hash_directory(place) if place.exists() else ""))
-    return Contestants(found, folder, seed=seed)
+def contestants_of(sources: Sources) -> Contestants:
+    """Of what a studio was called with: of a run its bundle, where it has one. Raises CallError where they
+    are fewer than two or make different things, NiwakiError where one is broken."""
+    found = [
+        Contestant(name, model.runner, hash_directory(model.path) if model.path.exists() else "")
+        for name, model in sources.contestants().items()
+    ]
+    return Contestants(found, sources.folder, seed=sources.seed)

@@ -37,6 +37,7 @@ class Anomalies(Use):
 
     Options = AnomalyOptions
     summary = "a score for each sample, the most unusual first"
+    makes = False
     example = "runs/digits-spline new-pictures/ against=known-pictures/ -o ranking.csv"
 
     def apply(self, call: Call, options: AnomalyOptions) -> Outcome:

@@ -73,6 +73,8 @@ class Use(ABC):
     Options: its settings, what each means in the docstring
     summary: what it does, in half a sentence
     example: words of a call after `niwaki use NAME`
+    makes:   whether its samples are of the model's making, which their files then say
+    edits:   whether files that it is given go into these
     opens:   whether it needs the model on an engine; else it is given the path alone
     """
 
@@ -80,6 +82,8 @@ class Use(ABC):
     Options: ClassVar[type[UseOptions]] = UseOptions
     summary: ClassVar[str]
     example: ClassVar[str]
+    makes: ClassVar[bool] = True
+    edits: ClassVar[bool] = True
     opens: ClassVar[bool] = True
 
     @abstractmethod

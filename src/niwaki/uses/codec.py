@@ -41,7 +41,7 @@ class Encode(Use):
     Options = EncodeOptions
     summary = "pictures, sounds or texts as one small file, without loss or lossy"
     example = "digits.niwaki *.png -o digits.nwk"
-    opens = False
+    makes, opens = False, False
 
     def apply(self, call: Call, options: EncodeOptions) -> Outcome:
         codec = open_codec(call.path)
@@ -133,7 +133,7 @@ class Decode(Use):
     Options = UseOptions
     summary = "the pictures, sounds or texts of a coded file, by the bundle that wrote it"
     example = "digits.niwaki digits.nwk -o pictures/"
-    opens = False
+    makes, opens = False, False
 
     def apply(self, call: Call, options: UseOptions) -> Outcome:
         codec = open_codec(call.path)

@@ -37,6 +37,7 @@ class Draw(Use):
 
     Options = DrawOptions
     summary = "pictures of what a text says"
+    edits = False
     example = 'runs/pages-text "a bold red A" -o a.png'
 
     def apply(self, call: Call, options: DrawOptions) -> Outcome:

@@ -38,6 +38,7 @@ class MembershipUse(Use):
 
     Options = MembershipOptions
     summary = "whether training samples can be told from others by the model"
+    makes = False
     example = "runs/digits-vae -o membership.csv"
 
     def apply(self, call: Call, options: MembershipOptions) -> Outcome:

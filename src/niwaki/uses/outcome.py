@@ -16,6 +16,8 @@ import numpy as np
 from niwaki.core.errors import CallError
 from niwaki.core.store import write_bytes
 from niwaki.modalities import modality_of
+from niwaki.modalities.base import put
+from niwaki.modalities.provenance import Provenance
 from niwaki_runtime.specs import ValueSpec
 
 __all__ = ["Outcome", "stems"]
@@ -38,6 +40,7 @@ class Outcome:
     ending: of the file where the caller names none; "/" for a folder
     failed: what was lost, in one sentence, though the rest is there
     given:  the files and folders that it was made from, which `write` leaves as they are
+    source: what the files of samples say of where they come from; None: nothing
     """
 
     record: dict[str, Any] = field(default_factory=dict)
@@ -53,6 +56,7 @@ class Outcome:
     ending: str = ""
     failed: str = ""
     given: Sequence[Path] = ()
+    source: Provenance | None = None
 
     def write(self, place: Path | str) -> list[Path]:
         """Into one file, or a file for each sample where `place` is a directory or has no ending.
@@ -83,16 +87,18 @@ class Outcome:
         shown = x if self.sheet is None else self.sheet
         rows = modality.rows(shown, spec, self.columns) if self.columns and place.suffix == ".png" else None
         if place.suffix == ".npy":
-            write_bytes(place, _bytes(np.save, x))
+            put(place, _bytes(np.save, x), self.source)
         elif place.suffix == ".npz":
             named = {"names": np.array(self.names, str)} if len(self.names) else {}
+            if self.source is not None:
+                named["provenance"] = np.array(self.source.text())
             write_bytes(place, _bytes(np.savez_compressed, x=x, **named))
         elif not len(x):
             raise CallError("there are no samples to show")
         elif rows is not None:
-            write_bytes(place, rows)
+            put(place, rows, self.source)
         else:
-            modality.write(place, x, spec)
+            modality.write(place, x, spec, source=self.source)
 
     def _write_folder(self, place: Path) -> list[Path]:
         if self.data is not None:
@@ -106,8 +112,9 @@ class Outcome:
             )
         places = [place / f"{s}{e}" for s, (e, _) in zip(stems(self.names, len(made)), made, strict=True)]
         self._check_free(places)
+        source = None if self.texts is not None else self.source
         for file, (_, data) in zip(places, made, strict=True):
-            write_bytes(file, data)
+            put(file, data, source)
         return places
 
     def _made(self, place: Path) -> list[tuple[str, bytes]]:

@@ -19,7 +19,7 @@ try:
 except ImportError:  # not a POSIX system: work without the lock
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["InUse", "locked", "waiting_lock"]
+__all__ = ["InUse", "is_locked", "locked", "waiting_lock"]
 
 
 class InUse(NiwakiError):
@@ -60,6 +60,20 @@ def waiting_lock(directory: Path) -> Iterator[None]:
         yield
     finally:
         lock.__exit__(None, None, None)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether some process works there now. Where locks are not known, nobody seems to."""
+    if fcntl is None:
+        return False
+    try:
+        with open(directory / ".lock", "rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
 
 
 def _take(handle: int, path: Path) -> None:

@@ -100,3 +100,11 @@ def test_no_rate_is_negative_and_noise_shows_in_the_quality() -> None:
 def test_too_few_plans_are_refused() -> None:
     with pytest.raises(NiwakiError, match="at least three"):
         fit_latency(profiles(2), [1.0, 2.0])
+
+
+def test_two_bundles_test_no_prediction_and_leave_a_fixed_room() -> None:
+    costs = [{"a": LayerCost("Conv2d", macs, 1000, 10, 0)} for macs in (1_000_000, 300_000)]
+    plans = [profile_of(c, Choices({}, {"a": 8}), passes=p) for c in costs for p in (7, 2)]
+    model = fit_latency(plans, [milliseconds(p) for p in plans], ["whole", "whole", "cut", "cut"])
+    assert model.quality.slack <= 0.2
+    assert "too few to tell" in model.quality.text

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 import niwaki
 from niwaki.api.train import train
 from niwaki.recipe import recipe_from
+from niwaki.workflow.monitoring import reference
 from niwaki_runtime.errors import CallError
 
 TINY = {
@@ -85,6 +86,20 @@ def test_samples_drawn_of_the_model_itself_raise_none(run, tmp_path):
     drawn = json.loads((tmp_path / "watch" / "outputs.json").read_text())["drawn"]
     watch(run, tmp_path, outputs=run, draw=100)
     assert json.loads((tmp_path / "watch" / "outputs.json").read_text())["drawn"] == drawn + 100
+
+
+def test_what_the_model_makes_at_release_is_drawn_once(run, tmp_path, monkeypatch):
+    drawn = []
+    real = reference.released
+    monkeypatch.setattr(reference, "released", lambda *a, **k: drawn.append(a[2]) or real(*a, **k))
+    settings = {"outputs": run, "draw": 100, "out": tmp_path / "w"}
+    first = niwaki.watch(run, **settings)
+    again = niwaki.watch(run, **settings)
+    assert len(drawn) == 1
+    assert again["streams"]["outputs"]["blocks"] > first["streams"]["outputs"]["blocks"]
+    (tmp_path / "w" / "released.npz").unlink()
+    niwaki.watch(run, **settings)
+    assert len(drawn) == 2
 
 
 def test_training_samples_served_as_outputs_are_called_copies(run, tmp_path):

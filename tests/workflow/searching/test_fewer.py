@@ -13,7 +13,7 @@ from niwaki.compression.config import DistillConfig
 from niwaki.compression.search.choices import Choices
 from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.searching import fewer, trying
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 
 
 class World:

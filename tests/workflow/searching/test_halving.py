@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from types import SimpleNamespace
@@ -14,12 +15,13 @@ from niwaki.compression.search.choices import Choices, Template
 from niwaki.core.store import jsonable
 from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.searching import halving
+from niwaki.workflow.searching.affording import afford
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.ranking import ranking_text
-from niwaki.workflow.searching.refusal import more_training, refusal
+from niwaki.workflow.searching.refusal import more_time, more_training, refusal
 from niwaki.workflow.searching.rehearsal import Loss
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 
 LIMITS = {"size": 100.0}
 
@@ -143,6 +145,26 @@ def test_a_refusal_names_what_is_nearest_and_how_much_training_would_do() -> Non
     assert found["steps"] == 200  # loss ∝ 1/steps: 2 margins after 100 are 1 after 200
     assert "2.00 margins of diversity" in found["text"]
     assert "size 300 B" in found["text"]
+
+
+def test_a_refusal_for_want_of_samples_says_how_much_time_would_buy_them() -> None:
+    open_ = candidate(0.0)
+    open_.losses = {
+        "fidelity": Loss(-0.3, (-0.5, -0.1), "no loss"),
+        "diversity": Loss(0.5, (-0.5, 1.5), "inconclusive"),
+    }
+    open_.drawn = 700
+    search: Any = SimpleNamespace(
+        candidates={"a": open_}, limits=LIMITS, clock=Clock(900.0), afforded=afford(0.1, 3000, 900.0)
+    )
+    found = refusal(search)
+    assert found["minutes"] == math.ceil(4 * 700 * 0.1 / 0.08 / 60)  # half the width takes four times as many
+    assert f"--time {found['minutes']}m" in found["text"]
+    open_.losses["diversity"] = Loss(1.2, (0.2, 2.2), "inconclusive")
+    assert more_time(search, open_) is None
+    open_.losses["diversity"] = Loss(0.5, (-0.5, 1.5), "inconclusive")
+    search.afforded = afford(1e-4, 3000, 900.0)
+    assert more_time(search, open_) is None  # samples are cheap: time is not what lacks
 
 
 def test_how_well_single_costs_rank_trained_plans_is_told() -> None:

@@ -22,7 +22,7 @@ from niwaki.workflow.searching.explaining import explain
 from niwaki.workflow.searching.search import begin
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import carry_out, try_candidate
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 
 INSTEAD = {3: 8, 5: 9}
 """Classes that are dropped, and whose samples take their place."""

@@ -25,6 +25,11 @@ _TRUST = (0.0, 0.03, 0.3)
 """How far factors of groups may leave 1, in units of the weight of a timed plan: 0 keeps them at 1."""
 _SLACK = 0.95
 """Quantile of what measured plans cost beyond what was predicted of them, left as room in a budget."""
+_TESTED = 4
+"""Plans, below which leaving one out tells nothing of a model that is fitted to all of them: the others then
+do not tell arithmetic from what every pass costs."""
+_UNTESTED = 0.2
+"""Room in a budget where that is so."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Quality:
 
     @property
     def text(self) -> str:
+        if self.plans < _TESTED:
+            return f"fitted to {self.plans} plans, too few to tell how well it predicts others"
         return (
             f"median error {self.error:.1%}, rank correlation {self.tau:.2f}, worst underestimate "
             f"{self.worst:.0%} (each of {self.plans} plans left out in turn)"
@@ -130,12 +137,15 @@ def _other_precision(column: tuple[str, ...]) -> tuple[str, ...] | None:
     return None if other is None else (*column[:-1], other)
 
 
-def fit_bytes(profiles: Sequence[Profile], sizes: Sequence[float]) -> CostModel:
+def fit_bytes(
+    profiles: Sequence[Profile], sizes: Sequence[float], plans: Sequence[str] | None = None
+) -> CostModel:
     """From bundles on disk; weights of as many bits as none of them had count by their bits.
 
+    plans: of each, which ones are of one bundle; None where each has its own
     Raises NiwakiError for fewer than three.
     """
-    found = _fit("bytes", profiles, sizes, 0.0)
+    found = _fit("bytes", profiles, sizes, 0.0, plans)
     unseen = [bits for bits in (2, 3, 4, 5, 6, 7, 8, 16) if (_stored(bits),) not in found.columns]
     columns = (*found.columns, *((_stored(bits),) for bits in unseen))
     return replace(found, columns=columns, rates=np.append(found.rates, [bits / 8 for bits in unseen]))
@@ -174,9 +184,10 @@ def _fit(
     predicted, real = np.maximum(np.asarray(left_out), 1e-12), y[tested]
     under = real / predicted - 1.0
     tau = float(kendalltau(predicted, real).statistic)
+    several, slack = len({of[i] for i in tested}), max(0.0, float(np.quantile(under, _SLACK)))
     quality = Quality(
-        len({of[i] for i in tested}), float(np.median(np.abs(predicted / real - 1.0))), tau,
-        float(under.max()), max(0.0, float(np.quantile(under, _SLACK))),
+        several, float(np.median(np.abs(predicted / real - 1.0))), tau, float(under.max()),
+        slack if several >= _TESTED else min(slack, _UNTESTED),
     )  # fmt: skip
     columns, rates, factors = _solve(rows, y, trust)
     return CostModel(columns, rates, factors, quality, what)

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from niwaki.serving.media import answers, as_file, encoded
+from niwaki.serving.batcher import Item
+from niwaki.serving.media import answers, as_file, encoded, source_of
 from niwaki.serving.problems import Problem
 from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import body_of, count_of, gathered, number_of, seed_of
@@ -41,15 +42,14 @@ async def generations(request: Request) -> Response:
         inputs=asked_by(model.bundle, program, body.get("prompt"), conditions),
     )  # fmt: skip
     found = await gathered(request, items, service.limits)
-    made = await answers(found, lambda one: _entry(one, program.output))
-    data = [with_screening(entry, item) for entry, item in zip(made, items, strict=True)]
+    data = await answers(found, items, lambda one, item: _entry(one, item, program.output))
     return JSONResponse({"created": int(time.time()), "model": model.name, "seed": seed, "data": data})
 
 
-def _entry(found: Any, spec: ValueSpec) -> dict[str, Any]:
+def _entry(found: Any, item: Item, spec: ValueSpec) -> dict[str, Any]:
     if isinstance(found, Problem):
-        return {"error": found.to_json()}
-    return {"b64_json": encoded(as_file(found, spec)[1])}
+        return with_screening({"error": found.to_json()}, item)
+    return with_screening({"b64_json": encoded(as_file(found, spec, source_of(item))[1])}, item)
 
 
 def _check(body: dict[str, Any], spec: ValueSpec) -> None:

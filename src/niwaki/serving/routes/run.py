@@ -8,7 +8,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from niwaki.serving.media import answers, as_file, as_numbers, described, encoded
+from niwaki.serving.batcher import Item
+from niwaki.serving.media import answers, as_file, as_numbers, described, encoded, source_of
 from niwaki.serving.problems import Problem
 from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import body_of, count_of, gathered, seed_of
@@ -39,7 +40,7 @@ async def run(request: Request) -> Response:
         inputs=asked_by(model.bundle, program, None, body.get("inputs")), options=body.get("options"),
     )  # fmt: skip
     found = await gathered(request, items, service.limits)
-    entries = await answers(found, lambda one: _entry(one, program.output, form))
+    entries = await answers(found, items, lambda one, item: _entry(one, item, program.output, form))
     return JSONResponse(
         {
             "model": model.name,
@@ -52,12 +53,12 @@ async def run(request: Request) -> Response:
     )
 
 
-def _entry(found: Any, spec: ValueSpec, form: str) -> Any:
+def _entry(found: Any, item: Item, spec: ValueSpec, form: str) -> Any:
     if isinstance(found, Problem):
         return {"error": found.to_json()}
     if form == "json":
         return as_numbers(found)
-    kind, data = as_file(found, spec)
+    kind, data = as_file(found, spec, source_of(item))
     return {"media_type": kind, "data": encoded(data)}
 
 

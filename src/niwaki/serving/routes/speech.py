@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from niwaki.modalities import modality_of
-from niwaki.serving.media import as_file
+from niwaki.serving.media import as_file, source_of
 from niwaki.serving.prompts import asked_by
 from niwaki.serving.requests import body_of, count_of, gathered, seed_of
 from niwaki.serving.service import service_of
@@ -34,7 +34,7 @@ async def speech(request: Request) -> Response:
         inputs=asked_by(model.bundle, program, body.get("input"), body.get("conditions")),
     )  # fmt: skip
     (found,) = await gathered(request, items, service.limits)
-    kind, data = as_file(found, program.output)
+    kind, data = as_file(found, program.output, source_of(items[0]))
     return Response(data, headers={"Content-Type": kind, "X-Seed": str(seed)})
 
 

@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from niwaki.modalities.provenance import Provenance
 from niwaki.serving.media import as_file, as_numbers, described, encoded, media_type
 from niwaki.serving.problems import Problem
 from niwaki.serving.requests import body_of, seed_of, while_there
@@ -84,6 +85,12 @@ def _outcome(model: Served, name: str, body: dict[str, Any], seed: int, limits: 
             raise CallError(
                 str(error).replace(f"{folder}/", "").replace(str(model.place.path), model.name)
             ) from None
+    made_by = model.generation
+    edited = use.edits and bool(given)
+    if use.makes:
+        found.source = Provenance(
+            made_by.name, made_by.sha256, name, seed, edited=edited, certificate=made_by.certificate
+        )
     return _record(found, body.get("form", "json"))
 
 
@@ -108,16 +115,16 @@ def _record(found: Any, form: str) -> dict[str, Any]:
         ]
     if found.x is not None and found.spec is not None:
         record["output"] = described(found.spec)
-        record["samples"] = [_sample(x, found.spec, form) for x in np.asarray(found.x)]
+        record["samples"] = [_sample(x, found.spec, form, found.source) for x in np.asarray(found.x)]
     if found.failed:
         record["failed"] = found.failed
     return record
 
 
-def _sample(x: np.ndarray, spec: Any, form: str) -> Any:
+def _sample(x: np.ndarray, spec: Any, form: str, source: Provenance | None) -> Any:
     if form == "json":
         return as_numbers(x)
-    kind, data = as_file(x, spec)
+    kind, data = as_file(x, spec, source)
     return {"media_type": kind, "data": encoded(data)}
 
 

@@ -7,13 +7,12 @@ import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from niwaki.serving.problems import WITHHELD
 from niwaki.serving.trial.trial import Trial
 
-__all__ = ["WITHHELD", "Recording", "give"]
+__all__ = ["Recording", "give"]
 
 _USER = "niwaki.trial.user"
-WITHHELD = "niwaki.withheld"
-"""A route sets this of its scope to the share of its samples that a filter withheld."""
 
 
 def give(scope: Scope, user: str) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import threading
 import time
-from pathlib import Path
+from functools import cached_property
 from typing import Any
 
 from starlette.requests import Request
@@ -18,9 +19,10 @@ from niwaki.core.store import read_jsonl
 from niwaki.evaluation.preferences.ratings import ANSWERS, WINNERS
 from niwaki.serving.requests import body_of, count_of
 from niwaki.serving.settings import Limits
-from niwaki.studio.contestants import Contestants
+from niwaki.studio.contestants import Contestants, contestants_of
 from niwaki.studio.page import Page, register_page
 from niwaki.studio.questions import Question, question_of
+from niwaki.studio.sources import Sources
 
 __all__ = ["Rate"]
 
@@ -36,31 +38,52 @@ class Rate(Page):
     """Answers go to `answers.jsonl` in a folder, each on the disk before the page is told so."""
 
     title = "Blind pairs"
-    file = "rate.html"
+    order = 0
 
-    def __init__(self, models: Contestants, folder: Path, *, checks: float = 0.1, goal: int = 0) -> None:
-        """
-        checks: share of planted questions
-        goal:   answers that a rater is asked for; 0 says nothing of it
-        Raises CallError where the folder holds answers to other models.
-        """
-        if not 0.0 <= checks <= 0.5:
-            raise CallError(f"the share of planted questions lies in 0 … 0.5, not {checks}")
-        self._models, self._checks, self._goal = models, checks, goal
-        file = folder / ANSWERS
-        lines = read_jsonl(file)
-        record = models.record()
-        before = next((line for line in reversed(lines) if line.get("kind") == "study"), None)
-        if before is not None and {k: before.get(k) for k in record} != record:
-            raise CallError(f"{file} holds answers to other models or another seed; choose another --out")
-        self._next: dict[str, int] = {}
-        for line in lines:
-            if isinstance(line.get("k"), int) and line.get("kind") != "undo":
-                rater = str(line.get("rater"))
-                self._next[rater] = max(self._next.get(rater, 0), line["k"] + 1)
-        self._log = DurableLog(file)
-        if before is None:
-            self._log.add({**record, "time": time.time()})
+    def __init__(self, sources: Sources) -> None:
+        """Raises CallError for a share of planted questions that is none."""
+        super().__init__(sources)
+        if not 0.0 <= sources.checks <= 0.5:
+            raise CallError(f"the share of planted questions lies in 0 … 0.5, not {sources.checks}")
+        self._lock, self._next = threading.Lock(), dict[str, int]()
+        self._log: DurableLog | None = None
+
+    def lacks(self) -> str:
+        if len(self.sources.contestants()) < 2:
+            return "Blind pairs need two models: niwaki studio A B."
+        try:
+            _ = self._models
+        except NiwakiError as error:
+            return f"There are no blind pairs: {error}."
+        return ""
+
+    @cached_property
+    def _models(self) -> Contestants:
+        """Raises CallError for models that cannot be compared, and for a folder of answers to others."""
+        with self._lock:
+            models = contestants_of(self.sources)
+            file, record = self.sources.folder / ANSWERS, models.record()
+            lines = read_jsonl(file)
+            before = next((line for line in reversed(lines) if line.get("kind") == "study"), None)
+            if before is not None and {k: before.get(k) for k in record} != record:
+                raise CallError(f"{file} holds answers to other models or another seed; choose another --out")
+            for line in lines:
+                if isinstance(line.get("k"), int) and line.get("kind") != "undo":
+                    rater = str(line.get("rater"))
+                    self._next[rater] = max(self._next.get(rater, 0), line["k"] + 1)
+            return models
+
+    def _add(self, line: dict[str, Any]) -> None:
+        """On the disk when it returns. The file begins with the first answer."""
+        models = self._models
+        with self._lock:
+            if self._log is None:
+                file = self.sources.folder / ANSWERS
+                begun = any(one.get("kind") == "study" for one in read_jsonl(file))
+                self._log = DurableLog(file)
+                if not begun:
+                    self._log.add({**models.record(), "time": time.time()})
+            self._log.add(line)
 
     def routes(self) -> list[Route]:
         return [
@@ -73,7 +96,8 @@ class Rate(Page):
         """`name`: who rates, or nothing for a random one, which a page sends again when it comes back."""
         body = await body_of(request, _LIMITS)
         rater = _rater(body.get("rater") or f"anonymous-{secrets.token_hex(8)}")
-        return JSONResponse({"rater": rater, "k": self._next.get(rater, 0), "goal": self._goal})
+        await asyncio.to_thread(lambda: self._models)
+        return JSONResponse({"rater": rater, "k": self._next.get(rater, 0), "goal": self.sources.goal})
 
     async def _question(self, request: Request) -> Response:
         """`rater`, `k`: what is asked, as the modality shows it. Names of models are not in it."""
@@ -107,7 +131,7 @@ class Rate(Page):
             texts = await asyncio.to_thread(self._texts, question)
             if texts:
                 line["texts"] = texts
-        await asyncio.to_thread(self._log.add, line)
+        await asyncio.to_thread(self._add, line)
         self._next[rater] = k if winner == "undo" else max(self._next.get(rater, 0), k + 1)
         return JSONResponse({"written": True, "k": self._next[rater]})
 
@@ -116,7 +140,9 @@ class Rate(Page):
         if k is None or not 0 <= k < _MOST:
             raise CallError(f"'k' is the number of a question, 0 … {_MOST - 1}")
         models = list(self._models.models)
-        return question_of(models, _rater(body.get("rater")), k, seed=self._models.seed, checks=self._checks)
+        return question_of(
+            models, _rater(body.get("rater")), k, seed=self._models.seed, checks=self.sources.checks
+        )
 
     def _shown(self, model: str, question: Question) -> dict[str, Any]:
         try:

@@ -30,15 +30,18 @@ def open_stream(
     folder: Path,
     *,
     runner: Runner | None,
+    model: Path | None = None,
     margin: float,
     level: float,
     block: int,
     fresh: bool,
 ) -> StreamState:
-    """Raises CallError where an earlier watch of the folder had other settings and `fresh` is not set."""
+    """runner: the model that is watched, for outputs; model: where it lies
+
+    Raises CallError where an earlier watch of the folder had other settings and `fresh` is not set."""
     if block < 10:
         raise CallError("a block of a watch needs at least 10 samples")
-    reference = reference_of(context, stream, runner)
+    reference = reference_of(context, stream, runner, model, folder)
     watch = Watch(stream, reference, margin=margin, level=level, seed=context.seed)
     if fresh:
         for ending in ("json", "npz"):

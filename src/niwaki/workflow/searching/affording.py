@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from niwaki.core.contract import NiwakiError
 from niwaki.workflow.searching.rehearsal import Rehearsal
 
-__all__ = ["LEAST", "Afforded", "afford", "affordable"]
+__all__ = ["FRESH", "LEAST", "Afforded", "afford", "affordable"]
 
 LEAST = 400
 """Samples that any choice and the verdict rest on: with fewer, diversity mostly has no margin
 (`niwaki.evaluation.equivalence.margins`)."""
 _N, _MOST_N = LEAST, 2000
 """Samples that a choice rests on where they are cheap: as many as are judged in a second."""
-_VERDICT, _TRIED, _FRESH = 0.12, 0.06, 0.08
+_VERDICT, _TRIED, FRESH = 0.12, 0.06, 0.08
 """Shares of the whole time in which the model makes its samples: for the verdict, for the choices, for the
 last word before it."""
 _MORE = 3
@@ -54,21 +54,17 @@ def afford(each: float, asked: int, seconds: float) -> Afforded:
         return int(share * seconds / max(each, 1e-9)) // 10 * 10
 
     verdict = min(asked, max(LEAST, within(_VERDICT)))
-    return Afforded(each, verdict, max(LEAST, within(_TRIED)), within(_FRESH))
+    return Afforded(each, verdict, max(LEAST, within(_TRIED)), within(FRESH))
 
 
 def affordable(rehearsal: Rehearsal, most: int = _MOST_N) -> int:
-    """How many samples are judged in about a second; more where both axes have no margin with fewer.
+    """How many samples are judged in about a second, or where these are dear `most`; more where both
+    axes have no margin with fewer.
 
-    most: of these that can be made in the time that is given, `LEAST` at least
+    most: that can be made in the time that is given, `LEAST` at least
     Raises NiwakiError where an axis has none with the most: no plan could be shown to lose nothing on it.
     """
-    least = min(_N, most)
-    rehearsal.losses(rehearsal.before, n=least)  # margins, and what the judges see of the model
-    began = time.monotonic()
-    rehearsal.losses(rehearsal.before, n=least)
-    took = max(time.monotonic() - began, 1e-3)
-    n = int(min(max(least, round(least / took, -2)), _MOST_N, max(most, least)))
+    n = min(most, _MOST_N) if most < _MOST_N else _judged_in_a_second(rehearsal)
     while True:
         rehearsal.losses(rehearsal.before, n=n)
         if not rehearsal.unmeasured:
@@ -81,3 +77,11 @@ def affordable(rehearsal: Rehearsal, most: int = _MOST_N) -> int:
                 "more data"
             )
         n = min(2 * n, _MOST_N)
+
+
+def _judged_in_a_second(rehearsal: Rehearsal) -> int:
+    rehearsal.losses(rehearsal.before, n=_N)  # margins, and what the judges see of the model
+    began = time.monotonic()
+    rehearsal.losses(rehearsal.before, n=_N)
+    took = max(time.monotonic() - began, 1e-3)
+    return int(min(max(_N, round(_N / took, -2)), _MOST_N))

@@ -102,6 +102,7 @@ def begin(
     found = Search(run, budget, clock, template, units, rehearsal, afforded=afforded)
     found.reopen()
     found.limits = budget.resolved(measure_before(found))
+    found.tell_asked()
     rehearsal.n = kept_json(
         found.path / "samples.json",
         lambda: affordable(rehearsal, afforded.most),

@@ -24,7 +24,7 @@ from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.rehearsal import Loss
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import carry_out, plan_of, take_learnt
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["Explanation", "Undone", "explain"]

@@ -15,7 +15,7 @@ from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.proposing import propose
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import plan_of
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 
 __all__ = ["Member", "grow", "names", "widths"]
 

@@ -22,7 +22,8 @@ from niwaki.workflow.estimates import Timed
 from niwaki.workflow.reporter import counter
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import learnt_directory
-from niwaki.workflow.searching.weighing import RUINED, Weights, loss_of, sampling_key
+from niwaki.workflow.searching.weighing import loss_of
+from niwaki.workflow.searching.weights import RUINED, Weights, sampling_key
 
 __all__ = ["learn", "sampled_ways"]
 

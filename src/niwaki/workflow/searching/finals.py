@@ -60,6 +60,7 @@ def _judge(search: Search, candidate: Candidate, path: Path) -> None:
         search.run.reporter.stage("finals", words)
         seed = rehearsal.seed + _FRESH * (1 + again) * fresh
         candidate.losses = rehearsal.losses(bundle_of(search, path), n=n, seed=seed)
+        candidate.drawn = n
         candidate.bundled = True
         needed = max((loss.needed or 0 for loss in candidate.losses.values()), default=0)
         late = needed * search.afforded.each > max(search.clock.left, 0.0)

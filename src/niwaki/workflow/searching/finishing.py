@@ -31,7 +31,7 @@ from niwaki.workflow.searching.refusal import refusal
 from niwaki.workflow.searching.repairing import Remedy
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import plan_of
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 from niwaki.workflow.stages.compress import CompressStage
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.export import ExportStage

@@ -165,8 +165,8 @@ def _fitted(
 
     plans = [str(_exported(Choices.from_json(row["choices"])).key) for row in rows]
     latency = {b: fit_latency(profiles, column(latency_key(b)), plans) for b in batches}
-    used = fit_bytes(profiles, column("memory")) if memory else None
-    return Prices(latency, fit_bytes(profiles, column("size")), used, each, list(rows))
+    used = fit_bytes(profiles, column("memory"), plans) if memory else None
+    return Prices(latency, fit_bytes(profiles, column("size"), plans), used, each, list(rows))
 
 
 def _plans(search: Search) -> list[Choices]:

@@ -12,7 +12,7 @@ from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.measuring import latency_key
 from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.weighing import RUINED, Weights
+from niwaki.workflow.searching.weights import RUINED, Weights
 
 __all__ = ["RELAXED", "Proposals", "propose"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from niwaki.compression.search.proxies import rank_correlation
 from niwaki.workflow.judging import AXES
 from niwaki.workflow.searching.candidate import Candidate
-from niwaki.workflow.searching.weighing import Weights
+from niwaki.workflow.searching.weights import Weights
 
 __all__ = ["ranking_text"]
 

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from niwaki.compression.search.budget import cost_text
+from niwaki.workflow.searching.affording import FRESH
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.state import Search
 
@@ -18,7 +19,7 @@ _MOST = 100
 def refusal(search: Search) -> dict[str, Any]:
     """`text` in sentences; `inside`: the candidate of the budget that lost least; `nearest`: the lossless one
     that exceeds it least; `steps` of training after which the loss would be within the margin, if it goes on
-    to fall as it did."""
+    to fall as it did; `minutes` of a search that could tell whether it lost anything."""
     tried = [c for c in search.candidates.values() if c.losses]
     inside = min((c for c in tried if excess(c, search.limits) <= 0), key=lambda c: c.worst, default=None)
     nearest = min((c for c in tried if c.lossless), key=lambda c: excess(c, search.limits), default=None)
@@ -29,6 +30,12 @@ def refusal(search: Search) -> dict[str, Any]:
     else:
         out["inside"] = inside.name
         sentences.append(_of_inside(inside))
+        if minutes := more_time(search, inside):
+            out["minutes"] = minutes
+            sentences.append(
+                f"It seems to be within the margin: --time {minutes}m would let it be judged on enough "
+                "samples to tell."
+            )
         if steps := more_training(inside):
             out["steps"] = steps
             sentences.append(
@@ -55,6 +62,19 @@ def _of_inside(inside: Candidate) -> str:
         f"{axis} [{loss.interval[0]:.2f}, {loss.interval[1]:.2f}]"
         + (f"; about {loss.needed:,} samples would settle it." if loss.needed else ".")
     )
+
+
+def more_time(search: Search, candidate: Candidate) -> int | None:
+    """Minutes of a search that can afford the samples which would show that nothing was lost, if the
+    candidate has lost what it seems to: intervals shrink like 1/√n. None where it seems to have lost a
+    margin, where samples are cheap, and where this would take far too many."""
+    loss = max(candidate.losses.values(), key=lambda one: one.interval[1])
+    if loss.outcome != "inconclusive" or loss.value >= 1.0 or not candidate.drawn:
+        return None
+    times = ((loss.interval[1] - loss.value) / (1.0 - loss.value)) ** 2
+    seconds = times * candidate.drawn * search.afforded.each / FRESH
+    worth_it = search.clock.seconds < seconds < _MOST * search.clock.seconds
+    return math.ceil(seconds / 60.0) if worth_it else None
 
 
 def _nothing_inside(search: Search, tried: list[Candidate]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from niwaki.compression.plan import reference_samples
+from niwaki.compression.sample_error import reference_samples
 from niwaki.compression.search.rejection import EarlyTest
 from niwaki.core.contract import CallError, GenerativeModel, NiwakiError, Runner
 from niwaki.data import Dataset, Split

@@ -26,6 +26,7 @@ from niwaki.workflow.searching.family import Member, grow, names, widths
 from niwaki.workflow.searching.fewer import learn, sampled_ways
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.finishing import Explained, choose, comfortable, finish, ready, shipped_export
+from niwaki.workflow.searching.foreseeing import foreseen
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import latency_key, measure_before
 from niwaki.workflow.searching.pricing import Prices, price
@@ -35,7 +36,8 @@ from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.repairing import remedies, repair
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import try_candidate
-from niwaki.workflow.searching.weighing import Weights, weigh
+from niwaki.workflow.searching.weighing import weigh
+from niwaki.workflow.searching.weights import Weights
 from niwaki.workflow.searching.workers import Workers
 from niwaki.workflow.stages.evaluate import EvaluateStage
 from niwaki.workflow.stages.train import TrainStage
@@ -50,6 +52,8 @@ _REPAIRS = 0.15
 """Share of what is left then, for undoing one group at a time."""
 _LEARN = 0.35
 """Share of what is left after them, for learning fewer evaluations."""
+_FORESEEING = 0.1
+"""Share of what is left then, for cutting plans untrained where judging them is dear."""
 _DEAR = 0.02
 """Share of the whole time that judging an untrained plan may take where it exceeds the budget."""
 _GENTLE = 2
@@ -118,7 +122,9 @@ def search(
             clock.reserve += repairs + further
             run.reporter.stage("search", "plans within the budget")
             wider = widths(sizes) if sizes > 1 else RELAXED
-            _candidates(found, prices, proposals(found, prices, weights, wider))
+            pool = proposals(found, prices, weights, wider)
+            pool = foreseen(found, pool, weights, _FORESEEING * max(clock.left, 0.0))
+            _candidates(found, prices, pool)
             clock.reserve -= repairs
             if text := ranking_text(found.candidates.values(), weights, seed=run.seed):
                 run.reporter.note(text)
@@ -238,6 +244,8 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
     if ready(found) is not None or not tried:
         return Explained()
     best = min(tried, key=lambda c: (excess(c, found.limits) > 0, c.worst))
+    if best.worst < 1.0 and best.fits(found.limits):
+        return Explained()  # nothing to undo: with more samples it may be shown to have lost nothing
     explanation = explain(found, best, weights, seconds=0.5 * max(found.clock.left, 0.0))
     found.run.reporter.note(explanation.text)
     known = remedies(found, prices, best, explanation)

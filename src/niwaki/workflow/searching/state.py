@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,9 +22,11 @@ from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.rehearsal import Rehearsal
 from niwaki.workflow.searching.workers import Workers
 
-__all__ = ["Search"]
+__all__ = ["ASKED", "Search"]
 
 
+ASKED = "asked.json"
+"""What the last call wanted: for whoever watches."""
 _BEGUN = "begun.json"
 _FORM = 3
 """Of what is kept; what another form has kept is not read."""
@@ -89,6 +92,11 @@ class Search:
             workers.close()
 
     # what is kept
+
+    def tell_asked(self) -> None:
+        """Leave what is searched for where others can read it."""
+        record = {"budget": str(self.budget), "limits": dict(self.limits), "seconds": self.clock.seconds}
+        write_json(self.path / ASKED, {**record, "began": time.time() - self.clock.spent})
 
     def begin(self, candidate: Candidate) -> None:
         """Remember how far it is to be trained: a later call goes on with a training that was ended."""

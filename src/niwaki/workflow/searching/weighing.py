@@ -4,106 +4,44 @@ verdict.
 What used the channels of a cut is solved again by least squares first. Even so this says which parts matter
 most; how much is lost in the end, training decides. A diffusion is changed and sampled with the fewest
 evaluations that are tried: what these lose by themselves is told apart, and the changes cost a fraction.
+
+Where there is no time to judge samples of every change, the error that each makes in the outputs of the
+network says which are judged, and stands for the others.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import cache, partial
+from collections.abc import Sequence
+from functools import cache
+from itertools import chain, zip_longest
 from pathlib import Path
 
-import numpy as np
-
-from niwaki.compression.pruning.channels import pruned
+from niwaki.compression.arithmetic import passes
 from niwaki.compression.quantization.calibrate import calibration_inputs
-from niwaki.compression.quantization.ranges import Items
-from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.choices import Choices
 from niwaki.compression.search.evaluations import sampled
-from niwaki.compression.sensitivity.config import SensitivityConfig
-from niwaki.compression.sensitivity.trials import trials
+from niwaki.compression.search.output_error import OutputError
+from niwaki.compression.search.proxies import rank_correlation
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.core.store import read_json, write_json
 from niwaki.data.inputs import split_inputs
 from niwaki.workflow.judging import AXES
+from niwaki.workflow.searching.part_trials import PartTrial, part_trials
 from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.weights import Probe, Weights, sampling_key
 
-__all__ = ["RUINED", "Weights", "loss_of", "sampling_key", "weigh"]
+__all__ = ["loss_of", "weigh"]
 
-_RATIOS = (0.5, 0.75, 0.25)
-_BITS = 4
-_FEWEST = 64
-"""Samples that a change is judged by, at least."""
+_FEWEST = 200
+"""Samples that a change is judged by, at least: with fewer, chance is larger than what single layers cost."""
 _CALIBRATED = 128
-"""Samples on whose inputs layers are solved again."""
-_LEAST = 1e-3
-"""Margins of half a coupling, or of a layer at 4 bits, at least: what does not show is not free."""
-RUINED = 3.0
-"""Margins that a number of evaluations may lose by itself, for plans with it to be trained."""
-_STEEP = 1.5
-"""Exponent of the damage of shares that were not tried."""
-
-
-@dataclass
-class Weights:
-    """rows: (`prune`, `weights` or `drop`, layer or block, strength) → (fidelity, diversity) in margins, as
-    far as measured; of (`sampling`, solver, evaluations) and (`distill`, steps of its trainings, evaluations)
-    what the whole model loses so"""
-
-    rows: dict[tuple[str, str, float], tuple[float, float]] = field(default_factory=dict)
-
-    def cut(self, coupling: str, ratio: float) -> tuple[float, float]:
-        """Of losing that share of one coupling's channels."""
-        if ratio <= 0:
-            return (0.0, 0.0)
-        return self._of("prune", coupling, ratio, list(_RATIOS))
-
-    def rounded(self, layer: str, bits: int) -> tuple[float, float]:
-        """Of rounding one layer's weights: the damage follows the squared error, a quarter with each bit."""
-        if bits >= FLOAT:
-            return (0.0, 0.0)
-        f, d = self._of("weights", layer, _BITS, [_BITS])
-        factor = 4.0 ** (_BITS - bits)
-        return f * factor, d * factor
-
-    def without(self, block: str) -> tuple[float, float]:
-        """Of leaving one block out."""
-        return self._of("drop", block, 1.0, [1.0])
-
-    def sampled(self, choices: Choices) -> tuple[float, float]:
-        """Of its number of evaluations; 0 where they were not tried."""
-        return self.rows.get(sampling_key(choices), (0.0, 0.0))
-
-    def whole(self, choices: Choices) -> tuple[float, float]:
-        """By axis, what the groups of a plan cost alone, added up."""
-        parts = [self.cut(name, ratio) for name, ratio in choices.left(choices.ratios).items()]
-        parts += [self.rounded(name, bits) for name, bits in choices.left(choices.bits).items()]
-        parts += [self.without(name) for name in choices.dropped]
-        parts += [self.sampled(choices)]
-        return sum(f for f, _ in parts), sum(d for _, d in parts)
-
-    def _of(self, technique: str, name: str, strength: float, tried: list[float]) -> tuple[float, float]:
-        known = {s: self.rows[technique, name, s] for s in tried if (technique, name, s) in self.rows}
-        if not known:  # the middle of the others
-            known = {}
-            for s in tried:
-                alike = [v for (t, _, k), v in self.rows.items() if t == technique and k == s]
-                if alike:
-                    known[s] = (
-                        float(np.median([a for a, _ in alike])),
-                        float(np.median([b for _, b in alike])),
-                    )
-        if not known:
-            known = {tried[0]: (1.0, 1.0)}
-        if strength in known:
-            near, scale = strength, 1.0
-        else:
-            near = min(known, key=lambda s: abs(s - strength))
-            scale = ((strength / (1 - strength)) / (near / (1 - near))) ** _STEEP if strength < 1 else 1.0
-        least = _LEAST * (strength / near if technique == "prune" else 1.0)
-        f, d = known[near]
-        return max(f, least) * scale, max(d, least) * scale
+"""Samples on whose inputs layers are solved again, and errors of outputs are measured."""
+_ERRORS = 0.4
+"""Share of the time that errors of outputs may take."""
+_TELLING = 5
+"""Measured parts, below which no rank correlation is told."""
 
 
 def weigh(search: Search, seconds: float, ways: Sequence[Choices] = ()) -> Weights:
@@ -115,48 +53,94 @@ def weigh(search: Search, seconds: float, ways: Sequence[Choices] = ()) -> Weigh
     found = Weights()
     if file.exists():
         found.rows = {(t, n, float(s)): (float(f), float(d)) for t, n, s, f, d in read_json(file)}
-    began, report, n = time.monotonic(), search.run.reporter, search.rehearsal.n
-    base, before = search.run.model, (0.0, 0.0)
-    fewer = sorted((c for c in ways if c.evaluations), key=lambda c: c.evaluations)
-    if fewer:
-        report.stage("samplings", "what fewer evaluations lose by themselves")
-        for k, choices in enumerate(fewer):
-            due = k == 0 or time.monotonic() - began < 0.5 * seconds
-            if sampling_key(choices) not in found.rows and due:
-                made = sampled(search.run.model, choices.evaluations, choices.solver)
-                found.rows[sampling_key(choices)] = loss_of(search, made)
-                _write(file, found)
-        base, before = sampled(base, fewer[0].evaluations, fewer[0].solver), found.sampled(fewer[0])
-    todo = [t for t in _trials(search, base) if t.key not in found.rows]
-    if todo:
-        report.stage("layers", "what each of them costs when it alone is cut or rounded")
-    tried = time.monotonic()
+    end = time.monotonic() + seconds
+    base, before = _sampled(search, found, file, end - 0.5 * seconds, ways)
+    rows = search.run.dataset.train
+    # Made once for all cuts: of a model that samples token by token they are dear.
+    inputs = cache(lambda: calibration_inputs(base, _CALIBRATED, condition=split_inputs(base, rows)))
+    todo = [t for t in part_trials(search, base, inputs) if t.key not in found.rows]
+    if not todo:
+        return found
+    report = search.run.reporter
+    report.stage("layers", "what each of them costs when it alone is cut or rounded")
+    sample = search.afforded.each * passes(base) / search.units.passes
+    if sample * search.rehearsal.n * len(todo) > end - time.monotonic():
+        found.probe = Probe(base, inputs(), OutputError(base, inputs()))
+        found.errors = _errors(found.probe, todo, _ERRORS * (end - time.monotonic()))
+        todo = _most_telling(todo, found.errors)
+    n = _enough(search, sample * search.rehearsal.n, len(todo), end - time.monotonic())
+    began = time.monotonic()
     for k, trial in enumerate(todo):
         now = time.monotonic()
-        if now - began + ((now - tried) / k if k else 0.0) > seconds:
-            left = len(todo) - k
-            report.note(
-                f"no time to try {left} of {len(todo)} changes of single layers: they count as the others do"
-            )
+        each = (now - began) / k if k else sample * n
+        if now + each > end:
+            _tell(search, found, len(todo) - k, len(todo))
             break
         report.update(k, len(todo), {"layer": trial.layer, trial.technique: f"{trial.strength:g}"})
         try:
-            trying = time.monotonic()
             f, d = loss_of(search, trial.make(), n)
         except NiwakiError:
             continue
-        if k == 0:
-            n = _enough(search, time.monotonic() - trying, len(todo), seconds)
         found.rows[trial.key] = (f - before[0], d - before[1])
         _write(file, found)
     return found
 
 
-def sampling_key(choices: Choices) -> tuple[str, str, float]:
-    """Of `Weights.rows`: what the number of evaluations loses by itself."""
-    if choices.distilled:
-        return "distill", " ".join(map(str, choices.distilled)), float(choices.evaluations)
-    return "sampling", choices.solver or "", float(choices.evaluations)
+def _sampled(
+    search: Search, found: Weights, file: Path, until: float, ways: Sequence[Choices]
+) -> tuple[GenerativeModel, tuple[float, float]]:
+    """The model with the fewest evaluations, and what these lose by themselves; as it is where it has none to
+    choose."""
+    fewer = sorted((c for c in ways if c.evaluations), key=lambda c: c.evaluations)
+    if not fewer:
+        return search.run.model, (0.0, 0.0)
+    search.run.reporter.stage("samplings", "what fewer evaluations lose by themselves")
+    for k, choices in enumerate(fewer):
+        if sampling_key(choices) not in found.rows and (k == 0 or time.monotonic() < until):
+            made = sampled(search.run.model, choices.evaluations, choices.solver)
+            found.rows[sampling_key(choices)] = loss_of(search, made)
+            _write(file, found)
+    base = sampled(search.run.model, fewer[0].evaluations, fewer[0].solver)
+    return base, found.sampled(fewer[0])
+
+
+def _errors(probe: Probe, todo: Sequence[PartTrial], seconds: float) -> dict[tuple[str, str, float], float]:
+    """What changes do to the outputs of the network, as far as there is time: cuts, after which layers are
+    solved again, come last."""
+    until, found = time.monotonic() + seconds, {}
+    for trial in sorted(todo, key=lambda one: one.technique == "prune"):
+        if time.monotonic() > until:
+            break
+        try:
+            value = probe.error.of(trial.make())
+        except NiwakiError:
+            continue
+        if math.isfinite(value):
+            found[trial.key] = value
+    return found
+
+
+def _most_telling(todo: Sequence[PartTrial], errors: dict[tuple[str, str, float], float]) -> list[PartTrial]:
+    """Techniques in turn, of each the changes first that make the largest errors; then all others."""
+    known = sorted((t for t in todo if t.key in errors), key=lambda t: -errors[t.key])
+    kinds = dict.fromkeys(t.technique for t in known)
+    turns = zip_longest(*([t for t in known if t.technique == kind] for kind in kinds))
+    return [*(t for t in chain(*turns) if t is not None), *(t for t in todo if t.key not in errors)]
+
+
+def _tell(search: Search, found: Weights, left: int, of: int) -> None:
+    """That there was no time for all of them, and how far what stands for the others can be believed."""
+    stand = "errors of the network's outputs stand in" if found.errors else "they count as the others do"
+    text = f"no time to judge {left} of {of} changes of single layers: {stand}"
+    both = [key for key in found.rows if key in found.errors]
+    if len(both) >= _TELLING:
+        error = [found.errors[key] for key in both]
+        ranks = [
+            rank_correlation(error, [found.rows[key][axis] for key in both]) for axis in range(len(AXES))
+        ]
+        said = ", ".join(f"{a} {r.rho:.2f} [{r.lower:.2f}]" for a, r in zip(AXES, ranks, strict=True))
+        text += f" (Spearman's ρ to {len(both)} measured losses: {said})"
+    search.run.reporter.note(text)
 
 
 def loss_of(search: Search, model: GenerativeModel, n: int | None = None) -> tuple[float, float]:
@@ -186,57 +170,3 @@ def _enough(search: Search, each: float, many: int, seconds: float) -> int:
         return rehearsal.n
     search.run.reporter.note(f"judging is dear here: single changes are judged by {n} samples")
     return n
-
-
-@dataclass(frozen=True)
-class _Trial:
-    """make: the model with this one change"""
-
-    technique: str
-    layer: str
-    strength: float
-    make: Callable[[], GenerativeModel]
-
-    @property
-    def key(self) -> tuple[str, str, float]:
-        return (self.technique, self.layer, self.strength)
-
-
-def _trials(search: Search, base: GenerativeModel) -> list[_Trial]:
-    """Half of every coupling, every block left out, 4 bits of every layer, then the other shares.
-
-    base: the model as it is sampled in them
-    """
-    units = search.units
-    config = SensitivityConfig(ratios=(), bits=(_BITS,), activations=False)
-    # Made once for all cuts: of a model that samples token by token they are dear.
-    rows = search.run.dataset.train
-    inputs = cache(lambda: calibration_inputs(base, _CALIBRATED, condition=split_inputs(base, rows)))
-    rounded = trials(base, config, seed=search.run.seed) if units.layers else []
-    cuts = [
-        _Trial("prune", name, r, partial(_cut, search, base, name, r, inputs))
-        for r in _RATIOS
-        for name in units.couplings
-    ]
-    bits = [_Trial("weights", t.layer, float(_BITS), t.make) for t in rounded if t.layer in units.layers]
-    drops = [_Trial("drop", name, 1.0, partial(_left_out, search, base, name)) for name in units.blocks]
-    many = len(units.couplings)
-    return [*cuts[:many], *drops, *bits, *cuts[many:]]
-
-
-def _cut(
-    search: Search, model: GenerativeModel, name: str, ratio: float, inputs: Callable[[], Items]
-) -> GenerativeModel:
-    """One coupling cut, as a plan cuts it: what used its channels is solved again where that can be done."""
-    units = search.units
-    ratios = {**dict.fromkeys(units.couplings, 0.0), name: ratio}
-    config = search.template.prune.model_copy(update={"ratios": ratios, "exclude": units.frozen})
-    given = inputs() if config.refit else None
-    return pruned(model, config, seed=search.run.seed, inputs=given).model
-
-
-def _left_out(search: Search, model: GenerativeModel, name: str) -> GenerativeModel:
-    """One block left out, sampled as the model is."""
-    made = search.units.cut({}, (name,))
-    made.config = model.config
-    return made

@@ -1,0 +1,1 @@
+"""A bundle's graphs as executorch programs: for phones, with XNNPACK where it takes an operator."""
