@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from niwaki.deployment.c.arena import plan_arena
-from niwaki.deployment.c.network import Array, Network, Step
+from niwaki.deployment.static_graph.network import Array, Network, Step
 
 
 def chain(sizes: list[int], skips: list[tuple[int, int]]) -> Network:

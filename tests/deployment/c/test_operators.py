@@ -19,11 +19,11 @@ from niwaki.deployment.c.constants import Constants
 from niwaki.deployment.c.functions import Functions
 from niwaki.deployment.c.fuse import fuse
 from niwaki.deployment.c.lower import lower
-from niwaki.deployment.c.network import Network
 from niwaki.deployment.c.operators import operators
 from niwaki.deployment.c.quantized_moves import move_bytes
-from niwaki.deployment.c.reading import read_network
 from niwaki.deployment.c.source import _QUANTIZE
+from niwaki.deployment.static_graph.network import Network
+from niwaki.deployment.static_graph.reading import read_network
 
 MAIN = """
 #include <math.h>
@@ -157,7 +157,7 @@ def write(path: Path, shape: tuple[int, ...], layers: list[tuple]) -> np.ndarray
 
 def in_c(path: Path, outputs: list[str], change: Callable[[Network], None] = lambda n: None) -> np.ndarray:
     """The same in C, under the sanitizers."""
-    network = read_network(path, "g", ["x"], outputs)
+    network = read_network(path, "g", ["x"], outputs, known=operators(), form="C")
     move_bytes(network)
     lower(network)
     fuse(network)
@@ -254,7 +254,7 @@ def quantized(path: Path, q: tuple, weights: np.ndarray, scale: np.ndarray, afte
 def test_an_operator_without_a_form_is_named_beside_those_that_have_one(tmp_path: Path) -> None:
     write(tmp_path / "g.onnx", (1, 4, 4), one("Det"))
     with pytest.raises(NiwakiError, match=r"'g' has the operator Det, .* carried are Abs, Add, .*Conv,"):
-        read_network(tmp_path / "g.onnx", "g", ["x"], ["y0"])
+        read_network(tmp_path / "g.onnx", "g", ["x"], ["y0"], known=operators(), form="C")
 
 
 def test_every_operator_has_a_case_here() -> None:

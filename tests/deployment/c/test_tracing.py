@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from niwaki.core.contract import ConditionSpec, NiwakiError
-from niwaki.deployment.c.network import Array, Network
 from niwaki.deployment.c.tracing import trace
+from niwaki.deployment.static_graph.network import Array, Network
 from niwaki_runtime.programs import Program
 from niwaki_runtime.samplers import Cascade, Diffusion, MeanFlow, OneShot, Sampler
 

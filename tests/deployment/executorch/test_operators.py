@@ -13,10 +13,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.reading import read_network
 from niwaki.deployment.executorch.module import GraphModule
 from niwaki.deployment.executorch.moves import round_beside_products
 from niwaki.deployment.executorch.operators import OPERATORS
+from niwaki.deployment.static_graph.reading import read_network
 
 RNG = np.random.default_rng(0)
 X = (1, 4, 6, 6)

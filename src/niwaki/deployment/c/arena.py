@@ -6,8 +6,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators import may_overwrite
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["Plan", "plan_arena"]
 

@@ -11,8 +11,8 @@ import numpy as np
 import niwaki_runtime
 from niwaki.core.contract import NiwakiError
 from niwaki.deployment.c.compiling import build, compiler, run_samples, stack_bytes
-from niwaki.deployment.c.network import C_TYPES
 from niwaki.deployment.c.source import Source, c_name
+from niwaki.deployment.c.types import C_TYPES
 from niwaki_runtime.engines import available
 from niwaki_runtime.manifest import Manifest
 from niwaki_runtime.specs import ConditionSpec, resolve

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from niwaki.deployment.c.network import C_TYPES
 from niwaki.deployment.c.operators.pointwise import literal
+from niwaki.deployment.c.types import C_TYPES
 
 __all__ = ["Constants"]
 

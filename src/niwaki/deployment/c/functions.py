@@ -8,8 +8,9 @@ import numpy as np
 
 from niwaki.deployment.c.arena import Plan
 from niwaki.deployment.c.constants import Constants
-from niwaki.deployment.c.network import C_TYPES, Network
 from niwaki.deployment.c.operators import Kernel, Pointer, kernel_of
+from niwaki.deployment.c.types import C_TYPES
+from niwaki.deployment.static_graph.network import Network
 
 __all__ = ["Functions", "Parameter"]
 

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import replace
 
-from niwaki.deployment.c.network import Network, Step
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["fuse"]
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import C_TYPES, Array, Network, Step
 from niwaki.deployment.c.operators import POINTWISE
 from niwaki.deployment.c.operators.pointwise import literal
+from niwaki.deployment.c.types import C_TYPES
+from niwaki.deployment.static_graph.network import Array, Network, Step
 
 __all__ = ["lower"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from niwaki.deployment.c.network import Array, Network, Step
 from niwaki.deployment.c.operators.movement import MOVING
+from niwaki.deployment.static_graph.network import Array, Network, Step
 
 __all__ = ["move_bytes"]
 

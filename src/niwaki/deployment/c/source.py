@@ -14,11 +14,13 @@ from niwaki.deployment.c.constants import Constants
 from niwaki.deployment.c.functions import Functions, Parameter
 from niwaki.deployment.c.fuse import fuse
 from niwaki.deployment.c.lower import lower
-from niwaki.deployment.c.network import C_TYPES, Network
 from niwaki.deployment.c.noise import NOISE
+from niwaki.deployment.c.operators import operators
 from niwaki.deployment.c.quantized_moves import move_bytes
-from niwaki.deployment.c.reading import read_network
 from niwaki.deployment.c.tracing import trace
+from niwaki.deployment.c.types import C_TYPES
+from niwaki.deployment.static_graph.network import Network
+from niwaki.deployment.static_graph.reading import read_network
 from niwaki_runtime.manifest import Manifest
 from niwaki_runtime.specs import ConditionSpec
 
@@ -113,7 +115,7 @@ def write_source(directory: Path, manifest: Manifest, program: str, prefix: str)
 def _network(directory: Path, manifest: Manifest, name: str) -> Network:
     graph = manifest.graphs[name]
     inputs, outputs = list(graph.input_names), list(graph.output_names)
-    network = read_network(directory / graph.file, name, inputs, outputs)
+    network = read_network(directory / graph.file, name, inputs, outputs, known=operators(), form="C")
     move_bytes(network)
     lower(network)
     fuse(network)

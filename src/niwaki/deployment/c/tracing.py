@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import Array, Network, Step
+from niwaki.deployment.static_graph.network import Array, Network, Step
 from niwaki_runtime.noise import STREAMS
 from niwaki_runtime.programs import Program
 from niwaki_runtime.samplers import Noise

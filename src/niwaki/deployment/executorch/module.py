@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.executorch import movement, products, rounding  # noqa: F401  they enter operators
 from niwaki.deployment.executorch.operators import OPERATORS, Given
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["GraphModule", "weights_on_int8"]
 

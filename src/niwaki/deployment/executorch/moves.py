@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from niwaki.deployment.c.network import Array, Network, Step
+from niwaki.deployment.static_graph.network import Array, Network, Step
 
 __all__ = ["round_beside_products"]
 

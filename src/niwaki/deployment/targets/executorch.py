@@ -14,12 +14,12 @@ import torch
 import niwaki_runtime
 from niwaki.core.contract import CallError, NiwakiError, nearest
 from niwaki.core.store import atomic_directory, write_bytes, write_json
-from niwaki.deployment.c.network import Network
-from niwaki.deployment.c.reading import read_network
 from niwaki.deployment.executorch.module import GraphModule
 from niwaki.deployment.executorch.moves import round_beside_products
 from niwaki.deployment.executorch.operators import OPERATORS
 from niwaki.deployment.executorch.program import Lowered, PteGraph, installed, lower
+from niwaki.deployment.static_graph.network import Network
+from niwaki.deployment.static_graph.reading import read_network
 from niwaki.deployment.targets.target import Target, register_target
 from niwaki_runtime import Bundle
 from niwaki_runtime.bundle import open_files

@@ -4,10 +4,9 @@ from niwaki.deployment.c.operators.operator import (
     POINTWISE,
     Kernel,
     Pointer,
-    carried,
     kernel_of,
     may_overwrite,
     operators,
 )
 
-__all__ = ["POINTWISE", "Kernel", "Pointer", "carried", "kernel_of", "may_overwrite", "operators"]
+__all__ = ["POINTWISE", "Kernel", "Pointer", "kernel_of", "may_overwrite", "operators"]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import C_TYPES, Network, Step
 from niwaki.deployment.c.operators.epilogue import accumulator, stored
 from niwaki.deployment.c.operators.operator import Kernel, attribute, kernel
 from niwaki.deployment.c.operators.products import product_pointers
+from niwaki.deployment.c.types import C_TYPES
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["convolution", "transposed"]
 

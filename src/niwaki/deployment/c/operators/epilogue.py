@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators.pointwise import map_lines
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["accumulator", "stored"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators.loops import index_text, loop_text, strides_of
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, attribute, kernel
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["gather", "gather_elements"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators.loops import broadcast_strides, copy_text, strides_of
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, attribute, kernel
 from niwaki.deployment.c.operators.pointwise import literal
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["MOVING"]
 

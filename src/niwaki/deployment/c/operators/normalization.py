@@ -7,9 +7,9 @@ import math
 import numpy as np
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, attribute, kernel
 from niwaki.deployment.c.operators.pointwise import literal
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["batch", "group", "instance", "layer"]
 

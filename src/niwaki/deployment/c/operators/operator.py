@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from niwaki.core.registry import import_modules
-from niwaki.deployment.c.network import Network, Step
+from niwaki.deployment.static_graph.network import Network, Step
 
-__all__ = ["POINTWISE", "Kernel", "Pointer", "carried", "kernel", "kernel_of", "may_overwrite", "operators",
+__all__ = ["POINTWISE", "Kernel", "Pointer", "kernel", "kernel_of", "may_overwrite", "operators",
            "pointwise"]  # fmt: skip
 
 
@@ -82,11 +82,6 @@ def operators() -> list[str]:
     """Names in ONNX of all that have a form in C."""
     import_modules("niwaki.deployment.c.operators")
     return sorted({*_KERNELS, *POINTWISE} - _INTERNAL)
-
-
-def carried() -> str:
-    """For sentences."""
-    return ", ".join([*operators(), "and shapes, views and constants"])
 
 
 def kernel_of(step: Step, network: Network) -> Kernel:

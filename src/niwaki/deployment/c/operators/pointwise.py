@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.deployment.c.network import C_TYPES, Network, Step
 from niwaki.deployment.c.operators.loops import broadcast_strides, collapsed, index_text, loop_text
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, kernel, pointwise
+from niwaki.deployment.c.types import C_TYPES
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["literal", "map_lines"]
 

@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators.epilogue import accumulator, stored
 from niwaki.deployment.c.operators.loops import broadcast_strides, index_text, loop_text
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, kernel
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["gemm", "linear", "matmul", "product_pointers"]
 

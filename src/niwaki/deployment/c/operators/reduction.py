@@ -7,10 +7,10 @@ import math
 import numpy as np
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators.loops import collapsed, index_text, loop_text, strides_of
 from niwaki.deployment.c.operators.movement import constant
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, attribute, kernel
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["cumulated", "pooled", "reduced", "softmax"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from niwaki.deployment.c.network import Network, Step
 from niwaki.deployment.c.operators.operator import Kernel, Pointer, kernel
+from niwaki.deployment.static_graph.network import Network, Step
 
 __all__ = ["call", "normal"]
 

@@ -1,4 +1,4 @@
-"""What is written in C: steps on arrays whose shapes are all known. Networks and samplers alike."""
+"""Steps on arrays whose shapes are all known. Networks and samplers alike."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["C_TYPES", "Array", "Network", "Quantized", "Step"]
+__all__ = ["TYPES", "Array", "Network", "Quantized", "Step"]
 
-C_TYPES = {
-    "float32": "float", "int8": "int8_t", "uint8": "uint8_t", "int32": "int32_t", "uint32": "uint32_t",
-    "int16": "int16_t", "uint16": "uint16_t", "bool": "uint8_t",
-}  # fmt: skip
-"""numpy name → C type. What ONNX counts in 64 bits has 32 here."""
+TYPES = ("float32", "int8", "uint8", "int32", "uint32", "int16", "uint16", "bool")
+"""numpy names. What ONNX counts in 64 bits has 32 here."""
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.c.network import C_TYPES, Array, Network, Quantized, Step
-from niwaki.deployment.c.operators import carried, operators
+from niwaki.deployment.static_graph.network import TYPES, Array, Network, Quantized, Step
 
 __all__ = ["read_network"]
 
@@ -25,19 +24,18 @@ def read_network(
     inputs: list[str],
     outputs: list[str],
     *,
-    known: Collection[str] | None = None,
-    form: str = "C",
+    known: Collection[str],
+    form: str,
 ) -> Network:
     """The graph of an ONNX file with a batch axis of one.
 
-    known: operators that are carried, in which form; those of C where it is None
-    Raises NiwakiError, which names the operator and those that are carried, for one that C cannot be written
-    of, and for a type of values that it has no form for.
+    known: operators that are carried; form: in which, for sentences
+    Raises NiwakiError, which names the operator and those that are carried, for one that is not among
+    them, and for a type of values that has no form.
     """
     model = onnx.load(path)
     nodes = [n for n in model.graph.node if n.op_type != "Constant"]
-    has = set(operators() if known is None else known)
-    unknown = sorted({n.op_type for n in nodes} - has - {*_VIEWS, "Shape", "DequantizeLinear"})
+    unknown = sorted({n.op_type for n in nodes} - set(known) - {*_VIEWS, "Shape", "DequantizeLinear"})
     stored = {i.name: numpy_helper.to_array(i, str(path.parent)) for i in model.graph.initializer}
     stored |= {n.output[0]: _constant(n) for n in model.graph.node if n.op_type == "Constant"}
     fixed = _known(nodes, set(stored))
@@ -47,7 +45,7 @@ def read_network(
         op = next(op for op in unknown if op in free)
         raise NiwakiError(
             f"the graph '{name}' has the operator {op}, which has no form in {form}; carried are "
-            f"{carried() if known is None else ', '.join(sorted(known))}"
+            f"{', '.join(sorted(known))}, and shapes, views and constants"
         )
     constants = {k: _narrow(v) for k, v in stored.items()}
     quantized: dict[str, Quantized] = {}
@@ -72,7 +70,7 @@ def read_network(
     for i in model.graph.input:
         arrays[i.name] = _array(_narrow(seen[i.name]))
     for key, array in arrays.items():
-        if array.dtype not in C_TYPES and key not in constants:
+        if array.dtype not in TYPES and key not in constants:
             raise NiwakiError(f"'{key}' of the graph '{name}' is {array.dtype}, which has no form in {form}")
     network = Network(name, tuple(inputs), tuple(outputs), arrays, constants, quantized, steps, views)
     _copy_passed(network)
