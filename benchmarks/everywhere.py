@@ -67,7 +67,10 @@ def rows(bundle: Path, library: Path | None, phone: str, place: Path) -> Iterato
         made = niwaki_runtime.load(bundle, engine=engine, precision="exact").sample(N, seed=0)
         difference = float(np.abs(made - reference).max())
         size = bundle.stat().st_size
-        yield {"way": engine, "bytes": size, "ms": found.ms(1), "memory": found.memory, "parity": difference}
+        yield {
+            "way": engine, "bytes": size, "ms": found.ms(1), "memory": found.memory_bytes,
+            "parity": difference,
+        }  # fmt: skip
     if library is not None and shutil.which("node"):
         given = {
             "module": (BROWSER / "src" / "index.js").as_uri(), "bundle": str(bundle), "n": N,
