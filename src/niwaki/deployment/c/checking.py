@@ -13,18 +13,13 @@ from niwaki.core.contract import NiwakiError
 from niwaki.deployment.c.compiling import build, compiler, run_samples, stack_bytes
 from niwaki.deployment.c.source import Source, c_name
 from niwaki.deployment.c.types import C_TYPES
+from niwaki.deployment.static_graph.agreement import agrees, difference, tolerance_of
 from niwaki_runtime.engines import available
 from niwaki_runtime.manifest import Manifest
 from niwaki_runtime.specs import ConditionSpec, resolve
 
-__all__ = ["LEAST", "STEPS", "TOLERANCE", "check_source"]
+__all__ = ["LEAST", "check_source"]
 
-TOLERANCE = 1e-4
-"""Largest difference from an engine in float32, relative to the largest value, at least 1: sums in another
-order, and other functions of libm."""
-STEPS = 1.0
-"""Of a quantized bundle: how many steps of its coarsest quantizer a value may differ, and on a mean 1/100 of
-that: one activation that falls on the other side of a step moves all that follow."""
 LEAST = 8
 """Results that are compared, however long they take."""
 _LONGEST = 20e6  # microseconds that all of them may take beyond that
@@ -40,7 +35,7 @@ def check_source(
     "microseconds", "stack_bytes"}`; `compiler` and `passed` are None where there is no compiler.
     Raises NiwakiError where the file does not compile, or differs by more than the tolerance.
     """
-    tolerance = STEPS * source.steps if source.steps else TOLERANCE
+    tolerance = tolerance_of(source.steps)
     report: dict[str, Any] = {"compiler": None, "n": n, "seed": seed, "tolerance": tolerance, "passed": None}
     cc = compiler()
     if cc is None:
@@ -68,12 +63,12 @@ def check_source(
         runner = niwaki_runtime.load(bundle, engine=engine, precision="exact", threads=1)
         asked_for = {name: values[:n] for name, values in rows.items()}
         reference = runner.run(program, n, seed=seed, inputs=asked_for).reshape(n, -1)
-        errors[engine] = _difference(reference, found)
+        errors[engine] = difference(reference, found)
     worst = max(e["max"] for e in errors.values())
     mean = max(e["mean"] for e in errors.values())
     # Engines round sums of bytes in their own ways: of a quantized bundle the nearest of them is what counts.
     near = min(errors.values(), key=lambda e: e["mean"]) if source.steps else {"max": worst, "mean": mean}
-    passed = near["max"] <= tolerance and (not source.steps or near["mean"] <= tolerance / 100.0)
+    passed = agrees(near, source.steps)
     report |= {
         "compiler": Path(cc).name,
         "engines": errors,
@@ -101,11 +96,3 @@ def _drawn(specs: Mapping[str, ConditionSpec], n: int) -> dict[str, np.ndarray]:
             values = rng.standard_normal((n, *spec.shape)).astype(np.float32)
             found[name] = values.clip(spec.value.low, spec.value.high)
     return found
-
-
-def _difference(wanted: np.ndarray, found: np.ndarray) -> dict[str, float]:
-    """Relative to the largest value, at least 1; what is not finite on one side only is infinitely wrong."""
-    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    difference = np.abs(wanted.astype(np.float64) - found) / scale
-    difference = np.where(np.isfinite(difference), difference, np.inf)
-    return {"max": float(difference.max(initial=0.0)), "mean": float(difference.mean())}

@@ -18,6 +18,7 @@ from niwaki.deployment.executorch.module import GraphModule
 from niwaki.deployment.executorch.moves import round_beside_products
 from niwaki.deployment.executorch.operators import OPERATORS
 from niwaki.deployment.executorch.program import Lowered, PteGraph, installed, lower
+from niwaki.deployment.static_graph.agreement import agrees, difference, tolerance_of
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.reading import read_network
 from niwaki.deployment.targets.target import Target, register_target
@@ -28,10 +29,6 @@ from niwaki_runtime.specs import resolve
 
 __all__ = ["ExecutorchTarget"]
 
-TOLERANCE = 1e-4
-"""Largest difference from the bundle in float32, relative to the largest value, at least 1."""
-STEPS = 1.0
-"""Of a quantized bundle, in steps of its coarsest quantizer, on a mean 1/100 of them."""
 _TIMED = 20
 
 
@@ -159,15 +156,11 @@ def _check(
     wanted = reference.run(program, n, seed=seed, inputs=rows, batch=1)
     here = Bundle(bundle, manifest, dict(runners), "executorch")
     made = here.run(program, n, seed=seed, inputs=rows, batch=1)
-    scale = max(1.0, float(np.abs(wanted).max(initial=0.0)))
-    difference = np.abs(wanted.astype(np.float64) - made) / scale
-    difference = np.where(np.isfinite(difference), difference, np.inf)
-    tolerance = STEPS * step if step else TOLERANCE
-    worst, mean = float(difference.max(initial=0.0)), float(difference.mean())
-    if worst > tolerance or (step and mean > tolerance / 100.0):
+    errors, tolerance = difference(wanted, made), tolerance_of(step)
+    if not agrees(errors, step):
         raise NiwakiError(
-            f"executorch's samples differ from the bundle's by {worst:.2g} (mean {mean:.2g}), more than "
-            f"{tolerance:.2g}; nothing was written"
+            f"executorch's samples differ from the bundle's by {errors['max']:.2g} (mean "
+            f"{errors['mean']:.2g}), more than {tolerance:.2g}; nothing was written"
         )
     first, took = {name: values[:1] for name, values in rows.items()}, []
     for _ in range(_TIMED):
@@ -175,6 +168,6 @@ def _check(
         here.run(program, 1, seed=seed, inputs=first, batch=1)
         took.append(time.perf_counter() - began)
     return {
-        "engine": reference.engine, "n": n, "seed": seed, "max": worst, "mean": mean, "tolerance": tolerance,
-        "passed": True, "milliseconds": 1e3 * float(np.median(took)),
+        "engine": reference.engine, "n": n, "seed": seed, **errors, "tolerance": tolerance, "passed": True,
+        "milliseconds": 1e3 * float(np.median(took)),
     }  # fmt: skip

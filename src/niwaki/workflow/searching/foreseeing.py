@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from niwaki.compression.pruning.channels import pruned
 from niwaki.compression.search.choices import FLOAT, Choices
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.workflow.searching.candidate import Candidate
+from niwaki.workflow.searching.part_trials import cut_and_solved
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.weights import BITS, Weights
 
@@ -66,9 +66,6 @@ def _cut(search: Search, choices: Choices, weights: Weights) -> GenerativeModel:
     units, ratios = search.units, choices.left(choices.ratios)
     if choices.dropped or not choices.cuts:
         return units.cut(ratios, choices.dropped)
-    assert weights.probe is not None
-    config = search.template.prune.model_copy(
-        update={"ratios": {**dict.fromkeys(units.couplings, 0.0), **ratios}, "exclude": units.frozen}
-    )
-    given = weights.probe.inputs if config.refit else None
-    return pruned(weights.probe.base, config, seed=search.run.seed, inputs=given).model
+    probe = weights.probe
+    assert probe is not None
+    return cut_and_solved(search, probe.base, ratios, lambda: probe.inputs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -15,7 +15,7 @@ from niwaki.data.inputs import split_inputs
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.weights import BITS, RATIOS
 
-__all__ = ["PartTrial", "part_trials"]
+__all__ = ["PartTrial", "cut_and_solved", "part_trials"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def part_trials(search: Search, base: GenerativeModel, inputs: Callable[[], Item
     asked = split_inputs(base, search.run.dataset.train)
     rounded = trials(base, config, seed=search.run.seed, condition=asked) if units.layers else []
     cuts = [
-        PartTrial("prune", name, r, partial(_cut, search, base, name, r, inputs))
+        PartTrial("prune", name, r, partial(cut_and_solved, search, base, {name: r}, inputs))
         for r in RATIOS
         for name in units.couplings
     ]
@@ -56,13 +56,14 @@ def part_trials(search: Search, base: GenerativeModel, inputs: Callable[[], Item
     return [*cuts[:many], *drops, *bits, *cuts[many:]]
 
 
-def _cut(
-    search: Search, model: GenerativeModel, name: str, ratio: float, inputs: Callable[[], Items]
+def cut_and_solved(
+    search: Search, model: GenerativeModel, ratios: Mapping[str, float], inputs: Callable[[], Items]
 ) -> GenerativeModel:
-    """One coupling cut, as a plan cuts it: what used its channels is solved again where that can be done."""
+    """Couplings cut, as a plan cuts them: what used their channels is solved again where that can be done."""
     units = search.units
-    ratios = {**dict.fromkeys(units.couplings, 0.0), name: ratio}
-    config = search.template.prune.model_copy(update={"ratios": ratios, "exclude": units.frozen})
+    config = search.template.prune.model_copy(
+        update={"ratios": {**dict.fromkeys(units.couplings, 0.0), **ratios}, "exclude": units.frozen}
+    )
     given = inputs() if config.refit else None
     return pruned(model, config, seed=search.run.seed, inputs=given).model
 

@@ -12,8 +12,9 @@ from niwaki.deployment.static_graph.network import Network, Step
 __all__ = ["convolution", "transposed"]
 
 
-def _geometry(step: Step, rank: int, kernel_shape: tuple[int, ...]) -> tuple[list[int], list[int], list[int]]:
+def _geometry(step: Step, network: Network) -> tuple[list[int], list[int], list[int]]:
     """Strides, dilations and the padding before, of two axes. Raises NiwakiError for other ranks."""
+    rank = len(network.arrays[step.inputs[0]].shape)
     if rank not in (3, 4):
         raise NiwakiError(f"{step.op} over {rank - 2} axes has no form in C; one and two axes have")
     n = rank - 2
@@ -32,20 +33,25 @@ def _planes(shape: tuple[int, ...]) -> tuple[int, int, int]:
     return (shape[1], 1, shape[2]) if len(shape) == 3 else (shape[1], shape[2], shape[3])
 
 
+def _sizes(step: Step, network: Network) -> tuple[int, ...]:
+    """Height and width of what is given; channels, height and width of what is made; height and width of the
+    weights; groups; channels of a group that are given and made."""
+    weights, shape = step.attributes["weights"], network.arrays[step.inputs[0]].shape
+    c, h, w = _planes(shape)
+    n, oh, ow = _planes(step.attributes["shape"])
+    groups = int(attribute(step, "group", 1))
+    kh, kw = (1, weights.shape[2]) if len(shape) == 3 else weights.shape[2:]
+    return h, w, n, oh, ow, kh, kw, groups, c // groups, n // groups
+
+
 @kernel("Conv")
 def convolution(step: Step, network: Network) -> Kernel:
     """A row of sums at a time, so that the innermost loop asks nothing and reads in order."""
-    weights = step.attributes["weights"]
-    shape, made = network.arrays[step.inputs[0]].shape, step.attributes["shape"]
-    (sh, sw), (dh, dw), (ph, pw) = _geometry(step, len(shape), weights.shape[2:])
-    c, h, w = _planes(shape)
-    n, oh, ow = _planes(made)
-    groups = int(attribute(step, "group", 1))
-    kh, kw = (1, weights.shape[2]) if len(shape) == 3 else weights.shape[2:]
-    per, out = c // groups, n // groups
+    (sh, sw), (dh, dw), (ph, pw) = _geometry(step, network)
+    h, w, n, oh, ow, kh, kw, groups, per, out = _sizes(step, network)
     first = f"m / {out} * {per}" if groups > 1 else "0"
     kind, term, total = accumulator(step, network)
-    weight_kind = C_TYPES[str(weights.dtype)]
+    weight_kind = C_TYPES[str(step.attributes["weights"].dtype)]
     row = f"x0[((base + c) * {h} + at) * {w} + j * {sw} + q * {dw} - {pw}]"
     body = (
         f"for (int32_t m = 0; m < {n}; m++) {{\n"
@@ -82,14 +88,8 @@ def convolution(step: Step, network: Network) -> Kernel:
 @kernel("ConvTranspose")
 def transposed(step: Step, network: Network) -> Kernel:
     """Every output gathers what meets it: i = at · stride − pad + p · dilation."""
-    weights = step.attributes["weights"]
-    shape, made = network.arrays[step.inputs[0]].shape, step.attributes["shape"]
-    (sh, sw), (dh, dw), (ph, pw) = _geometry(step, len(shape), weights.shape[2:])
-    c, h, w = _planes(shape)
-    n, oh, ow = _planes(made)
-    groups = int(attribute(step, "group", 1))
-    kh, kw = (1, weights.shape[2]) if len(shape) == 3 else weights.shape[2:]
-    per, out = c // groups, n // groups
+    (sh, sw), (dh, dw), (ph, pw) = _geometry(step, network)
+    h, w, n, oh, ow, kh, kw, _, per, out = _sizes(step, network)
     kind, term, total = accumulator(step, network)
     row = f"x0[((base + c) * {h} + a / {sh}) * {w} + b / {sw}]"
     weight = f"w[(((base + c) * {out} + m % {out}) * {kh} + p) * {kw} + q]"

@@ -48,6 +48,21 @@ for _op, _sign in {
     pointwise(_op)(lambda attributes, a, b, sign=_sign: f"{a} {sign} {b}")
 
 
+for _op, _form in {
+    "Relu": "{0} > 0.0f ? {0} : 0.0f",
+    "PRelu": "{0} >= 0.0f ? {0} : {1} * {0}",
+    "Sigmoid": "1.0f / (1.0f + expf(-{0}))",
+    "Softplus": "({0} > 0.0f ? {0} : 0.0f) + log1pf(expf(-fabsf({0})))",
+    "HardSwish": "{0} * fminf(fmaxf({0} / 6.0f + 0.5f, 0.0f), 1.0f)",
+    "Neg": "-{0}",
+    "Not": "!{0}",
+    "Reciprocal": "1.0f / {0}",
+    "Sign": "({0} > 0) - ({0} < 0)",
+    "Where": "{0} ? {1} : {2}",
+}.items():
+    pointwise(_op)(lambda attributes, *x, form=_form: form.format(*x))
+
+
 @pointwise("Max", "Min")
 def extreme(attributes: Any, *x: str) -> str:
     sign = ">" if attributes["op"] == "Max" else "<"
@@ -57,34 +72,14 @@ def extreme(attributes: Any, *x: str) -> str:
     return found
 
 
-@pointwise("Relu")
-def relu(attributes: Any, x: str) -> str:
-    return f"{x} > 0.0f ? {x} : 0.0f"
-
-
 @pointwise("LeakyRelu")
 def leaky_relu(attributes: Any, x: str) -> str:
     return f"{x} >= 0.0f ? {x} : {literal(np.float32(attributes.get('alpha', 0.01)))} * {x}"
 
 
-@pointwise("PRelu")
-def prelu(attributes: Any, x: str, slope: str) -> str:
-    return f"{x} >= 0.0f ? {x} : {slope} * {x}"
-
-
 @pointwise("Elu")
 def elu(attributes: Any, x: str) -> str:
     return f"{x} >= 0.0f ? {x} : {literal(np.float32(attributes.get('alpha', 1.0)))} * expm1f({x})"
-
-
-@pointwise("Sigmoid")
-def sigmoid(attributes: Any, x: str) -> str:
-    return f"1.0f / (1.0f + expf(-{x}))"
-
-
-@pointwise("Softplus")
-def softplus(attributes: Any, x: str) -> str:
-    return f"({x} > 0.0f ? {x} : 0.0f) + log1pf(expf(-fabsf({x})))"
 
 
 @pointwise("HardSigmoid")
@@ -93,41 +88,11 @@ def hard_sigmoid(attributes: Any, x: str) -> str:
     return f"fminf(fmaxf({literal(np.float32(a))} * {x} + {literal(np.float32(b))}, 0.0f), 1.0f)"
 
 
-@pointwise("HardSwish")
-def hard_swish(attributes: Any, x: str) -> str:
-    return f"{x} * fminf(fmaxf({x} / 6.0f + 0.5f, 0.0f), 1.0f)"
-
-
 @pointwise("Gelu")
 def gelu(attributes: Any, x: str) -> str:
     if attributes.get("approximate", "none") == "tanh":
         return f"0.5f * {x} * (1.0f + tanhf(0.797884561f * ({x} + 0.044715f * {x} * {x} * {x})))"
     return f"0.5f * {x} * (1.0f + erff(0.707106781f * {x}))"
-
-
-@pointwise("Neg")
-def negative(attributes: Any, x: str) -> str:
-    return f"-{x}"
-
-
-@pointwise("Not")
-def inverse(attributes: Any, x: str) -> str:
-    return f"!{x}"
-
-
-@pointwise("Reciprocal")
-def reciprocal(attributes: Any, x: str) -> str:
-    return f"1.0f / {x}"
-
-
-@pointwise("Sign")
-def sign(attributes: Any, x: str) -> str:
-    return f"({x} > 0) - ({x} < 0)"
-
-
-@pointwise("Where")
-def where(attributes: Any, condition: str, a: str, b: str) -> str:
-    return f"{condition} ? {a} : {b}"
 
 
 @pointwise("Clip")
