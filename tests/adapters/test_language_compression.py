@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,12 @@ from niwaki.adapters.language import (
     forced_log_probs,
 )
 from niwaki.compression.config import CompressConfig, QuantizeConfig
+from niwaki.compression.pruning.channels import pruned
+from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.quantization.calibrate import InputRecorder, calibration_inputs
 from niwaki.compression.quantization.convert import quantize_model
 from niwaki.compression.quantization.static import holds_attention, quantize
+from niwaki.compression.search.output_error import OutputError
 from niwaki.compression.seeds import CALIBRATION
 from niwaki.core.contract import CallError
 from niwaki.data.reading.tokens import byte_tokenizer
@@ -253,3 +257,12 @@ def test_text_of_other_tokens_is_refused(texts: data.Dataset, tmp_path: Path) ->
 
     with pytest.raises(CallError, match="the model's own tokenizer"):
         Predictions(Tools(list)).evidence(adapted("llama"), texts, "test", 50, 0)
+
+
+def test_narrowed_keys_are_compared_where_nothing_is_remembered_yet() -> None:
+    model = adapted("gpt2").eval()
+    error = OutputError(model, calibration_inputs(model, 16))
+    narrowed = pruned(model, PruneConfig(ratio=0.25, refit=False), seed=0, inputs=None).model
+    shapes = [[s.shape for s in m.shipped_graphs()["decode"].state] for m in (model, narrowed)]
+    assert shapes[0] != shapes[1]
+    assert 0.0 < error.of(narrowed) < math.inf

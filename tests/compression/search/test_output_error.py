@@ -9,6 +9,7 @@ import pytest
 import torch
 from compression import small_models
 
+from niwaki.compression.quantization.adaptive import as_batches
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.search.output_error import OutputError
 from niwaki.compression.sensitivity.config import SensitivityConfig
@@ -17,10 +18,11 @@ from niwaki.compression.sensitivity.trials import trials
 
 def test_outputs_that_are_scaled_about_their_mean_are_off_by_a_known_share() -> None:
     model = small_models.ddpm().eval()
-    error = OutputError(model, calibration_inputs(model, 16))
+    items = calibration_inputs(model, 16)
+    error = OutputError(model, items)
     assert error.of(copy.deepcopy(model)) == 0.0
     changed = copy.deepcopy(model)
-    ((name, given),) = error._inputs.items()
+    ((name, given),) = as_batches(model, items, 64).items()
     with torch.no_grad():
         y = model.shipped_graphs()[name](*given)
 
@@ -47,3 +49,12 @@ def test_coarser_weights_make_larger_errors(name: str) -> None:
 def test_without_inputs_there_is_no_error_to_tell() -> None:
     model = small_models.ddpm().eval()
     assert math.isnan(OutputError(model, {}).of(model))
+
+
+def test_networks_that_are_called_step_by_step_have_an_error() -> None:
+    model = small_models.recurrent().eval()
+    error = OutputError(model, calibration_inputs(model, 16))
+    assert error.of(copy.deepcopy(model)) == 0.0
+    changed = copy.deepcopy(model)
+    torch.nn.init.zeros_(changed.cell.head.weight)
+    assert 0.0 < error.of(changed) < math.inf

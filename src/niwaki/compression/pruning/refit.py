@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from niwaki.compression.comparable_inputs import comparable_inputs
 from niwaki.compression.quantization.adaptive import as_batches, damped
 from niwaki.compression.quantization.design import from_rows, input_rows, weight_rows
 from niwaki.compression.quantization.ranges import Items, calls
@@ -81,7 +82,7 @@ def refit(
     made = [c for c in cuts if isinstance(c, Cut)]
     stay = {c.module: list(c.keep) for c in made if c.side == "out"}
     wanted, skipped = _solvable(model, whole, dict.fromkeys(c.module for c in made if c.side == "in"))
-    before, items = _alike(model, whole, items)
+    before, items = comparable_inputs(model, whole, items)
     one = sum(y.numel() for y in _outputs(whole, as_batches(whole, before, 1), wanted)[0].values())
     most = max(1, min(SAMPLES, _VALUES // max(one, 1)))
     graphs = as_batches(model, items, most)
@@ -121,21 +122,6 @@ def refit(
             f"refit: no layer that uses the cut channels can be solved again{why}; set it to false"
         )
     return Refitted(errors, skipped)
-
-
-def _alike(model: GenerativeModel, whole: GenerativeModel, items: Items) -> tuple[Items, Items]:
-    """Inputs of the whole model and of the cut one. A state that the cut has narrowed (the keys and values of
-    heads) is not one that the cut model would have made: of such a graph the first calls alone are taken, in
-    which nothing is remembered yet."""
-    before, after = dict(items), dict(items)
-    for name, graph in model.shipped_graphs().items():
-        old = whole.shipped_graphs()[name].state
-        if name not in items or [s.shape for s in graph.state] == [s.shape for s in old]:
-            continue
-        before[name] = [item for item in items[name] if not any(item[s.input].any() for s in old)]
-        zeros = {s.input: s.zeros(1) for s in graph.state}
-        after[name] = [{**item, **zeros} for item in before[name]]
-    return before, after
 
 
 def _every(model: GenerativeModel, items: Items) -> Iterator[tuple[str, tuple[Tensor, ...]]]:

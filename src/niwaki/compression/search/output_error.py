@@ -8,11 +8,13 @@ import math
 import torch
 from torch import Tensor
 
-from niwaki.compression.quantization.adaptive import as_batches
-from niwaki.compression.quantization.ranges import Items
+from niwaki.compression.comparable_inputs import comparable_inputs, same_state
+from niwaki.compression.quantization.ranges import Items, calls
 from niwaki.core.contract import GenerativeModel
 
 __all__ = ["OutputError"]
+
+Outputs = dict[str, list[Tensor]]
 
 
 class OutputError:
@@ -22,28 +24,34 @@ class OutputError:
     items: calibration inputs of each graph; samples: of them that are used
     """
 
-    @torch.no_grad()
     def __init__(self, model: GenerativeModel, items: Items, samples: int = 64) -> None:
-        self._inputs = as_batches(model, items, samples)
-        self._made = self._outputs(model)
+        self._model, self._items, self._samples = model, items, samples
+        self._made = self._outputs(model, items)
 
-    @torch.no_grad()
     def of(self, changed: GenerativeModel) -> float:
-        """0 for the model itself; NaN where no graph's inputs make one batch, or what is made is none."""
+        """0 for the model itself; NaN where no graph has inputs, or all make the same of them."""
+        before, items = self._made, self._items
+        if not all(same_state(changed, self._model, name) for name in self._model.shipped_graphs()):
+            whole, items = comparable_inputs(changed, self._model, self._items)
+            before = self._outputs(self._model, whole)
         found = []
-        for name, made in self._outputs(changed).items():
-            before = self._made[name]
-            off = sum(float((a - b).square().sum()) for a, b in zip(made, before, strict=True))
-            spread = sum(float((y - y.mean(0)).square().sum()) for y in before)
-            found.append(off / max(spread, 1e-30))
+        for name, made in self._outputs(changed, items).items():
+            off = sum(float((a - b).square().sum()) for a, b in zip(made, before[name], strict=True))
+            spread = sum(float((y - y.mean(0)).square().sum()) for y in before[name])
+            if spread > 0:
+                found.append(off / spread)
         return sum(found) / len(found) if found else math.nan
 
-    def _outputs(self, model: GenerativeModel) -> dict[str, list[Tensor]]:
-        graphs, out = model.shipped_graphs(), {}
-        for name, given in self._inputs.items():
-            made = graphs[name](*given)
-            parts = list(made) if isinstance(made, tuple | list) else [made]
-            floats = [y.double() for y in parts[: len(graphs[name].outputs)] if y.is_floating_point()]
-            if floats:
-                out[name] = floats
+    @torch.no_grad()
+    def _outputs(self, model: GenerativeModel, items: Items) -> Outputs:
+        out: Outputs = {}
+        for name, graph in model.shipped_graphs().items():
+            batches = []
+            for given in calls(graph, items.get(name, ())[: self._samples], self._samples):
+                made = graph(*given)
+                parts = list(made) if isinstance(made, tuple | list) else [made]
+                batches.append([y.double() for y in parts[: len(graph.outputs)] if y.is_floating_point()])
+            joined = [torch.cat(parts) for parts in zip(*batches, strict=True)]
+            if joined:
+                out[name] = joined
         return out
