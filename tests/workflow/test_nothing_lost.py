@@ -16,7 +16,7 @@ from niwaki.api.evaluate import evaluate
 from niwaki.api.export import export
 from niwaki.api.run import run
 from niwaki.api.train import train
-from niwaki.core.contract import CallError
+from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import read_json
 from niwaki.recipe import load_recipe, recipe_from
 from niwaki.training.checkpoint import list_checkpoints
@@ -213,3 +213,10 @@ def test_another_recipe_or_a_given_model_does_not_take_the_place_of_a_training(p
     with pytest.raises(CallError, match="trained itself; choose another --out"):
         compress(model, data=load_recipe(place / "run").data, out=place / "run")
     assert state_of(place / "run") == before
+
+
+def test_a_plan_that_was_not_carried_out_is_not_exported(place: Path) -> None:
+    """Before anything is written: a float bundle in its place would be taken for the small one."""
+    with pytest.raises(NiwakiError, match=r"not carried out yet: run `niwaki compress .* or export .*model"):
+        export(place / "run", ["compress.steps=[{kind: quantize}]"])
+    assert not list((place / "run").glob("*.niwaki"))

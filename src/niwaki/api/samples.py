@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.array_files import npy_bytes, npz_bytes
 from niwaki.core.contract import ConditionSpec, ValueSpec
 from niwaki.core.store import write_bytes
 from niwaki.modalities import modality_of
@@ -61,7 +61,7 @@ class Samples:
         if not path.suffix:
             self._write_folder(path)
         elif path.suffix == ".npy":
-            put(path, _bytes(np.save, self.x), self.source)
+            put(path, npy_bytes(self.x), self.source)
         elif path.suffix == ".npz":
             source: dict[str, Any] = {"seed": np.int64(self.seed), "start": np.int64(self.start)}
             named = {k: v for k, v in self.condition.items() if k != "x"}
@@ -72,7 +72,7 @@ class Samples:
                 named["index"] = self.index
             if self.screening is not None and self.screening["action"] == "mark":
                 named["filter_score"] = np.asarray(self.screening["scores"])
-            write_bytes(path, _bytes(np.savez_compressed, x=self.x, **source, **named))
+            write_bytes(path, npz_bytes(x=self.x, **source, **named))
         else:
             modality_of(self.spec).write(path, self.x, self.spec, self.files, self.source)
         return path
@@ -102,9 +102,3 @@ class Samples:
         """The first few for a terminal; nothing where they cannot be read there."""
         said = [modality_of(self.spec).say(x, self.spec, self.files) for x in self.x[:most]]
         return [text for text in said if text]
-
-
-def _bytes(save: Any, *arrays: np.ndarray, **named: Any) -> bytes:
-    file = io.BytesIO()
-    save(file, *arrays, **named)
-    return file.getvalue()

@@ -1,7 +1,8 @@
-"""Arrays in files of any origin, `.npy` and `.npz`, opened in one place."""
+"""Arrays in files, `.npy` and `.npz`: of any origin, opened in one place, and made in one."""
 
 from __future__ import annotations
 
+import io
 import zipfile
 from collections.abc import Callable, Collection
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 
 from niwaki_runtime.errors import CallError, NiwakiError, first_line
 
-__all__ = ["read_array_file"]
+__all__ = ["npy_bytes", "npz_bytes", "read_array_file"]
 
 
 def read_array_file(
@@ -46,6 +47,20 @@ def read_array_file(
                 f"{named} holds Python objects or is no npy or npz file; save uint8 or float arrays"
             ) from None
         raise CallError(f"{named} is not a whole npy or npz file: {first_line(error)}") from error
+
+
+def npy_bytes(x: np.ndarray) -> bytes:
+    """The array as an `.npy` file. Raises ValueError for Python objects, which need pickle."""
+    file = io.BytesIO()
+    np.save(file, x, allow_pickle=False)
+    return file.getvalue()
+
+
+def npz_bytes(**arrays: np.ndarray) -> bytes:
+    """The arrays as a compressed `.npz` file. Raises ValueError for Python objects, which need pickle."""
+    file = io.BytesIO()
+    np.savez_compressed(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+    return file.getvalue()
 
 
 def _check_size(path: Path, named: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.array_files import npy_bytes, read_array_file
 from niwaki.core.contract import CallError, Runner
 from niwaki.core.store import hash_directory, jsonable, write_bytes
 from niwaki.evaluation.preferences.ratings import SAMPLES
@@ -89,14 +89,12 @@ class Contestants:
         file = self._folder / SAMPLES / model / f"{number}.npy"
         with self._locks[model]:
             if file.is_file():
-                return np.asarray(np.load(file, allow_pickle=False))
+                return read_array_file(file)["x"]
             x = self.models[model].runner.run(
                 SAMPLING, 1, seed=self.seed, start=number, inputs=self.asked(number)
             )[0]
             found = np.asarray(x.cpu() if hasattr(x, "cpu") else x)
-            data = io.BytesIO()
-            np.save(data, found)
-            write_bytes(file, data.getvalue())
+            write_bytes(file, npy_bytes(found))
             return found
 
     def show(self, x: np.ndarray) -> Media:

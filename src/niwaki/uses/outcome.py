@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.array_files import npy_bytes, npz_bytes
 from niwaki.core.errors import CallError
 from niwaki.core.store import write_bytes
 from niwaki.modalities import modality_of
@@ -87,12 +88,12 @@ class Outcome:
         shown = x if self.sheet is None else self.sheet
         rows = modality.rows(shown, spec, self.columns) if self.columns and place.suffix == ".png" else None
         if place.suffix == ".npy":
-            put(place, _bytes(np.save, x), self.source)
+            put(place, npy_bytes(x), self.source)
         elif place.suffix == ".npz":
             named = {"names": np.array(self.names, str)} if len(self.names) else {}
             if self.source is not None:
                 named["provenance"] = np.array(self.source.text())
-            write_bytes(place, _bytes(np.savez_compressed, x=x, **named))
+            write_bytes(place, npz_bytes(x=x, **named))
         elif not len(x):
             raise CallError("there are no samples to show")
         elif rows is not None:
@@ -173,12 +174,6 @@ def _stem(name: str) -> str:
     while len(os.fsencode(stem)) > _LONGEST:
         stem = stem[:-1]
     return stem.strip(". ") and stem
-
-
-def _bytes(save: Any, *arrays: np.ndarray, **named: Any) -> bytes:
-    file = io.BytesIO()
-    save(file, *arrays, **named)
-    return file.getvalue()
 
 
 def _table(suffix: str, rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from niwaki.core.array_files import read_array_file
 from niwaki.core.errors import CallError
 from niwaki.data.reading.pictures import MODES, is_grey, read_picture
 from niwaki.uses.base import Call
@@ -156,15 +156,10 @@ def _check_pictures(spec: ValueSpec) -> None:
 
 
 def _array(file: Path, spec: ValueSpec) -> np.ndarray:
-    try:
-        held = np.load(file, allow_pickle=False)
-        x = (
-            held
-            if isinstance(held, np.ndarray)
-            else held[next((k for k in ("x", "samples") if k in held), "")]
-        )
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise CallError(f"{file} holds no array of samples (x or samples) that can be read") from error
+    arrays = read_array_file(file, wanted=lambda names: [n for n in ("x", "samples") if n in names][:1])
+    if not arrays:
+        raise CallError(f"{file} holds no array of samples (x or samples)")
+    (x,) = arrays.values()
     if x.shape == spec.shape:
         x = x[None]
     if x.shape[1:] != spec.shape or x.dtype.kind not in "fiu":

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from niwaki.core.array_files import read_array_file
+from niwaki.core.array_files import npz_bytes, read_array_file
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import write_bytes
 from niwaki.evaluation.judges import Evidence
@@ -19,10 +18,7 @@ __all__ = ["read_arrays", "read_evidence", "write_arrays"]
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray | None]) -> None:
     """An `.npz` of all that is not None, whole or not at all."""
-    file = io.BytesIO()
-    kept: dict[str, Any] = {k: v for k, v in arrays.items() if v is not None}
-    np.savez_compressed(file, **kept)
-    write_bytes(path, file.getvalue())
+    write_bytes(path, npz_bytes(**{k: v for k, v in arrays.items() if v is not None}))
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -72,7 +72,7 @@ def _given(name: str, spec: ConditionSpec) -> str:
 
 
 def _shown(output: ValueSpec, upper: str) -> str:
-    if output.modality != "image":
+    if not (output.axes or "").endswith("HW"):
         return _NUMBERS.format(upper=upper)
     height, width = output.shape[-2:]
     scale = 9.99 / (output.high - output.low)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
@@ -13,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 import niwaki_runtime
+from niwaki.core.array_files import npz_bytes
 from niwaki.core.contract import CallError, NiwakiError
 from niwaki.core.store import atomic_directory, write_bytes, write_json
 from niwaki.deployment.package import bundle_bytes
@@ -71,7 +71,7 @@ class BrowserTarget(Target):
             (folder / "onnxruntime-web").mkdir()
             for file in LIBRARY:
                 shutil.copyfile(library / file, folder / "onnxruntime-web" / file)
-            write_bytes(folder / REFERENCE, _npz(samples=samples))
+            write_bytes(folder / REFERENCE, npz_bytes(samples=samples))
             about = {"name": manifest.name, "bundle": name, "bytes": bundle_bytes(folder / name)}
             write_json(folder / PAGE, about | {"reference": reference})
         everything = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
@@ -105,12 +105,6 @@ def _inputs(bundle: Bundle, n: int) -> dict[str, np.ndarray]:
     """Examples for what a sample cannot be made without."""
     examples = bundle.example_inputs(SAMPLING, n)
     return {name: rows for name, rows in examples.items() if bundle.conditions[name].default(0, n) is None}
-
-
-def _npz(**arrays: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    return file.getvalue()
 
 
 def _modules() -> Path:

@@ -13,7 +13,6 @@ from niwaki.core.contract import CallError, Program, Runner
 from niwaki.core.store import jsonable
 from niwaki.data import Dataset
 from niwaki.data.inputs import make_inputs
-from niwaki.evaluation.equivalence.blocks import BlockDamage
 from niwaki.evaluation.equivalence.calibration import Calibration, calibrated, calibration_key
 from niwaki.evaluation.equivalence.compare import compare
 from niwaki.evaluation.equivalence.margins import real_size
@@ -22,6 +21,7 @@ from niwaki.evaluation.evaluate import Evaluation, evaluate
 from niwaki.evaluation.extractor_checks.unfit import hint_alone, unfit_alone
 from niwaki.evaluation.judges.base import Blocks, Evidence, Figure, Judge, Margins, Section, Verdicts
 from niwaki.evaluation.judges.findings import findings, fitness
+from niwaki.evaluation.judges.paired_blocks import SAMPLES, PairedBlocks, view_of
 from niwaki.evaluation.judges.read_back import EXTRA, read_back, told_columns
 from niwaki.evaluation.judges.registry import register_judge
 from niwaki.evaluation.judges.running import results, where
@@ -34,7 +34,6 @@ from niwaki_runtime.specs import SAMPLE, resolve
 __all__ = ["Samples", "extractor_records"]
 
 IN_THEIR_PLACE = "real samples in their place"
-_SAMPLES = "samples"
 _RECOGNISED = "share recognised as asked"
 _SMOOTH = "perceptual path length"
 _SYNTHETIC = "accuracy on real samples of a classifier trained on generated ones"
@@ -83,7 +82,7 @@ class Samples(Judge):
         if column is None:
             raise CallError(f"the samples of this model are of no column of '{dataset.name}'")
         inputs = make_inputs(runner, SAMPLING, n, dataset.split(split))
-        arrays = {_SAMPLES: results(runner, SAMPLING, n, seed, inputs, self.tools.on_progress)}
+        arrays = {SAMPLES: results(runner, SAMPLING, n, seed, inputs, self.tools.on_progress)}
         classes = dataset_of(dataset, column).spec.classes
         rows = resolve(program.inputs, inputs, 0, n)
         labels = [rows[k] for k, spec in program.inputs.items() if spec.is_label and spec.size == classes]
@@ -96,7 +95,7 @@ class Samples(Judge):
             for name, part in dataset.extra.items() if split == self.calibrates else ():
                 m = min(n, EXTRA, len(part))
                 given = make_inputs(runner, SAMPLING, m, part)
-                arrays[f"{_SAMPLES}.{name}"] = results(runner, SAMPLING, m, seed, given)
+                arrays[f"{SAMPLES}.{name}"] = results(runner, SAMPLING, m, seed, given)
         if "path_length" in self.tools.metrics:
             from niwaki.evaluation.judges.smoothness import PATHS, smoothness
 
@@ -111,7 +110,7 @@ class Samples(Judge):
         return n
 
     def evaluate(self, evidence: Evidence, dataset: Dataset) -> Section:
-        view, extractors = _view(evidence, dataset), self.tools.extractors
+        view, extractors = view_of(evidence, dataset), self.tools.extractors
         samples, labels = evidence.arrays["samples"], evidence.arrays.get("labels")
         asked = tuple(name for name in self.tools.metrics if name not in BY_JUDGES) or DEFAULT
         evaluation = evaluate(
@@ -129,8 +128,8 @@ class Samples(Judge):
         if told := evidence.facts.get("told"):
             made = {evidence.split: samples}
             for name in dataset.extra:
-                if f"{_SAMPLES}.{name}" in evidence.arrays:
-                    made[name] = evidence.arrays[f"{_SAMPLES}.{name}"]
+                if f"{SAMPLES}.{name}" in evidence.arrays:
+                    made[name] = evidence.arrays[f"{SAMPLES}.{name}"]
             further, read = read_back(made, told, dataset, self.tools)
             details["evaluation"] |= read
             first = int(bool(figures) and figures[0].name == _RECOGNISED)
@@ -154,14 +153,14 @@ class Samples(Judge):
         )  # fmt: skip
 
     def margins(self, evidence: Evidence, dataset: Dataset, n: int) -> Margins:
-        view, before = _view(evidence, dataset), evidence.arrays["samples"]
+        view, before = view_of(evidence, dataset), evidence.arrays["samples"]
         found = calibrated(
             before, view, self.tools.extractors, seed=evidence.seed, size=real_size(len(view.test), n)
         )
         return Margins(self.name, found.key, found.to_json())
 
     def margins_key(self, evidence: Evidence, dataset: Dataset) -> str:
-        view = _view(evidence, dataset)
+        view = view_of(evidence, dataset)
         size = real_size(len(view.test), evidence.n)
         before = evidence.arrays["samples"]
         return calibration_key(before, view, self.tools.extractors, seed=evidence.seed, size=size)
@@ -175,14 +174,15 @@ class Samples(Judge):
             and all(e.facts.get("paired", True) for e in (before, after))
         )
         found = compare(
-            before.arrays["samples"], after.arrays["samples"], _view(before, dataset), self.tools.extractors,
+            before.arrays[SAMPLES], after.arrays[SAMPLES],
+            view_of(before, dataset), self.tools.extractors,
             labels=before.arrays.get("labels"), seed=before.seed, paired=paired,
             calibration=Calibration.from_json(margins.axes),
             labels_after=None if paired else after.arrays.get("labels"),
         )  # fmt: skip
         same = np.array_equal(before.arrays["samples"], after.arrays["samples"])  # whoever looks
         names = [extractor.name for extractor in self.tools.extractors]
-        if not same and (unfit := unfit_alone(names, self._fitness(_view(before, dataset)))):
+        if not same and (unfit := unfit_alone(names, self._fitness(view_of(before, dataset)))):
             found = replace(
                 found, fidelity=_hint(found.fidelity, unfit), diversity=_hint(found.diversity, unfit)
             )
@@ -196,7 +196,7 @@ class Samples(Judge):
         """Where samples are paired by their noise and both axes have a margin."""
         if not before.facts.get("paired", True) or before.facts.get("told"):
             return None
-        made = _PairedBlocks(self, runner, before, margins, dataset)
+        made = PairedBlocks(self.tools.extractors, runner, before, margins, dataset)
         return made if made.damage.measurable else None
 
     def _fitness(self, view: Dataset) -> Mapping[str, Mapping[str, Any]]:
@@ -229,41 +229,6 @@ class Samples(Judge):
         return [figure], {"features": first.name, **jsonable(found)}
 
 
-class _PairedBlocks:
-    """Samples after, block by block, beside those before of the same seed: sample i follows from the seed and
-    i alone, so that no two blocks share noise."""
-
-    def __init__(
-        self, judge: Samples, runner: Runner, before: Evidence, margins: Margins, dataset: Dataset
-    ) -> None:
-        self._runner, self._before, self._dataset = runner, before, dataset
-        self._made: list[np.ndarray] = []
-        self.damage = BlockDamage(
-            before.arrays[_SAMPLES], _view(before, dataset), judge.tools.extractors,
-            Calibration.from_json(margins.axes), seed=before.seed,
-        )  # fmt: skip
-
-    @property
-    def drawn(self) -> int:
-        return self.damage.drawn
-
-    def draw(self, many: int) -> None:
-        at, split = self.drawn, self._dataset.split(self._before.split)
-        inputs = make_inputs(self._runner, SAMPLING, many, split, start=at)
-        self._made.append(results(self._runner, SAMPLING, many, self._before.seed, inputs, start=at))
-        self.damage.add(self._made[-1])
-
-    def evidence(self) -> Evidence:
-        before = self._before  # the same was asked for
-        arrays = {name: rows[: self.drawn] for name, rows in before.arrays.items()}
-        arrays[_SAMPLES] = np.concatenate(self._made)
-        facts = {**before.facts, **where(self._runner)}
-        return replace(before, n=self.drawn, arrays=arrays, facts=facts)
-
-    def values(self) -> tuple[np.ndarray, np.ndarray] | None:
-        return self.damage.values() if self.damage.enough else None
-
-
 def _classes_of_rows(
     program: Program, dataset: Dataset, split: str, n: int, classes: int
 ) -> list[np.ndarray]:
@@ -285,10 +250,6 @@ def _classes_of_rows(
 def _hint(verdict: Verdict, unfit: tuple[str, ...]) -> Verdict:
     """The same, said to be a hint."""
     return replace(verdict, text=f"{verdict.text} {hint_alone(unfit)}", unfit=unfit)
-
-
-def _view(evidence: Evidence, dataset: Dataset) -> Dataset:
-    return dataset_of(dataset, str(evidence.facts.get("column", "x")))
 
 
 def _figures(evaluation: Evaluation) -> list[Figure]:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from niwaki.core.array_files import read_array_file
 from niwaki.core.contract import DataSpec, GenerativeModel, ValueSpec
 from niwaki.data.reading.pictures import read_picture
 from niwaki_runtime.errors import CallError, NiwakiError
@@ -126,10 +127,9 @@ def _array(
     value: str, spec: ValueSpec, *, where: str, prompt: Any, model: GenerativeModel, folder: Path
 ) -> Tensor:
     """One sample of any modality."""
-    try:
-        x = np.load(folder / value, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise CallError(f"{where}: {value} cannot be read: {error}") from None
+    x = read_array_file(folder / value, called=f"{where}: {value}").get("x")
+    if x is None:
+        raise CallError(f"{where}: {value} holds no array 'x'")
     if x.shape != tuple(spec.shape) or x.dtype.kind not in "iuf" or not np.isfinite(x).all():
         raise CallError(f"{where}: {value} must hold finite numbers of shape {spec.shape}, not {x.shape}")
     return torch.from_numpy(np.ascontiguousarray(x, dtype=spec.dtype))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from niwaki.core.array_files import npz_bytes
 from niwaki.core.contract import CallError, Runner
 from niwaki.core.store import write_bytes
 from niwaki.evaluation.drift.channel import Stream
@@ -91,10 +91,8 @@ def propose(state: StreamState, context: EvaluationContext, folder: Path) -> dic
         seen = next((e for e in context.extractors if hasattr(e, "probabilities")), None)
         if seen is not None:
             arrays["class"] = np.asarray(seen.probabilities(arrays["x"])).argmax(1).astype(np.int64)
-    data = io.BytesIO()
-    np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
     out = folder / "additions.npz"
-    write_bytes(out, data.getvalue())
+    write_bytes(out, npz_bytes(**arrays))
     return {
         "additions": out,
         "n": len(arrays["x"]),

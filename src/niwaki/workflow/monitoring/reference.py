@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
 
-from niwaki.core.array_files import read_array_file
+from niwaki.core.array_files import npz_bytes, read_array_file
 from niwaki.core.contract import CallError, Runner
 from niwaki.core.store import hash_bytes, hash_directory, hash_json, write_bytes
 from niwaki.evaluation.drift.channel import Reference, Stream
@@ -54,9 +53,7 @@ def reference_of(
         if str(known["key"]) == key:
             return Reference(train, known["features"])
     features = extractor(released(context, runner, _RELEASED))
-    data = io.BytesIO()
-    np.savez_compressed(data, features=features, key=np.array(key))
-    write_bytes(file, data.getvalue())
+    write_bytes(file, npz_bytes(features=features, key=np.array(key)))
     return Reference(train, features)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from niwaki.core.array_files import read_array_file
+from niwaki.core.array_files import npz_bytes, read_array_file
 from niwaki.core.errors import CallError
 from niwaki.core.store import read_json, write_bytes, write_json
 from niwaki.evaluation.drift.channel import Stream
@@ -93,11 +92,9 @@ class StreamState:
 
     def save(self) -> None:
         arrays = {f"w.{name}": value for name, value in self.watch.state().items()}
-        data = io.BytesIO()
         count = np.int64(len(self.history))
         arrays |= {"waiting": self.waiting, "samples": self.samples, "blocks": np.asarray(count)}
-        np.savez_compressed(data, **arrays)  # type: ignore[arg-type]
-        write_bytes(self.folder / f"{self.stream}.npz", data.getvalue())
+        write_bytes(self.folder / f"{self.stream}.npz", npz_bytes(**arrays))
         write_json(
             self.record,
             {

@@ -50,18 +50,11 @@ class ExportStage(Stage):
     def work(self, context: RunContext, state: dict[str, Any]) -> None:
         run, config, model = context.run, context.recipe.export, context.model
         split = context.dataset.test
+        made = None if context.recipe.compress is None else _compressed(context)
         context.reporter.stage("export", f"{run.bundle.name} on {engine_beforehand(config)}")
         write_bundle(model, run.original_bundle, name=f"{context.recipe.name}-float32", split=split)
         exact = check(model, run.original_bundle, must_pass=True, split=split)
-        if context.recipe.compress is None:
-            copy_file(run.original_bundle, run.bundle)
-        else:
-            made = run.path / str(run.stage("compress").get("bundle", ""))
-            if not made.is_file():
-                raise NiwakiError(
-                    f"{run.path} holds no compressed bundle; run `niwaki compress {run.path}` first"
-                )
-            copy_file(made, run.bundle)
+        copy_file(made or run.original_bundle, run.bundle)
         batches = ", ".join(map(str, config.batches))
         context.reporter.stage("measure", f"batches {batches}, {config.threads} threads")
         ExportRecord(
@@ -75,6 +68,18 @@ class ExportStage(Stage):
             "outputs": (run.bundle, run.original_bundle, run.path / ExportRecord.file),
             "result": hash_directory(run.bundle),
         }
+
+
+def _compressed(context: RunContext) -> Path:
+    """The bundle of the run's plan. Raises NiwakiError where there is none yet."""
+    run = context.run
+    made = run.path / str(run.stage("compress").get("bundle", ""))
+    if not made.is_file():
+        raise NiwakiError(
+            f"the compression plan of {run.path} was not carried out yet: run `niwaki compress {run.path}` "
+            f"first, or export {run.model}, the trained model as it is"
+        )
+    return made
 
 
 def write_bundle(

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from niwaki.core.array_files import read_array_file
 from niwaki.core.errors import CallError, NiwakiError
 from niwaki.core.registry import Registry
 from niwaki.core.store import write_bytes
@@ -58,9 +59,9 @@ def sample_of(ratings: Ratings, model: str, rating: Rating) -> np.ndarray:
     """`(*shape)`. Raises NiwakiError where it is missing or broken."""
     file = ratings.sample_file(model, rating)
     try:
-        return np.asarray(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise NiwakiError(f"the sample {file} cannot be read: {error}") from None
+        return read_array_file(file)["x"]
+    except CallError as error:
+        raise NiwakiError(f"the sample cannot be read: {error}") from error
 
 
 def shown(ratings: Ratings, rating: Rating, out: Path) -> list[str]:
