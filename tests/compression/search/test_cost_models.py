@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from niwaki.compression.arithmetic import LayerCost
 from niwaki.compression.search.choices import FLOAT, Choices
-from niwaki.compression.search.cost_models import fit_bytes, fit_latency
+from niwaki.compression.search.cost_models import fit_bytes, fit_latency, fit_memory
 from niwaki.compression.search.profile import Profile, profile_of
 from niwaki.core.contract import NiwakiError
 
@@ -87,6 +89,19 @@ def test_bytes_are_a_sum_over_the_bits_of_weights() -> None:
     model = fit_bytes(known, [size(p) for p in known])
     assert model.predict(known[0]) == pytest.approx(size(known[0]), rel=1e-3)
     assert model.quality.slack < 1e-3
+
+
+def test_peak_memory_is_the_engine_the_weights_and_what_is_live() -> None:
+    rng = np.random.default_rng(2)
+    known = [replace(p, live=float(rng.uniform(1e5, 1e7))) for p in profiles(12)]
+
+    def peak(profile: Profile) -> float:
+        weights = sum(weights * bits / 8 for bits, weights in profile.stored.items())
+        return 14e6 + 2 * weights + 1.5 * profile.live
+
+    model = fit_memory(known, [peak(p) for p in known])
+    wide = replace(known[0], live=5 * known[0].live)
+    assert model.predict(wide) == pytest.approx(peak(wide), rel=1e-3)
 
 
 def test_no_rate_is_negative_and_noise_shows_in_the_quality() -> None:

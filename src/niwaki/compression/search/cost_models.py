@@ -1,5 +1,5 @@
-"""Milliseconds and bytes of plans that were never exported, from some that were: non-negative least squares
-on what is computed, written and stored.
+"""Milliseconds, bytes and peak memory of plans that were never exported, from some that were: non-negative
+least squares on what is computed, written, stored and live at once.
 
 The unit of latency is a fusion group: a layer with weights and what an engine computes with it. The time of a
 group is a rate of its kind and precision, times its arithmetic and its written values; where timed plans tell
@@ -19,7 +19,7 @@ from scipy.stats import kendalltau
 from niwaki.compression.search.profile import Profile
 from niwaki.core.contract import NiwakiError
 
-__all__ = ["CostModel", "Quality", "fit_bytes", "fit_latency"]
+__all__ = ["CostModel", "Quality", "fit_bytes", "fit_latency", "fit_memory"]
 
 _TRUST = (0.0, 0.03, 0.3)
 """How far factors of groups may leave 1, in units of the weight of a timed plan: 0 keeps them at 1."""
@@ -107,7 +107,11 @@ def _bytes_row(profile: Profile) -> Row:
     return row
 
 
-_ROWS = {"latency": _latency_row, "bytes": _bytes_row}
+def _memory_row(profile: Profile) -> Row:
+    return {**_bytes_row(profile), ("live", ""): profile.live}
+
+
+_ROWS = {"latency": _latency_row, "bytes": _bytes_row, "memory": _memory_row}
 
 
 def fit_latency(
@@ -145,7 +149,24 @@ def fit_bytes(
     plans: of each, which ones are of one bundle; None where each has its own
     Raises NiwakiError for fewer than three.
     """
-    found = _fit("bytes", profiles, sizes, 0.0, plans)
+    return _of_stored("bytes", profiles, sizes, plans)
+
+
+def fit_memory(
+    profiles: Sequence[Profile], peaks: Sequence[float], plans: Sequence[str] | None = None
+) -> CostModel:
+    """From peaks of processes: the engine, weights by how they are stored, and what is live at once.
+
+    plans: of each, which ones are of one bundle; None where each has its own
+    Raises NiwakiError for fewer than three.
+    """
+    return _of_stored("memory", profiles, peaks, plans)
+
+
+def _of_stored(
+    what: str, profiles: Sequence[Profile], values: Sequence[float], plans: Sequence[str] | None
+) -> CostModel:
+    found = _fit(what, profiles, values, 0.0, plans)
     unseen = [bits for bits in (2, 3, 4, 5, 6, 7, 8, 16) if (_stored(bits),) not in found.columns]
     columns = (*found.columns, *((_stored(bits),) for bits in unseen))
     return replace(found, columns=columns, rates=np.append(found.rates, [bits / 8 for bits in unseen]))

@@ -20,6 +20,7 @@ class Profile:
     passes:  of the network for one sample
     calls:   of layers in one pass
     stored:  by bits, weights that are stored with them
+    live:    bytes that are live at most while one sample is computed in float32 (`LiveMemory`)
     """
 
     work: Mapping[tuple[str, str, str], float]
@@ -27,14 +28,17 @@ class Profile:
     passes: float
     calls: int
     stored: Mapping[int, float]
+    live: float = 0.0
 
     @property
     def macs(self) -> float:
         return sum(self.work.values())
 
 
-def profile_of(costs: Mapping[str, LayerCost], choices: Choices, *, passes: float) -> Profile:
-    """costs: layer by layer after the cut, of one pass; passes: of the network for one sample"""
+def profile_of(
+    costs: Mapping[str, LayerCost], choices: Choices, *, passes: float, live: float = 0.0
+) -> Profile:
+    """costs: layer by layer after the cut, of one pass; passes: of the network for one sample; live: bytes"""
     work: dict[tuple[str, str, str], float] = {}
     written: dict[tuple[str, str, str], float] = {}
     stored: dict[int, float] = {}
@@ -46,4 +50,4 @@ def profile_of(costs: Mapping[str, LayerCost], choices: Choices, *, passes: floa
         written[place] = cost.outputs * passes
         stored[bits] = stored.get(bits, 0.0) + cost.weights
         stored[FLOAT] = stored.get(FLOAT, 0.0) + cost.rest
-    return Profile(work, written, passes, sum(cost.calls for cost in costs.values()), stored)
+    return Profile(work, written, passes, sum(cost.calls for cost in costs.values()), stored, live)

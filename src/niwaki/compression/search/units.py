@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from niwaki.compression.arithmetic import LayerCost, layer_costs, passes
 from niwaki.compression.forward import check, shapes
+from niwaki.compression.live_memory import LiveMemory, live_memory
 from niwaki.compression.pruning.blocks import droppable
 from niwaki.compression.pruning.choice import chosen_couplings
 from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, cuts_of
@@ -71,12 +72,17 @@ class Units:
         self.blocks = tuple(self._drops)
         self._expected = shapes(plain)
         self._known_passes: dict[tuple[int, str | None], int] = {}
-        self._known_costs: dict[tuple[object, ...], dict[str, LayerCost]] = {}
+        self._known_costs: dict[tuple[object, ...], tuple[dict[str, LayerCost], LiveMemory]] = {}
 
     @cached_property
     def costs(self) -> dict[str, LayerCost]:
         """Of the model as it is."""
         return layer_costs(self._plain)
+
+    @cached_property
+    def live(self) -> LiveMemory:
+        """Of the model as it is."""
+        return live_memory(self._plain)
 
     @cached_property
     def passes(self) -> int:
@@ -123,14 +129,15 @@ class Units:
 
     def profile(self, choices: Choices) -> Profile:
         """What latency and bytes of a candidate depend on."""
-        costs = self.costs
+        costs, live = self.costs, self.live
         if choices.cuts or choices.dropped:
             # Bits and the number of evaluations change nothing of the shapes, and cutting takes long.
             key = (choices.without(bits={}, evaluations=0, solver=None).key, choices.dropped)
             if key not in self._known_costs:
-                self._known_costs[key] = layer_costs(self.cut(choices.left(choices.ratios), choices.dropped))
-            costs = self._known_costs[key]
-        return profile_of(costs, choices, passes=self._passes(choices))
+                cut = self.cut(choices.left(choices.ratios), choices.dropped)
+                self._known_costs[key] = layer_costs(cut), live_memory(cut)
+            costs, live = self._known_costs[key]
+        return profile_of(costs, choices, passes=self._passes(choices), live=live.peak)
 
     def _passes(self, choices: Choices) -> int:
         """Of the network for one sample, sampled so."""

@@ -124,6 +124,8 @@ def finish(
     if prices is not None:
         values["prices"] = {f"latency of {n}": m.quality.text for n, m in prices.latency.items()}
         values["prices"]["size"] = prices.size.quality.text
+        if prices.memory is not None:
+            values["prices"]["memory"] = prices.memory.quality.text
     values["ranking"] = ranking_text(found.candidates.values(), weights, seed=found.run.seed)
     if explained.explanation is not None:
         values["explanation"] = explained.explanation.to_json()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from niwaki.compression.search.choices import FLOAT, HALF, Choices
-from niwaki.compression.search.cost_models import CostModel, fit_bytes, fit_latency
+from niwaki.compression.search.cost_models import CostModel, fit_bytes, fit_latency, fit_memory
 from niwaki.compression.search.evaluations import steps_for
 from niwaki.compression.search.profile import Profile
 from niwaki.core.contract import NiwakiError
@@ -165,7 +165,7 @@ def _fitted(
 
     plans = [str(_exported(Choices.from_json(row["choices"])).key) for row in rows]
     latency = {b: fit_latency(profiles, column(latency_key(b)), plans) for b in batches}
-    used = fit_bytes(profiles, column("memory"), plans) if memory else None
+    used = fit_memory(profiles, column("memory"), plans) if memory else None
     return Prices(latency, fit_bytes(profiles, column("size"), plans), used, each, list(rows))
 
 

@@ -110,6 +110,8 @@ def search(
             for k, model in prices.latency.items():
                 run.reporter.note(f"predicted latency of {k}: {model.quality.text}")
             run.reporter.note(f"predicted size: {prices.size.quality.text}")
+            if prices.memory is not None:
+                run.reporter.note(f"predicted peak memory: {prices.memory.quality.text}")
             weighing = clock.share(_WEIGHTS, 0.4)
             sampled = sampled_ways(found)
             weights = weigh(found, weighing, sampled)
@@ -174,6 +176,9 @@ def _tell(found: Search) -> None:
         words += f", which of {len(units.blocks)} blocks are left out"
     if few:
         words += f", {', '.join(map(str, few))} network evaluations"
+    if "memory" in found.limits and units.live.peak:
+        live = f"{cost_text('size', units.live.peak)}, at '{units.live.where}'"
+        found.run.reporter.note(f"arrays of one sample that are live at once, in float32: {live}")
     found.run.reporter.note(f"to choose: {words}")
     if found.candidates:
         found.run.reporter.note(f"{len(found.candidates)} candidates of earlier calls are known")
