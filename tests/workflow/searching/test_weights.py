@@ -66,3 +66,13 @@ def test_whole_plans_are_ordered_by_what_they_do_to_the_outputs(monkeypatch: pyt
     found = foreseeing.foreseen(search, pool, weights, 10.0)
     assert [c.choices.origin for c in found] == ["gentle", "harsh", "fewer", "outside"]  # 0.5, 2, 0.25 + 3
     assert foreseeing.foreseen(search, pool, Weights(rows), 10.0) == pool  # all was judged
+
+
+def test_errors_of_rounding_follow_the_law_of_its_losses() -> None:
+    """A quarter with each bit; what the layer is given counts where both are integers."""
+    errors = {("weights", "a", 4.0): 0.16, ("activations", "a", 8.0): 0.02}
+    found = Weights(errors=errors)
+    assert found.rounding_error("a", 4) == pytest.approx(0.18)
+    assert found.rounding_error("a", 8) == pytest.approx(0.16 / 256 + 0.02)
+    assert found.rounding_error("a", HALF) == pytest.approx(0.16 / 4**12)
+    assert found.rounding_error("a", FLOAT) == found.rounding_error("b", 4) == 0.0

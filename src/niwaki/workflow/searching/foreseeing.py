@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from niwaki.compression.search.choices import FLOAT, Choices
+from niwaki.compression.search.choices import Choices
 from niwaki.core.contract import GenerativeModel, NiwakiError
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.part_trials import cut_and_solved
 from niwaki.workflow.searching.state import Search
-from niwaki.workflow.searching.weights import BITS, Weights
+from niwaki.workflow.searching.weights import Weights
 
 __all__ = ["foreseen"]
 
@@ -51,11 +51,7 @@ def _expected(search: Search, choices: Choices, weights: Weights) -> float:
     """Margins on the worse axis, before any training."""
     assert weights.probe is not None
     error = weights.probe.error.of(_cut(search, choices, weights))
-    for layer, bits in choices.left(choices.bits).items():
-        if bits < FLOAT:
-            error += weights.errors.get(("weights", layer, float(BITS)), 0.0) * 4.0 ** (BITS - bits)
-        if bits <= 8:
-            error += weights.errors.get(("activations", layer, 8.0), 0.0)
+    error += sum(weights.rounding_error(layer, b) for layer, b in choices.left(choices.bits).items())
     rates = weights.rate()
     assert rates is not None
     return max(rate * error + lost for rate, lost in zip(rates, weights.sampled(choices), strict=True))

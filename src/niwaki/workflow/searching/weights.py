@@ -68,12 +68,18 @@ class Weights:
         if bits >= FLOAT:
             return (0.0, 0.0)
         f, d = self._of("weights", layer, BITS, [BITS])
-        factor = 4.0 ** (BITS - bits)
-        f, d = f * factor, d * factor
+        f, d = f * _coarser(bits), d * _coarser(bits)
         if bits < HALF and any(technique == "activations" for technique, _, _ in (*self.rows, *self.errors)):
             more = self._of("activations", layer, 8.0, [8.0])
             f, d = f + more[0], d + more[1]
         return f, d
+
+    def rounding_error(self, layer: str, bits: int) -> float:
+        """What rounding it does to the outputs of the network, by the same law; 0 where not measured."""
+        if bits >= FLOAT:
+            return 0.0
+        error = self.errors.get(("weights", layer, float(BITS)), 0.0) * _coarser(bits)
+        return error + (self.errors.get(("activations", layer, 8.0), 0.0) if bits < HALF else 0.0)
 
     def without(self, block: str) -> tuple[float, float]:
         """Of leaving one block out."""
@@ -133,6 +139,11 @@ class Weights:
             return None
         f, d = (max(0.0, sum(self.rows[key][axis] for key in both) / spent) for axis in (0, 1))
         return f, d
+
+
+def _coarser(bits: int) -> float:
+    """Squared error of weights on so many bits, in units of that on `BITS`."""
+    return float(4.0 ** (BITS - bits))
 
 
 def sampling_key(choices: Choices) -> tuple[str, str, float]:
