@@ -45,6 +45,8 @@ class World:
         monkeypatch.setattr(halving, "try_all", self.tried_all)
         monkeypatch.setattr(halving, "drop_what_waits_for_nothing", lambda search, alive: None)
         monkeypatch.setattr(halving.time, "monotonic", lambda: self.now)
+        self.aside: list[tuple[int, ...]] = []
+        monkeypatch.setattr(halving, "take_snapshot", lambda search, c: self.aside.append(c.trained))
 
     def tried_all(self, search: Any, some: Sequence[Candidate], blocks: bool = False) -> Iterator[Candidate]:
         """Side by side: it takes as long as the longest one."""
@@ -85,6 +87,13 @@ def test_time_is_kept_where_nothing_is_found(monkeypatch: pytest.MonkeyPatch) ->
         halving.halve(world.search, pool, lambda c: None, lambda c: True)
         assert world.now <= seconds + 1.5  # the probe alone may be over it
         assert world.now >= 0.5 * seconds or all(sum(c.trained) > 1000 for c in pool[:1])
+
+
+def test_a_state_is_set_aside_before_it_is_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(monkeypatch, 60.0)
+    one = candidate(0.95)
+    halving.halve(world.search, [one], lambda c: None, lambda c: True)
+    assert world.aside == [one.trained[:k] for k in range(len(one.trained))]
 
 
 def test_workers_train_more_in_the_same_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,10 @@ from niwaki.compression.search.choices import Choices
 from niwaki.core.store import hash_json
 from niwaki.workflow.searching.rehearsal import Loss
 
-__all__ = ["Candidate", "excess"]
+__all__ = ["NEAR", "Candidate", "excess"]
+
+NEAR = 2.0
+"""Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
 
 @dataclass
@@ -29,6 +32,7 @@ class Candidate:
     each:      seconds of a step of its training; 0 where it was not trained
     judging:   seconds of measuring its losses; drawn: samples that they were measured on
     at:        seconds of the search that were spent when it was judged last
+    snapshot:  whether it is a state of its plan that was set aside, while another one is trained on
     """
 
     choices: Choices
@@ -44,10 +48,11 @@ class Candidate:
     judging: float = 0.0
     drawn: int = 0
     at: float = 0.0
+    snapshot: bool = False
 
     @property
     def name(self) -> str:
-        return hash_json(list(map(str, self.choices.key)))[:12]
+        return hash_json([*map(str, self.choices.key), *["snapshot"] * self.snapshot])[:12]
 
     @property
     def costs(self) -> dict[str, float]:

@@ -19,7 +19,7 @@ from niwaki.recipe import ExportConfig
 from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
-from niwaki.workflow.searching.candidate import Candidate, excess
+from niwaki.workflow.searching.candidate import NEAR, Candidate, excess
 from niwaki.workflow.searching.explaining import Explanation
 from niwaki.workflow.searching.finals import confirm
 from niwaki.workflow.searching.holding import drop_what_waits_for_nothing, held_bytes
@@ -49,8 +49,6 @@ _REPEATS = 15
 _FEWEST, _TIMING = 5, 0.02
 """Timed calls of what ships at least; share of the whole time beyond which so many calls of the model make it
 be timed at the batch sizes of the budget alone."""
-_NEAR = 2.0
-"""Margins that a candidate may seem to have lost, to be judged once more with more samples."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def choose(found: Search, *, beyond: bool) -> Candidate | None:
         return best
     finalists = _near(found)[:_FINALISTS]
     with suppress(Interrupted, KeyboardInterrupt):
-        if finalists and finalists[0].worst < _NEAR:
+        if finalists and finalists[0].worst < NEAR:
             confirm(found, finalists, seconds=5.0)
     if (best := ready(found)) is not None or not beyond:
         return best

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.holding import drop_what_waits_for_nothing
+from niwaki.workflow.searching.snapshots import take_snapshot
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import try_all, try_candidate
 
@@ -48,6 +49,7 @@ def halve(
     found:    whether a candidate that seems to have lost nothing meets the budget for certain: then the
               search is over
     """
+    pool = [c for c in pool if not c.snapshot]
     alive = [c for c in pool if not c.reason]
     if not alive:
         return
@@ -109,6 +111,7 @@ def _probed(search: Search, some: Sequence[Candidate], on_tried: OnTried) -> flo
     search.run.reporter.stage("search", f"how fast training is: {_words(some)}")
     for candidate in some:
         if not candidate.trained:
+            take_snapshot(search, candidate)
             candidate.trained = (_PROBE,)
     began = time.monotonic()
     for candidate in try_all(search, some):
@@ -123,6 +126,7 @@ def _further(search: Search, some: Sequence[Candidate], seconds: float) -> Itera
         steps, begun = _steps(search, candidate, seconds), search.begun(candidate)
         if begun is not None and begun <= _BEGUN * steps:
             steps = begun  # of a call that was killed; its training goes on
+        take_snapshot(search, candidate)
         candidate.trained = (*candidate.trained, steps)
     judging = max(_judging(search, candidate) for candidate in some)
     return try_all(search, some, blocks=judging > _DEAR * seconds)

@@ -17,13 +17,13 @@ __all__ = ["drop_what_waits_for_nothing", "held_bytes", "keep_bundle"]
 
 
 def drop_what_waits_for_nothing(search: Search, alive: Sequence[Candidate]) -> None:
-    """Remove the trained states of candidates that are neither alive nor on the front, and of which no bundle
-    has lost nothing. Their records stay: one that is tried again after all is trained anew."""
+    """Remove the trained states of candidates that are neither alive nor on the front nor set aside, and of
+    which no bundle has lost nothing. Their records stay: one that is tried again is trained anew."""
     keys = tuple(search.limits) or ("size", "latency")
     stay = {c.name for c in alive} | front_of(search.candidates, keys)
     stay |= front_of(search.candidates, ("size", "latency"))  # of other budgets
     for candidate in search.candidates.values():
-        if candidate.name in stay or (candidate.bundled and candidate.lossless):
+        if candidate.name in stay or candidate.snapshot or (candidate.bundled and candidate.lossless):
             continue
         directory = search.directory(candidate)
         if (directory / "steps").exists():

@@ -21,7 +21,7 @@ _FEWEST = 5
 def ranking_text(candidates: Iterable[Candidate], weights: Weights, *, seed: int = 0) -> str:
     """Spearman's ρ of both axes, between the sum of what a plan's groups cost alone and what it lost when it
     was judged last, trained; empty for too few plans."""
-    tried = [c for c in candidates if c.trained and c.losses]
+    tried = [c for c in candidates if c.trained and c.losses and not c.snapshot]
     if len(tried) < _FEWEST:
         return ""
     found = []

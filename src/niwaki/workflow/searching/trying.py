@@ -24,6 +24,7 @@ __all__ = [
     "bundle_of",
     "carry_out",
     "learnt_directory",
+    "linked",
     "plan_of",
     "shapes_alone",
     "take_learnt",
@@ -89,10 +90,10 @@ def take_learnt(search: Search, choices: Choices, workdir: Path) -> None:
         name = f"{k + 1}-distill"
         known, here = learnt_directory(search, choices) / "steps" / name, workdir / "steps" / name
         if (known / "record.json").exists() and not here.exists():
-            shutil.copytree(known, here, copy_function=_linked)
+            shutil.copytree(known, here, copy_function=linked)
 
 
-def _linked(source: str, target: str) -> None:
+def linked(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without links
