@@ -15,6 +15,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from blocks import FENCE, Block, environment
@@ -23,9 +24,11 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 TUTORIALS = Path(__file__).parent / "tutorials"
 HERE = Path(__file__).parents[1] / "notebooks"
-PAGES = {"evaluate": "05-judge-samples"}
+PAGES = {"evaluate": "05-judge-samples", "compress": "06-make-it-small", "search": "07-search-to-a-budget"}
 """Notebooks by name, and the tutorials that they are made of."""
 LINK = re.compile(r"\]\((?!https?:|#)([^)]+)\)")
+MARKS = re.compile(r"\x1b\[[0-9;]*m| at 0x[0-9a-f]+")
+"""Of a terminal, and of where an object lay in memory."""
 
 
 def source_of(block: Block) -> str:
@@ -77,22 +80,40 @@ def executed(name: str, timeout: int = 3000) -> NotebookNode:
         for cell in book.cells:
             cell.metadata.pop("execution", None)  # when it ran
             if cell.cell_type == "code":
-                cell.outputs = [
-                    _without(output, folder) for output in cell.outputs if not _is_progress(output)
-                ]
+                cell.outputs = tidied(cell.outputs, folder)
     return book
 
 
-def _is_progress(output: NotebookNode) -> bool:
-    return bool(output.output_type == "stream" and output.name == "stderr")
+def tidied(outputs: list[NotebookNode], folder: str) -> list[NotebookNode]:
+    """Outputs without progress, without the places of the machine that they came from, text that was put out
+    in pieces as one."""
+    parts: list[NotebookNode] = []
+    for output in outputs:
+        if output.output_type != "stream":
+            parts.append(output)
+        elif output.name == "stdout" and parts and parts[-1].output_type == "stream":
+            parts[-1].text += output.text
+        elif output.name == "stdout":
+            parts.append(output)
+    return [_without(part, folder) for part in parts]
 
 
 def _without(output: NotebookNode, folder: str) -> NotebookNode:
-    """Without the places of the machine that it ran on."""
-    text = nbformat.v4.writes(new_notebook(cells=[new_code_cell(outputs=[output])]))
-    for place, name in ((os.path.realpath(folder), "."), (folder, "."), (str(Path.home()), "~")):
-        text = text.replace(place, name)
-    return nbformat.reads(text, 4).cells[0].outputs[0]
+    """Without the places of the machine that it ran on, and the marks of its terminal."""
+    places = ((os.path.realpath(folder), "."), (folder, "."), (str(Path.home()), "~"))
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return type(value)({key: clean(one) for key, one in value.items()})
+        if isinstance(value, list):
+            return [clean(one) for one in value]
+        if not isinstance(value, str):
+            return value
+        for place, name in places:
+            value = value.replace(place, name)
+        return MARKS.sub("", value)
+
+    return clean(output)
 
 
 def with_text_anew(name: str) -> NotebookNode:

@@ -72,3 +72,14 @@ def test_text_is_made_anew_without_a_run_and_other_code_is_refused(monkeypatch: 
     monkeypatch.setattr(notebooks, "notebook", lambda name: other)
     with pytest.raises(ValueError, match="run the notebook"):
         notebooks.with_text_anew("evaluate")
+
+
+def test_outputs_are_one_text_without_progress_marks_and_places() -> None:
+    def stream(text: str, name: str = "stdout") -> object:
+        return nbformat.v4.new_output("stream", name=name, text=text)
+
+    value = nbformat.v4.new_output("execute_result", data={"text/plain": "<Run at 0x7f00> /place/runs"})
+    outputs = [stream("plan."), stream("step 1/9", "stderr"), stream("yaml\n\x1b[1m/place/a\x1b[0m\n"), value]
+    text, last = notebooks.tidied(outputs, "/place")
+    assert (text.name, text.text) == ("stdout", "plan.yaml\n./a\n")
+    assert last.data == {"text/plain": "<Run> ./runs"}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -78,3 +80,22 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     for name in missing:  # a file of the repository: the site lies beside them
         assert (DOCS / name.partition("#")[0]).resolve().exists(), name
     assert (tmp_path / "site" / "api.html").stat().st_size > 50_000
+    home = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert not re.findall(r"<script[^>]*src=\"?https?:", home)
+    assert 'src="iframe-worker.js"' in home
+    _finds(tmp_path / "site" / "index.html", "coverage")
+
+
+def _finds(page: Path, word: str) -> None:
+    """The search of a page that was opened from its folder, if there is a browser here."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if chromium is None:
+        return
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as tools:
+        browser = tools.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        tab = browser.new_page(viewport={"width": 1280, "height": 800})
+        tab.goto(f"{page.as_uri()}?q={word}")
+        answer = tab.locator(".md-search-result__meta")
+        playwright.expect(answer).to_have_text(re.compile(r"\d+ matching documents"), timeout=60_000)
+        browser.close()

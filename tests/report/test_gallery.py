@@ -110,6 +110,8 @@ def test_data_that_are_no_pictures_are_spoken_of_as_what_they_are(run: Path) -> 
     assert not samples(record)["classes"]
     assert no_pairs(record).startswith("samples of the kind 'vector' are no pictures")
     assert no_pairs(replace(record, samples={"before": before})).endswith("compared a bundle with its model")
+    said = no_pairs(replace(record, samples={}, sections={"before": [{"judge": "forecast"}]}))
+    assert said == "the run was judged by other means than pairs of samples"
 
 
 def test_a_sheet_says_whether_it_is_in_classes(run: Path) -> None:

@@ -27,6 +27,8 @@ def pairs(record: RunRecord) -> list[dict[str, Any]]:
 
 def no_pairs(record: RunRecord) -> str:
     """Why there are none."""
+    if not record.judged_by_samples:
+        return "the run was judged by other means than pairs of samples"
     if not {"before", "after"} <= record.samples.keys():
         return "the run has not compared a bundle with its model"
     kind = record.spec.modality if record.spec else "these data"

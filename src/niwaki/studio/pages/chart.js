@@ -54,7 +54,7 @@ function axes(points, { width = 330, height = 190, logX = false, logY = false, x
     drawing.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: at, y2: at }));
     drawing.append(svg("text", { x: left - 6, y: at, "text-anchor": "end", "dominant-baseline": "middle" }, tickText(v, logY)));
   }
-  for (const v of ticks(x0, x1, logX)) drawing.append(svg("text", { x: placeX(back(v, logX)).toFixed(1), y: height - bottom + 14, "text-anchor": "middle" }, tickText(v, logX)));
+  for (const v of ticks(x0, x1, logX, Math.min(10, Math.round(width / 70)))) drawing.append(svg("text", { x: placeX(back(v, logX)).toFixed(1), y: height - bottom + 14, "text-anchor": "middle" }, tickText(v, logX)));
   if (x) drawing.append(svg("text", { x: width - right, y: height - 4, "text-anchor": "end" }, x));
   if (y) drawing.append(svg("text", { x: left, y: top + 2, "text-anchor": "start" }, y));
   return { drawing, placeX, placeY, width, height, left, right, top, bottom };

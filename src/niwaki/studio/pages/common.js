@@ -3,7 +3,11 @@
 const { make, slider, cut, stacked } = pieces;
 const $ = (selector) => document.querySelector(selector);
 
-document.querySelector(".bar [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
+// Not scrollIntoView: the Tab key would begin behind what was scrolled to.
+for (const tab of document.querySelectorAll(".bar [aria-current]")) {
+  const bar = tab.closest(".bar"), far = tab.getBoundingClientRect().left - bar.getBoundingClientRect().left;
+  bar.scrollLeft += far - (bar.clientWidth - tab.offsetWidth) / 2;
+}
 
 async function ask(path, body) {
   const asked = body === undefined
