@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,11 @@ from serving.bundles import pictures
 
 import niwaki
 from niwaki.core.contract import CallError, NiwakiError
-from niwaki.deployment.executorch.program import installed
+
+INSTALLED = find_spec("executorch") is not None
 
 
-@pytest.mark.skipif(installed(), reason="executorch is here")
+@pytest.mark.skipif(INSTALLED, reason="executorch is here")
 def test_a_missing_executorch_is_named_and_nothing_is_written(tmp_path: Path) -> None:
     bundle = pictures(tmp_path / "insects.niwaki")
     with pytest.raises(NiwakiError, match=r"niwaki\[executorch\]"):
@@ -21,7 +23,7 @@ def test_a_missing_executorch_is_named_and_nothing_is_written(tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(not installed(), reason="executorch is not installed")
+@pytest.mark.skipif(not INSTALLED, reason="executorch is not installed")
 def test_programs_make_the_samples_of_the_bundle(tmp_path: Path) -> None:
     bundle = pictures(tmp_path / "insects.niwaki")
     niwaki.export(bundle, target="executorch", out=tmp_path / "out")

@@ -14,18 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
-from niwaki_runtime.samplers.base import State
 
-__all__ = ["Lowered", "PteGraph", "installed", "lower"]
-
-
-def installed() -> bool:
-    """Whether executorch is here; it is imported when a graph is lowered."""
-    try:
-        import executorch.exir  # noqa: F401
-    except ImportError:
-        return False
-    return True
+__all__ = ["LoadedProgram", "Lowered", "lower"]
 
 
 @dataclass(frozen=True)
@@ -97,25 +87,15 @@ def _left(program: Any) -> tuple[str, ...]:
     )
 
 
-class PteGraph:
-    """A program that is run by executorch in this process, called as a bundle's sampler calls a graph: for
-    one sample at a time.
+class LoadedProgram:
+    """A program in executorch's own runtime, in this process: inputs of the graph → its outputs."""
 
-    kinds: types of the inputs, as the program takes them
-    """
-
-    def __init__(self, data: bytes, kinds: Sequence[np.dtype[Any]], state: tuple[State, ...] = ()) -> None:
+    def __init__(self, data: bytes) -> None:
         with _quiet():
             from executorch.runtime import Runtime
 
-            self._program = Runtime.get().load_program(data)
+            self._program = Runtime.get().load_program(data)  # the method reads its memory
             self._method = self._program.load_method("forward")
-        self._kinds, self.state = list(kinds), state
 
-    def __call__(self, *arrays: np.ndarray) -> Any:
-        given = [
-            torch.from_numpy(np.ascontiguousarray(a, kind))
-            for a, kind in zip(arrays, self._kinds, strict=True)
-        ]
-        out = [np.array(o.numpy()) for o in self._method.execute(given)]
-        return out[0] if len(out) == 1 else tuple(out)
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [o.numpy() for o in self._method.execute([torch.from_numpy(a) for a in arrays])]

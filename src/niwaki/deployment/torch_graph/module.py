@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.executorch import movement, products, rounding  # noqa: F401  they enter operators
-from niwaki.deployment.executorch.operators import OPERATORS, Given
 from niwaki.deployment.static_graph.network import Network, Step
+from niwaki.deployment.torch_graph import movement, products, rounding  # noqa: F401  they enter operators
+from niwaki.deployment.torch_graph.operators import OPERATORS, Given
 
 __all__ = ["GraphModule", "weights_on_int8"]
 
@@ -38,7 +38,7 @@ class GraphModule(nn.Module):
                 known = ", ".join(sorted(OPERATORS))
                 raise NiwakiError(
                     f"the graph '{network.name}' has the operator {step.op}, which has no form in "
-                    f"executorch; carried are {known}"
+                    f"torch; carried are {known}"
                 )
             constants = tuple(network.constants.get(i) if i else None for i in step.inputs)
             shapes = tuple(network.arrays[o].shape for o in step.outputs)
@@ -104,6 +104,11 @@ class GraphModule(nn.Module):
             values |= dict(zip(step.outputs, several, strict=True))
         out = [read(name) for name in self.network.outputs]
         return tuple(one for one in out if one is not None)
+
+    def zeros(self) -> list[Tensor]:
+        """An input of each shape and type, for tracing."""
+        arrays = (self.network.arrays[name] for name in self.network.inputs)
+        return [torch.from_numpy(np.zeros(array.shape, array.dtype)) for array in arrays]
 
 
 def weights_on_int8(values: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:

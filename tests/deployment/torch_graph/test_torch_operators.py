@@ -13,10 +13,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.executorch.module import GraphModule
 from niwaki.deployment.executorch.moves import round_beside_products
-from niwaki.deployment.executorch.operators import OPERATORS
 from niwaki.deployment.static_graph.reading import read_network
+from niwaki.deployment.torch_graph import OPERATORS, GraphModule
 
 RNG = np.random.default_rng(0)
 X = (1, 4, 6, 6)
@@ -47,7 +46,7 @@ def both(path: Path, x: np.ndarray, outputs: int = 1, moved: bool = False) -> tu
     """What onnxruntime makes of x, and what torch does."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [f"y{k}" if k else "y" for k in range(outputs)]
-    network = read_network(path, "g", ["x"], names, known=OPERATORS, form="executorch")
+    network = read_network(path, "g", ["x"], names, known=OPERATORS, form="torch")
     if moved:
         round_beside_products(network)
     with torch.no_grad():

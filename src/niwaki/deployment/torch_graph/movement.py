@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.executorch.operators import Given, operator
+from niwaki.deployment.torch_graph.operators import Given, operator
 
 _FAR = 1 << 30
 
@@ -85,7 +85,7 @@ def _pad(given: Given) -> Callable[..., Tensor]:
     mode, pads = given.attributes.get("mode", "constant"), given.ints(1)
     value, axes = given.number(2) or 0.0, given.ints(3, list(range(len(pads) // 2)))
     if mode not in ("constant", "reflect", "edge"):
-        raise NiwakiError(f"padding by '{mode}' has no form in executorch")
+        raise NiwakiError(f"padding by '{mode}' has no form in torch")
 
     def padded(x: Tensor, *_: Tensor) -> Tensor:
         by_axis = dict.fromkeys(range(x.ndim), (0, 0))

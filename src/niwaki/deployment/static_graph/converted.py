@@ -1,0 +1,61 @@
+"""A graph in another program's format, and how it is called here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from niwaki.deployment.static_graph.network import Network
+from niwaki_runtime.samplers.base import State
+
+__all__ = ["Converted", "ConvertedGraph", "Execute"]
+
+Execute = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
+"""Inputs of a graph for one sample, in its order → its outputs."""
+
+
+@dataclass(frozen=True)
+class Converted:
+    """
+    files:   contents by path below the target's folder; the first is the one that a program opens
+    execute: the files run in this process; None where this machine cannot
+    record:  what the target says of this graph
+    """
+
+    files: Mapping[str, bytes]
+    execute: Execute | None
+    record: Mapping[str, Any]
+
+    @property
+    def file(self) -> str:
+        """What a program opens: a file, or the folder of several."""
+        return PurePosixPath(next(iter(self.files))).parts[0]
+
+    @property
+    def bytes(self) -> int:
+        return sum(map(len, self.files.values()))
+
+
+class ConvertedGraph:
+    """Called as a bundle's sampler calls a graph, for one sample at a time: arrays in the types and shapes of
+    the network, one new array or a tuple of them out."""
+
+    def __init__(self, network: Network, execute: Execute, state: tuple[State, ...] = ()) -> None:
+        self._execute, self.state = execute, state
+        self._inputs = [network.arrays[name] for name in network.inputs]
+        self._outputs = [network.arrays[name] for name in network.outputs]
+
+    def __call__(self, *arrays: np.ndarray) -> Any:
+        fed = [
+            np.ascontiguousarray(values, array.dtype).reshape(array.shape)
+            for values, array in zip(arrays, self._inputs, strict=True)
+        ]
+        out = [
+            np.array(values, array.dtype).reshape(array.shape)
+            for values, array in zip(self._execute(fed), self._outputs, strict=True)
+        ]
+        return out[0] if len(out) == 1 else tuple(out)

@@ -1,0 +1,141 @@
+"""A target that converts each graph by itself: its file, how it was checked, and the record of both."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar
+
+from niwaki.core.contract import CallError, NiwakiError, nearest
+from niwaki.core.store import atomic_directory, write_bytes, write_json
+from niwaki.deployment.static_graph.agreement import coarsest_step
+from niwaki.deployment.static_graph.converted import Converted, ConvertedGraph
+from niwaki.deployment.static_graph.network import Network
+from niwaki.deployment.static_graph.reading import read_network
+from niwaki.deployment.static_graph.samples import compare_samples
+from niwaki.deployment.targets.target import Target
+from niwaki.deployment.torch_graph import OPERATORS
+from niwaki_runtime.bundle import open_files
+from niwaki_runtime.manifest import Manifest
+
+__all__ = ["PerGraphTarget"]
+
+
+class PerGraphTarget(Target):
+    """`out` is a directory: what `convert` makes of each graph that the program calls, and export.json.
+
+    needs:   packages that must be here, as they are imported
+    program: of the bundle
+    n, seed: the results that are compared with the bundle's
+    """
+
+    needs: ClassVar[tuple[str, ...]]
+    options: ClassVar[Mapping[str, Any]] = {"program": "sample", "n": 32, "seed": 0}
+
+    @abstractmethod
+    def convert(self, network: Network, options: Mapping[str, Any]) -> Converted:
+        """The graph for one sample. Raises NiwakiError, which names the graph, where it cannot be carried."""
+
+    def write(self, bundle: Path, out: Path, **options: Any) -> dict[str, Any]:
+        """`out`, `bytes`, `graphs` (of each its file, bytes, inputs, outputs and what the target says of it),
+        `check`, as export.json has them.
+
+        Raises CallError for a program that the bundle does not have, NiwakiError as `Target.write` says and
+        where a package is not installed.
+        """
+        missing = [name for name in self.needs if find_spec(name) is None]
+        if missing:
+            raise NiwakiError(
+                f"the target '{self.name}' needs {' and '.join(missing)}; pip install 'niwaki[{self.name}]'"
+            )
+        program, n = options["program"], options["n"]
+        if n < 1:
+            raise CallError(f"at least one result must be compared, not {n}")
+
+        def written(directory: Path, manifest: Manifest) -> dict[str, Any]:
+            if program not in manifest.programs:
+                raise CallError(f"{bundle} has no program '{program}'; {nearest(program, manifest.programs)}")
+            networks = self._networks(directory, manifest, program)
+            step = max(map(coarsest_step, networks.values()), default=0.0)
+            graphs = {name: self.convert(network, options) for name, network in networks.items()}
+            record = {
+                "target": self.name,
+                "model": manifest.name,
+                "program": program,
+                "sampler": manifest.programs[program].sampler.to_json(),
+                "graphs": {name: _record(networks[name], one) for name, one in graphs.items()},
+                "bytes": sum(one.bytes for one in graphs.values()),
+                "check": self._check(bundle, manifest, networks, graphs, options, step),
+                "verdict": dict(manifest.verdict),
+            }
+            with atomic_directory(out) as place:
+                for one in graphs.values():
+                    for file, data in one.files.items():
+                        (place / file).parent.mkdir(parents=True, exist_ok=True)
+                        write_bytes(place / file, data)
+                write_json(place / "export.json", record)
+            return {"out": out, **record}
+
+        found: dict[str, Any] = open_files(bundle, written)
+        return found
+
+    def _networks(self, directory: Path, manifest: Manifest, program: str) -> dict[str, Network]:
+        entries = {name: manifest.graphs[name] for name in manifest.programs[program].sampler.graphs_used()}
+        return {
+            name: read_network(
+                directory / entry.file, name, list(entry.input_names), list(entry.output_names),
+                known=OPERATORS, form=self.name,
+            )
+            for name, entry in sorted(entries.items())
+        }  # fmt: skip
+
+    def _check(
+        self,
+        bundle: Path,
+        manifest: Manifest,
+        networks: Mapping[str, Network],
+        graphs: Mapping[str, Converted],
+        options: Mapping[str, Any],
+        step: float,
+    ) -> dict[str, Any]:
+        runners = {
+            name: ConvertedGraph(networks[name], one.execute, manifest.graphs[name].state)
+            for name, one in graphs.items()
+            if one.execute is not None
+        }
+        if len(runners) < len(graphs):
+            return {"passed": None, "why": f"files of {self.name} cannot be run on this machine"}
+        return compare_samples(
+            bundle, manifest, options["program"], runners, self.name, n=options["n"], seed=options["seed"],
+            step=step,
+        )  # fmt: skip
+
+    def lines(self, written: Mapping[str, Any]) -> list[str]:
+        check = written["check"]
+        said = [self.line(name, graph) for name, graph in written["graphs"].items()]
+        compared = (
+            f"{check['n']} samples as the bundle's to {check['max']:.2g}, "
+            f"{check['milliseconds']:.3g} ms for one here"
+            if check["passed"]
+            else f"nothing was compared with the bundle: {check['why']}"
+        )
+        return [f"{written['out']}  {written['bytes']} bytes", *said, compared]
+
+    def line(self, name: str, graph: Mapping[str, Any]) -> str:
+        """What a terminal shows of a graph."""
+        few, of = graph["weights_on_integers"]
+        integers = f", {few} of {of} layers on integers" if of else ""
+        return f"{name}: {graph['bytes']} bytes{integers}"
+
+
+def _record(network: Network, converted: Converted) -> dict[str, Any]:
+    arrays = network.arrays
+    return {
+        "file": converted.file,
+        "bytes": converted.bytes,
+        "inputs": {i: [arrays[i].dtype, *arrays[i].shape] for i in network.inputs},
+        "outputs": {o: list(arrays[o].shape) for o in network.outputs},
+        **converted.record,
+    }
