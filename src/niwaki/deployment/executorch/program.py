@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
+from niwaki.deployment.torch_graph.quiet import first_sentence, quiet
 
 __all__ = ["LoadedProgram", "Lowered", "lower"]
 
@@ -32,22 +30,9 @@ class Lowered:
     left: tuple[str, ...] = ()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What executorch's and torch's exporters say to their own developers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-
-
 def lower(module: nn.Module, inputs: Sequence[Tensor], name: str) -> Lowered:
     """The module for inputs of these shapes. Raises NiwakiError where torch or executorch cannot take it."""
-    with _quiet():
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.devtools.backend_debug import get_delegation_info
         from executorch.exir import to_edge_transform_and_lower
@@ -61,12 +46,8 @@ def lower(module: nn.Module, inputs: Sequence[Tensor], name: str) -> Lowered:
             info = get_delegation_info(edge.exported_program().graph_module)
             made = edge.to_executorch()
         except Exception as error:  # its passes share no base class of errors
-            cause = error
-            while cause.__cause__ is not None and isinstance(cause.__cause__, Exception):
-                cause = cause.__cause__
-            said = str(cause).strip().splitlines()
             raise NiwakiError(
-                f"executorch cannot take the graph '{name}': {said[0] if said else type(cause).__name__}"
+                f"executorch cannot take the graph '{name}': {first_sentence(error)}"
             ) from error
     counts = info.delegation_by_operator.values()
     return Lowered(
@@ -91,7 +72,7 @@ class LoadedProgram:
     """A program in executorch's own runtime, in this process: inputs of the graph → its outputs."""
 
     def __init__(self, data: bytes) -> None:
-        with _quiet():
+        with quiet():
             from executorch.runtime import Runtime
 
             self._program = Runtime.get().load_program(data)  # the method reads its memory

@@ -24,11 +24,13 @@ class Converted:
     files:   contents by path below the target's folder; the first is the one that a program opens
     execute: the files run in this process; None where this machine cannot
     record:  what the target says of this graph
+    step:    of the coarsest rounding that the format adds to the bundle's; 0 where it adds none
     """
 
     files: Mapping[str, bytes]
     execute: Execute | None
     record: Mapping[str, Any]
+    step: float = 0.0
 
     @property
     def file(self) -> str:

@@ -60,6 +60,7 @@ class PerGraphTarget(Target):
             networks = self._networks(directory, manifest, program)
             step = max(map(coarsest_step, networks.values()), default=0.0)
             graphs = {name: self.convert(network, options) for name, network in networks.items()}
+            step = max([step, *(one.step for one in graphs.values())])
             record = {
                 "target": self.name,
                 "model": manifest.name,
@@ -126,7 +127,7 @@ class PerGraphTarget(Target):
     def line(self, name: str, graph: Mapping[str, Any]) -> str:
         """What a terminal shows of a graph."""
         few, of = graph["weights_on_integers"]
-        integers = f", {few} of {of} layers on integers" if of else ""
+        integers = f", weights of {few} of {of} layers on integers" if of else ""
         return f"{name}: {graph['bytes']} bytes{integers}"
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.static_graph.network import Network, Step
+from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.torch_graph import movement, products, rounding  # noqa: F401  they enter operators
-from niwaki.deployment.torch_graph.operators import OPERATORS, Given
+from niwaki.deployment.torch_graph.operators import FIRST_ALONE, OPERATORS, Given
 
 __all__ = ["GraphModule", "weights_on_int8"]
 
@@ -31,7 +31,7 @@ class GraphModule(nn.Module):
         self.network = network
         self.quantized = {name: q for name, q in network.quantized.items() if name not in floats}
         self.held: dict[str, str] = {}
-        self._steps: list[tuple[Step, Callable[..., Any]]] = []
+        self._steps: list[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]] = []
         for step in network.steps:
             build = OPERATORS.get(step.op)
             if build is None:
@@ -42,8 +42,10 @@ class GraphModule(nn.Module):
                 )
             constants = tuple(network.constants.get(i) if i else None for i in step.inputs)
             shapes = tuple(network.arrays[o].shape for o in step.outputs)
-            self._steps.append((step, build(Given(step.op, step.attributes, constants, shapes))))
-            for name in step.inputs:
+            read = step.inputs[:1] if step.op in FIRST_ALONE else step.inputs
+            function = build(Given(step.op, step.attributes, constants, shapes))
+            self._steps.append((read, step.outputs, function))
+            for name in read:
                 self._hold(network.storage(name) if name else "")
         for name in network.outputs:
             self._hold(network.storage(name))
@@ -95,13 +97,13 @@ class GraphModule(nn.Module):
             shape = self.network.arrays[name].shape
             return found if root == name else found.reshape(shape)
 
-        for step, function in self._steps:
-            given = [read(name) for name in step.inputs]
+        for inputs_of, outputs_of, function in self._steps:
+            given = [read(name) for name in inputs_of]
             while given and given[-1] is None:
                 given.pop()
             made = function(*given)
             several = made if isinstance(made, tuple | list) else (made,)
-            values |= dict(zip(step.outputs, several, strict=True))
+            values |= dict(zip(outputs_of, several, strict=True))
         out = [read(name) for name in self.network.outputs]
         return tuple(one for one in out if one is not None)
 

@@ -62,16 +62,16 @@ def _convolution(given: Given) -> Callable[..., Tensor]:
     return convolution if given.op == "Conv" else transposed
 
 
-@operator("Resize")
+@operator("Resize", first_alone=True)
 def _resize(given: Given) -> Callable[..., Tensor]:
     a, size = given.attributes, given.shapes[0][2:]
     mode = a.get("mode", "nearest")
     how = a.get("coordinate_transformation_mode", "half_pixel")
     if mode == "nearest" and how == "asymmetric" and a.get("nearest_mode", "floor") == "floor":
-        return lambda x, *_: _nearest(x, size)
+        return lambda x: _nearest(x, size)
     if mode == "linear" and how in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         corners = how == "align_corners"
-        return lambda x, *_: functional.interpolate(x, size=size, mode="bilinear", align_corners=corners)
+        return lambda x: functional.interpolate(x, size=size, mode="bilinear", align_corners=corners)
     raise NiwakiError(f"resizing by '{mode}' with '{how}' has no form in torch")
 
 

@@ -31,13 +31,13 @@ def _grid(given: Given) -> tuple[float, int]:
     return float(scale.reshape(())), (0 if zero is None else int(zero.reshape(()))) - offset
 
 
-@operator("QuantizeLinear")
+@operator("QuantizeLinear", first_alone=True)
 def _quantize(given: Given) -> Callable[..., Tensor]:
     scale, zero = _grid(given)
-    return lambda x, *_: _OPS.quantize_per_tensor(x, scale, zero, LOW, HIGH, torch.int8)
+    return lambda x: _OPS.quantize_per_tensor(x, scale, zero, LOW, HIGH, torch.int8)
 
 
-@operator("DequantizeLinear")
+@operator("DequantizeLinear", first_alone=True)
 def _dequantize(given: Given) -> Callable[..., Tensor]:
     scale, zero = _grid(given)
-    return lambda q, *_: _OPS.dequantize_per_tensor(q, scale, zero, LOW, HIGH, torch.int8)
+    return lambda q: _OPS.dequantize_per_tensor(q, scale, zero, LOW, HIGH, torch.int8)
