@@ -45,7 +45,7 @@ def _chain(network: Network, source: str, out: str, chain: list[tuple[str, tuple
     """Steps one after another, each with its numbers as constants."""
     steps = []
     for k, (op, numbers) in enumerate(chain):
-        names = []
+        names: list[str] = []
         for number in numbers:
             name = f"{out}.{op}.{len(names)}"
             network.constants[name] = np.array(number, np.float32)

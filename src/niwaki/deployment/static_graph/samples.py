@@ -16,9 +16,13 @@ from niwaki_runtime import Bundle
 from niwaki_runtime.manifest import Manifest
 from niwaki_runtime.specs import resolve
 
-__all__ = ["compare_samples"]
+__all__ = ["SamplesDiffer", "compare_samples"]
 
 _TIMED = 20
+
+
+class SamplesDiffer(NiwakiError):
+    """Converted graphs do not make the samples that the bundle makes."""
 
 
 def compare_samples(
@@ -36,7 +40,7 @@ def compare_samples(
 
     name: of the format, for sentences; step: of the coarsest quantizer
     Returns `{"engine", "n", "seed", "max", "mean", "tolerance", "passed", "milliseconds"}`, the median of one
-    sample. Raises NiwakiError where they differ by more than the tolerance.
+    sample. Raises SamplesDiffer where they differ by more than the tolerance.
     """
     reference = niwaki_runtime.load(bundle, engine="auto", precision="exact")
     rows = resolve(manifest.programs[program].inputs, reference.example_inputs(program, n), 0, n)
@@ -45,7 +49,7 @@ def compare_samples(
     made = here.run(program, n, seed=seed, inputs=rows, batch=1)
     errors, tolerance = difference(wanted, made), tolerance_of(step)
     if not agrees(errors, step):
-        raise NiwakiError(
+        raise SamplesDiffer(
             f"samples of {name} differ from the bundle's by {errors['max']:.2g} (mean {errors['mean']:.2g}), "
             f"more than {tolerance:.2g}; nothing was written"
         )

@@ -26,12 +26,13 @@ __all__ = ["PerGraphTarget"]
 class PerGraphTarget(Target):
     """`out` is a directory: what `convert` makes of each graph that the program calls, and export.json.
 
-    needs:   packages that must be here, as they are imported
+    needs:   packages that must be here, as they are imported; install: how they come, default the extra
     program: of the bundle
     n, seed: the results that are compared with the bundle's
     """
 
     needs: ClassVar[tuple[str, ...]]
+    install: ClassVar[str] = ""
     options: ClassVar[Mapping[str, Any]] = {"program": "sample", "n": 32, "seed": 0}
 
     @abstractmethod
@@ -47,9 +48,8 @@ class PerGraphTarget(Target):
         """
         missing = [name for name in self.needs if find_spec(name) is None]
         if missing:
-            raise NiwakiError(
-                f"the target '{self.name}' needs {' and '.join(missing)}; pip install 'niwaki[{self.name}]'"
-            )
+            how = self.install or f"pip install 'niwaki[{self.name}]'"
+            raise NiwakiError(f"the target '{self.name}' needs {' and '.join(missing)}; {how}")
         program, n = options["program"], options["n"]
         if n < 1:
             raise CallError(f"at least one result must be compared, not {n}")
