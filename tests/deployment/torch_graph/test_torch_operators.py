@@ -19,6 +19,7 @@ from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.reading import read_network
 from niwaki.deployment.static_graph.rounding import round_on_floats
 from niwaki.deployment.torch_graph import OPERATORS, GraphModule
+from niwaki.deployment.torch_graph.weights import RoundedWeights
 
 RNG = np.random.default_rng(0)
 X = (1, 4, 6, 6)
@@ -158,6 +159,9 @@ def test_a_rounded_layer_is_the_same_to_the_bit_on_bytes_of_either_sign(
     assert steps.max() <= 1.001  # a sum in another order may fall on the other side of a step
     assert (steps > 0.5).mean() < 0.01
     assert high - low == 255
+    network = read_network(tmp_path / "g.onnx", "g", ["x"], ["y"], known=OPERATORS, form="torch")
+    x = torch.from_numpy(floats(*X))
+    assert torch.equal(RoundedWeights(network)(x)[0], GraphModule(network)(x)[0])
 
 
 def test_rows_of_a_table_by_labels_are_looked_up(tmp_path: Path) -> None:
