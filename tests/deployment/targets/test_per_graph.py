@@ -6,43 +6,49 @@ Where a converter is missing its test is skipped.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from serving.bundles import pictures
 
 import niwaki
+import niwaki_runtime
 from niwaki.core.contract import CallError, NiwakiError
-from niwaki.deployment.static_graph.converted import Converted
+from niwaki.deployment.static_graph.converted import Converted, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.targets import TARGETS
 from niwaki.deployment.targets.per_graph import PerGraphTarget
 from niwaki.deployment.torch_graph import GraphModule
 
 NAMES = [name for name in TARGETS.names() if issubclass(TARGETS[name], PerGraphTarget)]
+MODULES: dict[str, GraphModule] = {}
 HERE = [name for name in NAMES if all(map(find_spec, TARGETS[name].needs))]
 
 
 def in_torch(off: float) -> type[PerGraphTarget]:
     """A target whose format is torch itself; its samples are off by so much."""
-    import torch
 
     class TorchTarget(PerGraphTarget):
-        name, suffix, needs = "torch", "-torch", ("torch",)
+        name, suffix, needs, runtime = "torch", "-torch", ("torch",), "torch"
 
         def convert(self, network: Network, options: Any) -> Converted:
-            module = GraphModule(network).eval()
+            MODULES[network.name] = GraphModule(network).eval()
+            files = {f"{network.name}.pair/a": b"one", f"{network.name}.pair/deep/b": b"three"}
+            return Converted(files, {"weights_on_integers": [0, 0]})
+
+        def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
+            module = MODULES[graph["file"].partition(".")[0]]
 
             def execute(arrays: Any) -> list[np.ndarray]:
                 with torch.no_grad():
                     return [out.numpy() + off for out in module(*map(torch.from_numpy, arrays))]
 
-            files = {f"{network.name}.pair/a": b"one", f"{network.name}.pair/deep/b": b"three"}
-            return Converted(files, execute, {"weights_on_integers": [0, 0]})
+            return execute
 
     return TorchTarget
 
@@ -77,9 +83,8 @@ def test_samples_that_differ_are_refused_and_nothing_is_written(written: Callabl
 
 def test_what_cannot_be_run_here_is_said_to_be_uncompared(written: Callable) -> None:
     class Elsewhere(in_torch(0.0)):  # type: ignore[misc]
-        def convert(self, network: Network, options: Any) -> Converted:
-            made = super().convert(network, options)
-            return Converted(made.files, None, made.record)
+        def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
+            return None
 
     found = written(Elsewhere)
     assert found["check"]["passed"] is None
@@ -113,3 +118,9 @@ def test_files_make_the_samples_of_the_bundle(name: str, tmp_path: Path) -> None
         path = tmp_path / "out" / graph["file"]
         assert path.exists()
         assert graph["bytes"] > 4 * (4 * 36 + 3 * 36)  # its weights
+    if check["passed"]:
+        made = (
+            TARGETS[name]().open(tmp_path / "out", bundle).sample(3, seed=1, condition={"class": [0, 1, 2]})
+        )
+        wanted = niwaki_runtime.load(bundle).sample(3, seed=1, condition={"class": [0, 1, 2]})
+        np.testing.assert_allclose(made, wanted, atol=1e-4)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from niwaki.deployment.static_graph.network import Network
 from niwaki_runtime.samplers.base import State
 
 __all__ = ["Converted", "ConvertedGraph", "Execute"]
@@ -22,13 +21,11 @@ Execute = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 class Converted:
     """
     files:   contents by path below the target's folder; the first is the one that a program opens
-    execute: the files run in this process; None where this machine cannot
     record:  what the target says of this graph
     step:    of the coarsest rounding that the format adds to the bundle's; 0 where it adds none
     """
 
     files: Mapping[str, bytes]
-    execute: Execute | None
     record: Mapping[str, Any]
     step: float = 0.0
 
@@ -44,20 +41,28 @@ class Converted:
 
 class ConvertedGraph:
     """Called as a bundle's sampler calls a graph, for one sample at a time: arrays in the types and shapes of
-    the network, one new array or a tuple of them out."""
+    the graph, one new array or a tuple of them out.
 
-    def __init__(self, network: Network, execute: Execute, state: tuple[State, ...] = ()) -> None:
+    inputs, outputs: type and shape of each by name, in the order of the call
+    """
+
+    def __init__(
+        self,
+        execute: Execute,
+        inputs: Mapping[str, Sequence[Any]],
+        outputs: Mapping[str, Sequence[Any]],
+        state: tuple[State, ...] = (),
+    ) -> None:
         self._execute, self.state = execute, state
-        self._inputs = [network.arrays[name] for name in network.inputs]
-        self._outputs = [network.arrays[name] for name in network.outputs]
+        self._inputs, self._outputs = list(inputs.values()), list(outputs.values())
 
     def __call__(self, *arrays: np.ndarray) -> Any:
         fed = [
-            np.ascontiguousarray(values, array.dtype).reshape(array.shape)
-            for values, array in zip(arrays, self._inputs, strict=True)
+            np.ascontiguousarray(values, kind).reshape(shape)
+            for values, (kind, *shape) in zip(arrays, self._inputs, strict=True)
         ]
         out = [
-            np.array(values, array.dtype).reshape(array.shape)
-            for values, array in zip(self._execute(fed), self._outputs, strict=True)
+            np.array(values, kind).reshape(shape)
+            for values, (kind, *shape) in zip(self._execute(fed), self._outputs, strict=True)
         ]
         return out[0] if len(out) == 1 else tuple(out)

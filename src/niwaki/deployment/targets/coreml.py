@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from niwaki.core.contract import NiwakiError
+from niwaki.core.store import write_bytes
 from niwaki.deployment.static_graph.converted import Converted, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.rounding import round_on_floats
@@ -35,7 +36,7 @@ class CoremlTarget(PerGraphTarget):
     """
 
     suffix = "-coreml"
-    needs = ("coremltools",)
+    needs, runtime = ("coremltools",), "coremltools"
     options: ClassVar[Mapping[str, Any]] = {**PerGraphTarget.options, "float16": False}
 
     def convert(self, network: Network, options: Mapping[str, Any]) -> Converted:
@@ -43,18 +44,27 @@ class CoremlTarget(PerGraphTarget):
         round_on_floats(network)
         with scratch_directory() as folder:
             package = folder / f"{network.name}.mlpackage"
-            operators, execute = _by_coremltools(network, package, half)
+            operators = _by_coremltools(network, package, half)
             files = {
                 str(path.relative_to(folder)): path.read_bytes()
                 for path in (package / "Manifest.json", *sorted((package / "Data").rglob("*")))
                 if path.is_file()
             }
         record = {"weights_on_integers": [0, total], "float16": half, "operators": operators}
-        return Converted(files, execute, record, _HALF if half else 0.0)
+        return Converted(files, record, _HALF if half else 0.0)
+
+    def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
+        if sys.platform != "darwin":
+            return None
+        with scratch_directory() as folder:
+            for file, data in files.items():
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(folder / file, data)
+            return LoadedModel(folder / graph["file"])
 
 
-def _by_coremltools(network: Network, package: Path, half: bool) -> tuple[dict[str, int], Execute | None]:
-    """Writes the package; its operators by name, how many, and how it is run on macOS.
+def _by_coremltools(network: Network, package: Path, half: bool) -> dict[str, int]:
+    """Writes the package; its operators by name, how many.
 
     Raises NiwakiError where coremltools cannot convert it, and where what it wrote has other outputs.
     """
@@ -91,14 +101,17 @@ def _by_coremltools(network: Network, package: Path, half: bool) -> tuple[dict[s
     for operation in main.operations:
         if operation.op_type != "const":
             counts[operation.op_type] = counts.get(operation.op_type, 0) + 1
-    return counts, _Predict(model) if sys.platform == "darwin" else None
+    return counts
 
 
-class _Predict:
-    """A model that CoreML has loaded: inputs of the graph → its outputs."""
+class LoadedModel:
+    """A package that CoreML has loaded: inputs of the graph → its outputs."""
 
-    def __init__(self, model: Any) -> None:
-        self._model = model
+    def __init__(self, package: Path) -> None:
+        with quiet():
+            import coremltools as ct
+
+            self._model = ct.models.MLModel(str(package), compute_units=ct.ComputeUnit.CPU_ONLY)
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         made = self._model.predict({f"in{k}": values for k, values in enumerate(arrays)})

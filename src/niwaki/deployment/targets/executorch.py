@@ -8,7 +8,7 @@ from typing import Any
 from niwaki.core.contract import NiwakiError
 from niwaki.deployment.executorch.moves import round_beside_products
 from niwaki.deployment.executorch.program import LoadedProgram, Lowered, lower
-from niwaki.deployment.static_graph.converted import Converted
+from niwaki.deployment.static_graph.converted import Converted, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.targets.per_graph import PerGraphTarget
 from niwaki.deployment.targets.target import register_target
@@ -22,7 +22,7 @@ class ExecutorchTarget(PerGraphTarget):
     """NAME.pte for each graph; of each, which operators are delegated."""
 
     suffix = "-executorch"
-    needs = ("executorch",)
+    needs, runtime = ("executorch",), "executorch.runtime"
 
     def convert(self, network: Network, options: Mapping[str, Any]) -> Converted:
         round_beside_products(network)
@@ -32,7 +32,10 @@ class ExecutorchTarget(PerGraphTarget):
             "delegated": lowered.delegated,
             "portable": lowered.portable,
         }
-        return Converted({f"{network.name}.pte": lowered.data}, LoadedProgram(lowered.data), record)
+        return Converted({f"{network.name}.pte": lowered.data}, record)
+
+    def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
+        return LoadedProgram(*files.values())
 
     def line(self, name: str, graph: Mapping[str, Any]) -> str:
         done, left = (sum(graph[side].values()) for side in ("delegated", "portable"))

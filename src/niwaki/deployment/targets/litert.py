@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.static_graph.converted import Converted
+from niwaki.deployment.static_graph.converted import Converted, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.rounding import round_on_floats
 from niwaki.deployment.static_graph.samples import SamplesDiffer
@@ -32,7 +32,7 @@ class LitertTarget(PerGraphTarget):
     """
 
     suffix = "-litert"
-    needs = ("litert_torch", "ai_edge_litert")
+    needs, runtime = ("litert_torch", "ai_edge_litert"), "ai_edge_litert.interpreter"
     install = "pip install, without their dependencies, what docs/phone-formats.md names"
     options: ClassVar[Mapping[str, Any]] = {**PerGraphTarget.options, "integers": True}
 
@@ -54,9 +54,11 @@ class LitertTarget(PerGraphTarget):
             round_on_floats(network)
             module = GraphModule(network, set(network.quantized))
         data = _by_litert(module.eval(), network.name, integers)
-        execute = LitertGraph(data)
-        record = {"weights_on_integers": [total if integers else 0, total], **execute.interface()}
-        return Converted({f"{network.name}.tflite": data}, execute, record)
+        record = {"weights_on_integers": [total if integers else 0, total], **LitertGraph(data).interface()}
+        return Converted({f"{network.name}.tflite": data}, record)
+
+    def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
+        return LitertGraph(*files.values())
 
 
 def _by_litert(module: GraphModule, name: str, integers: bool) -> bytes:

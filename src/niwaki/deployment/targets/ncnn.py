@@ -12,7 +12,8 @@ import numpy as np
 import torch
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.static_graph.converted import Converted
+from niwaki.core.store import write_bytes
+from niwaki.deployment.static_graph.converted import Converted, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.rounding import round_on_floats
 from niwaki.deployment.targets.per_graph import PerGraphTarget
@@ -35,7 +36,7 @@ class NcnnTarget(PerGraphTarget):
     """
 
     suffix = "-ncnn"
-    needs = ("ncnn", "pnnx")
+    needs, runtime = ("ncnn", "pnnx"), "ncnn"
     options: ClassVar[Mapping[str, Any]] = {**PerGraphTarget.options, "float16": False}
 
     def convert(self, network: Network, options: Mapping[str, Any]) -> Converted:
@@ -44,7 +45,6 @@ class NcnnTarget(PerGraphTarget):
         with scratch_directory() as folder:
             shapes = _by_pnnx(network, folder, half)
             files = {end: (folder / f"graph.ncnn.{end}").read_bytes() for end in ("param", "bin")}
-            execute = NcnnGraph(folder, shapes, len(network.outputs), half)
         record = {
             "weights_on_integers": [0, total],
             "float16": half,
@@ -52,7 +52,14 @@ class NcnnTarget(PerGraphTarget):
             "input_shapes": {f"in{k}": shape for k, shape in enumerate(shapes)},
         }
         contents = {f"{network.name}.{end}": data for end, data in files.items()}
-        return Converted(contents, execute, record, _HALF if half else 0.0)
+        return Converted(contents, record, _HALF if half else 0.0)
+
+    def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
+        with scratch_directory() as folder:
+            for file, data in files.items():
+                write_bytes(folder / f"graph{Path(file).suffix}", data)
+            shapes = list(graph["input_shapes"].values())
+            return NcnnGraph(folder, shapes, len(graph["outputs"]), graph["float16"])
 
 
 def _by_pnnx(network: Network, folder: Path, half: bool) -> list[list[int]]:
@@ -105,8 +112,8 @@ class NcnnGraph:
         options.use_fp16_packed = options.use_fp16_storage = options.use_fp16_arithmetic = half
         options.use_bf16_storage = False
         for status in (
-            self._net.load_param(str(folder / "graph.ncnn.param")),
-            self._net.load_model(str(folder / "graph.ncnn.bin")),
+            self._net.load_param(str(folder / "graph.param")),
+            self._net.load_model(str(folder / "graph.bin")),
         ):
             if status:
                 raise NiwakiError(f"ncnn cannot load what pnnx wrote, status {status}")

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from niwaki.core.contract import CallError, NiwakiError, nearest
-from niwaki.core.store import atomic_directory, write_bytes, write_json
+from niwaki.core.store import atomic_directory, read_json, write_bytes, write_json
 from niwaki.deployment.static_graph.agreement import coarsest_step
-from niwaki.deployment.static_graph.converted import Converted, ConvertedGraph
+from niwaki.deployment.static_graph.converted import Converted, ConvertedGraph, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.reading import read_network
 from niwaki.deployment.static_graph.samples import compare_samples
 from niwaki.deployment.targets.target import Target
 from niwaki.deployment.torch_graph import OPERATORS
+from niwaki_runtime import Bundle
 from niwaki_runtime.bundle import open_files
-from niwaki_runtime.manifest import Manifest
+from niwaki_runtime.manifest import GraphEntry, Manifest
 
 __all__ = ["PerGraphTarget"]
 
@@ -27,17 +28,47 @@ class PerGraphTarget(Target):
     """`out` is a directory: what `convert` makes of each graph that the program calls, and export.json.
 
     needs:   packages that must be here, as they are imported; install: how they come, default the extra
+    runtime: the module that runs the files here
     program: of the bundle
     n, seed: the results that are compared with the bundle's
     """
 
     needs: ClassVar[tuple[str, ...]]
     install: ClassVar[str] = ""
+    runtime: ClassVar[str]
     options: ClassVar[Mapping[str, Any]] = {"program": "sample", "n": 32, "seed": 0}
 
     @abstractmethod
     def convert(self, network: Network, options: Mapping[str, Any]) -> Converted:
         """The graph for one sample. Raises NiwakiError, which names the graph, where it cannot be carried."""
+
+    @abstractmethod
+    def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
+        """What `convert` gave, run in this process; None where this machine cannot.
+
+        graph: as the record describes it
+        """
+
+    def open(self, out: Path, bundle: Path) -> Bundle:
+        """A bundle whose graphs are run from the files that `write` left in `out`.
+
+        Raises NiwakiError where this machine cannot run them.
+        """
+
+        def opened(directory: Path, manifest: Manifest) -> Bundle:
+            graphs = {}
+            for name, graph in read_json(out / "export.json")["graphs"].items():
+                execute = self.load({file: (out / file).read_bytes() for file in graph["files"]}, graph)
+                if execute is None:
+                    raise NiwakiError(self._nowhere())
+                graphs[name] = _runner(execute, graph, manifest.graphs[name])
+            return Bundle(bundle, manifest, graphs, self.name)
+
+        found: Bundle = open_files(bundle, opened)
+        return found
+
+    def _nowhere(self) -> str:
+        return f"files of {self.name} cannot be run on this machine"
 
     def write(self, bundle: Path, out: Path, **options: Any) -> dict[str, Any]:
         """`out`, `bytes`, `graphs` (of each its file, bytes, inputs, outputs and what the target says of it),
@@ -61,14 +92,15 @@ class PerGraphTarget(Target):
             step = max(map(coarsest_step, networks.values()), default=0.0)
             graphs = {name: self.convert(network, options) for name, network in networks.items()}
             step = max([step, *(one.step for one in graphs.values())])
+            records = {name: _record(networks[name], one) for name, one in graphs.items()}
             record = {
                 "target": self.name,
                 "model": manifest.name,
                 "program": program,
                 "sampler": manifest.programs[program].sampler.to_json(),
-                "graphs": {name: _record(networks[name], one) for name, one in graphs.items()},
+                "graphs": records,
                 "bytes": sum(one.bytes for one in graphs.values()),
-                "check": self._check(bundle, manifest, networks, graphs, options, step),
+                "check": self._check(bundle, manifest, records, graphs, options, step),
                 "verdict": dict(manifest.verdict),
             }
             with atomic_directory(out) as place:
@@ -96,18 +128,17 @@ class PerGraphTarget(Target):
         self,
         bundle: Path,
         manifest: Manifest,
-        networks: Mapping[str, Network],
+        records: Mapping[str, Mapping[str, Any]],
         graphs: Mapping[str, Converted],
         options: Mapping[str, Any],
         step: float,
     ) -> dict[str, Any]:
-        runners = {
-            name: ConvertedGraph(networks[name], one.execute, manifest.graphs[name].state)
-            for name, one in graphs.items()
-            if one.execute is not None
-        }
-        if len(runners) < len(graphs):
-            return {"passed": None, "why": f"files of {self.name} cannot be run on this machine"}
+        runners = {}
+        for name, one in graphs.items():
+            execute = self.load(one.files, records[name])
+            if execute is None:
+                return {"passed": None, "why": self._nowhere()}
+            runners[name] = _runner(execute, records[name], manifest.graphs[name])
         return compare_samples(
             bundle, manifest, options["program"], runners, self.name, n=options["n"], seed=options["seed"],
             step=step,
@@ -131,12 +162,17 @@ class PerGraphTarget(Target):
         return f"{name}: {graph['bytes']} bytes{integers}"
 
 
+def _runner(execute: Execute, graph: Mapping[str, Any], entry: GraphEntry) -> ConvertedGraph:
+    return ConvertedGraph(execute, graph["inputs"], graph["outputs"], entry.state)
+
+
 def _record(network: Network, converted: Converted) -> dict[str, Any]:
     arrays = network.arrays
     return {
         "file": converted.file,
+        "files": list(converted.files),
         "bytes": converted.bytes,
         "inputs": {i: [arrays[i].dtype, *arrays[i].shape] for i in network.inputs},
-        "outputs": {o: list(arrays[o].shape) for o in network.outputs},
+        "outputs": {o: [arrays[o].dtype, *arrays[o].shape] for o in network.outputs},
         **converted.record,
     }
