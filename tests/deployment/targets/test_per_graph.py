@@ -119,8 +119,7 @@ def test_files_make_the_samples_of_the_bundle(name: str, tmp_path: Path) -> None
         assert path.exists()
         assert graph["bytes"] > 4 * (4 * 36 + 3 * 36)  # its weights
     if check["passed"]:
-        made = (
-            TARGETS[name]().open(tmp_path / "out", bundle).sample(3, seed=1, condition={"class": [0, 1, 2]})
-        )
+        here = TARGETS[name]().open(tmp_path / "out", bundle)
+        samples = here.sample(3, seed=1, batch=1, condition={"class": [0, 1, 2]})
         wanted = niwaki_runtime.load(bundle).sample(3, seed=1, condition={"class": [0, 1, 2]})
-        np.testing.assert_allclose(made, wanted, atol=1e-4)
+        np.testing.assert_allclose(samples, wanted, atol=1e-4)

@@ -50,13 +50,14 @@ class PerGraphTarget(Target):
         """
 
     def open(self, out: Path, bundle: Path) -> Bundle:
-        """A bundle whose graphs are run from the files that `write` left in `out`.
+        """A bundle whose graphs are run from the files that `write` left in `out`: with `batch=1`, for they
+        take one sample at a time.
 
         Raises NiwakiError where this machine cannot run them.
         """
 
         def opened(directory: Path, manifest: Manifest) -> Bundle:
-            graphs = {}
+            graphs: dict[str, Any] = {}
             for name, graph in read_json(out / "export.json")["graphs"].items():
                 execute = self.load({file: (out / file).read_bytes() for file in graph["files"]}, graph)
                 if execute is None:
