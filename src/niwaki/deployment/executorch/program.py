@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,18 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
-from niwaki_runtime.samplers.base import State
+from niwaki.deployment.torch_graph.quiet import first_sentence, quiet
 
-__all__ = ["Lowered", "PteGraph", "installed", "lower"]
-
-
-def installed() -> bool:
-    """Whether executorch is here; it is imported when a graph is lowered."""
-    try:
-        import executorch.exir  # noqa: F401
-    except ImportError:
-        return False
-    return True
+__all__ = ["LoadedProgram", "Lowered", "lower"]
 
 
 @dataclass(frozen=True)
@@ -42,22 +30,9 @@ class Lowered:
     left: tuple[str, ...] = ()
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """What executorch's and torch's exporters say to their own developers."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        before = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-
-
 def lower(module: nn.Module, inputs: Sequence[Tensor], name: str) -> Lowered:
     """The module for inputs of these shapes. Raises NiwakiError where torch or executorch cannot take it."""
-    with _quiet():
+    with quiet():
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.devtools.backend_debug import get_delegation_info
         from executorch.exir import to_edge_transform_and_lower
@@ -71,12 +46,8 @@ def lower(module: nn.Module, inputs: Sequence[Tensor], name: str) -> Lowered:
             info = get_delegation_info(edge.exported_program().graph_module)
             made = edge.to_executorch()
         except Exception as error:  # its passes share no base class of errors
-            cause = error
-            while cause.__cause__ is not None and isinstance(cause.__cause__, Exception):
-                cause = cause.__cause__
-            said = str(cause).strip().splitlines()
             raise NiwakiError(
-                f"executorch cannot take the graph '{name}': {said[0] if said else type(cause).__name__}"
+                f"executorch cannot take the graph '{name}': {first_sentence(error)}"
             ) from error
     counts = info.delegation_by_operator.values()
     return Lowered(
@@ -97,25 +68,15 @@ def _left(program: Any) -> tuple[str, ...]:
     )
 
 
-class PteGraph:
-    """A program that is run by executorch in this process, called as a bundle's sampler calls a graph: for
-    one sample at a time.
+class LoadedProgram:
+    """A program in executorch's own runtime, in this process: inputs of the graph → its outputs."""
 
-    kinds: types of the inputs, as the program takes them
-    """
-
-    def __init__(self, data: bytes, kinds: Sequence[np.dtype[Any]], state: tuple[State, ...] = ()) -> None:
-        with _quiet():
+    def __init__(self, data: bytes) -> None:
+        with quiet():
             from executorch.runtime import Runtime
 
-            self._program = Runtime.get().load_program(data)
+            self._program = Runtime.get().load_program(data)  # the method reads its memory
             self._method = self._program.load_method("forward")
-        self._kinds, self.state = list(kinds), state
 
-    def __call__(self, *arrays: np.ndarray) -> Any:
-        given = [
-            torch.from_numpy(np.ascontiguousarray(a, kind))
-            for a, kind in zip(arrays, self._kinds, strict=True)
-        ]
-        out = [np.array(o.numpy()) for o in self._method.execute(given)]
-        return out[0] if len(out) == 1 else tuple(out)
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [o.numpy() for o in self._method.execute([torch.from_numpy(a) for a in arrays])]

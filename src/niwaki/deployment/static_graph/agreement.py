@@ -6,7 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-__all__ = ["STEPS", "TOLERANCE", "agrees", "difference", "tolerance_of"]
+from niwaki.deployment.static_graph.network import Network
+
+__all__ = ["STEPS", "TOLERANCE", "agrees", "coarsest_step", "difference", "tolerance_of"]
 
 TOLERANCE = 1e-4
 """Largest difference from an engine in float32, relative to the largest value, at least 1: sums in another
@@ -14,6 +16,13 @@ order, and other functions of libm."""
 STEPS = 1.0
 """Of a quantized bundle: how many steps of its coarsest quantizer a value may differ, and on a mean 1/100 of
 that: one activation that falls on the other side of a step moves all that follow."""
+
+
+def coarsest_step(network: Network) -> float:
+    """By how much the coarsest quantizer of activations counts; 0 where none is rounded. Weights that are
+    stored as integers mean exactly what they mean, and need none."""
+    rounded = (step for step in network.steps if step.op == "QuantizeLinear")
+    return max((float(network.constants[step.inputs[1]].max()) for step in rounded), default=0.0)
 
 
 def tolerance_of(step: float) -> float:

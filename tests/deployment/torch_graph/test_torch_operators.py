@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.executorch.module import GraphModule
 from niwaki.deployment.executorch.moves import round_beside_products
-from niwaki.deployment.executorch.operators import OPERATORS
+from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.reading import read_network
+from niwaki.deployment.static_graph.rounding import round_on_floats
+from niwaki.deployment.torch_graph import OPERATORS, GraphModule
+from niwaki.deployment.torch_graph.weights import RoundedWeights
 
 RNG = np.random.default_rng(0)
 X = (1, 4, 6, 6)
@@ -43,15 +46,18 @@ def saved(place: Path, nodes: list[Any], constants: dict[str, np.ndarray], outpu
     return place
 
 
-def both(path: Path, x: np.ndarray, outputs: int = 1, moved: bool = False) -> tuple[list[Any], list[Any]]:
+def both(
+    path: Path, x: np.ndarray, outputs: int = 1, prepare: Callable[[Network], None] | None = None
+) -> tuple[list[Any], list[Any]]:
     """What onnxruntime makes of x, and what torch does."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     names = [f"y{k}" if k else "y" for k in range(outputs)]
-    network = read_network(path, "g", ["x"], names, known=OPERATORS, form="executorch")
-    if moved:
-        round_beside_products(network)
+    network = read_network(path, "g", ["x"], names, known=OPERATORS, form="torch")
+    if prepare is not None:
+        prepare(network)
     with torch.no_grad():
-        made = GraphModule(network).eval()(torch.from_numpy(x))
+        as_floats = network.quantized if prepare is round_on_floats else ()
+        made = GraphModule(network, as_floats).eval()(torch.from_numpy(x))
     return session.run(names, {"x": x}), [one.numpy() for one in made]
 
 
@@ -83,6 +89,7 @@ CASES: list[tuple[str, dict[str, Any], dict[str, np.ndarray]]] = [
     ),
     ("InstanceNormalization", {"epsilon": 1e-3}, {"s": floats(4), "b": floats(4)}),
     ("LayerNormalization", {"axis": -1}, {"s": floats(6), "b": floats(6)}),
+    ("ReduceL2", {"keepdims": 1}, {"axes": ints(-1)}),
     ("Pow", {}, {"e": np.float32(2.0).reshape(())}),
     ("MatMul", {}, {"w": floats(6, 5)}),
 ]
@@ -119,9 +126,9 @@ def test_parts_of_a_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [np.uint8, np.int8])
-@pytest.mark.parametrize("moved", [False, True])
+@pytest.mark.parametrize("prepare", [None, round_beside_products, round_on_floats])
 def test_a_rounded_layer_is_the_same_to_the_bit_on_bytes_of_either_sign(
-    kind: type, moved: bool, tmp_path: Path
+    kind: type, prepare: Callable[[Network], None] | None, tmp_path: Path
 ) -> None:
     """Q, DQ, upsampling, convolution with weights by channels, a view, ReLU, Q, DQ."""
     zero = np.array(90 if kind is np.uint8 else -38, kind)
@@ -147,11 +154,24 @@ def test_a_rounded_layer_is_the_same_to_the_bit_on_bytes_of_either_sign(
         helper.make_node("QuantizeLinear", ["r", "s2", "z2"], ["q2"]),
         helper.make_node("DequantizeLinear", ["q2", "s2", "z2"], ["y"]),
     ]  # fmt: skip
-    wanted, made = both(saved(tmp_path / "g.onnx", nodes, constants), floats(*X), moved=moved)
+    wanted, made = both(saved(tmp_path / "g.onnx", nodes, constants), floats(*X), prepare=prepare)
     steps = np.abs(made[0] - wanted[0]) / 0.1
     assert steps.max() <= 1.001  # a sum in another order may fall on the other side of a step
     assert (steps > 0.5).mean() < 0.01
     assert high - low == 255
+    network = read_network(tmp_path / "g.onnx", "g", ["x"], ["y"], known=OPERATORS, form="torch")
+    x = torch.from_numpy(floats(*X))
+    assert torch.equal(RoundedWeights(network)(x)[0], GraphModule(network)(x)[0])
+
+
+def test_rows_of_a_table_by_labels_are_looked_up(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "i"], ["y"], axis=0),
+    ]
+    labels = RNG.integers(0, 5, X).astype(np.float32)
+    wanted, made = both(saved(tmp_path / "g.onnx", nodes, {"table": floats(5, 3)}), labels)
+    np.testing.assert_array_equal(made[0], wanted[0])
 
 
 def test_an_operator_without_a_form_is_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.executorch.operators import Given, operator
+from niwaki.deployment.torch_graph.operators import Given, operator
 
 
 @operator("Gemm")
@@ -34,7 +34,7 @@ def _convolution(given: Given) -> Callable[..., Tensor]:
     strides, dilations = a.get("strides"), a.get("dilations")
     groups, pads = int(a.get("group", 1)), list(a.get("pads", []))
     if a.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise NiwakiError(f"convolutions padded by '{a['auto_pad']}' have no form in executorch")
+        raise NiwakiError(f"convolutions padded by '{a['auto_pad']}' have no form in torch")
     half = len(pads) // 2
     begin, end = pads[:half], pads[half:]
 
@@ -62,17 +62,17 @@ def _convolution(given: Given) -> Callable[..., Tensor]:
     return convolution if given.op == "Conv" else transposed
 
 
-@operator("Resize")
+@operator("Resize", first_alone=True)
 def _resize(given: Given) -> Callable[..., Tensor]:
     a, size = given.attributes, given.shapes[0][2:]
     mode = a.get("mode", "nearest")
     how = a.get("coordinate_transformation_mode", "half_pixel")
     if mode == "nearest" and how == "asymmetric" and a.get("nearest_mode", "floor") == "floor":
-        return lambda x, *_: _nearest(x, size)
+        return lambda x: _nearest(x, size)
     if mode == "linear" and how in ("half_pixel", "pytorch_half_pixel", "align_corners"):
         corners = how == "align_corners"
-        return lambda x, *_: functional.interpolate(x, size=size, mode="bilinear", align_corners=corners)
-    raise NiwakiError(f"resizing by '{mode}' with '{how}' has no form in executorch")
+        return lambda x: functional.interpolate(x, size=size, mode="bilinear", align_corners=corners)
+    raise NiwakiError(f"resizing by '{mode}' with '{how}' has no form in torch")
 
 
 def _nearest(x: Tensor, size: tuple[int, ...]) -> Tensor:
@@ -82,7 +82,7 @@ def _nearest(x: Tensor, size: tuple[int, ...]) -> Tensor:
     old = x.shape[2:]
     for axis, (few, many) in enumerate(zip(old, size, strict=True), 2):
         if many % few:
-            raise NiwakiError(f"integers of {few} values cannot be resized to {many} in executorch")
+            raise NiwakiError(f"integers of {few} values cannot be resized to {many} in torch")
         shape = list(x.shape)
         repeated = x.unsqueeze(axis + 1).expand(*shape[: axis + 1], many // few, *shape[axis + 1 :])
         x = repeated.reshape(*shape[:axis], many, *shape[axis + 1 :])

@@ -1,7 +1,7 @@
 """ONNX's operators in torch, for what a bundle's graph computes to be exported by torch.
 
 An operator is built once for a step: from its attributes and those inputs that are constants comes a function
-of all of its inputs as tensors.
+of its inputs as tensors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["OPERATORS", "Build", "Given", "operator"]
+__all__ = ["FIRST_ALONE", "OPERATORS", "Build", "Given", "operator"]
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,17 @@ OPERATORS: dict[str, Build] = {}
 """By ONNX's name."""
 
 
-def operator(*names: str) -> Callable[[Build], Build]:
+FIRST_ALONE: set[str] = set()
+"""Operators whose function takes their first input: the others are constants, read when it is built."""
+
+
+def operator(*names: str, first_alone: bool = False) -> Callable[[Build], Build]:
     """Decorator: how steps of these names are built."""
 
     def enter(build: Build) -> Build:
         for name in names:
             OPERATORS[name] = build
+        FIRST_ALONE.update(names if first_alone else ())
         return build
 
     return enter
@@ -98,10 +103,10 @@ def _extreme(given: Given) -> Callable[..., Tensor]:
     return folded
 
 
-@operator("Clip")
+@operator("Clip", first_alone=True)
 def _clip(given: Given) -> Callable[..., Tensor]:
     low, high = given.number(1), given.number(2)
-    return lambda x, *ends: torch.clamp(x, low, high)
+    return lambda x: torch.clamp(x, low, high)
 
 
 @operator("LeakyRelu")
@@ -133,19 +138,20 @@ def _softmax(given: Given) -> Callable[..., Tensor]:
 
 
 _REDUCTIONS: dict[str, Callable[..., Tensor]] = {
-    "ReduceSum": torch.sum, "ReduceMean": torch.mean, "ReduceMax": torch.amax, "ReduceMin": torch.amin,
+    "ReduceSum": torch.sum, "ReduceL2": torch.linalg.vector_norm,
+    "ReduceMean": torch.mean, "ReduceMax": torch.amax, "ReduceMin": torch.amin,
 }  # fmt: skip
 
 
-@operator(*_REDUCTIONS)
+@operator(*_REDUCTIONS, first_alone=True)
 def _reduce(given: Given) -> Callable[..., Tensor]:
     axes = [int(v) for v in given.attributes.get("axes", [])] or given.ints(1)
     kept = bool(given.attributes.get("keepdims", 1))
     function = _REDUCTIONS[given.op]
-    return lambda x, *_: function(x, axes or list(range(x.ndim)), keepdim=kept)
+    return lambda x: function(x, dim=axes or list(range(x.ndim)), keepdim=kept)
 
 
-@operator("CumSum")
+@operator("CumSum", first_alone=True)
 def _cumsum(given: Given) -> Callable[..., Tensor]:
     (axis,) = given.ints(1)
-    return lambda x, *_: torch.cumsum(x, axis)
+    return lambda x: torch.cumsum(x, axis)

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.executorch import movement, products, rounding  # noqa: F401  they enter operators
-from niwaki.deployment.executorch.operators import OPERATORS, Given
-from niwaki.deployment.static_graph.network import Network, Step
+from niwaki.deployment.static_graph.network import Network
+from niwaki.deployment.torch_graph import movement, products, rounding  # noqa: F401  they enter operators
+from niwaki.deployment.torch_graph.operators import FIRST_ALONE, OPERATORS, Given
 
 __all__ = ["GraphModule", "weights_on_int8"]
 
@@ -31,19 +31,21 @@ class GraphModule(nn.Module):
         self.network = network
         self.quantized = {name: q for name, q in network.quantized.items() if name not in floats}
         self.held: dict[str, str] = {}
-        self._steps: list[tuple[Step, Callable[..., Any]]] = []
+        self._steps: list[tuple[tuple[str, ...], tuple[str, ...], Callable[..., Any]]] = []
         for step in network.steps:
             build = OPERATORS.get(step.op)
             if build is None:
                 known = ", ".join(sorted(OPERATORS))
                 raise NiwakiError(
                     f"the graph '{network.name}' has the operator {step.op}, which has no form in "
-                    f"executorch; carried are {known}"
+                    f"torch; carried are {known}"
                 )
             constants = tuple(network.constants.get(i) if i else None for i in step.inputs)
             shapes = tuple(network.arrays[o].shape for o in step.outputs)
-            self._steps.append((step, build(Given(step.op, step.attributes, constants, shapes))))
-            for name in step.inputs:
+            read = step.inputs[:1] if step.op in FIRST_ALONE else step.inputs
+            function = build(Given(step.op, step.attributes, constants, shapes))
+            self._steps.append((read, step.outputs, function))
+            for name in read:
                 self._hold(network.storage(name) if name else "")
         for name in network.outputs:
             self._hold(network.storage(name))
@@ -95,15 +97,20 @@ class GraphModule(nn.Module):
             shape = self.network.arrays[name].shape
             return found if root == name else found.reshape(shape)
 
-        for step, function in self._steps:
-            given = [read(name) for name in step.inputs]
+        for inputs_of, outputs_of, function in self._steps:
+            given = [read(name) for name in inputs_of]
             while given and given[-1] is None:
                 given.pop()
             made = function(*given)
             several = made if isinstance(made, tuple | list) else (made,)
-            values |= dict(zip(step.outputs, several, strict=True))
+            values |= dict(zip(outputs_of, several, strict=True))
         out = [read(name) for name in self.network.outputs]
         return tuple(one for one in out if one is not None)
+
+    def zeros(self) -> list[Tensor]:
+        """An input of each shape and type, for tracing."""
+        arrays = (self.network.arrays[name] for name in self.network.inputs)
+        return [torch.from_numpy(np.zeros(array.shape, array.dtype)) for array in arrays]
 
 
 def weights_on_int8(values: np.ndarray, scale: np.ndarray, zero: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:

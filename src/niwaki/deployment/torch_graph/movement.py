@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from niwaki.core.contract import NiwakiError
-from niwaki.deployment.executorch.operators import Given, operator
+from niwaki.deployment.torch_graph.operators import Given, operator
 
 _FAR = 1 << 30
 
@@ -29,6 +29,10 @@ def _transpose(given: Given) -> Callable[..., Tensor]:
 @operator("Gather")
 def _gather(given: Given) -> Callable[..., Tensor]:
     axis = int(given.attributes.get("axis", 0))
+    table, places = given.constants
+    if axis == 0 and table is not None and table.ndim == 2 and places is None:
+        # Rows by labels: every converter has a table for them. Labels count from 0.
+        return lambda x, index: torch.nn.functional.embedding(index, x)
 
     def gathered(x: Tensor, index: Tensor) -> Tensor:
         places = torch.where(index < 0, index + x.shape[axis], index).long()
@@ -45,13 +49,13 @@ def _gather_elements(given: Given) -> Callable[..., Tensor]:
     return lambda x, index: torch.gather(x, axis, index.long())
 
 
-@operator("Slice")
+@operator("Slice", first_alone=True)
 def _slice(given: Given) -> Callable[..., Tensor]:
     starts, ends = given.ints(1), given.ints(2)
     axes = given.ints(3, list(range(len(starts))))
     steps = given.ints(4, [1] * len(starts))
 
-    def sliced(x: Tensor, *_: Tensor) -> Tensor:
+    def sliced(x: Tensor) -> Tensor:
         for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
             if step < 0:
                 places = list(range(x.shape[axis]))[slice(start, None if end < -_FAR else end, step)]
@@ -67,27 +71,27 @@ def _slice(given: Given) -> Callable[..., Tensor]:
     return sliced
 
 
-@operator("Split")
+@operator("Split", first_alone=True)
 def _split(given: Given) -> Callable[..., Any]:
     axis = int(given.attributes.get("axis", 0))
     sizes = [shape[axis] for shape in given.shapes]
-    return lambda x, *_: torch.split(x, sizes, axis)
+    return lambda x: torch.split(x, sizes, axis)
 
 
-@operator("Expand")
+@operator("Expand", first_alone=True)
 def _expand(given: Given) -> Callable[..., Tensor]:
     shape = given.shapes[0]
-    return lambda x, *_: x.expand(shape).clone()
+    return lambda x: x.expand(shape).clone()
 
 
-@operator("Pad")
+@operator("Pad", first_alone=True)
 def _pad(given: Given) -> Callable[..., Tensor]:
     mode, pads = given.attributes.get("mode", "constant"), given.ints(1)
     value, axes = given.number(2) or 0.0, given.ints(3, list(range(len(pads) // 2)))
     if mode not in ("constant", "reflect", "edge"):
-        raise NiwakiError(f"padding by '{mode}' has no form in executorch")
+        raise NiwakiError(f"padding by '{mode}' has no form in torch")
 
-    def padded(x: Tensor, *_: Tensor) -> Tensor:
+    def padded(x: Tensor) -> Tensor:
         by_axis = dict.fromkeys(range(x.ndim), (0, 0))
         for k, axis in enumerate(axes):
             by_axis[axis % x.ndim] = (pads[k], pads[k + len(axes)])
