@@ -9,10 +9,18 @@
 
 import "./engines/onnxruntime_web.js";
 import "./samplers/autoregressive.js";
+import "./samplers/autoregressive_flow.js";
 import "./samplers/cascade.js";
 import "./samplers/diffusion.js";
+import "./samplers/masked.js";
 import "./samplers/mean_flow.js";
+import "./samplers/mixture.js";
+import "./samplers/next_scale.js";
+import "./samplers/noise_conditioned.js";
 import "./samplers/one_shot.js";
+import "./samplers/paths.js";
+import "./samplers/raster.js";
+import "./samplers/steps.js";
 import "./samplers/style_based.js";
 
 export { Bundle, load } from "./bundle.js";

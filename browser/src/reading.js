@@ -1,10 +1,11 @@
 /** Networks that read tokens one after another, or many at once, and remember those that they have read. */
 
+import { CallError } from "./errors.js";
 import { asked } from "./sampler.js";
 import { Tensor, TYPES } from "./tensor.js";
 
 /** What a graph carries from one call to the next, before the first one: zeros for n samples. */
-function zeros({ shape, batch_axis: batchAxis = 0, dtype = "float32" }, n) {
+export function zeros({ shape, batch_axis: batchAxis = 0, dtype = "float32" }, n) {
   const sides = shape.map((side, axis) => (axis === batchAxis ? n : side));
   return new Tensor(new TYPES[dtype](sides.reduce((product, side) => product * side, 1)), sides);
 }
@@ -27,6 +28,13 @@ export function carry(held, made, position) {
 export function led(both, guidance) {
   const n = both.shape[0] / 2, free = both.rows(n, n);
   return free.plus(both.rows(0, n).minus(free).times(guidance));
+}
+
+/** Raises CallError for guidance of a model that cannot be asked for nothing. */
+export function checkGuidance({ guidance, conditions, prompt = "", null: nothing }) {
+  if (guidance !== 1.0 && ![...conditions, prompt].some((name) => name in nothing)) {
+    throw new CallError("guidance needs a condition with a null value, and this model has none");
+  }
 }
 
 /** The conditions as the network is given them; with guidance 2n rows, with the question and then without. */

@@ -82,5 +82,17 @@ export class Sampler {
   }
 }
 
+/** Samplers with options changed in each that has them. Raises CallError for one that none has; `whom` says of whom. */
+export function overrideEach(samplers, changes, whom) {
+  const names = new Set(samplers.flatMap((one) => one.options()));
+  for (const name of Object.keys(changes)) {
+    if (!names.has(name)) throw new CallError(`${whom} has an option '${name}'; ${validNames(names)}`);
+  }
+  return samplers.map((one) => {
+    const known = one.options();
+    return one.override(Object.fromEntries(Object.entries(changes).filter(([name]) => known.includes(name))));
+  });
+}
+
 /** One condition after the other, as a graph is given them. */
 export const asked = (conditions, names) => names.map((name) => conditions[name]);

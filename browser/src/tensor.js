@@ -69,6 +69,17 @@ export class Tensor {
     return Tensor.concat(Array.from(numbers, (i) => this.rows(i, 1)));
   }
 
+  /** What stands at j of the second axis: (n, …) without that axis. */
+  column(j) {
+    const [n, width, ...rest] = this.shape, size = sizeOf(rest);
+    const data = new this.data.constructor(n * size);
+    for (let i = 0; i < n; i++) {
+      const from = (i * width + j) * size;
+      data.set(this.data.subarray(from, from + size), i * size);
+    }
+    return new Tensor(data, [n, ...rest]);
+  }
+
   map(f) {
     return new Tensor(this.data.map(f), this.shape);
   }

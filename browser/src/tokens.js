@@ -1,6 +1,19 @@
 /** From logits to one token, in float64: penalty, temperature, top-k, top-p, min-p, and the inverse of the
  * distribution function, in the order of `niwaki_runtime.samplers.tokens`. */
 
+import { CallError } from "./errors.js";
+
+/** Raises CallError for options of a sampler that choose no token. */
+export function checkChoice({ temperature, top_k: topK, top_p: topP, min_p: minP }) {
+  if (temperature < 0.0 || topK < 0 || !(topP > 0.0 && topP <= 1.0)) {
+    throw new CallError(
+      "temperature and top_k must not be negative and top_p must lie in (0, 1], "
+      + `not ${temperature}, ${topK} and ${topP}`,
+    );
+  }
+  if (!(minP >= 0.0 && minP <= 1.0)) throw new CallError(`min_p must lie in [0, 1], not ${minP}`);
+}
+
 /** Logits of tokens that were seen: positive ones divided by the penalty, others multiplied (Keskar et al. 2019). */
 export function penalize(logits, seen, penalty) {
   for (const token of new Set(seen)) {
@@ -37,6 +50,13 @@ function filtered(logits, { temperature, top_k: topK, top_p: topP, min_p: minP }
     z = z.map((value) => (value < least ? -Infinity : value));
   }
   return z;
+}
+
+/** log p, in nats, of one token of logits (Float64Array). */
+export function logProbability(logits, token) {
+  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity);
+  const sum = logits.reduce((total, value) => total + Math.exp(value - most), 0.0);
+  return logits[token] - most - Math.log(sum);
 }
 
 /** One token of logits (Float64Array) by a uniform number; temperature 0 is greedy. */

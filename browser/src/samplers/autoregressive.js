@@ -1,10 +1,10 @@
 /** Token after token, with the network's state carried along; a prompt in strides of many tokens. */
 
 import { CallError } from "../errors.js";
-import { questions, Reader } from "../reading.js";
+import { checkGuidance, questions, Reader } from "../reading.js";
 import { registerSampler, Sampler } from "../sampler.js";
 import { Tensor } from "../tensor.js";
-import { choose, penalize } from "../tokens.js";
+import { checkChoice, choose, penalize } from "../tokens.js";
 
 const ABSENT = -1; // stands in a prompt where it has ended, and where a token is still to be made
 
@@ -24,15 +24,8 @@ export class Autoregressive extends Sampler {
   constructor(fields) {
     super(fields);
     if (this.beams > 1) throw new CallError("the browser runtime has no beams; niwaki-runtime has them");
-    if (this.temperature < 0.0 || this.top_k < 0 || !(this.top_p > 0.0 && this.top_p <= 1.0)) {
-      throw new CallError(
-        "temperature and top_k must not be negative and top_p must lie in (0, 1], "
-        + `not ${this.temperature}, ${this.top_k} and ${this.top_p}`,
-      );
-    }
-    if (this.guidance !== 1.0 && ![...this.conditions, this.prompt].some((name) => name in this.null)) {
-      throw new CallError("guidance needs a condition with a null value, and this model has none");
-    }
+    checkChoice(this);
+    checkGuidance(this);
   }
 
   async run(graphs, noise, conditions, progress) {

@@ -1,7 +1,7 @@
 /** Samplers in a row: a prior and its decoder, a base and its super-resolution. */
 
-import { CallError, validNames } from "../errors.js";
-import { registerSampler, Sampler, samplerFromJson } from "../sampler.js";
+import { CallError } from "../errors.js";
+import { overrideEach, registerSampler, Sampler, samplerFromJson } from "../sampler.js";
 
 const LEG = 2 ** 24; // draws that one leg may use before it would meet the next
 
@@ -41,14 +41,8 @@ export class Cascade extends Sampler {
   }
 
   override(changes) {
-    const names = new Set(this.options());
-    for (const name of Object.keys(changes)) {
-      if (!names.has(name)) {
-        throw new CallError(`no leg of this cascade has an option '${name}'; ${validNames(names)}`);
-      }
-    }
-    const of = (leg) => Object.fromEntries(Object.entries(changes).filter(([name]) => leg.options().includes(name)));
-    return new Cascade({ legs: this.legs.map((leg) => leg.override(of(leg))), outputs: this.outputs });
+    const legs = overrideEach(this.legs, changes, "no leg of this cascade");
+    return new Cascade({ legs, outputs: this.outputs });
   }
 
   options() {

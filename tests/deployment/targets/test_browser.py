@@ -18,7 +18,7 @@ from niwaki.deployment import package
 from niwaki.deployment.targets.browser import LIBRARY
 from niwaki_runtime.manifest import Manifest, write_manifest
 from niwaki_runtime.programs import Program
-from niwaki_runtime.samplers import Masked
+from niwaki_runtime.samplers import DirectCoding
 
 ROOT = Path(__file__).parents[3] / "browser"
 
@@ -91,9 +91,9 @@ def test_a_sampler_that_no_page_has_is_named(library: str, tmp_path: Path) -> No
     bundle = texts(tmp_path / "t.niwaki")
     known = niwaki_runtime.inspect(bundle)
     program = known.programs["sample"]
-    sampler = Masked(length=program.output.shape[0], graph="decode")
+    sampler = DirectCoding(program.output.shape[0], graph="decode", conditions=())
     programs = {"sample": Program(sampler, {}, program.output)}
-    write_manifest(bundle, Manifest("masks", "0", programs, known.graphs))
-    with pytest.raises(NiwakiError, match="the browser runtime has no sampler 'masked', it has "):
+    write_manifest(bundle, Manifest("coder", "0", programs, known.graphs))
+    with pytest.raises(NiwakiError, match="the browser runtime has no sampler 'direct_coding', it has "):
         written(bundle, tmp_path / "page", library)
     assert not (tmp_path / "page").exists()

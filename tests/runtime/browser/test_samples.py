@@ -377,10 +377,10 @@ def test_a_wrong_call_is_one_sentence(of_kind: Callable[..., Path]) -> None:
 
 
 def test_an_unknown_sampler_is_named(of_kind: Callable[..., Path]) -> None:
-    path = of_kind("autoregressive", niwaki_runtime.samplers.Masked(length=7, graph="decode"))
+    path = of_kind("autoregressive", niwaki_runtime.samplers.DirectCoding(7, graph="decode", conditions=()))
     name, message = refusal(f"{LOAD} await bundle.sample(1)", str(path), at())
     assert name == "CallError"
-    assert message.startswith("the browser runtime has no sampler 'masked', it has ")
+    assert message.startswith("the browser runtime has no sampler 'direct_coding', it has ")
 
 
 def test_a_library_that_is_not_there_is_said(of_kind: Callable[..., Path]) -> None:
