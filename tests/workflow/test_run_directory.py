@@ -33,7 +33,8 @@ def test_the_default_place_is_runs_and_the_name(
     recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert RunDirectory.create(recipe).path == Path("runs/tiny")
+    found = RunDirectory.create(recipe)
+    assert (found.path, repr(found)) == (Path("runs/tiny"), "<run runs/tiny>")
 
 
 def test_a_stage_holds_while_its_inputs_are_the_same_and_its_outputs_are_there(

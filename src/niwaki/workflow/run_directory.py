@@ -134,6 +134,9 @@ class RunDirectory:
         else:
             self._waiting.append(write)
 
+    def __repr__(self) -> str:
+        return f"<run {self.path}>"
+
     def _repr_html_(self) -> str:
         from niwaki.workflow.notebook.views import run_view
 
