@@ -7,6 +7,8 @@ const $ = (id) => document.getElementById(id);
 const OPTIONS = ["steps", "guidance", "temperature", "truncation"]; // of samplers, offered where there are any
 const isLabel = ({ value }) => value.values.kind === "tokens" && value.shape.length === 0;
 
+const PLACES = { "onnxruntime-web": "the processor", "onnxruntime-webgpu": "the graphics processor" };
+
 let bundle, demo;
 
 /** The page can be drawn while samples are made. */
@@ -15,15 +17,39 @@ const drawn = () => new Promise((done) => setTimeout(done, 0));
 async function begin() {
   demo = await (await fetch("demo.json")).json();
   document.title = $("name").textContent = demo.name;
-  const begun = performance.now();
-  bundle = await load(demo.bundle);
-  await bundle.prepare();
-  const opened = `opened in ${seconds(begun)}`;
-  $("about").textContent = [sentence(bundle.spec), bytes(demo.bytes), bundle.engine, opened].join(" · ");
+  await open(demo.engines[0]);
   controls();
+  await engines();
   $("go").disabled = false;
   await sample();
   await compare();
+}
+
+async function open(engine) {
+  const begun = performance.now();
+  bundle = await load(demo.bundle, { engine });
+  await bundle.prepare();
+  const opened = `opened in ${seconds(begun)}`;
+  $("about").textContent = [sentence(bundle.spec), bytes(demo.bytes), bundle.engine, opened].join(" · ");
+}
+
+/** Where the folder has a build for WebGPU and the browser has it too, one chooses what computes. */
+async function engines() {
+  const there = await navigator.gpu?.requestAdapter().catch(() => null);
+  const usable = demo.engines.filter((engine) => there || !engine.endsWith("webgpu"));
+  if (usable.length < 2) return;
+  const select = Object.assign(document.createElement("select"), { id: "engine" });
+  select.append(...usable.map((engine) => new Option(PLACES[engine], engine)));
+  select.addEventListener("change", async () => {
+    await busy(() => open(select.value));
+    if (bundle.engine !== select.value) {
+      select.value = bundle.engine; // the sentence says why
+      return;
+    }
+    await sample();
+    await compare().catch(refused);
+  });
+  $("controls").append(labelled("Computed by", select));
 }
 
 const sentence = ({ modality, shape }) => `${modality} ${shape.join("×")}`;
@@ -72,7 +98,7 @@ async function inputsOf(n, chosen = {}) {
 
 async function sample() {
   const n = $("n").valueAsNumber, seed = $("seed").valueAsNumber, chosen = {}, options = {};
-  for (const select of document.querySelectorAll("select")) {
+  for (const select of document.querySelectorAll("select[id^=condition-]")) {
     if (select.value !== "") chosen[select.id.replace("condition-", "")] = Number(select.value);
   }
   for (const input of document.querySelectorAll("input[id^=option-]")) {

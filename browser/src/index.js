@@ -8,6 +8,7 @@
  */
 
 import "./engines/onnxruntime_web.js";
+import "./engines/onnxruntime_webgpu.js";
 import "./samplers/autoregressive.js";
 import "./samplers/autoregressive_flow.js";
 import "./samplers/cascade.js";

@@ -1,4 +1,4 @@
-/** onnxruntime-web, WebAssembly on the processor: it computes in the graph's own types. */
+/** onnxruntime-web: WebAssembly on the processor, which computes in the graph's own types, or WebGPU. */
 
 import { CallError, NiwakiError } from "../errors.js";
 import { Tensor, TYPES } from "../tensor.js";
@@ -7,18 +7,21 @@ import { registerEngine } from "./engine.js";
 export const NAME = "onnxruntime-web";
 
 /** Where an exported folder has the library: beside the folder of these modules. */
-const LIBRARY = new URL("../../onnxruntime-web/ort.wasm.bundle.min.mjs", import.meta.url);
+const LIBRARY = new URL("../../onnxruntime-web/", import.meta.url);
 
 /**
  * options.library: the library's module, or where it lies (a URL of `ort.wasm.bundle.min.mjs`)
  * options.threads: of the processor; more than one needs a page that is isolated from other origins
  */
-async function open(bytes, { weights, entry, options }) {
-  const ort = await libraryOf(options.library ?? LIBRARY, options.threads ?? 1);
+registerEngine(NAME, (bytes, given) => open(bytes, given, "ort.wasm.bundle.min.mjs", ["wasm"]));
+
+/** What runs a graph, by the library's build `file` with its `providers`, the first of which that can. */
+export async function open(bytes, { weights, entry, options }, file, providers) {
+  const ort = await libraryOf(options.library ?? new URL(file, LIBRARY), options.threads ?? 1);
   let session;
   try {
     session = await ort.InferenceSession.create(bytes, {
-      executionProviders: ["wasm"],
+      executionProviders: providers,
       logSeverityLevel: 3, // errors only: its warnings speak to developers of graphs
       externalData: Object.entries(weights).map(([path, data]) => ({ path, data })),
     });
@@ -58,5 +61,3 @@ async function libraryOf(library, threads) {
   ort.env.wasm.numThreads = threads;
   return ort;
 }
-
-registerEngine(NAME, open);

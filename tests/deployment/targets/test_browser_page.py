@@ -30,6 +30,11 @@ pytestmark = [
 ]
 
 
+NO_ADAPTER = "No available adapters."
+"""What Chromium says where a page asks for a graphics processor and there is none."""
+SOON = 60_000
+
+
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *arguments: Any) -> None:
         pass
@@ -37,12 +42,12 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
-    """The address of the page of a bundle, from a server of files."""
+    """(bundle, options of the target) → the address of its page, from a server of files."""
     servers = []
 
-    def serve(bundle: Path) -> str:
+    def serve(bundle: Path, **options: Any) -> str:
         out = tmp_path / f"{bundle.stem}-page"
-        export(bundle, target="browser", out=out, options={"library": str(library())})
+        export(bundle, target="browser", out=out, options={"library": str(library()), **options})
         handler = functools.partial(_Quiet, directory=str(out))
         servers.append(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
         threading.Thread(target=servers[-1].serve_forever, daemon=True).start()
@@ -54,16 +59,18 @@ def served(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
 
 
 @pytest.fixture
-def opened() -> Iterator[Callable[..., Any]]:
-    """A page of a browser, which fails the test where it has said anything to the console."""
+def opened(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """A page of a browser, which fails the test where it has said anything to the console. The test may name
+    flags of the browser."""
+    flags = getattr(request, "param", [])
     with playwright.sync_playwright() as tools:
-        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = tools.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *flags])
         problems: list[str] = []
 
         def open_(address: str, **context: Any) -> Any:
             page = browser.new_context(**context).new_page()
             page.set_default_timeout(120_000)
-            page.on("console", lambda message: problems.append(message.text))
+            page.on("console", lambda message: problems.append(message.text))  # the browser's own among them
             page.on("pageerror", lambda error: problems.append(str(error)))
             page.goto(address)
             page.wait_for_selector("#parity.equal, #parity.error, #status.error")
@@ -71,7 +78,7 @@ def opened() -> Iterator[Callable[..., Any]]:
 
         yield open_
         browser.close()
-        assert problems == []
+        assert [text for text in problems if text != NO_ADAPTER] == []
 
 
 def int8(model: Any, paths: dict[str, Path], out: Path) -> Path:
@@ -143,6 +150,40 @@ def test_texts_are_written_out(served: Callable, opened: Callable, tmp_path: Pat
     bundle = niwaki_runtime.load(tmp_path / "t.niwaki", engine="onnxruntime")
     wanted = map(tokenizer_of(bundle).decode, bundle.sample(16, seed=0))
     assert page.locator("figure pre").all_text_contents() == list(wanted)
+
+
+IN_SOFTWARE = ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"]
+"""A graphics processor that is a program, for machines without one."""
+
+
+@pytest.mark.parametrize("opened", [IN_SOFTWARE], indirect=True)
+@pytest.mark.parametrize("name", ["conv", "denoiser"])
+def test_a_graphics_processor_makes_the_same_samples(
+    name: str, exported: Callable, served: Callable, opened: Callable, tmp_path: Path
+) -> None:
+    model, paths = exported(name)
+    page = opened(served(package(model, paths, tmp_path / "g.niwaki"), webgpu=True))
+    if not page.evaluate("navigator.gpu && navigator.gpu.requestAdapter().then((one) => one !== null)"):
+        pytest.skip("this browser has no WebGPU")
+    page.get_by_label("Computed by").select_option("the graphics processor")
+    playwright.expect(page.locator("#about")).to_contain_text("onnxruntime-webgpu", timeout=SOON)
+    said = page.locator("#parity")
+    playwright.expect(said).to_contain_text("Equal to the 16 reference samples of seed 0", timeout=SOON)
+    assert float(page.get_attribute("#parity", "data-largest")) < 1e-4
+
+
+def test_without_a_graphics_processor_nothing_is_offered_and_asking_for_one_is_a_sentence(
+    exported: Callable, served: Callable, opened: Callable, tmp_path: Path
+) -> None:
+    page = opened(served(package(*exported("conv"), tmp_path / "g.niwaki"), webgpu=True))
+    assert page.inner_text("#parity").startswith("Equal to the 16 reference samples of seed 0")
+    assert page.get_by_label("Computed by").count() == 0
+    asking = """async () => {
+      const { load } = await import("./niwaki/index.js");
+      const bundle = await load("g.niwaki", { engine: "onnxruntime-webgpu" });
+      return bundle.prepare().then(() => "", (error) => error.message);
+    }"""
+    assert page.evaluate(asking).startswith("there is no WebGPU here; choose the engine 'onnxruntime-web'")
 
 
 def test_changed_reference_samples_are_not_called_equal(

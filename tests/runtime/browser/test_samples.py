@@ -355,7 +355,10 @@ WRONG = [
     ("bundle.sample(1, { inputs: { colour: 1 } })", "no condition 'colour'; valid names: label"),
     ("bundle.sample(1, { inputs: 'dog' })", "'dog' is no class; give a number from 0 to 2"),
     ("bundle.sample(-1)", "n and start must not be negative"),
-    ("load(given[0], { engine: 'webgpu' })", "has no engine 'webgpu'; valid names: onnxruntime-web"),
+    (
+        "load(given[0], { engine: 'webnn' })",
+        "has no engine 'webnn'; valid names: onnxruntime-web, ",
+    ),
     ("load(7)", "a bundle is loaded from an address, an ArrayBuffer, a Uint8Array or a Blob"),
     ("new Noise(0, 0, 1).normal([1], { stream: 'x' })", "there is no stream 'x' of noise"),
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
@@ -28,6 +28,8 @@ __all__ = ["BrowserTarget"]
 
 LIBRARY = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """What a page needs of onnxruntime-web: its module, and the WebAssembly that it loads from beside itself."""
+WEBGPU = ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
+"""What it needs beside that for graphics processors."""
 ENGINE = "onnxruntime"
 REFERENCE, SEED, SAMPLES = "reference.npz", 0, 16
 PAGE = "demo.json"
@@ -38,10 +40,11 @@ class BrowserTarget(Target):
     """`index.html` and what it loads, all of it in one folder.
 
     library: the folder of onnxruntime-web, or one that holds it; default: `node_modules` here or above
+    webgpu:  the page can compute on a graphics processor, too, where its browser has WebGPU
     """
 
     suffix = "-browser"
-    options: ClassVar[Mapping[str, Any]] = {"library": ""}
+    options: ClassVar[Mapping[str, Any]] = {"library": "", "webgpu": False}
 
     def write(self, bundle: Path, out: Path, **options: Any) -> dict[str, Any]:
         """`out` with `index`, `bytes_in_all` and `reference` (seed, n, tolerance of the samples that the page
@@ -51,7 +54,8 @@ class BrowserTarget(Target):
         onnxruntime cannot run the bundle, or where onnxruntime-web is nowhere; CallError where `out` is there
         and something else.
         """
-        modules, library = _modules(), _library(str(options["library"]))
+        needed = (*LIBRARY, *WEBGPU) if options["webgpu"] else LIBRARY
+        modules, library = _modules(), _library(str(options["library"]), needed)
         if out.exists() and not (out / PAGE).is_file() and (not out.is_dir() or any(out.iterdir())):
             raise CallError(f"{out} is there and no page of this program; name another folder")
         manifest = niwaki_runtime.inspect(bundle)
@@ -69,11 +73,12 @@ class BrowserTarget(Target):
             shutil.copytree(modules / "page", folder, dirs_exist_ok=True)
             shutil.copytree(modules / "src", folder / "niwaki")
             (folder / "onnxruntime-web").mkdir()
-            for file in LIBRARY:
+            for file in needed:
                 shutil.copyfile(library / file, folder / "onnxruntime-web" / file)
             write_bytes(folder / REFERENCE, npz_bytes(samples=samples))
             about = {"name": manifest.name, "bundle": name, "bytes": bundle_bytes(folder / name)}
-            write_json(folder / PAGE, about | {"reference": reference})
+            engines = ["onnxruntime-web", *["onnxruntime-webgpu"] * bool(options["webgpu"])]
+            write_json(folder / PAGE, about | {"engines": engines, "reference": reference})
         everything = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
         return {"out": out, "index": out / "index.html", "bytes_in_all": everything, "reference": reference}
 
@@ -114,18 +119,18 @@ def _modules() -> Path:
     return own if own.is_dir() else package.parents[1] / "browser"
 
 
-def _library(given: str) -> Path:
-    """The folder with the files of onnxruntime-web. Raises NiwakiError where there is none."""
+def _library(given: str, needed: Sequence[str]) -> Path:
+    """The folder with these files of onnxruntime-web. Raises NiwakiError where there is none."""
     here = Path.cwd()
     roots = (
         [Path(given).expanduser()] if given else [folder / "node_modules" for folder in (here, *here.parents)]
     )
     for root in roots:
         for folder in (root, root / "dist", root / "onnxruntime-web" / "dist"):
-            if all((folder / file).is_file() for file in LIBRARY):
+            if all((folder / file).is_file() for file in needed):
                 return folder
     where = given or "node_modules, here or above"
     raise NiwakiError(
-        f"{where} does not hold onnxruntime-web ({', '.join(LIBRARY)}): npm install onnxruntime-web, "
+        f"{where} does not hold onnxruntime-web ({', '.join(needed)}): npm install onnxruntime-web, "
         "or name its folder by --option library=PATH"
     )
