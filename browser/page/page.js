@@ -41,6 +41,7 @@ async function engines() {
   const select = Object.assign(document.createElement("select"), { id: "engine" });
   select.append(...usable.map((engine) => new Option(PLACES[engine], engine)));
   select.addEventListener("change", async () => {
+    $("parity").textContent = $("parity").className = ""; // it spoke of the other one
     await busy(() => open(select.value));
     if (bundle.engine !== select.value) {
       select.value = bundle.engine; // the sentence says why

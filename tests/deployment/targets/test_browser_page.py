@@ -32,7 +32,8 @@ pytestmark = [
 
 NO_ADAPTER = "No available adapters."
 """What Chromium says where a page asks for a graphics processor and there is none."""
-SOON = 60_000
+SOON = 300_000
+"""Milliseconds: a graphics processor in software is slow on a machine with other work."""
 
 
 class _Quiet(http.server.SimpleHTTPRequestHandler):
@@ -166,6 +167,7 @@ def test_a_graphics_processor_makes_the_same_samples(
     if not page.evaluate("navigator.gpu && navigator.gpu.requestAdapter().then((one) => one !== null)"):
         pytest.skip("this browser has no WebGPU")
     page.get_by_label("Computed by").select_option("the graphics processor")
+    assert page.inner_text("#parity") == ""
     playwright.expect(page.locator("#about")).to_contain_text("onnxruntime-webgpu", timeout=SOON)
     said = page.locator("#parity")
     playwright.expect(said).to_contain_text("Equal to the 16 reference samples of seed 0", timeout=SOON)
