@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from niwaki.report.cost import bars
+from niwaki.report.facts import training_facts
 from niwaki.report.gains import headline, lead
 from niwaki.report.record import RunRecord
 from niwaki.report.times import threads_text
@@ -81,3 +82,11 @@ def test_ranges_are_in_the_unit_of_the_larger_end() -> None:
 def test_fewer_threads_than_were_asked_for_are_explained(asked: int | None, text: str) -> None:
     assert threads_text(run(STEADY, QUICK, export={"threads": asked} if asked else {})) == text
     assert threads_text(RunRecord(Path(), {})) == ""
+
+
+def test_a_model_that_was_given_has_no_time_in_steps() -> None:
+    record = RunRecord(Path(), {}, recipe={})
+    record.training |= {"parameters": 2000, "training_seconds": 0.0}
+    assert [name for name, _ in training_facts(record)] == ["parameters"]
+    record.training["training_seconds"] = 41.9
+    assert training_facts(record)[-1] == ("time in steps", "41.9 s")

@@ -57,7 +57,7 @@ def training_facts(record: RunRecord) -> list[tuple[str, str]]:
         facts.append(("parameters", words.count_text(state["parameters"])))
     if state.get("samples_per_second"):
         facts.append(("samples per second", words.number_text(state["samples_per_second"])))
-    if state.get("training_seconds") is not None:
+    if state.get("training_seconds"):  # a model that was given was trained elsewhere
         facts.append(("time in steps", words.seconds_text(state["training_seconds"])))
     facts += [(of["name"], of["text"]) for of in state.get("chosen") or ()]
     return facts
