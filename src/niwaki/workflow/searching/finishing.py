@@ -16,6 +16,7 @@ from niwaki.compression import CompressConfig
 from niwaki.core.store import write_text
 from niwaki.deployment import bundle_bytes
 from niwaki.recipe import ExportConfig
+from niwaki.report.records import EvaluationRecord
 from niwaki.training import Interrupted
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
@@ -129,7 +130,7 @@ def finish(
         values["explanation"] = explained.explanation.to_json()
         values["remedies"] = [one.to_json() for one in explained.remedies]
     if chosen is None:
-        values["refusal"] = refusal(found)
+        values["refusal"] = refusal(found, EvaluationRecord.read(found.run.run.path))
         if explained.remedies:
             values["refusal"]["remedy"] = explained.remedies[0].text
         return _written(found, found.run, values)

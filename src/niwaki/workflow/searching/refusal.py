@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 from niwaki.compression.search.budget import cost_text
+from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.searching.affording import FRESH
 from niwaki.workflow.searching.candidate import Candidate, excess
 from niwaki.workflow.searching.state import Search
+from niwaki.workflow.searching.untestable import untestable, untestable_text
 
 __all__ = ["refusal"]
 
@@ -16,15 +18,17 @@ _MOST = 100
 """More times the training than this is no advice."""
 
 
-def refusal(search: Search) -> dict[str, Any]:
+def refusal(search: Search, evaluated: EvaluationRecord | None = None) -> dict[str, Any]:
     """`text` in sentences; `inside`: the candidate of the budget that lost least; `nearest`: the lossless one
     that exceeds it least; `steps` of training after which the loss would be within the margin, if it goes on
-    to fall as it did; `minutes` of a search that could tell whether it lost anything."""
+    to fall as it did; `minutes` of a search that could tell whether it lost anything; `untestable` axes."""
     tried = [c for c in search.candidates.values() if c.losses]
     inside = min((c for c in tried if excess(c, search.limits) <= 0), key=lambda c: c.worst, default=None)
     nearest = min((c for c in tried if c.lossless), key=lambda c: excess(c, search.limits), default=None)
     out: dict[str, Any] = {}
-    sentences: list[str] = []
+    sentences = [text] if (text := untestable_text(evaluated)) else []
+    if axes := untestable(evaluated):
+        out["untestable"] = list(axes)
     if inside is None:
         sentences.append(_nothing_inside(search, tried))
     else:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from niwaki.compression.search.budget import Budget, cost_text
 from niwaki.core.contract import NiwakiError
 from niwaki.deployment.timing import seconds_of_rounds
+from niwaki.report.records import EvaluationRecord
 from niwaki.training import Interrupted
 from niwaki.workflow.executors import PLACES, need
 from niwaki.workflow.run_context import RunContext
@@ -36,6 +37,7 @@ from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.repairing import remedies, repair
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import try_candidate
+from niwaki.workflow.searching.untestable import untestable_text
 from niwaki.workflow.searching.weighing import weigh
 from niwaki.workflow.searching.weights import Weights
 from niwaki.workflow.searching.workers import Workers
@@ -176,6 +178,8 @@ def _tell(found: Search) -> None:
         words += f", which of {len(units.blocks)} blocks are left out"
     if few:
         words += f", {', '.join(map(str, few))} network evaluations"
+    if text := untestable_text(EvaluationRecord.read(found.run.run.path)):
+        found.run.reporter.note(text)
     if "memory" in found.limits and units.live.peak:
         live = f"{cost_text('size', units.live.peak)}, at '{units.live.where}'"
         found.run.reporter.note(f"arrays of one sample that are live at once, in float32: {live}")
