@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from niwaki.compression.search.allocation import Limits, Option, allocate
 from niwaki.compression.search.choices import FLOAT, HALF, Choices
-from niwaki.workflow.searching.candidate import Candidate, excess
+from niwaki.workflow.searching.candidate import NEAR, Candidate, excess
 from niwaki.workflow.searching.measuring import latency_key
 from niwaki.workflow.searching.pricing import Prices
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.weights import RUINED, Weights
 
-__all__ = ["RELAXED", "Proposals", "propose"]
+__all__ = ["RELAXED", "Proposals", "in_order", "propose"]
 
 _NARROWEST = 0.9375
 _GRID = (0.0, 0.25, 0.5, 0.625, 0.75, 0.875, _NARROWEST)
@@ -156,6 +156,15 @@ def propose(
             extreme = Candidate(made, asked.costs(made))
             out = {extreme.name: search.candidates.get(extreme.name, extreme), **out}
     return list(out.values())
+
+
+def in_order(known: Sequence[Candidate], pool: Sequence[Candidate]) -> list[Candidate]:
+    """What earlier calls have tried, before new plans where it came near, else after them: there may be time
+    for one alone."""
+    near = sorted((c for c in known if c.worst < NEAR), key=lambda c: c.worst)
+    far = sorted((c for c in known if c.worst >= NEAR), key=lambda c: c.worst)
+    names = {c.name for c in far}
+    return list({c.name: c for c in [*near, *(c for c in pool if c.name not in names), *far]}.values())
 
 
 def _choices(asked: _Asked, ways: Sequence[Choices]) -> Iterator[Choices]:

@@ -31,7 +31,7 @@ from niwaki.workflow.searching.foreseeing import foreseen
 from niwaki.workflow.searching.halving import halve
 from niwaki.workflow.searching.measuring import latency_key, measure_before
 from niwaki.workflow.searching.pricing import Prices, price
-from niwaki.workflow.searching.proposing import RELAXED, Proposals, propose
+from niwaki.workflow.searching.proposing import RELAXED, Proposals, in_order, propose
 from niwaki.workflow.searching.ranking import ranking_text
 from niwaki.workflow.searching.record import SearchRecord, front_of
 from niwaki.workflow.searching.repairing import remedies, repair
@@ -209,7 +209,7 @@ def _end(found: Search, prices: Prices) -> float:
 def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
     report = found.run.reporter
     known_inside = [c for c in found.candidates.values() if c.losses and c.fits(found.limits)]
-    pool = list({c.name: c for c in [*sorted(known_inside, key=lambda c: c.worst), *pool]}.values())
+    pool = in_order(known_inside, pool)
     inside = [c for c in pool if c.fits(found.limits)]
     report.note(f"{len(inside)} plans within the budget are promising, {len(pool) - len(inside)} near it")
     safe = _safe(found)
