@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from workflow.searching.searches import LIMITS, candidate
 
+from niwaki.evaluation.equivalence.margins import Margin
 from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.searching.refusal import refusal
 from niwaki.workflow.searching.untestable import untestable, untestable_text
@@ -24,7 +25,8 @@ def evaluated(fidelity: float, noise: float = 0.001, **others: Any) -> Evaluatio
         (evaluated(0.02), ()),
         (evaluated(0.0, 0.0003), ("fidelity",)),
         (evaluated(0.0015), ("fidelity",)),  # within its own noise
-        (evaluated(0.02, predictions={"axes": {"fidelity": {"value": 0.0}}}), ()),  # the first judge decides
+        # the first judge decides
+        (evaluated(0.02, predictions={"axes": {"fidelity": Margin(0.0).to_json()}}), ()),
         (EvaluationRecord(margins={"samples": {"left_out": "too few"}}), ()),
         (EvaluationRecord(margins={"samples": "too few"}), ()),
         (None, ()),

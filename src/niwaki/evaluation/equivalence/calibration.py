@@ -40,17 +40,14 @@ class Calibration:
     stored: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        found = {a: {"value": m.value, "noise": m.noise, "fewest": m.fewest} for a, m in self.margins.items()}
+        found = {axis: margin.to_json() for axis, margin in self.margins.items()}
         return {"key": self.key, "method": _METHOD, "share": SHARE, **found}
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Calibration:
         """Raises NiwakiError for a record of another kind."""
         try:
-            margins = {
-                a: Margin(float(record[a]["value"]), float(record[a]["noise"]), int(record[a]["fewest"]))
-                for a in AXES
-            }
+            margins = {axis: Margin.from_json(record[axis]) for axis in AXES}
             return cls(margins, str(record["key"]), stored=True)
         except (KeyError, TypeError, ValueError) as error:
             raise NiwakiError(f"this is no record of margins: {error!r}") from None

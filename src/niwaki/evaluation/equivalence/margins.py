@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -91,6 +92,13 @@ class Margin:
     def calibrated(self) -> bool:
         """Certainly above 0: a margin within its own noise decides nothing."""
         return self.value > Z95 * self.noise
+
+    def to_json(self) -> dict[str, Any]:
+        return {"value": self.value, "noise": self.noise, "fewest": self.fewest}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Margin:
+        return cls(float(record["value"]), float(record["noise"]), int(record["fewest"]))
 
 
 def calibrate(

@@ -75,10 +75,8 @@ def margin_key(evidence: Evidence, dataset: Dataset, n: int, method: str) -> str
 
 
 def margins_to_json(margins: Mapping[str, Margin]) -> dict[str, dict[str, Any]]:
-    return {axis: {"value": m.value, "noise": m.noise, "fewest": m.fewest} for axis, m in margins.items()}
+    return {axis: margin.to_json() for axis, margin in margins.items()}
 
 
 def margins_from_json(record: Mapping[str, Any]) -> dict[str, Margin]:
-    return {
-        axis: Margin(float(m["value"]), float(m["noise"]), int(m["fewest"])) for axis, m in record.items()
-    }
+    return {axis: Margin.from_json(margin) for axis, margin in record.items()}

@@ -4,12 +4,13 @@ planted damage does not show."""
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from niwaki.evaluation.equivalence.margins import Margin
 from niwaki.report.records import EvaluationRecord
 
 __all__ = ["untestable", "untestable_text"]
+
+_FIELDS = Margin(0.0).to_json().keys()
 
 
 def untestable(record: EvaluationRecord | None) -> tuple[str, ...]:
@@ -19,8 +20,8 @@ def untestable(record: EvaluationRecord | None) -> tuple[str, ...]:
     for judge in (record.margins if record else {}).values():
         axes = judge.get("axes") if isinstance(judge, Mapping) else None
         for axis, margin in (axes or {}).items():
-            if isinstance(margin, Mapping) and "value" in margin:
-                found.setdefault(axis, _calibrated(margin))
+            if isinstance(margin, Mapping) and margin.keys() >= _FIELDS:
+                found.setdefault(axis, Margin.from_json(margin).calibrated)
     return tuple(axis for axis, calibrated in found.items() if not calibrated)
 
 
@@ -33,7 +34,3 @@ def untestable_text(record: EvaluationRecord | None) -> str:
         f"No verdict on {record.n:,} samples of this model can say 'no loss' of {' and '.join(axes)}: "
         "planted damage does not show in it, so that there is no margin. Train it longer, or give more data."
     )
-
-
-def _calibrated(margin: Mapping[str, Any]) -> bool:
-    return Margin(float(margin["value"]), float(margin.get("noise") or 0.0)).calibrated
