@@ -24,7 +24,7 @@ def units() -> Units:
     config = TransformerConfig(width=32, depth=4, heads=4, stride=4, dropout=0.0)
     model = Transformer(config, DataSpec.of("text", (8,), levels=20)).eval()
     prune = PruneConfig(min_width=1, round_to=1)
-    return Units(model, Template(prune, FinetuneConfig(), QuantizeConfig(), inputs=False))
+    return Units(model, Template(prune, FinetuneConfig(), QuantizeConfig(), inputs=False), memory=True)
 
 
 def test_heads_widths_and_blocks_of_a_cached_transformer_are_found(units: Units) -> None:

@@ -86,6 +86,11 @@ class Budget:
         """Batch sizes at which milliseconds count; 1 where none is said."""
         return tuple(sorted({one.batch for one in self.limits if one.cost == "latency"})) or (1,)
 
+    @property
+    def memory(self) -> bool:
+        """Whether peak memory is limited."""
+        return any(one.cost == "memory" for one in self.limits)
+
     def resolved(self, now: Mapping[str, float]) -> dict[str, float]:
         """By key, the most that is allowed.
 

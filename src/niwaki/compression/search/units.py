@@ -45,10 +45,13 @@ class Units:
     layers:    those that can be rounded, in order of their first call
     blocks:    those that can be left out, and hold a part of the model that is worth it
     frozen:    parts that no phase trains, or that the template leaves out: they stay as they are
+    memory:    whether profiles say what is live, which takes longer than the arithmetic
     """
 
-    def __init__(self, model: GenerativeModel, template: Template, *, seed: int = 0) -> None:
-        self.model, self.template, self.seed = model, template, seed
+    def __init__(
+        self, model: GenerativeModel, template: Template, *, seed: int = 0, memory: bool = False
+    ) -> None:
+        self.model, self.template, self.seed, self._memory = model, template, seed, memory
         plain = copy.deepcopy(model).cpu().eval()
         make_plain(plain)
         self._plain = plain
@@ -72,7 +75,7 @@ class Units:
         self.blocks = tuple(self._drops)
         self._expected = shapes(plain)
         self._known_passes: dict[tuple[int, str | None], int] = {}
-        self._known_costs: dict[tuple[object, ...], tuple[dict[str, LayerCost], LiveMemory]] = {}
+        self._known_costs: dict[tuple[object, ...], tuple[dict[str, LayerCost], float]] = {}
 
     @cached_property
     def costs(self) -> dict[str, LayerCost]:
@@ -129,15 +132,16 @@ class Units:
 
     def profile(self, choices: Choices) -> Profile:
         """What latency and bytes of a candidate depend on."""
-        costs, live = self.costs, self.live
+        costs, live = self.costs, float(self.live.peak) if self._memory else 0.0
         if choices.cuts or choices.dropped:
             # Bits and the number of evaluations change nothing of the shapes, and cutting takes long.
             key = (choices.without(bits={}, evaluations=0, solver=None).key, choices.dropped)
             if key not in self._known_costs:
                 cut = self.cut(choices.left(choices.ratios), choices.dropped)
-                self._known_costs[key] = layer_costs(cut), live_memory(cut)
+                live = float(live_memory(cut).peak) if self._memory else 0.0
+                self._known_costs[key] = layer_costs(cut), live
             costs, live = self._known_costs[key]
-        return profile_of(costs, choices, passes=self._passes(choices), live=live.peak)
+        return profile_of(costs, choices, passes=self._passes(choices), live=live)
 
     def _passes(self, choices: Choices) -> int:
         """Of the network for one sample, sampled so."""

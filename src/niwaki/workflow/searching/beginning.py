@@ -92,7 +92,7 @@ def begin(
     """plan: the recipe's own, which says how candidates are ranked, trained and rounded"""
     run.reporter.stage("search", "what can be chosen")
     template = template_of(run.model, plan, run.recipe.train)
-    units = Units(run.model, template, seed=run.seed)
+    units = Units(run.model, template, seed=run.seed, memory=budget.memory)
     if not units.layers and not units.couplings and not units.blocks:
         raise NiwakiError(
             f"nothing of '{run.model.name}' can be chosen: no layer can be cut or left out, and none can be "

@@ -27,7 +27,7 @@ def confirm(search: Search, candidates: Sequence[Candidate], *, seconds: float) 
     seconds: for the timing
     """
     exported: list[tuple[Candidate, Path]] = []
-    memory = any(one.cost == "memory" for one in search.budget.limits)
+    memory = search.budget.memory
     for candidate in candidates:
         search.run.reporter.stage("finals", f"export: {candidate.choices.origin}")
         try:

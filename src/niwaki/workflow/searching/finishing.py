@@ -169,7 +169,7 @@ def brief_plan(plan: CompressConfig) -> dict[str, Any]:
 def shipped_export(found: Search) -> ExportConfig:
     """How the run of the result takes its figures: peak memory only where the budget asks for it."""
     export = found.run.recipe.export
-    memory = export.memory and any(one.cost == "memory" for one in found.budget.limits)
+    memory = export.memory and found.budget.memory
     dear = found.afforded.each * sum(export.batches) * _FEWEST > _TIMING * found.clock.seconds
     batches = found.budget.batches if dear else export.batches
     repeats = min(_FEWEST if dear else _REPEATS, export.repeats)

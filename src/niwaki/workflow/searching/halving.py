@@ -111,8 +111,7 @@ def _probed(search: Search, some: Sequence[Candidate], on_tried: OnTried) -> flo
     search.run.reporter.stage("search", f"how fast training is: {_words(some)}")
     for candidate in some:
         if not candidate.trained:
-            take_snapshot(search, candidate)
-            candidate.trained = (_PROBE,)
+            _train_on(search, candidate, _PROBE)
     began = time.monotonic()
     for candidate in try_all(search, some):
         on_tried(candidate)
@@ -126,10 +125,15 @@ def _further(search: Search, some: Sequence[Candidate], seconds: float) -> Itera
         steps, begun = _steps(search, candidate, seconds), search.begun(candidate)
         if begun is not None and begun <= _BEGUN * steps:
             steps = begun  # of a call that was killed; its training goes on
-        take_snapshot(search, candidate)
-        candidate.trained = (*candidate.trained, steps)
+        _train_on(search, candidate, steps)
     judging = max(_judging(search, candidate) for candidate in some)
     return try_all(search, some, blocks=judging > _DEAR * seconds)
+
+
+def _train_on(search: Search, candidate: Candidate, steps: int) -> None:
+    """So many more, when it is tried next; what it is now is set aside."""
+    take_snapshot(search, candidate)
+    candidate.trained = (*candidate.trained, steps)
 
 
 def _steps(search: Search, candidate: Candidate, seconds: float) -> int:

@@ -75,7 +75,7 @@ def price(search: Search, seconds: float) -> Prices:
     """
     file = search.path / "prices.json"
     rows: list[dict[str, Any]] = read_json(file) if file.exists() else []
-    wants = search.budget.batches, any(one.cost == "memory" for one in search.budget.limits)
+    wants = search.budget.batches, search.budget.memory
     rows = [row for row in rows if _has(row, *wants)]
     known = {_exported(Choices.from_json(row["choices"])).key for row in rows}
     plans = [c for c in _plans(search) if _exported(c).key not in known]
