@@ -13,6 +13,7 @@ from runtime.browser.test_samples import compare
 
 from niwaki.data.inputs import example_inputs, make_inputs
 from niwaki.deployment import export_graphs, package
+from niwaki.deployment.targets.browser import sampler_kinds
 from niwaki_runtime import load
 
 pytestmark = needs_library
@@ -22,27 +23,18 @@ FIRST = list({case.name: case for case in reversed(list(cases()))}.values())
 KINDS = {path.stem for path in (BROWSER / "src" / "samplers").glob("*.js")}
 
 
-def kinds(record: Any) -> set[str]:
-    """Of a sampler's JSON, with those within it."""
-    if isinstance(record, dict):
-        own = {str(record["kind"])} if "kind" in record else set()
-        inner = (record.get(key, ()) for key in ("legs", "members", "sampler"))
-        return own.union(*(kinds(value) for value in inner))
-    return set().union(*(kinds(value) for value in record)) if isinstance(record, list | tuple) else set()
-
-
-def sampler_kinds(case: Case) -> frozenset[str]:
+def kinds(case: Case) -> frozenset[str]:
     try:
-        return frozenset(kinds(case.model().program("sample").sampler.to_json()))
+        return frozenset(sampler_kinds(case.model().program("sample").sampler))
     except Exception:
         return frozenset([case.name])  # its tests meet the fault; collecting the others does not
 
 
-OF_A_KIND = {sampler_kinds(case): case for case in FIRST}.values()
+OF_A_KIND = {kinds(case): case for case in FIRST}.values()
 
 
 def test_every_model_has_a_sampler_here() -> None:
-    assert set().union(*(sampler_kinds(case) for case in FIRST)) <= KINDS
+    assert set().union(*(kinds(case) for case in FIRST)) <= KINDS
 
 
 @pytest.mark.parametrize(

@@ -24,12 +24,14 @@ from niwaki_runtime.manifest import SUFFIX, Manifest
 from niwaki_runtime.programs import SAMPLING
 from niwaki_runtime.samplers import Sampler
 
-__all__ = ["BrowserTarget"]
+__all__ = ["BrowserTarget", "sampler_kinds"]
 
 LIBRARY = ("ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm")
 """What a page needs of onnxruntime-web: its module, and the WebAssembly that it loads from beside itself."""
 WEBGPU = ("ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm")
 """What it needs beside that for graphics processors."""
+BUILDS = {"onnxruntime-web": LIBRARY, "onnxruntime-webgpu": WEBGPU}
+"""By engine of the browser runtime."""
 ENGINE = "onnxruntime"
 REFERENCE, SEED, SAMPLES = "reference.npz", 0, 16
 PAGE = "demo.json"
@@ -54,7 +56,8 @@ class BrowserTarget(Target):
         onnxruntime cannot run the bundle, or where onnxruntime-web is nowhere; CallError where `out` is there
         and something else.
         """
-        needed = (*LIBRARY, *WEBGPU) if options["webgpu"] else LIBRARY
+        engines = list(BUILDS) if options["webgpu"] else list(BUILDS)[:1]
+        needed = [file for engine in engines for file in BUILDS[engine]]
         modules, library = _modules(), _library(str(options["library"]), needed)
         if out.exists() and not (out / PAGE).is_file() and (not out.is_dir() or any(out.iterdir())):
             raise CallError(f"{out} is there and no page of this program; name another folder")
@@ -77,7 +80,6 @@ class BrowserTarget(Target):
                 shutil.copyfile(library / file, folder / "onnxruntime-web" / file)
             write_bytes(folder / REFERENCE, npz_bytes(samples=samples))
             about = {"name": manifest.name, "bundle": name, "bytes": bundle_bytes(folder / name)}
-            engines = ["onnxruntime-web", *["onnxruntime-webgpu"] * bool(options["webgpu"])]
             write_json(folder / PAGE, about | {"engines": engines, "reference": reference})
         everything = sum(p.stat().st_size for p in out.rglob("*") if p.is_file())
         return {"out": out, "index": out / "index.html", "bytes_in_all": everything, "reference": reference}
@@ -92,18 +94,18 @@ class BrowserTarget(Target):
 def check_samplers(manifest: Manifest, modules: Path) -> None:
     """Raises NiwakiError where `sample` cannot be run by the modules: each sampler is a file of its kind."""
     known = sorted(path.stem for path in (modules / "src" / "samplers").glob("*.js"))
-    for kind in _kinds(manifest.sampler):
+    for kind in sampler_kinds(manifest.sampler):
         if kind not in known:
             raise NiwakiError(f"the browser runtime has no sampler '{kind}', it has {', '.join(known)}")
 
 
-def _kinds(value: Any) -> Iterator[str]:
+def sampler_kinds(value: Any) -> Iterator[str]:
     """Of a sampler and of all that are its fields."""
     if isinstance(value, Sampler):
         yield value.kind
         value = [getattr(value, field.name) for field in fields(value)]
     for one in value if isinstance(value, list | tuple) else ():
-        yield from _kinds(one)
+        yield from sampler_kinds(one)
 
 
 def _inputs(bundle: Bundle, n: int) -> dict[str, np.ndarray]:
