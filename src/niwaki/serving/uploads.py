@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from niwaki.core.array_files import npy_bytes
 from niwaki.serving.settings import Limits
 from niwaki_runtime.errors import CallError
 
@@ -61,9 +62,7 @@ def _array(values: Any, named: str) -> bytes:
         array = np.asarray(values, np.float32)
     except (ValueError, TypeError):
         raise CallError(f"'array' of {named} must be numbers in lists of equal lengths") from None
-    file = io.BytesIO()
-    np.save(file, array, allow_pickle=False)
-    return file.getvalue()
+    return npy_bytes(array)
 
 
 def _check_pixels(data: bytes, limits: Limits, named: str) -> None:

@@ -11,7 +11,10 @@ import numpy as np
 
 from niwaki_runtime.samplers.base import State
 
-__all__ = ["Converted", "ConvertedGraph", "Execute"]
+__all__ = ["HALF", "Converted", "ConvertedGraph", "Execute"]
+
+HALF = 2.0**-6
+"""What computing in float16 may change a sample by: eleven bits of each number, of which sums lose some."""
 
 Execute = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
 """Inputs of a graph for one sample, in its order → its outputs."""

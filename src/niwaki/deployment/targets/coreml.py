@@ -12,7 +12,7 @@ import torch
 
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import write_bytes
-from niwaki.deployment.static_graph.converted import Converted, Execute
+from niwaki.deployment.static_graph.converted import HALF, Converted, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.rounding import round_on_floats
 from niwaki.deployment.targets.per_graph import PerGraphTarget
@@ -22,9 +22,6 @@ from niwaki.deployment.torch_graph.quiet import first_sentence, quiet
 from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["CoremlTarget"]
-
-_HALF = 2.0**-6
-"""What computing in float16 may change a sample by: eleven bits of each number, of which sums lose some."""
 
 
 @register_target("coreml")
@@ -51,7 +48,7 @@ class CoremlTarget(PerGraphTarget):
                 if path.is_file()
             }
         record = {"weights_on_integers": [0, total], "float16": half, "operators": operators}
-        return Converted(files, record, _HALF if half else 0.0)
+        return Converted(files, record, HALF if half else 0.0)
 
     def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
         if sys.platform != "darwin":

@@ -13,19 +13,16 @@ import torch
 
 from niwaki.core.contract import NiwakiError
 from niwaki.core.store import write_bytes
-from niwaki.deployment.static_graph.converted import Converted, Execute
+from niwaki.deployment.static_graph.converted import HALF, Converted, Execute
 from niwaki.deployment.static_graph.network import Network
 from niwaki.deployment.static_graph.rounding import round_on_floats
 from niwaki.deployment.targets.per_graph import PerGraphTarget
 from niwaki.deployment.targets.target import register_target
 from niwaki.deployment.torch_graph import GraphModule
-from niwaki.deployment.torch_graph.quiet import quiet
+from niwaki.deployment.torch_graph.quiet import first_sentence, quiet
 from niwaki_runtime.unfinished import scratch_directory
 
 __all__ = ["NcnnTarget"]
-
-_HALF = 2.0**-6
-"""What float16 weights may change a sample by: eleven bits of each, of which sums lose some."""
 
 
 @register_target("ncnn")
@@ -52,7 +49,7 @@ class NcnnTarget(PerGraphTarget):
             "input_shapes": {f"in{k}": shape for k, shape in enumerate(shapes)},
         }
         contents = {f"{network.name}.{end}": data for end, data in files.items()}
-        return Converted(contents, record, _HALF if half else 0.0)
+        return Converted(contents, record, HALF if half else 0.0)
 
     def load(self, files: Mapping[str, bytes], graph: Mapping[str, Any]) -> Execute | None:
         with scratch_directory() as folder:
@@ -75,7 +72,9 @@ def _by_pnnx(network: Network, folder: Path, half: bool) -> list[list[int]]:
         with quiet(), torch.no_grad():
             torch.jit.trace(module, tuple(zeros), check_trace=False).save(str(folder / "graph.pt"))
     except (RuntimeError, TypeError, ValueError) as error:
-        raise NiwakiError(f"torch cannot trace the graph '{network.name}': {error}") from error
+        raise NiwakiError(
+            f"torch cannot trace the graph '{network.name}': {first_sentence(error)}"
+        ) from error
     kinds = {torch.float32: "f32", torch.int32: "i32"}
     sizes = (f"[{','.join(map(str, x.shape))}]{kinds.get(x.dtype, 'f32')}" for x in zeros)
     done = subprocess.run(

@@ -16,6 +16,8 @@ from niwaki.deployment.torch_graph.operators import FIRST_ALONE, OPERATORS, Give
 
 __all__ = ["GraphModule", "weights_on_int8"]
 
+_OPS = torch.ops.quantized_decomposed
+
 
 class GraphModule(nn.Module):
     """forward: the graph's inputs in the order of its names, for one sample → its outputs.
@@ -73,18 +75,18 @@ class GraphModule(nn.Module):
         if quantized is None:
             return value
         scale, zero = getattr(self, f"{place}_scale"), getattr(self, f"{place}_zero")
-        ops = torch.ops.quantized_decomposed
-        made: Tensor
+        grid: tuple[Any, ...]
         if scale.ndim == 0:
-            offset = int(quantized.zero) - _offset(quantized.values)
-            made = ops.dequantize_per_tensor(
-                value, float(quantized.scale), offset, rounding.LOW, rounding.HIGH, torch.int8
-            )
+            kind, grid = "tensor", (float(quantized.scale), int(quantized.zero) - _offset(quantized.values))
         else:
-            made = ops.dequantize_per_channel(
-                value, scale, zero, quantized.axis, rounding.LOW, rounding.HIGH, torch.int8
-            )
+            kind, grid = "channel", (scale, zero, quantized.axis)
+        grid = (*grid, rounding.LOW, rounding.HIGH, torch.int8)
+        made: Tensor = getattr(_OPS, f"dequantize_per_{kind}")(self._integers(value, kind, grid), *grid)
         return made
+
+    def _integers(self, held: Tensor, kind: str, grid: tuple[Any, ...]) -> Tensor:
+        """Of a weight on a grid for each `kind`: what is held."""
+        return held
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         values = dict(zip(self.network.inputs, inputs, strict=True))

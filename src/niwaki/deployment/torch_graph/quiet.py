@@ -8,6 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 
+from niwaki_runtime.errors import first_line
+
 __all__ = ["first_sentence", "quiet"]
 
 
@@ -29,5 +31,4 @@ def first_sentence(error: Exception) -> str:
     cause: BaseException = error
     while isinstance(cause.__cause__, Exception):
         cause = cause.__cause__
-    said = str(cause).strip().splitlines()
-    return said[0] if said else type(cause).__name__
+    return first_line(cause)
