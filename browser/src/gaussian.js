@@ -11,9 +11,10 @@ export function erf(x) {
   return (2.0 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 }
 
+const phi = (z) => 0.5 * (1.0 + erf(z / Math.SQRT2));
+
 /** Φ(z), within (0, 1). */
-export const normalShare = (z) =>
-  Math.min(Math.max(0.5 * (1.0 + erf(z / Math.SQRT2)), 2 ** -33), 1.0 - 2 ** -33);
+export const normalShare = (z) => Math.min(Math.max(phi(z), 2 ** -33), 1.0 - 2 ** -33);
 
 /** Where a rising function, given as `below(x)`, crosses what is wanted, by halving [low, high] as often as a
  * float64 has bits. */
@@ -27,4 +28,4 @@ export function crossing(below, low, high) {
 }
 
 /** Φ⁻¹(u) for u in (0, 1). */
-export const normalQuantile = (u) => crossing((z) => 0.5 * (1.0 + erf(z / Math.SQRT2)) < u, -8.0, 8.0);
+export const normalQuantile = (u) => crossing((z) => phi(z) < u, -8.0, 8.0);

@@ -5,13 +5,19 @@ import { asked } from "./sampler.js";
 import { Tensor, TYPES } from "./tensor.js";
 
 /** What a graph carries from one call to the next, before the first one: zeros for n samples. */
-export function zeros({ shape, batch_axis: batchAxis = 0, dtype = "float32" }, n) {
+function zeros({ shape, batch_axis: batchAxis = 0, dtype = "float32" }, n) {
   const sides = shape.map((side, axis) => (axis === batchAxis ? n : side));
   return new Tensor(new TYPES[dtype](sides.reduce((product, side) => product * side, 1)), sides);
 }
 
-/** The state after a call: `made`, or `held` with the rows of `made` written into it at `position`. */
-export function carry(held, made, position) {
+/** What a graph remembers before its first call, for n samples. */
+export const blankState = (graph, n) => graph.state.map((declared) => zeros(declared, n));
+
+/** What a graph remembers after a call that put out `made` and began at `position`. */
+export const carry = (state, made, position) => state.map((held, i) => carried(held, made[i], position));
+
+/** `made`, or `held` with the rows of `made` written into it at `position`. */
+function carried(held, made, position) {
   const axis = held.shape.findIndex((side, i) => side !== made.shape[i]);
   if (axis < 0) return made;
   const inner = held.shape.slice(axis + 1).reduce((product, side) => product * side, 1);
@@ -63,7 +69,7 @@ export class Reader {
     this.one = graphs[sampler.graph];
     this.many = sampler.prefill ? graphs[sampler.prefill] : null;
     Object.assign(this, { given, blank, guidance: sampler.guidance, stride: sampler.stride });
-    this.state = (this.many ?? this.one).state.map((s) => zeros(s, this.guidance === 1.0 ? n : 2 * n));
+    this.state = blankState(this.many ?? this.one, this.guidance === 1.0 ? n : 2 * n);
   }
 
   /** Read the tokens (a row each) at a place: logits (n, V) of the next. */
@@ -94,7 +100,7 @@ export class Reader {
     const tokens = new Tensor(BigInt64Array.from(all.flat(), BigInt), shape);
     const place = new Tensor(BigInt64Array.of(BigInt(at)), [1]);
     const [said, ...news] = await graph(tokens, place, ...this.given, ...this.state);
-    this.state = this.state.map((held, i) => carry(held, news[i], at));
+    this.state = carry(this.state, news, at);
     return this.guidance === 1.0 ? said : led(said, this.guidance);
   }
 

@@ -82,6 +82,21 @@ export class Sampler {
   }
 }
 
+/** A sampler made of several, its `inner` ones, whose options and graphs are its own. */
+export class SamplerOfSeveral extends Sampler {
+  options() {
+    return this.inner.flatMap((one) => one.options());
+  }
+
+  parts() {
+    return this.inner.flatMap((one) => one.parts());
+  }
+
+  graphsUsed() {
+    return [...new Set(this.inner.flatMap((one) => one.graphsUsed()))];
+  }
+}
+
 /** Samplers with options changed in each that has them. Raises CallError for one that none has; `whom` says of whom. */
 export function overrideEach(samplers, changes, whom) {
   const names = new Set(samplers.flatMap((one) => one.options()));

@@ -1,7 +1,7 @@
 /** The inverse of an autoregressive flow: block after block, in each of them token after token. */
 
 import { CallError } from "../errors.js";
-import { carry, zeros } from "../reading.js";
+import { blankState, carry } from "../reading.js";
 import { asked, registerSampler, Sampler } from "../sampler.js";
 import { Tensor } from "../tensor.js";
 
@@ -33,11 +33,11 @@ export class AutoregressiveFlow extends Sampler {
     x = new Tensor(x.data, [n, tokens, width]);
     for (const [i, name] of this.blocks.entries()) {
       const graph = graphs[name], made = Tensor.full(x.shape, 0.0);
-      let state = graph.state.map((s) => zeros(s, n)), before = Tensor.full([n, width], 0.0), news;
+      let state = blankState(graph, n), before = Tensor.full([n, width], 0.0), news;
       for (let t = 0; t < tokens; t++) {
         const place = this.backwards[i] ? tokens - 1 - t : t, step = new Tensor(BigInt64Array.of(BigInt(t)), [1]);
         [before, ...news] = await graph(before, x.column(place), step, ...given, ...state);
-        state = state.map((held, k) => carry(held, news[k], t));
+        state = carry(state, news, t);
         for (let s = 0; s < n; s++) {
           made.data.set(before.data.subarray(s * width, (s + 1) * width), (s * tokens + place) * width);
         }

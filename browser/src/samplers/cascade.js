@@ -1,7 +1,7 @@
 /** Samplers in a row: a prior and its decoder, a base and its super-resolution. */
 
 import { CallError } from "../errors.js";
-import { overrideEach, registerSampler, Sampler, samplerFromJson } from "../sampler.js";
+import { overrideEach, registerSampler, samplerFromJson, SamplerOfSeveral } from "../sampler.js";
 
 const LEG = 2 ** 24; // draws that one leg may use before it would meet the next
 
@@ -11,7 +11,7 @@ const LEG = 2 ** 24; // draws that one leg may use before it would meet the next
  * legs:    samplers, in order
  * outputs: the name under which each leg's samples are handed on (the last one is not used)
  */
-export class Cascade extends Sampler {
+export class Cascade extends SamplerOfSeveral {
   static kind = "cascade";
   static fields = { legs: [], outputs: [] };
 
@@ -45,16 +45,8 @@ export class Cascade extends Sampler {
     return new Cascade({ legs, outputs: this.outputs });
   }
 
-  options() {
-    return this.legs.flatMap((leg) => leg.options());
-  }
-
-  parts() {
-    return this.legs.flatMap((leg) => leg.parts());
-  }
-
-  graphsUsed() {
-    return [...new Set(this.legs.flatMap((leg) => leg.graphsUsed()))];
+  get inner() {
+    return this.legs;
   }
 
   evaluations() {

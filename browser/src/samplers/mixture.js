@@ -2,7 +2,7 @@
 
 import { CallError } from "../errors.js";
 import { Noise } from "../noise.js";
-import { overrideEach, registerSampler, Sampler, samplerFromJson } from "../sampler.js";
+import { overrideEach, registerSampler, samplerFromJson, SamplerOfSeveral } from "../sampler.js";
 import { Tensor } from "../tensor.js";
 
 /** The noise of some of the samples of `whole`; `rows` are their positions in it. */
@@ -26,7 +26,7 @@ class Rows extends Noise {
 }
 
 /** Sample i is made by member ⌊u_i · members⌋, u_i uniform from the stream `member` of the noise. */
-export class Mixture extends Sampler {
+export class Mixture extends SamplerOfSeveral {
   static kind = "mixture";
   static fields = { members: [] };
 
@@ -60,16 +60,8 @@ export class Mixture extends Sampler {
     return new Mixture({ members: overrideEach(this.members, changes, "no member of this mixture") });
   }
 
-  options() {
-    return this.members.flatMap((member) => member.options());
-  }
-
-  parts() {
-    return this.members.flatMap((member) => member.parts());
-  }
-
-  graphsUsed() {
-    return [...new Set(this.members.flatMap((member) => member.graphsUsed()))];
+  get inner() {
+    return this.members;
   }
 
   evaluations() {

@@ -1,7 +1,7 @@
 /** Codes of growing scales, all of a scale in one call (Tian et al. 2024, "VAR"). */
 
 import { CallError } from "../errors.js";
-import { carry, zeros } from "../reading.js";
+import { blankState, carry } from "../reading.js";
 import { asked, registerSampler, Sampler } from "../sampler.js";
 import { Tensor } from "../tensor.js";
 import { checkChoice, choose } from "../tokens.js";
@@ -29,11 +29,11 @@ export class NextScale extends Sampler {
     const graph = graphs[this.graph], given = asked(conditions, this.conditions), { n } = noise;
     const length = this.counts.reduce((sum, count) => sum + count, 0);
     const codes = Tensor.full([n, length], 0n, BigInt64Array);
-    let state = graph.state.map((s) => zeros(s, n)), start = 0;
+    let state = blankState(graph, n), start = 0;
     for (const [scale, count] of this.counts.entries()) {
       const at = new Tensor(BigInt64Array.of(BigInt(scale)), [1]);
       const [said, ...news] = await graph(codes, at, ...given, ...state);
-      state = state.map((held, i) => carry(held, news[i], start));
+      state = carry(state, news, start);
       const [, places, size] = said.shape, u = noise.uniform(count, { draw: scale }).data;
       for (let s = 0; s < n; s++) {
         for (let j = 0; j < count; j++) {

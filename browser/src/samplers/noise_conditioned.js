@@ -63,8 +63,7 @@ export class NoiseConditioned extends Sampler {
   override(changes) {
     const own = {}, inner = {};
     for (const [name, value] of Object.entries(changes)) (OWN.includes(name) ? own : inner)[name] = value;
-    const fields = Object.fromEntries(Object.keys(NoiseConditioned.fields).map((name) => [name, this[name]]));
-    return new NoiseConditioned({ ...fields, ...own, sampler: this.sampler.override(inner) });
+    return super.override({ ...own, sampler: this.sampler.override(inner) });
   }
 
   options() {

@@ -2,7 +2,7 @@
  * for each row. */
 
 import { CallError } from "../errors.js";
-import { carry, zeros } from "../reading.js";
+import { blankState, carry } from "../reading.js";
 import { asked, registerSampler, Sampler } from "../sampler.js";
 import { Tensor } from "../tensor.js";
 import { checkChoice, choose } from "../tokens.js";
@@ -39,10 +39,10 @@ export class Raster extends Sampler {
     const [count, height, width] = this.shape;
     const nothing = (...sides) => Tensor.full([n, ...sides], BigInt(this.levels), BigInt64Array);
     const made = new Float32Array(n * count * height * width);
-    let before = nothing(count, width), rows = row.state.map((s) => zeros(s, n)), above, hidden;
+    let before = nothing(count, width), rows = blankState(row, n), above, hidden;
     for (let i = 0; i < height; i++) {
       [above, rows] = await call(row, [before, ...given], rows);
-      let cells = pixel.state.map((s) => zeros(s, n)), left = nothing(count);
+      let cells = blankState(pixel, n), left = nothing(count);
       before = nothing(count, width);
       for (let j = 0; j < width; j++) {
         [hidden, cells] = await call(pixel, [left, above.column(j), ...given], cells);
@@ -75,7 +75,7 @@ export class Raster extends Sampler {
 /** The output of a graph, and its state after the call. */
 async function call(graph, inputs, state) {
   const [out, ...news] = await graph(...inputs, ...state);
-  return [out, state.map((held, i) => carry(held, news[i], 0))];
+  return [out, carry(state, news, 0)];
 }
 
 registerSampler(Raster);

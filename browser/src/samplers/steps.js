@@ -4,7 +4,7 @@
 import { CallError } from "../errors.js";
 import { normalShare } from "../gaussian.js";
 import { headFromJson, quantiles } from "../heads.js";
-import { carry, zeros } from "../reading.js";
+import { blankState, carry } from "../reading.js";
 import { asked, registerSampler, Sampler } from "../sampler.js";
 import { Tensor } from "../tensor.js";
 import { checkPaths, together } from "./paths.js";
@@ -34,13 +34,13 @@ export class Steps extends Sampler {
     const step = graphs[this.step], given = asked(conditions, this.conditions), { n } = noise;
     const [channels, steps] = this.shape, made = new Float32Array(n * channels * steps);
     const u = together(noise.normal(this.shape), this.factor).map((z) => normalShare(z * this.temperature));
-    let state = step.state.map((s) => zeros(s, n)), value = Tensor.full([n, channels], 0.0);
+    let state = blankState(step, n), value = Tensor.full([n, channels], 0.0);
     for (let t = 0; t < steps; t++) {
       const place = new Tensor(BigInt64Array.of(BigInt(this.begin + t)), [1]);
       const [said, ...news] = t === 0 && this.read
         ? await graphs[this.read](...given, ...state)
         : await step(value, place, ...given, ...state);
-      state = state.map((held, i) => carry(held, news[i], 0));
+      state = carry(state, news, 0);
       const drawn = quantiles(this.drawn, said, Float64Array.from(value.data, (_, i) => u[i * steps + t]));
       const bounded = drawn.map((x) => Math.min(Math.max(x, this.low ?? -Infinity), this.high ?? Infinity));
       value = new Tensor(Float32Array.from(bounded), [n, channels]);
