@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import pytest
 
-from niwaki.workflow.searching.affording import LEAST, afford
+from niwaki.workflow.searching.affording import afford
+
+LEAST = 400
 
 
 def test_cheap_samples_are_not_limited_by_time() -> None:
-    found = afford(1e-4, 3000, 1200.0)
+    found = afford(1e-4, 3000, 1200.0, least=LEAST)
     assert found.verdict == 3000
     assert found.few(2000) == 6000
 
 
 def test_dear_samples_take_their_share_of_the_time() -> None:
     seconds, each = 1200.0, 0.1
-    found = afford(each, 3000, seconds)
+    found = afford(each, 3000, seconds, least=LEAST)
     assert LEAST < found.most < found.few(found.most) < found.verdict < 3000
     assert found.renews(found.most)
     of_the_model = found.verdict + found.most + found.few(found.most)
@@ -23,7 +25,7 @@ def test_dear_samples_take_their_share_of_the_time() -> None:
 
 
 def test_there_are_always_enough_to_tell_anything() -> None:
-    found = afford(10.0, 3000, 60.0)
+    found = afford(10.0, 3000, 60.0, least=LEAST)
     assert (found.verdict, found.most, found.few(LEAST)) == (LEAST, LEAST, LEAST)
     assert not found.renews(LEAST)  # none that the model has not made already
-    assert afford(10.0, 100, 60.0).verdict == 100  # no more than were asked for
+    assert afford(10.0, 100, 60.0, least=LEAST).verdict == 100  # no more than were asked for

@@ -164,7 +164,8 @@ def test_a_refusal_for_want_of_samples_says_how_much_time_would_buy_them() -> No
     }
     open_.drawn = 700
     search: Any = SimpleNamespace(
-        candidates={"a": open_}, limits=LIMITS, clock=Clock(900.0), afforded=afford(0.1, 3000, 900.0)
+        candidates={"a": open_}, limits=LIMITS, clock=Clock(900.0),
+        afforded=afford(0.1, 3000, 900.0, least=400),
     )
     found = refusal(search)
     assert found["minutes"] == math.ceil(4 * 700 * 0.1 / 0.08 / 60)  # half the width takes four times as many
@@ -172,7 +173,7 @@ def test_a_refusal_for_want_of_samples_says_how_much_time_would_buy_them() -> No
     open_.losses["diversity"] = Loss(1.2, (0.2, 2.2), "inconclusive")
     assert more_time(search, open_) is None
     open_.losses["diversity"] = Loss(0.5, (-0.5, 1.5), "inconclusive")
-    search.afforded = afford(1e-4, 3000, 900.0)
+    search.afforded = afford(1e-4, 3000, 900.0, least=400)
     assert more_time(search, open_) is None  # samples are cheap: time is not what lacks
 
 

@@ -92,10 +92,10 @@ def test_an_axis_without_a_margin_is_not_shown_to_lose_nothing(digits: Dataset) 
 
 def test_more_samples_are_judged_where_fewer_give_no_margin_and_without_any_it_ends(digits: Dataset) -> None:
     enough = judged(digits, Fake("samples", ("fidelity", "diversity"), 0.015))  # 1.96 noises at 523 samples
-    assert affordable(enough) > 523
+    assert affordable(enough, 400) > 523
     never = judged(digits, Fake("samples", ("fidelity",), 1.0), Fake("other", ("diversity",), 0.0))
     with pytest.raises(NiwakiError, match="no margin of diversity"):
-        affordable(never)
+        affordable(never, 400)
 
 
 def test_a_judge_that_has_no_margins_leaves_the_word_to_the_next(digits: Dataset) -> None:

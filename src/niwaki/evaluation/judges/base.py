@@ -198,6 +198,11 @@ class Judge(ABC):
     def evidence(self, runner: Runner, dataset: Dataset, split: str, n: int, seed: int) -> Evidence:
         """Ask the runner, about at most n rows of a split."""
 
+    def fewest(self, dataset: Dataset) -> int:
+        """Items that a choice between models should rest on at least: with fewer, diversity mostly has no
+        margin (`niwaki.evaluation.equivalence.margins`)."""
+        return 400
+
     def samples_made(self, n: int) -> int:
         """How many samples a runner makes for the evidence on n items, about: what it takes most time for."""
         return 0

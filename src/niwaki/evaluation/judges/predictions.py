@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -43,6 +44,7 @@ from niwaki_runtime.programs import SAMPLING
 __all__ = ["Predictions"]
 
 _MARGINS = 256  # windows that margins are measured on at most
+_WINDOWS, _TOKENS = 64, 1 << 14  # that choices rest on at least
 _SAMPLES = 64  # whose n-grams are counted
 _SHOWN = 8  # that are shown as text
 _READ = 4  # that are put on a page
@@ -98,6 +100,12 @@ class Predictions(Judge):
                 arrays["samples"] = results(runner, SAMPLING, m, seed, inputs)
         facts = {**where(runner), "bytes_per_token": bytes_per_token(dataset, split, len(tokens))}
         return Evidence(self.name, split, len(tokens), seed, arrays, facts)
+
+    def fewest(self, dataset: Dataset) -> int:
+        """Windows of so many tokens: each is a prediction, and an interval of a loss so wide as that of a
+        model's samples (docs/search.md)."""
+        length = math.prod(dataset.spec.shape)
+        return min(super().fewest(dataset), max(_WINDOWS, -(-_TOKENS // length)))
 
     def samples_made(self, n: int) -> int:
         return 0 if self.tools.axes_alone else min(n, _SAMPLES)

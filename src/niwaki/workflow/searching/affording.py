@@ -1,5 +1,6 @@
 """How many samples a search can afford: one of a diffusion costs as many passes as its sampler takes, and of
 the model itself they are made three times, for the verdict, for the choices and for the last word before it.
+What is judged by real items that it reads, as models of text are, reads them anew for every candidate.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from dataclasses import dataclass
 from niwaki.core.contract import NiwakiError
 from niwaki.workflow.searching.rehearsal import Rehearsal
 
-__all__ = ["FRESH", "LEAST", "Afforded", "afford", "affordable"]
+__all__ = ["FRESH", "Afforded", "afford", "affordable"]
 
-LEAST = 400
-"""Samples that any choice and the verdict rest on: with fewer, diversity mostly has no margin
-(`niwaki.evaluation.equivalence.margins`)."""
-_N, _MOST_N = LEAST, 2000
-"""Samples that a choice rests on where they are cheap: as many as are judged in a second."""
+_VERDICT_LEAST = 400
+"""Pairs that a verdict rests on at least."""
+_MOST_N = 2000
+"""Samples that a choice rests on at most; where they are cheap, as many as are judged in a second."""
 _VERDICT, _TRIED, FRESH = 0.12, 0.06, 0.08
 """Shares of the whole time in which the model makes its samples: for the verdict, for the choices, for the
 last word before it."""
+_READ = 0.005
+"""The same, in which a candidate reads the items that it is judged by."""
 _MORE = 3
 """Times as many fresh samples as the choices rest on."""
 
@@ -27,6 +29,8 @@ _MORE = 3
 @dataclass(frozen=True)
 class Afforded:
     """each:    seconds of a sample of the model, in large batches
+    judged:  seconds of an item that it is judged by: of a sample, or of a real one that it reads
+    least:   items that a choice rests on at least
     verdict: pairs that it rests on
     most:    samples at most that a choice rests on, by the time that they take
     fresh:   at most, on which the last candidates are judged again; where these are fewer than choices rest
@@ -34,6 +38,8 @@ class Afforded:
     """
 
     each: float
+    judged: float
+    least: int
     verdict: int
     most: int
     fresh: int
@@ -47,24 +53,27 @@ class Afforded:
         return self.fresh >= n
 
 
-def afford(each: float, asked: int, seconds: float) -> Afforded:
-    """each: seconds of a sample; asked: pairs that the verdict should rest on; seconds: of all"""
+def afford(each: float, asked: int, seconds: float, *, least: int, reading: float | None = None) -> Afforded:
+    """each: seconds of a sample; asked: pairs that the verdict should rest on; seconds: of all
+    least: items that a choice rests on at least; reading: seconds of a real item, where such are judged by"""
+    judged = each if reading is None else reading
 
     def within(share: float) -> int:
-        return int(share * seconds / max(each, 1e-9)) // 10 * 10
+        return int(share * seconds / max(judged, 1e-9)) // 10 * 10
 
-    verdict = min(asked, max(LEAST, within(_VERDICT)))
-    return Afforded(each, verdict, max(LEAST, within(_TRIED)), within(FRESH))
+    verdict = min(asked, max(_VERDICT_LEAST, within(_VERDICT)))
+    tried = within(_TRIED if reading is None else _READ)
+    return Afforded(each, judged, least, verdict, max(least, tried), within(FRESH))
 
 
-def affordable(rehearsal: Rehearsal, most: int = _MOST_N) -> int:
+def affordable(rehearsal: Rehearsal, least: int, most: int = _MOST_N) -> int:
     """How many samples are judged in about a second, or where these are dear `most`; more where both
     axes have no margin with fewer.
 
-    most: that can be made in the time that is given, `LEAST` at least
+    least, most: samples; most of them can be made in the time that is given
     Raises NiwakiError where an axis has none with the most: no plan could be shown to lose nothing on it.
     """
-    n = min(most, _MOST_N) if most < _MOST_N else _judged_in_a_second(rehearsal)
+    n = min(most, _MOST_N) if most < _MOST_N else _judged_in_a_second(rehearsal, least)
     while True:
         rehearsal.losses(rehearsal.before, n=n)
         if not rehearsal.unmeasured:
@@ -79,9 +88,9 @@ def affordable(rehearsal: Rehearsal, most: int = _MOST_N) -> int:
         n = min(2 * n, _MOST_N)
 
 
-def _judged_in_a_second(rehearsal: Rehearsal) -> int:
-    rehearsal.losses(rehearsal.before, n=_N)  # margins, and what the judges see of the model
+def _judged_in_a_second(rehearsal: Rehearsal, least: int) -> int:
+    rehearsal.losses(rehearsal.before, n=least)  # margins, and what the judges see of the model
     began = time.monotonic()
-    rehearsal.losses(rehearsal.before, n=_N)
+    rehearsal.losses(rehearsal.before, n=least)
     took = max(time.monotonic() - began, 1e-3)
-    return int(min(max(_N, round(_N / took, -2)), _MOST_N))
+    return int(min(max(least, round(least / took, -2)), _MOST_N))

@@ -10,14 +10,14 @@ from niwaki.compression.arithmetic import passes
 from niwaki.compression.search.budget import Budget
 from niwaki.compression.search.evaluations import fewer_evaluations, sampled
 from niwaki.compression.search.units import Units
-from niwaki.core.contract import GenerativeModel, NiwakiError
+from niwaki.core.contract import CallError, GenerativeModel, NiwakiError
 from niwaki.core.store import kept_json
 from niwaki.data.inputs import make_inputs
 from niwaki.recipe import Recipe, read_plan
 from niwaki.report.records import EvaluationRecord
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.run_directory import RunDirectory
-from niwaki.workflow.searching.affording import LEAST, Afforded, afford, affordable
+from niwaki.workflow.searching.affording import Afforded, afford, affordable
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.measuring import measure_before
 from niwaki.workflow.searching.rehearsal import Rehearsal
@@ -29,6 +29,8 @@ __all__ = ["as_left", "begin", "within_time"]
 
 _BATCH, _LONG = 16, 5.0
 """Samples that are timed together; seconds of one after which a batch of them is not tried."""
+_READ, _MANY = 32, 10_000
+"""Real items that are read to be timed; more than the samples of a few figures beside a verdict."""
 _SEED = 9 << 40
 """Of validation samples: apart from all that is evaluated, calibrated, checked and weighed with."""
 
@@ -55,11 +57,14 @@ def _with_recipe(run: RunContext, recipe: Recipe) -> RunContext:
 def within_time(run: RunContext, clock: Clock) -> tuple[RunContext, Afforded]:
     """How many samples there is time for, and the run with as many pairs for its verdict: of an earlier
     evaluation those that it has, unless there is time for twice as many."""
+    rehearsal = Rehearsal(run, run.model, n=0, seed=_SEED + run.seed)
+    least = rehearsal.judges[0].fewest(rehearsal.dataset)
     if not isinstance(run.model, GenerativeModel):
-        return run, afford(0.0, run.n, clock.seconds)
+        return run, afford(0.0, run.n, clock.seconds, least=least)
     run.reporter.stage("search", "what a sample takes")
-    each = _seconds_of_a_sample(run)
-    found, known = afford(each, run.n, clock.seconds), EvaluationRecord.read(run.run.path)
+    each, reading = _seconds_of_a_sample(run), _seconds_of_reading(rehearsal)
+    found = afford(each, run.n, clock.seconds, least=least, reading=reading)
+    known = EvaluationRecord.read(run.run.path)
     if known is not None and found.verdict < 2 * known.n <= 2 * run.n:
         found = replace(found, verdict=known.n)
     if found.verdict >= run.n:
@@ -86,6 +91,22 @@ def _seconds_of_a_sample(run: RunContext) -> float:
     return took * whole / passes(model)
 
 
+def _seconds_of_reading(rehearsal: Rehearsal) -> float | None:
+    """Of a real item; None where the model is judged by samples that it makes."""
+    judge = rehearsal.judges[0]
+    if judge.samples_made(_MANY) == _MANY:
+        return None
+    took = 0.0
+    for _ in range(2):  # the first time warms up
+        began = time.monotonic()
+        try:
+            found = judge.evidence(rehearsal.before, rehearsal.dataset, "test", _READ, rehearsal.seed)
+        except CallError:  # it has nothing to say of these data; whether another one has, the evaluation says
+            return None
+        took = (time.monotonic() - began) / found.n
+    return took
+
+
 def begin(
     run: RunContext, budget: Budget, clock: Clock, plan: CompressConfig | None, afforded: Afforded
 ) -> Search:
@@ -98,14 +119,14 @@ def begin(
             f"nothing of '{run.model.name}' can be chosen: no layer can be cut or left out, and none can be "
             "rounded (it is quantized already, or holds no layers that engines compute on integers)"
         )
-    rehearsal = Rehearsal(run, run.model, n=LEAST, seed=_SEED + run.seed)
+    rehearsal = Rehearsal(run, run.model, n=afforded.least, seed=_SEED + run.seed)
     found = Search(run, budget, clock, template, units, rehearsal, afforded=afforded)
     found.reopen()
     found.limits = budget.resolved(measure_before(found))
     found.tell_asked()
     rehearsal.n = kept_json(
         found.path / "samples.json",
-        lambda: affordable(rehearsal, afforded.most),
+        lambda: affordable(rehearsal, afforded.least, afforded.most),
         lambda known: isinstance(known, int),
     )
     return found

@@ -63,7 +63,7 @@ def _judge(search: Search, candidate: Candidate, path: Path) -> None:
         candidate.drawn = n
         candidate.bundled = True
         needed = max((loss.needed or 0 for loss in candidate.losses.values()), default=0)
-        late = needed * search.afforded.each > max(search.clock.left, 0.0)
+        late = needed * search.afforded.judged > max(search.clock.left, 0.0)
         if (
             late
             or not n < needed <= _MOST * n

@@ -39,6 +39,8 @@ from niwaki_runtime.unfinished import scratch_directory
 __all__ = ["latency_key", "measure_before", "measure_bundles", "worthwhile_threads"]
 
 _ROUNDS = 40
+_ENOUGH = 10.0
+"""Seconds that any of the ways is timed at most, for each number of samples: long calls vary less."""
 _FEWEST = 3
 _FEWER = 3
 """By what the fewest evaluations that are tried are divided, to tell a pass and what is beside it apart."""
@@ -180,7 +182,7 @@ def _timed(
         every |= {f"{name}, threads: {k}": _on_threads(way, k) for k in threads}
     taken = measure_together(
         every, batches=batches, rounds=_ROUNDS, progress=search.run.reporter.update,
-        seconds=seconds / len(batches), fewest=_FEWEST,
+        seconds=min(seconds / len(batches), _ENOUGH * len(every)), fewest=_FEWEST,
     )  # fmt: skip
     out: dict[str, dict[str, Latency]] = {}
     for n in batches:

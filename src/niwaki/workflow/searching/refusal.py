@@ -76,7 +76,7 @@ def more_time(search: Search, candidate: Candidate) -> int | None:
     if loss.outcome != "inconclusive" or loss.value >= 1.0 or not candidate.drawn:
         return None
     times = ((loss.interval[1] - loss.value) / (1.0 - loss.value)) ** 2
-    seconds = times * candidate.drawn * search.afforded.each / FRESH
+    seconds = times * candidate.drawn * search.afforded.judged / FRESH
     worth_it = search.clock.seconds < seconds < _MOST * search.clock.seconds
     return math.ceil(seconds / 60.0) if worth_it else None
 

@@ -193,7 +193,7 @@ def _end(found: Search, prices: Prices) -> float:
     three ways, and the report."""
     run, now = found.run, measure_before(found)
     judging = float(run.run.stage("evaluate").get("seconds") or 0.0)
-    n, each = found.rehearsal.n, found.afforded.each
+    n, each = found.rehearsal.n, found.afforded.judged
     made, again = run.n * each, found.afforded.few(n) * each * found.afforded.renews(n)
     # The model's samples are there by then; a bundle's take as many passes as are tried at least.
     passes = min([found.units.passes, *found.template.evaluations]) / found.units.passes
@@ -238,7 +238,7 @@ def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
     for candidate in known_inside:
         if candidate.worst < 1.0 and not candidate.reason and certain(candidate):
             return
-    dear = found.rehearsal.n * found.afforded.each > _DEAR * found.clock.seconds
+    dear = found.rehearsal.n * found.afforded.judged > _DEAR * found.clock.seconds
     for candidate in (safe, *[c for c in inside if _gentle(c, safe)][:_GENTLE]):
         if not candidate.losses and (candidate.fits(found.limits) or not dear):
             tried(try_candidate(found, candidate))

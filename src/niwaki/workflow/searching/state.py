@@ -55,7 +55,7 @@ class Search:
     candidates: dict[str, Candidate] = field(default_factory=dict)
     workers: Workers | None = None
     asked: int = 1
-    afforded: Afforded = field(default_factory=lambda: afford(0.0, 0, 0.0))
+    afforded: Afforded = field(default_factory=lambda: afford(0.0, 0, 0.0, least=0))
     ways: tuple[Choices, ...] = ()
 
     @cached_property

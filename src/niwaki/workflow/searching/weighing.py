@@ -34,8 +34,9 @@ from niwaki.workflow.searching.weights import Probe, Weights, sampling_key
 
 __all__ = ["loss_of", "weigh"]
 
-_FEWEST = 200
-"""Samples that a change is judged by, at least: with fewer, chance is larger than what single layers cost."""
+_FEWEST = 0.5
+"""Share of the samples of a choice that a change is judged by, at least: with fewer, chance is larger than
+what single layers cost."""
 _CALIBRATED = 128
 """Samples on whose inputs layers are solved again, and errors of outputs are measured."""
 _ERRORS = 0.4
@@ -63,7 +64,7 @@ def weigh(search: Search, seconds: float, ways: Sequence[Choices] = ()) -> Weigh
         return found
     report = search.run.reporter
     report.stage("layers", "what each of them costs when it alone is cut or rounded")
-    sample = search.afforded.each * passes(base) / search.units.passes
+    sample = search.afforded.judged * passes(base) / search.units.passes
     if sample * search.rehearsal.n * len(todo) > end - time.monotonic():
         found.probe = Probe(base, inputs(), OutputError(base, inputs()))
         found.errors = _errors(found.probe, todo, _ERRORS * (end - time.monotonic()))
@@ -162,9 +163,9 @@ def _enough(search: Search, each: float, many: int, seconds: float) -> int:
     """
     rehearsal = search.rehearsal
     n = int(rehearsal.n * min(1.0, seconds / max(each * many, 1e-9)))
-    if n >= rehearsal.n or rehearsal.n <= _FEWEST:
+    n = max(n, int(_FEWEST * search.afforded.least))
+    if n >= rehearsal.n:
         return rehearsal.n
-    n = max(n, _FEWEST)
     rehearsal.losses(rehearsal.before, n=n)
     if rehearsal.unmeasured:
         return rehearsal.n
