@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from compression_rows.found import BUDGETS
 from rich.console import Console
 from rich.table import Table
 
@@ -45,12 +46,7 @@ from niwaki.workflow.searching.search import search
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.weights import Weights
 
-SUBJECTS = {
-    "digits-gan": "size=/40, latency=/4",
-    "glyphs-gan": "size=/20, latency=/10",
-    "digits-ddpm": "latency=/20, size=/8",
-    "docs-transformer": "size=/4, latency=/2",
-}
+SUBJECTS = {name: BUDGETS[name] for name in ("digits-gan", "glyphs-gan", "digits-ddpm", "docs-transformer")}
 """Recipe → budget."""
 QUICK, MINUTES = 5.0, 20.0
 POOL = 27
@@ -185,7 +181,7 @@ def main() -> None:
         if not is_run(path):
             console.print(f"training {name}")
             train(name, out=path)
-        budget = asked.budget or SUBJECTS.get(name, "size=/10")
+        budget = asked.budget or BUDGETS.get(name, "size=/10")
         for seed in range(asked.seeds):
             for way in asked.ways:
                 key = hash_json([name, budget, way, minutes, seed, machine()["cpu"]])[:16]

@@ -12,6 +12,7 @@ from typing import Any
 
 from compression_rows.artefact import Artefact, opened
 from compression_rows.engine_peers import nncf_alone, onnxruntime_static
+from compression_rows.found import BUDGETS, found_by_search, search_settings
 from compression_rows.plans import made_by_plan, plans, pruning_of
 from compression_rows.quality import figures, judged
 from compression_rows.subject import Subject
@@ -32,7 +33,7 @@ Made = tuple[Artefact, dict[str, Any]]
 class Row:
     """One way to sample the model.
 
-    group:    `baseline`, `plan` (our steps) or `peer`
+    group:    `baseline`, `plan` (our steps), `search` (plans that it found) or `peer`
     make:     (subject, directory of the row) → what was made, and what is worth knowing about it
     settings: what decides it, as JSON
     apart:    made in a process of its own, for it is known to crash
@@ -55,6 +56,8 @@ def rows(subject: Subject) -> list[Row]:
     ]
     for plan in plans(subject):
         found.append(Row(plan.name, "plan", partial(_plan, plan=plan), jsonable(list(plan.steps))))
+    if subject.name in BUDGETS:
+        found.append(Row("found by the search", "search", found_by_search, search_settings(subject)))
     cut = [tuning_steps(subject), pruning_of(subject)]
     found += [
         Row("NNCF PTQ alone", "peer", nncf_alone),

@@ -23,7 +23,6 @@ from niwaki.compression.pruning.learned.hard_concrete import (
 from niwaki.compression.pruning.learned.lasso import Shrinking, shrunk
 from niwaki.compression.pruning.learned.training import learned_channels, learned_weights
 from niwaki.compression.pruning.slots import slots
-from niwaki.compression.pruning.trial import Trial
 from niwaki.core.contract import Context, GenerativeModel, NiwakiError
 from niwaki.data import Split
 
@@ -42,7 +41,7 @@ def tokens(model: GenerativeModel, n: int = 128) -> Split:
 
 
 def free(model: GenerativeModel) -> list:
-    return chosen_couplings(model, PruneConfig(**SMALL), Trial(model))[0]
+    return chosen_couplings(model, PruneConfig(**SMALL))[0]
 
 
 @pytest.mark.parametrize("log_alpha", [-3.0, -0.5, 0.0, 1.5, 4.0])

@@ -164,7 +164,9 @@ def test_a_refusal_for_want_of_samples_says_how_much_time_would_buy_them() -> No
     }
     open_.drawn = 700
     search: Any = SimpleNamespace(
-        candidates={"a": open_}, limits=LIMITS, clock=Clock(900.0),
+        candidates={"a": open_},
+        limits=LIMITS,
+        clock=Clock(900.0),
         afforded=afford(0.1, 3000, 900.0, least=400),
     )
     found = refusal(search)

@@ -82,7 +82,7 @@ def pruned(
     model = copy.deepcopy(model).eval()
     make_plain(model)
     expected = shapes(model)
-    free, skipped = chosen_couplings(model, config, Trial(model, seed))
+    free, skipped = chosen_couplings(model, config, seed)
     before = {c.key: c.units for c in free}
     if config.ratios:
         check_ratios(config.ratios, [layer for c in free for layer in makers(c)])

@@ -6,21 +6,41 @@ from dataclasses import replace
 
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, merge_couplings
+from niwaki.compression.pruning.structure import structure_of
 from niwaki.compression.pruning.trial import Trial
 from niwaki.core.contract import GenerativeModel
 
 __all__ = ["again", "chosen_couplings"]
 
 
-def chosen_couplings(
-    model: GenerativeModel, config: PruneConfig, trial: Trial
-) -> tuple[list[Coupling], dict[str, str]]:
+Chosen = tuple[list[Coupling], dict[str, str]]
+
+_KEPT = 8
+"""Structures whose couplings are remembered: a search cuts one model hundreds of times, and finding what may
+be cut takes longer than the cut."""
+_known: dict[tuple[object, ...], Chosen] = {}
+
+
+def chosen_couplings(model: GenerativeModel, config: PruneConfig, seed: int = 0) -> Chosen:
     """The couplings that may be cut, and why the others may not (by key).
 
+    seed: of the random weights that cuts are tried with
     Where channels of attention heads cannot be cut, or not exactly (the heads' width is in a scale), whole
-    heads are cut instead, if they can be.
+    heads are cut instead, if they can be. They depend on no weight, and are remembered for models that differ
+    in nothing else; what is cut in the end is tried once more (`niwaki.compression.pruning.channels`).
     """
+    offered = getattr(model, "prunable", None)
+    offered = offered() if callable(offered) else offered
+    key = (structure_of(model), config.exclude, config.heads, seed, str(offered))
+    if key not in _known:
+        while len(_known) >= _KEPT:
+            _known.pop(next(iter(_known)))
+        _known[key] = _chosen(model, config, Trial(model, seed))
+    found, skipped = _known[key]
+    return list(found), dict(skipped)
 
+
+def _chosen(model: GenerativeModel, config: PruneConfig, trial: Trial) -> Chosen:
     def tried(found: list[Coupling]) -> list[Coupling]:
         return [_excluded(model, trial.tried(_excluded(model, c, config)), config) for c in found]
 

@@ -19,7 +19,6 @@ from niwaki.compression.pruning.importance.channels import importance_of
 from niwaki.compression.pruning.importance.evidence import Evidence
 from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.shares import Removed, Shares, makers
-from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.search.choices import FLOAT, Choices, Template
 from niwaki.compression.search.evaluations import learnt, sampled
 from niwaki.compression.search.profile import Profile, profile_of
@@ -62,7 +61,7 @@ class Units:
         order = {name: i for i, name in enumerate(layers_in_order(plain))}
         free: list[Coupling] = []
         if not quantized_layers(model):
-            free, _ = chosen_couplings(plain, self._prune, Trial(plain, seed))
+            free, _ = chosen_couplings(plain, self._prune, seed)
         self._free: dict[str, Coupling] = {}
         for coupling in free:
             layers = sorted(makers(coupling), key=lambda m: order.get(m, len(order)))

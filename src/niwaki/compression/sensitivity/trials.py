@@ -18,7 +18,6 @@ from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, c
 from niwaki.compression.pruning.importance.channels import importance_of
 from niwaki.compression.pruning.plainly import make_plain
 from niwaki.compression.pruning.shares import Shares, makers
-from niwaki.compression.pruning.trial import Trial
 from niwaki.compression.quantization.calibrate import calibration_inputs
 from niwaki.compression.quantization.norms import fold_norms
 from niwaki.compression.quantization.ranges import Seen, observe
@@ -91,7 +90,7 @@ def _cuts(
     plain = copy.deepcopy(model).cpu().eval()
     make_plain(plain)
     settings = PruneConfig(round_to=1, min_width=1, importance=config.importance)
-    free, _ = chosen_couplings(plain, settings, Trial(plain, seed))
+    free, _ = chosen_couplings(plain, settings, seed)
     scores = importance_of(config.importance)(plain, free)
     expected = shapes(plain)
     for coupling, score in zip(free, scores, strict=True):

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 
 from niwaki.core.contract import NiwakiError
-from niwaki.workflow.searching.rehearsal import Rehearsal
+from niwaki.workflow.searching.rehearsal import CHECKED, Rehearsal
 
 __all__ = ["FRESH", "Afforded", "afford", "affordable"]
 
@@ -22,6 +22,8 @@ _VERDICT, _TRIED, FRESH = 0.12, 0.06, 0.08
 last word before it."""
 _READ = 0.005
 """The same, in which a candidate reads the items that it is judged by."""
+_CHECKED, _CHECK = 4, 1.0
+"""Samples that are made after every step of a plan at least, and seconds of them."""
 _MORE = 3
 """Times as many fresh samples as the choices rest on."""
 
@@ -43,6 +45,11 @@ class Afforded:
     verdict: int
     most: int
     fresh: int
+
+    @property
+    def checked(self) -> int:
+        """Samples that are made after every step of a plan: about a second of them, a few at least."""
+        return int(min(CHECKED, max(_CHECKED, _CHECK / max(self.each, 1e-9))))
 
     def few(self, n: int) -> int:
         """Fresh samples where choices rest on n."""

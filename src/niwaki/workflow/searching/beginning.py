@@ -112,14 +112,15 @@ def begin(
 ) -> Search:
     """plan: the recipe's own, which says how candidates are ranked, trained and rounded"""
     run.reporter.stage("search", "what can be chosen")
-    template = template_of(run.model, plan, run.recipe.train)
+    template = template_of(run.model, plan, run.recipe.train, seed=run.seed)
     units = Units(run.model, template, seed=run.seed, memory=budget.memory)
     if not units.layers and not units.couplings and not units.blocks:
         raise NiwakiError(
             f"nothing of '{run.model.name}' can be chosen: no layer can be cut or left out, and none can be "
             "rounded (it is quantized already, or holds no layers that engines compute on integers)"
         )
-    rehearsal = Rehearsal(run, run.model, n=afforded.least, seed=_SEED + run.seed)
+    least, checked = afforded.least, afforded.checked
+    rehearsal = Rehearsal(run, run.model, n=least, seed=_SEED + run.seed, checked=checked)
     found = Search(run, budget, clock, template, units, rehearsal, afforded=afforded)
     found.reopen()
     found.limits = budget.resolved(measure_before(found))

@@ -26,10 +26,10 @@ from niwaki.workflow.context import EvaluationContext
 from niwaki.workflow.judging import AXES, headline
 from niwaki.workflow.reporter import Quiet
 
-__all__ = ["Loss", "Rehearsal", "rehearsed"]
+__all__ = ["CHECKED", "Loss", "Rehearsal", "rehearsed"]
 
-_CHECKED = 32
-"""Samples of the model that those of steps are compared with."""
+CHECKED = 32
+"""Samples of the model that those of steps are compared with, where they are cheap."""
 _BLOCK, _FEWEST = 100, 4
 """Samples of a block; blocks before which an early test decides nothing."""
 _REAL = 360
@@ -113,14 +113,18 @@ class Rehearsal:
 
     n:    samples (or windows) that a loss is measured on
     seed: of them, apart from the final verdict's
+    checked: samples of the model that those of every step of a plan are compared with
     said: the last verdicts by axis, as records: about as long as the final ones
     unmeasured: axes of the last ones that have no margin: nothing can prove that nothing is lost on them
     particulars: of the last ones, of the judge that speaks first: classes, modes, the most damaged pairs
     Raises NiwakiError where no judge can tell a loss.
     """
 
-    def __init__(self, context: EvaluationContext, before: Runner, *, n: int, seed: int) -> None:
+    def __init__(
+        self, context: EvaluationContext, before: Runner, *, n: int, seed: int, checked: int = CHECKED
+    ) -> None:
         self.dataset, self.before, self.n, self.seed = rehearsed(context.dataset), before, n, seed
+        self.checked = checked
         self._context = EvaluationContext(
             self.dataset, context.config, seed=context.seed, cache=context.cache, reporter=Quiet()
         )
@@ -138,7 +142,7 @@ class Rehearsal:
     def reference(self) -> np.ndarray:
         """Samples of the model, which those of every step of a plan are compared with."""
         assert isinstance(self.before, GenerativeModel)
-        return reference_samples(self.before, split_inputs(self.before, self._train), _CHECKED)
+        return reference_samples(self.before, split_inputs(self.before, self._train), self.checked)
 
     @cached_property
     def judges(self) -> list[Judge]:

@@ -27,12 +27,12 @@ _FEW = 8
 """Samples that tell whether layers can be solved again, however badly."""
 
 
-def _refits(model: GenerativeModel, prune: PruneConfig) -> bool:
+def _refits(model: GenerativeModel, prune: PruneConfig, seed: int) -> bool:
     """Whether layers that used cut channels can be solved again by least squares."""
     frozen = (*prune.exclude, *frozen_parts(model))
     trial = prune.model_copy(update={"ratio": 0.25, "refit": True, "exclude": frozen})
     try:
-        pruned(model, trial, samples=_FEW)
+        pruned(model, trial, seed=seed, samples=_FEW)
     except NiwakiError:
         return False
     return True
@@ -49,11 +49,12 @@ def _usual(model: GenerativeModel, train: TrainConfig | None) -> FinetuneConfig:
 
 
 def template_of(
-    model: GenerativeModel, plan: CompressConfig | None, train: TrainConfig | None = None
+    model: GenerativeModel, plan: CompressConfig | None, train: TrainConfig | None = None, *, seed: int = 0
 ) -> Template:
     """How to rank channels, how to fine-tune, how to round: as the plan does, else as by default.
 
     train: how the model was trained, which says how many samples it learns from at once
+    seed:  of trial cuts
     """
     steps = plan.steps if plan is not None else ()
     prune = next((s for s in steps if isinstance(s, PruneConfig) and s.what == "channels"), PruneConfig())
@@ -68,7 +69,7 @@ def template_of(
     }
     cut = PruneConfig(importance=prune.importance, round_to=prune.round_to, min_width=min(8, prune.min_width))
     return Template(
-        cut.model_copy(update={"refit": _refits(model, cut)}),
+        cut.model_copy(update={"refit": _refits(model, cut, seed)}),
         _usual(model, train) if finetune in (None, FinetuneConfig()) else finetune,
         QuantizeConfig(backend="niwaki", **kept),
         has_temperature(model),

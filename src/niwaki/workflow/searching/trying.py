@@ -32,7 +32,7 @@ __all__ = [
     "try_candidate",
 ]
 
-_FEW = 32
+_FEW = 4
 """Samples that ranges of activations are taken from where nothing depends on them."""
 
 

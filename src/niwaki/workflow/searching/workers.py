@@ -46,6 +46,7 @@ class Workers:
                 "cache": None if run.cache is None else str(Path(run.cache).absolute()),
                 "seed": rehearsal.seed,
                 "n": rehearsal.n,
+                "checked": rehearsal.checked,
                 "model": _identity(run.model),
                 "data": run.dataset.fingerprint,
             },
@@ -126,7 +127,7 @@ def _opened(file: Path, written: int) -> tuple[RunContext, Rehearsal]:
         raise NiwakiError("the data that a worker reads are others than those of the search")
     if _identity(model) != record["model"]:
         raise NiwakiError("the model that a worker reads is another one than that of the search")
-    rehearsal = Rehearsal(run, model, n=record["n"], seed=record["seed"])
+    rehearsal = Rehearsal(run, model, n=record["n"], seed=record["seed"], checked=record["checked"])
     rehearsal.losses(model)  # margins, and what the judges see of the model
     return run, rehearsal
 
