@@ -94,6 +94,16 @@ def test_where_axes_alone_are_asked_for_nothing_is_sampled_and_both_are_the_same
     assert alone.samples_made(200) == 0
 
 
+@pytest.mark.parametrize(("length", "windows"), [(24, 400), (64, 256), (128, 128), (256, 64), (1024, 64)])
+def test_a_choice_rests_on_as_many_predictions_whatever_the_length_of_a_window(
+    length: int, windows: int
+) -> None:
+    spec = DataSpec({"x": ValueSpec("text", (length,), "T", Tokens(LEVELS))})
+    empty = Split.of(spec, torch.zeros((1, length), dtype=torch.uint8))
+    data = Dataset("none", spec, empty, empty, empty, fingerprint="5" * 64)
+    assert judge().fewest(data) == windows
+
+
 def test_margins_are_those_of_all_distributions_at_once(dataset: Dataset) -> None:
     one = judge()
     evidence = one.evidence(chain(CHAIN), dataset, "validation", 1000, 0)

@@ -29,3 +29,17 @@ def test_there_are_always_enough_to_tell_anything() -> None:
     assert (found.verdict, found.most, found.few(LEAST)) == (LEAST, LEAST, LEAST)
     assert not found.renews(LEAST)  # none that the model has not made already
     assert afford(10.0, 100, 60.0, least=LEAST).verdict == 100  # no more than were asked for
+
+
+def test_items_that_a_model_reads_are_read_anew_by_every_candidate() -> None:
+    """No plan takes more than half a percent of the time to be judged, unless the fewest items do."""
+    seconds, reading = 1320.0, 0.05
+    found = afford(0.1, 512, seconds, least=64, reading=reading)
+    assert found.verdict == 512
+    assert found.most == 130
+    assert found.most * reading <= 0.005 * seconds
+    assert afford(0.1, 512, seconds, least=64, reading=1.0).most == 64
+
+
+def test_a_second_of_samples_is_made_after_every_step() -> None:
+    assert [afford(each, 100, 60.0, least=LEAST).checked for each in (1e-4, 0.1, 10.0)] == [32, 10, 4]
