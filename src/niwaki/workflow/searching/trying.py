@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from niwaki.compression import CompressConfig
-from niwaki.compression.config import PruneConfig, QuantizeConfig, StepConfig
+from niwaki.compression.config import PruneConfig, QuantizeConfig, SamplingConfig, StepConfig
 from niwaki.compression.plan import Compressed
 from niwaki.compression.search.choices import Choices, steps_of
 from niwaki.core.contract import NiwakiError, Runner
@@ -32,7 +32,7 @@ __all__ = [
     "try_candidate",
 ]
 
-_FEW = 4
+_FEW = 8
 """Samples that ranges of activations are taken from where nothing depends on them."""
 
 
@@ -44,15 +44,20 @@ def plan_of(search: Search, candidate: Candidate, *, exports: bool = True) -> Co
     return CompressConfig(steps=steps, measure=False, batches=search.budget.batches)
 
 
-def shapes_alone(step: StepConfig) -> StepConfig:
-    """The same layers and types without what only makes their values better: least squares after a cut, and
-    rounding that minimizes errors of outputs, both of which need many samples of the model."""
-    if isinstance(step, PruneConfig):
-        return step.model_copy(update={"refit": False})
-    if isinstance(step, QuantizeConfig):
-        few = min(step.calibration, _FEW)
-        return step.model_copy(update={"method": "nearest", "correct": False, "calibration": few})
-    return step
+def shapes_alone(steps: Sequence[StepConfig]) -> tuple[StepConfig, ...]:
+    """The same layers and types without what only makes their values better: least squares after a cut,
+    rounding that minimizes errors of outputs, a matched temperature, all of which need many samples of the
+    model."""
+    made: list[StepConfig] = []
+    for step in steps:
+        if isinstance(step, PruneConfig):
+            made.append(step.model_copy(update={"refit": False}))
+        elif isinstance(step, QuantizeConfig):
+            few = min(step.calibration, _FEW)
+            made.append(step.model_copy(update={"method": "nearest", "correct": False, "calibration": few}))
+        elif not (isinstance(step, SamplingConfig) and step.temperature == "match"):
+            made.append(step)
+    return tuple(made)
 
 
 def carry_out(
@@ -69,7 +74,7 @@ def carry_out(
     """
     plan = plan_of(search, candidate, exports=exports)
     if not values:
-        plan = plan.model_copy(update={"steps": tuple(map(shapes_alone, plan.steps))})
+        plan = plan.model_copy(update={"steps": shapes_alone(plan.steps)})
     workdir = workdir or search.directory(candidate)
     take_learnt(search, candidate.choices, workdir)
     return carried_out(search.run, plan, workdir, exports=exports, reference=search.rehearsal.reference)
