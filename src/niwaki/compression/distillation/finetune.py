@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from niwaki.compression.distillation.config import FinetuneConfig
 from niwaki.compression.distillation.distilled import Distilled
+from niwaki.compression.distillation.dropout import without_dropout
 from niwaki.core.contract import GenerativeModel, Trainable
 from niwaki.models.io import load_model
 from niwaki.surgery.sparse import held
@@ -74,6 +75,7 @@ def train_on(
         }
     )
     resume = directory is not None
-    with held(both.student):  # what was pruned weight by weight stays zero
+    # What was pruned weight by weight stays zero.
+    with held(both.student), without_dropout(both.student):
         fit(both, split, settings, seed=seed, directory=directory, resume=resume, progress=progress)
     return both.student.cpu().eval()
