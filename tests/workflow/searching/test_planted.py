@@ -19,7 +19,7 @@ from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.explaining import explain
-from niwaki.workflow.searching.search import begin
+from niwaki.workflow.searching.search import begin, within_time
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import carry_out, try_candidate
 from niwaki.workflow.searching.weights import Weights
@@ -94,7 +94,9 @@ def search(tmp_path_factory: pytest.TempPathFactory) -> Search:
         model, context, tmp_path_factory.mktemp("planted") / "run",
         export={"memory": False, "repeats": 3}, reporter=Quiet(),
     )  # fmt: skip
-    return begin(run, Budget.parse("size=/4"), Clock(600.0), None)
+    clock = Clock(600.0)
+    run, afforded = within_time(run, clock)
+    return begin(run, Budget.parse("size=/4"), clock, None, afforded)
 
 
 def choices(route: int) -> Choices:

@@ -21,6 +21,7 @@ NEAR = 2.0
 class Candidate:
     """
     choices:   the plan, but for how long it is trained
+    expected:  margins that it should lose before any training; infinite where nothing tells
     predicted: costs by key (`latency`, `latency@16`, `size`, `memory`, `evaluations`)
     measured:  the same of its exported bundle; empty where it was not exported
     trained:   steps of each fine-tuning, one after another
@@ -49,6 +50,7 @@ class Candidate:
     drawn: int = 0
     at: float = 0.0
     snapshot: bool = False
+    expected: float = math.inf
 
     @property
     def name(self) -> str:
@@ -83,11 +85,13 @@ class Candidate:
             "name": self.name,
             "choices": self.choices.to_json(),
             "losses": {axis: vars(loss) for axis, loss in self.losses.items()},
+            "expected": self.expected if math.isfinite(self.expected) else None,
         }
 
     @classmethod
     def from_json(cls, record: Mapping[str, Any]) -> Candidate:
         values = {k: v for k, v in record.items() if k != "name"}
+        values["expected"] = math.inf if record.get("expected") is None else float(record["expected"])
         losses = {axis: Loss.from_json(loss) for axis, loss in record["losses"].items()}
         trained = tuple(map(int, record["trained"]))
         return cls(**{**values, "choices": Choices.from_json(record["choices"]), "losses": losses,

@@ -122,9 +122,12 @@ def explain(search: Search, candidate: Candidate, weights: Weights, *, seconds: 
         following = plan[k + 1].kind if k + 1 < len(plan) else ""
         if step.kind == following:
             continue  # of a training in pieces, the last one counts
-        if steps and following and time.monotonic() - began > 0.5 * seconds:
+        late = bool(steps and following) and time.monotonic() - began > 0.5 * seconds
+        if late and following != "quantize":  # what is rounded is needed, whether or not it is judged
             continue
         model = _after(search, candidate, plan, k)
+        if late:
+            continue
         steps.append((step.kind, search.rehearsal.losses(model)))
         classes = _classes(search.rehearsal.particulars)
     undone = list(_cuts(candidate, weights))

@@ -25,8 +25,10 @@ _MOST = 12
 def foreseen(search: Search, pool: Sequence[Candidate], weights: Weights, seconds: float) -> list[Candidate]:
     """The pool in another order: of the plans within the budget those first that are expected to lose least,
     by the errors of the network's outputs at the rate of margins that measured changes have cost. As it is
-    where no errors were measured, for all changes were judged then."""
+    where no errors were measured, for all changes were judged then: what they cost is expected together."""
     if weights.probe is None or weights.rate() is None:
+        for candidate in pool if weights.rows else ():
+            candidate.expected = max(weights.whole(candidate.choices))
         return list(pool)
     inside = [c for c in pool if c.fits(search.limits)][:_MOST]
     until, found = time.monotonic() + seconds, dict[str, float]()
@@ -34,7 +36,7 @@ def foreseen(search: Search, pool: Sequence[Candidate], weights: Weights, second
         if time.monotonic() > until:
             break
         try:
-            found[candidate.name] = _expected(search, candidate.choices, weights)
+            found[candidate.name] = candidate.expected = _expected(search, candidate.choices, weights)
         except NiwakiError:
             continue
     known = sorted((c for c in inside if c.name in found), key=lambda c: found[c.name])

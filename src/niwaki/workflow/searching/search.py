@@ -20,7 +20,7 @@ from niwaki.training import Interrupted
 from niwaki.workflow.executors import PLACES, need
 from niwaki.workflow.run_context import RunContext
 from niwaki.workflow.searching.beginning import as_left, begin, within_time
-from niwaki.workflow.searching.candidate import Candidate, excess
+from niwaki.workflow.searching.candidate import NEAR, Candidate, excess
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.explaining import explain
 from niwaki.workflow.searching.family import Member, grow, names, widths
@@ -59,7 +59,8 @@ _FORESEEING = 0.1
 _DEAR = 0.02
 """Share of the whole time that judging an untrained plan may take where it exceeds the budget."""
 _GENTLE = 2
-"""Plans beside the int8 one that are tried untrained at first."""
+"""Plans beside the int8 one that are tried untrained at first: training begins anew at a full rate, and may
+harm what had lost next to nothing."""
 _PROCESSES, _PROCESS = 9, 4.0
 """Processes that measure peak memory, and seconds of each, about."""
 _BEGINNINGS = 4
@@ -239,7 +240,7 @@ def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
         if candidate.worst < 1.0 and not candidate.reason and certain(candidate):
             return
     dear = found.rehearsal.n * found.afforded.judged > _DEAR * found.clock.seconds
-    for candidate in (safe, *[c for c in inside if _gentle(c, safe)][:_GENTLE]):
+    for candidate in (safe, *[c for c in inside if _worth_trying_untrained(c, safe)][:_GENTLE]):
         if not candidate.losses and (candidate.fits(found.limits) or not dear):
             tried(try_candidate(found, candidate))
         if candidate.lossless and candidate.fits(found.limits) and certain(candidate):
@@ -270,9 +271,12 @@ def _explain(found: Search, prices: Prices, weights: Weights, *, apply: bool) ->
     return Explained(explanation, tuple(known))
 
 
-def _gentle(candidate: Candidate, safe: Candidate) -> bool:
-    """Whether nothing but weights is changed, to 8 bits at least: it may have lost nothing untrained."""
+def _worth_trying_untrained(candidate: Candidate, safe: Candidate) -> bool:
+    """Whether it may have lost nothing untrained: little is expected, or nothing but weights is changed, to 8
+    bits at least."""
     choices = candidate.choices
+    if candidate.expected < NEAR:
+        return not candidate.trained
     gone = choices.cuts or choices.dropped or choices.evaluations or choices.solver
     few = any(bits < 8 for bits in choices.bits.values())
     return not gone and not few and candidate.name != safe.name

@@ -21,8 +21,9 @@ from niwaki.training import TrainConfig
 
 __all__ = ["template_of"]
 
-_TOKENS = 1 << 13
-"""Predictions in a batch of sequences."""
+_TOKENS, _RATE = 1 << 13, 5e-4
+"""Predictions in a batch of sequences, and the rate at which they are learnt from: Adam's first steps are as
+long as its rate, and margins of predictions are narrow."""
 _FEW = 8
 """Samples that tell whether layers can be solved again, however badly."""
 
@@ -40,12 +41,13 @@ def _refits(model: GenerativeModel, prune: PruneConfig, seed: int) -> bool:
 
 def _usual(model: GenerativeModel, train: TrainConfig | None) -> FinetuneConfig:
     """As by default, but in batches no larger than the model was trained in; of sequences of tokens, each of
-    which is a prediction, no more than hold `_TOKENS`."""
+    which is a prediction, no more than hold `_TOKENS`, and at a lower rate."""
     usual = FinetuneConfig()
     most = usual.batch if train is None else train.batch
-    if model.spec.is_tokens:
-        most = min(most, max(8, _TOKENS // math.prod(model.spec.shape)))
-    return usual.model_copy(update={"batch": min(usual.batch, most)})
+    if not model.spec.is_tokens:
+        return usual.model_copy(update={"batch": min(usual.batch, most)})
+    most = min(most, max(8, _TOKENS // math.prod(model.spec.shape)))
+    return usual.model_copy(update={"batch": min(usual.batch, most), "lr": _RATE})
 
 
 def template_of(
