@@ -21,10 +21,10 @@ from niwaki.recipe import recipe_from
 from niwaki.workflow.reporter import Quiet
 from niwaki.workflow.searching import attempt as attempt_module
 from niwaki.workflow.searching import rehearsal as rehearsal_module
+from niwaki.workflow.searching.beginning import begin, within_time
 from niwaki.workflow.searching.candidate import Candidate
 from niwaki.workflow.searching.clock import Clock
 from niwaki.workflow.searching.holding import drop_what_waits_for_nothing, held_bytes
-from niwaki.workflow.searching.search import begin
 from niwaki.workflow.searching.state import Search
 from niwaki.workflow.searching.trying import carry_out, try_all, try_candidate
 from niwaki.workflow.searching.workers import Workers
@@ -51,7 +51,9 @@ def begun(trained: Path, out: Path, *overrides: str) -> Search:
     run = context_of_run(trained, overrides, out, Quiet())
     with run.run.hold():
         TrainStage().run(run)
-        return begin(run, Budget.parse("size=/3"), Clock(600.0), None)
+        clock = Clock(600.0)
+        run, afforded = within_time(run, clock)
+        return begin(run, Budget.parse("size=/3"), clock, None, afforded)
 
 
 @pytest.fixture(scope="module")
