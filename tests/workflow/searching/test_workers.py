@@ -36,7 +36,7 @@ RECIPE: dict[str, Any] = {
     "name": "small",
     "data": {"source": "digits"},
     "model": {"name": "vae", "width": 8, "latent": 4},
-    "train": {"steps": 60, "batch": 64, "lr": 2e-3},
+    "train": {"steps": 600, "batch": 64, "lr": 2e-3},
     "evaluate": {"features": ["random"], "n": 400},
     "export": {"repeats": 3, "memory": False},
 }
