@@ -89,3 +89,13 @@ def test_a_bundle_of_several_evaluations_is_exported_once_and_timed_with_two_num
     assert told == [(7, 15.0), (2, 5.0)] * 2
     pricing.price(search, 50.0)  # goes on where it was: nothing is exported again
     assert [c.key for c in exported] == [c.key for c in plans]
+
+
+@pytest.mark.parametrize(("slacks", "room"), [((0.1, 0.02), 0.1), ((0.66, 0.0), 0.25)])
+def test_predictions_stay_away_from_a_limit_as_far_as_they_err_and_a_quarter_at_most(
+    slacks: tuple[float, ...], room: float
+) -> None:
+    made: dict[int, Any] = {
+        n: SimpleNamespace(quality=SimpleNamespace(slack=s)) for n, s in enumerate(slacks)
+    }
+    assert pricing.Prices(made, made[0], None, 1.0, []).room == room

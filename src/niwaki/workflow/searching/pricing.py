@@ -37,6 +37,9 @@ _MOST, _FEWEST, _LEAST = 12, 5, 3
 _TIMES = 10
 """Exports that a search takes the time of at least: of these plans, the last candidates, what ships, and as
 many again for training."""
+_ROOM = 0.25
+"""Share of a limit that predictions stay away from it at most: more, which noise on the machine may ask for,
+costs plans that would keep it, and what is shipped is measured."""
 _PASSES = 3
 """Each is timed with so many times fewer evaluations, too, where it has several."""
 
@@ -65,7 +68,7 @@ class Prices:
     @property
     def room(self) -> float:
         """Share of a limit that predictions stay away from it."""
-        return min(0.5, max(model.quality.slack for model in self.latency.values()))
+        return min(_ROOM, max(model.quality.slack for model in self.latency.values()))
 
 
 def price(search: Search, seconds: float) -> Prices:
