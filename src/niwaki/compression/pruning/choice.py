@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from niwaki.compression.pruning.config import PruneConfig
 from niwaki.compression.pruning.dependencies.dependency_graph import Coupling, couplings, merge_couplings
@@ -11,7 +12,6 @@ from niwaki.compression.pruning.trial import Trial
 from niwaki.core.contract import GenerativeModel
 
 __all__ = ["again", "chosen_couplings"]
-
 
 Chosen = tuple[list[Coupling], dict[str, str]]
 
@@ -29,9 +29,7 @@ def chosen_couplings(model: GenerativeModel, config: PruneConfig, seed: int = 0)
     heads are cut instead, if they can be. They depend on no weight, and are remembered for models that differ
     in nothing else; what is cut in the end is tried once more (`niwaki.compression.pruning.channels`).
     """
-    offered = getattr(model, "prunable", None)
-    offered = offered() if callable(offered) else offered
-    key = (structure_of(model), config.exclude, config.heads, seed, str(offered))
+    key = (structure_of(model), config.exclude, config.heads, seed, str(_offered(model)))
     if key not in _known:
         while len(_known) >= _KEPT:
             _known.pop(next(iter(_known)))
@@ -86,20 +84,24 @@ def again(model: GenerativeModel, chosen: dict[str, Coupling]) -> list[Coupling]
 
 
 def _excluded(model: GenerativeModel, coupling: Coupling, config: PruneConfig) -> Coupling:
-    """The coupling, protected where the user excludes one of its layers or the model does not offer them all.
-
-    A model may declare `prunable`, names (or beginnings of names) of modules, as an attribute or a method.
-    """
+    """The coupling, protected where the user excludes one of its layers or the model does not offer them
+    all."""
     if coupling.protected:
         return coupling
-    offered = getattr(model, "prunable", None)
-    offered = offered() if callable(offered) else offered
+    offered = _offered(model)
     for layer in coupling.layers:
         if any(_under(layer, name) for name in config.exclude):
             return replace(coupling, protected=f"'{layer}' is excluded")
         if offered is not None and not any(_under(layer, name) for name in offered):
             return replace(coupling, protected=f"the model does not offer '{layer}' for pruning")
     return coupling
+
+
+def _offered(model: GenerativeModel) -> Any:
+    """Names (or beginnings of names) of modules that a model declares as `prunable`, an attribute or a
+    method; None where it declares none."""
+    offered = getattr(model, "prunable", None)
+    return offered() if callable(offered) else offered
 
 
 def _under(layer: str, name: str) -> bool:

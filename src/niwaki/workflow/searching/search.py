@@ -58,7 +58,7 @@ _FORESEEING = 0.1
 """Share of what is left then, for cutting plans untrained where judging them is dear."""
 _DEAR = 0.02
 """Share of the whole time that judging an untrained plan may take where it exceeds the budget."""
-_GENTLE = 2
+_UNTRAINED = 2
 """Plans beside the int8 one that are tried untrained at first: training begins anew at a full rate, and may
 harm what had lost next to nothing."""
 _PROCESSES, _PROCESS = 9, 4.0
@@ -240,7 +240,7 @@ def _candidates(found: Search, prices: Prices, pool: list[Candidate]) -> None:
         if candidate.worst < 1.0 and not candidate.reason and certain(candidate):
             return
     dear = found.rehearsal.n * found.afforded.judged > _DEAR * found.clock.seconds
-    for candidate in (safe, *[c for c in inside if _worth_trying_untrained(c, safe)][:_GENTLE]):
+    for candidate in (safe, *[c for c in inside if _worth_trying_untrained(c, safe)][:_UNTRAINED]):
         if not candidate.losses and (candidate.fits(found.limits) or not dear):
             tried(try_candidate(found, candidate))
         if candidate.lossless and candidate.fits(found.limits) and certain(candidate):
